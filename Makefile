@@ -1,0 +1,68 @@
+# Portcullis. `make help` lists the targets.
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+
+CARGO ?= cargo
+TARGET := $(or $(CARGO_TARGET_DIR),target)
+WASM := $(TARGET)/wasm32-wasip1/wasm/portcullis.wasm
+MESH := $(TARGET)/debug/portcullis-mesh
+QUICK ?=
+
+.PHONY: help wasm build tools demo up test test-unit test-filters test-e2e test-full check fmt deny bench fuzz clean
+
+help: ## List the targets
+	@awk 'BEGIN {FS = ":.*## "} /^[a-z0-9-]+:.*## / {printf "  %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+wasm: ## Build the Wasm module (target/wasm32-wasip1/wasm/portcullis.wasm)
+	$(CARGO) build --locked -p portcullis-plugin --target wasm32-wasip1 --profile wasm
+	@ls -l $(WASM) | awk '{printf "%s: %.0f KiB\n", $$9, $$5 / 1024}'
+
+build: wasm ## Build everything that the local mesh runs
+	$(CARGO) build --locked -p portcullis-control -p portcullis-mesh
+
+tools: ## Install istiod, istioctl, func-e, kustomize and Envoy into the user's cache folder
+	$(CARGO) build --locked -p portcullis-mesh
+	$(MESH) tools
+
+demo: build ## Start the local mesh, run the scenario, show the audit records, stop
+	$(MESH) demo
+
+up: build ## Start the local mesh and keep it running until Ctrl-C
+	$(MESH) up
+
+test: tools test-unit test-filters test-e2e ## All tests but the slow ones
+
+test-unit: ## Unit tests, natively
+	$(CARGO) test --locked --workspace --exclude portcullis-tests --exclude portcullis-plugin --exclude portcullis-testhost
+
+test-filters: wasm tools ## The module in the test host, and the test host against the real Envoy
+	$(CARGO) test --locked -p portcullis-plugin -p portcullis-testhost
+
+test-e2e: build tools ## The scenario on the real istiod and the real Envoy
+	$(CARGO) test --locked -p portcullis-tests
+
+test-full: test ## All tests, the slow ones too
+	$(CARGO) test --locked -p portcullis-tests --features slow
+
+check: fmt deny ## Formatting, lints, licences, bans
+	$(CARGO) clippy --locked --workspace --all-targets -- -D warnings
+	$(CARGO) clippy --locked -p portcullis-plugin --target wasm32-wasip1 -- -D warnings
+
+fmt:
+	$(CARGO) fmt --all --check
+
+deny:
+	@command -v cargo-deny >/dev/null || { echo "cargo-deny is missing: run 'cargo install --locked cargo-deny@0.19.0'" >&2; exit 1; }
+	cargo deny --offline check bans licenses sources
+
+bench: wasm ## Measure (QUICK=1: under two minutes); writes target/bench.json
+	$(CARGO) run --locked --release -p portcullis-bench -- $(if $(QUICK),--quick,)
+	$(CARGO) run --locked --release -p portcullis-plugin --example testhost_speed
+
+FUZZ_SECONDS ?= 120
+
+fuzz: wasm ## Feed the module mutated headers, bodies, configurations and snapshots (FUZZ_SECONDS=120)
+	$(CARGO) run --locked --release -p portcullis-plugin --example fuzz $(FUZZ_SECONDS)
+
+clean: ## Remove what was built
+	$(CARGO) clean

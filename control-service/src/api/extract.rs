@@ -1,0 +1,95 @@
+//! What handlers take from a request, with problem documents for what is not right.
+
+use axum::body::Bytes;
+use axum::extract::{FromRequest, FromRequestParts, Query, Request};
+use axum::http::{HeaderMap, StatusCode, header, request};
+use portcullis_core::ids::ClusterId;
+use serde::de::DeserializeOwned;
+
+use super::problem::{Fault, Problem};
+
+/// A JSON body.
+pub(super) struct Body<T>(pub(super) T);
+
+impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for Body<T> {
+    type Rejection = Problem;
+
+    async fn from_request(request: Request, state: &S) -> Result<Self, Problem> {
+        let json = request.headers().get(header::CONTENT_TYPE).is_some_and(|value| {
+            let kind = value.to_str().unwrap_or_default().split(';').next().unwrap_or_default();
+            kind.trim().eq_ignore_ascii_case("application/json")
+        });
+        if !json {
+            return Err(Problem::new(Fault::MediaTypeUnsupported, "send content-type: application/json"));
+        }
+        let bytes = read(request, state).await?;
+        serde_json::from_slice(&bytes).map(Self).map_err(|e| Problem::new(Fault::BodyInvalid, e.to_string()))
+    }
+}
+
+/// A JSON body that may be absent.
+pub(super) struct OptionalBody<T>(pub(super) T);
+
+impl<S: Send + Sync, T: DeserializeOwned + Default> FromRequest<S> for OptionalBody<T> {
+    type Rejection = Problem;
+
+    async fn from_request(request: Request, state: &S) -> Result<Self, Problem> {
+        let bytes = read(request, state).await?;
+        if bytes.is_empty() {
+            return Ok(Self(T::default()));
+        }
+        serde_json::from_slice(&bytes).map(Self).map_err(|e| Problem::new(Fault::BodyInvalid, e.to_string()))
+    }
+}
+
+/// Reads a body up to the limit of its route.
+pub(super) async fn read<S: Send + Sync>(request: Request, state: &S) -> Result<Bytes, Problem> {
+    Bytes::from_request(request, state).await.map_err(|rejection| {
+        let fault = match rejection.status() {
+            StatusCode::PAYLOAD_TOO_LARGE => Fault::BodyTooLarge,
+            _ => Fault::BodyInvalid,
+        };
+        Problem::new(fault, rejection.body_text())
+    })
+}
+
+/// Query parameters.
+pub(super) struct Parameters<T>(pub(super) T);
+
+impl<S: Send + Sync, T: DeserializeOwned> FromRequestParts<S> for Parameters<T> {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut request::Parts, state: &S) -> Result<Self, Problem> {
+        let query = Query::<T>::from_request_parts(parts, state).await;
+        query.map(|q| Self(q.0)).map_err(|e| Problem::new(Fault::ParameterInvalid, e.body_text()))
+    }
+}
+
+/// The cluster id of the path.
+pub(super) struct ClusterPath(pub(super) ClusterId);
+
+impl<S: Send + Sync> FromRequestParts<S> for ClusterPath {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut request::Parts, state: &S) -> Result<Self, Problem> {
+        let path = axum::extract::Path::<String>::from_request_parts(parts, state).await;
+        let text = path.map_err(|e| Problem::new(Fault::ParameterInvalid, e.body_text()))?.0;
+        ClusterId::new(&text).map(Self).map_err(|e| Problem::new(Fault::ParameterInvalid, e.to_string()))
+    }
+}
+
+/// The token of `Authorization: Bearer` (RFC 6750 §2.1), if there is exactly one.
+pub(super) fn bearer(headers: &HeaderMap) -> Option<&str> {
+    let mut values = headers.get_all(header::AUTHORIZATION).iter();
+    let (value, None) = (values.next()?, values.next()) else { return None };
+    let (scheme, token) = value.to_str().ok()?.split_once(' ')?;
+    scheme.eq_ignore_ascii_case("bearer").then_some(token.trim_matches(' '))
+}
+
+/// How many entries of a list are wanted.
+pub(super) fn limit(wanted: Option<usize>) -> Result<usize, Problem> {
+    match wanted.unwrap_or(100) {
+        n @ 1..=1000 => Ok(n),
+        _ => Err(Problem::parameter("limit", "must be from 1 to 1000")),
+    }
+}

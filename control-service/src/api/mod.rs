@@ -1,0 +1,132 @@
+//! The HTTP APIs: mesh, platform, operations.
+
+mod audit;
+mod clusters;
+mod extract;
+mod keys;
+mod mesh;
+mod platform;
+mod problem;
+
+use std::sync::{Arc, PoisonError, RwLock};
+
+use axum::Router;
+use axum::extract::{Request, State};
+use axum::http::{StatusCode, header};
+use axum::middleware::{self, Next};
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use portcullis_core::snapshot::policy::Jwks;
+use tokio::sync::watch;
+use zeroize::Zeroizing;
+
+use crate::config::Principals;
+use crate::metrics::{Gauges, Metrics};
+use crate::presence::Presence;
+use crate::snapshot::Workers;
+use crate::store::Store;
+pub use problem::{Fault, Problem};
+
+/// What the handlers share.
+pub struct Service {
+    /// Everything durable, and the snapshot.
+    pub store: Store,
+    /// Which worker has which revision.
+    pub workers: Arc<Workers>,
+    /// Heartbeats.
+    pub presence: Presence,
+    /// Counters.
+    pub metrics: Arc<Metrics>,
+    /// SHA-256 of the mesh token.
+    pub mesh_token_digest: [u8; 32],
+    /// Key of the API-key digests.
+    pub pepper: Zeroizing<[u8; 32]>,
+    /// Public keys of identity tokens.
+    pub identity_keys: Jwks,
+    /// Turns true when the service ends.
+    pub stopping: watch::Receiver<bool>,
+    /// Who may read which view.
+    pub principals: Current<Principals>,
+}
+
+/// Something that a reload replaces while it is read.
+#[derive(Debug)]
+pub struct Current<T>(RwLock<Arc<T>>);
+
+impl<T> Current<T> {
+    /// Begins with a value.
+    #[must_use]
+    pub fn new(value: T) -> Self {
+        Self(RwLock::new(Arc::new(value)))
+    }
+
+    /// The value as it is now.
+    #[must_use]
+    pub fn get(&self) -> Arc<T> {
+        Arc::clone(&self.0.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Replaces it; who has read it before keeps what it read.
+    pub fn set(&self, value: T) {
+        *self.0.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(value);
+    }
+}
+
+/// The mesh API.
+pub fn mesh(service: &Arc<Service>) -> Router {
+    finish(mesh::routes(), service, "mesh")
+}
+
+/// The platform API.
+pub fn platform(service: &Arc<Service>) -> Router {
+    finish(platform::routes(service), service, "platform")
+}
+
+/// Health and metrics.
+pub fn operations(service: &Arc<Service>) -> Router {
+    let routes = Router::new()
+        .route("/healthz", get(|| async { "ok\n" }))
+        .route("/readyz", get(ready))
+        .route("/metrics", get(metrics));
+    finish(routes, service, "operations")
+}
+
+fn finish(routes: Router<Arc<Service>>, service: &Arc<Service>, listener: &'static str) -> Router {
+    let counted = Arc::clone(service);
+    routes
+        .fallback(|| async { Problem::new(Fault::NotFound, "see the API description for the paths") })
+        .method_not_allowed_fallback(|| async {
+            Problem::new(Fault::MethodNotAllowed, "see the API description for the methods")
+        })
+        .layer(middleware::from_fn(move |request: Request, next: Next| {
+            let counted = Arc::clone(&counted);
+            async move {
+                let response = next.run(request).await;
+                counted.metrics.request(listener, response.status().as_u16());
+                response
+            }
+        }))
+        .with_state(Arc::clone(service))
+}
+
+async fn ready(State(service): State<Arc<Service>>) -> Response {
+    if service.store.is_open() && !*service.stopping.borrow() {
+        (StatusCode::OK, "ready\n").into_response()
+    } else {
+        (StatusCode::SERVICE_UNAVAILABLE, "not ready: the store is closed or the service is stopping\n")
+            .into_response()
+    }
+}
+
+async fn metrics(State(service): State<Arc<Service>>) -> Response {
+    let revision = service.store.hub().revision();
+    let workers = service.workers.list();
+    let gauges = Gauges {
+        revision,
+        entries: service.store.hub().len(),
+        workers: workers.len(),
+        current: workers.iter().filter(|w| w.revision >= revision).count(),
+    };
+    let text = service.metrics.render(gauges);
+    ([(header::CONTENT_TYPE, "text/plain; version=0.0.4")], text).into_response()
+}

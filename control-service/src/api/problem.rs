@@ -1,0 +1,149 @@
+//! Errors of the HTTP APIs: RFC 9457 problem documents with a stable `reason`.
+
+use axum::Json;
+use axum::http::{HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use serde::Serialize;
+
+use crate::store::{Refused, StoreError};
+
+macro_rules! faults {
+    ($($(#[$doc:meta])* $name:ident = $code:literal, $status:literal, $title:literal;)*) => {
+        /// What can be wrong with a call. The codes are an interface: they never change their meaning.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+        pub enum Fault { $($(#[$doc])* $name,)* }
+
+        impl Fault {
+            /// The stable code.
+            #[must_use]
+            pub fn code(self) -> &'static str { match self { $(Self::$name => $code,)* } }
+
+            fn status(self) -> u16 { match self { $(Self::$name => $status,)* } }
+
+            fn title(self) -> &'static str { match self { $(Self::$name => $title,)* } }
+        }
+    };
+}
+
+faults! {
+    /// No bearer token.
+    TokenMissing = "token_missing", 401, "A bearer token is required";
+    /// Not a token of this API.
+    TokenInvalid = "token_invalid", 401, "The bearer token is not valid";
+    /// Not the mesh token.
+    MeshTokenInvalid = "mesh_token_invalid", 401, "The mesh token is missing or not valid";
+    /// The caller's principal cannot be told.
+    PrincipalMissing = "principal_missing", 403, "The caller's mesh identity cannot be told";
+    /// The caller's principal is not configured.
+    PrincipalUnknown = "principal_unknown", 403, "The caller's mesh identity is not known here";
+    /// The caller may not read this view.
+    ViewForbidden = "view_forbidden", 403, "The caller may not read this view";
+    /// A poll's parameters are not right.
+    PollInvalid = "poll_invalid", 400, "The poll is malformed";
+    /// Not an audit batch.
+    BatchInvalid = "batch_invalid", 400, "The audit batch is malformed";
+    /// The body is not right.
+    BodyInvalid = "body_invalid", 400, "The body is not valid";
+    /// A path or query parameter is not right.
+    ParameterInvalid = "parameter_invalid", 400, "A parameter is not valid";
+    /// No such path.
+    NotFound = "not_found", 404, "There is nothing here";
+    /// The path does not know this method.
+    MethodNotAllowed = "method_not_allowed", 405, "This method is not allowed here";
+    /// No such cluster.
+    ClusterUnknown = "cluster_unknown", 404, "There is no such cluster";
+    /// No such API key.
+    ApiKeyUnknown = "api_key_unknown", 404, "There is no such API key";
+    /// No such revocation.
+    RevocationUnknown = "revocation_unknown", 404, "There is no such revocation";
+    /// The cluster id is taken.
+    ClusterExists = "cluster_exists", 409, "The cluster exists already";
+    /// Already revoked.
+    RevocationExists = "revocation_exists", 409, "The revocation exists already";
+    /// The cluster was retired.
+    ClusterRetired = "cluster_retired", 410, "The cluster has been retired";
+    /// The body is too large.
+    BodyTooLarge = "body_too_large", 413, "The body is too large";
+    /// The body is not JSON.
+    MediaTypeUnsupported = "media_type_unsupported", 415, "The body must be application/json";
+    /// The store cannot be used.
+    StoreUnavailable = "store_unavailable", 503, "The store cannot be used at present";
+}
+
+/// A problem document (RFC 9457).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Problem {
+    fault: Fault,
+    detail: String,
+}
+
+/// Left in the extensions of a response, for the audit record.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct ReasonOf(pub(super) &'static str);
+
+#[derive(Serialize)]
+struct Document<'a> {
+    r#type: &'static str,
+    title: &'static str,
+    status: u16,
+    detail: &'a str,
+    reason: &'static str,
+}
+
+impl Problem {
+    /// A problem; `detail` tells the caller what to change.
+    #[must_use]
+    pub fn new(fault: Fault, detail: impl Into<String>) -> Self {
+        Self { fault, detail: detail.into() }
+    }
+
+    /// A parameter or field that is not right.
+    #[must_use]
+    pub fn parameter(name: &str, problem: impl std::fmt::Display) -> Self {
+        Self::new(Fault::ParameterInvalid, [name, ": ", &problem.to_string()].concat())
+    }
+}
+
+impl From<StoreError> for Problem {
+    fn from(error: StoreError) -> Self {
+        let fault = match &error {
+            StoreError::Refused(refused) => match refused {
+                Refused::ClusterExists => Fault::ClusterExists,
+                Refused::ClusterUnknown => Fault::ClusterUnknown,
+                Refused::ClusterRetired => Fault::ClusterRetired,
+                Refused::ApiKeyUnknown => Fault::ApiKeyUnknown,
+                Refused::RevocationExists => Fault::RevocationExists,
+                Refused::RevocationUnknown => Fault::RevocationUnknown,
+            },
+            _ => {
+                tracing::error!(%error, "the store failed");
+                return Self::new(Fault::StoreUnavailable, "try again; the service's log says more");
+            }
+        };
+        Self::new(fault, error.to_string())
+    }
+}
+
+impl IntoResponse for Problem {
+    fn into_response(self) -> Response {
+        let status = StatusCode::from_u16(self.fault.status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        let document = Document {
+            r#type: "about:blank",
+            title: self.fault.title(),
+            status: status.as_u16(),
+            detail: &self.detail,
+            reason: self.fault.code(),
+        };
+        let mut response = (status, Json(document)).into_response();
+        let headers = response.headers_mut();
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
+        if status == StatusCode::UNAUTHORIZED {
+            headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+        }
+        if status == StatusCode::SERVICE_UNAVAILABLE {
+            headers.insert(header::RETRY_AFTER, HeaderValue::from_static("2"));
+        }
+        response.extensions_mut().insert(ReasonOf(self.fault.code()));
+        response
+    }
+}

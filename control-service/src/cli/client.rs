@@ -1,0 +1,354 @@
+//! The operator's commands against a running service.
+
+use std::io::Write;
+use std::path::PathBuf;
+
+use clap::{Args, Subcommand, ValueEnum};
+use reqwest::{Method, Url};
+use serde_json::{Map, Value, json};
+use zeroize::Zeroizing;
+
+use super::table;
+use crate::causes::causes;
+
+/// Where the service is and how to speak to it.
+#[derive(Debug, Args)]
+pub(super) struct Connection {
+    /// Address of the platform API, for example `http://127.0.0.1:9701`.
+    #[arg(long, env = "PORTCULLIS_SERVER")]
+    server: Url,
+    /// File with the administrator's token; without it the variable PORTCULLIS_TOKEN is read.
+    #[arg(long)]
+    token_file: Option<PathBuf>,
+    /// How to print the answer.
+    #[arg(long, value_enum, default_value_t = Output::Table)]
+    output: Output,
+}
+
+/// How an answer is printed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Output {
+    /// The service's JSON, as it is.
+    Json,
+    /// A table for people.
+    Table,
+}
+
+/// Clusters.
+#[derive(Debug, Subcommand)]
+pub(super) enum Clusters {
+    /// Register a data cluster; prints its own token once.
+    Register {
+        /// Its id: a DNS label.
+        id: String,
+        /// The tenant that owns it.
+        #[arg(long)]
+        tenant: String,
+        /// Where it stands.
+        #[arg(long, value_enum, default_value_t = Placement::OnPremises)]
+        placement: Placement,
+        /// Its region.
+        #[arg(long)]
+        region: Option<String>,
+    },
+    /// List clusters.
+    List {
+        /// Only this tenant's.
+        #[arg(long)]
+        tenant: Option<String>,
+        /// Only those in this state.
+        #[arg(long)]
+        state: Option<String>,
+    },
+    /// Close a cluster at every proxy.
+    Suspend(Change),
+    /// Open it again.
+    Resume(Change),
+    /// End it for good; its id is never used again.
+    Retire(Change),
+}
+
+/// Where a cluster stands.
+#[derive(Debug, Clone, Copy, ValueEnum)]
+pub(super) enum Placement {
+    /// On the platform.
+    PlatformHosted,
+    /// At a customer's, behind a tunnel.
+    OnPremises,
+}
+
+/// A change of one thing.
+#[derive(Debug, Args)]
+pub(super) struct Change {
+    /// Its id.
+    id: String,
+    /// Seconds to wait until every proxy has the change, up to 30; exit code 3 if one has not.
+    #[arg(long, default_value_t = 0)]
+    wait: u64,
+}
+
+/// API keys.
+#[derive(Debug, Subcommand)]
+pub(super) enum Keys {
+    /// Make a key; prints it once.
+    Create {
+        /// The tenant it belongs to.
+        #[arg(long)]
+        tenant: String,
+        /// Whom it speaks for.
+        #[arg(long)]
+        subject: String,
+        /// human, worker or mcp_agent.
+        #[arg(long)]
+        source_type: String,
+        /// A role; may be given several times.
+        #[arg(long = "role")]
+        roles: Vec<String>,
+        /// A scope; may be given several times.
+        #[arg(long = "scope")]
+        scopes: Vec<String>,
+        /// Seconds until it ends.
+        #[arg(long)]
+        expires_in: Option<u64>,
+    },
+    /// List keys.
+    List {
+        /// Only this tenant's.
+        #[arg(long)]
+        tenant: Option<String>,
+    },
+    /// Revoke a key.
+    Revoke(Change),
+}
+
+/// The audit log.
+#[derive(Debug, Subcommand)]
+pub(super) enum Audit {
+    /// Show records.
+    Records {
+        /// Of this request.
+        #[arg(long)]
+        request_id: Option<String>,
+        /// Of this subject.
+        #[arg(long)]
+        subject: Option<String>,
+        /// Of this cluster.
+        #[arg(long)]
+        cluster: Option<String>,
+        /// Only `allow`, `refuse` or `none`.
+        #[arg(long)]
+        decision: Option<String>,
+        /// After this index.
+        #[arg(long, default_value_t = 0)]
+        after: u64,
+        /// At most so many, up to 1000.
+        #[arg(long, default_value_t = 100)]
+        limit: u64,
+    },
+    /// Show what is stored and what is missing.
+    Status,
+}
+
+/// Why a command failed.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum ClientError {
+    /// No token.
+    #[error("no administrator's token: set PORTCULLIS_TOKEN or give --token-file")]
+    NoToken,
+    /// The token file cannot be read.
+    #[error("the token file {0} cannot be read: {1}")]
+    TokenFile(PathBuf, std::io::Error),
+    /// The address cannot be extended by a path.
+    #[error("--server {0} is not an address such as http://127.0.0.1:9701")]
+    Server(Url),
+    /// The call failed.
+    #[error(
+        "the platform API at {url} cannot be reached: {problem}; is `portcullis serve` running, and is --server its platform listener?"
+    )]
+    Http {
+        /// The address.
+        url: Url,
+        /// What happened.
+        problem: String,
+    },
+    /// The service refused.
+    #[error("refused: {title} ({reason}, status {status}): {detail}")]
+    Refused {
+        /// HTTP status.
+        status: u16,
+        /// Title of the problem.
+        title: String,
+        /// Its stable code.
+        reason: String,
+        /// What to change.
+        detail: String,
+    },
+    /// Not every proxy has the change.
+    #[error("the change is made, but {0} of {1} worker(s) have not acknowledged it yet")]
+    Pending(usize, u64),
+    /// The answer cannot be printed.
+    #[error("the answer cannot be printed: {0}")]
+    Print(#[from] std::io::Error),
+}
+
+struct Call {
+    method: Method,
+    path: Vec<String>,
+    query: Vec<(&'static str, String)>,
+    body: Option<Value>,
+}
+
+impl Call {
+    fn new(method: Method, path: &[&str]) -> Self {
+        let path = path.iter().map(|&s| s.to_owned()).collect();
+        Self { method, path, query: Vec::new(), body: None }
+    }
+
+    fn query(mut self, name: &'static str, value: Option<impl ToString>) -> Self {
+        self.query.extend(value.map(|v| (name, v.to_string())));
+        self
+    }
+
+    fn body(self, members: impl IntoIterator<Item = (&'static str, Option<Value>)>) -> Self {
+        let given = members.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?)));
+        Self { body: Some(Value::Object(given.collect::<Map<_, _>>())), ..self }
+    }
+
+    fn change(method: Method, path: &[&str], wait: u64) -> Self {
+        Self::new(method, path).query("wait", (wait > 0).then_some(wait))
+    }
+}
+
+/// Runs a command about clusters.
+///
+/// # Errors
+/// [`ClientError`].
+pub(super) async fn clusters(connection: &Connection, command: Clusters) -> Result<(), ClientError> {
+    let call = match command {
+        Clusters::Register { id, tenant, placement, region } => {
+            let placement = match placement {
+                Placement::PlatformHosted => "platform_hosted",
+                Placement::OnPremises => "on_premises",
+            };
+            Call::new(Method::POST, &["v1", "clusters"]).body([
+                ("id", Some(json!(id))),
+                ("tenant", Some(json!(tenant))),
+                ("placement", Some(json!(placement))),
+                ("region", region.map(Value::from)),
+            ])
+        }
+        Clusters::List { tenant, state } => {
+            let call = Call::new(Method::GET, &["v1", "clusters"]).query("limit", Some(1000));
+            call.query("tenant", tenant).query("state", state)
+        }
+        Clusters::Suspend(c) => Call::change(Method::POST, &["v1", "clusters", &c.id, "suspend"], c.wait),
+        Clusters::Resume(c) => Call::change(Method::POST, &["v1", "clusters", &c.id, "resume"], c.wait),
+        Clusters::Retire(c) => Call::change(Method::DELETE, &["v1", "clusters", &c.id], c.wait),
+    };
+    run(connection, call).await
+}
+
+/// Runs a command about API keys.
+///
+/// # Errors
+/// [`ClientError`].
+pub(super) async fn keys(connection: &Connection, command: Keys) -> Result<(), ClientError> {
+    let call = match command {
+        Keys::Create { tenant, subject, source_type, roles, scopes, expires_in } => {
+            Call::new(Method::POST, &["v1", "api-keys"]).body([
+                ("tenant", Some(json!(tenant))),
+                ("subject", Some(json!(subject))),
+                ("source_type", Some(json!(source_type))),
+                ("roles", Some(json!(roles))),
+                ("scopes", Some(json!(scopes))),
+                ("expires_in_s", expires_in.map(Value::from)),
+            ])
+        }
+        Keys::List { tenant } => {
+            Call::new(Method::GET, &["v1", "api-keys"]).query("limit", Some(1000)).query("tenant", tenant)
+        }
+        Keys::Revoke(c) => Call::change(Method::DELETE, &["v1", "api-keys", &c.id], c.wait),
+    };
+    run(connection, call).await
+}
+
+/// Runs a command about the audit log.
+///
+/// # Errors
+/// [`ClientError`].
+pub(super) async fn audit(connection: &Connection, command: Audit) -> Result<(), ClientError> {
+    let call = match command {
+        Audit::Records { request_id, subject, cluster, decision, after, limit } => {
+            Call::new(Method::GET, &["v1", "audit", "records"])
+                .query("request_id", request_id)
+                .query("subject", subject)
+                .query("cluster", cluster)
+                .query("decision", decision)
+                .query("after", Some(after))
+                .query("limit", Some(limit))
+        }
+        Audit::Status => Call::new(Method::GET, &["v1", "audit", "status"]),
+    };
+    run(connection, call).await
+}
+
+async fn run(connection: &Connection, call: Call) -> Result<(), ClientError> {
+    let waited = call.query.iter().any(|(name, _)| *name == "wait");
+    let answer = send(connection, call).await?;
+    let text = match connection.output {
+        Output::Json => [answer.to_string(), "\n".to_owned()].concat(),
+        Output::Table => table::render(&answer),
+    };
+    std::io::stdout().lock().write_all(text.as_bytes())?;
+    let pending = answer.get("pending").and_then(Value::as_array).map_or(0, Vec::len);
+    if waited && pending > 0 {
+        let workers = answer.get("workers").and_then(Value::as_u64).unwrap_or_default();
+        return Err(ClientError::Pending(pending, workers));
+    }
+    Ok(())
+}
+
+async fn send(connection: &Connection, call: Call) -> Result<Value, ClientError> {
+    let token = token(connection)?;
+    let mut url = connection.server.clone();
+    url.path_segments_mut()
+        .map_err(|()| ClientError::Server(connection.server.clone()))?
+        .pop_if_empty()
+        .extend(&call.path);
+    if !call.query.is_empty() {
+        url.query_pairs_mut().extend_pairs(call.query);
+    }
+    let failed =
+        |e: reqwest::Error| ClientError::Http { url: connection.server.clone(), problem: causes(&e) };
+    let mut builder = reqwest::Client::builder().redirect(reqwest::redirect::Policy::none());
+    let host = url.host_str().unwrap_or_default().trim_matches(['[', ']']).to_owned();
+    if host == "localhost" || host.parse::<std::net::IpAddr>().is_ok_and(|ip| ip.is_loopback()) {
+        builder = builder.no_proxy();
+    }
+    let mut request = builder.build().map_err(failed)?.request(call.method, url).bearer_auth(&*token);
+    if let Some(body) = call.body {
+        request = request.json(&body);
+    }
+    let response = request.send().await.map_err(failed)?;
+    let status = response.status();
+    let body = response.bytes().await.map_err(failed)?;
+    let answer: Value = serde_json::from_slice(&body).unwrap_or(Value::Null);
+    if status.is_success() {
+        return Ok(answer);
+    }
+    let member = |name| answer.get(name).and_then(Value::as_str).unwrap_or("not given").to_owned();
+    Err(ClientError::Refused {
+        status: status.as_u16(),
+        title: member("title"),
+        reason: member("reason"),
+        detail: member("detail"),
+    })
+}
+
+fn token(connection: &Connection) -> Result<Zeroizing<String>, ClientError> {
+    let text = match &connection.token_file {
+        Some(path) => std::fs::read_to_string(path).map_err(|e| ClientError::TokenFile(path.clone(), e))?,
+        None => std::env::var("PORTCULLIS_TOKEN").map_err(|_| ClientError::NoToken)?,
+    };
+    Ok(Zeroizing::new(text.trim().to_owned()))
+}

@@ -1,0 +1,162 @@
+//! The command line.
+
+mod client;
+mod table;
+
+use std::io::Write;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use base64::Engine;
+use clap::{Args, Parser, Subcommand};
+use tracing_subscriber::EnvFilter;
+
+use crate::config::{Config, LoadError, LogConfig};
+use crate::serve::{ServeError, serve};
+use crate::store::{Database, StoreError};
+use client::ClientError;
+
+/// Portcullis: guards data clusters that must never be exposed.
+#[derive(Debug, Parser)]
+#[command(name = "portcullis", version, arg_required_else_help = true)]
+pub struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run the control service.
+    Serve {
+        #[command(flatten)]
+        config: ConfigFile,
+        /// Gets the bound addresses as JSON once the service listens.
+        #[arg(long)]
+        ready_file: Option<PathBuf>,
+    },
+    /// Make the first administrator and print the token, once.
+    BootstrapAdmin {
+        #[command(flatten)]
+        config: ConfigFile,
+        /// Make another one although there is one already. This is audited.
+        #[arg(long)]
+        break_glass: bool,
+    },
+    /// Print the public key of the snapshot: `snapshot.key` of every plugin's configuration.
+    SnapshotKey {
+        #[command(flatten)]
+        config: ConfigFile,
+    },
+    /// Register, list, suspend, resume and retire data clusters.
+    Clusters {
+        #[command(flatten)]
+        connection: client::Connection,
+        #[command(subcommand)]
+        command: client::Clusters,
+    },
+    /// Make, list and revoke API keys.
+    Keys {
+        #[command(flatten)]
+        connection: client::Connection,
+        #[command(subcommand)]
+        command: client::Keys,
+    },
+    /// Look at the audit log.
+    Audit {
+        #[command(flatten)]
+        connection: client::Connection,
+        #[command(subcommand)]
+        command: client::Audit,
+    },
+}
+
+#[derive(Debug, Args)]
+struct ConfigFile {
+    /// The configuration file.
+    #[arg(long = "config", default_value = "control.yaml")]
+    path: PathBuf,
+}
+
+#[derive(Debug, thiserror::Error)]
+enum CommandError {
+    #[error(transparent)]
+    Load(#[from] LoadError),
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    #[error(transparent)]
+    Serve(#[from] ServeError),
+    #[error(transparent)]
+    Client(#[from] ClientError),
+    #[error(
+        "there is an administrator already; use its token, or, if it is lost, run again with --break-glass"
+    )]
+    AdministratorExists,
+    #[error("the system refuses to start: {0}")]
+    Runtime(std::io::Error),
+    #[error("cannot write to standard output: {0}")]
+    Output(std::io::Error),
+}
+
+impl Cli {
+    /// Runs the command. Exit codes: 0 done; 1 failed; 2 wrong usage; 3 done, but not everywhere yet.
+    #[must_use]
+    pub fn run(self) -> ExitCode {
+        match self.command.run() {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(error) => {
+                // Nothing is left to tell when standard error is gone.
+                let _ = writeln!(std::io::stderr(), "portcullis: {error}");
+                match error {
+                    CommandError::Client(ClientError::Pending(..)) => ExitCode::from(3),
+                    _ => ExitCode::FAILURE,
+                }
+            }
+        }
+    }
+}
+
+impl Command {
+    fn run(self) -> Result<(), CommandError> {
+        match self {
+            Self::Serve { config, ready_file } => {
+                let config = Config::load(&config.path)?;
+                log_to_stderr(&config.log);
+                let runtime = tokio::runtime::Runtime::new().map_err(CommandError::Runtime)?;
+                Ok(runtime.block_on(serve(config, ready_file.as_deref()))?)
+            }
+            Self::BootstrapAdmin { config, break_glass } => {
+                let mut database = Database::open(&Config::load(&config.path)?.data_dir)?;
+                let token = database.bootstrap_administrator(break_glass)?;
+                print(token.ok_or(CommandError::AdministratorExists)?.reveal())
+            }
+            Self::SnapshotKey { config } => {
+                let database = Database::open(&Config::load(&config.path)?.data_dir)?;
+                let key = database.secrets().snapshot_public_key();
+                print(&base64::engine::general_purpose::STANDARD.encode(key))
+            }
+            Self::Clusters { connection, command } => call(client::clusters(&connection, command)),
+            Self::Keys { connection, command } => call(client::keys(&connection, command)),
+            Self::Audit { connection, command } => call(client::audit(&connection, command)),
+        }
+    }
+}
+
+fn call(command: impl Future<Output = Result<(), ClientError>>) -> Result<(), CommandError> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    Ok(runtime.map_err(CommandError::Runtime)?.block_on(command)?)
+}
+
+fn print(line: &str) -> Result<(), CommandError> {
+    writeln!(std::io::stdout(), "{line}").map_err(CommandError::Output)
+}
+
+fn log_to_stderr(config: &LogConfig) {
+    // The level was checked with the configuration.
+    let filter = EnvFilter::try_new(&config.level).unwrap_or_else(|_| EnvFilter::new("info"));
+    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    if config.json {
+        log.json().init();
+    } else {
+        log.with_ansi(false).init();
+    }
+}

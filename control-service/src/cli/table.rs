@@ -1,0 +1,111 @@
+//! Answers of the service as tables for people.
+
+use serde_json::{Map, Value};
+
+/// Columns of each kind of list, by the member that holds it.
+const LISTS: &[(&str, &[&str])] = &[
+    ("clusters", &["id", "tenant", "placement", "state", "administrative", "observed", "version"]),
+    ("api_keys", &["id", "tenant", "subject", "source_type", "roles", "expires_at_s", "revoked_at_ms"]),
+    (
+        "records",
+        &[
+            "index",
+            "time_ms",
+            "hop",
+            "decision",
+            "reason",
+            "status",
+            "subject",
+            "source_type",
+            "cluster",
+            "method",
+            "path",
+            "request_id",
+        ],
+    ),
+    ("streams", &["stream", "proxy", "hop", "stored", "highest", "missing", "duplicates", "gaps"]),
+    ("pending", &["worker", "proxy", "view", "revision"]),
+];
+
+/// Prints an answer: its simple members as lines, its lists as tables.
+#[must_use]
+pub(super) fn render(answer: &Value) -> String {
+    let mut out = String::new();
+    if let Some(members) = answer.as_object() {
+        describe(members, &mut out);
+    }
+    out
+}
+
+fn describe(members: &Map<String, Value>, out: &mut String) {
+    for (name, value) in members {
+        match value {
+            Value::Object(inner) => describe(inner, out),
+            Value::Array(items) => {
+                let known = LISTS.iter().find(|(list, _)| list == name);
+                match known {
+                    Some((_, columns)) if !items.is_empty() || name != "pending" => grid(columns, items, out),
+                    _ => line(name, value, out),
+                }
+            }
+            Value::Null => {}
+            _ => line(name, value, out),
+        }
+    }
+}
+
+fn line(name: &str, value: &Value, out: &mut String) {
+    out.push_str(name);
+    out.push_str(": ");
+    out.push_str(&cell(value));
+    out.push('\n');
+}
+
+fn grid(columns: &[&str], items: &[Value], out: &mut String) {
+    let mut rows: Vec<Vec<String>> = vec![columns.iter().map(|c| c.to_uppercase()).collect()];
+    rows.extend(
+        items.iter().map(|item| columns.iter().map(|c| cell(item.get(*c).unwrap_or(&Value::Null))).collect()),
+    );
+    let width = |at: usize| rows.iter().filter_map(|r| r.get(at)).map(|c| c.chars().count()).max();
+    let widths: Vec<usize> = (0..columns.len()).map(|at| width(at).unwrap_or_default()).collect();
+    for row in &rows {
+        let padded = row.iter().zip(&widths).map(|(text, width)| {
+            let fill = width.saturating_sub(text.chars().count());
+            [text.as_str(), &" ".repeat(fill)].concat()
+        });
+        out.push_str(padded.collect::<Vec<_>>().join("  ").trim_end());
+        out.push('\n');
+    }
+}
+
+/// One value on one line; control characters, which could fool a terminal, are escaped.
+fn cell(value: &Value) -> String {
+    let text = match value {
+        Value::Null => "-".to_owned(),
+        Value::String(text) if text.is_empty() => "-".to_owned(),
+        Value::String(text) => text.clone(),
+        Value::Array(items) if items.is_empty() => "-".to_owned(),
+        Value::Array(items) if items.iter().all(Value::is_string) => {
+            items.iter().filter_map(Value::as_str).collect::<Vec<_>>().join(",")
+        }
+        other => other.to_string(),
+    };
+    text.chars().flat_map(|c| if c.is_control() { c.escape_default().collect() } else { vec![c] }).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_list_becomes_a_grid_and_control_characters_do_not_reach_the_terminal() {
+        let answer = serde_json::json!({"clusters": [
+            {"id": "a", "tenant": "acme", "placement": "on_premises", "state": "online\u{1b}[2J",
+             "administrative": "active", "observed": "online", "version": null}], "next": null});
+        let text = render(&answer);
+        let lines: Vec<_> = text.lines().collect();
+        assert_eq!(lines.len(), 2);
+        assert!(lines[0].starts_with("ID  TENANT  PLACEMENT"), "{text}");
+        assert!(lines[1].contains("online\\u{1b}[2J") && !text.contains('\u{1b}'), "{text}");
+    }
+}

@@ -1,0 +1,245 @@
+//! `control.yaml`: read raw, checked once, and typed from then on.
+//!
+//! Everything that is wrong is reported at once, each problem with the name of its field. The part that
+//! can change while the service runs is [`Policy`]; the rest needs a restart.
+
+mod policy;
+mod section;
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use sha2::{Digest, Sha256};
+
+pub use policy::{IssuerConfig, KeySource, Policy, Principals};
+use section::{Errors, Section};
+
+/// One thing that is wrong in `control.yaml`.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{field}: {problem}")]
+pub struct ConfigError {
+    /// Where, as a dotted path.
+    pub field: String,
+    /// What is wrong and what to write instead.
+    pub problem: String,
+}
+
+/// Why a configuration could not be used.
+#[derive(Debug, thiserror::Error)]
+pub enum LoadError {
+    /// The file cannot be read.
+    #[error("cannot read the configuration {path}: {source}; name the file with --config")]
+    Unreadable {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// The file is not YAML.
+    #[error("{path} is not YAML: {problem}")]
+    NotYaml {
+        /// The file.
+        path: PathBuf,
+        /// What the parser said, with the line.
+        problem: String,
+    },
+    /// The file says something that cannot be.
+    #[error("{path} has {n} error(s):\n{list}", n = errors.len(), list = bullets(errors))]
+    Invalid {
+        /// The file.
+        path: PathBuf,
+        /// All of them.
+        errors: Vec<ConfigError>,
+    },
+}
+
+fn bullets(errors: &[ConfigError]) -> String {
+    errors.iter().map(|e| format!("  - {e}")).collect::<Vec<_>>().join("\n")
+}
+
+/// The three listeners.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Listeners {
+    /// Mesh API, for filters, behind the service's own sidecar.
+    pub mesh: SocketAddr,
+    /// Platform API, for operators and data clusters.
+    pub platform: SocketAddr,
+    /// Health and metrics.
+    pub operations: SocketAddr,
+}
+
+/// How the log is written.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LogConfig {
+    /// One JSON object a line instead of text.
+    pub json: bool,
+    /// A `tracing` filter, for example `info` or `portcullis_control=debug`.
+    pub level: String,
+}
+
+/// The checked configuration.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Config {
+    /// The file it came from, for reloads.
+    pub file: PathBuf,
+    /// Listeners.
+    pub listeners: Listeners,
+    /// Folder of the database, the sealing key and the lock.
+    pub data_dir: PathBuf,
+    /// SHA-256 of the mesh token; the token itself is not kept.
+    pub mesh_token_digest: [u8; 32],
+    /// A worker that has not polled for so long no longer counts.
+    pub worker_forget: Duration,
+    /// `iss` of identity tokens.
+    pub identity_issuer: String,
+    /// Lifetime of identity tokens in seconds, 1–60.
+    pub identity_lifetime_s: u32,
+    /// Without a heartbeat for so long, a cluster is offline.
+    pub offline_after: Duration,
+    /// The log.
+    pub log: LogConfig,
+    /// What can change without a restart.
+    pub policy: Policy,
+}
+
+impl Config {
+    /// Reads and checks a file.
+    ///
+    /// # Errors
+    /// [`LoadError`] with everything that is wrong.
+    pub fn load(file: &Path) -> Result<Self, LoadError> {
+        let text = std::fs::read_to_string(file)
+            .map_err(|source| LoadError::Unreadable { path: file.to_owned(), source })?;
+        Self::parse(file, &text)
+    }
+
+    /// Checks a text; `file` names it in errors, and relative paths are relative to its folder.
+    ///
+    /// # Errors
+    /// [`LoadError`] with everything that is wrong.
+    pub fn parse(file: &Path, text: &str) -> Result<Self, LoadError> {
+        let value = serde_norway::from_str(text)
+            .map_err(|e| LoadError::NotYaml { path: file.to_owned(), problem: e.to_string() })?;
+        let errors = Errors::default();
+        let config = read(file, Section::root(value, &errors));
+        let errors = errors.into_inner();
+        match config {
+            Some(config) if errors.is_empty() => Ok(config),
+            _ => Err(LoadError::Invalid { path: file.to_owned(), errors }),
+        }
+    }
+
+    /// True when a reload of `other` would need a restart to take full effect.
+    #[must_use]
+    pub fn needs_restart(&self, other: &Self) -> bool {
+        Self { policy: self.policy.clone(), ..other.clone() } != *self
+    }
+}
+
+/// `None` only with errors noted.
+fn read(file: &Path, mut root: Section<'_>) -> Option<Config> {
+    let folder = file.parent().unwrap_or_else(|| Path::new("."));
+    let listeners = listeners(root.section("listeners"));
+    let mut store = root.section("store");
+    let data_dir = store.required::<PathBuf>("dataDir", "the folder for the database and its sealing key");
+    store.finish();
+    let mut mesh = root.section("mesh");
+    let mesh_token_digest = mesh_token(folder, &mut mesh);
+    let principals = policy::principals(&mut mesh);
+    let forget = mesh.number("workerForgetSeconds", 15, 1, 3600);
+    mesh.finish();
+    let mut identity = root.section("identity");
+    let issuer = identity.required::<String>("issuer", "the `iss` of identity tokens, usually an https URL");
+    let lifetime = identity.number("lifetimeSeconds", 60, 1, 60);
+    identity.finish();
+    let mut clusters = root.section("clusters");
+    let offline_after = clusters.number("offlineAfterSeconds", 90, 1, 3600);
+    clusters.finish();
+    let log = log(root.section("log"));
+    let policy = policy::read(&mut root, principals);
+    let same_issuer = |i: &IssuerConfig| Some(i.issuer.as_str()) == issuer.as_deref();
+    if policy.issuers.iter().any(same_issuer) {
+        root.error(
+            "identity.issuer",
+            "is also the issuer of a credential; identity tokens need an issuer of their own",
+        );
+    }
+    root.finish();
+    Some(Config {
+        file: file.to_owned(),
+        listeners: listeners?,
+        data_dir: folder.join(data_dir?),
+        mesh_token_digest: mesh_token_digest?,
+        worker_forget: Duration::from_secs(forget.into()),
+        identity_issuer: issuer?,
+        identity_lifetime_s: lifetime,
+        offline_after: Duration::from_secs(offline_after.into()),
+        log,
+        policy,
+    })
+}
+
+fn listeners(mut section: Section<'_>) -> Option<Listeners> {
+    let hint = "address:port, for example 127.0.0.1:9700";
+    let mut address = |field| -> Option<SocketAddr> {
+        let text: String = section.required(field, hint)?;
+        text.parse()
+            .map_err(|_| section.error(field, format!("{text:?} is not an IP address with a port; {hint}")))
+            .ok()
+    };
+    let (mesh, platform, operations) = (address("mesh"), address("platform"), address("operations"));
+    let all = [("mesh", mesh), ("platform", platform), ("operations", operations)];
+    for (at, (field, found)) in all.iter().enumerate() {
+        let taken = found.is_some_and(|a| a.port() != 0) && all.iter().take(at).any(|(_, b)| b == found);
+        if taken {
+            section.error(field, "is the address of another listener too");
+        }
+    }
+    section.finish();
+    Some(Listeners { mesh: mesh?, platform: platform?, operations: operations? })
+}
+
+fn mesh_token(folder: &Path, mesh: &mut Section<'_>) -> Option<[u8; 32]> {
+    let file = mesh.optional::<PathBuf>("tokenFile");
+    let variable = mesh.optional::<String>("tokenEnv");
+    let (field, text) = match (file, variable) {
+        (Some(file), None) => {
+            let path = folder.join(file);
+            let text = std::fs::read_to_string(&path)
+                .map_err(|e| mesh.error("tokenFile", format!("cannot read {}: {e}", path.display())));
+            ("tokenFile", text.ok()?)
+        }
+        (None, Some(name)) => {
+            let text = std::env::var(&name)
+                .map_err(|_| mesh.error("tokenEnv", format!("the environment has no variable {name}")));
+            ("tokenEnv", text.ok()?)
+        }
+        _ => {
+            mesh.error("tokenFile", "give either tokenFile or tokenEnv: the secret shared with the filters");
+            return None;
+        }
+    };
+    let token = text.trim_end_matches(['\r', '\n']);
+    if !(16..=512).contains(&token.len()) || !token.bytes().all(|b| b.is_ascii_graphic()) {
+        mesh.error(field, "the token must be 16 to 512 visible ASCII characters");
+        return None;
+    }
+    Some(Sha256::digest(token.as_bytes()).into())
+}
+
+fn log(mut section: Section<'_>) -> LogConfig {
+    let format: String = section.optional("format").unwrap_or_else(|| "text".to_owned());
+    let level: String = section.optional("level").unwrap_or_else(|| "info".to_owned());
+    if !matches!(format.as_str(), "text" | "json") {
+        section.error("format", format!("{format:?} is not a log format; write text or json"));
+    }
+    if let Err(error) = tracing_subscriber::EnvFilter::try_new(&level) {
+        section.error("level", format!("is not a log filter: {error}; write for example info"));
+    }
+    section.finish();
+    LogConfig { json: format == "json", level }
+}
+
+#[cfg(test)]
+mod tests;

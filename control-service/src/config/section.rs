@@ -1,0 +1,132 @@
+//! Reading a YAML mapping field by field, so that every error is found and each names its field.
+
+use std::cell::RefCell;
+
+use serde::de::DeserializeOwned;
+use serde_norway::{Mapping, Value};
+
+use super::ConfigError;
+
+/// Collects what is wrong.
+#[derive(Debug, Default)]
+pub(super) struct Errors(RefCell<Vec<ConfigError>>);
+
+impl Errors {
+    /// Notes a problem with a field.
+    pub(super) fn add(&self, field: &str, problem: impl Into<String>) {
+        self.0.borrow_mut().push(ConfigError { field: field.to_owned(), problem: problem.into() });
+    }
+
+    /// Everything noted.
+    pub(super) fn into_inner(self) -> Vec<ConfigError> {
+        self.0.into_inner()
+    }
+}
+
+/// A mapping whose fields are taken out one by one; what is left in the end is unknown.
+pub(super) struct Section<'e> {
+    path: String,
+    fields: Mapping,
+    known: Vec<&'static str>,
+    errors: &'e Errors,
+}
+
+impl<'e> Section<'e> {
+    /// The outermost section.
+    pub(super) fn root(value: Value, errors: &'e Errors) -> Self {
+        Self::new(String::new(), value, errors)
+    }
+
+    fn new(path: String, value: Value, errors: &'e Errors) -> Self {
+        let fields = match value {
+            Value::Mapping(fields) => fields,
+            Value::Null => Mapping::new(),
+            _ => {
+                errors.add(&path, "must be a mapping (name: value)");
+                Mapping::new()
+            }
+        };
+        Self { path, fields, known: Vec::new(), errors }
+    }
+
+    /// The full name of a field of this section.
+    pub(super) fn name(&self, field: &str) -> String {
+        if self.path.is_empty() { field.to_owned() } else { format!("{}.{field}", self.path) }
+    }
+
+    /// Notes a problem with a field of this section.
+    pub(super) fn error(&self, field: &str, problem: impl Into<String>) {
+        self.errors.add(&self.name(field), problem);
+    }
+
+    /// True while the field was given and not yet taken.
+    pub(super) fn has(&self, field: &str) -> bool {
+        self.fields.get(field).is_some_and(|v| !v.is_null())
+    }
+
+    fn take(&mut self, field: &'static str) -> Option<Value> {
+        self.known.push(field);
+        self.fields.remove(field).filter(|v| !v.is_null())
+    }
+
+    /// A field that may be absent. A value of the wrong form is noted and read as absent.
+    pub(super) fn optional<T: DeserializeOwned>(&mut self, field: &'static str) -> Option<T> {
+        let value = self.take(field)?;
+        serde_norway::from_value(value).map_err(|e| self.error(field, e.to_string())).ok()
+    }
+
+    /// A field that must be there; `hint` says what to write.
+    pub(super) fn required<T: DeserializeOwned>(&mut self, field: &'static str, hint: &str) -> Option<T> {
+        if !self.has(field) {
+            self.known.push(field);
+            self.error(field, format!("is required: {hint}"));
+            return None;
+        }
+        self.optional(field)
+    }
+
+    /// A whole number within bounds, or the default.
+    pub(super) fn number(&mut self, field: &'static str, default: u32, min: u32, max: u32) -> u32 {
+        match self.optional::<i64>(field).map(u32::try_from) {
+            None => default,
+            Some(Ok(n)) if (min..=max).contains(&n) => n,
+            Some(_) => {
+                self.error(field, format!("must be a whole number from {min} to {max}"));
+                default
+            }
+        }
+    }
+
+    /// A section within this one; empty when absent.
+    pub(super) fn section(&mut self, field: &'static str) -> Section<'e> {
+        let path = self.name(field);
+        let value = self.take(field).unwrap_or(Value::Null);
+        Section::new(path, value, self.errors)
+    }
+
+    /// A list of sections; empty when absent.
+    pub(super) fn list(&mut self, field: &'static str) -> Vec<Section<'e>> {
+        let path = self.name(field);
+        match self.take(field) {
+            None => Vec::new(),
+            Some(Value::Sequence(items)) => items
+                .into_iter()
+                .enumerate()
+                .map(|(at, item)| Section::new(format!("{path}[{at}]"), item, self.errors))
+                .collect(),
+            Some(_) => {
+                self.errors.add(&path, "must be a list");
+                Vec::new()
+            }
+        }
+    }
+
+    /// Notes every field that nothing asked for.
+    pub(super) fn finish(self) {
+        for field in self.fields.keys() {
+            let text = field.as_str().map_or_else(|| format!("{field:?}"), str::to_owned);
+            let known = self.known.join(", ");
+            self.error(&text, format!("there is no such field; known are {known}"));
+        }
+    }
+}

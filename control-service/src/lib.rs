@@ -1,0 +1,20 @@
+//! The control service of Portcullis: policy, keys, cluster state and the audit log.
+//!
+//! `portcullis serve` has three listeners: the mesh API, by which filters get their snapshot and deliver
+//! audit records; the platform API, by which operators and data clusters speak to it; and operations,
+//! for health and metrics. Everything durable is in [`store`]; what filters get is in [`snapshot`].
+
+pub mod api;
+pub mod causes;
+pub mod cli;
+pub mod clock;
+pub mod config;
+pub mod issuers;
+pub mod metrics;
+pub mod presence;
+pub mod seal;
+pub mod serve;
+pub mod snapshot;
+pub mod store;
+pub mod tokens;
+pub mod xfcc;

@@ -1,0 +1,107 @@
+//! Counters of the service, and their Prometheus text form (exposition format 0.0.4).
+
+use std::collections::BTreeMap;
+use std::fmt::Write;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
+
+/// A number that only grows.
+#[derive(Debug, Default)]
+pub struct Counter(AtomicU64);
+
+impl Counter {
+    /// Adds to it.
+    pub fn add(&self, n: u64) {
+        self.0.fetch_add(n, Ordering::Relaxed);
+    }
+
+    fn get(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+/// What the service counts.
+#[derive(Debug, Default)]
+pub struct Metrics {
+    /// Snapshot polls answered.
+    pub polls: Counter,
+    /// Bytes of snapshot pages sent.
+    pub page_bytes: Counter,
+    /// Audit records stored.
+    pub audit_stored: Counter,
+    /// Audit records that were there already.
+    pub audit_duplicates: Counter,
+    /// Audit records that could not be read.
+    pub audit_rejected: Counter,
+    /// Heartbeats taken.
+    pub heartbeats: Counter,
+    /// Key sets fetched.
+    pub jwks_fetched: Counter,
+    /// Key sets that could not be fetched.
+    pub jwks_failed: Counter,
+    requests: Mutex<BTreeMap<(&'static str, u16), u64>>,
+}
+
+/// What is measured at the moment of the scrape.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Gauges {
+    /// Newest revision of the snapshot.
+    pub revision: u64,
+    /// Entries of the snapshot.
+    pub entries: usize,
+    /// Workers that are alive.
+    pub workers: usize,
+    /// Of these, those that have the newest revision.
+    pub current: usize,
+}
+
+impl Metrics {
+    /// Counts a request by listener and status.
+    pub fn request(&self, listener: &'static str, status: u16) {
+        let mut requests = self.requests.lock().unwrap_or_else(PoisonError::into_inner);
+        *requests.entry((listener, status)).or_default() += 1;
+    }
+
+    /// The Prometheus text.
+    #[must_use]
+    pub fn render(&self, gauges: Gauges) -> String {
+        let mut text = String::new();
+        let mut simple = |name: &str, kind: &str, help: &str, value: u64| {
+            // Writing to a String cannot fail.
+            let _ = writeln!(
+                text,
+                "# HELP portcullis_{name} {help}\n# TYPE portcullis_{name} {kind}\nportcullis_{name} {value}"
+            );
+        };
+        let size = |n: usize| u64::try_from(n).unwrap_or(u64::MAX);
+        for (name, help, counter) in [
+            ("snapshot_polls_total", "Snapshot polls answered.", &self.polls),
+            ("snapshot_page_bytes_total", "Bytes of snapshot pages sent.", &self.page_bytes),
+            ("audit_records_stored_total", "Audit records stored.", &self.audit_stored),
+            ("audit_records_duplicate_total", "Audit records received again.", &self.audit_duplicates),
+            ("audit_records_rejected_total", "Audit records that could not be read.", &self.audit_rejected),
+            ("heartbeats_total", "Heartbeats taken.", &self.heartbeats),
+            ("jwks_fetched_total", "Key sets fetched.", &self.jwks_fetched),
+            ("jwks_failed_total", "Key sets that could not be fetched.", &self.jwks_failed),
+        ] {
+            simple(name, "counter", help, counter.get());
+        }
+        for (name, help, value) in [
+            ("snapshot_revision", "Newest revision of the snapshot.", gauges.revision),
+            ("snapshot_entries", "Entries of the snapshot.", size(gauges.entries)),
+            ("workers", "Proxy workers that are alive.", size(gauges.workers)),
+            ("workers_current", "Proxy workers with the newest revision.", size(gauges.current)),
+        ] {
+            simple(name, "gauge", help, value);
+        }
+        text.push_str("# HELP portcullis_http_requests_total Requests by listener and status.\n");
+        text.push_str("# TYPE portcullis_http_requests_total counter\n");
+        for ((listener, status), n) in self.requests.lock().unwrap_or_else(PoisonError::into_inner).iter() {
+            let _ = writeln!(
+                text,
+                "portcullis_http_requests_total{{listener=\"{listener}\",status=\"{status}\"}} {n}"
+            );
+        }
+        text
+    }
+}

@@ -1,0 +1,278 @@
+//! Heartbeats of data clusters.
+//!
+//! Most heartbeats change nothing and only move a time in memory; what changes a state is written at
+//! once, times every ten seconds. A sweep puts right whatever memory and store disagree about, so that
+//! no race between a heartbeat and its absence lasts longer than one sweep.
+
+use std::collections::HashMap;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use portcullis_core::decision::ClusterState;
+use portcullis_core::ids::ClusterId;
+use subtle::ConstantTimeEq;
+
+use crate::clock::now_ms;
+use crate::store::{
+    Administrative, Cluster, Heartbeat, KnownCluster, Observation, Observed, Store, StoreError,
+};
+
+/// Heartbeat times written in one go, so that other writes get their turn.
+const CHUNK: usize = 500;
+/// How often heartbeat times are written down.
+const FLUSH: Duration = Duration::from_secs(10);
+
+#[derive(Debug)]
+struct Beat {
+    digest: [u8; 32],
+    administrative: Administrative,
+    observed: Observed,
+    reported: Observed,
+    version: Option<String>,
+    last_seen: Instant,
+    last_ms: Option<u64>,
+    unwritten: bool,
+    order: u64,
+}
+
+/// Why a heartbeat is not taken.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum HeartbeatError {
+    /// The token is not this cluster's; nothing is said about whether the cluster exists.
+    #[error("the token is not this cluster's")]
+    Token,
+    /// The cluster was retired.
+    #[error("the cluster has been retired for good")]
+    Retired,
+    /// The store failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// Who was heard of when.
+#[derive(Debug)]
+pub struct Presence {
+    beats: Mutex<HashMap<ClusterId, Beat>>,
+    offline_after: Duration,
+}
+
+impl Presence {
+    /// Begins with the clusters of the store. A cluster that was online gets a whole time-out from now:
+    /// it could not report while the service was down.
+    #[must_use]
+    pub fn new(known: Vec<KnownCluster>, offline_after: Duration) -> Self {
+        let beats = known.into_iter().map(|k| (k.cluster.id.clone(), Beat::new(&k.cluster, k.token_digest)));
+        Self { beats: Mutex::new(beats.collect()), offline_after }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<ClusterId, Beat>> {
+        self.beats.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Seconds after which a cluster should report again: three fit into the time-out.
+    #[must_use]
+    pub fn interval_s(&self) -> u64 {
+        (self.offline_after.as_secs() / 3).max(1)
+    }
+
+    /// Takes in a new cluster.
+    pub fn registered(&self, cluster: &Cluster, digest: [u8; 32]) {
+        self.lock().insert(cluster.id.clone(), Beat::new(cluster, digest));
+    }
+
+    /// Takes over what an operator said of a cluster. Retirement is final, whichever answer comes last.
+    pub fn administered(&self, cluster: &Cluster) {
+        let mut beats = self.lock();
+        let beat = beats.get_mut(&cluster.id).filter(|b| b.administrative != Administrative::Retired);
+        if let Some(beat) = beat {
+            beat.administrative = cluster.administrative;
+        }
+    }
+
+    /// Takes over what was written; the answer to an older write that comes late changes nothing.
+    fn observed(&self, observation: &Observation) {
+        let mut beats = self.lock();
+        for cluster in &observation.clusters {
+            if let Some(beat) = beats.get_mut(&cluster.id).filter(|b| b.order < observation.order) {
+                beat.observed = cluster.observed;
+                beat.order = observation.order;
+            }
+        }
+    }
+
+    /// Takes a heartbeat; returns the cluster's state as filters enforce it.
+    ///
+    /// # Errors
+    /// [`HeartbeatError`] when token or cluster is not right, or the store fails.
+    pub async fn heartbeat(
+        &self,
+        store: &Store,
+        id: ClusterId,
+        digest: [u8; 32],
+        reported: Observed,
+        version: Option<String>,
+    ) -> Result<ClusterState, HeartbeatError> {
+        let at_ms = Some(now_ms());
+        {
+            let mut beats = self.lock();
+            let beat = beats.get_mut(&id).filter(|b| bool::from(b.digest.ct_eq(&digest)));
+            let beat = beat.ok_or(HeartbeatError::Token)?;
+            if beat.administrative == Administrative::Retired {
+                return Err(HeartbeatError::Retired);
+            }
+            beat.last_seen = Instant::now();
+            beat.last_ms = at_ms;
+            beat.reported = reported;
+            beat.unwritten = true;
+            let news = beat.observed != reported || (version.is_some() && beat.version != version);
+            if version.is_some() {
+                beat.version.clone_from(&version);
+            }
+            if !news {
+                return Ok(crate::store::effective(beat.administrative, beat.observed));
+            }
+        }
+        let heartbeat = Heartbeat { id, observed: reported, version, at_ms };
+        let observation = store.observe(vec![heartbeat]).await?;
+        self.observed(&observation);
+        observation.clusters.first().map(|cluster| cluster.state).ok_or(HeartbeatError::Token)
+    }
+
+    /// What the store should say and does not.
+    fn overdue(&self) -> Vec<Heartbeat> {
+        let now = Instant::now();
+        let beats = self.lock();
+        let wrong = beats.iter().filter_map(|(id, beat)| {
+            let silent = now.saturating_duration_since(beat.last_seen) >= self.offline_after;
+            let should = match (beat.reported, silent) {
+                (Observed::Pending, _) => Observed::Pending,
+                (_, true) => Observed::Offline,
+                (reported, false) => reported,
+            };
+            let wrong = beat.administrative != Administrative::Retired && should != beat.observed;
+            wrong.then(|| Heartbeat { id: id.clone(), observed: should, version: None, at_ms: beat.last_ms })
+        });
+        wrong.collect()
+    }
+
+    /// Looks once for clusters that fell silent.
+    ///
+    /// # Errors
+    /// [`StoreError`] when the store fails; the next sweep tries again.
+    pub async fn sweep(&self, store: &Store) -> Result<(), StoreError> {
+        for chunk in self.overdue().chunks(CHUNK) {
+            let observation = store.observe(chunk.to_vec()).await?;
+            self.observed(&observation);
+            for cluster in observation.clusters {
+                tracing::info!(cluster = %cluster.id, state = cluster.state.as_str(), "cluster state changed");
+            }
+        }
+        Ok(())
+    }
+
+    /// Writes down the times of heartbeats.
+    ///
+    /// # Errors
+    /// [`StoreError`] when the store fails; what was not written is written next time.
+    pub async fn flush(&self, store: &Store) -> Result<(), StoreError> {
+        let times: Vec<_> = {
+            let mut beats = self.lock();
+            let take = |(id, beat): (&ClusterId, &mut Beat)| {
+                let unwritten = std::mem::take(&mut beat.unwritten);
+                beat.last_ms.filter(|_| unwritten).map(|at_ms| (id.clone(), at_ms))
+            };
+            beats.iter_mut().filter_map(take).collect()
+        };
+        for chunk in times.chunks(CHUNK) {
+            if let Err(error) = store.note_times(chunk.to_vec()).await {
+                let mut beats = self.lock();
+                for (id, _) in &times {
+                    if let Some(beat) = beats.get_mut(id) {
+                        beat.unwritten = true;
+                    }
+                }
+                return Err(error);
+            }
+        }
+        Ok(())
+    }
+
+    /// Sweeps and flushes until it is dropped.
+    pub async fn keep(&self, store: &Store) {
+        let period = (self.offline_after / 4).min(Duration::from_secs(1));
+        let mut tick = tokio::time::interval(period);
+        tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        let mut flushed = Instant::now();
+        loop {
+            tick.tick().await;
+            let mut outcome = self.sweep(store).await;
+            if outcome.is_ok() && flushed.elapsed() >= FLUSH {
+                flushed = Instant::now();
+                outcome = self.flush(store).await;
+            }
+            if let Err(error) = outcome {
+                tracing::error!(%error, "heartbeats could not be written");
+            }
+        }
+    }
+}
+
+impl Beat {
+    fn new(cluster: &Cluster, digest: [u8; 32]) -> Self {
+        Self {
+            digest,
+            administrative: cluster.administrative,
+            observed: cluster.observed,
+            reported: cluster.observed,
+            version: cluster.version.clone(),
+            last_seen: Instant::now(),
+            last_ms: cluster.last_heartbeat_at_ms,
+            unwritten: false,
+            order: 0,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::Placement;
+    use portcullis_core::ids::TenantId;
+
+    fn cluster(observed: Observed) -> Cluster {
+        Cluster {
+            id: ClusterId::new("acme").unwrap(),
+            tenant: TenantId::new("acme").unwrap(),
+            placement: Placement::OnPremises,
+            region: None,
+            state: crate::store::effective(Administrative::Active, observed),
+            observed,
+            administrative: Administrative::Active,
+            version: None,
+            created_at_ms: 0,
+            last_heartbeat_at_ms: None,
+        }
+    }
+
+    fn presence(observed: Observed, offline_after: Duration) -> Presence {
+        Presence::new(vec![KnownCluster { cluster: cluster(observed), token_digest: [0; 32] }], offline_after)
+    }
+
+    #[test]
+    fn an_answer_that_was_overtaken_changes_nothing() {
+        let presence = presence(Observed::Pending, Duration::from_secs(90));
+        let answer = |observed, order| Observation { clusters: vec![cluster(observed)], order };
+        presence.observed(&answer(Observed::Offline, 2));
+        presence.observed(&answer(Observed::Online, 1));
+        let id = ClusterId::new("acme").unwrap();
+        assert_eq!(presence.lock()[&id].observed, Observed::Offline);
+    }
+
+    #[test]
+    fn only_a_cluster_that_was_heard_of_can_fall_silent() {
+        assert_eq!(presence(Observed::Pending, Duration::ZERO).overdue(), []);
+        assert_eq!(presence(Observed::Online, Duration::from_secs(90)).overdue(), []);
+        let silent = presence(Observed::Online, Duration::ZERO).overdue();
+        assert_eq!(silent.iter().map(|h| h.observed).collect::<Vec<_>>(), [Observed::Offline]);
+    }
+}

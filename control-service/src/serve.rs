@@ -1,0 +1,261 @@
+//! `portcullis serve`: the three listeners, what runs beside them, and how all of it ends.
+
+use std::fs::File;
+use std::net::SocketAddr;
+use std::os::unix::fs::DirBuilderExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::serve::ListenerExt;
+use portcullis_core::snapshot::policy::{Jwk, Jwks};
+use serde::Serialize;
+use tokio::net::TcpListener;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+
+use crate::api::{self, Current, Service};
+use crate::config::{Config, LoadError};
+use crate::issuers::Issuers;
+use crate::metrics::Metrics;
+use crate::presence::Presence;
+use crate::snapshot::Workers;
+use crate::store::{Database, IdentitySettings, Store, StoreError};
+
+/// How often the configuration file is looked at.
+const LOOK: Duration = Duration::from_secs(2);
+/// How long requests under way may take once the service stops.
+const DRAIN: Duration = Duration::from_secs(10);
+
+/// Why the service cannot run.
+#[derive(Debug, thiserror::Error)]
+pub enum ServeError {
+    /// The store cannot be used.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// A listener's address cannot be had.
+    #[error("listeners.{name} {address} cannot be bound: {source}; stop what uses it, or choose another")]
+    Bind {
+        /// Which listener.
+        name: &'static str,
+        /// Its address.
+        address: SocketAddr,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// The ready file cannot be written.
+    #[error("the ready file {path} cannot be written: {source}")]
+    ReadyFile {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// The system refuses something that every service needs.
+    #[error("the system refuses {what}: {source}")]
+    System {
+        /// What was asked for.
+        what: &'static str,
+        /// What the system said.
+        source: std::io::Error,
+    },
+}
+
+/// The addresses that were bound.
+#[derive(Debug, Clone, Copy, Serialize)]
+pub struct Bound {
+    /// Mesh API.
+    pub mesh: SocketAddr,
+    /// Platform API.
+    pub platform: SocketAddr,
+    /// Operations.
+    pub operations: SocketAddr,
+}
+
+/// Serves until SIGTERM or SIGINT. `ready_file` gets the bound addresses as JSON when they are bound.
+///
+/// # Errors
+/// [`ServeError`] when it cannot begin.
+pub async fn serve(config: Config, ready_file: Option<&Path>) -> Result<(), ServeError> {
+    let _lock = lock(&config.data_dir)?;
+    let (mesh, platform, operations) = (
+        bind("mesh", config.listeners.mesh).await?,
+        bind("platform", config.listeners.platform).await?,
+        bind("operations", config.listeners.operations).await?,
+    );
+    let system = |what| move |source| ServeError::System { what, source };
+    let mut hangup = signal(SignalKind::hangup()).map_err(system("a handler for SIGHUP"))?;
+    let mut terminate = signal(SignalKind::terminate()).map_err(system("a handler for SIGTERM"))?;
+    let mut interrupt = signal(SignalKind::interrupt()).map_err(system("a handler for SIGINT"))?;
+    let (stop, stopping) = watch::channel(false);
+    let (service, issuers) = assemble(&config, stopping.clone()).await?;
+    let address = |listener: &TcpListener| listener.local_addr().map_err(system("an address"));
+    let bound =
+        Bound { mesh: address(&mesh)?, platform: address(&platform)?, operations: address(&operations)? };
+    let mut servers = JoinSet::new();
+    servers.spawn(run(mesh, api::mesh(&service), stopping.clone()));
+    servers.spawn(run(platform, api::platform(&service), stopping.clone()));
+    servers.spawn(run(operations, api::operations(&service), stopping));
+    if let Some(path) = ready_file {
+        write_ready(path, &bound)
+            .map_err(|source| ServeError::ReadyFile { path: path.to_owned(), source })?;
+    }
+    tracing::info!(mesh = %bound.mesh, platform = %bound.platform, operations = %bound.operations,
+        data_dir = %config.data_dir.display(), "serving");
+    tokio::select! {
+        () = service.presence.keep(&service.store) => {}
+        () = reload(config, &service, &issuers, &mut hangup) => {}
+        _ = terminate.recv() => tracing::info!("SIGTERM: stopping"),
+        _ = interrupt.recv() => tracing::info!("SIGINT: stopping"),
+    }
+    stop.send_replace(true);
+    let drained = tokio::time::timeout(DRAIN, async { while servers.join_next().await.is_some() {} });
+    if drained.await.is_err() {
+        tracing::warn!("some requests did not end in time and are cut off");
+    }
+    issuers.stop().await;
+    if let Err(error) = service.presence.flush(&service.store).await {
+        tracing::error!(%error, "heartbeat times could not be written");
+    }
+    service.store.close().await;
+    tracing::info!("stopped");
+    Ok(())
+}
+
+/// Opens everything that the handlers need.
+async fn assemble(
+    config: &Config,
+    stopping: watch::Receiver<bool>,
+) -> Result<(Arc<Service>, Arc<Issuers>), ServeError> {
+    let database = Database::open(&config.data_dir)?;
+    let secrets = database.secrets();
+    let pepper = secrets.api_key_pepper.clone();
+    let identity_keys =
+        Jwks { keys: vec![identity_key(secrets.identity_key_id(), &secrets.identity_public_key())] };
+    let settings =
+        IdentitySettings { issuer: config.identity_issuer.clone(), lifetime_s: config.identity_lifetime_s };
+    let store = Store::start(database, &settings)?;
+    let metrics = Arc::new(Metrics::default());
+    let issuers = Issuers::new(store.clone(), Arc::clone(&metrics)).await?;
+    issuers.apply(&config.policy).await?;
+    let presence = Presence::new(store.known_clusters().await?, config.offline_after);
+    let service = Arc::new(Service {
+        store,
+        workers: Arc::new(Workers::new(config.worker_forget)),
+        presence,
+        metrics,
+        mesh_token_digest: config.mesh_token_digest,
+        pepper,
+        identity_keys,
+        stopping,
+        principals: Current::new(config.policy.principals.clone()),
+    });
+    Ok((service, issuers))
+}
+
+/// A public key as a JSON Web Key (RFC 8037 §2).
+fn identity_key(kid: String, key: &[u8; 32]) -> Jwk {
+    use base64::Engine;
+    Jwk {
+        kty: "OKP".to_owned(),
+        crv: Some("Ed25519".to_owned()),
+        x: Some(base64::engine::general_purpose::URL_SAFE_NO_PAD.encode(key)),
+        kid: Some(kid),
+        alg: Some("EdDSA".to_owned()),
+        key_use: Some("sig".to_owned()),
+        ..Jwk::default()
+    }
+}
+
+/// Two services on one database would each publish revisions that the other does not know.
+fn lock(data_dir: &Path) -> Result<File, ServeError> {
+    let fail = |e: std::io::Error| StoreError::DataDir { path: data_dir.to_owned(), problem: e.to_string() };
+    std::fs::DirBuilder::new().recursive(true).mode(0o700).create(data_dir).map_err(fail)?;
+    let file = File::create(data_dir.join("serve.lock")).map_err(fail)?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(std::fs::TryLockError::WouldBlock) => Err(StoreError::InUse(data_dir.to_owned()).into()),
+        Err(std::fs::TryLockError::Error(error)) => Err(fail(error).into()),
+    }
+}
+
+async fn bind(name: &'static str, address: SocketAddr) -> Result<TcpListener, ServeError> {
+    TcpListener::bind(address).await.map_err(|source| ServeError::Bind { name, address, source })
+}
+
+async fn run(listener: TcpListener, routes: Router, mut stopping: watch::Receiver<bool>) {
+    // A page that wakes a worker must not wait for Nagle's algorithm.
+    let listener = listener.tap_io(|io| {
+        if let Err(error) = io.set_nodelay(true) {
+            tracing::debug!(%error, "TCP_NODELAY could not be set");
+        }
+    });
+    let routes = routes.into_make_service_with_connect_info::<SocketAddr>();
+    let stopped = async move {
+        // An error means that the sender is gone: the service has ended.
+        let _ = stopping.wait_for(|stop| *stop).await;
+    };
+    if let Err(error) = axum::serve(listener, routes).with_graceful_shutdown(stopped).await {
+        tracing::error!(%error, "a listener failed");
+    }
+}
+
+fn write_ready(path: &Path, bound: &Bound) -> std::io::Result<()> {
+    let temporary = path.with_extension("new");
+    std::fs::write(&temporary, serde_json::to_vec(bound)?)?;
+    std::fs::rename(&temporary, path)
+}
+
+/// Takes over changes of the policy when the file changes or on SIGHUP; a bad file changes nothing.
+async fn reload(mut config: Config, service: &Service, issuers: &Arc<Issuers>, hangup: &mut Signal) {
+    let mut seen = tokio::fs::read_to_string(&config.file).await.unwrap_or_default();
+    loop {
+        let asked = tokio::select! {
+            _ = hangup.recv() => true,
+            () = tokio::time::sleep(LOOK) => false,
+        };
+        let text = match tokio::fs::read_to_string(&config.file).await {
+            Ok(text) => text,
+            Err(error) => {
+                tracing::error!(file = %config.file.display(), %error, "the configuration cannot be read; the old one stays");
+                continue;
+            }
+        };
+        if !asked && text == seen {
+            continue;
+        }
+        seen.clone_from(&text);
+        match take_over(&config, &text, service, issuers).await {
+            Ok(new) => config = new,
+            Err(error) => tracing::error!(%error, "the new configuration is not used; the old one stays"),
+        }
+    }
+}
+
+#[derive(Debug, thiserror::Error)]
+enum ReloadError {
+    #[error(transparent)]
+    Load(#[from] LoadError),
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+async fn take_over(
+    config: &Config,
+    text: &str,
+    service: &Service,
+    issuers: &Arc<Issuers>,
+) -> Result<Config, ReloadError> {
+    let new = Config::parse(&config.file, text)?;
+    if config.needs_restart(&new) {
+        tracing::warn!(
+            "only mesh.gateways, mesh.sidecars, issuers, sourceRules and jwksRefreshSeconds are reloaded; the rest of the change needs a restart"
+        );
+    }
+    issuers.apply(&new.policy).await?;
+    service.principals.set(new.policy.principals.clone());
+    tracing::info!(revision = service.store.hub().revision(), "configuration reloaded");
+    Ok(Config { policy: new.policy, ..config.clone() })
+}

@@ -1,0 +1,335 @@
+//! All entries of the snapshot, ordered by key and by revision.
+//!
+//! Each change has a revision of its own, and an entry remembers only its latest; so the changes after
+//! any revision are a range, already compacted. Removed entries stay as tombstones until the floor
+//! passes them; a reader below the floor gets everything anew.
+
+use std::collections::BTreeMap;
+use std::ops::Bound;
+use std::sync::Arc;
+
+use portcullis_core::wire::{Page, Record, RecordKind, SNAPSHOT_FORMAT};
+use prost::Message;
+
+use super::View;
+
+/// Bytes of records with which a page is full. One page is one slice of work on a worker.
+const PAGE_BYTES: usize = 24 * 1024;
+
+/// A change of one entry, as it was committed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Change {
+    /// Kind of the entry.
+    pub kind: RecordKind,
+    /// Its key.
+    pub key: Arc<[u8]>,
+    /// Revision of this change.
+    pub revision: u64,
+    /// The new value; `None` when the entry was removed.
+    pub value: Option<Arc<[u8]>>,
+}
+
+/// What one commit did to the snapshot.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Published {
+    /// Changes in the order of their revisions.
+    pub changes: Vec<Change>,
+    /// Tombstones up to this revision are forgotten.
+    pub floor: u64,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+struct EntryKey {
+    kind: i32,
+    key: Arc<[u8]>,
+}
+
+impl EntryKey {
+    fn cursor(&self) -> Vec<u8> {
+        let mut out = self.kind.to_be_bytes().to_vec();
+        out.extend_from_slice(&self.key);
+        out
+    }
+
+    fn from_cursor(cursor: &[u8]) -> Option<Self> {
+        let (kind, key) = cursor.split_first_chunk::<4>()?;
+        Some(Self { kind: i32::from_be_bytes(*kind), key: key.into() })
+    }
+}
+
+#[derive(Debug, Clone)]
+struct Entry {
+    revision: u64,
+    value: Option<Arc<[u8]>>,
+}
+
+/// What a reader says it has.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Ask {
+    /// The view.
+    pub view: View,
+    /// Generation of the last page, empty for a new reader.
+    pub generation: Vec<u8>,
+    /// Revision of the last page.
+    pub revision: u64,
+    /// Cursor of the last page, empty unless a resync is under way.
+    pub cursor: Vec<u8>,
+}
+
+/// The snapshot.
+#[derive(Debug)]
+pub struct State {
+    generation: [u8; 16],
+    revision: u64,
+    floor: u64,
+    entries: BTreeMap<EntryKey, Entry>,
+    by_revision: BTreeMap<u64, EntryKey>,
+}
+
+impl State {
+    /// An empty snapshot at a revision; fill it with [`State::publish`].
+    #[must_use]
+    pub fn new(generation: [u8; 16], revision: u64, floor: u64) -> Self {
+        Self { generation, revision, floor, entries: BTreeMap::new(), by_revision: BTreeMap::new() }
+    }
+
+    /// The newest revision.
+    #[must_use]
+    pub fn revision(&self) -> u64 {
+        self.revision
+    }
+
+    /// Number of entries, tombstones not counted.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.entries.values().filter(|e| e.value.is_some()).count()
+    }
+
+    /// True when there is no entry.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Takes over what a commit changed.
+    pub fn publish(&mut self, published: Published) {
+        for change in published.changes {
+            let key = EntryKey { kind: change.kind as i32, key: change.key };
+            let entry = Entry { revision: change.revision, value: change.value };
+            if let Some(old) = self.entries.insert(key.clone(), entry) {
+                self.by_revision.remove(&old.revision);
+            }
+            self.by_revision.insert(change.revision, key);
+            self.revision = self.revision.max(change.revision);
+        }
+        if published.floor > self.floor {
+            self.floor = published.floor;
+            let entries = &mut self.entries;
+            let forgotten = |key: &EntryKey| entries.get(key).is_some_and(|e| e.value.is_none());
+            let gone: Vec<_> = self
+                .by_revision
+                .range(..=self.floor)
+                .filter(|(_, key)| forgotten(key))
+                .map(|(revision, key)| (*revision, key.clone()))
+                .collect();
+            for (revision, key) in gone {
+                self.by_revision.remove(&revision);
+                self.entries.remove(&key);
+            }
+        }
+    }
+
+    /// The page that a reader gets now, and whether it says anything new. Both come from one look, so that
+    /// a page never carries a revision whose changes it leaves out.
+    #[must_use]
+    pub fn answer(&self, ask: &Ask) -> (Page, bool) {
+        let known =
+            ask.generation == self.generation && ask.revision <= self.revision && ask.revision >= self.floor;
+        let after = EntryKey::from_cursor(&ask.cursor);
+        match (known, ask.cursor.is_empty(), after) {
+            (true, true, _) => match self.delta(&ask.view, ask.revision) {
+                Some(page) => (page, true),
+                None => (self.page(&ask.view, self.revision), false),
+            },
+            (true, false, Some(after)) => (self.full(&ask.view, Some(&after), ask.revision), true),
+            _ => (self.full(&ask.view, None, self.revision), true),
+        }
+    }
+
+    fn page(&self, view: &View, revision: u64) -> Page {
+        Page {
+            format: SNAPSHOT_FORMAT,
+            view: view.to_string(),
+            generation: self.generation.to_vec(),
+            revision,
+            ..Page::default()
+        }
+    }
+
+    /// A page of a full resync, beginning after a key; `pinned` is the revision at which it began.
+    fn full(&self, view: &View, after: Option<&EntryKey>, pinned: u64) -> Page {
+        let mut page = self.page(view, pinned);
+        page.reset = after.is_none();
+        let mut room = PAGE_BYTES;
+        let from = after.map_or(Bound::Unbounded, Bound::Excluded);
+        let mut last = None;
+        for (key, entry) in self.entries.range::<EntryKey, _>((from, Bound::Unbounded)) {
+            if entry.value.is_none() || !visible(view, key) {
+                continue;
+            }
+            let record = record(key, entry);
+            let size = size_on_page(&record);
+            if let Some(last) = last.filter(|_| size > room) {
+                page.cursor = EntryKey::cursor(last);
+                break;
+            }
+            room = room.saturating_sub(size);
+            page.records.push(record);
+            last = Some(key);
+        }
+        page.more = !page.cursor.is_empty() || self.delta(view, pinned).is_some();
+        page
+    }
+
+    /// The changes after a revision, as many as fit on a page; `None` when the view has none.
+    fn delta(&self, view: &View, after: u64) -> Option<Page> {
+        let mut page = self.page(view, self.revision);
+        let mut room = PAGE_BYTES;
+        let mut last = after;
+        for (revision, key) in self.changes(view, after) {
+            let Some(entry) = self.entries.get(key) else { continue };
+            let record = record(key, entry);
+            let size = size_on_page(&record);
+            if size > room && !page.records.is_empty() {
+                page.revision = last;
+                page.more = true;
+                break;
+            }
+            room = room.saturating_sub(size);
+            page.records.push(record);
+            last = revision;
+        }
+        (!page.records.is_empty()).then_some(page)
+    }
+
+    /// The changes that a view sees, in the order of their revisions. A sidecar's view has few entries,
+    /// so it is sought by key: its readers must not walk through everybody else's changes.
+    fn changes(&self, view: &View, after: u64) -> Box<dyn Iterator<Item = (u64, &EntryKey)> + '_> {
+        let newer = (Bound::Excluded(after), Bound::Unbounded);
+        match view {
+            View::Gateway => Box::new(self.by_revision.range(newer).map(|(r, k)| (*r, k))),
+            View::Public(cluster) => {
+                let own =
+                    EntryKey { kind: RecordKind::Cluster as i32, key: cluster.as_str().as_bytes().into() };
+                let mut found: Vec<_> = [RecordKind::Issuer, RecordKind::IdentityKey]
+                    .into_iter()
+                    .flat_map(|kind| self.of_kind(kind as i32))
+                    .chain(self.entries.get_key_value(&own))
+                    .map(|(key, entry)| (entry.revision, key))
+                    .filter(|(revision, _)| *revision > after)
+                    .collect();
+                found.sort_unstable();
+                Box::new(found.into_iter())
+            }
+        }
+    }
+
+    fn of_kind(&self, kind: i32) -> impl Iterator<Item = (&EntryKey, &Entry)> {
+        let first = EntryKey { kind, key: Arc::default() };
+        self.entries.range(first..).take_while(move |(key, _)| key.kind == kind)
+    }
+}
+
+/// Whether a view holds an entry. What is not named here is for gateways alone.
+fn visible(view: &View, key: &EntryKey) -> bool {
+    match (view, RecordKind::try_from(key.kind)) {
+        (View::Gateway, _) | (View::Public(_), Ok(RecordKind::Issuer | RecordKind::IdentityKey)) => true,
+        (View::Public(own), Ok(RecordKind::Cluster)) => *key.key == *own.as_str().as_bytes(),
+        _ => false,
+    }
+}
+
+/// Bytes of a record and of what frames it: a tag, and a length of at most three bytes up to 2 MiB.
+fn size_on_page(record: &Record) -> usize {
+    record.encoded_len().saturating_add(4)
+}
+
+fn record(key: &EntryKey, entry: &Entry) -> Record {
+    Record {
+        kind: key.kind,
+        key: key.key.to_vec(),
+        value: entry.value.as_deref().unwrap_or_default().to_vec(),
+        removed: entry.value.is_none(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LIFE: [u8; 16] = [1; 16];
+
+    fn change(key: &str, revision: u64, present: bool) -> Change {
+        let value = present.then(|| Arc::from(&b"v"[..]));
+        Change { kind: RecordKind::Revocation, key: key.as_bytes().into(), revision, value }
+    }
+
+    fn state(changes: Vec<Change>) -> State {
+        let mut state = State::new(LIFE, 0, 0);
+        state.publish(Published { changes, floor: 0 });
+        state
+    }
+
+    fn ask(revision: u64) -> Ask {
+        Ask { view: View::Gateway, generation: LIFE.to_vec(), revision, cursor: Vec::new() }
+    }
+
+    #[test]
+    fn a_delta_holds_the_latest_change_of_each_entry_in_order() {
+        let state = state(vec![change("a", 1, true), change("b", 2, true), change("a", 3, false)]);
+        let (page, news) = state.answer(&ask(1));
+        let seen: Vec<_> = page.records.iter().map(|r| (r.key.as_slice(), r.removed)).collect();
+        assert_eq!(seen, [(&b"b"[..], false), (b"a", true)]);
+        assert_eq!((page.revision, page.reset, news), (3, false, true));
+        assert!(!state.answer(&ask(3)).1);
+    }
+
+    #[test]
+    fn below_the_floor_everything_comes_anew() {
+        let mut state = state(vec![change("a", 1, true), change("b", 2, true), change("a", 3, false)]);
+        state.publish(Published { changes: vec![change("c", 4, true)], floor: 3 });
+        assert!(!state.answer(&ask(3)).0.reset, "at the floor nothing is missing");
+        let (page, _) = state.answer(&ask(2));
+        assert!(page.reset, "the removal of `a` is forgotten, so a delta would leave it in place");
+        assert_eq!(page.records.iter().map(|r| r.key.as_slice()).collect::<Vec<_>>(), [b"b", b"c"]);
+        let under_way = Ask { cursor: EntryKey { kind: 0, key: Arc::default() }.cursor(), ..ask(2) };
+        assert!(state.answer(&under_way).0.reset, "a resync that the floor has passed begins again");
+    }
+
+    #[test]
+    fn a_long_delta_comes_in_pages_without_a_hole() {
+        let changes = (1..=3000).map(|n| change(&n.to_string(), n, true)).collect();
+        let state = state(changes);
+        let (mut revision, mut seen) = (0, 0);
+        loop {
+            let (page, _) = state.answer(&ask(revision));
+            assert!(page.encoded_len() < PAGE_BYTES + 256);
+            seen += page.records.len();
+            revision = page.revision;
+            if !page.more {
+                break;
+            }
+        }
+        assert_eq!((revision, seen), (3000, 3000));
+    }
+
+    #[test]
+    fn one_entry_larger_than_a_page_still_arrives() {
+        let large = Change { value: Some(vec![0; 2 * PAGE_BYTES].into()), ..change("a", 1, true) };
+        let state = state(vec![large, change("b", 2, true)]);
+        let (page, _) = state.answer(&Ask { generation: Vec::new(), ..ask(0) });
+        assert!(page.more && page.records.len() == 1);
+        let rest = Ask { cursor: page.cursor, ..ask(page.revision) };
+        assert_eq!(state.answer(&rest).0.records.len(), 1);
+    }
+}

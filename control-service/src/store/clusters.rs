@@ -1,0 +1,300 @@
+//! Data clusters in the database. Every change of a state is published to the filters with it.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use portcullis_core::decision::ClusterState;
+use portcullis_core::ids::ClusterId;
+use portcullis_core::wire::{self, RecordKind};
+use prost::Message;
+use rusqlite::{Connection, OptionalExtension, Row, params};
+
+use super::cluster::{
+    Administer, Administrative, Cluster, ClusterQuery, Heartbeat, KnownCluster, NewCluster, Observed,
+    effective,
+};
+use super::transaction::{Action, Transaction};
+use super::{Listed, Refused, Store, StoreError};
+use crate::clock::now_ms;
+use crate::tokens::{Token, TokenKind};
+
+/// What came of heartbeats that were written down.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Observation {
+    /// The clusters as they are now.
+    pub clusters: Vec<Cluster>,
+    /// Grows with every such write, in the order in which they took effect: answers may overtake each
+    /// other.
+    pub order: u64,
+}
+
+const COLUMNS: &str = "id, tenant, placement, region, administrative, observed, version, created_at_ms, \
+                       last_heartbeat_at_ms, token_digest";
+
+fn read(row: &Row<'_>) -> rusqlite::Result<KnownCluster> {
+    fn checked<T: std::str::FromStr>(row: &Row<'_>, at: usize) -> rusqlite::Result<T>
+    where
+        T::Err: std::error::Error + Send + Sync + 'static,
+    {
+        let text: String = row.get(at)?;
+        text.parse().map_err(|e: T::Err| {
+            rusqlite::Error::FromSqlConversionFailure(at, rusqlite::types::Type::Text, Box::new(e))
+        })
+    }
+    let (administrative, observed) = (row.get(4)?, row.get(5)?);
+    Ok(KnownCluster {
+        cluster: Cluster {
+            id: checked(row, 0)?,
+            tenant: checked(row, 1)?,
+            placement: row.get(2)?,
+            region: row.get(3)?,
+            state: effective(administrative, observed),
+            observed,
+            administrative,
+            version: row.get(6)?,
+            created_at_ms: row.get(7)?,
+            last_heartbeat_at_ms: row.get(8)?,
+        },
+        token_digest: row.get(9)?,
+    })
+}
+
+fn find(connection: &Connection, id: &ClusterId) -> Result<Option<KnownCluster>, StoreError> {
+    let sql = ["SELECT ", COLUMNS, " FROM cluster WHERE id = ?1"].concat();
+    Ok(connection.prepare_cached(&sql)?.query_row([id.as_str()], read).optional()?)
+}
+
+fn publish(transaction: &mut Transaction<'_>, cluster: &Cluster) -> Result<u64, StoreError> {
+    let value = wire::Cluster { tenant: cluster.tenant.to_string(), state: cluster.state.code() };
+    let key = cluster.id.as_str().as_bytes();
+    transaction.publish(RecordKind::Cluster, key, Some(&value.encode_to_vec()))
+}
+
+/// Runs a change of one cluster; publishes it if its state changed.
+fn change(
+    transaction: &mut Transaction<'_>,
+    id: &ClusterId,
+    edit: impl FnOnce(&mut Cluster) -> Result<(), StoreError>,
+) -> Result<(Cluster, u64), StoreError> {
+    let mut cluster = find(transaction.connection(), id)?.ok_or(Refused::ClusterUnknown)?.cluster;
+    let before = cluster.state;
+    edit(&mut cluster)?;
+    cluster.state = effective(cluster.administrative, cluster.observed);
+    transaction
+        .connection()
+        .prepare_cached(
+            "UPDATE cluster SET administrative = ?2, observed = ?3, version = ?4, last_heartbeat_at_ms = ?5
+             WHERE id = ?1",
+        )?
+        .execute(params![
+            id.as_str(),
+            cluster.administrative,
+            cluster.observed,
+            cluster.version,
+            cluster.last_heartbeat_at_ms
+        ])?;
+    let revision =
+        if cluster.state == before { transaction.revision() } else { publish(transaction, &cluster)? };
+    Ok((cluster, revision))
+}
+
+fn register(
+    transaction: &mut Transaction<'_>,
+    new: NewCluster,
+    digest: [u8; 32],
+) -> Result<(Cluster, u64), StoreError> {
+    if find(transaction.connection(), &new.id)?.is_some() {
+        return Err(Refused::ClusterExists.into());
+    }
+    let cluster = Cluster {
+        id: new.id,
+        tenant: new.tenant,
+        placement: new.placement,
+        region: new.region,
+        state: ClusterState::Pending,
+        observed: Observed::Pending,
+        administrative: Administrative::Active,
+        version: None,
+        created_at_ms: now_ms(),
+        last_heartbeat_at_ms: None,
+    };
+    transaction
+        .connection()
+        .prepare_cached(
+            "INSERT INTO cluster (id, tenant, placement, region, administrative, observed, token_digest,
+                created_at_ms) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
+        )?
+        .execute(params![
+            cluster.id.as_str(),
+            cluster.tenant.as_str(),
+            cluster.placement,
+            cluster.region,
+            cluster.administrative,
+            cluster.observed,
+            digest,
+            cluster.created_at_ms
+        ])?;
+    let revision = publish(transaction, &cluster)?;
+    Ok((cluster, revision))
+}
+
+fn observe(
+    transaction: &mut Transaction<'_>,
+    heartbeats: Vec<Heartbeat>,
+) -> Result<Vec<Cluster>, StoreError> {
+    let mut changed = Vec::with_capacity(heartbeats.len());
+    for heartbeat in heartbeats {
+        let outcome = change(transaction, &heartbeat.id, |cluster| {
+            cluster.observed = heartbeat.observed;
+            cluster.last_heartbeat_at_ms = heartbeat.at_ms.or(cluster.last_heartbeat_at_ms);
+            cluster.version = heartbeat.version.or_else(|| cluster.version.take());
+            Ok(())
+        });
+        match outcome {
+            Ok((cluster, _)) => changed.push(cluster),
+            Err(StoreError::Refused(_)) => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(changed)
+}
+
+impl Store {
+    /// Registers a cluster; the token is its own, to be shown once.
+    ///
+    /// # Errors
+    /// [`Refused::ClusterExists`], or the database fails.
+    pub async fn register_cluster(
+        &self,
+        new: NewCluster,
+        action: Action,
+    ) -> Result<(Cluster, Token, u64), StoreError> {
+        let token = Token::generate(TokenKind::Cluster);
+        let digest = token.digest();
+        let (cluster, revision) = self
+            .writer
+            .run(move |transaction| {
+                let (cluster, revision) = register(transaction, new, digest)?;
+                let mut record = action.record(201, "");
+                record.cluster = cluster.id.to_string();
+                record.tenant = cluster.tenant.to_string();
+                transaction.record(record)?;
+                Ok((cluster, revision))
+            })
+            .await?;
+        Ok((cluster, token, revision))
+    }
+
+    /// Suspends, resumes or retires a cluster; returns the revision from which on it is so.
+    ///
+    /// # Errors
+    /// [`Refused::ClusterUnknown`], [`Refused::ClusterRetired`], or the database fails.
+    pub async fn administer_cluster(
+        &self,
+        id: ClusterId,
+        what: Administer,
+        action: Action,
+    ) -> Result<(Cluster, u64), StoreError> {
+        self.writer
+            .run(move |transaction| {
+                let (cluster, revision) = change(transaction, &id, |cluster| {
+                    let retired = cluster.administrative == Administrative::Retired;
+                    cluster.administrative = match what {
+                        Administer::Retire => Administrative::Retired,
+                        _ if retired => return Err(Refused::ClusterRetired.into()),
+                        Administer::Suspend => Administrative::Suspended,
+                        Administer::Resume => Administrative::Active,
+                    };
+                    Ok(())
+                })?;
+                let mut record = action.record(200, "");
+                record.cluster = cluster.id.to_string();
+                record.tenant = cluster.tenant.to_string();
+                transaction.record(record)?;
+                Ok((cluster, revision))
+            })
+            .await
+    }
+
+    /// Writes down what heartbeats say, or that they are missing. Clusters that are gone are passed over.
+    ///
+    /// # Errors
+    /// [`StoreError`] when the database fails; nothing is written then.
+    pub async fn observe(&self, heartbeats: Vec<Heartbeat>) -> Result<Observation, StoreError> {
+        let order = Arc::clone(&self.observations);
+        self.writer
+            .run(move |transaction| {
+                let clusters = observe(transaction, heartbeats)?;
+                // Counted on the writer's thread, so that it follows the order of the writes.
+                Ok(Observation { clusters, order: order.fetch_add(1, Ordering::Relaxed) + 1 })
+            })
+            .await
+    }
+
+    /// Writes down when clusters were last heard of; everything else goes first.
+    ///
+    /// # Errors
+    /// [`StoreError`] when the database fails; nothing is written then.
+    pub async fn note_times(&self, times: Vec<(ClusterId, u64)>) -> Result<(), StoreError> {
+        self.writer
+            .run_bulk(move |transaction| {
+                let mut update = transaction
+                    .connection()
+                    .prepare_cached("UPDATE cluster SET last_heartbeat_at_ms = ?2 WHERE id = ?1")?;
+                for (id, at_ms) in times {
+                    update.execute(params![id.as_str(), at_ms])?;
+                }
+                Ok(())
+            })
+            .await
+    }
+
+    /// A cluster.
+    ///
+    /// # Errors
+    /// [`Refused::ClusterUnknown`], or the database fails.
+    pub async fn cluster(&self, id: ClusterId) -> Result<Cluster, StoreError> {
+        let found = self.readers.run(move |connection| find(connection, &id)).await?;
+        Ok(found.ok_or(Refused::ClusterUnknown)?.cluster)
+    }
+
+    /// Clusters in the order of their ids.
+    ///
+    /// # Errors
+    /// [`StoreError`] when the database fails.
+    pub async fn clusters(&self, query: ClusterQuery) -> Result<Listed<Cluster>, StoreError> {
+        self.readers
+            .run(move |connection| {
+                let sql = [
+                    "SELECT ",
+                    COLUMNS,
+                    " FROM cluster WHERE id > ?1 AND (?2 IS NULL OR tenant = ?2) AND (?3 IS NULL OR ?3 =
+                        CASE administrative WHEN 'active' THEN observed ELSE administrative END)
+                      ORDER BY id LIMIT ?4",
+                ]
+                .concat();
+                let mut statement = connection.prepare_cached(&sql)?;
+                let state = query.state.map(ClusterState::as_str);
+                let rows =
+                    statement.query_map(params![query.after, query.tenant, state, query.limit + 1], read)?;
+                let items = rows.map(|row| row.map(|known| known.cluster)).collect::<Result<_, _>>()?;
+                Ok(Listed::new(items, query.limit, |cluster: &Cluster| cluster.id.to_string()))
+            })
+            .await
+    }
+
+    /// Every cluster with the digest of its token, for the heartbeat path.
+    ///
+    /// # Errors
+    /// [`StoreError`] when the database fails.
+    pub async fn known_clusters(&self) -> Result<Vec<KnownCluster>, StoreError> {
+        self.readers
+            .run(|connection| {
+                let sql = ["SELECT ", COLUMNS, " FROM cluster"].concat();
+                let mut statement = connection.prepare(&sql)?;
+                let rows = statement.query_map([], read)?;
+                Ok(rows.collect::<Result<_, _>>()?)
+            })
+            .await
+    }
+}

@@ -1,0 +1,194 @@
+//! API keys. The key itself is nowhere but with its holder.
+
+use portcullis_core::SourceType;
+use portcullis_core::audit::keyed_hash;
+use portcullis_core::ids::{Role, Scope, Subject, TenantId};
+use portcullis_core::wire::{self, RecordKind};
+use prost::Message;
+use rusqlite::{Connection, OptionalExtension, Row, params};
+use serde::Serialize;
+
+use super::transaction::Action;
+use super::{Listed, Refused, Store, StoreError};
+use crate::clock::now_ms;
+use crate::tokens::{Token, TokenKind};
+
+/// A key to be made.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NewApiKey {
+    /// The tenant it belongs to.
+    pub tenant: TenantId,
+    /// Whom it speaks for.
+    pub subject: Subject,
+    /// What kind of caller holds it.
+    pub source_type: SourceType,
+    /// Roles.
+    pub roles: Vec<Role>,
+    /// Scopes.
+    pub scopes: Vec<Scope>,
+    /// End, seconds since the Unix epoch.
+    pub expires_at_s: Option<u64>,
+}
+
+/// A key as the API shows it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct ApiKey {
+    /// Its public id.
+    pub id: String,
+    /// The tenant it belongs to.
+    pub tenant: String,
+    /// Whom it speaks for.
+    pub subject: String,
+    /// What kind of caller holds it.
+    pub source_type: String,
+    /// Roles.
+    pub roles: Vec<String>,
+    /// Scopes.
+    pub scopes: Vec<String>,
+    /// When it was made, milliseconds since the Unix epoch.
+    pub created_at_ms: u64,
+    /// End, seconds since the Unix epoch.
+    pub expires_at_s: Option<u64>,
+    /// When it was revoked, milliseconds since the Unix epoch.
+    pub revoked_at_ms: Option<u64>,
+}
+
+const COLUMNS: &str =
+    "id, tenant, subject, source_type, roles, scopes, created_at_ms, expires_at_s, revoked_at_ms";
+
+fn read(row: &Row<'_>) -> rusqlite::Result<ApiKey> {
+    // Neither roles nor scopes contain a space, so a list of them is one text.
+    let words = |at| row.get::<_, String>(at).map(|t| t.split_whitespace().map(str::to_owned).collect());
+    Ok(ApiKey {
+        id: row.get(0)?,
+        tenant: row.get(1)?,
+        subject: row.get(2)?,
+        source_type: row.get(3)?,
+        roles: words(4)?,
+        scopes: words(5)?,
+        created_at_ms: row.get(6)?,
+        expires_at_s: row.get(7)?,
+        revoked_at_ms: row.get(8)?,
+    })
+}
+
+fn find(connection: &Connection, id: &str) -> Result<Option<ApiKey>, StoreError> {
+    let sql = ["SELECT ", COLUMNS, " FROM api_key WHERE id = ?1"].concat();
+    Ok(connection.prepare_cached(&sql)?.query_row([id], read).optional()?)
+}
+
+impl Store {
+    /// Makes a key; the token is to be shown once. `pepper` is the key of its digest.
+    ///
+    /// # Errors
+    /// [`StoreError`] when the database fails.
+    pub async fn create_api_key(
+        &self,
+        new: NewApiKey,
+        pepper: &[u8; 32],
+        action: Action,
+    ) -> Result<(ApiKey, Token, u64), StoreError> {
+        let token = Token::generate(TokenKind::ApiKey);
+        let digest = keyed_hash(pepper, token.reveal().as_bytes());
+        let key = ApiKey {
+            id: token.id().to_owned(),
+            tenant: new.tenant.into(),
+            subject: new.subject.into(),
+            source_type: new.source_type.as_str().to_owned(),
+            roles: new.roles.into_iter().map(Into::into).collect(),
+            scopes: new.scopes.into_iter().map(Into::into).collect(),
+            created_at_ms: now_ms(),
+            expires_at_s: new.expires_at_s,
+            revoked_at_ms: None,
+        };
+        let stored = key.clone();
+        let revision = self
+            .writer
+            .run(move |transaction| {
+                transaction
+                    .connection()
+                    .prepare_cached(
+                        "INSERT INTO api_key (id, digest, tenant, subject, source_type, roles, scopes,
+                            created_at_ms, expires_at_s) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
+                    )?
+                    .execute(params![
+                        stored.id,
+                        digest,
+                        stored.tenant,
+                        stored.subject,
+                        stored.source_type,
+                        stored.roles.join(" "),
+                        stored.scopes.join(" "),
+                        stored.created_at_ms,
+                        stored.expires_at_s
+                    ])?;
+                let mut record = action.record(201, "");
+                record.tenant.clone_from(&stored.tenant);
+                record.path = [record.path.as_str(), "/", &stored.id].concat();
+                transaction.record(record)?;
+                let value = wire::ApiKey {
+                    id: stored.id,
+                    tenant: stored.tenant,
+                    subject: stored.subject,
+                    source_type: stored.source_type,
+                    roles: stored.roles,
+                    scopes: stored.scopes,
+                    expires_at: stored.expires_at_s.unwrap_or(0),
+                };
+                transaction.publish(RecordKind::ApiKey, &digest, Some(&value.encode_to_vec()))
+            })
+            .await?;
+        Ok((key, token, revision))
+    }
+
+    /// Revokes a key; doing so again changes nothing.
+    ///
+    /// # Errors
+    /// [`Refused::ApiKeyUnknown`], or the database fails.
+    pub async fn revoke_api_key(&self, id: String, action: Action) -> Result<(ApiKey, u64), StoreError> {
+        self.writer
+            .run(move |transaction| {
+                let mut key = find(transaction.connection(), &id)?.ok_or(Refused::ApiKeyUnknown)?;
+                let mut record = action.record(200, "");
+                record.tenant.clone_from(&key.tenant);
+                transaction.record(record)?;
+                if key.revoked_at_ms.is_some() {
+                    return Ok((key, transaction.revision()));
+                }
+                key.revoked_at_ms = Some(now_ms());
+                let digest: [u8; 32] = transaction
+                    .connection()
+                    .prepare_cached("UPDATE api_key SET revoked_at_ms = ?2 WHERE id = ?1 RETURNING digest")?
+                    .query_row(params![id, key.revoked_at_ms], |row| row.get(0))?;
+                let revision = transaction.publish(RecordKind::ApiKey, &digest, None)?;
+                Ok((key, revision))
+            })
+            .await
+    }
+
+    /// Keys in the order of their ids, revoked ones included.
+    ///
+    /// # Errors
+    /// [`StoreError`] when the database fails.
+    pub async fn api_keys(
+        &self,
+        tenant: Option<String>,
+        after: String,
+        limit: usize,
+    ) -> Result<Listed<ApiKey>, StoreError> {
+        self.readers
+            .run(move |connection| {
+                let sql = [
+                    "SELECT ",
+                    COLUMNS,
+                    " FROM api_key WHERE id > ?1 AND (?2 IS NULL OR tenant = ?2) ORDER BY id LIMIT ?3",
+                ]
+                .concat();
+                let mut statement = connection.prepare_cached(&sql)?;
+                let rows = statement.query_map(params![after, tenant, limit + 1], read)?;
+                let items = rows.collect::<Result<_, _>>()?;
+                Ok(Listed::new(items, limit, |key: &ApiKey| key.id.clone()))
+            })
+            .await
+    }
+}

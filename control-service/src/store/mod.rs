@@ -1,0 +1,232 @@
+//! Everything durable: clusters, keys, revocations, the snapshot's history and the audit log.
+//!
+//! Callers see [`Store`]: asynchronous methods in terms of the domain, none of SQL. Behind it stands
+//! SQLite with one writer thread that commits what is waiting as one group, so that a durable write costs
+//! a share of one `fsync`. Every change of the snapshot is written together with what caused it, and
+//! published to the [`Hub`] only after its commit.
+
+mod admins;
+mod audit;
+mod cluster;
+mod clusters;
+mod keys;
+mod policy;
+mod revocations;
+mod schema;
+mod secrets;
+mod sqlite;
+mod transaction;
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+
+use rusqlite::Connection;
+
+pub use audit::{AuditRow, AuditStatus, Parsed, RecordQuery, StreamStatus};
+pub use cluster::{
+    Administer, Administrative, Cluster, ClusterQuery, Heartbeat, KnownCluster, NewCluster, Observed,
+    Placement, effective,
+};
+pub use clusters::Observation;
+pub use keys::{ApiKey, NewApiKey};
+pub use policy::StoredKeys;
+pub use revocations::Revocation;
+pub use secrets::{IdentitySettings, Secrets};
+use sqlite::{Readers, Writer};
+pub use transaction::Action;
+use transaction::Transaction;
+
+use crate::seal::{SealError, SealingKey};
+use crate::snapshot::Hub;
+
+/// Why something asked of the store is not done. These are answers, not failures.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum Refused {
+    /// The cluster id is taken, perhaps by a retired cluster.
+    #[error("a cluster of this id exists already; ids are never used twice")]
+    ClusterExists,
+    /// There is no such cluster.
+    #[error("there is no cluster of this id")]
+    ClusterUnknown,
+    /// The cluster was retired.
+    #[error("the cluster has been retired for good; register a new one")]
+    ClusterRetired,
+    /// There is no such key.
+    #[error("there is no API key of this id")]
+    ApiKeyUnknown,
+    /// It is revoked already.
+    #[error("this is revoked already")]
+    RevocationExists,
+    /// There is no such revocation.
+    #[error("there is no such revocation")]
+    RevocationUnknown,
+}
+
+/// Why the store could not do something.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum StoreError {
+    /// Refused for a reason of the domain.
+    #[error(transparent)]
+    Refused(#[from] Refused),
+    /// The database failed.
+    #[error("the database failed: {0}; check free space and permissions of store.dataDir")]
+    Database(String),
+    /// The data folder cannot be used.
+    #[error(
+        "store.dataDir {path} cannot be used: {problem}; see that it is a folder of its own that this user may write to, or restore it from a backup"
+    )]
+    DataDir {
+        /// The folder.
+        path: PathBuf,
+        /// What the system said.
+        problem: String,
+    },
+    /// Another process serves this folder.
+    #[error("store.dataDir {0} is in use by another `portcullis serve`; stop that one first")]
+    InUse(PathBuf),
+    /// The database was written by a newer version.
+    #[error("the database has schema version {found}, this program knows {known}; run the newer program")]
+    Newer {
+        /// Version found.
+        found: usize,
+        /// Newest version known.
+        known: usize,
+    },
+    /// A secret cannot be opened.
+    #[error(transparent)]
+    Seal(#[from] SealError),
+    /// The store is shutting down.
+    #[error("the store is closed")]
+    Closed,
+}
+
+impl From<rusqlite::Error> for StoreError {
+    fn from(error: rusqlite::Error) -> Self {
+        Self::Database(error.to_string())
+    }
+}
+
+/// A page of a list: the entries, and what to give as `after` for the next page.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Listed<T> {
+    /// The entries.
+    pub items: Vec<T>,
+    /// `Some` when there may be more.
+    pub next: Option<String>,
+}
+
+impl<T> Listed<T> {
+    /// From up to `limit + 1` rows, the last of which only tells that there is more.
+    fn new(mut items: Vec<T>, limit: usize, key: impl Fn(&T) -> String) -> Self {
+        let more = items.len() > limit;
+        items.truncate(limit);
+        let next = if more { items.last().map(key) } else { None };
+        Self { items, next }
+    }
+}
+
+/// An opened database, before it is served: enough for the commands that work on the file.
+pub struct Database {
+    path: PathBuf,
+    connection: Connection,
+    secrets: Secrets,
+}
+
+impl Database {
+    /// Opens the database of a data folder, makes folder, database and secrets when they are absent.
+    ///
+    /// # Errors
+    /// [`StoreError`] with what is wrong and what to do.
+    pub fn open(data_dir: &Path) -> Result<Self, StoreError> {
+        let folder = |problem: std::io::Error| StoreError::DataDir {
+            path: data_dir.to_owned(),
+            problem: problem.to_string(),
+        };
+        if !data_dir.is_dir() {
+            use std::os::unix::fs::DirBuilderExt;
+            std::fs::DirBuilder::new().recursive(true).mode(0o700).create(data_dir).map_err(folder)?;
+        }
+        let path = data_dir.join("portcullis.db");
+        let mut connection = sqlite::connect(&path)
+            .map_err(|e| StoreError::DataDir { path: data_dir.to_owned(), problem: e.to_string() })?;
+        schema::migrate(&mut connection)?;
+        let sealed = secrets::any(&connection)?;
+        let key = SealingKey::load(&data_dir.join("sealing.key"), !sealed)?;
+        let secrets = Secrets::load_or_make(&mut connection, &key)?;
+        Ok(Self { path, connection, secrets })
+    }
+
+    /// The opened secrets.
+    #[must_use]
+    pub fn secrets(&self) -> &Secrets {
+        &self.secrets
+    }
+
+    /// The file.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Runs one write outside of the service, in a transaction of its own.
+    fn write<T>(
+        &mut self,
+        job: impl FnOnce(&mut Transaction<'_>) -> Result<T, StoreError>,
+    ) -> Result<T, StoreError> {
+        let mut transaction = Transaction::begin(&self.connection, crate::tokens::random())?;
+        let outcome = job(&mut transaction);
+        if outcome.is_ok() {
+            transaction.commit()?;
+        } else {
+            transaction.abandon();
+        }
+        outcome
+    }
+}
+
+/// The store of a running service.
+#[derive(Clone)]
+pub struct Store {
+    writer: Writer,
+    readers: Readers,
+    hub: Arc<Hub>,
+    observations: Arc<AtomicU64>,
+}
+
+impl Store {
+    /// Begins to serve a database: brings the entries that follow from secrets and settings up to date,
+    /// loads the snapshot and starts the writer thread.
+    ///
+    /// # Errors
+    /// [`StoreError`] when the database fails.
+    pub fn start(mut database: Database, identity: &IdentitySettings) -> Result<Self, StoreError> {
+        let entries = database.secrets.entries(identity);
+        database.write(|transaction| {
+            entries.iter().try_for_each(|(kind, wanted)| transaction.sync(*kind, wanted))
+        })?;
+        let state = policy::load_state(&database.connection, &entries)?;
+        let generation = transaction::life(&database.connection)?.generation;
+        let hub = Arc::new(Hub::new(state, generation, database.secrets.snapshot_seed.clone()));
+        let readers = Readers::new(database.path.clone());
+        let writer = Writer::start(database.connection, Arc::clone(&hub))?;
+        Ok(Self { writer, readers, hub, observations: Arc::default() })
+    }
+
+    /// The snapshot.
+    #[must_use]
+    pub fn hub(&self) -> &Arc<Hub> {
+        &self.hub
+    }
+
+    /// True while writes are possible.
+    #[must_use]
+    pub fn is_open(&self) -> bool {
+        self.writer.is_open()
+    }
+
+    /// Ends the writer thread after everything that waits is written.
+    pub async fn close(&self) {
+        self.writer.close().await;
+    }
+}

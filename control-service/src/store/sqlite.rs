@@ -1,0 +1,292 @@
+//! SQLite: one writer thread with group commit, and a few readers beside it.
+
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use rusqlite::{Connection, OpenFlags};
+use tokio::sync::{mpsc, oneshot};
+
+use super::StoreError;
+use super::transaction::Transaction;
+use crate::snapshot::Hub;
+
+/// Jobs that may wait for the writer; more wait at their senders.
+const QUEUE: usize = 1024;
+/// Jobs in one group at most, and how long it may grow: a commit must not be put off for long.
+const GROUP: usize = 256;
+const GROUP_TIME: Duration = Duration::from_millis(20);
+/// Idle reader connections that are kept.
+const READERS: usize = 4;
+
+/// Opens a connection with the settings that durability rests on. A new file is its owner's alone, and
+/// SQLite gives the files beside it the same mode.
+pub(super) fn connect(path: &Path) -> Result<Connection, ConnectError> {
+    use std::os::unix::fs::OpenOptionsExt;
+    let mut options = std::fs::OpenOptions::new();
+    let file = options.read(true).write(true).create(true).truncate(false).mode(0o600).open(path);
+    file?;
+    let connection = Connection::open(path)?;
+    connection.busy_timeout(Duration::from_secs(10))?;
+    connection.pragma_update(None, "journal_mode", "WAL")?;
+    connection.pragma_update(None, "synchronous", "FULL")?;
+    connection.pragma_update(None, "foreign_keys", "ON")?;
+    connection.pragma_update(None, "trusted_schema", "OFF")?;
+    connection.set_prepared_statement_cache_capacity(64);
+    Ok(connection)
+}
+
+/// Why a database file cannot be opened.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum ConnectError {
+    #[error(transparent)]
+    File(#[from] std::io::Error),
+    #[error("portcullis.db: {0}")]
+    Sqlite(#[from] rusqlite::Error),
+}
+
+/// What a job leaves to be said when its group is committed, or has failed.
+type Completion = Box<dyn FnOnce(Result<(), StoreError>) + Send>;
+type Job = Box<dyn FnOnce(&mut Transaction<'_>) -> Completion + Send>;
+
+enum Message {
+    Run(Job),
+    Close(oneshot::Sender<()>),
+}
+
+/// The way to the writer thread.
+#[derive(Clone)]
+pub(super) struct Writer {
+    urgent: mpsc::Sender<Message>,
+    bulk: mpsc::Sender<Message>,
+}
+
+impl Writer {
+    /// Starts the thread. It owns the connection until it is closed.
+    pub(super) fn start(connection: Connection, hub: Arc<Hub>) -> Result<Self, StoreError> {
+        let failed = |e: std::io::Error| StoreError::Database(format!("no thread for the writer: {e}"));
+        let runtime = tokio::runtime::Builder::new_current_thread().build().map_err(failed)?;
+        let (urgent, urgent_jobs) = mpsc::channel(QUEUE);
+        let (bulk, bulk_jobs) = mpsc::channel(QUEUE);
+        let control_stream = crate::tokens::random();
+        let mut queue = Queue { urgent: urgent_jobs, bulk: bulk_jobs, control_stream };
+        std::thread::Builder::new()
+            .name("store-writer".to_owned())
+            .spawn(move || {
+                let mut closing = None;
+                while let Some(first) = runtime.block_on(queue.first()) {
+                    closing = write_group(&connection, &hub, &mut queue, first);
+                    if closing.is_some() {
+                        break;
+                    }
+                }
+                // Only then is it closed: nothing more is taken, and SQLite has tidied up its files.
+                drop((queue, connection));
+                if let Some(closed) = closing {
+                    // Who asked for it may have stopped waiting.
+                    let _ = closed.send(());
+                }
+            })
+            .map_err(failed)?;
+        Ok(Self { urgent, bulk })
+    }
+
+    pub(super) fn is_open(&self) -> bool {
+        !self.urgent.is_closed()
+    }
+
+    /// Runs a job in the next group, before everything that is bulk; returns when it is durable. A job
+    /// that fails leaves nothing.
+    pub(super) async fn run<T: Send + 'static>(
+        &self,
+        job: impl FnOnce(&mut Transaction<'_>) -> Result<T, StoreError> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        submit(&self.urgent, job).await
+    }
+
+    /// Runs a job that nobody's access depends on: audit records, times of heartbeats.
+    pub(super) async fn run_bulk<T: Send + 'static>(
+        &self,
+        job: impl FnOnce(&mut Transaction<'_>) -> Result<T, StoreError> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        submit(&self.bulk, job).await
+    }
+
+    /// Ends the thread when everything sent before is written.
+    pub(super) async fn close(&self) {
+        let (done, closed) = oneshot::channel();
+        if self.urgent.send(Message::Close(done)).await.is_ok() {
+            // An error means that the thread has ended, which is what was asked for.
+            let _ = closed.await;
+        }
+    }
+}
+
+async fn submit<T: Send + 'static>(
+    queue: &mpsc::Sender<Message>,
+    job: impl FnOnce(&mut Transaction<'_>) -> Result<T, StoreError> + Send + 'static,
+) -> Result<T, StoreError> {
+    let (reply, answer) = oneshot::channel();
+    let job: Job = Box::new(move |transaction| {
+        let outcome = transaction.nested(job);
+        Box::new(move |committed| {
+            // Nobody waits any more when the request was given up; the write stands all the same.
+            let _ = reply.send(committed.and(outcome));
+        })
+    });
+    queue.send(Message::Run(job)).await.map_err(|_| StoreError::Closed)?;
+    answer.await.map_err(|_| StoreError::Closed)?
+}
+
+/// What waits for the writer, and the stream of the service's own audit records.
+struct Queue {
+    urgent: mpsc::Receiver<Message>,
+    bulk: mpsc::Receiver<Message>,
+    control_stream: [u8; 16],
+}
+
+impl Queue {
+    async fn first(&mut self) -> Option<Message> {
+        tokio::select! {
+            biased;
+            message = self.urgent.recv() => message,
+            Some(message) = self.bulk.recv() => Some(message),
+        }
+    }
+
+    /// What else belongs into a group: everything urgent that waits; bulk only while there is room and
+    /// nothing urgent would have to wait for it.
+    fn next(&mut self, room: bool) -> Option<Message> {
+        self.urgent.try_recv().ok().or_else(|| if room { self.bulk.try_recv().ok() } else { None })
+    }
+
+    /// Whether something urgent waits.
+    fn is_pressed(&self) -> bool {
+        !self.urgent.is_empty()
+    }
+}
+
+/// Writes one group; returns whom to tell when it was the last.
+fn write_group(
+    connection: &Connection,
+    hub: &Hub,
+    queue: &mut Queue,
+    first: Message,
+) -> Option<oneshot::Sender<()>> {
+    let begun = Instant::now();
+    let mut completions = Vec::new();
+    let mut closing = None;
+    let mut pressed = queue.is_pressed();
+    let group = Transaction::begin(connection, queue.control_stream).map(|mut transaction| {
+        let mut next = Some(first);
+        while let Some(message) = next {
+            match message {
+                Message::Run(job) => completions.push(job(&mut transaction)),
+                Message::Close(done) => closing = Some(done),
+            }
+            pressed |= queue.is_pressed();
+            let room = !pressed && completions.len() < GROUP && begun.elapsed() < GROUP_TIME;
+            next = queue.next(room || closing.is_some());
+        }
+        transaction
+    });
+    let committed = group.and_then(Transaction::commit);
+    if let Err(error) = &committed {
+        tracing::error!(%error, "a group of writes failed");
+    }
+    let outcome = committed.map(|published| hub.publish(published));
+    for completion in completions {
+        completion(outcome.clone());
+    }
+    closing
+}
+
+/// Read-only connections, opened when they are needed.
+#[derive(Clone)]
+pub(super) struct Readers {
+    path: PathBuf,
+    idle: Arc<Mutex<Vec<Connection>>>,
+}
+
+impl Readers {
+    pub(super) fn new(path: PathBuf) -> Self {
+        Self { path, idle: Arc::default() }
+    }
+
+    /// Runs a query on a thread where it may block.
+    pub(super) async fn run<T: Send + 'static>(
+        &self,
+        query: impl FnOnce(&Connection) -> Result<T, StoreError> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        let readers = self.clone();
+        let task = tokio::task::spawn_blocking(move || {
+            let idle = readers.idle.lock().unwrap_or_else(PoisonError::into_inner).pop();
+            let connection = match idle {
+                Some(connection) => connection,
+                None => readers.connect()?,
+            };
+            let outcome = query(&connection);
+            let mut idle = readers.idle.lock().unwrap_or_else(PoisonError::into_inner);
+            if idle.len() < READERS {
+                idle.push(connection);
+            }
+            outcome
+        });
+        task.await.map_err(|e| StoreError::Database(format!("a query was cut off: {e}")))?
+    }
+
+    fn connect(&self) -> Result<Connection, StoreError> {
+        let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+        let connection = Connection::open_with_flags(&self.path, flags)?;
+        connection.busy_timeout(Duration::from_secs(10))?;
+        Ok(connection)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc;
+
+    use zeroize::Zeroizing;
+
+    use super::*;
+    use crate::snapshot::State;
+
+    #[tokio::test]
+    async fn what_is_urgent_does_not_wait_behind_bulk() {
+        let mut connection = Connection::open_in_memory().unwrap();
+        super::super::schema::migrate(&mut connection).unwrap();
+        let hub = Hub::new(State::new([1; 16], 0, 0), [1; 16], Zeroizing::new([0; 32]));
+        let writer = Writer::start(connection, Arc::new(hub)).unwrap();
+        let (go, gate) = mpsc::channel::<()>();
+        let (note, notes) = mpsc::channel();
+        let begin = writer.run_bulk(move |_| {
+            gate.recv().unwrap();
+            Ok(())
+        });
+        let noted = |name: &'static str| {
+            let note = note.clone();
+            move |_: &mut Transaction<'_>| {
+                note.send(name).unwrap();
+                Ok(())
+            }
+        };
+        let bulk = writer.run_bulk(noted("bulk"));
+        let urgent = writer.run(noted("urgent"));
+        let open = async {
+            // The first job holds the writer until both others wait.
+            tokio::time::sleep(Duration::from_millis(50)).await;
+            go.send(()).unwrap();
+        };
+        let (a, b, c, ()) = tokio::join!(begin, bulk, urgent, open);
+        assert!(a.is_ok() && b.is_ok() && c.is_ok());
+        assert_eq!(notes.try_iter().collect::<Vec<_>>(), ["urgent", "bulk"]);
+        let last = writer.run_bulk(noted("last"));
+        let (last, ()) = tokio::join!(last, async {
+            tokio::task::yield_now().await;
+            writer.close().await;
+        });
+        assert!(last.is_ok(), "what waits is written before the end");
+        assert!(!writer.is_open() && writer.run(noted("late")).await.is_err());
+    }
+}

@@ -1,0 +1,350 @@
+//! One group of writes, and the changes of the snapshot that it makes.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use portcullis_core::wire::{AuditRecord, RecordKind};
+use prost::Message;
+use rusqlite::{Connection, OptionalExtension, params};
+use sha2::{Digest, Sha256};
+
+use super::StoreError;
+use super::audit::Parsed;
+use crate::clock::now_ms;
+use crate::snapshot::{Change, Published};
+
+/// Removed entries that are remembered; with more, the older half is forgotten, and readers that are
+/// behind them get everything anew.
+const MAX_TOMBSTONES: u64 = 20_000;
+/// They are counted once in so many revisions: counting walks through all of them.
+const COUNT_EVERY: u64 = 256;
+
+/// Who did what by the platform API: what the audit log gets of it.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Action {
+    /// The administrator, or `cluster:<id>`.
+    pub subject: String,
+    /// `admin_token` or `cluster_token`.
+    pub credential: &'static str,
+    /// Public id of the token.
+    pub key_id: String,
+    /// HTTP method.
+    pub method: String,
+    /// Path without its query.
+    pub path: String,
+    /// Request id.
+    pub request_id: String,
+    /// Address of the caller.
+    pub client_address: String,
+}
+
+impl Action {
+    /// The record of this action, without stream and sequence.
+    #[must_use]
+    pub fn record(&self, status: u16, reason: &str) -> AuditRecord {
+        AuditRecord {
+            time_ms: now_ms(),
+            proxy: "control-service".to_owned(),
+            request_id: self.request_id.clone(),
+            decision: if status < 400 { "allow" } else { "refuse" }.to_owned(),
+            stage: "platform-api".to_owned(),
+            reason: reason.to_owned(),
+            status: status.into(),
+            subject: self.subject.clone(),
+            credential: self.credential.to_owned(),
+            key_id: self.key_id.clone(),
+            method: self.method.clone(),
+            path: self.path.clone(),
+            client_address: self.client_address.clone(),
+            mode: "enforce".to_owned(),
+            hop: "control".to_owned(),
+            ..AuditRecord::default()
+        }
+    }
+}
+
+/// Name and progress of the store's life.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Life {
+    pub(super) generation: [u8; 16],
+    pub(super) revision: u64,
+    pub(super) floor: u64,
+}
+
+/// Reads the store's life; zeros before the first write.
+pub(super) fn life(connection: &Connection) -> Result<Life, StoreError> {
+    let found = connection
+        .prepare_cached("SELECT generation, revision, floor FROM snapshot_life")?
+        .query_row([], |row| Ok(Life { generation: row.get(0)?, revision: row.get(1)?, floor: row.get(2)? }))
+        .optional()?;
+    Ok(found.unwrap_or(Life { generation: [0; 16], revision: 0, floor: 0 }))
+}
+
+/// True for kinds whose value must not lie readable in the database.
+fn is_secret(kind: RecordKind) -> bool {
+    matches!(kind, RecordKind::IdentitySigner | RecordKind::ApiKeyPepper)
+}
+
+/// What is stored of a value: itself, or its digest when it is secret.
+pub(super) fn stored_form(kind: RecordKind, value: &[u8]) -> Vec<u8> {
+    if is_secret(kind) { Sha256::digest(value).to_vec() } else { value.to_vec() }
+}
+
+/// An open transaction. Dropped without [`Transaction::commit`], it leaves nothing.
+pub(super) struct Transaction<'c> {
+    connection: &'c Connection,
+    control_stream: [u8; 16],
+    before: Life,
+    life: Life,
+    changes: Vec<Change>,
+    open: bool,
+}
+
+impl Drop for Transaction<'_> {
+    fn drop(&mut self) {
+        if self.open && self.connection.execute_batch("ROLLBACK").is_err() {
+            tracing::debug!("the transaction had ended already");
+        }
+    }
+}
+
+impl<'c> Transaction<'c> {
+    /// Begins; `control_stream` is the stream of the service's own audit records.
+    pub(super) fn begin(connection: &'c Connection, control_stream: [u8; 16]) -> Result<Self, StoreError> {
+        connection.execute_batch("BEGIN IMMEDIATE")?;
+        let mut transaction = Self {
+            connection,
+            control_stream,
+            before: Life { generation: [0; 16], revision: 0, floor: 0 },
+            life: Life { generation: [0; 16], revision: 0, floor: 0 },
+            changes: Vec::new(),
+            open: true,
+        };
+        let mut life = life(connection)?;
+        if life.generation == [0; 16] {
+            life.generation = crate::tokens::random();
+            connection.execute(
+                "INSERT INTO snapshot_life (id, generation, revision, floor) VALUES (1, ?1, 0, 0)",
+                params![life.generation],
+            )?;
+        }
+        transaction.before = life;
+        transaction.life = life;
+        Ok(transaction)
+    }
+
+    /// The connection, for statements of this transaction.
+    pub(super) fn connection(&self) -> &'c Connection {
+        self.connection
+    }
+
+    /// The newest revision, this transaction's changes included.
+    pub(super) fn revision(&self) -> u64 {
+        self.life.revision
+    }
+
+    /// Runs a job that leaves nothing when it fails.
+    pub(super) fn nested<T>(
+        &mut self,
+        job: impl FnOnce(&mut Self) -> Result<T, StoreError>,
+    ) -> Result<T, StoreError> {
+        let (life, changes) = (self.life, self.changes.len());
+        self.connection.prepare_cached("SAVEPOINT job")?.execute([])?;
+        let outcome = job(self);
+        if outcome.is_err() {
+            self.connection.prepare_cached("ROLLBACK TO job")?.execute([])?;
+            self.life = life;
+            self.changes.truncate(changes);
+        }
+        self.connection.prepare_cached("RELEASE job")?.execute([])?;
+        outcome
+    }
+
+    /// Changes an entry of the snapshot; `None` removes it.
+    pub(super) fn publish(
+        &mut self,
+        kind: RecordKind,
+        key: &[u8],
+        value: Option<&[u8]>,
+    ) -> Result<u64, StoreError> {
+        self.life.revision += 1;
+        let revision = self.life.revision;
+        let stored = value.map(|v| stored_form(kind, v));
+        self.connection
+            .prepare_cached(
+                "INSERT INTO snapshot_entry (kind, key, revision, value) VALUES (?1, ?2, ?3, ?4)
+                 ON CONFLICT (kind, key) DO UPDATE SET revision = excluded.revision, value = excluded.value",
+            )?
+            .execute(params![kind as i32, key, revision, stored])?;
+        self.changes.push(Change { kind, key: key.into(), revision, value: value.map(Arc::from) });
+        if value.is_none() && revision.is_multiple_of(COUNT_EVERY) {
+            self.forget_old_tombstones()?;
+        }
+        Ok(revision)
+    }
+
+    fn forget_old_tombstones(&mut self) -> Result<(), StoreError> {
+        let count: u64 = self
+            .connection
+            .prepare_cached("SELECT count(*) FROM snapshot_entry WHERE value IS NULL")?
+            .query_row([], |row| row.get(0))?;
+        if count <= MAX_TOMBSTONES {
+            return Ok(());
+        }
+        let floor: u64 = self
+            .connection
+            .prepare_cached(
+                "SELECT revision FROM snapshot_entry WHERE value IS NULL ORDER BY revision LIMIT 1 OFFSET ?1",
+            )?
+            .query_row([MAX_TOMBSTONES / 2], |row| row.get(0))?;
+        self.connection
+            .prepare_cached("DELETE FROM snapshot_entry WHERE value IS NULL AND revision <= ?1")?
+            .execute([floor])?;
+        self.life.floor = floor;
+        Ok(())
+    }
+
+    /// Makes the entries of a kind exactly these; what is as it should be keeps its revision.
+    pub(super) fn sync(
+        &mut self,
+        kind: RecordKind,
+        wanted: &BTreeMap<Vec<u8>, Vec<u8>>,
+    ) -> Result<(), StoreError> {
+        let found: BTreeMap<Vec<u8>, Vec<u8>> = self
+            .connection
+            .prepare_cached("SELECT key, value FROM snapshot_entry WHERE kind = ?1 AND value IS NOT NULL")?
+            .query_map([kind as i32], |row| Ok((row.get(0)?, row.get(1)?)))?
+            .collect::<Result<_, _>>()?;
+        for (key, value) in wanted {
+            if found.get(key) != Some(&stored_form(kind, value)) {
+                self.publish(kind, key, Some(value))?;
+            }
+        }
+        for key in found.keys().filter(|key| !wanted.contains_key(*key)) {
+            self.publish(kind, key, None)?;
+        }
+        Ok(())
+    }
+
+    /// Adds a record of the service's own to the audit log.
+    pub(super) fn record(&mut self, record: AuditRecord) -> Result<(), StoreError> {
+        let sequence: u64 = self
+            .connection
+            .prepare_cached("SELECT highest FROM audit_stream WHERE stream = ?1")?
+            .query_row([self.control_stream], |row| row.get(0))
+            .optional()?
+            .unwrap_or(0);
+        let record = AuditRecord { stream: self.control_stream.to_vec(), sequence: sequence + 1, ..record };
+        let parsed = Parsed::new(record.encode_to_vec())
+            .ok_or_else(|| StoreError::Database("an audit record of its own is not readable".to_owned()))?;
+        super::audit::append(self.connection, &[parsed])?;
+        Ok(())
+    }
+
+    /// Makes everything durable and returns what is to be published.
+    pub(super) fn commit(mut self) -> Result<Published, StoreError> {
+        if self.life != self.before {
+            self.connection
+                .prepare_cached("UPDATE snapshot_life SET revision = ?1, floor = ?2")?
+                .execute([self.life.revision, self.life.floor])?;
+        }
+        self.connection.execute_batch("COMMIT")?;
+        self.open = false;
+        let floor = if self.life.floor > self.before.floor { self.life.floor } else { 0 };
+        Ok(Published { changes: std::mem::take(&mut self.changes), floor })
+    }
+
+    /// Ends without a trace.
+    pub(super) fn abandon(self) {
+        drop(self);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::snapshot::{Ask, View};
+    use crate::store::{policy, schema};
+
+    fn database() -> Connection {
+        let mut connection = Connection::open_in_memory().unwrap();
+        schema::migrate(&mut connection).unwrap();
+        connection
+    }
+
+    fn write<T>(
+        connection: &Connection,
+        job: impl FnOnce(&mut Transaction<'_>) -> Result<T, StoreError>,
+    ) -> Published {
+        let mut transaction = Transaction::begin(connection, [9; 16]).unwrap();
+        job(&mut transaction).unwrap();
+        transaction.commit().unwrap()
+    }
+
+    #[test]
+    fn a_failed_job_leaves_nothing_and_hurts_no_other_of_its_group() {
+        let connection = database();
+        let published = write(&connection, |transaction| {
+            transaction.nested(|t| t.publish(RecordKind::Revocation, b"sub:a", Some(b"")))?;
+            let failed = transaction.nested(|t| {
+                t.publish(RecordKind::Revocation, b"sub:b", Some(b""))?;
+                Err::<(), _>(StoreError::Closed)
+            });
+            assert!(failed.is_err());
+            transaction.nested(|t| t.publish(RecordKind::Revocation, b"sub:c", Some(b"")))
+        });
+        let seen: Vec<_> = published.changes.iter().map(|c| (&*c.key, c.revision)).collect();
+        assert_eq!(seen, [(&b"sub:a"[..], 1), (b"sub:c", 2)]);
+        let stored: u64 =
+            connection.query_row("SELECT count(*) FROM snapshot_entry", [], |row| row.get(0)).unwrap();
+        assert_eq!((stored, life(&connection).unwrap().revision), (2, 2));
+    }
+
+    #[test]
+    fn a_dropped_transaction_leaves_nothing() {
+        let connection = database();
+        let mut transaction = Transaction::begin(&connection, [9; 16]).unwrap();
+        transaction.publish(RecordKind::Revocation, b"sub:a", Some(b"")).unwrap();
+        drop(transaction);
+        assert_eq!(life(&connection).unwrap().revision, 0);
+        assert!(connection.is_autocommit());
+    }
+
+    #[test]
+    fn only_what_differs_gets_a_new_revision() {
+        let connection = database();
+        let entry = |k: &str, v: &str| (k.as_bytes().to_vec(), v.as_bytes().to_vec());
+        let first = BTreeMap::from([entry("a", "1"), entry("b", "1"), entry("c", "1")]);
+        assert_eq!(write(&connection, |t| t.sync(RecordKind::Issuer, &first)).changes.len(), 3);
+        assert_eq!(write(&connection, |t| t.sync(RecordKind::Issuer, &first)).changes, []);
+        let second = BTreeMap::from([entry("a", "1"), entry("b", "2")]);
+        let changes = write(&connection, |t| t.sync(RecordKind::Issuer, &second)).changes;
+        let seen: Vec<_> = changes.iter().map(|c| (&*c.key, c.value.is_some())).collect();
+        assert_eq!(seen, [(&b"b"[..], true), (b"c", false)]);
+    }
+
+    #[test]
+    fn old_tombstones_are_forgotten_in_the_database_and_in_memory_alike() {
+        let connection = database();
+        let published = write(&connection, |transaction| {
+            for n in 0..=MAX_TOMBSTONES + COUNT_EVERY {
+                transaction.publish(RecordKind::Revocation, &n.to_be_bytes(), None)?;
+            }
+            Ok(())
+        });
+        let life = life(&connection).unwrap();
+        assert!(published.floor > 0 && published.floor == life.floor);
+        let left: u64 =
+            connection.query_row("SELECT count(*) FROM snapshot_entry", [], |row| row.get(0)).unwrap();
+        assert!(left < MAX_TOMBSTONES, "{left}");
+        let state = policy::load_state(&connection, &Vec::new()).unwrap();
+        let ask = |revision| Ask {
+            view: View::Gateway,
+            generation: life.generation.to_vec(),
+            revision,
+            cursor: Vec::new(),
+        };
+        assert!(state.answer(&ask(life.floor - 1)).0.reset);
+        assert!(!state.answer(&ask(life.floor)).0.reset);
+    }
+}

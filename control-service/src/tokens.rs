@@ -1,0 +1,145 @@
+//! Tokens that the control service gives out: API keys, cluster tokens, administrator tokens.
+//!
+//! All have one form, `<prefix>_<id>_<secret>_<checksum>`: a prefix by which a scanner knows a leaked one,
+//! 8 random bytes that name it in logs, 32 random bytes that prove it, and the CRC-32 (ISO 3309) of
+//! everything before, so that a mistyped one is told from a wrong one without asking the database.
+
+use std::fmt;
+
+use portcullis_core::audit::hex;
+use sha2::{Digest, Sha256};
+use zeroize::Zeroizing;
+
+/// What a token is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TokenKind {
+    /// A caller's API key.
+    ApiKey,
+    /// An administrator's token for the platform API.
+    Administrator,
+    /// A data cluster's own token, for its heartbeats.
+    Cluster,
+}
+
+impl TokenKind {
+    /// The prefix that makes it recognisable.
+    #[must_use]
+    pub fn prefix(self) -> &'static str {
+        match self {
+            Self::ApiKey => "pck",
+            Self::Administrator => "pca",
+            Self::Cluster => "pcc",
+        }
+    }
+}
+
+/// A token as its holder has it. Never stored, never logged.
+#[derive(Clone)]
+pub struct Token {
+    text: Zeroizing<String>,
+    id: String,
+}
+
+impl fmt::Debug for Token {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Token").field("id", &self.id).finish_non_exhaustive()
+    }
+}
+
+/// Random bytes from the operating system.
+///
+/// # Panics
+/// When the system has none: nothing safe can be done then.
+#[must_use]
+pub fn random<const N: usize>() -> [u8; N] {
+    let mut bytes = [0; N];
+    #[allow(clippy::expect_used, reason = "without randomness every secret would be guessable")]
+    getrandom::fill(&mut bytes).expect("the operating system gives no random bytes");
+    bytes
+}
+
+impl Token {
+    /// Makes a new one.
+    #[must_use]
+    pub fn generate(kind: TokenKind) -> Self {
+        let id = hex(&random::<8>());
+        let secret = Zeroizing::new(hex(&*Zeroizing::new(random::<32>())));
+        let body = Zeroizing::new([kind.prefix(), &id, &secret].join("_"));
+        let text = Zeroizing::new([body.as_str(), &checksum(&body)].join("_"));
+        Self { text, id }
+    }
+
+    /// Reads a presented token; `None` unless form, prefix and checksum are right.
+    #[must_use]
+    pub fn parse(kind: TokenKind, text: &str) -> Option<Self> {
+        let (body, sum) = text.rsplit_once('_')?;
+        let mut parts = body.split('_');
+        let (prefix, id, secret) = (parts.next()?, parts.next()?, parts.next()?);
+        let hexadecimal = |t: &str| t.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'));
+        let sound = parts.next().is_none()
+            && prefix == kind.prefix()
+            && (id.len(), secret.len()) == (16, 64)
+            && hexadecimal(id)
+            && hexadecimal(secret)
+            && sum == checksum(body);
+        sound.then(|| Self { text: Zeroizing::new(text.to_owned()), id: id.to_owned() })
+    }
+
+    /// What names it in logs and audit records.
+    #[must_use]
+    pub fn id(&self) -> &str {
+        &self.id
+    }
+
+    /// The whole token, to be shown once.
+    #[must_use]
+    pub fn reveal(&self) -> &str {
+        &self.text
+    }
+
+    /// SHA-256 of the whole token: enough to store, since its secret is 256 random bits.
+    #[must_use]
+    pub fn digest(&self) -> [u8; 32] {
+        Sha256::digest(self.text.as_bytes()).into()
+    }
+}
+
+fn checksum(body: &str) -> String {
+    hex(&crc32fast::hash(body.as_bytes()).to_be_bytes())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_token_reads_back_and_differs_from_the_next() {
+        let token = Token::generate(TokenKind::ApiKey);
+        let read = Token::parse(TokenKind::ApiKey, token.reveal()).unwrap();
+        assert_eq!((read.id(), read.digest()), (token.id(), token.digest()));
+        assert_ne!(Token::generate(TokenKind::ApiKey).reveal(), token.reveal());
+    }
+
+    #[test]
+    fn every_mistyped_character_is_noticed() {
+        let token = Token::generate(TokenKind::Administrator);
+        for at in 0..token.reveal().len() {
+            let mut bent = token.reveal().as_bytes().to_vec();
+            bent[at] = if bent[at] == b'0' { b'1' } else { b'0' };
+            let bent = String::from_utf8(bent).unwrap();
+            assert!(Token::parse(TokenKind::Administrator, &bent).is_none(), "{at}");
+        }
+    }
+
+    #[test]
+    fn one_kind_does_not_pass_for_another() {
+        let token = Token::generate(TokenKind::Cluster);
+        assert!(Token::parse(TokenKind::Administrator, token.reveal()).is_none());
+    }
+
+    #[test]
+    fn a_token_is_not_in_its_debug_output() {
+        let token = Token::generate(TokenKind::ApiKey);
+        assert!(!format!("{token:?}").contains(&token.reveal()[20..84]));
+    }
+}

@@ -1,0 +1,197 @@
+//! Audit ingest and query: each record once, gaps known, nothing acknowledged that is not durable.
+
+mod common;
+
+use common::{GATEWAY, Server};
+use portcullis_core::audit::hex;
+use portcullis_core::wire::{AuditAck, AuditBatch, AuditRecord};
+use prost::Message;
+use reqwest::Method;
+use serde_json::Value;
+use sha2::{Digest, Sha256};
+
+const STREAM: [u8; 16] = [7; 16];
+
+fn record(sequence: u64) -> AuditRecord {
+    AuditRecord {
+        stream: STREAM.to_vec(),
+        sequence,
+        time_ms: 1_700_000_000_000,
+        proxy: "router~1".into(),
+        request_id: ["r", &sequence.to_string()].concat(),
+        decision: "refuse".into(),
+        reason: "cluster_unknown".into(),
+        status: 404,
+        subject: "alice".into(),
+        tenant: "acme".into(),
+        cluster: if sequence.is_multiple_of(2) { "even" } else { "odd" }.into(),
+        hop: "gateway".into(),
+        ..AuditRecord::default()
+    }
+}
+
+fn encoded(sequences: impl IntoIterator<Item = u64>) -> Vec<Vec<u8>> {
+    sequences.into_iter().map(|s| record(s).encode_to_vec()).collect()
+}
+
+async fn post(server: &Server, records: Vec<Vec<u8>>) -> AuditAck {
+    let body = AuditBatch { records }.encode_to_vec();
+    let answer = server.mesh(Method::POST, "/mesh/v1/audit", GATEWAY).body(body).send().await.unwrap();
+    assert_eq!(answer.status(), 200);
+    AuditAck::decode(answer.bytes().await.unwrap()).unwrap()
+}
+
+async fn get(server: &Server, path: &str) -> Value {
+    server.expect(200, Method::GET, path, None).await
+}
+
+fn gateway_stream(status: &Value) -> &Value {
+    status["streams"].as_array().unwrap().iter().find(|s| s["stream"] == hex(&STREAM)).unwrap()
+}
+
+#[tokio::test]
+async fn a_record_is_stored_once_and_gaps_are_known_until_they_close() {
+    let server = Server::start().await;
+    let ack = post(&server, encoded([1, 2, 5, 6, 9])).await;
+    assert_eq!((ack.stored, ack.duplicates, ack.rejected), (5, 0, 0));
+    let ack = post(&server, encoded([2, 3, 5])).await;
+    assert_eq!((ack.stored, ack.duplicates, ack.rejected), (1, 2, 0));
+    let status = get(&server, "/v1/audit/status").await;
+    let stream = gateway_stream(&status);
+    assert_eq!(stream["gaps"], serde_json::json!([[4, 4], [7, 8]]));
+    assert_eq!((&stream["missing"], &status["lost"]), (&3.into(), &3.into()));
+    assert_eq!((&stream["duplicates"], &stream["conflicts"]), (&2.into(), &0.into()));
+    post(&server, encoded([8, 4, 7])).await;
+    let status = get(&server, "/v1/audit/status").await;
+    assert_eq!(gateway_stream(&status)["gaps"], serde_json::json!([]));
+    assert_eq!(status["lost"], 0);
+}
+
+#[tokio::test]
+async fn what_cannot_be_read_is_counted_and_hurts_nothing_else() {
+    let server = Server::start().await;
+    let unnumbered = AuditRecord { sequence: 0, ..record(1) }.encode_to_vec();
+    let nameless = AuditRecord { stream: vec![1; 3], ..record(1) }.encode_to_vec();
+    let huge = AuditRecord { path: "x".repeat(70_000), ..record(1) }.encode_to_vec();
+    let mut batch = vec![b"\xff\xff\xff".to_vec(), unnumbered, nameless, huge];
+    batch.extend(encoded([1]));
+    let ack = post(&server, batch).await;
+    assert_eq!((ack.stored, ack.duplicates, ack.rejected), (1, 0, 4));
+    let status = get(&server, "/v1/audit/status").await;
+    assert_eq!((&status["rejected"], &status["lost"]), (&4.into(), &4.into()));
+    let garbage = server.mesh(Method::POST, "/mesh/v1/audit", GATEWAY).body(vec![0xff; 64]);
+    let answer = garbage.send().await.unwrap();
+    assert_eq!(answer.status(), 400);
+    assert_eq!(answer.json::<Value>().await.unwrap()["reason"], "batch_invalid");
+    let large = server.mesh(Method::POST, "/mesh/v1/audit", GATEWAY).body(vec![0; 5 * 1024 * 1024]);
+    assert_eq!(large.send().await.unwrap().status(), 413);
+}
+
+#[tokio::test]
+async fn a_second_record_of_the_same_number_does_not_replace_the_first() {
+    let server = Server::start().await;
+    post(&server, encoded([1])).await;
+    let forged = AuditRecord { subject: "mallory".into(), ..record(1) }.encode_to_vec();
+    assert_eq!(post(&server, vec![forged]).await.duplicates, 1);
+    let found = get(&server, "/v1/audit/records?request_id=r1").await;
+    assert_eq!(found["records"].as_array().unwrap().len(), 1);
+    assert_eq!(found["records"][0]["subject"], "alice");
+    assert_eq!(get(&server, "/v1/audit/status").await["conflicts"], 1);
+}
+
+#[tokio::test]
+async fn what_was_acknowledged_survives_a_kill() {
+    let mut server = Server::start().await;
+    for begin in (1..=2000).step_by(200) {
+        assert_eq!(post(&server, encoded(begin..begin + 200)).await.stored, 200);
+    }
+    server.kill();
+    server.restart().await;
+    let status = get(&server, "/v1/audit/status").await;
+    let stream = gateway_stream(&status);
+    assert_eq!((&stream["stored"], &stream["missing"]), (&2000.into(), &0.into()));
+    assert_eq!(post(&server, encoded(1..=2000)).await.duplicates, 2000);
+}
+
+#[tokio::test]
+async fn records_are_found_by_what_they_say_page_by_page() {
+    let server = Server::start().await;
+    post(&server, encoded(1..=250)).await;
+    let one = get(&server, "/v1/audit/records?request_id=r42").await;
+    let found = &one["records"][0];
+    assert_eq!((&found["sequence"], &found["status"]), (&42.into(), &404.into()));
+    let leaf: [u8; 32] =
+        Sha256::new().chain_update([0]).chain_update(record(42).encode_to_vec()).finalize().into();
+    assert_eq!(found["leaf_hash"], hex(&leaf));
+
+    let (mut after, mut seen) = (0, Vec::new());
+    loop {
+        let path =
+            ["/v1/audit/records?cluster=even&subject=alice&tenant=acme&limit=50&after=", &after.to_string()];
+        let page = get(&server, &path.concat()).await;
+        seen.extend(page["records"].as_array().unwrap().iter().map(|r| r["sequence"].as_u64().unwrap()));
+        match page["next"].as_u64() {
+            Some(next) => after = next,
+            None => break,
+        }
+    }
+    assert_eq!(seen, (1..=250).filter(|n| n % 2 == 0).collect::<Vec<_>>());
+    let none = get(&server, "/v1/audit/records?cluster=even&tenant=globex").await;
+    assert_eq!(none["records"], serde_json::json!([]));
+    server.expect(400, Method::GET, "/v1/audit/records?limit=0", None).await;
+    server.expect(400, Method::GET, "/v1/audit/records?user=x", None).await;
+}
+
+#[tokio::test]
+async fn stored_records_cannot_be_changed_or_deleted() {
+    let server = Server::start().await;
+    post(&server, encoded([1])).await;
+    let database = rusqlite::Connection::open(server.folder.path().join("data/portcullis.db")).unwrap();
+    for statement in ["UPDATE audit_record SET subject = 'nobody'", "DELETE FROM audit_record"] {
+        let error = database.execute(statement, []).unwrap_err().to_string();
+        assert!(error.contains("append-only"), "{error}");
+    }
+}
+
+#[tokio::test]
+async fn what_administrators_do_try_and_read_is_audited() {
+    let server = Server::start().await;
+    server.register("acme").await;
+    server
+        .expect(
+            409,
+            Method::POST,
+            "/v1/clusters",
+            Some(serde_json::json!({
+        "id": "acme", "tenant": "acme", "placement": "on_premises"})),
+        )
+        .await;
+    let call = server.api(Method::POST, "/v1/clusters/acme/suspend").header("x-request-id", "my-request");
+    assert_eq!(call.send().await.unwrap().status(), 200);
+    get(&server, "/v1/audit/status").await;
+    let records = get(&server, "/v1/audit/records?hop=control").await;
+    let seen: Vec<_> = records["records"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|r| {
+            [&r["method"], &r["path"], &r["status"], &r["reason"]]
+                .map(|v| v.to_string().replace('"', ""))
+                .join(" ")
+        })
+        .collect();
+    assert_eq!(
+        seen,
+        [
+            "CLI /bootstrap-admin 201 ",
+            "POST /v1/clusters 201 ",
+            "POST /v1/clusters 409 cluster_exists",
+            "POST /v1/clusters/acme/suspend 200 ",
+            "GET /v1/audit/status 200 ",
+        ]
+    );
+    let suspension = get(&server, "/v1/audit/records?request_id=my-request").await;
+    assert_eq!(suspension["records"][0]["cluster"], "acme");
+    let subject = common::text(&suspension["records"][0]["subject"]);
+    assert!(subject.starts_with("admin:") && server.admin.contains(&subject[6..]), "{subject}");
+}

@@ -1,0 +1,319 @@
+//! A real `portcullis serve` in a child process, and a reader as filters are.
+
+#![allow(dead_code, reason = "every test binary uses a part of it")]
+
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+use portcullis_core::snapshot::state::SnapshotState;
+use portcullis_core::snapshot::verify_page;
+use portcullis_core::wire::Page;
+use reqwest::{Client, Method, RequestBuilder, StatusCode};
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+pub(crate) const MESH_TOKEN: &str = "mesh-token-of-the-tests-0123456789";
+pub(crate) const GATEWAY: &str = "spiffe://cluster.local/ns/istio-system/sa/ingressgateway";
+pub(crate) const SIDECAR: &str = "spiffe://cluster.local/ns/acme/sa/data-api";
+
+/// The program under test.
+pub(crate) fn portcullis() -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_portcullis"));
+    command.env_remove("PORTCULLIS_TOKEN").env_remove("PORTCULLIS_SERVER").stdin(Stdio::null());
+    command
+}
+
+pub(crate) struct Server {
+    pub(crate) folder: TempDir,
+    pub(crate) http: Client,
+    pub(crate) admin: String,
+    pub(crate) key: [u8; 32],
+    child: Child,
+    bound: Value,
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        self.kill();
+    }
+}
+
+impl Server {
+    /// A new service with its own folder, administrator and free ports.
+    pub(crate) async fn start() -> Self {
+        Self::start_with(|_| {}).await
+    }
+
+    /// The same, with changes to its configuration.
+    pub(crate) async fn start_with(edit: impl FnOnce(&mut Value)) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::write(folder.path().join("token"), MESH_TOKEN).unwrap();
+        let mut config = configuration();
+        edit(&mut config);
+        write_config(folder.path(), &config);
+        let config = folder.path().join("control.yaml");
+        let key = stdout(&run(&["snapshot-key", "--config", config.to_str().unwrap()]));
+        let admin = stdout(&run(&["bootstrap-admin", "--config", config.to_str().unwrap()]));
+        let key = {
+            use base64::Engine;
+            base64::engine::general_purpose::STANDARD.decode(key).unwrap().try_into().unwrap()
+        };
+        let (child, bound) = spawn(folder.path()).await;
+        Self { folder, http: client(), admin, key, child, bound }
+    }
+
+    pub(crate) fn config(&self) -> PathBuf {
+        self.folder.path().join("control.yaml")
+    }
+
+    pub(crate) fn log(&self) -> String {
+        std::fs::read_to_string(self.folder.path().join("log")).unwrap()
+    }
+
+    /// Address of a listener.
+    pub(crate) fn url(&self, listener: &str, path: &str) -> String {
+        ["http://", self.bound[listener].as_str().unwrap(), path].concat()
+    }
+
+    /// Ends it as a power cut would.
+    pub(crate) fn kill(&mut self) {
+        // Both fail only when it has ended already.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+
+    pub(crate) fn signal(&self, name: &str) {
+        let id = self.child.id().to_string();
+        assert!(Command::new("kill").args(["-s", name, &id]).status().unwrap().success());
+    }
+
+    /// Its exit code, once it has ended by itself.
+    pub(crate) async fn exit_code(&mut self) -> Option<i32> {
+        let begun = Instant::now();
+        while begun.elapsed() < Duration::from_secs(20) {
+            if let Some(status) = self.child.try_wait().unwrap() {
+                return status.code();
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        panic!("the service did not end; its log:\n{}", self.log());
+    }
+
+    /// Starts it again over the same folder.
+    pub(crate) async fn restart(&mut self) {
+        self.kill();
+        (self.child, self.bound) = spawn(self.folder.path()).await;
+        self.http = client();
+    }
+
+    /// A call to the platform API as the administrator.
+    pub(crate) fn api(&self, method: Method, path: &str) -> RequestBuilder {
+        self.http.request(method, self.url("platform", path)).bearer_auth(&self.admin)
+    }
+
+    /// The same, and its answer; the status must be the one given.
+    pub(crate) async fn expect(&self, status: u16, method: Method, path: &str, body: Option<Value>) -> Value {
+        let mut call = self.api(method.clone(), path);
+        if let Some(body) = &body {
+            call = call.json(body);
+        }
+        let answer = call.send().await.unwrap();
+        let found = answer.status();
+        let text = answer.text().await.unwrap();
+        assert_eq!(found.as_u16(), status, "{method} {path} {body:?}: {text}");
+        serde_json::from_str(&text).unwrap()
+    }
+
+    pub(crate) async fn register(&self, id: &str) -> Value {
+        let body = json!({"id": id, "tenant": "acme", "placement": "on_premises"});
+        self.expect(201, Method::POST, "/v1/clusters", Some(body)).await
+    }
+
+    pub(crate) async fn create_key(&self, subject: &str) -> Value {
+        let body =
+            json!({"tenant": "acme", "subject": subject, "source_type": "worker", "roles": ["reader"]});
+        self.expect(201, Method::POST, "/v1/api-keys", Some(body)).await
+    }
+
+    pub(crate) async fn heartbeat(&self, id: &str, token: &str, body: Option<Value>) -> (StatusCode, Value) {
+        let path = ["/v1/clusters/", id, "/heartbeat"].concat();
+        let mut call = self.http.post(self.url("platform", &path)).bearer_auth(token);
+        if let Some(body) = body {
+            call = call.json(&body);
+        }
+        let answer = call.send().await.unwrap();
+        (answer.status(), answer.json().await.unwrap())
+    }
+
+    pub(crate) async fn state_of(&self, id: &str) -> String {
+        let path = ["/v1/clusters/", id].concat();
+        text(&self.expect(200, Method::GET, &path, None).await["state"])
+    }
+
+    /// A call to the mesh API as a filter beside the given workload.
+    pub(crate) fn mesh(&self, method: Method, path: &str, principal: &str) -> RequestBuilder {
+        let xfcc =
+            ["By=spiffe://cluster.local/ns/portcullis/sa/control;Hash=ab;Subject=\"\";URI=", principal];
+        self.http
+            .request(method, self.url("mesh", path))
+            .bearer_auth(MESH_TOKEN)
+            .header("x-forwarded-client-cert", xfcc.concat())
+    }
+
+    pub(crate) fn reader(&self, view: &str, principal: &'static str, worker: &str) -> Reader {
+        Reader {
+            state: SnapshotState::default(),
+            view: view.to_owned(),
+            principal,
+            worker: worker.to_owned(),
+            key: self.key,
+            polls: 0,
+        }
+    }
+}
+
+/// Reads the snapshot as a filter does: with the shared verification and the shared state.
+pub(crate) struct Reader {
+    pub(crate) state: SnapshotState,
+    pub(crate) view: String,
+    pub(crate) principal: &'static str,
+    pub(crate) worker: String,
+    key: [u8; 32],
+    polls: u64,
+}
+
+impl Reader {
+    /// One poll; the page is verified and applied.
+    pub(crate) async fn poll(&mut self, server: &Server, wait: u64) -> Page {
+        self.polls += 1;
+        let mut nonce = [0u8; 16];
+        nonce[..8].copy_from_slice(&self.polls.to_be_bytes());
+        let hex = portcullis_core::audit::hex;
+        let answer = server
+            .mesh(Method::GET, "/mesh/v1/snapshot", self.principal)
+            .query(&[
+                ("view", self.view.as_str()),
+                ("generation", &hex(self.state.generation())),
+                ("revision", &self.state.revision().to_string()),
+                ("cursor", &hex(self.state.cursor())),
+                ("nonce", &hex(&nonce)),
+                ("wait", &wait.to_string()),
+                ("worker", &self.worker),
+                ("proxy", "router~127.0.0.1~gateway"),
+            ])
+            .send()
+            .await
+            .unwrap();
+        assert_eq!(answer.status(), 200, "{}", answer.text().await.unwrap());
+        assert_eq!(answer.headers()["content-type"], "application/x-protobuf");
+        let bytes = answer.bytes().await.unwrap();
+        let page = verify_page(&bytes, &self.key, &nonce, &self.view).unwrap();
+        let copy = page.page().clone();
+        let applied = self.state.apply(page).unwrap();
+        assert_eq!(applied.unreadable, Vec::<String>::new());
+        copy
+    }
+
+    /// Polls until everything is there; returns the pages.
+    pub(crate) async fn sync(&mut self, server: &Server) -> Vec<Page> {
+        let mut pages = vec![self.poll(server, 0).await];
+        while pages.last().unwrap().more {
+            pages.push(self.poll(server, 0).await);
+        }
+        assert!(self.state.is_complete());
+        pages
+    }
+}
+
+/// The configuration of the tests, ports chosen by the system.
+pub(crate) fn configuration() -> Value {
+    json!({
+        "listeners": {"mesh": "127.0.0.1:0", "platform": "127.0.0.1:0", "operations": "127.0.0.1:0"},
+        "store": {"dataDir": "data"},
+        "mesh": {
+            "tokenFile": "token",
+            "gateways": [GATEWAY],
+            "sidecars": [{"cluster": "acme", "principals": [SIDECAR]}],
+        },
+        "identity": {"issuer": "https://portcullis.example.com/identity"},
+        "issuers": [{
+            "issuer": "https://idp.example.com",
+            "audiences": ["portcullis"],
+            "algorithms": ["EdDSA"],
+            "jwks": {"keys": [{"kty": "OKP", "crv": "Ed25519", "kid": "k1", "x": "AAAA"}]},
+        }],
+        "sourceRules": [{"name": "people", "sourceType": "human", "when": {"credential": ["jwt"]}}],
+    })
+}
+
+/// JSON is YAML, so the configuration can be written as it is.
+pub(crate) fn write_config(folder: &Path, config: &Value) {
+    let temporary = folder.join("control.yaml.new");
+    std::fs::write(&temporary, config.to_string()).unwrap();
+    std::fs::rename(temporary, folder.join("control.yaml")).unwrap();
+}
+
+/// Runs a command that should end by itself; one that does not is ended, and fails the test.
+pub(crate) fn run(arguments: &[&str]) -> Output {
+    let mut child =
+        portcullis().args(arguments).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let begun = Instant::now();
+    while child.try_wait().unwrap().is_none() {
+        if begun.elapsed() > Duration::from_secs(20) {
+            child.kill().unwrap();
+            panic!("{arguments:?} did not end: {:?}", child.wait_with_output());
+        }
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    child.wait_with_output().unwrap()
+}
+
+pub(crate) fn stdout(output: &Output) -> String {
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout.clone()).unwrap().trim().to_owned()
+}
+
+pub(crate) fn text(value: &Value) -> String {
+    value.as_str().unwrap_or_else(|| panic!("not a text: {value}")).to_owned()
+}
+
+/// Waits until something is so.
+pub(crate) async fn until<F: Future<Output = bool>>(what: &str, mut check: impl FnMut() -> F) {
+    let begun = Instant::now();
+    while !check().await {
+        assert!(begun.elapsed() < Duration::from_secs(15), "not within 15 s: {what}");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+fn client() -> Client {
+    Client::builder().no_proxy().timeout(Duration::from_secs(70)).build().unwrap()
+}
+
+async fn spawn(folder: &Path) -> (Child, Value) {
+    let ready = folder.join("ready");
+    // It is not there before the first start.
+    let _ = std::fs::remove_file(&ready);
+    let log = std::fs::File::options().create(true).append(true).open(folder.join("log")).unwrap();
+    let mut child = portcullis()
+        .args(["serve", "--config", folder.join("control.yaml").to_str().unwrap(), "--ready-file"])
+        .arg(&ready)
+        .stderr(log)
+        .spawn()
+        .unwrap();
+    let begun = Instant::now();
+    loop {
+        if let Ok(text) = std::fs::read_to_string(&ready) {
+            return (child, serde_json::from_str(&text).unwrap());
+        }
+        let ended = child.try_wait().unwrap();
+        if ended.is_some() || begun.elapsed() > Duration::from_secs(20) {
+            // It may have ended already.
+            let _ = child.kill();
+            let log = std::fs::read_to_string(folder.join("log")).unwrap();
+            panic!("the service did not start ({ended:?}); its log:\n{log}");
+        }
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}

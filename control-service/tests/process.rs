@@ -1,0 +1,261 @@
+//! The process: start, reload, key refresh, stop, and the command line.
+
+mod common;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU16, Ordering};
+use std::time::{Duration, Instant};
+
+use axum::http::StatusCode;
+use axum::routing::get;
+use common::{GATEWAY, Reader, Server, run, stdout, text, until};
+use portcullis_core::wire::RecordKind;
+use reqwest::Method;
+use serde_json::{Value, json};
+
+fn stderr(output: &std::process::Output) -> String {
+    assert!(!output.status.success());
+    String::from_utf8(output.stderr.clone()).unwrap()
+}
+
+/// An identity provider: answers 200 with one key, whose `kid` is the number given, or a failure for 0.
+async fn identity_provider() -> (String, Arc<AtomicU16>) {
+    let number = Arc::new(AtomicU16::new(1));
+    let answer = Arc::clone(&number);
+    let routes = axum::Router::new().route(
+        "/jwks.json",
+        get(move || {
+            let n = answer.load(Ordering::SeqCst);
+            async move {
+                let key = json!({"kty": "OKP", "crv": "Ed25519", "x": "AAAA", "kid": n.to_string()});
+                let status = if n == 0 { StatusCode::INTERNAL_SERVER_ERROR } else { StatusCode::OK };
+                (status, axum::Json(json!({"keys": [key]})))
+            }
+        }),
+    );
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = ["http://", &listener.local_addr().unwrap().to_string(), "/jwks.json"].concat();
+    tokio::spawn(async move { axum::serve(listener, routes).await });
+    (url, number)
+}
+
+fn issuer(name: &str, url: &str) -> Value {
+    json!({"issuer": name, "audiences": ["a"], "algorithms": ["EdDSA"], "jwksUri": url})
+}
+
+fn kids(reader: &Reader, issuer: &str) -> Vec<String> {
+    let document = reader.state.issuer(issuer).unwrap();
+    document.jwks.keys.iter().filter_map(|k| k.kid.clone()).collect()
+}
+
+async fn until_kids(server: &Server, reader: &mut Reader, issuer: &str, wanted: &[&str]) {
+    let begun = Instant::now();
+    loop {
+        reader.poll(server, 1).await;
+        if reader.state.issuer(issuer).is_some() && kids(reader, issuer) == wanted {
+            return;
+        }
+        assert!(begun.elapsed() < Duration::from_secs(15), "keys of {issuer} did not become {wanted:?}");
+    }
+}
+
+#[tokio::test]
+async fn keys_are_fetched_followed_and_kept_through_an_outage_and_a_restart() {
+    let (url, number) = identity_provider().await;
+    let mut server = Server::start_with(|config| {
+        config["jwksRefreshSeconds"] = json!(1);
+        config["issuers"] = json!([
+            issuer("https://down.example.com", "http://127.0.0.1:1/"),
+            issuer("https://up.example.com", &url)
+        ]);
+    })
+    .await;
+    let mut reader = server.reader("gateway", GATEWAY, "01");
+    until_kids(&server, &mut reader, "https://up.example.com", &["1"]).await;
+    assert_eq!(kids(&reader, "https://down.example.com"), Vec::<String>::new());
+    number.store(2, Ordering::SeqCst);
+    until_kids(&server, &mut reader, "https://up.example.com", &["2"]).await;
+    number.store(0, Ordering::SeqCst);
+    tokio::time::sleep(Duration::from_millis(2500)).await;
+    assert!(server.log().contains("answered 500"), "{}", server.log());
+    server.restart().await;
+    reader.poll(&server, 0).await;
+    assert_eq!(kids(&reader, "https://up.example.com"), ["2"]);
+}
+
+#[tokio::test]
+async fn the_policy_is_reloaded_and_a_bad_file_changes_nothing() {
+    let server = Server::start().await;
+    let mut reader = server.reader("gateway", GATEWAY, "01");
+    reader.sync(&server).await;
+    let mut config = common::configuration();
+    config["sourceRules"][0]["name"] = json!("renamed");
+    config["issuers"] = json!([]);
+    common::write_config(server.folder.path(), &config);
+    server.signal("HUP");
+    let page = reader.poll(&server, 20).await;
+    assert!(page.records.iter().any(|r| r.kind == RecordKind::SourceRules as i32), "{page:?}");
+    reader.poll(&server, 1).await;
+    assert_eq!(reader.state.source_rules().rules[0].name, "renamed");
+    assert_eq!(reader.state.issuers().count(), 0);
+
+    let revision = reader.state.revision();
+    config["sourceRules"][0]["name"] = json!("again");
+    config["issuers"] = json!([{"issuer": "https://idp.example.com"}]);
+    common::write_config(server.folder.path(), &config);
+    until("the error is logged", async || server.log().contains("issuers[0].audiences")).await;
+    reader.poll(&server, 0).await;
+    assert_eq!(reader.state.revision(), revision);
+
+    // Without a signal: the file is watched.
+    config["issuers"] = json!([]);
+    config["mesh"]["gateways"] = json!(["spiffe://cluster.local/ns/other/sa/gateway"]);
+    common::write_config(server.folder.path(), &config);
+    until("the old gateway is shut out", async || {
+        let path = ["/mesh/v1/snapshot?view=gateway&worker=01&nonce=", &"0".repeat(32)].concat();
+        server.mesh(Method::GET, &path, GATEWAY).send().await.unwrap().status() == 403
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_signal_ends_waiting_polls_and_the_process_cleanly() {
+    let mut server = Server::start().await;
+    let mut reader = server.reader("gateway", GATEWAY, "01");
+    reader.sync(&server).await;
+    let stop = async {
+        tokio::time::sleep(Duration::from_millis(200)).await;
+        server.signal("TERM");
+    };
+    let begun = Instant::now();
+    let (page, ()) = tokio::join!(reader.poll(&server, 30), stop);
+    assert!(page.records.is_empty());
+    assert_eq!(server.exit_code().await, Some(0));
+    assert!(begun.elapsed() < Duration::from_secs(5), "{:?}", begun.elapsed());
+}
+
+#[tokio::test]
+async fn health_readiness_and_metrics_are_served() {
+    let server = Server::start().await;
+    server.reader("gateway", GATEWAY, "01").sync(&server).await;
+    for path in ["/healthz", "/readyz"] {
+        assert_eq!(server.http.get(server.url("operations", path)).send().await.unwrap().status(), 200);
+    }
+    let metrics =
+        server.http.get(server.url("operations", "/metrics")).send().await.unwrap().text().await.unwrap();
+    assert!(metrics.contains("\nportcullis_workers 1\n"), "{metrics}");
+    assert!(
+        metrics.contains("portcullis_http_requests_total{listener=\"mesh\",status=\"200\"} "),
+        "{metrics}"
+    );
+    // No listener answers for another.
+    assert_eq!(server.http.get(server.url("mesh", "/v1/clusters")).send().await.unwrap().status(), 404);
+    assert_eq!(
+        server.http.get(server.url("platform", "/mesh/v1/snapshot")).send().await.unwrap().status(),
+        404
+    );
+}
+
+#[tokio::test]
+async fn a_second_service_and_a_busy_port_are_named() {
+    let server = Server::start().await;
+    let config = server.config();
+    let second = run(&["serve", "--config", config.to_str().unwrap()]);
+    assert!(stderr(&second).contains("in use by another `portcullis serve`"));
+
+    let other = tempfile::tempdir().unwrap();
+    std::fs::write(other.path().join("token"), common::MESH_TOKEN).unwrap();
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let mut busy = common::configuration();
+    busy["listeners"]["platform"] = json!(taken.local_addr().unwrap().to_string());
+    common::write_config(other.path(), &busy);
+    let error = stderr(&run(&["serve", "--config", other.path().join("control.yaml").to_str().unwrap()]));
+    assert!(error.contains("listeners.platform") && error.contains("cannot be bound"), "{error}");
+    let error = stderr(&run(&["serve", "--config", "nowhere.yaml"]));
+    assert!(error.contains("nowhere.yaml") && error.contains("--config"), "{error}");
+}
+
+#[tokio::test]
+async fn a_database_that_does_not_fit_is_named() {
+    let mut server = Server::start().await;
+    server.kill();
+    let config = server.config();
+    let config = config.to_str().unwrap();
+    let data = server.folder.path().join("data");
+    let key = std::fs::read(data.join("sealing.key")).unwrap();
+    std::fs::remove_file(data.join("sealing.key")).unwrap();
+    let error = stderr(&run(&["snapshot-key", "--config", config]));
+    assert!(error.contains("sealing.key") && error.contains("restore"), "{error}");
+    std::fs::write(data.join("sealing.key"), key).unwrap();
+    let error = stderr(&run(&["snapshot-key", "--config", config]));
+    assert!(error.contains("chmod 600"), "{error}");
+    std::fs::write(data.join("portcullis.db"), "this is not a database, whatever its name says").unwrap();
+    for rest in ["portcullis.db-wal", "portcullis.db-shm"] {
+        // What is not there need not go.
+        let _ = std::fs::remove_file(data.join(rest));
+    }
+    let error = stderr(&run(&["snapshot-key", "--config", config]));
+    assert!(error.contains("store.dataDir") && error.contains("not a database"), "{error}");
+}
+
+#[tokio::test]
+async fn the_first_administrator_is_made_once_and_a_broken_glass_is_audited() {
+    let server = Server::start().await;
+    let config = server.config();
+    let config = config.to_str().unwrap();
+    let error = stderr(&run(&["bootstrap-admin", "--config", config]));
+    assert!(error.contains("--break-glass"), "{error}");
+    let second = stdout(&run(&["bootstrap-admin", "--config", config, "--break-glass"]));
+    let call = server.http.get(server.url("platform", "/v1/audit/records")).bearer_auth(&second);
+    let records: Value = call.send().await.unwrap().json().await.unwrap();
+    let paths: Vec<_> = records["records"].as_array().unwrap().iter().map(|r| text(&r["path"])).collect();
+    assert_eq!(paths, ["/bootstrap-admin", "/bootstrap-admin/break-glass"]);
+}
+
+#[tokio::test]
+async fn the_command_line_does_what_the_api_does() {
+    let server = Server::start().await;
+    let url = server.url("platform", "");
+    let call = |arguments: &[&str]| {
+        let mut command = common::portcullis();
+        command.env("PORTCULLIS_TOKEN", &server.admin).env("PORTCULLIS_SERVER", &url);
+        command.args(arguments).output().unwrap()
+    };
+    let registered = stdout(&call(&["clusters", "register", "acme", "--tenant", "acme"]));
+    assert!(registered.contains("token: pcc_"), "{registered}");
+    assert!(stdout(&call(&["clusters", "suspend", "acme", "--wait", "1"])).contains("state: suspended"));
+    assert!(stdout(&call(&["clusters", "list"])).contains("acme  acme    on_premises  suspended"));
+    let created = stdout(&call(&[
+        "keys",
+        "--output",
+        "json",
+        "create",
+        "--tenant",
+        "acme",
+        "--subject",
+        "s",
+        "--source-type",
+        "worker",
+    ]));
+    let id = text(&serde_json::from_str::<Value>(&created).unwrap()["api_key"]["id"]);
+    assert!(stdout(&call(&["keys", "revoke", &id])).contains("revoked_at_ms"));
+    assert!(stdout(&call(&["audit", "records"])).contains("/v1/clusters/acme/suspend"));
+    assert!(stdout(&call(&["audit", "status"])).contains("lost: 0"));
+    assert!(stderr(&call(&["clusters", "resume", "none"])).contains("cluster_unknown"));
+
+    // A worker that does not acknowledge: the change is made, and the exit code says that it waits.
+    server.reader("gateway", GATEWAY, "01").sync(&server).await;
+    let waiting = call(&["clusters", "resume", "acme", "--wait", "1"]);
+    assert_eq!(waiting.status.code(), Some(3), "{}", String::from_utf8_lossy(&waiting.stderr));
+    let mut tokenless = common::portcullis();
+    let output = tokenless.args(["clusters", "--server", &url, "list"]).output().unwrap();
+    assert!(stderr(&output).contains("PORTCULLIS_TOKEN"));
+    let mut nobody = common::portcullis();
+    nobody.env("PORTCULLIS_TOKEN", &server.admin).args([
+        "clusters",
+        "--server",
+        "http://127.0.0.1:1",
+        "list",
+    ]);
+    assert!(stderr(&nobody.output().unwrap()).contains("cannot be reached"));
+}

@@ -1,0 +1,23 @@
+//! The audit stage: one record a request, authenticated while it waits, bounded, and forgotten only when
+//! the control service has acknowledged it.
+//!
+//! See [`Journal`] for how a record waits.
+
+#![cfg_attr(
+    not(test),
+    deny(
+        clippy::unwrap_used,
+        clippy::expect_used,
+        clippy::panic,
+        clippy::indexing_slicing,
+        clippy::unreachable
+    )
+)]
+
+mod encode;
+mod journal;
+mod record;
+
+pub use encode::{Entry, hop, identity};
+pub use journal::{DEAD_MS, Journal, Store};
+pub use record::{MAX_METHOD, MAX_REQUEST_ID, cut, trace_id, without_query};

@@ -1,0 +1,41 @@
+//! API keys, made by the control service and known to the filter by digest only.
+
+use portcullis_core::Reason;
+use portcullis_core::audit::keyed_hash;
+use portcullis_core::identity::{CredentialKind, Principal};
+use portcullis_core::snapshot::state::SnapshotState;
+use serde_json::Map;
+
+use crate::Verified;
+
+/// What every API key begins with, so that scanners find leaked ones.
+pub const API_KEY_PREFIX: &[u8] = b"pck_";
+
+/// Looks an API key up by its HMAC-SHA-256 digest.
+///
+/// The look-up is by a keyed digest, so its timing tells nothing about the key.
+///
+/// # Errors
+/// [`Reason::ApiKeyUnknown`] for a key that is not known, [`Reason::TokenExpired`] for one that ended.
+pub fn verify(key: &[u8], snapshot: &SnapshotState, now_s: u64) -> Result<Verified, Reason> {
+    let pepper = snapshot.pepper().ok_or(Reason::ApiKeyUnknown)?;
+    let entry = snapshot.api_key(&keyed_hash(pepper, key)).ok_or(Reason::ApiKeyUnknown)?;
+    if entry.expires_at <= now_s {
+        return Err(Reason::TokenExpired);
+    }
+    let principal = Principal {
+        subject: entry.subject,
+        tenant: entry.tenant,
+        roles: entry.roles,
+        scopes: entry.scopes,
+        credential: CredentialKind::ApiKey,
+        key_id: Some(entry.id),
+        issuer: None,
+        client_id: None,
+        spiffe_id: None,
+        actors: Vec::new(),
+        expires_at: entry.expires_at,
+        token_id: None,
+    };
+    Ok(Verified { principal, claims: Map::new(), source_type: Some(entry.source_type) })
+}

@@ -1,0 +1,216 @@
+//! Verification keys, prepared once from an issuer's JWKS.
+
+use std::collections::HashMap;
+use std::rc::Rc;
+
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use jwt_simple::prelude::*;
+use portcullis_core::KeyId;
+use portcullis_core::snapshot::policy::{Algorithm, IssuerDocument, Jwk};
+
+use crate::der;
+use crate::jws::Jws;
+
+/// Verification outside the module: Envoy's BoringSSL through a foreign function.
+pub trait NativeVerify {
+    /// Verifies `signature` (for ECDSA in DER) over `text` with a key in DER (SubjectPublicKeyInfo).
+    /// `hash` is `sha256`, `sha384` or `sha512`. `None` when the host cannot.
+    fn verify(&self, hash: &str, key: &[u8], signature: &[u8], text: &[u8]) -> Option<bool>;
+}
+
+/// A host without native verification.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct PureRust;
+
+impl NativeVerify for PureRust {
+    fn verify(&self, _hash: &str, _key: &[u8], _signature: &[u8], _text: &[u8]) -> Option<bool> {
+        None
+    }
+}
+
+/// The public key in the form that one algorithm needs.
+enum Material {
+    RS256(RS256PublicKey),
+    RS384(RS384PublicKey),
+    RS512(RS512PublicKey),
+    PS256(PS256PublicKey),
+    PS384(PS384PublicKey),
+    PS512(PS512PublicKey),
+    ES256(ES256PublicKey),
+    ES384(ES384PublicKey),
+    EdDSA(Ed25519PublicKey),
+}
+
+/// One key for one algorithm.
+pub struct VerifyingKey {
+    kid: Option<String>,
+    algorithm: Algorithm,
+    material: Material,
+    spki: Option<Vec<u8>>,
+}
+
+/// What an issuer's JWKS gives for each algorithm that the issuer is allowed.
+pub struct IssuerKeys {
+    keys: Vec<VerifyingKey>,
+}
+
+impl IssuerKeys {
+    /// Prepares the keys of an issuer. A key that cannot be used is left out (RFC 7517 §5).
+    #[must_use]
+    pub fn prepare(document: &IssuerDocument) -> Self {
+        let usable = |jwk: &&Jwk| jwk.key_use.as_deref().is_none_or(|u| u == "sig");
+        let keys = document
+            .jwks
+            .keys
+            .iter()
+            .filter(usable)
+            .flat_map(|jwk| {
+                document
+                    .algorithms
+                    .iter()
+                    .filter(|alg| jwk.alg.as_deref().is_none_or(|a| a == alg.as_str()))
+                    .filter_map(|alg| VerifyingKey::prepare(jwk, *alg))
+            })
+            .collect();
+        Self { keys }
+    }
+
+    /// The key for a token: by `kid`, or without one the only key of that algorithm.
+    #[must_use]
+    pub fn select(&self, algorithm: Algorithm, kid: Option<&str>) -> Option<&VerifyingKey> {
+        let mut fitting = self.keys.iter().filter(|k| k.algorithm == algorithm);
+        match kid {
+            Some(kid) => fitting.find(|k| k.kid.as_deref() == Some(kid)),
+            None => fitting.next().filter(|_| fitting.next().is_none()),
+        }
+    }
+}
+
+impl VerifyingKey {
+    fn prepare(jwk: &Jwk, algorithm: Algorithm) -> Option<Self> {
+        // A key whose id cannot be recorded could not be revoked by it either.
+        if jwk.kid.as_deref().is_some_and(|kid| KeyId::new(kid).is_err()) {
+            return None;
+        }
+        use Algorithm as A;
+        let material = match (jwk.kty.as_str(), algorithm) {
+            ("RSA", A::RS256) => Material::RS256(rsa(jwk, RS256PublicKey::from_components)?),
+            ("RSA", A::RS384) => Material::RS384(rsa(jwk, RS384PublicKey::from_components)?),
+            ("RSA", A::RS512) => Material::RS512(rsa(jwk, RS512PublicKey::from_components)?),
+            ("RSA", A::PS256) => Material::PS256(rsa(jwk, PS256PublicKey::from_components)?),
+            ("RSA", A::PS384) => Material::PS384(rsa(jwk, PS384PublicKey::from_components)?),
+            ("RSA", A::PS512) => Material::PS512(rsa(jwk, PS512PublicKey::from_components)?),
+            ("EC", A::ES256) => Material::ES256(ES256PublicKey::from_bytes(&point(jwk, "P-256", 32)?).ok()?),
+            ("EC", A::ES384) => Material::ES384(ES384PublicKey::from_bytes(&point(jwk, "P-384", 48)?).ok()?),
+            ("OKP", A::EdDSA) if jwk.crv.as_deref() == Some("Ed25519") => {
+                Material::EdDSA(Ed25519PublicKey::from_bytes(&decode(jwk.x.as_deref())?).ok()?)
+            }
+            _ => return None,
+        };
+        let spki = match &material {
+            Material::RS256(key) => key.to_der().ok(),
+            Material::RS384(key) => key.to_der().ok(),
+            Material::RS512(key) => key.to_der().ok(),
+            Material::ES256(key) => key.to_der().ok(),
+            _ => None,
+        };
+        Some(Self { kid: jwk.kid.clone(), algorithm, material, spki })
+    }
+
+    /// The key's own id: what a revocation names, whether or not the token names it.
+    #[must_use]
+    pub fn id(&self) -> Option<&str> {
+        self.kid.as_deref()
+    }
+
+    /// Verifies a token's signature: by the host where it can, else in Rust.
+    #[must_use]
+    pub fn verify(&self, jws: &Jws<'_>, native: &dyn NativeVerify) -> bool {
+        self.verify_natively(jws, native).unwrap_or_else(|| self.verify_in_rust(jws.text))
+    }
+
+    fn verify_natively(&self, jws: &Jws<'_>, native: &dyn NativeVerify) -> Option<bool> {
+        let spki = self.spki.as_deref()?;
+        match self.algorithm {
+            Algorithm::RS256 => native.verify("sha256", spki, &jws.signature, jws.signed),
+            Algorithm::RS384 => native.verify("sha384", spki, &jws.signature, jws.signed),
+            Algorithm::RS512 => native.verify("sha512", spki, &jws.signature, jws.signed),
+            Algorithm::ES256 => match der::ecdsa_signature(&jws.signature, 32) {
+                Some(signature) => native.verify("sha256", spki, &signature, jws.signed),
+                None => Some(false),
+            },
+            _ => None,
+        }
+    }
+
+    fn verify_in_rust(&self, token: &str) -> bool {
+        match &self.material {
+            Material::RS256(key) => signed(|o| key.verify_token::<NoCustomClaims>(token, o)),
+            Material::RS384(key) => signed(|o| key.verify_token::<NoCustomClaims>(token, o)),
+            Material::RS512(key) => signed(|o| key.verify_token::<NoCustomClaims>(token, o)),
+            Material::PS256(key) => signed(|o| key.verify_token::<NoCustomClaims>(token, o)),
+            Material::PS384(key) => signed(|o| key.verify_token::<NoCustomClaims>(token, o)),
+            Material::PS512(key) => signed(|o| key.verify_token::<NoCustomClaims>(token, o)),
+            Material::ES256(key) => signed(|o| key.verify_token::<NoCustomClaims>(token, o)),
+            Material::ES384(key) => signed(|o| key.verify_token::<NoCustomClaims>(token, o)),
+            Material::EdDSA(key) => signed(|o| key.verify_token::<NoCustomClaims>(token, o)),
+        }
+    }
+}
+
+/// Runs jwt-simple's verification for the signature alone: its clock is set so that no time fails, because
+/// the claims are judged in one place for native and Rust verification alike.
+fn signed<T, E>(verify: impl FnOnce(Option<VerificationOptions>) -> Result<T, E>) -> bool {
+    let far = Duration::from_secs(1 << 31);
+    verify(Some(VerificationOptions {
+        accept_future: true,
+        artificial_time: Some(far),
+        time_tolerance: Some(far),
+        max_token_length: Some(crate::MAX_CREDENTIAL_LEN),
+        ..VerificationOptions::default()
+    }))
+    .is_ok()
+}
+
+fn decode(text: Option<&str>) -> Option<Vec<u8>> {
+    URL_SAFE_NO_PAD.decode(text?).ok()
+}
+
+fn rsa<K, E>(jwk: &Jwk, from_components: impl FnOnce(&[u8], &[u8]) -> Result<K, E>) -> Option<K> {
+    from_components(&decode(jwk.n.as_deref())?, &decode(jwk.e.as_deref())?).ok()
+}
+
+/// The uncompressed point (SEC 1 §2.3.3) of an EC key.
+fn point(jwk: &Jwk, curve: &str, half: usize) -> Option<Vec<u8>> {
+    let (x, y) = (decode(jwk.x.as_deref())?, decode(jwk.y.as_deref())?);
+    if jwk.crv.as_deref() != Some(curve) || x.len() != half || y.len() != half {
+        return None;
+    }
+    Some([&[4], x.as_slice(), y.as_slice()].concat())
+}
+
+/// The prepared keys of all issuers, prepared again only when an issuer's document changed.
+#[derive(Default)]
+pub struct KeyRing {
+    issuers: HashMap<String, (Rc<IssuerDocument>, Rc<IssuerKeys>)>,
+}
+
+impl KeyRing {
+    /// The prepared keys of an issuer.
+    pub fn keys(&mut self, document: &Rc<IssuerDocument>) -> Rc<IssuerKeys> {
+        if let Some((known, keys)) = self.issuers.get(document.issuer.as_str())
+            && Rc::ptr_eq(known, document)
+        {
+            return Rc::clone(keys);
+        }
+        let keys = Rc::new(IssuerKeys::prepare(document));
+        self.issuers.insert(document.issuer.as_str().to_owned(), (Rc::clone(document), Rc::clone(&keys)));
+        keys
+    }
+
+    /// Forgets issuers that the snapshot no longer has.
+    pub fn retain(&mut self, mut known: impl FnMut(&str) -> bool) {
+        self.issuers.retain(|issuer, _| known(issuer));
+    }
+}

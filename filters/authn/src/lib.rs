@@ -1,0 +1,58 @@
+//! The authentication stage: which credential a request carries, whether it is good, and for whom it
+//! speaks.
+//!
+//! Exactly one credential is accepted. What decides about a token (issuer, key, algorithm) is taken from
+//! the operator's policy in the snapshot, never from the token: the token only selects among it.
+
+#![cfg_attr(
+    not(test),
+    deny(
+        clippy::unwrap_used,
+        clippy::expect_used,
+        clippy::panic,
+        clippy::indexing_slicing,
+        clippy::unreachable
+    )
+)]
+
+pub mod api_key;
+pub mod der;
+pub mod jws;
+pub mod jwt;
+pub mod keys;
+pub mod presented;
+pub mod strict_json;
+
+use portcullis_core::claims::Claims;
+use portcullis_core::identity::Principal;
+use portcullis_core::snapshot::state::SnapshotState;
+
+pub use keys::{KeyRing, NativeVerify};
+pub use presented::{Credential, Presented};
+
+/// The longest credential that is read, in bytes.
+pub const MAX_CREDENTIAL_LEN: usize = 8192;
+
+/// What a good credential says.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Verified {
+    /// The principal.
+    pub principal: Principal,
+    /// All claims of a token, for the source rules; empty for an API key.
+    pub claims: Claims,
+    /// The source type, where the credential itself fixes it (an API key).
+    pub source_type: Option<portcullis_core::SourceType>,
+}
+
+/// Whether a principal's credential has been revoked: by token id, subject, key or client.
+#[must_use]
+pub fn is_revoked(principal: &Principal, snapshot: &SnapshotState) -> bool {
+    if !snapshot.has_revocations() {
+        return false;
+    }
+    let named = |kind: &str, value: &str| snapshot.is_revoked(&format!("{kind}:{value}"));
+    named("sub", principal.subject.as_str())
+        || principal.token_id.as_deref().is_some_and(|id| named("jti", id))
+        || principal.key_id.as_ref().is_some_and(|id| named("kid", id.as_str()))
+        || principal.client_id.as_ref().is_some_and(|id| named("client", id.as_str()))
+}

@@ -1,0 +1,271 @@
+//! Tokens of every algorithm through the whole verification, and what must be refused.
+
+use std::cell::Cell;
+
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use jwt_simple::prelude::*;
+use portcullis_authn::keys::PureRust;
+use portcullis_authn::{KeyRing, NativeVerify, Verified, jwt};
+use portcullis_core::Reason;
+use portcullis_core::snapshot::{public_key, sign_page, state::SnapshotState, verify_page};
+use portcullis_core::wire::{Page, Record, RecordKind, SNAPSHOT_FORMAT};
+use serde_json::{Map, Value, json};
+
+const NOW: u64 = 1_800_000_000;
+const ISSUER: &str = "https://idp.example";
+
+fn b64(bytes: impl AsRef<[u8]>) -> String {
+    URL_SAFE_NO_PAD.encode(bytes)
+}
+
+fn snapshot(issuers: &[Value]) -> SnapshotState {
+    let record = |document: &Value| Record {
+        kind: RecordKind::Issuer.into(),
+        key: document["issuer"].as_str().unwrap().into(),
+        value: document.to_string().into(),
+        removed: false,
+    };
+    let page = Page {
+        format: SNAPSHOT_FORMAT,
+        view: "gateway".into(),
+        generation: vec![1; 16],
+        revision: 1,
+        reset: true,
+        records: issuers.iter().map(record).collect(),
+        ..Page::default()
+    };
+    let mut state = SnapshotState::default();
+    let verified = verify_page(&sign_page(&page, [1; 32]), &public_key([1; 32]), b"", "gateway").unwrap();
+    assert_eq!(state.apply(verified).unwrap().unreadable, Vec::<String>::new());
+    state
+}
+
+fn issuer(algorithms: &[&str], keys: &Value) -> Value {
+    json!({"issuer": ISSUER, "audiences": ["portcullis", "other"], "algorithms": algorithms, "jwks": {"keys": keys}})
+}
+
+fn claims() -> Map<String, Value> {
+    json!({"iss": ISSUER, "sub": "ann", "tenant": "acme", "aud": "portcullis", "exp": NOW + 60, "iat": NOW,
+           "scope": "a b", "roles": ["reader"], "azp": "web"})
+    .as_object()
+    .unwrap()
+    .clone()
+}
+
+/// An issuer's key: its JWK, and how it signs.
+struct Signer {
+    alg: &'static str,
+    jwk: Value,
+    sign: Box<dyn Fn(&str) -> String>,
+}
+
+impl Signer {
+    /// Signs with jwt-simple, which sets claims of its own: the payload is ours all the same, because what
+    /// is signed is the text.
+    fn token(&self, claims: &Map<String, Value>) -> String {
+        self.token_with(json!({"alg": self.alg, "kid": "k1", "typ": "JWT"}), claims)
+    }
+
+    fn token_with(&self, header: Value, claims: &Map<String, Value>) -> String {
+        let signed =
+            format!("{}.{}", b64(header.to_string()), b64(Value::Object(claims.clone()).to_string()));
+        (self.sign)(&signed)
+    }
+}
+
+fn ed25519() -> Signer {
+    let pair = ed25519_compact::KeyPair::from_seed(ed25519_compact::Seed::new([9; 32]));
+    Signer {
+        alg: "EdDSA",
+        jwk: json!({"kty": "OKP", "crv": "Ed25519", "kid": "k1", "x": b64(*pair.pk)}),
+        sign: Box::new(move |signed| format!("{signed}.{}", b64(*pair.sk.sign(signed.as_bytes(), None)))),
+    }
+}
+
+fn verify(state: &SnapshotState, token: &str) -> Result<Verified, Reason> {
+    jwt::verify(token.as_bytes(), state, &mut KeyRing::default(), &PureRust, NOW)
+}
+
+#[test]
+fn a_good_token_gives_its_principal() {
+    let signer = ed25519();
+    let state = snapshot(&[issuer(&["EdDSA"], &json!([signer.jwk]))]);
+    let verified = verify(&state, &signer.token(&claims())).unwrap();
+    let principal = verified.principal;
+    assert_eq!((principal.subject.as_str(), principal.tenant.as_str()), ("ann", "acme"));
+    assert_eq!(principal.client_id.unwrap().as_str(), "web");
+    assert_eq!(principal.roles.len() + principal.scopes.len(), 3);
+    assert_eq!(principal.expires_at, NOW + 60 + 30);
+    assert_eq!(principal.key_id.unwrap().as_str(), "k1");
+}
+
+/// Tokens that jwt-simple itself makes: another implementation's idea of each algorithm.
+#[test]
+fn every_algorithm_verifies() {
+    let made = || {
+        Claims::with_custom_claims(json!({"tenant": "acme"}), Duration::from_days(365))
+            .with_issuer(ISSUER)
+            .with_subject("ann")
+            .with_audience("portcullis")
+    };
+    let now = Clock::now_since_epoch().as_secs();
+    let mut cases: Vec<(&str, Value, String)> = Vec::new();
+    macro_rules! rsa {
+        ($($alg:literal $key:ident;)*) => {$(
+            let pair = $key::generate(2048).unwrap().with_key_id("k1");
+            let parts = pair.public_key().to_components();
+            let jwk = json!({"kty": "RSA", "kid": "k1", "n": b64(parts.n), "e": b64(parts.e)});
+            cases.push(($alg, jwk, pair.sign(made()).unwrap()));
+        )*};
+    }
+    rsa! { "RS256" RS256KeyPair; "RS384" RS384KeyPair; "RS512" RS512KeyPair;
+    "PS256" PS256KeyPair; "PS384" PS384KeyPair; "PS512" PS512KeyPair; }
+    let point = |bytes: &[u8], crv: &str| {
+        let half = bytes.len() / 2;
+        json!({"kty": "EC", "crv": crv, "kid": "k1", "x": b64(&bytes[1..=half]), "y": b64(&bytes[half + 1..])})
+    };
+    let es256 = ES256KeyPair::generate().with_key_id("k1");
+    let public = es256.public_key().public_key().to_bytes_uncompressed();
+    cases.push(("ES256", point(&public, "P-256"), es256.sign(made()).unwrap()));
+    let es384 = ES384KeyPair::generate().with_key_id("k1");
+    let public = es384.public_key().public_key().to_bytes_uncompressed();
+    cases.push(("ES384", point(&public, "P-384"), es384.sign(made()).unwrap()));
+
+    for (alg, jwk, token) in cases {
+        let run = |allowed: &str, token: &str| {
+            let state = snapshot(&[issuer(&[allowed], &json!([jwk]))]);
+            jwt::verify(token.as_bytes(), &state, &mut KeyRing::default(), &PureRust, now).map(|_| ())
+        };
+        assert_eq!(run(alg, &token), Ok(()), "{alg}");
+        let other = if alg == "RS512" { "RS256" } else { "RS512" };
+        assert_eq!(run(other, &token), Err(Reason::AlgorithmNotAllowed), "{alg} where {other} is allowed");
+        let (signed, signature) = token.rsplit_once('.').unwrap();
+        let mut bent = URL_SAFE_NO_PAD.decode(signature).unwrap();
+        bent[7] ^= 1;
+        assert_eq!(run(alg, &format!("{signed}.{}", b64(bent))), Err(Reason::SignatureInvalid), "{alg}");
+    }
+}
+
+#[test]
+fn claims_are_judged() {
+    let signer = ed25519();
+    let state = snapshot(&[issuer(&["EdDSA"], &json!([signer.jwk]))]);
+    let with = |name: &str, value: Value| {
+        let mut claims = claims();
+        if value.is_null() {
+            claims.remove(name);
+        } else {
+            claims.insert(name.into(), value);
+        }
+        verify(&state, &signer.token(&claims)).map(|_| ())
+    };
+    for (name, value, expected) in [
+        ("exp", json!(NOW - 29), Ok(())),
+        ("exp", json!(NOW - 30), Err(Reason::TokenExpired)),
+        ("exp", Value::Null, Err(Reason::ClaimInvalid)),
+        ("exp", json!("1800000060"), Err(Reason::ClaimInvalid)),
+        ("exp", json!(-1), Err(Reason::ClaimInvalid)),
+        ("exp", json!(1e300), Err(Reason::ClaimInvalid)),
+        ("exp", json!(1_800_000_060.5), Ok(())),
+        ("nbf", json!(NOW + 30), Ok(())),
+        ("nbf", json!(NOW + 31), Err(Reason::TokenNotYetValid)),
+        ("iat", json!(NOW + 31), Err(Reason::TokenNotYetValid)),
+        ("aud", json!(["x", "other"]), Ok(())),
+        ("aud", json!("x"), Err(Reason::AudienceMismatch)),
+        ("aud", json!([]), Err(Reason::AudienceMismatch)),
+        ("aud", json!([1]), Err(Reason::ClaimInvalid)),
+        ("jti", json!(1), Err(Reason::ClaimInvalid)),
+        ("jti", json!("t"), Ok(())),
+        ("aud", Value::Null, Err(Reason::AudienceMismatch)),
+        ("iss", json!("https://other"), Err(Reason::IssuerUnknown)),
+        ("iss", Value::Null, Err(Reason::IssuerUnknown)),
+        ("sub", Value::Null, Err(Reason::ClaimInvalid)),
+        ("sub", json!("a b"), Err(Reason::ClaimInvalid)),
+        ("sub", json!(7), Err(Reason::ClaimInvalid)),
+        ("tenant", json!("Acme"), Err(Reason::ClaimInvalid)),
+        ("tenant", json!(["acme"]), Err(Reason::ClaimInvalid)),
+        ("roles", json!("a b"), Ok(())),
+        ("roles", json!([1]), Err(Reason::ClaimInvalid)),
+        ("roles", json!(["a,b"]), Err(Reason::ClaimInvalid)),
+        ("act", json!({"sub": "agent"}), Ok(())),
+        ("act", json!("agent"), Err(Reason::ClaimInvalid)),
+        ("act", json!({}), Err(Reason::ClaimInvalid)),
+    ] {
+        assert_eq!(with(name, value.clone()), expected, "{name} = {value}");
+    }
+}
+
+#[test]
+fn an_old_token_is_refused_where_an_age_is_set() {
+    let signer = ed25519();
+    let mut document = issuer(&["EdDSA"], &json!([signer.jwk]));
+    document["maxAgeSeconds"] = json!(10);
+    document["leewaySeconds"] = json!(0);
+    let state = snapshot(&[document]);
+    let mut claims = claims();
+    claims.insert("iat".into(), json!(NOW - 9));
+    assert_eq!(verify(&state, &signer.token(&claims)).unwrap().principal.expires_at, NOW + 1);
+    claims.insert("iat".into(), json!(NOW - 10));
+    assert_eq!(verify(&state, &signer.token(&claims)), Err(Reason::TokenExpired));
+    claims.remove("iat");
+    assert_eq!(verify(&state, &signer.token(&claims)), Err(Reason::ClaimInvalid));
+}
+
+#[test]
+fn the_token_does_not_choose_its_key_or_algorithm() {
+    let signer = ed25519();
+    let state = snapshot(&[issuer(&["EdDSA", "RS256"], &json!([signer.jwk]))]);
+    let run = |header: Value| verify(&state, &signer.token_with(header, &claims())).map(|_| ());
+    assert_eq!(run(json!({"alg": "EdDSA"})), Ok(()), "one key needs no kid");
+    assert_eq!(run(json!({"alg": "EdDSA", "kid": "k2"})), Err(Reason::KeyUnknown));
+    assert_eq!(run(json!({"alg": "EdDSA", "kid": "k2", "jwk": signer.jwk})), Err(Reason::KeyUnknown));
+    assert_eq!(run(json!({"alg": "none"})), Err(Reason::AlgorithmNotAllowed));
+    assert_eq!(run(json!({"alg": "HS256", "kid": "k1"})), Err(Reason::AlgorithmNotAllowed));
+    assert_eq!(run(json!({"alg": "eddsa", "kid": "k1"})), Err(Reason::AlgorithmNotAllowed));
+    assert_eq!(run(json!({"alg": "RS256", "kid": "k1"})), Err(Reason::KeyUnknown), "no RSA key of that name");
+}
+
+#[test]
+fn a_key_is_known_by_its_own_name_even_if_the_token_leaves_it_out() {
+    let signer = ed25519();
+    let state = snapshot(&[issuer(&["EdDSA"], &json!([signer.jwk]))]);
+    let token = signer.token_with(json!({"alg": "EdDSA"}), &claims());
+    assert_eq!(verify(&state, &token).unwrap().principal.key_id.unwrap().as_str(), "k1");
+}
+
+#[test]
+fn a_key_that_is_not_for_signatures_is_not_used() {
+    let signer = ed25519();
+    for (member, value) in
+        [("use", "enc"), ("alg", "RS256"), ("crv", "X25519"), ("kty", "oct"), ("x", "AAAA")]
+    {
+        let mut jwk = signer.jwk.clone();
+        jwk[member] = value.into();
+        let state = snapshot(&[issuer(&["EdDSA"], &json!([jwk]))]);
+        assert_eq!(verify(&state, &signer.token(&claims())), Err(Reason::KeyUnknown), "{member}={value}");
+    }
+}
+
+#[test]
+fn the_hosts_verdict_is_used_where_it_has_one() {
+    struct Says(bool, Cell<u32>);
+    impl NativeVerify for Says {
+        fn verify(&self, hash: &str, key: &[u8], signature: &[u8], _text: &[u8]) -> Option<bool> {
+            assert_eq!((hash, key[0], signature.len()), ("sha256", 0x30, 256));
+            self.1.set(self.1.get() + 1);
+            Some(self.0)
+        }
+    }
+    let pair = RS256KeyPair::generate(2048).unwrap();
+    let parts = pair.public_key().to_components();
+    let jwk = json!({"kty": "RSA", "n": b64(parts.n), "e": b64(parts.e)});
+    let state = snapshot(&[issuer(&["RS256"], &json!([jwk]))]);
+    let header = b64(json!({"alg": "RS256"}).to_string());
+    let token = format!("{header}.{}.{}", b64(Value::Object(claims()).to_string()), b64([1; 256]));
+    for (verdict, expected) in [(true, Ok(())), (false, Err(Reason::SignatureInvalid))] {
+        let host = Says(verdict, Cell::new(0));
+        let result = jwt::verify(token.as_bytes(), &state, &mut KeyRing::default(), &host, NOW).map(|_| ());
+        assert_eq!((result, host.1.get()), (expected, 1));
+    }
+}

@@ -1,0 +1,14 @@
+//! Claims of a verified token.
+
+use serde_json::{Map, Value};
+
+/// The claims of a token (RFC 7519 §4).
+pub type Claims = Map<String, Value>;
+
+/// A claim by its path of member names, outermost first. A path of one name reads that member, whatever
+/// characters the name has (a namespaced claim is such a name).
+#[must_use]
+pub fn claim<'a>(claims: &'a Claims, path: &[String]) -> Option<&'a Value> {
+    let (first, rest) = path.split_first()?;
+    rest.iter().try_fold(claims.get(first)?, |value, name| value.as_object()?.get(name))
+}

@@ -1,0 +1,391 @@
+//! The plugin's static configuration: `pluginConfig` of the `WasmPlugin` resource.
+//!
+//! It holds only what is static and nothing secret. What changes comes with the snapshot.
+
+use std::collections::BTreeMap;
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use serde::Deserialize;
+use serde_json::Value;
+
+use crate::ids::{ClusterId, SpiffeId};
+
+/// Where the proxy stands.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Role {
+    /// At the edge: clients present credentials; every inbound `x-portcullis-*` header is removed.
+    Edge,
+    /// Beside a Data API of this cluster: only `x-portcullis-identity` is kept, and verified.
+    Sidecar {
+        /// The cluster that this sidecar belongs to: the `aud` that it accepts.
+        cluster: ClusterId,
+    },
+}
+
+/// Whether refusals are carried out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Mode {
+    /// Refuse what is to be refused.
+    Enforce,
+    /// Decide and record, but let everything on. No identity is forwarded for what would be refused.
+    DryRun,
+}
+
+impl Mode {
+    /// The name in configuration and audit records.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Enforce => "enforce",
+            Self::DryRun => "dry-run",
+        }
+    }
+}
+
+/// How the snapshot is fetched.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SnapshotSource {
+    /// Envoy's name of the upstream, `outbound|PORT||HOST` in Istio.
+    pub upstream: String,
+    /// `:authority` of the calls.
+    pub authority: String,
+    /// Ed25519 public key of the control service.
+    pub key: [u8; 32],
+    /// Seconds without a completed poll after which decisions are refused; 5–86,400.
+    pub stale_after_s: u32,
+    /// Seconds that a poll may hang; 1–60.
+    pub poll_s: u32,
+}
+
+/// Bounds of the audit stage.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct AuditLimits {
+    /// Records that may wait for acknowledgement in one worker; then new requests are refused.
+    pub max_waiting: u32,
+    /// Records in one batch, 1–10,000.
+    pub batch: u32,
+}
+
+/// The checked configuration.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PluginConfig {
+    /// Where the proxy stands.
+    pub role: Role,
+    /// Whether refusals are carried out.
+    pub mode: Mode,
+    /// Clusters are hosts under `clusters.<domain>`.
+    pub domain: String,
+    /// How the snapshot is fetched.
+    pub snapshot: SnapshotSource,
+    /// Header that carries an API key, lower case.
+    pub api_key_header: String,
+    /// Path that answers 200 when this worker can decide, and 503 before. Edge only.
+    pub ready_path: String,
+    /// Bounds of the audit stage.
+    pub audit: AuditLimits,
+    /// Hash over the whole text, by which everything cached is keyed.
+    pub fingerprint: u64,
+}
+
+impl PluginConfig {
+    /// The snapshot view that the role asks for.
+    #[must_use]
+    pub fn view(&self) -> String {
+        match &self.role {
+            Role::Edge => "gateway".to_owned(),
+            Role::Sidecar { cluster } => format!("public:{cluster}"),
+        }
+    }
+}
+
+/// One thing that is wrong in a configuration.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("pluginConfig.{field}: {problem}")]
+pub struct ConfigError {
+    /// Where, as a dotted path.
+    pub field: String,
+    /// What is wrong and what to write instead.
+    pub problem: String,
+}
+
+#[derive(Debug, Deserialize)]
+struct Raw {
+    role: Option<String>,
+    mode: Option<String>,
+    cluster: Option<String>,
+    domain: Option<String>,
+    snapshot: Option<RawSnapshot>,
+    #[serde(rename = "apiKeyHeader")]
+    api_key_header: Option<String>,
+    #[serde(rename = "readyPath")]
+    ready_path: Option<String>,
+    audit: Option<RawAudit>,
+    #[serde(flatten)]
+    unknown: BTreeMap<String, Value>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct RawSnapshot {
+    upstream: Option<String>,
+    authority: Option<String>,
+    key: Option<String>,
+    stale_after_seconds: Option<f64>,
+    poll_seconds: Option<f64>,
+    #[serde(flatten)]
+    unknown: BTreeMap<String, Value>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct RawAudit {
+    max_waiting: Option<f64>,
+    batch: Option<f64>,
+    #[serde(flatten)]
+    unknown: BTreeMap<String, Value>,
+}
+
+struct Errors(Vec<ConfigError>);
+
+impl Errors {
+    fn add(&mut self, field: &str, problem: impl Into<String>) {
+        self.0.push(ConfigError { field: field.to_owned(), problem: problem.into() });
+    }
+
+    fn unknown(&mut self, prefix: &str, fields: &BTreeMap<String, Value>, known: &str) {
+        for name in fields.keys() {
+            self.add(&format!("{prefix}{name}"), format!("there is no such field; known are {known}"));
+        }
+    }
+
+    fn required(&mut self, field: &str, value: Option<String>, hint: &str) -> String {
+        match value {
+            Some(text) if !text.is_empty() => text,
+            _ => {
+                self.add(field, format!("is required: {hint}"));
+                String::new()
+            }
+        }
+    }
+
+    /// A whole number within bounds. Numbers arrive as doubles (they pass through a protobuf `Struct`).
+    #[allow(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "the value was checked to be whole and within u32 bounds"
+    )]
+    fn number(&mut self, field: &str, value: Option<f64>, default: u32, min: u32, max: u32) -> u32 {
+        let Some(found) = value else { return default };
+        if found.fract() == 0.0 && found >= f64::from(min) && found <= f64::from(max) {
+            return found as u32;
+        }
+        self.add(field, format!("{found} is not a whole number from {min} to {max}"));
+        default
+    }
+}
+
+/// Reads and checks a `pluginConfig`.
+///
+/// # Errors
+/// Everything that is wrong, at once. Only text that is not JSON of the right shape stops at the first.
+pub fn parse(json: &[u8]) -> Result<PluginConfig, Vec<ConfigError>> {
+    let raw: Raw = serde_json::from_slice(json)
+        .map_err(|e| vec![ConfigError { field: String::new(), problem: format!("cannot be read: {e}") }])?;
+    let mut errors = Errors(Vec::new());
+    errors.unknown("", &raw.unknown, "role, mode, cluster, domain, snapshot, apiKeyHeader, readyPath, audit");
+    let role = role(raw.role.as_deref(), raw.cluster.as_deref(), &mut errors);
+    let mode = match raw.mode.as_deref() {
+        None | Some("enforce") => Mode::Enforce,
+        Some("dry-run") => Mode::DryRun,
+        Some(other) => {
+            errors.add("mode", format!("{other:?} is not a mode; write enforce or dry-run"));
+            Mode::Enforce
+        }
+    };
+    let domain = errors.required("domain", raw.domain, "the platform's domain, for example example.com");
+    let snapshot = snapshot(raw.snapshot.unwrap_or_default(), &mut errors);
+    let audit_raw = raw.audit.unwrap_or_default();
+    errors.unknown("audit.", &audit_raw.unknown, "maxWaiting, batch");
+    let audit = AuditLimits {
+        max_waiting: errors.number("audit.maxWaiting", audit_raw.max_waiting, 20_000, 1, 1_000_000),
+        batch: errors.number("audit.batch", audit_raw.batch, 500, 1, 10_000),
+    };
+    let api_key_header = raw.api_key_header.unwrap_or_else(|| "x-api-key".to_owned()).to_ascii_lowercase();
+    if !api_key_header.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-') || api_key_header.is_empty() {
+        errors.add("apiKeyHeader", "is not a header name");
+    }
+    if api_key_header.starts_with("x-portcullis-") || api_key_header == "authorization" {
+        errors.add("apiKeyHeader", "must be neither authorization nor one of the x-portcullis- headers");
+    }
+    let ready_path = raw.ready_path.unwrap_or_else(|| "/-/portcullis/ready".to_owned());
+    if !ready_path.starts_with('/') {
+        errors.add("readyPath", "must begin with /");
+    }
+    match (errors.0.is_empty(), role) {
+        (true, Some(role)) => Ok(PluginConfig {
+            role,
+            mode,
+            domain: domain.to_ascii_lowercase(),
+            snapshot,
+            api_key_header,
+            ready_path,
+            audit,
+            fingerprint: fingerprint(json),
+        }),
+        _ => Err(errors.0),
+    }
+}
+
+fn role(role: Option<&str>, cluster: Option<&str>, errors: &mut Errors) -> Option<Role> {
+    match (role, cluster) {
+        (Some("edge"), None) => Some(Role::Edge),
+        (Some("edge"), Some(_)) => {
+            errors.add("cluster", "belongs to role sidecar; remove it or set role: sidecar");
+            None
+        }
+        (Some("sidecar"), Some(name)) => ClusterId::new(name)
+            .map(|cluster| Role::Sidecar { cluster })
+            .map_err(|e| errors.add("cluster", e.to_string()))
+            .ok(),
+        (Some("sidecar"), None) => {
+            errors
+                .add("cluster", "is required with role sidecar: the id of the cluster this proxy stands in");
+            None
+        }
+        _ => {
+            errors.add("role", "is required: edge or sidecar");
+            None
+        }
+    }
+}
+
+fn snapshot(raw: RawSnapshot, errors: &mut Errors) -> SnapshotSource {
+    errors.unknown("snapshot.", &raw.unknown, "upstream, authority, key, staleAfterSeconds, pollSeconds");
+    let upstream = errors.required(
+        "snapshot.upstream",
+        raw.upstream,
+        "Envoy's name of the control service, outbound|PORT||HOST",
+    );
+    let host = upstream.rsplit('|').next().unwrap_or_default().to_owned();
+    let text = errors.required("snapshot.key", raw.key, "the output of `portcullis snapshot-key`");
+    let decoded = STANDARD.decode(&text).ok().and_then(|b| <[u8; 32]>::try_from(b).ok());
+    if decoded.is_none() && !text.is_empty() {
+        errors.add("snapshot.key", "is not 32 bytes in base64; take the output of `portcullis snapshot-key`");
+    }
+    let stale_after_s = errors.number("snapshot.staleAfterSeconds", raw.stale_after_seconds, 300, 5, 86_400);
+    let poll_s = errors.number("snapshot.pollSeconds", raw.poll_seconds, 25.min(stale_after_s / 2), 1, 60);
+    if poll_s >= stale_after_s {
+        // A poll that hangs for so long would leave an idle gateway stale although all is well.
+        errors.add("snapshot.pollSeconds", format!("must be less than staleAfterSeconds ({stale_after_s})"));
+    }
+    SnapshotSource {
+        authority: raw.authority.unwrap_or(host),
+        upstream,
+        key: decoded.unwrap_or_default(),
+        stale_after_s,
+        poll_s,
+    }
+}
+
+/// FNV-1a over the text: a name for "this very configuration", not a defence.
+fn fingerprint(bytes: &[u8]) -> u64 {
+    bytes
+        .iter()
+        .fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3))
+}
+
+/// True for a header that only Portcullis may set, in any spelling that a later hop might fold into it:
+/// `x-portcullis-…` with `_` for `-` and in any case.
+#[must_use]
+pub fn is_reserved_header(name: &[u8]) -> bool {
+    const PREFIX: &[u8] = b"x-portcullis-";
+    name.get(..PREFIX.len()).is_some_and(|head| {
+        head.iter().zip(PREFIX).all(|(a, b)| a.eq_ignore_ascii_case(b) || (*a == b'_' && *b == b'-'))
+    })
+}
+
+/// The SPIFFE id of a mutual-TLS peer, from Envoy's `connection.uri_san_peer_certificate`.
+#[must_use]
+pub fn peer_spiffe_id(uri_san: &[u8]) -> Option<SpiffeId> {
+    std::str::from_utf8(uri_san).ok().and_then(|text| SpiffeId::new(text).ok())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const KEY: &str = "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=";
+
+    fn good() -> Value {
+        serde_json::json!({"role": "edge", "domain": "Example.com",
+            "snapshot": {"upstream": "outbound|9700||control.local", "key": KEY, "staleAfterSeconds": 300.0}})
+    }
+
+    #[test]
+    fn a_minimal_edge_configuration_has_defaults() {
+        let config = parse(good().to_string().as_bytes()).unwrap();
+        assert_eq!(config.role, Role::Edge);
+        assert_eq!(config.mode, Mode::Enforce);
+        assert_eq!(config.domain, "example.com");
+        assert_eq!(config.snapshot.authority, "control.local");
+        assert_eq!(config.snapshot.stale_after_s, 300);
+        assert_eq!(config.view(), "gateway");
+    }
+
+    #[test]
+    fn all_errors_come_at_once() {
+        let bad = serde_json::json!({"role": "sidecar", "mode": "audit", "tokn": 1,
+            "snapshot": {"key": "short", "staleAfterSeconds": 1, "pol": 2}, "audit": {"batch": 0.5}});
+        let errors = parse(bad.to_string().as_bytes()).unwrap_err();
+        let fields: Vec<_> = errors.iter().map(|e| e.field.as_str()).collect();
+        for field in [
+            "tokn",
+            "cluster",
+            "mode",
+            "domain",
+            "snapshot.pol",
+            "snapshot.upstream",
+            "snapshot.key",
+            "snapshot.staleAfterSeconds",
+            "audit.batch",
+        ] {
+            assert!(fields.contains(&field), "{field} not in {fields:?}");
+        }
+    }
+
+    #[test]
+    fn a_poll_ends_before_the_snapshot_is_stale() {
+        let mut config = good();
+        config["snapshot"]["staleAfterSeconds"] = 10.into();
+        assert_eq!(parse(config.to_string().as_bytes()).unwrap().snapshot.poll_s, 5);
+        config["snapshot"]["pollSeconds"] = 10.into();
+        assert_eq!(parse(config.to_string().as_bytes()).unwrap_err()[0].field, "snapshot.pollSeconds");
+    }
+
+    #[test]
+    fn text_that_is_not_json_is_an_error() {
+        assert!(parse(b"role: edge").unwrap_err()[0].to_string().contains("cannot be read"));
+        assert!(parse(b"").is_err());
+    }
+
+    #[test]
+    fn another_text_has_another_fingerprint() {
+        let mut other = good();
+        other["mode"] = "dry-run".into();
+        let print = |v: &Value| parse(v.to_string().as_bytes()).unwrap().fingerprint;
+        assert_ne!(print(&good()), print(&other));
+    }
+
+    #[test]
+    fn reserved_headers_are_known_in_every_spelling() {
+        for name in
+            ["x-portcullis-identity", "X-Portcullis-Identity", "x_portcullis_identity", "x-portcullis_x"]
+        {
+            assert!(is_reserved_header(name.as_bytes()), "{name}");
+        }
+        for name in ["x-portculli", "x-portcullis", "x-forwarded-for", "y-x-portcullis-a"] {
+            assert!(!is_reserved_header(name.as_bytes()), "{name}");
+        }
+    }
+}

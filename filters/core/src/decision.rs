@@ -1,0 +1,305 @@
+//! The outcome of the checks: a permit or a refusal with a stable reason code.
+
+use crate::ids::{ClusterId, TenantId};
+
+macro_rules! reasons {
+    ($($(#[$doc:meta])* $name:ident = $code:literal, $status:literal, $title:literal;)*) => {
+        /// Why a request was refused: a stable code, the HTTP status (RFC 9110) and a title for people
+        /// (RFC 9457 §3.1.4). The codes are an interface: they never change their meaning.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+        pub enum Reason { $($(#[$doc])* $name,)* }
+
+        impl Reason {
+            /// Every reason there is, for documentation and tests.
+            pub const ALL: &'static [Self] = &[$(Self::$name,)*];
+
+            /// The stable code.
+            #[must_use]
+            pub fn code(self) -> &'static str { match self { $(Self::$name => $code,)* } }
+
+            /// The HTTP status of the refusal.
+            #[must_use]
+            pub fn status(self) -> u16 { match self { $(Self::$name => $status,)* } }
+
+            /// A short title for people; the same for every occurrence.
+            #[must_use]
+            pub fn title(self) -> &'static str { match self { $(Self::$name => $title,)* } }
+
+            /// Reads a code back.
+            #[must_use]
+            pub fn from_code(code: &str) -> Option<Self> {
+                match code { $($code => Some(Self::$name),)* _ => None }
+            }
+        }
+    };
+}
+
+reasons! {
+    /// A security-relevant header is malformed, not text, or given twice.
+    HeaderInvalid = "header_invalid", 400, "A security-relevant header is malformed or given more than once";
+    /// More than one credential in one request.
+    CredentialAmbiguous = "credential_ambiguous", 400, "Exactly one credential may be sent with a request";
+    /// Host, path and header name different clusters.
+    ClusterAmbiguous = "cluster_ambiguous", 400, "Host, path and header disagree about the cluster";
+    /// Neither host nor path nor header names a cluster.
+    ClusterMissing = "cluster_missing", 400, "The request names no cluster";
+    /// A browser's preflight that the policy does not answer.
+    PreflightRefused = "preflight_refused", 403, "This cross-origin request is not allowed";
+    /// No credential at all.
+    CredentialMissing = "credential_missing", 401, "A credential is required";
+    /// A credential that cannot be read.
+    CredentialMalformed = "credential_malformed", 401, "The credential is malformed";
+    /// A credential over the size limit.
+    CredentialTooLarge = "credential_too_large", 401, "The credential is too large";
+    /// A credential kind that is not accepted here.
+    CredentialUnsupported = "credential_unsupported", 401, "This kind of credential is not accepted here";
+    /// The token's issuer is not configured.
+    IssuerUnknown = "issuer_unknown", 401, "The token's issuer is not known";
+    /// The issuer has no key of that `kid`.
+    KeyUnknown = "key_unknown", 401, "The token's key is not known";
+    /// The token's `alg` is not the one that its key and issuer allow.
+    AlgorithmNotAllowed = "algorithm_not_allowed", 401, "The token's algorithm is not allowed";
+    /// The signature does not verify.
+    SignatureInvalid = "signature_invalid", 401, "The token's signature is not valid";
+    /// `exp` has passed.
+    TokenExpired = "token_expired", 401, "The token has expired";
+    /// `nbf` or `iat` lies in the future.
+    TokenNotYetValid = "token_not_yet_valid", 401, "The token is not valid yet";
+    /// The token is meant for somebody else.
+    AudienceMismatch = "audience_mismatch", 401, "The token is meant for another audience";
+    /// A claim that the issuer's policy requires is missing or of the wrong form.
+    ClaimInvalid = "claim_invalid", 401, "A required claim is missing or malformed";
+    /// No such API key.
+    ApiKeyUnknown = "api_key_unknown", 401, "The API key is not known";
+    /// The credential, its key, subject or client was revoked.
+    CredentialRevoked = "credential_revoked", 401, "The credential has been revoked";
+    /// A stage runs alone and nobody authenticated the request before it.
+    IdentityMissing = "identity_missing", 401, "The request carries no verified identity";
+    /// The forwarded identity token does not verify.
+    IdentityInvalid = "identity_invalid", 401, "The forwarded identity does not verify";
+    /// No source rule fits the verified facts.
+    SourceTypeUnknown = "source_type_unknown", 403, "No rule tells the source type of this caller";
+    /// The cluster does not exist, or belongs to another tenant.
+    ClusterUnknown = "cluster_unknown", 404, "There is no such cluster";
+    /// An operator suspended the cluster.
+    ClusterSuspended = "cluster_suspended", 403, "The cluster is suspended";
+    /// The cluster was retired for good.
+    ClusterRetired = "cluster_retired", 410, "The cluster has been retired";
+    /// The cluster has registered but never been online.
+    ClusterPending = "cluster_pending", 503, "The cluster is not online yet";
+    /// The cluster does not report.
+    ClusterOffline = "cluster_offline", 503, "The cluster is offline";
+    /// This worker has not received its first snapshot.
+    SnapshotMissing = "snapshot_missing", 503, "The gateway has no policy yet";
+    /// The snapshot is older than allowed.
+    SnapshotStale = "snapshot_stale", 503, "The gateway's policy is out of date";
+    /// The plugin's configuration is not valid.
+    Misconfigured = "misconfigured", 503, "The gateway is misconfigured";
+    /// Audit records cannot be stored at present.
+    AuditBacklog = "audit_backlog", 503, "The gateway cannot record this request at present";
+    /// Something in the gateway failed.
+    Internal = "internal", 503, "The gateway could not decide";
+}
+
+impl Reason {
+    /// Seconds after which a client may try again (RFC 9110 §10.2.3), for the reasons where that helps.
+    #[must_use]
+    pub fn retry_after(self) -> Option<u32> {
+        match self {
+            Self::ClusterPending | Self::ClusterOffline => Some(10),
+            Self::SnapshotMissing | Self::SnapshotStale | Self::AuditBacklog | Self::Internal => Some(2),
+            Self::Misconfigured => Some(30),
+            _ => None,
+        }
+    }
+
+    /// True when the client lacks a valid credential, so that RFC 9110 §11.6.1 asks for
+    /// `WWW-Authenticate`.
+    #[must_use]
+    pub fn wants_challenge(self) -> bool {
+        self.status() == 401
+    }
+
+    /// The RFC 6750 §3.1 error code for a bearer challenge; `None` when no credential was sent.
+    #[must_use]
+    pub fn bearer_error(self) -> Option<&'static str> {
+        match self {
+            Self::CredentialMissing | Self::IdentityMissing => None,
+            r if r.status() == 401 => Some("invalid_token"),
+            r if r.status() == 400 => Some("invalid_request"),
+            _ => None,
+        }
+    }
+}
+
+/// A request that is not let through.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Refusal {
+    /// Why.
+    pub reason: Reason,
+    /// Which stage refused: `authn`, `source-type`, `cluster-status`, `audit` or `gateway`.
+    pub stage: &'static str,
+}
+
+impl Refusal {
+    /// A refusal by a stage.
+    #[must_use]
+    pub fn new(stage: &'static str, reason: Reason) -> Self {
+        Self { reason, stage }
+    }
+}
+
+/// The proof that the cluster checks passed. Only [`Permit::decide`] makes one, and only a permit lets a
+/// request on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Permit {
+    cluster: ClusterId,
+}
+
+impl Permit {
+    /// Decides whether a tenant's request may go to a cluster. Order: ownership first (another tenant's
+    /// cluster is unknown, whatever its state), then state.
+    ///
+    /// # Errors
+    /// The reason of the refusal.
+    pub fn decide(
+        cluster: ClusterId,
+        record: Option<(&TenantId, ClusterState)>,
+        tenant: &TenantId,
+    ) -> Result<Self, Reason> {
+        let (owner, state) = record.ok_or(Reason::ClusterUnknown)?;
+        if owner != tenant {
+            return Err(Reason::ClusterUnknown);
+        }
+        match state {
+            ClusterState::Online | ClusterState::Degraded => Ok(Self { cluster }),
+            ClusterState::Pending => Err(Reason::ClusterPending),
+            ClusterState::Offline => Err(Reason::ClusterOffline),
+            ClusterState::Suspended => Err(Reason::ClusterSuspended),
+            ClusterState::Retired => Err(Reason::ClusterRetired),
+        }
+    }
+
+    /// The cluster that may be reached.
+    #[must_use]
+    pub fn cluster(&self) -> &ClusterId {
+        &self.cluster
+    }
+}
+
+/// The state of a data cluster.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ClusterState {
+    /// Registered, never online.
+    Pending,
+    /// Reachable.
+    Online,
+    /// Reachable, with a part that fails.
+    Degraded,
+    /// Not reporting.
+    Offline,
+    /// Closed by an operator; nothing changes in the cluster.
+    Suspended,
+    /// Gone for good.
+    Retired,
+}
+
+impl ClusterState {
+    /// The name as it stands in the API and in audit records.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Pending => "pending",
+            Self::Online => "online",
+            Self::Degraded => "degraded",
+            Self::Offline => "offline",
+            Self::Suspended => "suspended",
+            Self::Retired => "retired",
+        }
+    }
+
+    /// The number on the wire.
+    #[must_use]
+    pub fn code(self) -> u32 {
+        match self {
+            Self::Pending => 1,
+            Self::Online => 2,
+            Self::Degraded => 3,
+            Self::Offline => 4,
+            Self::Suspended => 5,
+            Self::Retired => 6,
+        }
+    }
+
+    /// Reads the number on the wire; an unknown one is `Suspended`, so that a newer service's state
+    /// closes the cluster rather than opening it.
+    #[must_use]
+    pub fn from_code(code: u32) -> Self {
+        match code {
+            1 => Self::Pending,
+            2 => Self::Online,
+            3 => Self::Degraded,
+            4 => Self::Offline,
+            6 => Self::Retired,
+            _ => Self::Suspended,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn tenant(name: &str) -> TenantId {
+        TenantId::new(name).unwrap()
+    }
+
+    fn decide(record: Option<(&TenantId, ClusterState)>) -> Result<Permit, Reason> {
+        Permit::decide(ClusterId::new("c").unwrap(), record, &tenant("acme"))
+    }
+
+    #[test]
+    fn another_tenants_cluster_is_unknown_whatever_its_state() {
+        for code in 0..=7 {
+            let state = ClusterState::from_code(code);
+            assert_eq!(decide(Some((&tenant("globex"), state))), Err(Reason::ClusterUnknown));
+        }
+        assert_eq!(decide(None), Err(Reason::ClusterUnknown));
+    }
+
+    #[test]
+    fn only_online_and_degraded_clusters_are_reached() {
+        let own = tenant("acme");
+        let at = |s| decide(Some((&own, s))).map(|p| p.cluster().to_string());
+        assert_eq!(at(ClusterState::Online), Ok("c".into()));
+        assert_eq!(at(ClusterState::Degraded), Ok("c".into()));
+        assert_eq!(at(ClusterState::Pending), Err(Reason::ClusterPending));
+        assert_eq!(at(ClusterState::Offline), Err(Reason::ClusterOffline));
+        assert_eq!(at(ClusterState::Suspended), Err(Reason::ClusterSuspended));
+        assert_eq!(at(ClusterState::Retired), Err(Reason::ClusterRetired));
+    }
+
+    #[test]
+    fn codes_are_unique_and_read_back() {
+        let mut codes: Vec<_> = Reason::ALL.iter().map(|r| r.code()).collect();
+        for reason in Reason::ALL {
+            assert_eq!(Reason::from_code(reason.code()), Some(*reason));
+        }
+        codes.sort_unstable();
+        codes.dedup();
+        assert_eq!(codes.len(), Reason::ALL.len());
+    }
+
+    #[test]
+    fn every_503_says_when_to_try_again() {
+        for reason in Reason::ALL.iter().filter(|r| r.status() == 503) {
+            assert!(reason.retry_after().is_some(), "{}", reason.code());
+        }
+    }
+
+    #[test]
+    fn an_unknown_state_closes_the_cluster() {
+        assert_eq!(ClusterState::from_code(99), ClusterState::Suspended);
+    }
+}

@@ -1,0 +1,206 @@
+//! Policy documents that travel in the snapshot as JSON: issuers and source rules.
+
+use serde::{Deserialize, Serialize};
+
+use crate::identity::{CredentialKind, SourceType};
+use crate::ids::{IssuerId, SpiffeId};
+
+/// An issuer of JSON Web Tokens and what is required of its tokens.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct IssuerDocument {
+    /// `iss` of the tokens, compared exactly.
+    pub issuer: IssuerId,
+    /// One of these must be among the token's `aud`.
+    pub audiences: Vec<String>,
+    /// Algorithms that this issuer may use (RFC 7518 §3.1 names). Nothing else is accepted.
+    pub algorithms: Vec<Algorithm>,
+    /// The issuer's keys (RFC 7517), as the control service fetched them last.
+    pub jwks: Jwks,
+    /// Allowed clock difference in seconds for `exp`, `nbf` and `iat`; at most 300.
+    #[serde(default = "default_leeway")]
+    pub leeway_seconds: u32,
+    /// Greatest accepted age of a token in seconds, counted from `iat`; 0 for none.
+    #[serde(default)]
+    pub max_age_seconds: u32,
+    /// Where the claims are.
+    #[serde(default)]
+    pub claims: ClaimMapping,
+}
+
+/// The largest accepted `leewaySeconds`.
+pub const MAX_LEEWAY_SECONDS: u32 = 300;
+
+fn default_leeway() -> u32 {
+    30
+}
+
+/// A signature algorithm that an issuer may be allowed to use.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum Algorithm {
+    /// RSASSA-PKCS1-v1_5 with SHA-256.
+    RS256,
+    /// RSASSA-PKCS1-v1_5 with SHA-384.
+    RS384,
+    /// RSASSA-PKCS1-v1_5 with SHA-512.
+    RS512,
+    /// RSASSA-PSS with SHA-256.
+    PS256,
+    /// RSASSA-PSS with SHA-384.
+    PS384,
+    /// RSASSA-PSS with SHA-512.
+    PS512,
+    /// ECDSA with P-256 and SHA-256.
+    ES256,
+    /// ECDSA with P-384 and SHA-384.
+    ES384,
+    /// ECDSA with P-521 and SHA-512.
+    ES512,
+    /// Ed25519 (RFC 8037).
+    EdDSA,
+    /// HMAC with SHA-256: a shared secret, so whoever verifies could also sign.
+    HS256,
+    /// HMAC with SHA-384.
+    HS384,
+    /// HMAC with SHA-512.
+    HS512,
+}
+
+impl Algorithm {
+    /// The name in a token's header.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::RS256 => "RS256",
+            Self::RS384 => "RS384",
+            Self::RS512 => "RS512",
+            Self::PS256 => "PS256",
+            Self::PS384 => "PS384",
+            Self::PS512 => "PS512",
+            Self::ES256 => "ES256",
+            Self::ES384 => "ES384",
+            Self::ES512 => "ES512",
+            Self::EdDSA => "EdDSA",
+            Self::HS256 => "HS256",
+            Self::HS384 => "HS384",
+            Self::HS512 => "HS512",
+        }
+    }
+}
+
+/// A JSON Web Key Set (RFC 7517 §5).
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct Jwks {
+    /// The keys; members that are not understood are kept out, as §5 asks.
+    pub keys: Vec<Jwk>,
+}
+
+/// A public JSON Web Key (RFC 7517 §4, RFC 7518 §6, RFC 8037 §2). Private members are not read.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct Jwk {
+    /// `RSA`, `EC` or `OKP`.
+    pub kty: String,
+    /// Key id.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub kid: Option<String>,
+    /// The one algorithm that the key is for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub alg: Option<String>,
+    /// `sig` or `enc`.
+    #[serde(default, rename = "use", skip_serializing_if = "Option::is_none")]
+    pub key_use: Option<String>,
+    /// Curve, for `EC` and `OKP`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub crv: Option<String>,
+    /// RSA modulus, base64url.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub n: Option<String>,
+    /// RSA exponent, base64url.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub e: Option<String>,
+    /// First coordinate or public key, base64url.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub x: Option<String>,
+    /// Second coordinate, base64url.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub y: Option<String>,
+}
+
+/// Which claims say what. A claim is named by its member's name, or by a path of names, outermost first.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct ClaimMapping {
+    /// The subject.
+    pub subject: Vec<String>,
+    /// The tenant.
+    pub tenant: Vec<String>,
+    /// Roles: a list of strings, or one string of names separated by spaces.
+    pub roles: Vec<String>,
+    /// Scopes: a list of strings, or one string of names separated by spaces (RFC 8693 §4.2).
+    pub scopes: Vec<String>,
+    /// OAuth client; `azp` is tried when this one is absent.
+    pub client_id: Vec<String>,
+}
+
+impl Default for ClaimMapping {
+    fn default() -> Self {
+        let one = |name: &str| vec![name.to_owned()];
+        Self {
+            subject: one("sub"),
+            tenant: one("tenant"),
+            roles: one("roles"),
+            scopes: one("scope"),
+            client_id: one("client_id"),
+        }
+    }
+}
+
+/// The ordered rules that tell a source type from verified facts. The first that fits decides; none:
+/// refused.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct SourceRulesDocument {
+    /// The rules, in order.
+    pub rules: Vec<SourceRule>,
+}
+
+/// One rule: all conditions that are given must hold.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct SourceRule {
+    /// A name for audit and explanation.
+    pub name: String,
+    /// The source type that the rule gives.
+    pub source_type: SourceType,
+    /// The conditions.
+    #[serde(default)]
+    pub when: SourceConditions,
+}
+
+/// Conditions over verified facts. A list holds when one of its members does.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct SourceConditions {
+    /// Credential kinds.
+    pub credential: Vec<CredentialKind>,
+    /// Issuers, exact.
+    pub issuer: Vec<IssuerId>,
+    /// OAuth clients, exact.
+    pub client_id: Vec<String>,
+    /// SPIFFE ids, exact.
+    pub spiffe_id: Vec<SpiffeId>,
+    /// Claims that must have one of the given text values.
+    pub claims: Vec<ClaimCondition>,
+    /// True: the token must name an actor (`act`); false: it must not.
+    pub delegated: Option<bool>,
+}
+
+/// A claim and the text values that satisfy the condition.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct ClaimCondition {
+    /// Path of member names, outermost first.
+    pub claim: Vec<String>,
+    /// Accepted values; a claim that is a list satisfies it with one member.
+    pub any_of: Vec<String>,
+}

@@ -1,0 +1,141 @@
+//! A reader's copy of the snapshot through resyncs, deltas and entries that cannot be read.
+
+use portcullis_core::decision::ClusterState;
+use portcullis_core::ids::ClusterId;
+use portcullis_core::snapshot::state::{Applied, SnapshotState};
+use portcullis_core::snapshot::{PageError, public_key, sign_page, verify_page};
+use portcullis_core::wire::{self, Page, Record, RecordKind, SNAPSHOT_FORMAT};
+use prost::Message;
+
+fn page(revision: u64, records: Vec<Record>) -> Page {
+    Page { format: SNAPSHOT_FORMAT, generation: vec![1; 16], revision, records, ..Page::default() }
+}
+
+fn apply(state: &mut SnapshotState, page: &Page) -> Result<Applied, PageError> {
+    state.apply(verify_page(&sign_page(page, [1; 32]), &public_key([1; 32]), b"", "").unwrap())
+}
+
+fn put(kind: RecordKind, key: &[u8], value: Vec<u8>) -> Record {
+    Record { kind: kind.into(), key: key.to_vec(), value, removed: false }
+}
+
+fn remove(kind: RecordKind, key: &[u8]) -> Record {
+    Record { removed: true, ..put(kind, key, vec![]) }
+}
+
+fn cluster(id: &str) -> Record {
+    let value = wire::Cluster { tenant: "acme".into(), state: ClusterState::Online.code() };
+    put(RecordKind::Cluster, id.as_bytes(), value.encode_to_vec())
+}
+
+fn api_key(digest: u8, tenant: &str) -> Record {
+    let value = wire::ApiKey {
+        id: "k".into(),
+        tenant: tenant.into(),
+        subject: "s".into(),
+        source_type: "worker".into(),
+        ..wire::ApiKey::default()
+    };
+    put(RecordKind::ApiKey, &[digest; 32], value.encode_to_vec())
+}
+
+fn has(state: &SnapshotState, id: &str) -> bool {
+    state.cluster(&ClusterId::new(id).unwrap()).is_some()
+}
+
+/// A state that has clusters `a` and `b` at revision 5.
+fn synced() -> SnapshotState {
+    let mut state = SnapshotState::default();
+    apply(&mut state, &Page { reset: true, ..page(5, vec![cluster("a"), cluster("b")]) }).unwrap();
+    state
+}
+
+#[test]
+fn it_is_complete_only_after_the_last_page_and_the_delta_behind_it() {
+    let mut state = SnapshotState::default();
+    let first = Page { reset: true, more: true, cursor: b"a".to_vec(), ..page(5, vec![cluster("a")]) };
+    apply(&mut state, &first).unwrap();
+    assert!(!state.is_complete() && has(&state, "a"));
+    assert_eq!(state.cursor(), b"a");
+    apply(&mut state, &Page { more: true, ..page(5, vec![cluster("b")]) }).unwrap();
+    assert!(!state.is_complete(), "changes since the pinned revision are still to come");
+    apply(&mut state, &page(7, vec![remove(RecordKind::Cluster, b"a")])).unwrap();
+    assert!(state.is_complete() && !has(&state, "a") && has(&state, "b"));
+    assert_eq!((state.revision(), state.cluster_count()), (7, 1));
+}
+
+#[test]
+fn a_resync_sweeps_what_no_page_touched() {
+    let mut state = synced();
+    let first = Page { reset: true, more: true, cursor: b"b".to_vec(), ..page(9, vec![cluster("b")]) };
+    apply(&mut state, &first).unwrap();
+    assert!(has(&state, "a"), "what is old stays until the resync is through");
+    apply(&mut state, &page(9, vec![cluster("c")])).unwrap();
+    assert!(!has(&state, "a") && has(&state, "b") && has(&state, "c"));
+}
+
+#[test]
+fn a_new_generation_begins_with_a_reset() {
+    let mut state = synced();
+    let restored = Page { generation: vec![2; 16], ..page(1, vec![cluster("c")]) };
+    assert_eq!(apply(&mut state, &restored), Err(PageError::Malformed));
+    assert_eq!(state.revision(), 5);
+    apply(&mut state, &Page { reset: true, ..restored }).unwrap();
+    assert!(has(&state, "c") && !has(&state, "a"));
+    assert_eq!(state.revision(), 1);
+}
+
+#[test]
+fn a_revision_never_goes_back() {
+    let mut state = synced();
+    let back = page(4, vec![remove(RecordKind::Cluster, b"a")]);
+    assert_eq!(apply(&mut state, &back), Err(PageError::Backwards { from: 5, to: 4 }));
+    assert!(has(&state, "a"));
+}
+
+#[test]
+fn an_entry_that_cannot_be_read_closes_what_it_would_have_opened() {
+    let mut state = synced();
+    apply(&mut state, &page(6, vec![api_key(1, "acme")])).unwrap();
+    assert!(state.api_key(&[1; 32]).is_some());
+    let bad = vec![
+        put(RecordKind::Cluster, b"a", b"\xff".to_vec()),
+        put(RecordKind::Cluster, b"b", wire::Cluster { tenant: "No".into(), state: 2 }.encode_to_vec()),
+        put(RecordKind::Cluster, b"NO", vec![]),
+        api_key(1, "No"),
+        put(RecordKind::ApiKey, b"short", vec![]),
+        put(RecordKind::Issuer, b"i", b"{}".to_vec()),
+        put(RecordKind::IdentityKey, b"k", vec![1; 31]),
+        put(RecordKind::IdentitySigner, b"", vec![]),
+        put(RecordKind::ApiKeyPepper, b"", vec![1]),
+        put(RecordKind::SourceRules, b"", b"[]".to_vec()),
+    ];
+    let count = bad.len();
+    assert_eq!(apply(&mut state, &page(7, bad)).unwrap().unreadable.len(), count);
+    assert!(!has(&state, "a") && !has(&state, "b") && state.api_key(&[1; 32]).is_none());
+}
+
+#[test]
+fn kinds_of_a_newer_service_are_passed_over() {
+    let mut state = synced();
+    let unknown = Record { kind: 999, key: b"x".to_vec(), value: b"y".to_vec(), removed: false };
+    assert_eq!(apply(&mut state, &page(6, vec![unknown])).unwrap(), Applied::default());
+}
+
+#[test]
+fn only_what_can_change_a_judgement_makes_identities_be_judged_again() {
+    let mut state = synced();
+    let before = state.authentication_revision();
+    apply(&mut state, &page(6, vec![cluster("c"), api_key(1, "acme")])).unwrap();
+    assert_eq!(state.authentication_revision(), before, "a new cluster or key judges nobody differently");
+    for (revision, record) in [
+        (7, api_key(1, "globex")),
+        (8, remove(RecordKind::ApiKey, &[1; 32])),
+        (9, put(RecordKind::Revocation, b"sub:x", vec![])),
+    ] {
+        let before = state.authentication_revision();
+        apply(&mut state, &page(revision, vec![record])).unwrap();
+        assert_ne!(state.authentication_revision(), before, "revision {revision}");
+    }
+    assert!(state.is_revoked("sub:x") && !state.is_revoked("sub:y"));
+}

@@ -1,0 +1,233 @@
+//! Identities of credentials that were verified before.
+//!
+//! Only verified credentials get in, so nobody can fill the cache with what does not verify. The key is a
+//! 128-bit keyed hash under a random key of the VM: the credential itself is not kept, and without the
+//! key nobody can make two credentials meet.
+
+use std::num::NonZeroUsize;
+use std::rc::Rc;
+
+use lru::LruCache;
+use portcullis_core::identity::Principal;
+use portcullis_core::{ClusterId, Identity, SourceType};
+use portcullis_identity::Minter;
+
+use crate::tokens::TokenSet;
+use siphasher::sip128::{Hasher128, SipHasher24};
+use std::hash::Hasher;
+
+/// Identities kept per worker.
+pub(crate) const MAX_IDENTITIES: usize = 10_000;
+
+/// Whom a verified credential speaks for, with a source type where a rule gave one.
+#[derive(Debug)]
+pub(crate) enum Who {
+    /// The whole identity.
+    Tagged(Identity),
+    /// No rule fits: this one is refused as soon as a source type is asked for.
+    Untagged(Principal),
+}
+
+/// A verified identity and what was made from it.
+#[derive(Debug)]
+pub(crate) struct Known {
+    /// Whom the credential speaks for.
+    pub who: Who,
+    /// The snapshot's authentication revision under which it was judged.
+    pub judged_at: u64,
+    /// Roles as one header value.
+    pub roles: String,
+    audit_part: Vec<u8>,
+    tokens: Rc<TokenSet>,
+}
+
+impl Known {
+    /// What an audit record says of it, encoded.
+    #[must_use]
+    pub(crate) fn audit_part(&self) -> &[u8] {
+        &self.audit_part
+    }
+
+    /// What the credential says.
+    #[must_use]
+    pub(crate) fn principal(&self) -> &Principal {
+        match &self.who {
+            Who::Tagged(identity) => &identity.principal,
+            Who::Untagged(principal) => principal,
+        }
+    }
+
+    /// The whole identity, where a source type is known.
+    #[must_use]
+    pub(crate) fn identity(&self) -> Option<&Identity> {
+        match &self.who {
+            Who::Tagged(identity) => Some(identity),
+            Who::Untagged(_) => None,
+        }
+    }
+
+    /// The identity token for a cluster: one in hand, or a new one.
+    pub(crate) fn token(
+        &self,
+        identity: &Identity,
+        cluster: &ClusterId,
+        minter: &Rc<Minter>,
+        now_s: u64,
+    ) -> Rc<str> {
+        self.tokens.get(identity, cluster, minter, now_s)
+    }
+}
+
+/// A bounded cache, least recently used out first.
+pub(crate) struct IdentityCache {
+    keys: (u64, u64),
+    entries: LruCache<u128, Rc<Known>>,
+    /// Tokens by identity, because many credentials may speak for the same one.
+    tokens: LruCache<u128, Rc<TokenSet>>,
+}
+
+impl IdentityCache {
+    /// An empty cache under a random key.
+    #[must_use]
+    pub(crate) fn new(key: [u8; 16]) -> Self {
+        let [a, b, c, d, e, f, g, h, rest @ ..] = key;
+        Self {
+            keys: (u64::from_le_bytes([a, b, c, d, e, f, g, h]), u64::from_le_bytes(rest)),
+            entries: LruCache::new(NonZeroUsize::new(MAX_IDENTITIES).unwrap_or(NonZeroUsize::MIN)),
+            tokens: LruCache::new(NonZeroUsize::new(MAX_IDENTITIES).unwrap_or(NonZeroUsize::MIN)),
+        }
+    }
+
+    fn hasher(&self, kind: u8) -> SipHasher24 {
+        let mut hasher = SipHasher24::new_with_keys(self.keys.0, self.keys.1);
+        hasher.write_u8(kind);
+        hasher
+    }
+
+    fn digest(&self, kind: u8, credential: &[u8]) -> u128 {
+        let mut hasher = self.hasher(kind);
+        hasher.write(credential);
+        hasher.finish128().as_u128()
+    }
+
+    /// A freshly judged identity. Credentials of one identity share its minted tokens.
+    pub(crate) fn admit(
+        &mut self,
+        principal: Principal,
+        source_type: Option<SourceType>,
+        judged_at: u64,
+    ) -> Rc<Known> {
+        let roles: Vec<&str> = principal.roles.iter().map(|r| r.as_str()).collect();
+        let roles = roles.join(",");
+        let audit_part = portcullis_audit::identity(&principal, source_type);
+        // Everything that a minted token says, but its times. No part can run into the next: the first is
+        // protobuf, roles and scopes have no control characters.
+        let mut hasher = self.hasher(0);
+        hasher.write(&audit_part);
+        hasher.write(b"\0");
+        hasher.write(roles.as_bytes());
+        for scope in &principal.scopes {
+            hasher.write(b"\0");
+            hasher.write(scope.as_str().as_bytes());
+        }
+        hasher.write(b"\x01");
+        hasher.write(principal.client_id.as_ref().map(|c| c.as_str()).unwrap_or_default().as_bytes());
+        let tokens = Rc::clone(self.tokens.get_or_insert(hasher.finish128().as_u128(), Rc::default));
+        let who = match source_type {
+            Some(source_type) => Who::Tagged(Identity { principal, source_type }),
+            None => Who::Untagged(principal),
+        };
+        Rc::new(Known { who, judged_at, roles, audit_part, tokens })
+    }
+
+    /// The identity of a credential, unless it was judged under other policy or has ended.
+    pub(crate) fn get(
+        &mut self,
+        kind: u8,
+        credential: &[u8],
+        revision: u64,
+        now_s: u64,
+    ) -> Option<Rc<Known>> {
+        let digest = self.digest(kind, credential);
+        let known = self.entries.get(&digest)?;
+        if known.judged_at == revision && known.principal().expires_at > now_s {
+            return Some(Rc::clone(known));
+        }
+        self.entries.pop(&digest);
+        None
+    }
+
+    /// Keeps a verified identity.
+    pub(crate) fn put(&mut self, kind: u8, credential: &[u8], known: &Rc<Known>) {
+        let digest = self.digest(kind, credential);
+        self.entries.put(digest, Rc::clone(known));
+    }
+
+    /// Number of identities kept.
+    #[cfg(test)]
+    #[must_use]
+    pub(crate) fn len(&self) -> usize {
+        self.entries.len()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn known(cache: &mut IdentityCache, expires_at: u64, judged_at: u64) -> Rc<Known> {
+        let mut identity = portcullis_identity::testing::identity("ann", "acme");
+        identity.principal.expires_at = expires_at;
+        cache.admit(identity.principal, Some(identity.source_type), judged_at)
+    }
+
+    #[test]
+    fn credentials_of_one_identity_share_its_tokens_and_no_others_do() {
+        let mut cache = IdentityCache::new([3; 16]);
+        let one = known(&mut cache, 100, 7);
+        let two = known(&mut cache, 200, 8);
+        assert!(Rc::ptr_eq(&one.tokens, &two.tokens));
+        let base = portcullis_identity::testing::identity("ann", "acme").principal;
+        let mut others = vec![base.clone(); 5];
+        others[0].subject = "bob".parse().unwrap();
+        others[1].tenant = "globex".parse().unwrap();
+        others[2].roles = vec!["r".parse().unwrap()];
+        others[3].scopes = vec!["r".parse().unwrap()];
+        others[4].client_id = Some("r".parse().unwrap());
+        for other in others {
+            let other = cache.admit(other, Some(SourceType::Human), 7);
+            assert!(!Rc::ptr_eq(&one.tokens, &other.tokens), "{other:?}");
+        }
+        let agent = cache.admit(base, Some(SourceType::McpAgent), 7);
+        assert!(!Rc::ptr_eq(&one.tokens, &agent.tokens));
+    }
+
+    #[test]
+    fn an_identity_ends_with_its_credential_and_with_its_policy() {
+        let mut cache = IdentityCache::new([3; 16]);
+        let entry = known(&mut cache, 100, 7);
+        cache.put(1, b"token", &entry);
+        assert!(cache.get(1, b"token", 7, 99).is_some());
+        assert!(cache.get(2, b"token", 7, 99).is_none(), "another kind");
+        assert!(cache.get(1, b"tokem", 7, 99).is_none(), "another credential");
+        assert!(cache.get(1, b"token", 7, 100).is_none(), "ended");
+        let entry = known(&mut cache, 100, 7);
+        cache.put(1, b"token", &entry);
+        assert!(cache.get(1, b"token", 8, 99).is_none(), "other policy");
+        assert_eq!(cache.len(), 0);
+    }
+
+    #[test]
+    fn it_is_bounded_and_keeps_what_is_used() {
+        let mut cache = IdentityCache::new([3; 16]);
+        let entry = known(&mut cache, 100, 7);
+        cache.put(1, b"used", &entry);
+        for n in 0..MAX_IDENTITIES * 2 {
+            cache.put(1, &n.to_le_bytes(), &entry);
+            cache.get(1, b"used", 7, 1);
+        }
+        assert_eq!(cache.len(), MAX_IDENTITIES);
+        assert!(cache.get(1, b"used", 7, 1).is_some());
+        assert!(cache.get(1, &0usize.to_le_bytes(), 7, 1).is_none());
+    }
+}

@@ -1,0 +1,56 @@
+//! A request as the plugins of this module see it, and what was decided about it.
+
+use std::rc::Rc;
+
+use portcullis_core::{ClusterId, Refusal};
+
+use crate::cache::Known;
+
+/// What was decided about a request.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub(crate) enum Decision {
+    /// Nothing: an earlier filter ended it, or no stage decided.
+    #[default]
+    None,
+    /// Let through.
+    Allow,
+    /// Refused, or in dry-run what would have been refused.
+    Refuse(Refusal),
+}
+
+impl Decision {
+    /// The name in audit records.
+    #[must_use]
+    pub(crate) fn as_str(&self) -> &'static str {
+        match self {
+            Self::None => "none",
+            Self::Allow => "allow",
+            Self::Refuse(_) => "refuse",
+        }
+    }
+}
+
+/// A request.
+#[derive(Debug, Default)]
+pub(crate) struct Exchange {
+    /// Who asks, once authenticated.
+    pub known: Option<Rc<Known>>,
+    /// The cluster that is asked for.
+    pub cluster: Option<ClusterId>,
+    /// What was decided.
+    pub decision: Decision,
+    /// Method, as text.
+    pub method: String,
+    /// Path without query.
+    pub path: String,
+    /// Request id.
+    pub request_id: String,
+    /// Trace id.
+    pub trace_id: String,
+    /// Wall clock when the request began, nanoseconds since the Unix epoch; 0 when we did not see that.
+    pub(crate) started_ns: u64,
+    /// Bytes of the request's body, where they are known at its beginning.
+    pub(crate) request_length: Option<u64>,
+    /// True when a plugin of ours answered the request.
+    pub answered: bool,
+}

@@ -1,0 +1,157 @@
+//! What the stages need of a request's headers, found in one pass.
+
+use portcullis_authn::Presented;
+use portcullis_cluster_status::{CLUSTER_HEADER, Selectors};
+use portcullis_core::Reason;
+use portcullis_core::config::is_reserved_header;
+use portcullis_host::Pairs;
+
+/// The head of a request. Values are as the client sent them.
+#[derive(Debug, Default)]
+pub(crate) struct Head<'a> {
+    /// `:method`.
+    pub method: &'a [u8],
+    /// `:path`.
+    pub path: &'a [u8],
+    /// `:authority`.
+    pub authority: &'a [u8],
+    /// Credentials.
+    pub presented: Presented<'a>,
+    /// The header by which a client names a cluster.
+    pub cluster: Option<&'a [u8]>,
+    /// `x-portcullis-identity`.
+    pub identity: Option<&'a [u8]>,
+    /// `x-request-id`.
+    pub request_id: &'a [u8],
+    /// `content-length`.
+    pub(crate) length: Option<u64>,
+    /// `traceparent`.
+    pub traceparent: Option<&'a [u8]>,
+    /// Reserved headers that came in, to be removed.
+    pub reserved: Vec<&'a [u8]>,
+    /// `Origin` is there.
+    pub origin: bool,
+    /// `Access-Control-Request-Method` is there.
+    pub preflight: bool,
+    /// A gRPC request.
+    pub grpc: bool,
+    /// A request of the Model Context Protocol's HTTP transport.
+    pub mcp: bool,
+    repeated: bool,
+}
+
+impl<'a> Head<'a> {
+    /// Reads the headers.
+    #[must_use]
+    pub(crate) fn read(pairs: &'a Pairs, api_key_header: &str) -> Self {
+        let mut head = Self::default();
+        let mut authorities = 0_u32;
+        for (name, value) in pairs {
+            match name {
+                b":method" => head.method = value,
+                b":path" => head.path = value,
+                b":authority" | b"host" => {
+                    head.authority = value;
+                    authorities = authorities.saturating_add(1);
+                }
+                b"authorization" => head.presented.authorization(value),
+                b"x-request-id" => head.request_id = value,
+                b"content-length" => {
+                    head.length = std::str::from_utf8(value).ok().and_then(|v| v.parse().ok())
+                }
+                b"traceparent" => head.traceparent = Some(value),
+                b"origin" => head.origin = true,
+                b"access-control-request-method" => head.preflight = true,
+                b"content-type" => head.grpc = value.starts_with(b"application/grpc"),
+                b"mcp-protocol-version" | b"mcp-session-id" => head.mcp = true,
+                _ if name == api_key_header.as_bytes() => head.presented.api_key(value),
+                _ if name == CLUSTER_HEADER.as_bytes() => {
+                    head.repeated |= head.cluster.replace(value).is_some();
+                }
+                _ if is_reserved_header(name) => {
+                    if name == portcullis_identity::HEADER.as_bytes() {
+                        head.repeated |= head.identity.replace(value).is_some();
+                    }
+                    if !head.reserved.contains(&name) {
+                        head.reserved.push(name);
+                    }
+                }
+                _ => {}
+            }
+        }
+        head.repeated |= authorities > 1;
+        head
+    }
+
+    /// Security-relevant headers must not be there twice.
+    ///
+    /// # Errors
+    /// [`Reason::HeaderInvalid`] when one is.
+    pub(crate) fn check(&self) -> Result<(), Reason> {
+        if self.repeated { Err(Reason::HeaderInvalid) } else { Ok(()) }
+    }
+
+    /// Where the request may name its cluster.
+    #[must_use]
+    pub(crate) fn selectors(&self) -> Selectors<'a> {
+        Selectors { authority: self.authority, path: self.path, header: self.cluster }
+    }
+
+    /// A browser's preflight (Fetch standard §3.2.2).
+    #[must_use]
+    pub(crate) fn is_preflight(&self) -> bool {
+        self.method == b"OPTIONS" && self.origin && self.preflight
+    }
+
+    /// The path without its query.
+    #[must_use]
+    pub(crate) fn path_only(&self) -> &'a [u8] {
+        let end = self.path.iter().position(|b| *b == b'?').unwrap_or(self.path.len());
+        self.path.get(..end).unwrap_or_default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(pairs: &[(&[u8], &[u8])], test: impl FnOnce(Head<'_>)) {
+        let pairs = Pairs::from_slice(pairs).unwrap();
+        test(Head::read(&pairs, "x-api-key"));
+    }
+
+    #[test]
+    fn everything_is_found_in_one_pass() {
+        let pairs: &[(&[u8], &[u8])] = &[
+            (b":method", b"OPTIONS"),
+            (b":path", b"/a?b"),
+            (b":authority", b"h"),
+            (b"origin", b"o"),
+            (b"access-control-request-method", b"PUT"),
+            (b"x-portcullis-identity", b"forged"),
+            (b"x_portcullis_subject", b"forged"),
+            (b"x-target-cluster", b"acme"),
+            (b"x-other", b"\xff\xfe"),
+        ];
+        read(pairs, |head| {
+            assert!(head.is_preflight() && head.check().is_ok());
+            assert_eq!(head.path_only(), b"/a");
+            assert_eq!(head.cluster, Some(&b"acme"[..]));
+            assert_eq!(head.identity, Some(&b"forged"[..]));
+            assert_eq!(head.reserved, [&b"x-portcullis-identity"[..], b"x_portcullis_subject"]);
+        });
+    }
+
+    #[test]
+    fn security_relevant_headers_must_not_repeat() {
+        for name in [&b":authority"[..], b"x-target-cluster", b"x-portcullis-identity"] {
+            read(&[(name, b"a"), (name, b"a")], |head| assert_eq!(head.check(), Err(Reason::HeaderInvalid)));
+        }
+        read(&[(b":authority", b"a"), (b"host", b"b")], |head| {
+            assert_eq!(head.check(), Err(Reason::HeaderInvalid));
+        });
+        read(&[(b"authorization", b"Bearer a"), (b"authorization", b"Bearer b")], |head| {
+            assert_eq!(head.presented.credential(), Err(Reason::CredentialAmbiguous));
+        });
+    }
+}

@@ -1,0 +1,181 @@
+//! One connection to the control service: the snapshot that came over it, what was derived from the
+//! snapshot, and the records that go back.
+
+use std::rc::Rc;
+
+use portcullis_audit::Journal;
+use portcullis_authn::KeyRing;
+use portcullis_core::Reason;
+use portcullis_core::audit::{StreamId, derive_key};
+use portcullis_core::config::{PluginConfig, SnapshotSource};
+use portcullis_core::snapshot::state::{SignerEntry, SnapshotState};
+use portcullis_host::{ContextId, Host, LogLevel};
+use portcullis_identity::Minter;
+
+use crate::cache::IdentityCache;
+use crate::poll::Poller;
+
+/// Name of the environment variable (`vmConfig.env`) that holds the mesh token.
+pub(crate) const TOKEN_ENV: &str = "PORTCULLIS_MESH_TOKEN";
+
+/// How long a request waits for a worker's first snapshot, in milliseconds.
+pub(crate) const HOLD_MS: u64 = 1_000;
+
+/// Requests that may wait at a time; further ones are refused at once.
+const MAX_HELD: usize = 1_000;
+
+/// What makes two plugins share a link.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct LinkKey {
+    source: SnapshotSource,
+    view: String,
+}
+
+impl LinkKey {
+    /// The key of a configuration.
+    #[must_use]
+    pub(crate) fn of(config: &PluginConfig) -> Self {
+        Self { source: config.snapshot.clone(), view: config.view() }
+    }
+}
+
+/// A request that waits for the first snapshot.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Held {
+    /// Number of its root context.
+    pub root: u64,
+    /// Its stream.
+    pub stream: ContextId,
+    /// When it is refused, by the monotonic clock.
+    pub until_ms: u64,
+}
+
+/// The key of the journal's MAC: every worker of the proxy derives the same one from the mesh token.
+fn journal_key(token: &str) -> [u8; 16] {
+    let [low @ .., _, _, _, _, _, _, _, _, _, _, _, _, _, _, _, _] =
+        derive_key(token.as_bytes(), "audit journal");
+    low
+}
+
+/// One connection to the control service.
+pub(crate) struct Link {
+    /// Where it goes.
+    pub source: SnapshotSource,
+    /// The view that is asked for.
+    pub view: String,
+    /// The bearer token of the mesh API.
+    pub token: String,
+    /// Envoy's node id.
+    pub proxy: String,
+    /// What came over it.
+    pub snapshot: SnapshotState,
+    /// Prepared verification keys.
+    pub keys: KeyRing,
+    /// Verified identities.
+    pub identities: IdentityCache,
+    /// Names this start of this VM: the stream of its records, and the worker to the control service.
+    pub(crate) stream: StreamId,
+    /// Records on their way.
+    pub(crate) journal: Journal,
+    /// The long poll and the delivery of records.
+    pub poller: Poller,
+    /// Requests that wait for the first snapshot.
+    pub held: Vec<Held>,
+    /// Monotonic clock in milliseconds, as of the last tick or answer.
+    pub now_ms: u64,
+    minter: Option<(Rc<SignerEntry>, Rc<Minter>)>,
+}
+
+impl Link {
+    /// Makes a link. `None`, with the reason in the log, when the mesh token is not there or the proxy
+    /// gives no randomness.
+    #[must_use]
+    pub(crate) fn new(host: &dyn Host, config: &PluginConfig) -> Option<Self> {
+        let Some(token) =
+            host.env(TOKEN_ENV).and_then(|t| String::from_utf8(t).ok()).filter(|t| !t.is_empty())
+        else {
+            host.log(
+                LogLevel::Critical,
+                &format!("{TOKEN_ENV} is not set: add it to vmConfig.env (valueFrom: HOST) and to the proxy's environment"),
+            );
+            return None;
+        };
+        let mut random = [[0_u8; 16]; 2];
+        for part in &mut random {
+            host.random(part)
+                .map_err(|e| host.log(LogLevel::Critical, &format!("no randomness: {e}")))
+                .ok()?;
+        }
+        let [stream, cache_key] = random;
+        let view = config.view();
+        let stream = StreamId(stream);
+        let space = format!("{view}.{}", config.snapshot.upstream);
+        let node = |path: &[&str]| host.property(path).ok().flatten();
+        let proxy = node(&["node", "id"]).or_else(|| node(&["xds", "node", "id"])).unwrap_or_default();
+        Some(Self {
+            source: config.snapshot.clone(),
+            view,
+            proxy: String::from_utf8_lossy(&proxy).into_owned(),
+            snapshot: SnapshotState::default(),
+            keys: KeyRing::default(),
+            identities: IdentityCache::new(cache_key),
+            stream,
+            journal: Journal::new(stream, journal_key(&token), &space, config.audit),
+            poller: Poller::default(),
+            held: Vec::new(),
+            now_ms: 0,
+            minter: None,
+            token,
+        })
+    }
+
+    /// Whether decisions may be taken by the snapshot.
+    ///
+    /// # Errors
+    /// [`Reason::SnapshotMissing`] before the first is complete, [`Reason::SnapshotStale`] when no poll was
+    /// completed for longer than the configuration allows.
+    pub(crate) fn usable(&self) -> Result<(), Reason> {
+        let Some(last) = self.poller.last_completed_ms().filter(|_| self.snapshot.is_complete()) else {
+            return Err(Reason::SnapshotMissing);
+        };
+        let allowed = u64::from(self.source.stale_after_s).saturating_mul(1_000);
+        if self.now_ms.saturating_sub(last) > allowed {
+            return Err(Reason::SnapshotStale);
+        }
+        Ok(())
+    }
+
+    /// The minter of the current signing key.
+    pub(crate) fn minter(&mut self) -> Option<Rc<Minter>> {
+        let signer = self.snapshot.signer()?;
+        if let Some((known, minter)) = &self.minter
+            && Rc::ptr_eq(known, signer)
+        {
+            return Some(Rc::clone(minter));
+        }
+        let made = Minter::new(signer.seed, signer.key_id.clone(), &signer.issuer, signer.lifetime_s);
+        let minter = Rc::new(made);
+        self.minter = Some((Rc::clone(signer), Rc::clone(&minter)));
+        Some(minter)
+    }
+
+    /// Lets a request wait; false when too many wait already.
+    pub(crate) fn hold(&mut self, held: Held) -> bool {
+        let room = self.held.len() < MAX_HELD;
+        if room {
+            self.held.push(held);
+        }
+        room
+    }
+
+    /// The held requests of a root context that can be decided now.
+    pub(crate) fn take_ready(&mut self, root: u64) -> Vec<ContextId> {
+        let (complete, now) = (self.snapshot.is_complete(), self.now_ms);
+        let ready = |h: &Held| h.root == root && (complete || now >= h.until_ms);
+        let streams = self.held.iter().filter(|h| ready(h)).map(|h| h.stream).collect();
+        // Requests of a root context that is gone are gone as well.
+        let forgotten = |h: &Held| now > h.until_ms.saturating_add(HOLD_MS);
+        self.held.retain(|h| !ready(h) && !forgotten(h));
+        streams
+    }
+}

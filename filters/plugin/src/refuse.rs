@@ -1,0 +1,101 @@
+//! The answer to a request that is not let through: RFC 9457 problem details, a gRPC status for gRPC, a
+//! JSON-RPC error for the Model Context Protocol.
+
+use portcullis_core::Refusal;
+use portcullis_host::{Host, HostResult, LocalResponse};
+use serde_json::{Value, json};
+
+/// The form in which a client understands a refusal.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Form {
+    /// Problem details.
+    Problem,
+    /// gRPC status.
+    Grpc,
+    /// JSON-RPC error.
+    JsonRpc,
+}
+
+/// The gRPC status for an HTTP status.
+fn grpc_status(status: u16) -> u32 {
+    match status {
+        400 => 3,
+        401 => 16,
+        403 => 7,
+        404 | 410 => 5,
+        429 => 8,
+        _ => 14,
+    }
+}
+
+fn problem(refusal: &Refusal, request_id: &str) -> Value {
+    let reason = refusal.reason;
+    let mut problem = json!({
+        "type": "about:blank",
+        "title": reason.title(),
+        "status": reason.status(),
+        "reason": reason.code(),
+    });
+    if let (Some(members), false) = (problem.as_object_mut(), request_id.is_empty()) {
+        members.insert("request_id".to_owned(), request_id.into());
+    }
+    problem
+}
+
+/// Sends the refusal.
+///
+/// # Errors
+/// When the proxy refuses it; the request must stay paused then.
+pub(crate) fn send(host: &dyn Host, refusal: &Refusal, form: Form, request_id: &str) -> HostResult<()> {
+    let reason = refusal.reason;
+    let problem = problem(refusal, request_id);
+    let (content_type, body) = match form {
+        Form::JsonRpc => (
+            &b"application/json"[..],
+            json!({"jsonrpc": "2.0", "id": null,
+                   "error": {"code": -32_001, "message": reason.title(), "data": problem}}),
+        ),
+        Form::Problem | Form::Grpc => (&b"application/problem+json"[..], problem),
+    };
+    let body = if form == Form::Grpc { reason.title().to_owned() } else { body.to_string() };
+    let challenge = match reason.bearer_error() {
+        Some(error) => format!(
+            "Bearer realm=\"portcullis\", error=\"{error}\", error_description=\"{}\"",
+            reason.title()
+        ),
+        None => "Bearer realm=\"portcullis\"".to_owned(),
+    };
+    let retry = reason.retry_after().map(|s| s.to_string());
+    let mut headers: Vec<(&[u8], &[u8])> = vec![
+        (b"content-type", content_type),
+        (b"cache-control", b"no-store"),
+        (b"x-portcullis-reason", reason.code().as_bytes()),
+    ];
+    if reason.wants_challenge() {
+        headers.push((b"www-authenticate", challenge.as_bytes()));
+    }
+    if let Some(retry) = &retry {
+        headers.push((b"retry-after", retry.as_bytes()));
+    }
+    if form == Form::Grpc {
+        headers.remove(0);
+    }
+    host.send_local_response(&LocalResponse {
+        status: reason.status(),
+        details: reason.code(),
+        headers: &headers,
+        body: body.as_bytes(),
+        grpc_status: (form == Form::Grpc).then(|| grpc_status(reason.status())),
+    })
+}
+
+/// Answers the readiness path.
+///
+/// # Errors
+/// When the proxy refuses it.
+pub(crate) fn readiness(host: &dyn Host, ready: bool) -> HostResult<()> {
+    let (status, body) = if ready { (200, &b"ready\n"[..]) } else { (503, &b"no snapshot yet\n"[..]) };
+    let headers: [(&[u8], &[u8]); 2] = [(b"content-type", b"text/plain"), (b"cache-control", b"no-store")];
+    let details = if ready { "portcullis_ready" } else { "portcullis_not_ready" };
+    host.send_local_response(&LocalResponse { status, details, headers: &headers, body, grpc_status: None })
+}

@@ -1,0 +1,138 @@
+//! Every request leaves a record, and no record is lost unnoticed.
+
+mod world;
+
+use std::time::Duration;
+
+use portcullis_testhost::Request;
+use serde_json::json;
+use world::{World, config, good, plugin, to};
+
+#[test]
+fn every_request_leaves_a_record_refusals_included() {
+    let mut world = World::gateway();
+    world
+        .host
+        .request(good("acme-1").header("x-request-id", "r-1").property("source.address", "192.0.2.7:555"));
+    world.host.request(to("acme-1").header("x-request-id", "r-2"));
+    world.host.request(good("globex-1"));
+    world.host.request(Request::get("/clusters/acme-1/").refused_before_plugins(403));
+    let records = world.records();
+    let told: Vec<_> = records
+        .iter()
+        .map(|r| {
+            (
+                r.sequence,
+                r.decision.as_str(),
+                r.stage.as_str(),
+                r.reason.as_str(),
+                r.status,
+                r.subject.as_str(),
+            )
+        })
+        .collect();
+    assert_eq!(
+        told,
+        [
+            (1, "allow", "", "", 200, "ann"),
+            (2, "refuse", "authn", "credential_missing", 401, ""),
+            (3, "refuse", "cluster-status", "cluster_unknown", 404, "ann"),
+            (4, "none", "", "", 403, ""),
+        ]
+    );
+    let first = &records[0];
+    assert_eq!(
+        (first.request_id.as_str(), first.cluster.as_str(), first.tenant.as_str()),
+        ("r-1", "acme-1", "acme")
+    );
+    assert_eq!((first.method.as_str(), first.path.as_str()), ("GET", "/clusters/acme-1/v1/items"));
+    assert_eq!(
+        (first.source_type.as_str(), first.credential.as_str(), first.key_id.as_str()),
+        ("human", "jwt", "i1")
+    );
+    assert_eq!(
+        (first.proxy.as_str(), first.client_address.as_str(), first.hop.as_str()),
+        ("gw-1", "192.0.2.7:555", "gateway")
+    );
+    assert!(records.iter().all(|r| r.stream == first.stream && r.stream.len() == 16));
+}
+
+#[test]
+fn no_secret_is_recorded() {
+    let mut world = World::gateway();
+    world.host.request(good("acme-1"));
+    world.host.request(to("acme-1").header("x-api-key", world::API_KEY));
+    let told = format!("{:?} {:?}", world.records(), world.host.logs());
+    for secret in ["secret", "mesh-token", "eyJ"] {
+        assert!(!told.contains(secret), "{secret} in {told}");
+    }
+}
+
+#[test]
+fn records_are_kept_until_they_are_acknowledged() {
+    let mut world = World::gateway();
+    world.acknowledge = false;
+    for _ in 0..5 {
+        world.host.request(good("acme-1")).assert_status(200);
+    }
+    assert_eq!(world.records().len(), 0);
+    world.acknowledge = true;
+    for _ in 0..5 {
+        world.host.advance(Duration::from_secs(1));
+        world.answer_all();
+    }
+    let numbers: Vec<_> = world.records().iter().map(|r| r.sequence).collect();
+    assert_eq!(numbers, [1, 2, 3, 4, 5]);
+}
+
+#[test]
+fn when_no_record_can_be_kept_requests_are_refused() {
+    let mut config = config();
+    config["audit"] = json!({"maxWaiting": 3});
+    let mut world = World::new(vec![plugin("gateway", &config)]);
+    world.acknowledge = false;
+    for _ in 0..3 {
+        world.host.request(good("acme-1")).assert_status(200);
+    }
+    let refused = world.host.request(good("acme-1"));
+    refused.assert_refused(503);
+    refused.assert_response_header("x-portcullis-reason", "audit_backlog");
+    world.acknowledge = true;
+    for _ in 0..10 {
+        world.host.advance(Duration::from_secs(1));
+        world.answer_all();
+    }
+    world.host.request(good("acme-1")).assert_status(200);
+    assert_eq!(world.records().len(), 5);
+}
+
+#[test]
+fn a_trap_loses_no_record_that_was_written() {
+    use portcullis_testhost::{Callback, FailurePolicy, Fault};
+    let mut world = World::new(vec![plugin("gateway", &config()).on_failure(FailurePolicy::reload())]);
+    world.settle();
+    for _ in 0..30 {
+        world.host.advance(Duration::from_millis(50));
+        world.answer_all();
+    }
+    world.acknowledge = false;
+    for n in 0..3 {
+        world.host.request(good("acme-1").header("x-request-id", format!("r-{n}"))).assert_status(200);
+    }
+    world.host.inject(Fault::trap().during(Callback::RequestHeaders));
+    world.host.request(good("acme-1")).assert_status(503);
+    world.host.clear_faults();
+    world.acknowledge = true;
+    world.host.advance(Duration::from_secs(2));
+    let again = world.host.request(good("acme-1").header("x-request-id", "r-after"));
+    world.settle();
+    again.assert_status(200);
+    for _ in 0..20 {
+        world.host.advance(Duration::from_millis(500));
+        world.answer_all();
+    }
+    let told: Vec<_> = world.records().iter().map(|r| r.request_id.clone()).collect();
+    for id in ["r-0", "r-1", "r-2", "r-after"] {
+        assert_eq!(told.iter().filter(|t| *t == id).count(), 1, "{id} in {told:?}");
+    }
+}

@@ -1,0 +1,247 @@
+//! The fuzz targets: what an attacker can feed the module with, and what must be true of it whatever
+//! comes. `examples/fuzz.rs` makes inputs; `fuzz_regressions.rs` replays those that once failed.
+#![allow(dead_code, reason = "the fuzzer and the regression test use a part of it each")]
+
+use std::time::Duration;
+
+use portcullis_core::snapshot::sign_page;
+use portcullis_core::wire::{Page, SignedPage};
+use portcullis_testhost::{Answer, HeaderMap, Host, Plugin, Request, StartError, Upstream, VmId};
+use prost::Message;
+
+use crate::world::{API_KEY, UPSTREAM, World, config, good, plugin, token};
+
+/// Longer than every hold and time-out of the filter.
+const LONG: Duration = Duration::from_secs(20);
+
+/// A kind of input.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Target {
+    /// Lines `name: value`; the first line is the path.
+    Headers,
+    /// The parts of a body, each after a byte with its length.
+    Body,
+    /// `pluginConfig`.
+    Configuration,
+    /// A snapshot page as it comes from the network. The first byte: 0 as it is, else signed well.
+    Snapshot,
+}
+
+impl Target {
+    pub(crate) const ALL: [Self; 4] = [Self::Headers, Self::Body, Self::Configuration, Self::Snapshot];
+
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Headers => "headers",
+            Self::Body => "body",
+            Self::Configuration => "configuration",
+            Self::Snapshot => "snapshot",
+        }
+    }
+
+    /// Good inputs to start from.
+    pub(crate) fn examples(self) -> Vec<Vec<u8>> {
+        match self {
+            Self::Headers => {
+                let bearer = format!("authorization: Bearer {}", token(|_| ()));
+                vec![
+                    format!("/clusters/acme-1/v1?q=1\n{bearer}\nx-request-id: r1").into_bytes(),
+                    format!("/v1\n:authority: acme-1.clusters.platform.test\n{bearer}").into_bytes(),
+                    format!("/clusters/acme-1/\nx-api-key: {API_KEY}\nuser-agent: a").into_bytes(),
+                    format!("/v1\nx-portcullis-cluster: acme-1\n{bearer}\ncontent-type: application/grpc").into_bytes(),
+                    b"/clusters/acme-1/\norigin: https://a.test\naccess-control-request-method: GET\ncookie: a=b".to_vec(),
+                ]
+            }
+            Self::Body => vec![b"\x05hello\x05world".to_vec(), b"\x02{}\x00\x01x".to_vec()],
+            Self::Configuration => vec![config().to_string().into_bytes()],
+            Self::Snapshot => {
+                let page = good_page();
+                vec![[&[0][..], &page].concat(), [&[1][..], &unsigned(&page)].concat()]
+            }
+        }
+    }
+
+    /// Words that mean something to the module.
+    pub(crate) fn words(self) -> &'static [&'static str] {
+        match self {
+            Self::Headers => &[
+                "authorization: ",
+                "x-api-key: ",
+                "x-portcullis-identity: ",
+                "x_portcullis_subject: ",
+                "Bearer ",
+                "Basic ",
+                "eyJhbGciOiJub25lIn0.",
+                ":authority: ",
+                ":method: OPTIONS",
+                "..",
+                "%2f",
+                "//",
+                "?",
+                "#",
+                "x-forwarded-proto: ",
+                "content-type: application/grpc",
+                "cookie: ",
+                "mcp-protocol-version: ",
+                ",",
+            ],
+            Self::Body => &["\u{ff}", "{", "}"],
+            Self::Configuration => {
+                &["null", "true", "\"role\":\"sidecar\"", "{", "}", "[", "1e999", "-1", "\\u0000"]
+            }
+            Self::Snapshot => &["\u{8}\u{1}", "acme-1", "\u{7f}"],
+        }
+    }
+
+    /// Feeds the module with the input. The error says which promise it broke.
+    pub(crate) fn check(self, input: &[u8]) -> Result<(), String> {
+        match self {
+            Self::Headers => check_request(headers(input)),
+            Self::Body => check_request(body(input)),
+            Self::Configuration => check_configuration(input),
+            Self::Snapshot => check_snapshot(input),
+        }
+    }
+}
+
+/// What must be true of the host after anything.
+fn check_host(host: &mut Host) -> Result<(), String> {
+    if let Some(failure) = host.vms().into_iter().find_map(|vm| vm.failure) {
+        return Err(format!("a VM died: {failure}"));
+    }
+    match host.take_misuse().first() {
+        Some(misuse) => Err(format!("misuse of the ABI: {misuse}")),
+        None => Ok(()),
+    }
+}
+
+thread_local! {
+    /// The module with its snapshot; requests must not change it for those that come after.
+    static WORLD: std::cell::RefCell<Option<World>> = const { std::cell::RefCell::new(None) };
+}
+
+fn check_request(request: Request) -> Result<(), String> {
+    WORLD.with_borrow_mut(|slot| {
+        let world = slot.get_or_insert_with(World::gateway);
+        let exchange = world.host.request(request);
+        world.settle();
+        world.host.advance(LONG);
+        world.answer_all();
+        let result = check_host(&mut world.host).and_then(|()| {
+            if !exchange.is_over() {
+                return Err(format!("the request never ends:\n{exchange}"));
+            }
+            let Some(seen) = exchange.upstream() else { return Ok(()) };
+            match (seen.header("x-portcullis-cluster"), seen.header("x-portcullis-tenant")) {
+                (Some("acme-1" | "acme-degraded"), Some("acme")) => Ok(()),
+                other => Err(format!("forwarded as {other:?}:\n{exchange}")),
+            }
+        });
+        world.records.clear();
+        world.host.clear_history();
+        if result.is_err() {
+            *slot = None;
+        }
+        result
+    })
+}
+
+/// A request that a codec could have let through: names are tokens, values have no line breaks.
+fn headers(input: &[u8]) -> Request {
+    let mut lines = input.split(|byte| *byte == b'\n');
+    let clean =
+        |bytes: &[u8]| -> Vec<u8> { bytes.iter().copied().filter(|b| !matches!(b, 0 | b'\r')).collect() };
+    let path = clean(lines.next().unwrap_or_default());
+    let mut map =
+        HeaderMap::from([(":authority", "api.platform.test"), (":method", "GET"), (":scheme", "https")]);
+    map.set(":path", path);
+    for line in lines.take(200) {
+        let colon = line.iter().skip(1).position(|byte| *byte == b':').map_or(line.len(), |at| at + 1);
+        let (name, value) = line.split_at(colon);
+        let token = |byte: &u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(byte);
+        let known = matches!(name, b":authority" | b":method" | b":scheme");
+        let value = clean(value.strip_prefix(b":").unwrap_or(value)).trim_ascii().to_vec();
+        if known {
+            map.set(name, value);
+        } else if !name.is_empty() && name.iter().all(token) {
+            map.add(name, value);
+        }
+    }
+    map.add("x-forwarded-proto", "https");
+    Request::exact(map)
+}
+
+fn body(input: &[u8]) -> Request {
+    let mut request = good("acme-1");
+    request.headers.set(":method", "POST");
+    let mut rest = input;
+    while let Some((len, after)) = rest.split_first() {
+        let (part, after) = after.split_at(usize::from(*len).min(after.len()));
+        request = request.chunk(part);
+        rest = after;
+    }
+    request
+}
+
+fn check_configuration(input: &[u8]) -> Result<(), String> {
+    let plugin: Plugin = plugin("gateway", &config()).config(input);
+    match Host::builder().plugin(plugin).cluster(UPSTREAM, Upstream::manual()).allow_misuse().start() {
+        Err(StartError::ConfigureRefused { .. } | StartError::VmStartRefused { .. }) => Ok(()),
+        Err(error) => Err(error.to_string()),
+        Ok(mut host) => {
+            let exchange = host.request(good("acme-1"));
+            host.advance(LONG);
+            if exchange.upstream().is_some() {
+                return Err(format!("forwarded without a snapshot:\n{exchange}"));
+            }
+            check_host(&mut host)
+        }
+    }
+}
+
+/// The page that a cold filter is sent, with the nonce that all polls of this seed have.
+fn good_page() -> Vec<u8> {
+    let world = polled();
+    let calls = world.host.pending_calls(UPSTREAM);
+    let call = calls.iter().find(|call| call.vm == VmId::Worker(0)).expect("the worker polls");
+    let path = call.request.headers.get(":path").expect("a path").to_owned();
+    world.page(&path).expect("a page").body_bytes()
+}
+
+/// A world whose filters have asked and wait.
+fn polled() -> World {
+    let mut world = World::cold(vec![plugin("gateway", &config())]);
+    while !world.host.pending_calls(UPSTREAM).iter().any(|call| call.vm == VmId::Worker(0)) {
+        world.host.advance(Duration::from_millis(50));
+    }
+    world
+}
+
+/// The page within its signature.
+fn unsigned(page: &[u8]) -> Vec<u8> {
+    let signed = SignedPage::decode(page).expect("a signed page");
+    signed.page
+}
+
+fn check_snapshot(input: &[u8]) -> Result<(), String> {
+    let Some((mode, bytes)) = input.split_first() else { return Ok(()) };
+    let mut world = polled();
+    let honest = *mode != 0;
+    let answer = match Page::decode(bytes) {
+        Ok(page) if honest => sign_page(&page, world.signing_seed),
+        _ => bytes.to_vec(),
+    };
+    let good = good_page();
+    for call in world.host.pending_calls(UPSTREAM) {
+        world.host.answer(call.id, Answer::ok().body(&answer));
+    }
+    let exchange = world.host.request(self::good("acme-1"));
+    world.host.advance(LONG);
+    // Fields that nobody knows may be added around a signed page; the page itself is what counts.
+    let same = SignedPage::decode(answer.as_slice())
+        .is_ok_and(|signed| SignedPage::decode(good.as_slice()).is_ok_and(|good| signed.page == good.page));
+    if exchange.upstream().is_some() && !honest && !same {
+        return Err(format!("a page that nobody signed was taken:\n{exchange}"));
+    }
+    check_host(&mut world.host)
+}

@@ -1,0 +1,132 @@
+//! The source-type stage: human, worker or MCP agent, told by ordered rules over verified facts.
+//!
+//! What a client says of itself is no fact: only what its verified credential carries counts. The first
+//! rule that fits decides; where none fits, the caller has no source type and is refused.
+
+#![cfg_attr(
+    not(test),
+    deny(
+        clippy::unwrap_used,
+        clippy::expect_used,
+        clippy::panic,
+        clippy::indexing_slicing,
+        clippy::unreachable
+    )
+)]
+
+use portcullis_core::SourceType;
+use portcullis_core::claims::{Claims, claim};
+use portcullis_core::identity::Principal;
+use portcullis_core::snapshot::policy::{ClaimCondition, SourceConditions, SourceRule, SourceRulesDocument};
+use serde_json::Value;
+
+/// Tells the source type: the first rule that fits, with the rule itself for an explanation.
+#[must_use]
+pub fn classify<'a>(
+    rules: &'a SourceRulesDocument,
+    principal: &Principal,
+    claims: &Claims,
+) -> Option<(SourceType, &'a SourceRule)> {
+    rules.rules.iter().find(|rule| fits(&rule.when, principal, claims)).map(|rule| (rule.source_type, rule))
+}
+
+fn fits(when: &SourceConditions, principal: &Principal, claims: &Claims) -> bool {
+    any_or_empty(&when.credential, |kind| *kind == principal.credential)
+        && any_or_empty(&when.issuer, |issuer| principal.issuer.as_ref() == Some(issuer))
+        && any_or_empty(&when.client_id, |id| principal.client_id.as_ref().is_some_and(|c| c.as_str() == id))
+        && any_or_empty(&when.spiffe_id, |id| principal.spiffe_id.as_ref() == Some(id))
+        && when.delegated.is_none_or(|wanted| wanted != principal.actors.is_empty())
+        && when.claims.iter().all(|condition| claim_fits(condition, claims))
+}
+
+fn any_or_empty<T>(list: &[T], mut test: impl FnMut(&T) -> bool) -> bool {
+    list.is_empty() || list.iter().any(&mut test)
+}
+
+fn claim_fits(condition: &ClaimCondition, claims: &Claims) -> bool {
+    let accepted = |value: &Value| value.as_str().is_some_and(|v| condition.any_of.iter().any(|a| a == v));
+    match claim(claims, &condition.claim) {
+        Some(Value::Array(members)) => members.iter().any(accepted),
+        Some(value) => accepted(value),
+        None => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use portcullis_core::identity::CredentialKind;
+    use portcullis_core::ids::{ClientId, IssuerId, Subject, TenantId};
+    use serde_json::json;
+
+    fn principal() -> Principal {
+        Principal {
+            subject: Subject::new("ann").unwrap(),
+            tenant: TenantId::new("acme").unwrap(),
+            roles: vec![],
+            scopes: vec![],
+            credential: CredentialKind::Jwt,
+            key_id: None,
+            issuer: Some(IssuerId::new("https://idp").unwrap()),
+            client_id: Some(ClientId::new("web").unwrap()),
+            spiffe_id: None,
+            actors: vec![],
+            expires_at: 1,
+            token_id: None,
+        }
+    }
+
+    fn tell(rules: Value, principal: &Principal, claims: Value) -> Option<SourceType> {
+        let rules: SourceRulesDocument = serde_json::from_value(json!({ "rules": rules })).unwrap();
+        classify(&rules, principal, claims.as_object().unwrap()).map(|(t, _)| t)
+    }
+
+    #[test]
+    fn no_rule_no_source_type() {
+        assert_eq!(tell(json!([]), &principal(), json!({})), None);
+    }
+
+    #[test]
+    fn the_first_rule_that_fits_decides() {
+        let rules = json!([
+            {"name": "other", "sourceType": "worker", "when": {"clientId": ["batch"]}},
+            {"name": "web", "sourceType": "human", "when": {"clientId": ["web"], "issuer": ["https://idp"]}},
+            {"name": "rest", "sourceType": "mcp_agent"},
+        ]);
+        assert_eq!(tell(rules.clone(), &principal(), json!({})), Some(SourceType::Human));
+        let mut other = principal();
+        other.client_id = None;
+        assert_eq!(tell(rules, &other, json!({})), Some(SourceType::McpAgent));
+    }
+
+    #[test]
+    fn every_condition_must_hold() {
+        let rules = json!([{"name": "r", "sourceType": "human", "when": {"credential": ["api_key"], "clientId": ["web"]}}]);
+        assert_eq!(tell(rules, &principal(), json!({})), None);
+    }
+
+    #[test]
+    fn a_delegated_token_can_be_told_apart() {
+        let rules = json!([{"name": "r", "sourceType": "mcp_agent", "when": {"delegated": true}},
+                           {"name": "h", "sourceType": "human", "when": {"delegated": false}}]);
+        let mut agent = principal();
+        agent.actors = vec![Subject::new("agent").unwrap()];
+        assert_eq!(tell(rules.clone(), &agent, json!({})), Some(SourceType::McpAgent));
+        assert_eq!(tell(rules, &principal(), json!({})), Some(SourceType::Human));
+    }
+
+    #[test]
+    fn claims_are_matched_by_path_text_and_list() {
+        let rule = |path: Value| {
+            json!([{"name": "r", "sourceType": "worker",
+            "when": {"claims": [{"claim": path, "anyOf": ["a", "b"]}]}}])
+        };
+        let claims = json!({"k": "a", "deep": {"er": ["x", "b"]}, "https://ns/kind": "b", "n": 1});
+        for path in [json!(["k"]), json!(["deep", "er"]), json!(["https://ns/kind"])] {
+            assert_eq!(tell(rule(path), &principal(), claims.clone()), Some(SourceType::Worker));
+        }
+        for path in [json!(["n"]), json!(["deep"]), json!(["missing"]), json!(["k", "a"]), json!([])] {
+            assert_eq!(tell(rule(path), &principal(), claims.clone()), None);
+        }
+    }
+}

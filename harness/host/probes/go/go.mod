@@ -1,0 +1,3 @@
+module portcullis.example/go-probe
+
+go 1.24

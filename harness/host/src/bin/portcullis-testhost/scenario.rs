@@ -1,0 +1,324 @@
+//! The scenario file.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use portcullis_testhost::{
+    Answer, FailurePolicy, Host, HostBuilder, LoadError, Module, Plugin, Request, StartError, Upstream,
+};
+use serde::Deserialize;
+use serde_norway::Value;
+
+/// Why a scenario cannot be played.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum ScenarioError {
+    #[error("cannot read the scenario {path}: {source}")]
+    Read { path: PathBuf, source: std::io::Error },
+    #[error("the scenario {path} is not valid: {source}")]
+    Parse { path: PathBuf, source: serde_norway::Error },
+    #[error("the scenario {path} names no module; add `module:` or give --module")]
+    NoModule { path: PathBuf },
+    #[error("the configuration of plugin {plugin} cannot be written as JSON: {source}")]
+    Config { plugin: String, source: serde_json::Error },
+    #[error("step {step} of {path} does nothing: it needs one of request, advanceMs, reconfigure, drain")]
+    EmptyStep { path: PathBuf, step: usize },
+    #[error(transparent)]
+    Load(#[from] LoadError),
+    #[error("the plugins do not start: {0}")]
+    Start(#[from] StartError),
+}
+
+/// A world, and what happens in it.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+pub(crate) struct Scenario {
+    /// Relative to the scenario file.
+    module: Option<PathBuf>,
+    plugins: Vec<PluginEntry>,
+    #[serde(default = "one")]
+    workers: usize,
+    #[serde(default)]
+    seed: u64,
+    /// Properties of all requests, by dotted path.
+    #[serde(default)]
+    properties: BTreeMap<String, Scalar>,
+    /// Services that plugins call: one answer after the other, the last one repeated.
+    #[serde(default)]
+    clusters: BTreeMap<String, Vec<AnswerEntry>>,
+    /// The service behind the route.
+    #[serde(default)]
+    upstream: Vec<AnswerEntry>,
+    /// Whether misuse of the ABI is accepted.
+    #[serde(default)]
+    pub(crate) allow_misuse: bool,
+    pub(crate) steps: Vec<Step>,
+}
+
+fn one() -> usize {
+    1
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+struct PluginEntry {
+    #[serde(default)]
+    name: Option<String>,
+    #[serde(default)]
+    root_id: String,
+    #[serde(default)]
+    vm_id: String,
+    /// Text as it is; anything else as JSON.
+    #[serde(default)]
+    config: Value,
+    #[serde(default)]
+    vm_config: Value,
+    #[serde(default)]
+    env: BTreeMap<String, String>,
+    #[serde(default)]
+    on_failure: OnFailure,
+}
+
+#[derive(Clone, Copy, Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase")]
+enum OnFailure {
+    #[default]
+    Closed,
+    Open,
+    Reload,
+}
+
+/// A property's value; the kinds of YAML scalars that the ABI can carry.
+#[derive(Debug, Deserialize)]
+#[serde(try_from = "Value")]
+enum Scalar {
+    Text(String),
+    Int(i64),
+    Bool(bool),
+}
+
+impl TryFrom<Value> for Scalar {
+    type Error = String;
+
+    fn try_from(value: Value) -> Result<Self, String> {
+        match value {
+            Value::String(text) => Ok(Self::Text(text)),
+            Value::Bool(yes) => Ok(Self::Bool(yes)),
+            Value::Number(number) => {
+                number.as_i64().map(Self::Int).ok_or_else(|| format!("{number} is no whole number"))
+            }
+            other => Err(format!("a property is a text, a number or a boolean, not {other:?}")),
+        }
+    }
+}
+
+impl Scalar {
+    fn value(&self) -> portcullis_testhost::Value {
+        match self {
+            Self::Text(text) => text.as_str().into(),
+            Self::Int(number) => (*number).into(),
+            Self::Bool(yes) => (*yes).into(),
+        }
+    }
+}
+
+#[derive(Clone, Copy, Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase")]
+enum Outcome {
+    #[default]
+    Answer,
+    Reset,
+    Refused,
+    Never,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+struct AnswerEntry {
+    #[serde(default)]
+    outcome: Outcome,
+    #[serde(default = "ok")]
+    status: u16,
+    #[serde(default)]
+    headers: Vec<(String, String)>,
+    #[serde(default)]
+    body: String,
+    #[serde(default)]
+    trailers: Vec<(String, String)>,
+    #[serde(default)]
+    delay_ms: u64,
+}
+
+fn ok() -> u16 {
+    200
+}
+
+/// Exactly one of the first four.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+pub(crate) struct Step {
+    pub(crate) request: Option<RequestEntry>,
+    pub(crate) advance_ms: Option<u64>,
+    pub(crate) reconfigure: Option<Value>,
+    #[serde(default)]
+    pub(crate) drain: bool,
+    /// What must be true of the last request after this step.
+    pub(crate) expect: Option<Expect>,
+    /// A text that some log line must contain by now.
+    pub(crate) expect_log: Option<String>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+pub(crate) struct RequestEntry {
+    #[serde(default = "get")]
+    method: String,
+    #[serde(default = "slash")]
+    path: String,
+    authority: Option<String>,
+    #[serde(default)]
+    headers: Vec<(String, String)>,
+    body: Option<String>,
+    #[serde(default)]
+    chunks: Vec<String>,
+    #[serde(default)]
+    trailers: Vec<(String, String)>,
+    peer: Option<String>,
+    #[serde(default)]
+    properties: BTreeMap<String, Scalar>,
+    #[serde(default)]
+    worker: usize,
+}
+
+fn get() -> String {
+    "GET".to_owned()
+}
+
+fn slash() -> String {
+    "/".to_owned()
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+pub(crate) struct Expect {
+    pub(crate) status: Option<u16>,
+    /// Whether the request reached the upstream.
+    pub(crate) forwarded: Option<bool>,
+    /// Whether the exchange still waits.
+    pub(crate) waiting: Option<bool>,
+    #[serde(default)]
+    pub(crate) response_headers: BTreeMap<String, Option<String>>,
+    #[serde(default)]
+    pub(crate) upstream_headers: BTreeMap<String, Option<String>>,
+    /// A part of the body that the client saw.
+    pub(crate) body_contains: Option<String>,
+}
+
+impl Scenario {
+    pub(crate) fn read(path: &Path) -> Result<Self, ScenarioError> {
+        let text = std::fs::read_to_string(path)
+            .map_err(|source| ScenarioError::Read { path: path.to_owned(), source })?;
+        let scenario: Self = serde_norway::from_str(&text)
+            .map_err(|source| ScenarioError::Parse { path: path.to_owned(), source })?;
+        for (at, step) in scenario.steps.iter().enumerate() {
+            let does =
+                [step.request.is_some(), step.advance_ms.is_some(), step.reconfigure.is_some(), step.drain];
+            if !does.contains(&true) {
+                return Err(ScenarioError::EmptyStep { path: path.to_owned(), step: at + 1 });
+            }
+        }
+        Ok(scenario)
+    }
+
+    pub(crate) fn module(&self, path: &Path, other: Option<&Path>) -> Result<Module, ScenarioError> {
+        let own = || self.module.as_ref().map(|module| path.parent().unwrap_or(Path::new("")).join(module));
+        let module = other.map(Path::to_owned).or_else(own);
+        Ok(Module::from_file(module.ok_or_else(|| ScenarioError::NoModule { path: path.to_owned() })?)?)
+    }
+
+    /// The world of the scenario, not started.
+    pub(crate) fn world(&self, module: &Module) -> Result<HostBuilder, ScenarioError> {
+        let mut builder = Host::builder().workers(self.workers).seed(self.seed).allow_misuse();
+        for (at, entry) in self.plugins.iter().enumerate() {
+            let name = entry.name.clone().unwrap_or_else(|| format!("plugin {at}"));
+            let mut plugin = Plugin::new(module)
+                .root_id(&entry.root_id)
+                .vm_id(&entry.vm_id)
+                .config(text(&name, &entry.config)?)
+                .vm_config(text(&name, &entry.vm_config)?)
+                .name(name)
+                .on_failure(match entry.on_failure {
+                    OnFailure::Closed => FailurePolicy::Closed,
+                    OnFailure::Open => FailurePolicy::Open,
+                    OnFailure::Reload => FailurePolicy::reload(),
+                });
+            for (name, value) in &entry.env {
+                plugin = plugin.env(name, value);
+            }
+            builder = builder.plugin(plugin);
+        }
+        for (path, value) in &self.properties {
+            builder = builder.property(path.as_str(), value.value());
+        }
+        for (name, answers) in &self.clusters {
+            builder = builder.cluster(name, Upstream::sequence(answers.iter().map(AnswerEntry::answer)));
+        }
+        if !self.upstream.is_empty() {
+            builder = builder.upstream(Upstream::sequence(self.upstream.iter().map(AnswerEntry::answer)));
+        }
+        Ok(builder)
+    }
+}
+
+/// Configuration as a module reads it: text as it is, anything else as JSON.
+pub(crate) fn text(plugin: &str, config: &Value) -> Result<String, ScenarioError> {
+    match config {
+        Value::Null => Ok(String::new()),
+        Value::String(text) => Ok(text.clone()),
+        other => serde_json::to_string(other)
+            .map_err(|source| ScenarioError::Config { plugin: plugin.to_owned(), source }),
+    }
+}
+
+impl AnswerEntry {
+    fn answer(&self) -> Answer {
+        let start = match self.outcome {
+            Outcome::Answer => Answer::status(self.status),
+            Outcome::Reset => Answer::reset(),
+            Outcome::Refused => Answer::refused(),
+            Outcome::Never => Answer::never(),
+        };
+        let answer = self.headers.iter().fold(start, |answer, (name, value)| answer.header(name, value));
+        let answer = if self.body.is_empty() { answer } else { answer.body(&self.body) };
+        let answer = self.trailers.iter().fold(answer, |answer, (name, value)| answer.trailer(name, value));
+        answer.after(Duration::from_millis(self.delay_ms))
+    }
+}
+
+impl RequestEntry {
+    pub(crate) fn request(&self) -> Request {
+        let mut request = Request::new(&self.method, &self.path).on_worker(self.worker);
+        if let Some(authority) = &self.authority {
+            request = request.authority(authority);
+        }
+        for (name, value) in &self.headers {
+            request = request.header(name, value);
+        }
+        if let Some(body) = &self.body {
+            request = request.body(body);
+        }
+        for chunk in &self.chunks {
+            request = request.chunk(chunk);
+        }
+        for (name, value) in &self.trailers {
+            request = request.trailer(name, value);
+        }
+        if let Some(peer) = &self.peer {
+            request = request.peer(peer);
+        }
+        for (path, value) in &self.properties {
+            request = request.property(path.as_str(), value.value());
+        }
+        request
+    }
+}

@@ -1,0 +1,40 @@
+#![doc = include_str!("../README.md")]
+
+mod abi;
+mod codes;
+mod error;
+mod exchange;
+mod flow;
+pub mod fuzz;
+mod headers;
+mod host;
+mod message;
+mod module;
+mod plugin;
+mod property;
+mod upstream;
+mod vm;
+mod world;
+
+pub use codes::{BufferKind, Callback, LogLevel, MapKind, MetricKind, Status};
+pub use error::{FailureKind, LoadError, StartError, VmFailure};
+pub use exchange::Exchange;
+pub use flow::{LocalReply, Seen};
+pub use headers::HeaderMap;
+pub use host::{Host, HostBuilder, StartFailure, VmReport};
+pub use message::{Answer, Request};
+pub use module::{AbiVersion, Module};
+pub use plugin::{FailurePolicy, Plugin};
+pub use property::{PropertyPath, Value};
+pub use upstream::Upstream;
+pub use vm::VmId;
+pub use world::{
+    Call, CallKind, CallState, Fault, Hostcall, Limits, LogLine, Metric, Metrics, Misuse, Trace,
+};
+
+/// A module in WebAssembly text for the examples of this documentation: it adds `x-stamp: seen` to every
+/// request.
+#[doc(hidden)]
+pub fn doc_example_module() -> &'static str {
+    include_str!("../examples/stamp.wat")
+}

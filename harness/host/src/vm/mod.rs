@@ -1,0 +1,162 @@
+//! One instance of a module: its store, its exports, and whether it is still alive.
+
+mod exports;
+mod state;
+
+use std::fmt;
+use std::sync::Arc;
+
+use wasmtime::{Store, Trap, TypedFunc, WasmParams, WasmResults};
+
+use crate::codes::{Callback, LogLevel};
+use crate::error::{FailureKind, StartError, VmFailure};
+use crate::plugin::{Plugin, PluginSpec};
+use crate::world::World;
+
+pub(crate) use exports::{EXPORTS, Exports};
+pub(crate) use state::{Action, CallAnswer, Ctx, HostFault, VmState};
+
+/// Which of the VMs of a module.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum VmId {
+    /// The throwaway VM in which a configuration is tried first.
+    Canary,
+    /// The VM of the main thread: root contexts only, no traffic.
+    Main,
+    /// The VM of a worker thread.
+    Worker(usize),
+}
+
+impl fmt::Display for VmId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Canary => f.write_str("canary"),
+            Self::Main => f.write_str("main"),
+            Self::Worker(n) => write!(f, "worker {n}"),
+        }
+    }
+}
+
+pub(crate) struct Vm {
+    store: Store<VmState>,
+    exports: Exports,
+    pub(crate) failed: Option<VmFailure>,
+    /// The most fuel that one callback used.
+    pub(crate) peak_fuel: u64,
+    pub(crate) last_fuel: u64,
+}
+
+impl Vm {
+    /// Makes an instance and runs `_initialize` (or `_start`) and `main`.
+    pub(crate) fn start(plugin: &Plugin, id: VmId, world: &Arc<World>) -> Result<Self, StartError> {
+        let (module, spec) = (&plugin.module, &plugin.spec);
+        let mut store = Store::new(module.engine(), VmState::new(id, plugin, world));
+        store.limiter(|state| &mut state.limits);
+        store.set_fuel(world.limits.fuel_per_callback).map_err(|error| instantiate(spec, id, &error))?;
+        let instance = module.pre().instantiate(&mut store).map_err(|error| {
+            let reason = format!("{error:#}");
+            if reason.contains("memory") && reason.contains("limit") {
+                let limit = world.limits.memory_bytes;
+                StartError::Memory { plugin: spec.name.clone(), vm: id, limit, reason }
+            } else {
+                instantiate(spec, id, &error)
+            }
+        })?;
+        let exports = Exports::find(&instance, &mut store).map_err(|error| instantiate(spec, id, &error))?;
+        let memory = instance.get_memory(&mut store, "memory");
+        store.data_mut().bind(memory, exports.malloc.clone());
+        let mut vm = Self { store, exports, failed: None, peak_fuel: 0, last_fuel: 0 };
+        vm.initialize();
+        match vm.failed.clone() {
+            Some(failure) => Err(StartError::Trapped { plugin: spec.name.clone(), vm: id, failure }),
+            None => Ok(vm),
+        }
+    }
+
+    fn initialize(&mut self) {
+        self.store.data_mut().restricted = true;
+        if let Some(initialize) = self.exports.initialize.clone() {
+            self.call(Callback::Start, 0, &initialize, ());
+            if let Some(main) = self.exports.main.clone() {
+                self.call(Callback::Start, 0, &main, (0, 0));
+            } else if let Some(main) = self.exports.main_void.clone() {
+                self.call(Callback::Start, 0, &main, ());
+            }
+        } else if let Some(start) = self.exports.start.clone() {
+            self.call(Callback::Start, 0, &start, ());
+        }
+        self.store.data_mut().restricted = false;
+    }
+
+    pub(crate) fn id(&self) -> VmId {
+        self.store.data().vm
+    }
+
+    pub(crate) fn is_failed(&self) -> bool {
+        self.failed.is_some()
+    }
+
+    pub(crate) fn state(&self) -> &VmState {
+        self.store.data()
+    }
+
+    pub(crate) fn state_mut(&mut self) -> &mut VmState {
+        self.store.data_mut()
+    }
+
+    pub(crate) fn exports(&self) -> &Exports {
+        &self.exports
+    }
+
+    /// The size of the instance's memory in bytes.
+    pub(crate) fn memory_bytes(&self) -> usize {
+        self.store.data().memory.map_or(0, |memory| memory.data_size(&self.store))
+    }
+
+    /// Calls into the module. `None` if the VM is dead or died in this call.
+    pub(crate) fn call<P: WasmParams, R: WasmResults>(
+        &mut self,
+        callback: Callback,
+        context: u32,
+        function: &TypedFunc<P, R>,
+        params: P,
+    ) -> Option<R> {
+        if self.failed.is_some() {
+            return None;
+        }
+        let state = self.store.data_mut();
+        state.enter(callback, context);
+        let budget = state.world.limits.fuel_per_callback;
+        let result = self.store.set_fuel(budget).and_then(|()| function.call(&mut self.store, params));
+        let used = budget.saturating_sub(self.store.get_fuel().unwrap_or(0));
+        self.last_fuel = used;
+        self.peak_fuel = self.peak_fuel.max(used);
+        self.store.data_mut().leave();
+        match result {
+            Ok(result) => Some(result),
+            Err(error) => {
+                self.fail(callback, context, &error);
+                None
+            }
+        }
+    }
+
+    fn fail(&mut self, callback: Callback, context: u32, error: &wasmtime::Error) {
+        let kind = if let Some(fault) = error.downcast_ref::<HostFault>() {
+            fault.kind
+        } else {
+            match error.downcast_ref::<Trap>() {
+                Some(Trap::OutOfFuel) => FailureKind::OutOfFuel,
+                Some(Trap::StackOverflow) => FailureKind::StackOverflow,
+                _ => FailureKind::Trap,
+            }
+        };
+        let failure = VmFailure { kind, callback, context, message: format!("{error:#}") };
+        self.store.data().log(LogLevel::Critical, format!("VM died: {failure}"));
+        self.failed = Some(failure);
+    }
+}
+
+fn instantiate(spec: &PluginSpec, vm: VmId, error: &wasmtime::Error) -> StartError {
+    StartError::Instantiate { plugin: spec.name.clone(), vm, reason: format!("{error:#}") }
+}

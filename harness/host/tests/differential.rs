@@ -1,0 +1,127 @@
+//! The same module and the same requests through this host and through a real Envoy 1.40: statuses,
+//! headers, bodies, logs, metrics, properties and local replies must be the same.
+//!
+//! What cannot be compared, and why, is listed in `docs/differences.md`.
+
+mod common;
+mod envoy;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::{SocketAddr, TcpListener};
+use std::time::{Duration, Instant};
+
+use envoy::case::{Case, Observed, Setup};
+use envoy::process::{Envoy, GRPC};
+use envoy::wire::{self, Server};
+use portcullis_testhost::Module;
+
+#[test]
+fn this_host_behaves_as_envoy_does() {
+    let path = common::probe_path("script");
+    let module = Module::from_file(&path).expect("the probe loads");
+    let cases = envoy::cases::all();
+    let names: BTreeSet<_> = cases.iter().map(|case| case.name).collect();
+    assert_eq!(names.len(), cases.len(), "two cases have the same name");
+    let mut setups: BTreeMap<String, Setup> = BTreeMap::new();
+    for case in &cases {
+        setups.insert(case.setup.name.clone(), case.setup.clone());
+    }
+    let mut setups: Vec<Setup> = setups.into_values().collect();
+    // Envoy itself turns its upstream's answers into those of a gRPC server.
+    setups.push(Setup::named(GRPC));
+    let server = Server::start();
+    // A port that was free a moment ago and that nobody listens on.
+    let free = || TcpListener::bind("127.0.0.1:0").and_then(|l| l.local_addr()).expect("a port");
+    let (closed, grpc) = (free(), free());
+    let clusters: BTreeMap<&str, SocketAddr> = [
+        ("upstream", server.address),
+        ("upstream-b", server.address),
+        ("refused", closed),
+        (GRPC, grpc),
+        ("grpc-refused", closed),
+    ]
+    .into();
+    let envoy = Envoy::start(&setups, &path, &clusters);
+
+    let only = std::env::var("CASE").ok();
+    let mut differing = Vec::new();
+    for case in cases.iter().filter(|case| only.as_deref().is_none_or(|only| case.name.contains(only))) {
+        let here = envoy::here::run(case, &module);
+        let there = run_there(case, &envoy, &server, here.logs.len());
+        if here != there {
+            differing.push(format!("== {}\n{}", case.name, difference(&here, &there)));
+        }
+    }
+    assert!(
+        differing.is_empty(),
+        "{} of {} cases differ (- this host, + Envoy):\n{}",
+        differing.len(),
+        cases.len(),
+        differing.join("\n")
+    );
+}
+
+/// The case through Envoy; its log is awaited until it has as many lines as this host's.
+fn run_there(case: &Case, envoy: &Envoy, server: &Server, lines: usize) -> Observed {
+    let mut observed = Observed::default();
+    let before = envoy.log().len();
+    for (tag, sent) in case.tagged() {
+        let client = wire::send(envoy.address(&case.setup.name), &sent);
+        let client = client.unwrap_or_else(|error| {
+            let log = envoy.log();
+            let tail: Vec<_> = log.lines().rev().take(40).collect();
+            let tail: Vec<_> = tail.into_iter().rev().collect();
+            panic!("in {}: Envoy is gone ({error}); the end of its log:\n{}", case.name, tail.join("\n"))
+        });
+        observed.exchanges.push((server.seen(&tag), client));
+    }
+    let deadline = Instant::now() + Duration::from_secs(2);
+    loop {
+        observed.logs = logged(&envoy.log()[before..], case.name);
+        if observed.logs.len() >= lines || Instant::now() > deadline {
+            break;
+        }
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    if let Some(prefix) = case.metrics {
+        let stats = envoy.get(&format!("/stats?filter=wasmcustom.{prefix}"));
+        observed.metrics = stats
+            .lines()
+            .filter_map(|line| {
+                let (name, value) = line.split_once(": ")?;
+                Some((name.strip_prefix("wasmcustom.")?.to_owned(), value.parse().ok()?))
+            })
+            .collect();
+    }
+    observed
+}
+
+/// The lines that the case's contexts logged, as `level text`.
+fn logged(log: &str, case: &str) -> Vec<String> {
+    let tag = format!("[{case}-");
+    let line = |line: &str| {
+        let (level, text) = line.split_once('|')?;
+        let text = text.strip_prefix("wasm log")?;
+        let at = text.find(&tag)?;
+        let level = if level == "warning" { "warn" } else { level };
+        Some(format!("{level} {}", &text[at..]))
+    };
+    log.lines().filter_map(line).collect()
+}
+
+/// The lines in which two observations differ.
+fn difference(here: &Observed, there: &Observed) -> String {
+    let (here, there) = (here.to_string(), there.to_string());
+    let (mut ours, mut theirs): (Vec<_>, Vec<_>) = (here.lines().collect(), there.lines().collect());
+    while ours.first().is_some_and(|line| theirs.first() == Some(line)) {
+        ours.remove(0);
+        theirs.remove(0);
+    }
+    while ours.last().is_some_and(|line| theirs.last() == Some(line)) {
+        ours.pop();
+        theirs.pop();
+    }
+    let ours: Vec<_> = ours.iter().map(|line| format!("  - {line}")).collect();
+    let theirs: Vec<_> = theirs.iter().map(|line| format!("  + {line}")).collect();
+    [ours, theirs].concat().join("\n")
+}

@@ -1,0 +1,243 @@
+//! A real Envoy with the chains that the cases need.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+
+use super::case::{Policy, Setup};
+
+/// The set-up that is a gRPC server, and the cluster that leads to it.
+pub(crate) const GRPC: &str = "grpc";
+
+const VERSION: &str = "1.40.";
+
+/// Where Envoy is: `PORTCULLIS_ENVOY`, else where `portcullis-mesh tools` installs it.
+fn binary() -> PathBuf {
+    let var = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+    let cache = var("PORTCULLIS_CACHE")
+        .or_else(|| var("XDG_CACHE_HOME").map(|dir| dir.join("portcullis")))
+        .or_else(|| var("HOME").map(|dir| dir.join(".cache/portcullis")))
+        .expect("PORTCULLIS_CACHE, XDG_CACHE_HOME or HOME is set");
+    let path = var("PORTCULLIS_ENVOY")
+        .unwrap_or_else(|| cache.join("func-e/envoy-versions").join(format!("{VERSION}0")).join("bin/envoy"));
+    assert!(
+        path.is_file(),
+        "these tests compare with a real Envoy, and there is none at {}.\n\
+         Install it with `cargo run -p portcullis-mesh -- tools`, or set PORTCULLIS_ENVOY to a binary of {VERSION}x",
+        path.display()
+    );
+    let version = Command::new(&path).arg("--version").output().expect("envoy runs");
+    let version = String::from_utf8_lossy(&version.stdout).into_owned();
+    assert!(
+        version.contains(&format!("/{VERSION}")),
+        "{} is not Envoy {VERSION}x: {version}",
+        path.display()
+    );
+    path
+}
+
+/// A running Envoy. It ends with this value, and with the test process, however that ends.
+pub(crate) struct Envoy {
+    child: Child,
+    folder: tempfile::TempDir,
+    admin: SocketAddr,
+    listeners: BTreeMap<String, SocketAddr>,
+}
+
+impl Envoy {
+    /// Starts Envoy with one listener per set-up.
+    pub(crate) fn start(setups: &[Setup], module: &Path, clusters: &BTreeMap<&str, SocketAddr>) -> Self {
+        let folder = tempfile::tempdir().expect("a folder");
+        let config = config(setups, module, clusters);
+        let path = folder.path().join("envoy.json");
+        std::fs::write(&path, serde_json::to_vec_pretty(&config).expect("JSON")).expect("written");
+        // The shell ends Envoy when the pipe to this process breaks, so that nothing stays behind even if
+        // the test is killed.
+        let watch = "\"$@\" & envoy=$!; read -r line; kill -9 $envoy; wait $envoy";
+        let child = Command::new("sh")
+            .args(["-c", watch, "sh"])
+            .arg(binary())
+            .args(["--use-dynamic-base-id", "--concurrency", "1", "--log-format", "%l|%v", "-l", "warning"])
+            .args(["--component-log-level", "wasm:trace", "--drain-time-s", "1"])
+            .arg("--admin-address-path")
+            .arg(folder.path().join("admin"))
+            .arg("-c")
+            .arg(&path)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::null())
+            .stderr(std::fs::File::create(folder.path().join("log")).expect("a log"))
+            .spawn()
+            .expect("sh runs");
+        let unknown = SocketAddr::from(([127, 0, 0, 1], 0));
+        let mut envoy = Self { child, folder, admin: unknown, listeners: BTreeMap::new() };
+        envoy.wait_until_ready(setups.len());
+        envoy
+    }
+
+    fn wait_until_ready(&mut self, listeners: usize) {
+        let deadline = Instant::now() + Duration::from_secs(60);
+        loop {
+            assert!(Instant::now() < deadline, "Envoy does not get ready; its log:\n{}", self.log());
+            assert!(
+                !self.log().contains("critical|error initializing"),
+                "Envoy does not start; its log:\n{}",
+                self.log()
+            );
+            std::thread::sleep(Duration::from_millis(50));
+            let Ok(admin) = std::fs::read_to_string(self.folder.path().join("admin")) else { continue };
+            let Ok(admin) = admin.trim().parse() else { continue };
+            self.admin = admin;
+            let answer: Value = serde_json::from_str(&self.get("/listeners?format=json")).unwrap_or_default();
+            let found = answer["listener_statuses"].as_array().cloned().unwrap_or_default();
+            self.listeners = found
+                .iter()
+                .filter_map(|listener| {
+                    let address = &listener["local_address"]["socket_address"];
+                    let port = u16::try_from(address["port_value"].as_u64()?).ok()?;
+                    let name = listener["name"].as_str()?.to_owned();
+                    Some((name, SocketAddr::from(([127, 0, 0, 1], port))))
+                })
+                .collect();
+            if self.listeners.len() == listeners && self.get("/ready").trim() == "LIVE" {
+                return;
+            }
+        }
+    }
+
+    /// The listener of a set-up.
+    pub(crate) fn address(&self, setup: &str) -> SocketAddr {
+        *self
+            .listeners
+            .get(setup)
+            .unwrap_or_else(|| panic!("no listener {setup}; Envoy's log:\n{}", self.log()))
+    }
+
+    /// Everything that Envoy logged so far.
+    pub(crate) fn log(&self) -> String {
+        let bytes = std::fs::read(self.folder.path().join("log")).unwrap_or_default();
+        String::from_utf8_lossy(&bytes).into_owned()
+    }
+
+    /// A page of the admin interface.
+    pub(crate) fn get(&self, path: &str) -> String {
+        super::wire::fetch(self.admin, path)
+    }
+}
+
+impl Drop for Envoy {
+    fn drop(&mut self) {
+        drop(self.child.stdin.take());
+        // The shell ends by itself; an error means that it is gone already.
+        let _ = self.child.wait();
+    }
+}
+
+fn config(setups: &[Setup], module: &Path, clusters: &BTreeMap<&str, SocketAddr>) -> Value {
+    let loopback = json!({"socket_address": {"address": "127.0.0.1", "port_value": 0}});
+    let listeners: Vec<Value> = setups
+        .iter()
+        .map(|setup| {
+            // A cluster leads to the listener of its name.
+            let address = clusters.get(setup.name.as_str()).copied();
+            json!({
+                "name": setup.name,
+                "address": address.map_or_else(|| loopback.clone(), socket),
+                "filter_chains": [{"filters": [{
+                    "name": "envoy.filters.network.http_connection_manager",
+                    "typed_config": connection_manager(setup, module),
+                }]}],
+            })
+        })
+        .collect();
+    let clusters: Vec<Value> = clusters.iter().map(|(name, address)| cluster(name, *address)).collect();
+    json!({
+        "node": {"id": "node-1", "cluster": "cluster-1"},
+        "admin": {"address": loopback},
+        "static_resources": {"listeners": listeners, "clusters": clusters},
+    })
+}
+
+fn socket(address: SocketAddr) -> Value {
+    json!({"socket_address": {"address": address.ip().to_string(), "port_value": address.port()}})
+}
+
+/// Routes of a gRPC server: a message, and an error.
+fn grpc_routes() -> Value {
+    let header = |name: &str, value: &str| json!({"header": {"key": name, "value": value}});
+    json!([
+        {"match": {"prefix": "/acme.Never/"}, "route": {"cluster": "upstream"}},
+        {"match": {"prefix": "/acme.Ok/"}, "route": {"cluster": "upstream"},
+         "request_headers_to_add": [header("x-answer", "grpc")]},
+        {"match": {"prefix": "/acme.Denied/"}, "direct_response": {"status": 200},
+         "response_headers_to_add": [header("grpc-status", "7"), header("grpc-message", "not you")]},
+    ])
+}
+
+fn connection_manager(setup: &Setup, module: &Path) -> Value {
+    let route =
+        |prefix: &str, cluster: &str| json!({"match": {"prefix": prefix}, "route": {"cluster": cluster}});
+    let mut filters: Vec<Value> = setup.plugins.iter().map(|plugin| {
+        let mut config = json!({
+            "name": plugin.name,
+            "root_id": plugin.root_id,
+            "configuration": {"@type": "type.googleapis.com/google.protobuf.StringValue", "value": plugin.config},
+            "failure_policy": match plugin.policy {
+                Policy::Closed => "FAIL_CLOSED",
+                Policy::Open => "FAIL_OPEN",
+                Policy::Reload => "FAIL_RELOAD",
+            },
+            "vm_config": {
+                "vm_id": setup.vm_id(),
+                "runtime": "envoy.wasm.runtime.v8",
+                "code": {"local": {"filename": module}},
+                "configuration": {"@type": "type.googleapis.com/google.protobuf.StringValue", "value": plugin.vm_config},
+                "environment_variables": {"key_values": {"PROBE": "present"}},
+            },
+        });
+        if plugin.policy == Policy::Reload {
+            config["reload_config"] = json!({"backoff": {"base_interval": "0.2s"}});
+        }
+        json!({"name": plugin.name, "typed_config": {
+            "@type": "type.googleapis.com/envoy.extensions.filters.http.wasm.v3.Wasm", "config": config}})
+    }).collect();
+    filters.push(json!({"name": "envoy.filters.http.router", "typed_config": {
+        "@type": "type.googleapis.com/envoy.extensions.filters.http.router.v3.Router",
+        "suppress_envoy_headers": true}}));
+    json!({
+        "@type": "type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager",
+        "stat_prefix": "test",
+        "codec_type": if setup.name == GRPC { "HTTP2" } else { "HTTP1" },
+        "http_protocol_options": {"enable_trailers": true},
+        "server_header_transformation": "PASS_THROUGH",
+        "request_headers_timeout": "5s",
+        "route_config": {"name": "routes", "virtual_hosts": [{"name": "all", "domains": ["*"], "routes":
+            if setup.name == GRPC { grpc_routes() } else { json!([
+            route("/refused", "refused"), route("/b/", "upstream-b"), route("/", "upstream")
+                .as_object().map(|all| {
+                    let mut all = all.clone();
+                    all["match"] = json!({"safe_regex": {"regex": "/(|up.*)"}});
+                    Value::Object(all)
+                }).unwrap_or_default(),
+        ])}}]},
+        "http_filters": filters,
+    })
+}
+
+fn cluster(name: &str, address: SocketAddr) -> Value {
+    let http1 = json!({"explicit_http_config": {"http_protocol_options": {"enable_trailers": true}}});
+    let http2 = json!({"explicit_http_config": {"http2_protocol_options": {}}});
+    let mut options = if name.starts_with("grpc") { http2 } else { http1 };
+    options["@type"] = json!("type.googleapis.com/envoy.extensions.upstreams.http.v3.HttpProtocolOptions");
+    json!({
+        "name": name,
+        "type": "STATIC",
+        "connect_timeout": "1s",
+        "typed_extension_protocol_options": {"envoy.extensions.upstreams.http.v3.HttpProtocolOptions": options},
+        "load_assignment": {"cluster_name": name, "endpoints": [{"lb_endpoints": [{"endpoint": {"address": {
+            "socket_address": {"address": address.ip().to_string(), "port_value": address.port()}}}}]}]},
+    })
+}

@@ -1,0 +1,336 @@
+//! Threads, shared state, faults and life cycles.
+
+mod common;
+
+use std::time::Duration;
+
+use common::{script, scripted};
+use portcullis_testhost::{
+    Answer, CallState, Callback, FailureKind, FailurePolicy, Fault, Host, Limits, Metric, Plugin, Request,
+    Status, Upstream, VmId,
+};
+
+const SECOND: Duration = Duration::from_secs(1);
+
+#[test]
+fn every_thread_ticks_and_workers_share_data_by_compare_and_swap() {
+    let mut host = scripted("configure: tick_period 1000; tick: shared_swap turn x 0; tick: log 2 ticked")
+        .workers(3)
+        .start()
+        .unwrap();
+    host.advance(2 * SECOND);
+    let ticks = host.logs().iter().filter(|line| line.message == "ticked").count();
+    assert_eq!(ticks, 2 * 4, "main and three workers");
+    let (value, cas) = host.shared_data("", "turn").unwrap();
+    assert_eq!((value.as_slice(), cas), (&b"x"[..], 8));
+    assert_eq!(host.set_shared_data("", b"turn", b"y", cas - 1), Err(Status::CasMismatch));
+    assert_eq!(host.set_shared_data("", b"turn", b"y", cas), Ok(()));
+}
+
+#[test]
+fn a_queue_tells_its_last_registrant_and_survives_a_trap() {
+    let mut host =
+        scripted("configure: queue jobs; queue_ready: dequeue jobs; request_headers: enqueue jobs j1")
+            .workers(2)
+            .start()
+            .unwrap();
+    host.request(Request::get("/"));
+    let line = host.logs().into_iter().find(|line| line.message.contains("queue_ready")).unwrap();
+    assert_eq!((line.vm, line.message.contains("dequeue -> 0 j1")), (VmId::Worker(1), true));
+    assert_eq!(host.queue("", "jobs"), Some(vec![]));
+    // The listener dies: what comes after waits in the queue.
+    host.request(Request::get("/").header("x-script", "request_headers: trap").on_worker(1))
+        .assert_status(503);
+    host.request(Request::get("/").header("x-script", "request_headers: enqueue jobs j2"));
+    assert_eq!(host.queue("", "jobs"), Some(vec![b"j2".to_vec()]));
+    assert_eq!(host.enqueue("", b"nobody", b"x"), Err(Status::NotFound));
+}
+
+#[test]
+fn plugins_of_one_module_share_a_vm_unless_ids_differ() {
+    let count = |plugins: Vec<Plugin>| {
+        let host = plugins.into_iter().fold(Host::builder(), |builder, plugin| builder.plugin(plugin));
+        host.start().unwrap().vms().len()
+    };
+    let [a, b] = [script("request_headers: note").root_id("a"), script("log: note").root_id("b")];
+    assert_eq!(count(vec![a.clone(), b.clone()]), 2, "one on main, one on the worker");
+    assert_eq!(count(vec![a.clone(), b.clone().vm_id("other")]), 4);
+    assert_eq!(count(vec![a, b.vm_config("log: note")]), 4);
+}
+
+#[test]
+fn a_trap_takes_all_plugins_of_its_vm_and_each_follows_its_own_policy() {
+    let plugin = |root: &str, policy| script("request_headers: note").root_id(root).on_failure(policy);
+    let mut host = Host::builder()
+        .plugin(plugin("a", FailurePolicy::Open))
+        .plugin(plugin("b", FailurePolicy::Open).name("other"))
+        .start()
+        .unwrap();
+    host.inject(Fault::trap().nth(3));
+    host.request(Request::get("/")).assert_status(503);
+    host.clear_faults();
+    let after = host.request(Request::get("/"));
+    after.assert_status(200);
+    assert_eq!(after.trace().calls(), [], "neither plugin is called any more");
+}
+
+#[test]
+fn a_worker_whose_configuration_fails_passes_requests() {
+    let refusing = "configure: return 1; request_headers: reply 403 d b -1";
+    let trap = Fault::trap().during(Callback::Configure).in_vm(VmId::Worker(1));
+    let mut host = scripted(refusing).workers(2).fault(trap).start().unwrap();
+    assert_eq!(host.start_failures().len(), 1);
+    assert_eq!(host.start_failures()[0].vm, VmId::Worker(1));
+    host.request(Request::get("/").on_worker(0)).assert_refused(403);
+    host.request(Request::get("/").on_worker(1)).assert_status(200);
+}
+
+#[test]
+fn a_hostcall_can_be_made_to_fail() {
+    let mut host = scripted("request_headers: get 0 :path").start().unwrap();
+    host.inject(Fault::status(Status::InternalFailure).on("proxy_get_header_map_value").nth(3));
+    host.request(Request::get("/")).assert_status(200);
+    host.assert_logged("get -> 10");
+    host.inject(Fault::out_of_fuel().on("proxy_get_header_map_value"));
+    host.request(Request::get("/")).assert_status(503);
+    let failure = host.vms().into_iter().find_map(|vm| vm.failure).unwrap();
+    assert_eq!(failure.kind, FailureKind::OutOfFuel);
+}
+
+#[test]
+fn an_endless_loop_in_a_request_ends_with_the_fuel() {
+    let limits = Limits { fuel_per_callback: 10_000_000, ..Limits::default() };
+    let mut host = scripted("request_headers: loop").limits(limits).start().unwrap();
+    host.request(Request::get("/")).assert_status(503);
+    let failure = host.vms().into_iter().find_map(|vm| vm.failure).unwrap();
+    assert_eq!((failure.kind, failure.callback), (FailureKind::OutOfFuel, Callback::RequestHeaders));
+}
+
+#[test]
+fn memory_stops_growing_at_its_limit() {
+    let limits = Limits { memory_bytes: 4 << 20, ..Limits::default() };
+    let script = "request_headers: grow 10; request_headers: grow 100";
+    let mut host = scripted(script).limits(limits).start().unwrap();
+    host.request(Request::get("/")).assert_status(200);
+    host.assert_logged("0 grow -> true");
+    host.assert_logged("1 grow -> false");
+    assert!(host.vms().iter().all(|vm| vm.memory_bytes <= 4 << 20));
+}
+
+#[test]
+fn a_new_configuration_serves_new_requests_and_old_ones_finish_with_the_old() {
+    let old = "request_headers: add 0 x-config old; response_headers: add 2 x-config old; configure: tick_period 1000; tick: log 2 old-tick; done: log 2 old-done";
+    let mut host = scripted(old).upstream(Answer::ok().after(5 * SECOND)).start().unwrap();
+    let first = host.request(Request::get("/"));
+    host.reconfigure(0, "request_headers: add 0 x-config new").unwrap();
+    let second = host.request(Request::get("/"));
+    host.advance(5 * SECOND);
+    first.assert_upstream_header("x-config", "old").assert_response_header("x-config", "old");
+    second.assert_upstream_header("x-config", "new");
+    host.assert_logged("old-tick");
+    host.drain();
+    host.assert_logged("old-done");
+    host.clear_history();
+    host.advance(5 * SECOND);
+    assert_eq!(host.logs(), [], "the old timers are gone");
+}
+
+#[test]
+fn a_configuration_that_the_canary_refuses_changes_nothing() {
+    let mut host = scripted("request_headers: add 0 x-config old").start().unwrap();
+    assert!(host.reconfigure(0, "configure: return 0").is_err());
+    assert!(host.reconfigure(0, "configure: trap").is_err());
+    host.request(Request::get("/")).assert_upstream_header("x-config", "old");
+}
+
+#[test]
+fn draining_cancels_the_callouts_of_the_old_configuration() {
+    let poll = "configure: tick_period 100; tick: tick_period 0; tick: call control 0 - :method GET :path /poll :authority c; call_response: note";
+    let mut host = scripted(poll).cluster("control", Upstream::manual()).start().unwrap();
+    host.advance(SECOND);
+    assert_eq!(host.pending_calls("control").len(), 2);
+    host.reconfigure(0, "log: note").unwrap();
+    assert_eq!(host.pending_calls("control").len(), 2);
+    host.drain();
+    assert_eq!(host.pending_calls("control").len(), 0);
+    assert!(host.calls().iter().all(|call| call.state == CallState::Cancelled));
+}
+
+#[test]
+fn a_shutdown_ends_root_contexts_and_done_can_be_put_off() {
+    let mut host = scripted("done: log 2 root-done; done: return 0; configure: note").start().unwrap();
+    host.shut_down();
+    assert_eq!(host.logs().iter().filter(|line| line.message == "root-done").count(), 2);
+}
+
+#[test]
+fn a_client_that_goes_away_leaves_a_log_without_response() {
+    let mut host =
+        scripted("log: get 2 :status; log: property response|flags; log: property response|code_details")
+            .upstream(Answer::never())
+            .start()
+            .unwrap();
+    let exchange = host.request(Request::get("/"));
+    host.disconnect(&exchange);
+    assert_eq!(exchange.reset().as_deref(), Some("downstream_remote_disconnect"));
+    host.assert_logged("get -> 1");
+    host.assert_logged("property -> 0 %00@%00%00%00%00%00%00");
+}
+
+#[test]
+fn a_request_refused_in_front_is_only_logged() {
+    let mut host = scripted("request_headers: note; log: get 0 :path; log: get 2 :status").start().unwrap();
+    let exchange = host.request(Request::get("/secret").refused_before_plugins(403));
+    exchange.assert_status(403);
+    let lines: Vec<_> = host.logs().into_iter().map(|line| line.message).collect();
+    assert_eq!(lines, ["[] log 1 get -> 0 /secret", "[] log 2 get -> 0 403"]);
+}
+
+#[test]
+fn a_body_that_is_too_large_to_buffer_is_a_413() {
+    let limits = Limits { buffer_bytes: 100, ..Limits::default() };
+    let mut host = scripted("request_part: return 1; request_end: return 0").limits(limits).start().unwrap();
+    host.request(Request::post("/").chunk([b'x'; 60]).chunk([b'y'; 40])).assert_status(200);
+    let refused = host.request(Request::post("/").chunk([b'x'; 60]).chunk([b'y'; 41]));
+    refused.assert_status(413);
+    assert_eq!(refused.local_reply().unwrap().details, "request_payload_too_large");
+}
+
+#[test]
+fn a_pause_at_the_headers_holds_the_body_back() {
+    let limits = Limits { buffer_bytes: 10, ..Limits::default() };
+    let script = "request_headers: call authz 0 - :method GET :path / :authority a; request_headers: return 1; call_response: continue 0; request_body: note";
+    let mut host = scripted(script).limits(limits).cluster("authz", Upstream::manual()).start().unwrap();
+    let exchange = host.request(Request::post("/").stay_open());
+    host.send_body(&exchange, "one ");
+    host.send_body(&exchange, "and a long part");
+    assert!(exchange.is_under_backpressure());
+    assert!(exchange.upstream().is_none());
+    let call = host.pending_calls("authz")[0].id;
+    host.answer(call, Answer::ok());
+    host.end_request(&exchange);
+    assert_eq!(exchange.assert_forwarded().text(), "one and a long part");
+    exchange.assert_status(200);
+}
+
+#[test]
+fn unary_grpc_callouts() {
+    let script = "request_headers: grpc svc acme.Authz Check ping 100; request_headers: return 1; grpc_receive: body 5 0 99; grpc_receive: continue 0; grpc_close: note; grpc_close: status; grpc_close: continue 0";
+    let asked = Upstream::with(|request| match request.headers.get(":path") {
+        Some("/acme.Authz/Check") if request.body_bytes() == b"ping" => Answer::grpc("pong"),
+        _ => Answer::grpc_error(12, "what?"),
+    });
+    let mut host = scripted(script).cluster("svc", asked).start().unwrap();
+    host.request(Request::get("/")).assert_status(200);
+    host.assert_logged("body -> 0 pong");
+    for (answer, line) in [
+        (Answer::grpc_error(7, "no"), "status -> 0 7 no{via_upstream}"),
+        (Answer::never(), "status -> 0 14 upstream request timeout"),
+        (Answer::refused(), "status -> 0 14 upstream connect error"),
+    ] {
+        host.set_cluster("svc", answer);
+        let exchange = host.request(Request::get("/"));
+        host.advance(SECOND);
+        exchange.assert_status(200);
+        host.assert_logged(line);
+    }
+}
+
+#[test]
+fn a_callout_that_is_cut_in_the_middle_has_no_headers() {
+    let script = "request_headers: call authz 0 - :method GET :path / :authority a; request_headers: return 1; call_response: note; call_response: status; call_response: continue 0";
+    let mut host = scripted(script).cluster("authz", Answer::ok().body("half").cut()).start().unwrap();
+    host.request(Request::get("/")).assert_status(200);
+    host.assert_logged("call_response none=true body=0 trailers=0");
+    host.assert_logged("status -> 0 11 reset");
+}
+
+#[test]
+fn a_response_that_is_cut_in_the_middle_is_reset() {
+    let mut host = scripted("log: property response|code_details").start().unwrap();
+    host.set_upstream(Answer::ok().chunk("half").cut());
+    let exchange = host.request(Request::get("/"));
+    assert!(exchange.reset().is_some());
+    assert_eq!(exchange.response().unwrap().text(), "half");
+}
+
+#[test]
+fn metrics_are_seen_by_name() {
+    let script = "configure: metric 2 latency; configure: metric 0 hits; request_headers: record latency 5; request_headers: record latency 9; request_headers: increment hits 1";
+    let mut host = scripted(script).workers(2).start().unwrap();
+    host.request(Request::get("/"));
+    host.request(Request::get("/").on_worker(1));
+    let metrics = host.metrics();
+    assert_eq!((metrics.counter("hits"), metrics.histogram("latency")), (2, &[5, 9, 5, 9][..]));
+    assert_eq!(metrics.get("none"), None);
+    assert_eq!(metrics.get("hits"), Some(&Metric::Counter(2)));
+}
+
+#[test]
+fn verify_signature_answers_as_envoy_does() {
+    // A key and signature made with `openssl ecparam -genkey -name prime256v1` and `openssl dgst -sha256`.
+    let hex = |text: &str| -> Vec<u8> {
+        (0..text.len()).step_by(2).map(|at| u8::from_str_radix(&text[at..at + 2], 16).unwrap()).collect()
+    };
+    let field = |number: u8, bytes: &[u8]| [&[number << 3 | 2, bytes.len() as u8][..], bytes].concat();
+    let escape = |bytes: &[u8]| bytes.iter().map(|byte| format!("%{byte:02x}")).collect::<String>();
+    let key = hex(include_str!("data/es256-key.hex").trim());
+    let signature = hex(include_str!("data/es256-signature.hex").trim());
+    let arguments =
+        |text: &[u8]| [field(1, b"sha256"), field(2, &key), field(3, &signature), field(4, text)].concat();
+    let script = format!(
+        "request_headers: foreign verify_signature {}; request_headers: foreign verify_signature {}",
+        escape(&arguments(b"signed text")),
+        escape(&arguments(b"other text")),
+    );
+    let mut host = scripted(&script).start().unwrap();
+    host.request(Request::get("/"));
+    host.assert_logged("0 foreign -> 0 %08%01");
+    host.assert_logged("1 foreign -> 0 %12");
+}
+
+#[test]
+fn a_loop_of_callouts_without_a_pause_is_reported() {
+    let script = "configure: tick_period 10; tick: tick_period 0; tick: call c 0 - :method GET :path / :authority a; call_response: call c 0 - :method GET :path / :authority a";
+    let mut host = scripted(script).cluster("c", Answer::ok()).start().unwrap();
+    host.advance(SECOND);
+    let misuse = host.take_misuse();
+    assert!(misuse.iter().any(|misuse| misuse.name == "livelock"), "{misuse:?}");
+}
+
+#[test]
+fn the_command_line_plays_scenarios() {
+    let run = |arguments: &[&str]| {
+        let output = std::process::Command::new(env!("CARGO_BIN_EXE_portcullis-testhost"))
+            .args(arguments)
+            .current_dir(env!("CARGO_MANIFEST_DIR"))
+            .output()
+            .unwrap();
+        let text = [output.stdout, output.stderr].concat();
+        (output.status.code(), String::from_utf8_lossy(&text).into_owned())
+    };
+    let (code, text) = run(&["run", "examples/scenarios/stamp.yaml"]);
+    assert_eq!(code, Some(0), "{text}");
+    assert!(text.contains("proxy_add_header_map_value(request_headers, \"x-stamp\", \"seen\")"), "{text}");
+    let folder = tempfile::tempdir().unwrap();
+    let file = |name: &str, text: &str| {
+        let path = folder.path().join(name);
+        std::fs::write(&path, text).unwrap();
+        path.to_string_lossy().into_owned()
+    };
+    let module = concat!(env!("CARGO_MANIFEST_DIR"), "/examples/stamp.wat");
+    let wrong = file("wrong.yaml", "plugins: [{}]\nsteps: [{request: {}, expect: {status: 500}}]");
+    let (code, text) = run(&["run", &wrong, "--module", module, "--quiet"]);
+    assert_eq!(
+        (code, text.contains("status: expected Some(500), found Some(200)")),
+        (Some(1), true),
+        "{text}"
+    );
+    let typo = file("typo.yaml", "plugins: [{rootid: a}]\nsteps: []");
+    let (code, text) = run(&["run", &typo, "--module", module]);
+    assert_eq!((code, text.contains("rootid")), (Some(2), true), "{text}");
+    let (code, text) = run(&["run", &wrong]);
+    assert_eq!((code, text.contains("names no module")), (Some(2), true), "{text}");
+    let (code, text) = run(&["inspect", module]);
+    assert_eq!((code, text.contains("env.proxy_add_header_map_value")), (Some(0), true), "{text}");
+}

@@ -1,0 +1,213 @@
+//! Reverse tunnels: the gateway that accepts them, and the agents that dial out.
+
+use std::net::SocketAddr;
+
+use serde_json::{Value, json};
+
+use super::managed::grpc_cluster;
+use super::{Managed, endpoint, forward_all, http2, runtime, socket, typed};
+use crate::block::Plan;
+use crate::pki::{LeafFiles, Workload};
+
+/// The DNS name in the accepting gateway's certificate.
+pub(crate) const HUB: &str = "tunnels.portcullis.local";
+
+const TLS: &str = "envoy.extensions.transport_sockets.tls.v3";
+const REVERSE: &str = "envoy.extensions.bootstrap.reverse_tunnel";
+
+/// Adds to an istiod-configured proxy what accepts tunnels: a TLS 1.3 listener for data clusters, and an
+/// egress listener from the proxy's mesh side into the tunnels.
+///
+/// Sockets are pooled by node id, and a request that names an unknown cluster is looked up as a node id: so
+/// *both* ids that a dialler claims must equal the name in its certificate.
+#[must_use]
+pub fn accepting_gateway(managed: &Managed, plan: Plan, certificate: &LeafFiles, roots: &str) -> Value {
+    let mut bootstrap = managed.bootstrap(plan);
+    bootstrap["bootstrap_extensions"] = json!([{
+        "name": "envoy.bootstrap.reverse_tunnel.upstream_socket_interface",
+        "typed_config": typed(
+            &format!("{REVERSE}.upstream_socket_interface.v3.UpstreamReverseConnectionSocketInterface"),
+            json!({"stat_prefix": "tunnels"}),
+        ),
+    }]);
+    let transport = typed(
+        &format!("{TLS}.DownstreamTlsContext"),
+        json!({
+            "require_client_certificate": true,
+            "common_tls_context": {
+                "tls_params": {"tls_minimum_protocol_version": "TLSv1_3", "tls_maximum_protocol_version": "TLSv1_3"},
+                "tls_certificates": [files(certificate)],
+                "validation_context": {"trusted_ca": {"inline_string": roots}},
+            },
+        }),
+    );
+    let accept = typed(
+        "envoy.extensions.filters.network.reverse_tunnel.v3.ReverseTunnel",
+        json!({
+            "ping_interval": "2s",
+            "validation": {
+                "cluster_id_format": "%DOWNSTREAM_PEER_DNS_SAN%",
+                "node_id_format": "%DOWNSTREAM_PEER_DNS_SAN%",
+            },
+        }),
+    );
+    bootstrap["static_resources"]["listeners"] = json!([
+        {"name": "tunnels", "address": socket(plan.tunnel_accept()), "filter_chains": [{
+            "transport_socket": {"name": "envoy.transport_sockets.tls", "typed_config": transport},
+            "filters": [{"name": "envoy.filters.network.reverse_tunnel", "typed_config": accept}],
+        }]},
+        {"name": "egress", "address": socket(plan.tunnel_egress()),
+            "filter_chains": [{"filters": [forward_all("egress", "tunnels")]}]},
+    ]);
+    if let Some(clusters) = bootstrap["static_resources"]["clusters"].as_array_mut() {
+        clusters.push(tunnels_cluster());
+    }
+    bootstrap
+}
+
+/// One cluster serves every data cluster: the request's header says whose tunnel to take.
+fn tunnels_cluster() -> Value {
+    json!({
+        "name": "tunnels",
+        "connect_timeout": "5s",
+        "lb_policy": "CLUSTER_PROVIDED",
+        "cluster_type": {"name": "envoy.clusters.reverse_connection", "typed_config": typed(
+            "envoy.extensions.clusters.reverse_connection.v3.ReverseConnectionClusterConfig",
+            json!({"cleanup_interval": "60s", "host_id_format": "%REQ(x-portcullis-cluster)%"}),
+        )},
+        "typed_extension_protocol_options": http2(),
+    })
+}
+
+/// Where a dialler sends the requests that come through its tunnel.
+#[derive(Debug, Clone, Copy)]
+pub enum Upstream {
+    /// To a sidecar with mutual TLS: its address, and the identity that it must show.
+    Sidecar(SocketAddr, Workload),
+    /// Nowhere: it answers by itself with this body, to show in tests who got a request.
+    Answer(&'static str),
+}
+
+/// A data cluster's tunnel agent, or an impostor of one.
+#[derive(Debug, Clone)]
+pub struct Dialler {
+    /// The node id of the Envoy itself; the SDS server picks its SPIFFE certificate by it.
+    pub envoy_node: String,
+    /// The node id that it claims in the handshake.
+    pub node_id: String,
+    /// The cluster id that it claims in the handshake.
+    pub cluster_id: String,
+    /// The certificate that it dials with.
+    pub certificate: LeafFiles,
+    /// The authority of the accepting gateway's certificate, PEM.
+    pub roots: String,
+    /// What the tunnel leads to.
+    pub upstream: Upstream,
+    /// Its admin page.
+    pub admin: SocketAddr,
+}
+
+impl Dialler {
+    /// The bootstrap.
+    #[must_use]
+    pub fn bootstrap(&self, plan: Plan) -> Value {
+        let mut clusters = vec![self.hub(plan.tunnel_accept())];
+        let filter = match self.upstream {
+            Upstream::Sidecar(address, workload) => {
+                clusters.push(grpc_cluster("sds-grpc", plan.sds()));
+                clusters.push(sidecar_cluster(address, workload));
+                forward_all("tunnel", "sidecar")
+            }
+            Upstream::Answer(body) => answer(body),
+        };
+        json!({
+            "node": {"id": self.envoy_node, "cluster": self.cluster_id},
+            "admin": {"address": socket(self.admin)},
+            "layered_runtime": runtime(),
+            "bootstrap_extensions": [{
+                "name": "envoy.bootstrap.reverse_tunnel.downstream_socket_interface",
+                "typed_config": typed(
+                    &format!("{REVERSE}.downstream_socket_interface.v3.DownstreamReverseConnectionSocketInterface"),
+                    json!({"stat_prefix": "agent"}),
+                ),
+            }],
+            "static_resources": {"listeners": [self.listener(filter)], "clusters": clusters},
+        })
+    }
+
+    /// A listener that waits on no port: it takes requests from a connection that it dials itself.
+    fn listener(&self, filter: Value) -> Value {
+        let address = format!("rc://{}:{}:{}@hub:1", self.node_id, self.cluster_id, self.cluster_id);
+        json!({
+            "name": "tunnel",
+            "listener_filters_timeout": "0s",
+            "address": {"socket_address": {"address": address, "port_value": 0,
+                "resolver_name": "envoy.resolvers.reverse_connection"}},
+            "filter_chains": [{"filters": [filter]}],
+        })
+    }
+
+    fn hub(&self, address: SocketAddr) -> Value {
+        let context = typed(
+            &format!("{TLS}.UpstreamTlsContext"),
+            json!({
+                "sni": HUB,
+                "common_tls_context": {
+                    // As a client Envoy stops at TLS 1.2 unless told otherwise.
+                    "tls_params": {"tls_minimum_protocol_version": "TLSv1_3", "tls_maximum_protocol_version": "TLSv1_3"},
+                    "tls_certificates": [files(&self.certificate)],
+                    "validation_context": {
+                        "trusted_ca": {"inline_string": self.roots},
+                        "match_typed_subject_alt_names": [{"san_type": "DNS", "matcher": {"exact": HUB}}],
+                    },
+                },
+            }),
+        );
+        json!({
+            "name": "hub",
+            "type": "STATIC",
+            "connect_timeout": "5s",
+            "load_assignment": endpoint("hub", address),
+            "transport_socket": {"name": "envoy.transport_sockets.tls", "typed_config": context},
+        })
+    }
+}
+
+fn answer(body: &str) -> Value {
+    let mut filter = forward_all("tunnel", "none");
+    filter["typed_config"]["route_config"]["virtual_hosts"][0]["routes"] = json!([{
+        "match": {"prefix": "/"},
+        "direct_response": {"status": 200, "body": {"inline_string": body}},
+    }]);
+    filter
+}
+
+fn sidecar_cluster(address: SocketAddr, workload: Workload) -> Value {
+    let sds = json!({"api_config_source": {"api_type": "GRPC", "transport_api_version": "V3",
+        "grpc_services": [{"envoy_grpc": {"cluster_name": "sds-grpc"}}]}, "resource_api_version": "V3"});
+    let san = json!({"san_type": "URI", "matcher": {"exact": workload.spiffe_id()}});
+    let context = typed(
+        &format!("{TLS}.UpstreamTlsContext"),
+        json!({"common_tls_context": {
+            "tls_params": {"tls_maximum_protocol_version": "TLSv1_3"},
+            "alpn_protocols": ["h2"],
+            "tls_certificate_sds_secret_configs": [{"name": "default", "sds_config": sds}],
+            "combined_validation_context": {
+                "default_validation_context": {"match_typed_subject_alt_names": [san]},
+                "validation_context_sds_secret_config": {"name": "ROOTCA", "sds_config": sds},
+            },
+        }}),
+    );
+    json!({
+        "name": "sidecar",
+        "type": "STATIC",
+        "connect_timeout": "2s",
+        "typed_extension_protocol_options": http2(),
+        "load_assignment": endpoint("sidecar", address),
+        "transport_socket": {"name": "envoy.transport_sockets.tls", "typed_config": context},
+    })
+}
+
+fn files(leaf: &LeafFiles) -> Value {
+    json!({"certificate_chain": {"filename": leaf.certificate}, "private_key": {"filename": leaf.key}})
+}

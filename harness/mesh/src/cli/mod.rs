@@ -1,0 +1,96 @@
+//! The commands.
+
+mod curl;
+mod demo;
+mod samples;
+mod up;
+
+use std::process::ExitCode;
+
+use clap::{Args, Parser, Subcommand};
+use portcullis_mesh::block::DEFAULT_BLOCK;
+use portcullis_mesh::scenario::Scenario;
+use portcullis_mesh::{MeshError, Options, Result, paths, tools};
+
+/// The local Portcullis mesh: real istiod, real Envoys, the control service and tunnels on one machine.
+#[derive(Debug, Parser)]
+#[command(name = "portcullis-mesh", version)]
+pub(crate) struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Install istiod, istioctl, kustomize, kubeconform, func-e and Envoy into the cache folder.
+    Tools {
+        /// Envoy version, instead of the pinned default.
+        #[arg(long, env = "PORTCULLIS_ENVOY")]
+        envoy: Option<String>,
+    },
+    /// Keep the mesh running, and apply edits of istio-manifests as they are saved.
+    Up(MeshArgs),
+    /// Start a mesh, run the scenario, show the audit records, stop.
+    Demo(MeshArgs),
+    /// Run the sample Data API alone.
+    DataApi(samples::DataApiArgs),
+    /// Run the sample identity provider alone.
+    Idp(samples::IdpArgs),
+}
+
+#[derive(Debug, Args)]
+struct MeshArgs {
+    /// The loopback block 127.N.0.0/16 to listen in.
+    #[arg(long, env = "PORTCULLIS_BLOCK", default_value_t = DEFAULT_BLOCK)]
+    block: u8,
+    /// Envoy version, instead of the pinned default.
+    #[arg(long, env = "PORTCULLIS_ENVOY")]
+    envoy: Option<String>,
+    /// Worker threads of the ingress gateway.
+    #[arg(long, default_value_t = 2)]
+    gateway_workers: u32,
+}
+
+impl MeshArgs {
+    fn with(self, options: Options) -> Options {
+        let Self { block, envoy, gateway_workers } = self;
+        Options { block: Some(block), envoy, gateway_workers, ..options }
+    }
+}
+
+/// Runs a command.
+pub(crate) async fn run(cli: Cli) -> Result<ExitCode> {
+    match cli.command {
+        Command::Tools { envoy } => {
+            let tools = tools::install(&paths::root(), envoy.as_deref(), &mut say)?;
+            for path in [&tools.istiod, &tools.istioctl, &tools.kustomize, &tools.func_e, &tools.envoy] {
+                println!("{}", path.display());
+            }
+            Ok(ExitCode::SUCCESS)
+        }
+        Command::Up(args) => up::run(args.with(Options::default())).await,
+        Command::Demo(args) => demo::run(args.with(Scenario::options())).await,
+        Command::DataApi(args) => samples::data_api(args).await,
+        Command::Idp(args) => samples::idp(args).await,
+    }
+}
+
+/// A line of progress.
+fn say(line: &str) {
+    eprintln!("{line}");
+}
+
+/// Waits for Ctrl-C or SIGTERM.
+async fn interrupted() -> Result<()> {
+    use tokio::signal::unix::{SignalKind, signal};
+    let handler = |kind| {
+        signal(kind).map_err(|source| MeshError::Io { action: "listen for", path: "signals".into(), source })
+    };
+    let (mut interrupt, mut terminate) =
+        (handler(SignalKind::interrupt())?, handler(SignalKind::terminate())?);
+    tokio::select! {
+        _ = interrupt.recv() => {}
+        _ = terminate.recv() => {}
+    }
+    Ok(())
+}

@@ -1,0 +1,212 @@
+//! The control service of a mesh: its configuration, and its platform API as an administrator uses it.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+
+use hyper::Method;
+use serde_json::{Value, json};
+use tokio::process::Command;
+
+use crate::block::Plan;
+use crate::error::{MeshError, Result};
+use crate::http::{Request, Response};
+use crate::idp::{AUDIENCE, ISSUER};
+use crate::mesh::{HOSTED, ONPREM};
+use crate::pki::{Workload, write_private};
+
+/// `iss` of the identity tokens that the gateway forwards.
+pub const IDENTITY_ISSUER: &str = "https://identity.alfred-platform.example.com/";
+
+/// The OAuth client whose users are people.
+pub const CLIENT_PEOPLE: &str = "web-console";
+/// The OAuth client of workflows.
+pub const CLIENT_WORKERS: &str = "workflow-engine";
+/// The OAuth client of MCP agents.
+pub const CLIENT_AGENTS: &str = "mcp-gateway";
+
+/// `portcullis` and the folder that it works in.
+#[derive(Debug, Clone)]
+pub(crate) struct Control {
+    program: PathBuf,
+    config: PathBuf,
+}
+
+impl Control {
+    /// Writes `control.yaml` and the mesh token.
+    pub(crate) fn prepare(run_dir: &Path, plan: Plan, token: &str, offline_after_s: u32) -> Result<Self> {
+        let dir = run_dir.join("control");
+        std::fs::create_dir_all(&dir).map_err(MeshError::io("create", &dir))?;
+        write_private(&dir.join("mesh-token"), token)?;
+        let config = dir.join("control.yaml");
+        let text = serde_norway::to_string(&configuration(plan, offline_after_s))
+            .map_err(|e| MeshError::io("write", &config)(std::io::Error::other(e)))?;
+        write_private(&config, &text)?;
+        Ok(Self { program: program()?, config })
+    }
+
+    /// The command that serves.
+    pub(crate) fn serve(&self) -> Command {
+        let mut command = Command::new(&self.program);
+        command.arg("serve").arg("--config").arg(&self.config);
+        command
+    }
+
+    /// Runs a command that prints one line.
+    pub(crate) async fn line(&self, name: &str) -> Result<String> {
+        let mut command = Command::new(&self.program);
+        command.arg(name).arg("--config").arg(&self.config).kill_on_drop(true);
+        let output = command.output().await.map_err(MeshError::io("start", &self.program))?;
+        if output.status.success() {
+            return Ok(String::from_utf8_lossy(&output.stdout).trim().to_owned());
+        }
+        Err(MeshError::Command {
+            command: format!("portcullis {name} --config {}", self.config.display()),
+            status: output.status.to_string(),
+            output: String::from_utf8_lossy(&output.stderr).into_owned(),
+            hint: "The configuration is generated: this is a fault of the harness.".to_owned(),
+        })
+    }
+}
+
+fn configuration(plan: Plan, offline_after_s: u32) -> Value {
+    let sidecar =
+        |cluster, workload: Workload| json!({"cluster": cluster, "principals": [workload.spiffe_id()]});
+    let rule = |name, source_type, client| json!({"name": name, "sourceType": source_type, "when": {"credential": ["jwt"], "clientId": [client]}});
+    json!({
+        "listeners": {
+            "mesh": plan.control_mesh_api().to_string(),
+            "platform": plan.control_platform_api().to_string(),
+            "operations": plan.control_operations().to_string(),
+        },
+        "store": {"dataDir": "data"},
+        "mesh": {
+            "tokenFile": "mesh-token",
+            "gateways": [Workload::INGRESS.spiffe_id()],
+            "sidecars": [sidecar(HOSTED, Workload::HOSTED), sidecar(ONPREM, Workload::ONPREM)],
+        },
+        "identity": {"issuer": IDENTITY_ISSUER},
+        "clusters": {"offlineAfterSeconds": offline_after_s},
+        "issuers": [{
+            "issuer": ISSUER,
+            "audiences": [AUDIENCE],
+            "algorithms": ["RS256", "ES256", "EdDSA"],
+            "jwksUri": format!("http://{}/jwks.json", plan.idp()),
+        }],
+        "sourceRules": [
+            rule("people", "human", CLIENT_PEOPLE),
+            rule("workflows", "worker", CLIENT_WORKERS),
+            rule("agents", "mcp_agent", CLIENT_AGENTS),
+        ],
+    })
+}
+
+/// `portcullis`, beside this program or, for a test, in the folder above it.
+fn program() -> Result<PathBuf> {
+    let own = std::env::current_exe().map_err(MeshError::io("find", "this program"))?;
+    own.ancestors().skip(1).take(2).map(|dir| dir.join("portcullis")).find(|path| path.is_file()).ok_or(
+        MeshError::ToolMissing {
+            tool: "portcullis",
+            purpose: "run the control service",
+            install: "Build it: `cargo build -p portcullis-control`",
+        },
+    )
+}
+
+/// The platform API, with an administrator's token.
+#[derive(Debug, Clone)]
+pub struct Admin {
+    address: SocketAddr,
+    token: String,
+}
+
+/// An API key that was just made.
+#[derive(Debug, Clone)]
+pub struct ApiKey {
+    /// Its public id.
+    pub id: String,
+    /// The key itself, as a client presents it.
+    pub key: String,
+}
+
+impl Admin {
+    pub(crate) fn new(address: SocketAddr, token: String) -> Self {
+        Self { address, token }
+    }
+
+    /// The administrator's token.
+    #[must_use]
+    pub fn token(&self) -> &str {
+        &self.token
+    }
+
+    /// Calls the platform API.
+    ///
+    /// # Errors
+    /// [`MeshError::Control`] for any answer that is not a success.
+    pub async fn call(&self, method: Method, path: &str, body: Option<&Value>) -> Result<Value> {
+        let mut request = Request::new(method.clone(), self.address, path).bearer(&self.token);
+        if let Some(body) = body {
+            request = request.json(body);
+        }
+        success(&format!("{method} {path}"), request.send().await?)
+    }
+
+    /// Registers a cluster; returns its token for heartbeats.
+    ///
+    /// # Errors
+    /// When it is refused.
+    pub async fn register(&self, id: &str, tenant: &str, placement: &str) -> Result<String> {
+        let body = json!({"id": id, "tenant": tenant, "placement": placement});
+        let answer = self.call(Method::POST, "/v1/clusters", Some(&body)).await?;
+        Ok(text(&answer["token"]))
+    }
+
+    /// A cluster's own heartbeat.
+    ///
+    /// # Errors
+    /// When it is refused.
+    pub async fn heartbeat(&self, id: &str, token: &str) -> Result<()> {
+        let path = format!("/v1/clusters/{id}/heartbeat");
+        let response = Request::new(Method::POST, self.address, &path).bearer(token).send().await?;
+        success(&format!("POST {path}"), response).map(drop)
+    }
+
+    /// Suspends or resumes a cluster, and waits up to `wait_s` seconds until every worker has it.
+    ///
+    /// # Errors
+    /// When it is refused.
+    pub async fn administer(&self, id: &str, what: &str, wait_s: u32) -> Result<Value> {
+        self.call(Method::POST, &format!("/v1/clusters/{id}/{what}?wait={wait_s}"), None).await
+    }
+
+    /// Makes an API key.
+    ///
+    /// # Errors
+    /// When it is refused.
+    pub async fn create_key(&self, tenant: &str, subject: &str, source_type: &str) -> Result<ApiKey> {
+        let body = json!({"tenant": tenant, "subject": subject, "source_type": source_type});
+        let answer = self.call(Method::POST, "/v1/api-keys", Some(&body)).await?;
+        Ok(ApiKey { id: text(&answer["api_key"]["id"]), key: text(&answer["key"]) })
+    }
+
+    /// Audit records, by a query such as `request_id=…`.
+    ///
+    /// # Errors
+    /// When it is refused.
+    pub async fn audit(&self, query: &str) -> Result<Vec<Value>> {
+        let mut answer = self.call(Method::GET, &format!("/v1/audit/records?{query}"), None).await?;
+        Ok(answer["records"].as_array_mut().map(std::mem::take).unwrap_or_default())
+    }
+}
+
+/// The body of a successful answer.
+fn success(what: &str, response: Response) -> Result<Value> {
+    match response.status {
+        200..=299 => Ok(response.json()),
+        status => Err(MeshError::Control { what: what.to_owned(), status, body: response.text() }),
+    }
+}
+
+fn text(value: &Value) -> String {
+    value.as_str().unwrap_or_default().to_owned()
+}

@@ -1,0 +1,110 @@
+//! A sample Data API: says what reached it, and accepts a request only with an identity that the gateway has
+//! signed for this cluster.
+
+use std::net::SocketAddr;
+use std::sync::{Arc, RwLock};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use axum::extract::{Request, State};
+use axum::http::{HeaderMap, StatusCode};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{any, get};
+use axum::{Json, Router};
+use portcullis_core::ClusterId;
+use portcullis_identity::{HEADER, Verifier};
+use serde_json::{Value, json};
+use tokio::net::TcpListener;
+use tokio::task::JoinHandle;
+
+use crate::error::Result;
+
+/// The keys that a Data API trusts; replaced when the control service publishes others.
+#[derive(Clone, Default)]
+pub struct Trust(Arc<RwLock<Option<Verifier>>>);
+
+impl Trust {
+    /// Trusts these keys from now on.
+    pub fn set(&self, verifier: Verifier) {
+        *self.0.write().unwrap_or_else(std::sync::PoisonError::into_inner) = Some(verifier);
+    }
+
+    /// What a request's identity amounts to: who is calling, or why that is not known.
+    fn judge(&self, headers: &HeaderMap) -> std::result::Result<Value, String> {
+        let mut tokens = headers.get_all(HEADER).iter();
+        let (Some(token), None) = (tokens.next(), tokens.next()) else {
+            return Err(format!("expected exactly one {HEADER} header"));
+        };
+        let token = token.to_str().map_err(|_| "the token is not ASCII".to_owned())?;
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
+        let trust = self.0.read().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let verifier = trust.as_ref().ok_or("no keys to verify it with yet")?;
+        let caller = verifier.verify(token, now).map_err(|error| error.to_string())?;
+        Ok(json!({
+            "subject": caller.subject.as_str(),
+            "tenant": caller.tenant.as_str(),
+            "source_type": caller.source_type.as_str(),
+            "cluster": caller.cluster.as_str(),
+            "actors": caller.actors.iter().map(portcullis_core::ids::Subject::as_str).collect::<Vec<_>>(),
+        }))
+    }
+}
+
+/// How a Data API treats requests.
+#[derive(Clone)]
+pub struct DataApi {
+    /// The cluster that it stands in.
+    pub cluster: ClusterId,
+    /// Whose identity tokens it accepts.
+    pub trust: Trust,
+    /// Whether a request without a valid identity is refused, or only reported as such.
+    pub require_identity: bool,
+}
+
+/// Serves a Data API until the task is dropped: `/-/probe` for the platform, `/forge` which answers with
+/// headers that only Portcullis may set, and everything else, which is echoed as JSON.
+///
+/// # Errors
+/// When the address is in use.
+pub async fn serve(api: DataApi, address: SocketAddr) -> Result<JoinHandle<()>> {
+    let listener =
+        TcpListener::bind(address).await.map_err(|_| crate::port::busy(address, "the sample Data API"))?;
+    let router = Router::new()
+        .route("/-/probe", get(|| async { "ok" }))
+        .route("/forge", any(forge))
+        .fallback(echo)
+        .with_state(api);
+    Ok(tokio::spawn(async move {
+        // It ends when the task is dropped.
+        let _ = axum::serve(listener, router).await;
+    }))
+}
+
+async fn forge() -> impl IntoResponse {
+    let forged = [
+        ("x-portcullis-reason", "forged"),
+        ("x-portcullis-subject", "forged"),
+        ("x_portcullis_subject", "forged"),
+        ("x-data-api", "kept"),
+    ];
+    (forged, "an answer with forged headers")
+}
+
+async fn echo(State(api): State<DataApi>, request: Request) -> Response {
+    let judged = api.trust.judge(request.headers());
+    let headers: Vec<Value> = request
+        .headers()
+        .iter()
+        .map(|(name, value)| json!([name.as_str(), String::from_utf8_lossy(value.as_bytes())]))
+        .collect();
+    let refused = api.require_identity && judged.is_err();
+    let body = json!({
+        "cluster": api.cluster.as_str(),
+        "method": request.method().as_str(),
+        "path": request.uri().to_string(),
+        "headers": headers,
+        "identity": judged.as_ref().ok(),
+        "identity_error": judged.as_ref().err(),
+    });
+    let status = if refused { StatusCode::UNAUTHORIZED } else { StatusCode::OK };
+    (status, Json(body)).into_response()
+}

@@ -1,0 +1,145 @@
+//! A small HTTP client for loopback: one connection per request, headers as bytes, so that scenarios can send
+//! what a well-behaved client would not.
+
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+use http_body_util::{BodyExt, Full};
+use hyper::body::Bytes;
+use hyper::header::{HOST, HeaderName, HeaderValue};
+use hyper::{HeaderMap, Method};
+use hyper_util::rt::TokioIo;
+use tokio::net::TcpStream;
+
+use crate::error::{MeshError, Result};
+
+/// How long an exchange may take.
+const DEADLINE: Duration = Duration::from_secs(20);
+
+/// A request to one address.
+#[derive(Debug, Clone)]
+pub struct Request {
+    address: SocketAddr,
+    method: Method,
+    path: String,
+    headers: Vec<(HeaderName, HeaderValue)>,
+    body: Vec<u8>,
+    invalid: Option<String>,
+}
+
+/// What came back.
+#[derive(Debug, Clone)]
+pub struct Response {
+    /// The status code.
+    pub status: u16,
+    /// The headers, duplicates kept.
+    pub headers: HeaderMap,
+    /// The whole body.
+    pub body: Vec<u8>,
+    /// From the first byte sent to the last byte read.
+    pub elapsed: Duration,
+}
+
+impl Request {
+    /// A request with a method and a path.
+    #[must_use]
+    pub fn new(method: Method, address: SocketAddr, path: &str) -> Self {
+        Self { address, method, path: path.to_owned(), headers: Vec::new(), body: Vec::new(), invalid: None }
+    }
+
+    /// A GET request.
+    #[must_use]
+    pub fn get(address: SocketAddr, path: &str) -> Self {
+        Self::new(Method::GET, address, path)
+    }
+
+    /// Adds a header; one of the same name before it stays. The value may hold any bytes but controls.
+    #[must_use]
+    pub fn header(mut self, name: &str, value: impl AsRef<[u8]>) -> Self {
+        match (HeaderName::from_bytes(name.as_bytes()), HeaderValue::from_bytes(value.as_ref())) {
+            (Ok(name), Ok(value)) => self.headers.push((name, value)),
+            _ => self.invalid = Some(format!("{name:?} or its value cannot be a header")),
+        }
+        self
+    }
+
+    /// Adds `Authorization: Bearer …`.
+    #[must_use]
+    pub fn bearer(self, token: &str) -> Self {
+        self.header("authorization", format!("Bearer {token}"))
+    }
+
+    /// Sends JSON as the body.
+    #[must_use]
+    pub fn json(mut self, value: &serde_json::Value) -> Self {
+        self.body = value.to_string().into_bytes();
+        self.header("content-type", "application/json")
+    }
+
+    /// Sends it over a connection of its own.
+    ///
+    /// # Errors
+    /// [`MeshError::Http`] when no answer comes: refused, reset, or slower than 20 s.
+    pub async fn send(&self) -> Result<Response> {
+        match tokio::time::timeout(DEADLINE, self.exchange()).await {
+            Ok(result) => result.map_err(|reason| self.failed(reason)),
+            Err(_) => Err(self.failed(format!("no answer within {} s", DEADLINE.as_secs()))),
+        }
+    }
+
+    async fn exchange(&self) -> std::result::Result<Response, String> {
+        if let Some(reason) = &self.invalid {
+            return Err(reason.clone());
+        }
+        let start = Instant::now();
+        let stream = TcpStream::connect(self.address).await.map_err(|e| e.to_string())?;
+        let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
+            .await
+            .map_err(|e| format!("no HTTP: {e}"))?;
+        let driver = tokio::spawn(connection);
+        let mut builder = hyper::Request::builder().method(&self.method).uri(&self.path);
+        if !self.headers.iter().any(|(name, _)| name == HOST) {
+            builder = builder.header(HOST, self.address.to_string());
+        }
+        for (name, value) in &self.headers {
+            builder = builder.header(name, value);
+        }
+        let request = builder
+            .body(Full::new(Bytes::from(self.body.clone())))
+            .map_err(|e| format!("not a request: {e}"))?;
+        let response = sender.send_request(request).await.map_err(|e| format!("cut off: {e}"))?;
+        let (parts, body) = response.into_parts();
+        let body = body.collect().await.map_err(|e| format!("cut off: {e}"))?.to_bytes().to_vec();
+        driver.abort();
+        Ok(Response { status: parts.status.as_u16(), headers: parts.headers, body, elapsed: start.elapsed() })
+    }
+
+    fn failed(&self, reason: String) -> MeshError {
+        MeshError::Http {
+            method: self.method.to_string(),
+            address: self.address,
+            path: self.path.clone(),
+            reason,
+        }
+    }
+}
+
+impl Response {
+    /// The body as text; bytes that are not UTF-8 are replaced.
+    #[must_use]
+    pub fn text(&self) -> String {
+        String::from_utf8_lossy(&self.body).into_owned()
+    }
+
+    /// The body as JSON; null if it is none.
+    #[must_use]
+    pub fn json(&self) -> serde_json::Value {
+        serde_json::from_slice(&self.body).unwrap_or_default()
+    }
+
+    /// The first value of a header; empty if there is none or it is not ASCII.
+    #[must_use]
+    pub fn header(&self, name: &str) -> &str {
+        self.headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default()
+    }
+}

@@ -1,0 +1,25 @@
+//! The local mesh: real istiod, real Envoys, the control service and tunnels on one machine.
+//!
+//! [`Mesh::start`] runs everything in a loopback block of its own, from `istio-manifests/overlays/local`.
+
+pub mod block;
+pub mod bootstrap;
+pub mod control;
+pub mod data_api;
+mod error;
+pub mod http;
+pub mod idp;
+pub mod istiod;
+mod mesh;
+pub mod overlay;
+pub mod paths;
+pub mod pki;
+mod port;
+pub mod process;
+pub mod render;
+pub mod scenario;
+pub mod sds;
+pub mod tools;
+
+pub use error::{MeshError, Result};
+pub use mesh::{FOREIGN, HOSTED, Impostor, Mesh, OFFLINE, ONPREM, Options, SILENT, TENANT};

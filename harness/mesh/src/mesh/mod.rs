@@ -1,0 +1,195 @@
+//! A running mesh.
+
+mod envoys;
+mod guard;
+mod start;
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use tokio::task::JoinHandle;
+
+use crate::block::{Block, Plan};
+use crate::data_api::Trust;
+use crate::error::{MeshError, Result};
+use crate::http::Request;
+use crate::idp::Idp;
+use crate::istiod::Istiod;
+use crate::pki::Authority;
+use crate::process::Process;
+use crate::render::Renderer;
+use crate::tools::Tools;
+
+pub use envoys::Impostor;
+pub use guard::{FOREIGN, OFFLINE, SILENT, TENANT};
+pub use start::Options;
+
+/// The platform-hosted sample data cluster.
+pub const HOSTED: &str = "acme-hosted";
+/// The on-premises sample data cluster, reached through a tunnel.
+pub const ONPREM: &str = "acme-onprem";
+
+/// How long a component may take to become ready. Generous: a machine may be busy building.
+pub(crate) const READY: Duration = Duration::from_secs(60);
+
+/// istiod, Envoys, control service, sample Data APIs and tunnels in one loopback block. Everything ends when
+/// it is dropped; [`Mesh::stop`] ends it in order.
+pub struct Mesh {
+    plan: Plan,
+    tools: Tools,
+    run_dir: PathBuf,
+    renderer: Renderer,
+    istiod: Istiod,
+    idp: Idp,
+    tunnels: Authority,
+    trust: BTreeMap<&'static str, Trust>,
+    processes: BTreeMap<String, Process>,
+    tasks: Vec<JoinHandle<()>>,
+    options: Options,
+    guard: Option<guard::Guard>,
+    mesh_token: Option<String>,
+    // Last: the block is free again when everything in it has ended.
+    _block: Block,
+}
+
+impl Drop for Mesh {
+    fn drop(&mut self) {
+        self.tasks.iter().for_each(JoinHandle::abort);
+    }
+}
+
+impl Mesh {
+    /// Where everything listens.
+    #[must_use]
+    pub fn plan(&self) -> Plan {
+        self.plan
+    }
+
+    /// The run's folder: configuration, certificates and logs.
+    #[must_use]
+    pub fn run_dir(&self) -> &Path {
+        &self.run_dir
+    }
+
+    /// The installed programs.
+    #[must_use]
+    pub fn tools(&self) -> &Tools {
+        &self.tools
+    }
+
+    /// The sample identity provider, which signs tokens with any claims.
+    #[must_use]
+    pub fn idp(&self) -> &Idp {
+        &self.idp
+    }
+
+    /// The folder with `overlays/local` that this mesh renders.
+    #[must_use]
+    pub fn manifests(&self) -> &Path {
+        &self.renderer.manifests
+    }
+
+    /// A GET at the ingress gateway.
+    #[must_use]
+    pub fn get(&self, path: &str) -> Request {
+        Request::get(self.plan.ingress(), path)
+    }
+
+    /// Checks that every component still runs.
+    ///
+    /// # Errors
+    /// [`MeshError::Died`] for the first that does not.
+    pub fn check(&mut self) -> Result<()> {
+        self.processes.values_mut().try_for_each(Process::check)
+    }
+
+    /// Stops one component, as by a crash. It stays down until it is started again.
+    ///
+    /// Returns false if there is no such component: `control`, `istiod`, `tunnel-agent`, or an Envoy's name.
+    pub async fn kill(&mut self, name: &str) -> bool {
+        match self.processes.remove(name) {
+            Some(mut process) => {
+                process.kill().await;
+                true
+            }
+            None => false,
+        }
+    }
+
+    /// Stops everything, and waits until it has ended.
+    pub async fn stop(mut self) {
+        if let Some(mut control) = self.processes.remove("control") {
+            control.stop().await;
+        }
+        for process in self.processes.values_mut() {
+            process.kill().await;
+        }
+    }
+
+    /// Renders and applies the manifests, and waits until every proxy has accepted them. Returns how long that
+    /// took from the moment the file was in place.
+    ///
+    /// # Errors
+    /// [`MeshError::Manifest`] if they are refused: nothing is changed then.
+    pub async fn apply(&self) -> Result<Duration> {
+        let mark = self.istiod.mark();
+        let changed = self.renderer.apply(&self.tools)?;
+        let start = Instant::now();
+        if changed {
+            self.istiod.pushed(mark, self.managed_running(), READY).await?;
+        }
+        Ok(start.elapsed())
+    }
+
+    /// A counter or gauge from an Envoy's admin page; 0 if Envoy does not have it (yet).
+    ///
+    /// # Errors
+    /// When the admin page does not answer.
+    pub async fn stat(&self, admin: SocketAddr, name: &str) -> Result<u64> {
+        let page = Request::get(admin, "/stats?usedonly").send().await?.text();
+        let value = page.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(": "));
+        Ok(value.and_then(|value| value.parse().ok()).unwrap_or(0))
+    }
+
+    /// Waits until a condition holds, as long as every component lives.
+    ///
+    /// # Errors
+    /// [`MeshError::NotReady`] at the deadline, [`MeshError::Died`] when a component ends meanwhile.
+    pub async fn until<F>(
+        &mut self,
+        what: &str,
+        log: &str,
+        deadline: Duration,
+        mut holds: impl FnMut(Plan) -> F,
+    ) -> Result<()>
+    where
+        F: Future<Output = std::result::Result<(), String>>,
+    {
+        let start = Instant::now();
+        loop {
+            self.check()?;
+            let last = match holds(self.plan).await {
+                Ok(()) => return Ok(()),
+                Err(last) => last,
+            };
+            if start.elapsed() >= deadline {
+                let log = self.log(log);
+                return Err(MeshError::NotReady {
+                    what: what.to_owned(),
+                    waited: start.elapsed(),
+                    last,
+                    log,
+                });
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    }
+
+    /// The log file of a component.
+    #[must_use]
+    pub fn log(&self, component: &str) -> PathBuf {
+        self.run_dir.join("logs").join(format!("{component}.log"))
+    }
+}

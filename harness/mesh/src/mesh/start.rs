@@ -1,0 +1,235 @@
+//! Starting a mesh, in the order in which its parts need each other.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+
+use portcullis_core::ClusterId;
+use tokio::task::JoinHandle;
+
+use super::envoys::{AGENT, AGENT_NODE};
+use super::{HOSTED, Mesh, ONPREM, READY};
+use crate::block::{Block, Plan};
+use crate::bootstrap::Managed;
+use crate::data_api::{self, DataApi};
+use crate::error::{MeshError, Result};
+use crate::http::Request;
+use crate::idp::{self, Idp};
+use crate::istiod::{self, Istiod};
+use crate::pki::{Authority, Workload};
+use crate::process::Process;
+use crate::render::Renderer;
+use crate::sds::{self, Secrets};
+use crate::{paths, port, tools};
+
+/// How a mesh is started.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// The loopback block; any free one if there is none.
+    pub block: Option<u8>,
+    /// Whether the `WasmPlugin`s and the control service run. Without them the gateway is not guarded: only
+    /// for tests of the mesh itself.
+    pub plugins: bool,
+    /// The Envoy version; the pinned default if there is none.
+    pub envoy: Option<String>,
+    /// Worker threads of the ingress gateway.
+    pub gateway_workers: u32,
+    /// Work on a copy of the manifests, so that a test may edit them.
+    pub private_manifests: bool,
+    /// Seconds without a heartbeat after which a cluster is offline.
+    pub offline_after_s: u32,
+    /// Overrides `staleAfterSeconds` of the plugins, so that a test need not wait for minutes.
+    pub stale_after_s: Option<u32>,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            block: None,
+            plugins: true,
+            envoy: None,
+            gateway_workers: 2,
+            private_manifests: false,
+            offline_after_s: 30,
+            stale_after_s: None,
+        }
+    }
+}
+
+impl Mesh {
+    /// Starts a mesh and waits until both data clusters can be reached.
+    ///
+    /// # Errors
+    /// When a tool is missing, an address is in use, a manifest is refused, or a component does not become
+    /// ready. What was started until then is stopped.
+    pub async fn start(options: Options, progress: &mut dyn FnMut(&str)) -> Result<Self> {
+        let tools = tools::install(&paths::root(), options.envoy.as_deref(), progress)?;
+        let block = options.block.map_or_else(Block::take_any, Block::take)?;
+        let plan = block.plan();
+        require_free(plan)?;
+        let run_dir = prepare(plan)?;
+        let manifests = manifests(&run_dir, options.private_manifests)?;
+        let renderer = Renderer { manifests, plan, plugins: None, run_dir: run_dir.clone() };
+        let istiod = Istiod::new(plan, run_dir.join("logs/istiod.log"));
+        progress("making keys and certificates");
+        let mut mesh = Self {
+            plan,
+            tools,
+            renderer,
+            istiod,
+            idp: Idp::new()?,
+            tunnels: Authority::new("Portcullis local tunnels")?,
+            trust: BTreeMap::new(),
+            processes: BTreeMap::new(),
+            tasks: Vec::new(),
+            run_dir,
+            options,
+            guard: None,
+            mesh_token: None,
+            _block: block,
+        };
+        mesh.start_services().await?;
+        if mesh.options.plugins {
+            progress("starting the control service");
+            mesh.start_guard().await?;
+        }
+        progress("starting istiod");
+        mesh.start_istiod().await?;
+        progress("starting the Envoys: gateway, sidecars, tunnel gateway and tunnel agent");
+        mesh.start_proxies().await?;
+        if mesh.options.plugins {
+            progress("waiting for the filters to have their snapshot");
+            mesh.workers_ready().await?;
+        }
+        progress("the mesh is up");
+        Ok(mesh)
+    }
+
+    async fn start_services(&mut self) -> Result<()> {
+        let root = Authority::new("Portcullis local mesh")?;
+        let managed = Managed::all(self.plan);
+        let nodes: Vec<(String, Workload)> = managed
+            .iter()
+            .map(|m| (m.node_id(), m.workload))
+            .chain([(AGENT_NODE.to_owned(), Workload::AGENT)])
+            .collect();
+        let secrets = Secrets::new(&root, nodes.iter().map(|(node, workload)| (node.as_str(), *workload)))?;
+        self.tasks.push(sds::serve(secrets, self.plan.sds()).await?);
+        self.tasks.push(idp::serve(self.idp.jwks(), self.plan.idp()).await?);
+        for (name, address) in [(HOSTED, self.plan.hosted_api()), (ONPREM, self.plan.onprem_api())] {
+            let task = self.start_data_api(name, address).await?;
+            self.tasks.push(task);
+        }
+        Ok(())
+    }
+
+    async fn start_data_api(&mut self, name: &'static str, address: SocketAddr) -> Result<JoinHandle<()>> {
+        let cluster = ClusterId::new(name).map_err(|error| MeshError::Token {
+            what: format!("cluster id {name}"),
+            reason: error.to_string(),
+        })?;
+        let trust = self.trust.entry(name).or_default().clone();
+        let api = DataApi { cluster, trust, require_identity: self.options.plugins };
+        data_api::serve(api, address).await
+    }
+
+    /// Starts istiod with an empty folder, and gives it the configuration when its caches are in step: services
+    /// that it reads while it starts are lost now and then.
+    async fn start_istiod(&mut self) -> Result<()> {
+        self.renderer.write_mesh_config(&self.tools)?;
+        let command = istiod::command(&self.tools, self.plan, &self.renderer.mesh_file());
+        let process = Process::start("istiod", command, &self.log("istiod"))?;
+        self.processes.insert("istiod".to_owned(), process);
+        let istiod = self.istiod.clone();
+        self.until("istiod", "istiod", READY, |_| {
+            let istiod = istiod.clone();
+            async move { if istiod.is_ready().await { Ok(()) } else { Err("it does not say so yet".to_owned()) } }
+        })
+        .await?;
+        let mark = self.istiod.mark();
+        self.renderer.apply(&self.tools)?;
+        self.istiod.pushed(mark, 0, READY).await
+    }
+
+    async fn start_proxies(&mut self) -> Result<()> {
+        self.start_managed()?;
+        let synced = self.istiod.synced(self.managed_running(), READY).await;
+        // A proxy that died explains a missing acknowledgement better than the time-out does.
+        self.check()?;
+        synced?;
+        self.until("endpoints at the ingress gateway", "ingressgateway", READY, has_endpoints).await?;
+        self.start_tunnel().await
+    }
+}
+
+/// istiod may push services before it has matched their workloads; the endpoints follow.
+async fn has_endpoints(plan: Plan) -> std::result::Result<(), String> {
+    let page =
+        Request::get(plan.ingress_admin(), "/clusters").send().await.map_err(|e| e.to_string())?.text();
+    let needed = [plan.control_sidecar(), plan.hosted_sidecar(), plan.tunnel_inbound()];
+    let missing = needed.iter().find(|address| !page.contains(&format!("::{address}::")));
+    missing.map_or(Ok(()), |address| Err(format!("no cluster has the endpoint {address} yet")))
+}
+
+/// An address of every component, so that a busy one is reported before anything is started.
+fn require_free(plan: Plan) -> Result<()> {
+    let needed = [
+        (plan.istiod_xds(), "istiod"),
+        (plan.istiod_http(), "istiod"),
+        (plan.istiod_monitoring(), "istiod"),
+        (plan.ingress(), "the ingress gateway"),
+        (plan.ingress_admin(), "the ingress gateway's admin page"),
+        (plan.control_mesh_api(), "the control service"),
+        (plan.control_platform_api(), "the control service"),
+        (plan.control_operations(), "the control service"),
+        (plan.control_sidecar(), "the control service's sidecar"),
+        (plan.control_admin(), "the control service's sidecar"),
+        (plan.hosted_sidecar(), "acme-hosted's sidecar"),
+        (plan.hosted_admin(), "acme-hosted's sidecar"),
+        (plan.tunnel_accept(), "the tunnel gateway"),
+        (plan.tunnel_egress(), "the tunnel gateway"),
+        (plan.tunnel_inbound(), "the tunnel gateway"),
+        (plan.tunnel_admin(), "the tunnel gateway"),
+        (plan.onprem_sidecar(), "acme-onprem's sidecar"),
+        (plan.onprem_admin(), "acme-onprem's sidecar"),
+        (plan.agent_admin(), AGENT),
+    ];
+    needed.into_iter().try_for_each(|(address, component)| port::require_free(address, component))
+}
+
+/// An empty folder for the run; the block's lock keeps other runs away.
+fn prepare(plan: Plan) -> Result<PathBuf> {
+    let dir = paths::run_dir(plan.number());
+    if dir.exists() {
+        fs::remove_dir_all(&dir).map_err(MeshError::io("empty", &dir))?;
+    }
+    for sub in ["logs", "envoy", "pki", "config"] {
+        let path = dir.join(sub);
+        fs::create_dir_all(&path).map_err(MeshError::io("create", &path))?;
+    }
+    fs::canonicalize(&dir).map_err(MeshError::io("find", &dir))
+}
+
+fn manifests(run_dir: &Path, private: bool) -> Result<PathBuf> {
+    let source = paths::root().join("istio-manifests");
+    if !private {
+        return Ok(source);
+    }
+    let copy = run_dir.join("istio-manifests");
+    copy_tree(&source, &copy)?;
+    Ok(copy)
+}
+
+fn copy_tree(from: &Path, to: &Path) -> Result<()> {
+    fs::create_dir_all(to).map_err(MeshError::io("create", to))?;
+    for entry in fs::read_dir(from).map_err(MeshError::io("list", from))?.flatten() {
+        let (source, target) = (entry.path(), to.join(entry.file_name()));
+        if source.is_dir() {
+            copy_tree(&source, &target)?;
+        } else {
+            fs::copy(&source, &target).map_err(MeshError::io("copy", &source))?;
+        }
+    }
+    Ok(())
+}

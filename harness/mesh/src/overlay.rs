@@ -1,0 +1,52 @@
+//! Edits of a kustomize overlay, as an operator would make them.
+
+use std::path::{Path, PathBuf};
+
+use serde_json::Value;
+
+use crate::error::{MeshError, Result};
+
+/// A folder with a `kustomization.yaml`.
+#[derive(Debug, Clone)]
+pub struct Overlay(PathBuf);
+
+impl Overlay {
+    /// `overlays/local` of a folder of manifests.
+    #[must_use]
+    pub fn local(manifests: &Path) -> Self {
+        Self(manifests.join("overlays/local"))
+    }
+
+    /// The path of a file in it.
+    #[must_use]
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.0.join(name)
+    }
+
+    /// Writes a resource.
+    ///
+    /// # Errors
+    /// When the file cannot be written.
+    pub fn write(&self, name: &str, resource: &Value) -> Result<()> {
+        let path = self.path(name);
+        let text = serde_norway::to_string(resource)
+            .map_err(|e| MeshError::io("write", &path)(std::io::Error::other(e)))?;
+        std::fs::write(&path, text).map_err(MeshError::io("write", &path))
+    }
+
+    /// Edits a list of `kustomization.yaml`, such as `resources` or `components`.
+    ///
+    /// # Errors
+    /// When the file cannot be read or written.
+    pub fn edit_list(&self, field: &str, edit: impl FnOnce(&mut Vec<Value>)) -> Result<()> {
+        const NAME: &str = "kustomization.yaml";
+        let path = self.path(NAME);
+        let text = std::fs::read_to_string(&path).map_err(MeshError::io("read", &path))?;
+        let mut kustomization: Value = serde_norway::from_str(&text)
+            .map_err(|e| MeshError::Manifest { path: path.clone(), message: e.to_string() })?;
+        if let Some(list) = kustomization[field].as_array_mut() {
+            edit(list);
+        }
+        self.write(NAME, &kustomization)
+    }
+}

@@ -1,0 +1,28 @@
+//! Where things are in the source tree.
+
+use std::path::{Path, PathBuf};
+
+/// The root of the source tree.
+#[must_use]
+pub fn root() -> PathBuf {
+    let crate_dir = Path::new(env!("CARGO_MANIFEST_DIR"));
+    crate_dir.ancestors().nth(2).unwrap_or(crate_dir).to_owned()
+}
+
+/// The folder that cargo builds into.
+#[must_use]
+pub fn target() -> PathBuf {
+    std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root().join("target"), PathBuf::from)
+}
+
+/// The Wasm module that `cargo build -p portcullis-plugin --target wasm32-wasip1 --profile wasm` makes.
+#[must_use]
+pub fn wasm_module() -> PathBuf {
+    target().join("wasm32-wasip1/wasm/portcullis.wasm")
+}
+
+/// The folder of a run: configuration, certificates and logs.
+#[must_use]
+pub fn run_dir(block: u8) -> PathBuf {
+    target().join("mesh").join(block.to_string())
+}

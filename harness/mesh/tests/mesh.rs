@@ -1,0 +1,59 @@
+//! The mesh itself, without the filters: both data paths, and what must not get through.
+
+use std::time::Duration;
+
+use portcullis_mesh::http::{Request, Response};
+use portcullis_mesh::{HOSTED, Impostor, Mesh, ONPREM, Options, Result};
+
+async fn get(mesh: &Mesh, cluster: &str) -> Result<Response> {
+    mesh.get("/tables")
+        .header("x-portcullis-cluster", cluster)
+        .header("x-portcullis-source-type", "human")
+        .send()
+        .await
+}
+
+async fn reached(mesh: &Mesh, cluster: &str) {
+    let response = get(mesh, cluster).await.unwrap();
+    assert_eq!((response.status, &response.json()["cluster"]), (200, &cluster.into()), "{}", response.text());
+}
+
+#[tokio::test]
+async fn both_data_paths_work_and_nothing_else_does() {
+    let options = Options { plugins: false, private_manifests: true, ..Options::default() };
+    let mut mesh = Mesh::start(options, &mut |line| eprintln!("{line}")).await.unwrap();
+    reached(&mesh, HOSTED).await;
+    reached(&mesh, ONPREM).await;
+    assert_eq!(get(&mesh, "unknown").await.unwrap().status, 404);
+
+    let untagged = mesh.get("/tables").header("x-portcullis-cluster", HOSTED).send().await.unwrap();
+    assert_eq!(untagged.status, 403, "a request without a source type passes no policy");
+
+    for sidecar in [mesh.plan().hosted_sidecar(), mesh.plan().onprem_sidecar(), mesh.plan().tunnel_inbound()]
+    {
+        let plaintext = Request::get(sidecar, "/tables").send().await.unwrap_err().to_string();
+        assert!(plaintext.contains("cut off"), "{plaintext}");
+    }
+    impostors_are_refused(&mut mesh).await;
+    mesh.stop().await;
+}
+
+async fn impostors_are_refused(mesh: &mut Mesh) {
+    assert!(mesh.kill("tunnel-agent").await);
+    let by_cluster = Impostor { certificate: "evil", node_id: "evil", cluster_id: ONPREM };
+    let by_node = Impostor { certificate: "evil", node_id: ONPREM, cluster_id: "evil" };
+    for impostor in [by_cluster, by_node] {
+        let (accepted, refused) =
+            (mesh.accepted_tunnels().await.unwrap(), mesh.refused_tunnels().await.unwrap());
+        mesh.start_impostor(impostor).unwrap();
+        while mesh.refused_tunnels().await.unwrap() < refused + 1 {
+            mesh.check().unwrap();
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        assert_eq!(mesh.accepted_tunnels().await.unwrap(), accepted, "{impostor:?}");
+        assert_eq!(get(mesh, ONPREM).await.unwrap().status, 503, "{impostor:?}");
+        mesh.stop_impostors().await;
+    }
+    mesh.start_tunnel().await.unwrap();
+    reached(mesh, ONPREM).await;
+}

@@ -1,0 +1,50 @@
+//! The identity that a Portcullis gateway forwards: `x-portcullis-identity`, a short-lived JSON Web Token
+//! (RFC 7519) signed with Ed25519 (RFC 8037), of a `typ` of its own (RFC 8725 §3.11).
+//!
+//! A Data API trusts this one header:
+//!
+//! ```
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! # use portcullis_identity::{Minter, Verifier};
+//! # let minter = Minter::new([7; 32], portcullis_core::KeyId::new("k1")?, "https://platform.example", 60);
+//! # let jwks = minter.jwks().to_string();
+//! # let cluster = portcullis_core::ClusterId::new("acme-hosted")?;
+//! # let identity = portcullis_identity::testing::identity("ann", "acme");
+//! # let now = 1_800_000_000;
+//! # let header = minter.mint(&identity, &cluster, now).text;
+//! let verifier = Verifier::from_jwks(&jwks, "https://platform.example", cluster)?;
+//! let caller = verifier.verify(&header, now)?;
+//! assert_eq!(caller.subject.as_str(), "ann");
+//! # Ok(()) }
+//! ```
+
+#![cfg_attr(
+    not(test),
+    deny(
+        clippy::unwrap_used,
+        clippy::expect_used,
+        clippy::panic,
+        clippy::indexing_slicing,
+        clippy::unreachable
+    )
+)]
+
+mod mint;
+mod verify;
+
+pub mod testing;
+
+pub use mint::{Minted, Minter};
+pub use verify::{Caller, Verifier, VerifyError, verify_with};
+
+/// `typ` of an identity token. Apart from every token that clients present.
+pub const TOKEN_TYPE: &str = "portcullis-identity+jwt";
+
+/// The header that carries an identity token.
+pub const HEADER: &str = "x-portcullis-identity";
+
+/// The longest that an identity token may live, in seconds.
+pub const MAX_LIFETIME_S: u32 = 60;
+
+/// The longest identity token that is read, in bytes.
+pub const MAX_TOKEN_LEN: usize = 8192;
