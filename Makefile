@@ -8,19 +8,26 @@ WASM := $(TARGET)/wasm32-wasip1/wasm/portcullis.wasm
 MESH := $(TARGET)/debug/portcullis-mesh
 QUICK ?=
 
-.PHONY: help wasm build tools demo up test test-unit test-filters test-e2e test-full check fmt deny bench fuzz clean
+.PHONY: help toolchain wasm build tools demo up test test-unit test-filters test-e2e test-full check fmt deny bench fuzz clean
 
 help: ## List the targets
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z0-9-]+:.*## / {printf "  %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-wasm: ## Build the Wasm module (target/wasm32-wasip1/wasm/portcullis.wasm)
+# The toolchain and the target of rust-toolchain.toml; says what is missing when rustup cannot fetch them.
+toolchain:
+	@command -v rustup >/dev/null || { echo "rustup is missing: install it from https://rustup.rs" >&2; exit 1; }
+	@rustup show active-toolchain >/dev/null 2>&1 || rustup toolchain install
+	@rustup target list --installed | grep -qx wasm32-wasip1 || rustup target add wasm32-wasip1 || \
+		{ echo "the target wasm32-wasip1 is missing: run 'rustup target add wasm32-wasip1' where rustup has a network" >&2; exit 1; }
+
+wasm: toolchain ## Build the Wasm module (target/wasm32-wasip1/wasm/portcullis.wasm)
 	$(CARGO) build --locked -p portcullis-plugin --target wasm32-wasip1 --profile wasm
 	@ls -l $(WASM) | awk '{printf "%s: %.0f KiB\n", $$9, $$5 / 1024}'
 
 build: wasm ## Build everything that the local mesh runs
 	$(CARGO) build --locked -p portcullis-control -p portcullis-mesh
 
-tools: ## Install istiod, istioctl, func-e, kustomize and Envoy into the user's cache folder
+tools: toolchain ## Install istiod, istioctl, func-e, kustomize and Envoy into the user's cache folder
 	$(CARGO) build --locked -p portcullis-mesh
 	$(MESH) tools
 
@@ -30,9 +37,9 @@ demo: build ## Start the local mesh, run the scenario, show the audit records, s
 up: build ## Start the local mesh and keep it running until Ctrl-C
 	$(MESH) up
 
-test: tools test-unit test-filters test-e2e ## All tests but the slow ones
+test: build tools test-unit test-filters test-e2e ## All tests but the slow ones
 
-test-unit: ## Unit tests, natively
+test-unit: build tools ## Unit tests and the local mesh on its own
 	$(CARGO) test --locked --workspace --exclude portcullis-tests --exclude portcullis-plugin --exclude portcullis-testhost
 
 test-filters: wasm tools ## The module in the test host, and the test host against the real Envoy
