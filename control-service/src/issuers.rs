@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use portcullis_core::identity::CredentialKind;
 use portcullis_core::snapshot::policy::{IssuerDocument, Jwk, Jwks};
 use reqwest::{Client, Url};
 use tokio::sync::Mutex;
@@ -153,6 +154,10 @@ fn document(issuer: &IssuerConfig, known: &HashMap<String, StoredKeys>) -> Issue
         leeway_seconds: issuer.leeway_seconds,
         max_age_seconds: issuer.max_age_seconds,
         claims: issuer.claims.clone(),
+        credential: CredentialKind::Jwt,
+        token_types: Vec::new(),
+        max_token_bytes: 0,
+        required_claims: Vec::new(),
     }
 }
 

@@ -134,8 +134,8 @@ async fn a_reader_of_another_life_or_from_the_future_gets_everything_anew() {
         .send()
         .await
         .unwrap();
-    let signed = portcullis_core::wire::SignedPage::decode(answer.bytes().await.unwrap()).unwrap();
-    assert!(portcullis_core::wire::Page::decode(signed.page.as_slice()).unwrap().reset);
+    let signed = portcullis_core::wire::SignedMessage::decode(answer.bytes().await.unwrap()).unwrap();
+    assert!(portcullis_core::wire::Page::decode(signed.message.as_slice()).unwrap().reset);
 }
 
 #[tokio::test]

@@ -9,17 +9,6 @@ use prost::Message;
 /// The newest snapshot format that this code writes and reads.
 pub const SNAPSHOT_FORMAT: u32 = 1;
 
-/// A page and the control service's signature over it.
-#[derive(Clone, PartialEq, Message)]
-pub struct SignedPage {
-    /// An encoded [`Page`].
-    #[prost(bytes = "vec", tag = "1")]
-    pub page: Vec<u8>,
-    /// Ed25519 (RFC 8032) over [`crate::snapshot::PAGE_CONTEXT`] followed by `page`.
-    #[prost(bytes = "vec", tag = "2")]
-    pub signature: Vec<u8>,
-}
-
 /// A slice of the snapshot: small enough to be applied in about a millisecond.
 #[derive(Clone, PartialEq, Message)]
 pub struct Page {
@@ -82,11 +71,16 @@ pub enum RecordKind {
     Issuer = 1,
     /// Key: empty. Value: JSON, [`crate::snapshot::policy::SourceRulesDocument`].
     SourceRules = 2,
+    /// Key: name. Value: JSON, [`crate::snapshot::policy::IntrospectionDocument`].
+    Introspection = 3,
+    /// Key: empty. Value: JSON, [`crate::snapshot::policy::WorkloadsDocument`].
+    Workloads = 4,
     /// Key: cluster id. Value: [`Cluster`].
     Cluster = 10,
     /// Key: HMAC-SHA-256 digest of the API key, 32 bytes. Value: [`ApiKey`].
     ApiKey = 11,
-    /// Key: kind and value of what is revoked (`jti:…`, `sub:…`, `kid:…`, `client:…`). Value: empty.
+    /// Key: kind and value of what is revoked (`jti:…`, `sub:…`, `sid:…`, `kid:…`, `client:…`). Value:
+    /// empty.
     Revocation = 12,
     /// Key: `kid`. Value: Ed25519 public key, 32 bytes. Keys that verify identity tokens.
     IdentityKey = 20,
@@ -94,6 +88,8 @@ pub enum RecordKind {
     IdentitySigner = 21,
     /// Gateway view only. Key: empty. Value: the key of the API-key digests, 32 bytes.
     ApiKeyPepper = 22,
+    /// Gateway view only. Key: issuer. Value: the shared secret of its HS256, HS384 or HS512 tokens.
+    IssuerSecret = 23,
 }
 
 /// A data cluster.
@@ -148,6 +144,62 @@ pub struct IdentitySigner {
     /// Lifetime of a token in seconds, at most 60.
     #[prost(uint32, tag = "4")]
     pub lifetime_s: u32,
+}
+
+/// What an opaque token stands for, asked by a filter: `POST /mesh/v1/introspect`.
+#[derive(Clone, PartialEq, Message)]
+pub struct IntrospectionRequest {
+    /// Random, 16 bytes; repeated in the answer.
+    #[prost(bytes = "vec", tag = "1")]
+    pub nonce: Vec<u8>,
+    /// Name of the [`crate::snapshot::policy::IntrospectionDocument`].
+    #[prost(string, tag = "2")]
+    pub provider: String,
+    /// The token. Neither logged nor stored.
+    #[prost(string, tag = "3")]
+    pub token: String,
+}
+
+/// The answer to an [`IntrospectionRequest`], within a [`SignedMessage`] under
+/// [`crate::snapshot::INTROSPECTION_CONTEXT`].
+#[derive(Clone, PartialEq, Message)]
+pub struct IntrospectionAnswer {
+    /// The nonce of the request.
+    #[prost(bytes = "vec", tag = "1")]
+    pub nonce: Vec<u8>,
+    /// Name of the provider that was asked.
+    #[prost(string, tag = "2")]
+    pub provider: String,
+    /// `active` of RFC 7662 §2.2.
+    #[prost(bool, tag = "3")]
+    pub active: bool,
+    /// The provider's JSON object, as it came; empty for an inactive token.
+    #[prost(bytes = "vec", tag = "4")]
+    pub claims: Vec<u8>,
+}
+
+/// Asks the control service to fetch an issuer's keys anew because a token named one that the snapshot has
+/// not: `POST /mesh/v1/keys/refresh`. Answered by 204 when the keys were fetched and published, by 429 when
+/// the issuer was asked too recently, by 404 when there is no such issuer, by 502 when it cannot be reached.
+#[derive(Clone, PartialEq, Message)]
+pub struct KeyRefresh {
+    /// The issuer.
+    #[prost(string, tag = "1")]
+    pub issuer: String,
+    /// The unknown `kid`.
+    #[prost(string, tag = "2")]
+    pub key_id: String,
+}
+
+/// A message and the control service's signature over its context and it.
+#[derive(Clone, PartialEq, Message)]
+pub struct SignedMessage {
+    /// The encoded message.
+    #[prost(bytes = "vec", tag = "1")]
+    pub message: Vec<u8>,
+    /// Ed25519 (RFC 8032) over the context followed by `message`.
+    #[prost(bytes = "vec", tag = "2")]
+    pub signature: Vec<u8>,
 }
 
 /// A batch of audit records, posted by a filter.

@@ -16,10 +16,13 @@ pub mod state;
 use ed25519_compact::{KeyPair, PublicKey, Seed, Signature};
 use prost::Message;
 
-use crate::wire::{Page, SNAPSHOT_FORMAT, SignedPage};
+use crate::wire::{IntrospectionAnswer, Page, SNAPSHOT_FORMAT, SignedMessage};
 
 /// Prefixed to a page before it is signed, so that the key's signature means nothing elsewhere.
 pub const PAGE_CONTEXT: &[u8] = b"portcullis snapshot page v1\0";
+
+/// Prefixed to the answer of an introspection before it is signed.
+pub const INTROSPECTION_CONTEXT: &[u8] = b"portcullis introspection v1\0";
 
 /// Bytes of the nonce that a reader sends with each poll.
 pub const NONCE_LEN: usize = 16;
@@ -72,11 +75,25 @@ impl VerifiedPage {
     }
 }
 
-fn message(page: &[u8]) -> Vec<u8> {
-    let mut text = Vec::with_capacity(PAGE_CONTEXT.len().saturating_add(page.len()));
-    text.extend_from_slice(PAGE_CONTEXT);
-    text.extend_from_slice(page);
+fn signed_text(context: &[u8], message: &[u8]) -> Vec<u8> {
+    let mut text = Vec::with_capacity(context.len().saturating_add(message.len()));
+    text.extend_from_slice(context);
+    text.extend_from_slice(message);
     text
+}
+
+fn sign(message: Vec<u8>, context: &[u8], seed: [u8; 32]) -> Vec<u8> {
+    let signature = KeyPair::from_seed(Seed::new(seed)).sk.sign(signed_text(context, &message), None);
+    SignedMessage { message, signature: signature.to_vec() }.encode_to_vec()
+}
+
+/// The message within, once its signature was verified.
+fn open(bytes: &[u8], context: &[u8], key: &[u8; 32]) -> Result<Vec<u8>, PageError> {
+    let signed = SignedMessage::decode(bytes).map_err(|_| PageError::Malformed)?;
+    let signature = Signature::from_slice(&signed.signature).map_err(|_| PageError::Signature)?;
+    let key = PublicKey::from_slice(key).map_err(|_| PageError::Signature)?;
+    key.verify(signed_text(context, &signed.message), &signature).map_err(|_| PageError::Signature)?;
+    Ok(signed.message)
 }
 
 /// The public half of a snapshot signing seed: what `snapshotKey` in `pluginConfig` holds.
@@ -88,9 +105,32 @@ pub fn public_key(seed: [u8; 32]) -> [u8; 32] {
 /// Signs a page with the control service's seed.
 #[must_use]
 pub fn sign_page(page: &Page, seed: [u8; 32]) -> Vec<u8> {
-    let encoded = page.encode_to_vec();
-    let signature = KeyPair::from_seed(Seed::new(seed)).sk.sign(message(&encoded), None);
-    SignedPage { page: encoded, signature: signature.to_vec() }.encode_to_vec()
+    sign(page.encode_to_vec(), PAGE_CONTEXT, seed)
+}
+
+/// Signs the answer to an introspection.
+#[must_use]
+pub fn sign_introspection(answer: &IntrospectionAnswer, seed: [u8; 32]) -> Vec<u8> {
+    sign(answer.encode_to_vec(), INTROSPECTION_CONTEXT, seed)
+}
+
+/// Verifies the answer to an introspection against the service's public key and the nonce and provider of
+/// the request.
+///
+/// # Errors
+/// [`PageError`] with what did not hold; the token must be refused then.
+pub fn verify_introspection(
+    bytes: &[u8],
+    key: &[u8; 32],
+    nonce: &[u8],
+    provider: &str,
+) -> Result<IntrospectionAnswer, PageError> {
+    let message = open(bytes, INTROSPECTION_CONTEXT, key)?;
+    let answer = IntrospectionAnswer::decode(message.as_slice()).map_err(|_| PageError::Malformed)?;
+    if answer.nonce != nonce || answer.provider != provider {
+        return Err(PageError::Nonce);
+    }
+    Ok(answer)
 }
 
 /// Verifies a page against the service's public key, the nonce of the request and the view asked for.
@@ -103,11 +143,8 @@ pub fn verify_page(
     nonce: &[u8],
     view: &str,
 ) -> Result<VerifiedPage, PageError> {
-    let signed = SignedPage::decode(bytes).map_err(|_| PageError::Malformed)?;
-    let signature = Signature::from_slice(&signed.signature).map_err(|_| PageError::Signature)?;
-    let key = PublicKey::from_slice(key).map_err(|_| PageError::Signature)?;
-    key.verify(message(&signed.page), &signature).map_err(|_| PageError::Signature)?;
-    let page = Page::decode(signed.page.as_slice()).map_err(|_| PageError::Malformed)?;
+    let message = open(bytes, PAGE_CONTEXT, key)?;
+    let page = Page::decode(message.as_slice()).map_err(|_| PageError::Malformed)?;
     if page.format != SNAPSHOT_FORMAT {
         return Err(PageError::Format(page.format));
     }
@@ -143,6 +180,19 @@ mod tests {
     #[test]
     fn a_signed_page_verifies() {
         assert_eq!(verify(&sign_page(&page(), SEED)).unwrap().page().revision, 3);
+    }
+
+    #[test]
+    fn an_introspection_answer_is_good_for_its_request_only() {
+        let answer =
+            IntrospectionAnswer { nonce: vec![1; 16], provider: "p".into(), active: true, claims: vec![] };
+        let signed = sign_introspection(&answer, SEED);
+        let verify =
+            |nonce: &[u8], provider| verify_introspection(&signed, &public_key(SEED), nonce, provider);
+        assert_eq!(verify(&[1; 16], "p"), Ok(answer));
+        assert_eq!(verify(&[2; 16], "p"), Err(PageError::Nonce));
+        assert_eq!(verify(&[1; 16], "q"), Err(PageError::Nonce));
+        assert_eq!(verify_page(&signed, &public_key(SEED), &[1; 16], ""), Err(PageError::Signature));
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::identity::{CredentialKind, SourceType};
-use crate::ids::{IssuerId, SpiffeId};
+use crate::ids::{IssuerId, Role, Scope, SpiffeId, TenantId};
 
 /// An issuer of JSON Web Tokens and what is required of its tokens.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -26,6 +26,88 @@ pub struct IssuerDocument {
     /// Where the claims are.
     #[serde(default)]
     pub claims: ClaimMapping,
+    /// What a good token of this issuer counts as: `jwt`, or `service_token` for the control service's own.
+    #[serde(default = "default_credential")]
+    pub credential: CredentialKind,
+    /// Accepted `typ` values (RFC 7519 §5.1), compared without case and with or without `application/`; a
+    /// token without `typ` is accepted only where this is empty, which stands for `jwt` and `at+jwt`.
+    #[serde(default)]
+    pub token_types: Vec<String>,
+    /// Longest accepted token in bytes; 0 for the module's own limit, which is never exceeded.
+    #[serde(default)]
+    pub max_token_bytes: u32,
+    /// Claims that must be there.
+    #[serde(default)]
+    pub required_claims: Vec<RequiredClaim>,
+}
+
+fn default_credential() -> CredentialKind {
+    CredentialKind::Jwt
+}
+
+/// A claim that a token must have.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct RequiredClaim {
+    /// Path of member names, outermost first.
+    pub claim: Vec<String>,
+    /// Accepted text values, one of which must be there; empty when any value but null will do.
+    #[serde(default)]
+    pub any_of: Vec<String>,
+}
+
+/// A provider that tells what an opaque access token stands for (RFC 7662). Filters ask it through the
+/// control service, which alone holds the client secret.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct IntrospectionDocument {
+    /// A name for answers, audit and metrics.
+    pub name: String,
+    /// What the identities are said to come from, for source rules.
+    pub issuer: IssuerId,
+    /// What every token of this provider begins with; at most one provider has none.
+    #[serde(default)]
+    pub token_prefix: String,
+    /// One of these must be among the answer's `aud`.
+    pub audiences: Vec<String>,
+    /// Allowed clock difference in seconds for `exp`, `nbf` and `iat`; at most 300.
+    #[serde(default = "default_leeway")]
+    pub leeway_seconds: u32,
+    /// Where the claims are.
+    #[serde(default)]
+    pub claims: ClaimMapping,
+    /// Claims that must be there.
+    #[serde(default)]
+    pub required_claims: Vec<RequiredClaim>,
+    /// How long an active token is taken as such without asking again, in seconds; 0–300, and never past
+    /// its `exp`.
+    pub active_seconds: u32,
+    /// How long an inactive token is refused without asking again, in seconds; 0–60.
+    pub inactive_seconds: u32,
+}
+
+/// The workloads whose mutual-TLS identity is a credential.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct WorkloadsDocument {
+    /// The workloads; no SPIFFE id twice.
+    pub workloads: Vec<WorkloadEntry>,
+}
+
+/// What the holder of a SPIFFE id may do.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct WorkloadEntry {
+    /// The URI in its certificate, exact.
+    pub spiffe_id: SpiffeId,
+    /// Its tenant.
+    pub tenant: TenantId,
+    /// Its roles.
+    #[serde(default)]
+    pub roles: Vec<Role>,
+    /// Its scopes.
+    #[serde(default)]
+    pub scopes: Vec<Scope>,
 }
 
 /// The largest accepted `leewaySeconds`.

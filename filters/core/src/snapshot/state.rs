@@ -5,11 +5,13 @@ use std::rc::Rc;
 
 use prost::Message;
 
-use super::policy::{IssuerDocument, SourceRulesDocument};
+use super::policy::{
+    IntrospectionDocument, IssuerDocument, SourceRulesDocument, WorkloadEntry, WorkloadsDocument,
+};
 use super::{PageError, VerifiedPage};
 use crate::decision::ClusterState;
 use crate::identity::SourceType;
-use crate::ids::{ClusterId, KeyId, Role, Scope, Subject, TenantId};
+use crate::ids::{ClusterId, KeyId, Role, Scope, SpiffeId, Subject, TenantId};
 use crate::wire::{self, Record, RecordKind};
 
 /// A data cluster as a filter needs it.
@@ -47,6 +49,24 @@ pub struct ApiKeyEntry {
 struct HeldApiKey {
     encoded: Box<[u8]>,
     epoch: u8,
+}
+
+/// Bytes that no log may show.
+#[derive(PartialEq, Eq)]
+pub struct Secret(Box<[u8]>);
+
+impl Secret {
+    /// The bytes.
+    #[must_use]
+    pub fn bytes(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+impl std::fmt::Debug for Secret {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Secret")
+    }
 }
 
 /// The signer of identity tokens.
@@ -89,6 +109,9 @@ pub struct SnapshotState {
     tenants: HashMap<Box<str>, Rc<TenantId>>,
     issuers: HashMap<Box<str>, (Rc<IssuerDocument>, u8)>,
     source_rules: Rc<SourceRulesDocument>,
+    introspections: HashMap<Box<str>, (Rc<IntrospectionDocument>, u8)>,
+    workloads: HashMap<SpiffeId, (Rc<WorkloadEntry>, u8)>,
+    issuer_secrets: HashMap<Box<str>, (Rc<Secret>, u8)>,
     clusters: HashMap<ClusterId, ClusterEntry>,
     api_keys: HashMap<[u8; 32], HeldApiKey>,
     revocations: HashMap<Box<str>, u8>,
@@ -137,6 +160,26 @@ impl SnapshotState {
     /// All issuers.
     pub fn issuers(&self) -> impl Iterator<Item = &Rc<IssuerDocument>> {
         self.issuers.values().map(|(document, _)| document)
+    }
+
+    /// The provider that is asked about opaque tokens that begin like this one: the one with the longest
+    /// fitting prefix.
+    #[must_use]
+    pub fn introspection_of(&self, token: &str) -> Option<&Rc<IntrospectionDocument>> {
+        let fitting = self.introspections.values().map(|(document, _)| document);
+        fitting.filter(|d| token.starts_with(&d.token_prefix)).max_by_key(|d| d.token_prefix.len())
+    }
+
+    /// What a workload may do.
+    #[must_use]
+    pub fn workload(&self, id: &SpiffeId) -> Option<&Rc<WorkloadEntry>> {
+        self.workloads.get(id).map(|(entry, _)| entry)
+    }
+
+    /// The shared secret of an issuer of HMAC tokens (gateway view).
+    #[must_use]
+    pub fn issuer_secret(&self, issuer: &str) -> Option<&Rc<Secret>> {
+        self.issuer_secrets.get(issuer).map(|(secret, _)| secret)
     }
 
     /// The source rules.
@@ -242,6 +285,9 @@ impl SnapshotState {
     fn sweep(&mut self) {
         let epoch = self.epoch;
         self.issuers.retain(|_, (_, e)| *e == epoch);
+        self.introspections.retain(|_, (_, e)| *e == epoch);
+        self.workloads.retain(|_, (_, e)| *e == epoch);
+        self.issuer_secrets.retain(|_, (_, e)| *e == epoch);
         self.clusters.retain(|_, c| c.epoch == epoch);
         self.api_keys.retain(|_, k| k.epoch == epoch);
         self.revocations.retain(|_, e| *e == epoch);
@@ -280,7 +326,11 @@ impl SnapshotState {
             RecordKind::Revocation => self.apply_revocation(record),
             RecordKind::IdentityKey => self.apply_identity_key(record),
             RecordKind::IdentitySigner => self.apply_signer(record),
-            _ => self.apply_pepper(record),
+            RecordKind::Introspection => self.apply_introspection(record),
+            RecordKind::Workloads => self.apply_workloads(record),
+            RecordKind::IssuerSecret => self.apply_issuer_secret(record),
+            RecordKind::ApiKeyPepper => self.apply_pepper(record),
+            RecordKind::Unspecified | RecordKind::Cluster | RecordKind::ApiKey => Ok(()),
         }
     }
 
@@ -381,6 +431,45 @@ impl SnapshotState {
         let key_id = KeyId::new(&raw.key_id).map_err(|e| format!("identity signer: {e}"))?;
         self.signer =
             Some(Rc::new(SignerEntry { key_id, seed, issuer: raw.issuer, lifetime_s: raw.lifetime_s }));
+        Ok(())
+    }
+
+    fn apply_introspection(&mut self, record: &Record) -> Result<(), String> {
+        let name: Box<str> = text(&record.key)?.into();
+        self.introspections.remove(&name);
+        if record.removed {
+            return Ok(());
+        }
+        let document: IntrospectionDocument =
+            serde_json::from_slice(&record.value).map_err(|e| format!("introspection {name}: {e}"))?;
+        if document.name != *name {
+            return Err(format!("introspection {name}: its document names {}", document.name));
+        }
+        self.introspections.insert(name, (Rc::new(document), self.epoch));
+        Ok(())
+    }
+
+    fn apply_workloads(&mut self, record: &Record) -> Result<(), String> {
+        self.workloads.clear();
+        if record.removed {
+            return Ok(());
+        }
+        let document: WorkloadsDocument =
+            serde_json::from_slice(&record.value).map_err(|e| format!("workloads: {e}"))?;
+        for entry in document.workloads {
+            self.workloads.insert(entry.spiffe_id.clone(), (Rc::new(entry), self.epoch));
+        }
+        Ok(())
+    }
+
+    fn apply_issuer_secret(&mut self, record: &Record) -> Result<(), String> {
+        let name: Box<str> = text(&record.key)?.into();
+        if record.removed {
+            self.issuer_secrets.remove(&name);
+        } else {
+            let secret = Rc::new(Secret(record.value.as_slice().into()));
+            self.issuer_secrets.insert(name, (secret, self.epoch));
+        }
         Ok(())
     }
 

@@ -5,7 +5,7 @@
 use std::time::Duration;
 
 use portcullis_core::snapshot::sign_page;
-use portcullis_core::wire::{Page, SignedPage};
+use portcullis_core::wire::{Page, SignedMessage};
 use portcullis_testhost::{Answer, HeaderMap, Host, Plugin, Request, StartError, Upstream, VmId};
 use prost::Message;
 
@@ -219,8 +219,8 @@ fn polled() -> World {
 
 /// The page within its signature.
 fn unsigned(page: &[u8]) -> Vec<u8> {
-    let signed = SignedPage::decode(page).expect("a signed page");
-    signed.page
+    let signed = SignedMessage::decode(page).expect("a signed page");
+    signed.message
 }
 
 fn check_snapshot(input: &[u8]) -> Result<(), String> {
@@ -238,8 +238,9 @@ fn check_snapshot(input: &[u8]) -> Result<(), String> {
     let exchange = world.host.request(self::good("acme-1"));
     world.host.advance(LONG);
     // Fields that nobody knows may be added around a signed page; the page itself is what counts.
-    let same = SignedPage::decode(answer.as_slice())
-        .is_ok_and(|signed| SignedPage::decode(good.as_slice()).is_ok_and(|good| signed.page == good.page));
+    let same = SignedMessage::decode(answer.as_slice()).is_ok_and(|signed| {
+        SignedMessage::decode(good.as_slice()).is_ok_and(|good| signed.message == good.message)
+    });
     if exchange.upstream().is_some() && !honest && !same {
         return Err(format!("a page that nobody signed was taken:\n{exchange}"));
     }
