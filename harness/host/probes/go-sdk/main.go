@@ -93,6 +93,14 @@ func (r *request) refuse() {
 	}
 }
 
+func (r *request) OnHttpResponseHeaders(int, bool) types.Action {
+	// The body will have another length.
+	if err := proxywasm.RemoveHttpResponseHeader("content-length"); err != nil {
+		proxywasm.LogErrorf("content-length: %v", err)
+	}
+	return types.ActionContinue
+}
+
 func (r *request) OnHttpResponseBody(size int, end bool) types.Action {
 	if !end {
 		return types.ActionPause
