@@ -96,7 +96,8 @@ pub(crate) fn bytes(out: &mut Vec<u8>, tag: u32, value: &[u8]) {
     out.extend_from_slice(value);
 }
 
-fn number(out: &mut Vec<u8>, tag: u32, value: u64) {
+/// A number, unless it is 0.
+pub(crate) fn number(out: &mut Vec<u8>, tag: u32, value: u64) {
     if value != 0 {
         encode_key(tag, WireType::Varint, out);
         encode_varint(value, out);
