@@ -10,6 +10,9 @@
 //! renewed for [`DEAD_MS`], the VM is gone: another one takes the journal out of the registry, reads what
 //! was not acknowledged, and delivers it. The control service deduplicates, so a record may come twice.
 //! Other plugins can write into shared data: each slot and head carries a MAC.
+//!
+//! Records are laid down as the batches in which they will be sent, one behind the other in one buffer,
+//! and buffers are used again: keeping and sending a record allocates nothing.
 
 use std::collections::VecDeque;
 use std::hash::Hasher;
@@ -19,6 +22,9 @@ use portcullis_core::config::AuditLimits;
 use siphasher::sip128::{Hasher128, SipHasher24};
 
 use crate::encode;
+
+/// Batches that were acknowledged and are kept to be filled again.
+const SPARE: usize = 4;
 
 /// A journal whose head was not renewed for so long belongs to a VM that is gone, in milliseconds.
 pub const DEAD_MS: u64 = 5_000;
@@ -37,6 +43,9 @@ const MAX_BATCH_BYTES: usize = 1024 * 1024;
 const BYTES_PER_RECORD: usize = 1024;
 
 const MAC_LEN: usize = 16;
+
+/// Bytes of a record's number in its slot.
+const NUMBER_LEN: usize = 8;
 
 /// The first and the longest pause after a failed delivery, in milliseconds.
 const RETRY_MS: (u64, u64) = (100, 5_000);
@@ -101,11 +110,43 @@ impl Head {
     }
 }
 
-/// A record that waits, with its number and its slot.
-struct Waiting {
-    number: u64,
-    slot: u64,
-    record: Vec<u8>,
+/// Records that are sent together.
+#[derive(Default)]
+struct Batch {
+    /// An encoded [`AuditBatch`](portcullis_core::wire::AuditBatch).
+    bytes: Vec<u8>,
+    records: usize,
+    /// The slots of the records; none for recovered ones.
+    slots: Vec<u64>,
+    /// The number of the last record.
+    last: u64,
+}
+
+impl Batch {
+    /// Whether a record of this length may be added.
+    fn has_room(&self, length: usize, limit: usize) -> bool {
+        self.records == 0
+            || (self.records < limit && self.bytes.len().saturating_add(length) <= MAX_BATCH_BYTES)
+    }
+
+    fn push(&mut self, record: &[u8]) {
+        // Field 1 of `AuditBatch`.
+        encode::bytes(&mut self.bytes, 1, record);
+        self.records = self.records.saturating_add(1);
+    }
+
+    fn clear(&mut self) {
+        self.bytes.clear();
+        self.slots.clear();
+        self.records = 0;
+    }
+}
+
+/// The batch that is under way.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Flight {
+    Recovered,
+    Own,
 }
 
 /// The records of one VM.
@@ -122,10 +163,12 @@ pub struct Journal {
     announced: u64,
     used: u64,
     free: Vec<u64>,
-    waiting: VecDeque<Waiting>,
+    waiting: VecDeque<Batch>,
+    waiting_records: usize,
     waiting_bytes: usize,
-    recovered: VecDeque<Vec<u8>>,
-    flight: Option<(usize, usize)>,
+    recovered: VecDeque<Batch>,
+    spare: Vec<Batch>,
+    flight: Option<Flight>,
     failures: u32,
     retry_at_ms: u64,
     renewed_ms: u64,
@@ -151,8 +194,10 @@ impl Journal {
             used: 0,
             free: Vec::new(),
             waiting: VecDeque::new(),
+            waiting_records: 0,
             waiting_bytes: 0,
             recovered: VecDeque::new(),
+            spare: Vec::new(),
             flight: None,
             failures: 0,
             retry_at_ms: 0,
@@ -168,7 +213,7 @@ impl Journal {
     #[must_use]
     pub fn is_full(&self) -> bool {
         let bound = usize::try_from(self.limits.max_waiting).unwrap_or(usize::MAX);
-        self.waiting.len() >= bound || self.waiting_bytes >= bound.saturating_mul(BYTES_PER_RECORD)
+        self.waiting_records >= bound || self.waiting_bytes >= bound.saturating_mul(BYTES_PER_RECORD)
     }
 
     /// The number of the next record; its stream counts from 1 without gaps.
@@ -177,11 +222,12 @@ impl Journal {
         self.last
     }
 
-    /// Keeps a record under the number it was given. Beyond the limit there is room for as many again, for
-    /// requests under way when it was reached and for refusals; past that a record is dropped, and because
-    /// its number is missing, the control service counts it as lost. False when it was dropped.
-    pub fn append(&mut self, store: &dyn Store, number: u64, record: Vec<u8>) -> bool {
-        let held = u64::try_from(self.waiting.len()).unwrap_or(u64::MAX);
+    /// Keeps a record under the number it was given; `write` appends it. Beyond the limit there is room for
+    /// as many again, for requests under way when it was reached and for refusals; past that a record is
+    /// dropped, and because its number is missing, the control service counts it as lost. False when it
+    /// was dropped.
+    pub fn append(&mut self, store: &dyn Store, number: u64, write: impl FnOnce(&mut Vec<u8>)) -> bool {
+        let held = u64::try_from(self.waiting_records).unwrap_or(u64::MAX);
         let bytes = usize::try_from(self.bound).unwrap_or(usize::MAX).saturating_mul(BYTES_PER_RECORD);
         if held >= self.bound || self.waiting_bytes >= bytes {
             return false;
@@ -189,7 +235,7 @@ impl Journal {
         self.scratch.clear();
         self.scratch.extend_from_slice(&[0; MAC_LEN]);
         self.scratch.extend_from_slice(&number.to_le_bytes());
-        self.scratch.extend_from_slice(&record);
+        write(&mut self.scratch);
         if let Some((mac, text)) = self.scratch.split_at_mut_checked(MAC_LEN) {
             mac.copy_from_slice(&self.seal.mac(text));
         }
@@ -199,9 +245,27 @@ impl Journal {
         push_number(&mut self.slot_key, slot);
         // A slot that cannot be written leaves the record unprotected against a trap, no more.
         store.set(&self.slot_key, &self.scratch);
-        self.waiting_bytes = self.waiting_bytes.saturating_add(record.len());
-        self.waiting.push_back(Waiting { number, slot, record });
+        self.keep(number, slot);
         true
+    }
+
+    /// Puts the record in the scratch buffer into the last batch, or begins another: one under way must
+    /// stay as it was sent.
+    fn keep(&mut self, number: u64, slot: u64) {
+        let record = self.scratch.get(MAC_LEN.saturating_add(NUMBER_LEN)..).unwrap_or_default();
+        let limit = usize::try_from(self.limits.batch).unwrap_or(usize::MAX);
+        let sent = usize::from(self.flight == Some(Flight::Own));
+        let open = self.waiting.len() > sent;
+        if !(open && self.waiting.back().is_some_and(|b| b.has_room(record.len(), limit))) {
+            self.waiting.push_back(self.spare.pop().unwrap_or_default());
+        }
+        let Some(batch) = self.waiting.back_mut() else { return };
+        let before = batch.bytes.len();
+        batch.push(record);
+        batch.slots.push(slot);
+        batch.last = number;
+        self.waiting_records = self.waiting_records.saturating_add(1);
+        self.waiting_bytes = self.waiting_bytes.saturating_add(batch.bytes.len().saturating_sub(before));
     }
 
     /// A slot that no waiting record uses, the most recently used first.
@@ -224,48 +288,57 @@ impl Journal {
         store.set(&format!("{}.head", self.name), &self.seal.close(&head.encode()));
     }
 
-    /// The batch to send now, an encoded [`AuditBatch`](portcullis_core::wire::AuditBatch); `None` when one is under way, when a failed one has to wait, or when there is
-    /// nothing. Records of VMs that are gone come first.
-    pub fn next_batch(&mut self, now_ms: u64) -> Option<Vec<u8>> {
+    /// True when a whole batch waits, which should be sent as soon as the one before is acknowledged. What
+    /// is less can wait for others: each delivery costs a proxy about as much as two requests.
+    #[must_use]
+    pub fn has_full_batch(&self) -> bool {
+        !self.recovered.is_empty() || self.waiting.len() > 1
+    }
+
+    /// The batch to send now, an encoded [`AuditBatch`](portcullis_core::wire::AuditBatch); `None` when one
+    /// is under way, when a failed one has to wait, or when there is nothing. Records of VMs that are gone
+    /// come first.
+    pub fn next_batch(&mut self, now_ms: u64) -> Option<&[u8]> {
         if self.flight.is_some() || now_ms < self.retry_at_ms {
             return None;
         }
-        let limit = usize::try_from(self.limits.batch).unwrap_or(usize::MAX);
-        let recovered_first = self.recovered.iter().map(|r| (true, r));
-        let own_then = self.waiting.iter().map(|w| (false, &w.record));
-        let (mut batch, mut recovered, mut own) = (Vec::new(), 0_usize, 0_usize);
-        for (is_recovered, record) in recovered_first.chain(own_then).take(limit) {
-            if !batch.is_empty() && record.len().saturating_add(batch.len()) > MAX_BATCH_BYTES {
-                break;
-            }
-            // Field 1 of `AuditBatch`.
-            encode::bytes(&mut batch, 1, record);
-            let count = if is_recovered { &mut recovered } else { &mut own };
-            *count = count.saturating_add(1);
-        }
-        if batch.is_empty() {
-            return None;
-        }
-        self.flight = Some((recovered, own));
-        Some(batch)
+        let (flight, batch) = match (self.recovered.front(), self.waiting.front()) {
+            (Some(batch), _) => (Flight::Recovered, batch),
+            (None, Some(batch)) => (Flight::Own, batch),
+            (None, None) => return None,
+        };
+        self.flight = Some(flight);
+        Some(&batch.bytes)
     }
 
     /// The control service answered, or did not. Only an acknowledgement lets the batch be forgotten.
     pub fn answered(&mut self, acknowledged: bool, now_ms: u64) {
-        let Some((recovered, own)) = self.flight.take() else { return };
-        if acknowledged {
-            self.recovered.drain(..recovered.min(self.recovered.len()));
-            for done in self.waiting.drain(..own.min(self.waiting.len())) {
-                self.acknowledged = done.number;
-                self.waiting_bytes = self.waiting_bytes.saturating_sub(done.record.len());
-                self.free.push(done.slot);
-            }
-            self.failures = 0;
-            self.retry_at_ms = 0;
-        } else {
+        let Some(flight) = self.flight.take() else { return };
+        if !acknowledged {
             let pause = RETRY_MS.0.saturating_mul(1 << self.failures.min(10)).min(RETRY_MS.1);
             self.failures = self.failures.saturating_add(1);
             self.retry_at_ms = now_ms.saturating_add(pause);
+            return;
+        }
+        self.failures = 0;
+        self.retry_at_ms = 0;
+        match flight {
+            Flight::Recovered => {
+                self.recovered.pop_front();
+            }
+            Flight::Own => self.forget_first(),
+        }
+    }
+
+    fn forget_first(&mut self) {
+        let Some(mut batch) = self.waiting.pop_front() else { return };
+        self.acknowledged = batch.last;
+        self.waiting_records = self.waiting_records.saturating_sub(batch.records);
+        self.waiting_bytes = self.waiting_bytes.saturating_sub(batch.bytes.len());
+        self.free.append(&mut batch.slots);
+        batch.clear();
+        if self.spare.len() < SPARE {
+            self.spare.push(batch);
         }
     }
 
@@ -320,17 +393,29 @@ impl Journal {
             if sealed.is_empty() {
                 continue;
             }
-            let record = seal.open(&sealed).and_then(|text| text.split_at_checked(8));
+            let record = seal.open(&sealed).and_then(|text| text.split_at_checked(NUMBER_LEN));
             let number =
                 record.and_then(|(n, _)| n.try_into().map(u64::from_le_bytes).ok()).unwrap_or_default();
             if let (Some((_, record)), true) = (record, number > head.acknowledged) {
-                self.recovered.push_back(record.to_vec());
+                self.keep_recovered(record);
                 found = found.saturating_add(1);
             }
             store.set(&key, b"");
         }
         store.set(&format!("{name}.head"), b"");
         found
+    }
+
+    fn keep_recovered(&mut self, record: &[u8]) {
+        let limit = usize::try_from(self.limits.batch).unwrap_or(usize::MAX);
+        let sent = usize::from(self.flight == Some(Flight::Recovered));
+        let open = self.recovered.len() > sent;
+        if !(open && self.recovered.back().is_some_and(|b| b.has_room(record.len(), limit))) {
+            self.recovered.push_back(Batch::default());
+        }
+        if let Some(batch) = self.recovered.back_mut() {
+            batch.push(record);
+        }
     }
 }
 

@@ -33,12 +33,12 @@ fn journal(id: u8, max_waiting: u32, batch: u32) -> Journal {
 
 fn append(journal: &mut Journal, store: &Shared, text: &str) -> bool {
     let number = journal.next_number();
-    journal.append(store, number, text.as_bytes().to_vec())
+    journal.append(store, number, |out| out.extend_from_slice(text.as_bytes()))
 }
 
 fn batch(journal: &mut Journal, now_ms: u64) -> Vec<String> {
     let batch = journal.next_batch(now_ms).unwrap_or_default();
-    let records = AuditBatch::decode(batch.as_slice()).unwrap().records;
+    let records = AuditBatch::decode(batch).unwrap().records;
     records.into_iter().map(|r| String::from_utf8(r).unwrap()).collect()
 }
 
@@ -133,7 +133,7 @@ fn a_batch_is_bounded_in_bytes_and_so_is_what_waits() {
     assert!(sent.len() <= MAX_BATCH_BYTES);
     journal.answered(true, 0);
     let (store, mut journal) = (Shared::default(), super::tests::journal(2, 5000, 5000));
-    while append(&mut journal, &store, &"y".repeat(900)) && journal.waiting.len() < 4000 {}
+    while append(&mut journal, &store, &"y".repeat(900)) && journal.waiting_records < 4000 {}
     assert!(journal.next_batch(0).unwrap().len() <= MAX_BATCH_BYTES);
     journal.answered(true, 0);
     assert!(journal.next_batch(0).is_some(), "the rest follows");
