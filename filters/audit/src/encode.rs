@@ -130,6 +130,7 @@ mod tests {
             actors: vec![Subject::new("a1").unwrap(), Subject::new("a2").unwrap()],
             expires_at: 0,
             token_id: None,
+            session_id: None,
         };
         let entry = Entry {
             sequence: 7,

@@ -17,10 +17,12 @@
 
 pub mod api_key;
 pub mod der;
+pub mod judge;
 pub mod jws;
 pub mod jwt;
 pub mod keys;
 pub mod presented;
+pub mod shared_secret;
 pub mod strict_json;
 
 use portcullis_core::claims::Claims;
@@ -44,7 +46,7 @@ pub struct Verified {
     pub source_type: Option<portcullis_core::SourceType>,
 }
 
-/// Whether a principal's credential has been revoked: by token id, subject, key or client.
+/// Whether a principal's credential has been revoked: by token id, subject, session, key or client.
 #[must_use]
 pub fn is_revoked(principal: &Principal, snapshot: &SnapshotState) -> bool {
     if !snapshot.has_revocations() {
@@ -52,6 +54,7 @@ pub fn is_revoked(principal: &Principal, snapshot: &SnapshotState) -> bool {
     }
     let named = |kind: &str, value: &str| snapshot.is_revoked(&format!("{kind}:{value}"));
     named("sub", principal.subject.as_str())
+        || principal.session_id.as_deref().is_some_and(|id| named("sid", id))
         || principal.token_id.as_deref().is_some_and(|id| named("jti", id))
         || principal.key_id.as_ref().is_some_and(|id| named("kid", id.as_str()))
         || principal.client_id.as_ref().is_some_and(|id| named("client", id.as_str()))

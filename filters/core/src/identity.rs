@@ -99,6 +99,8 @@ pub struct Principal {
     pub expires_at: u64,
     /// The token's `jti` (RFC 7519 §4.1.7), for revocation.
     pub token_id: Option<String>,
+    /// The token's `sid` (OpenID Connect Front-Channel Logout §3), for revocation of a session.
+    pub session_id: Option<String>,
 }
 
 /// A principal with its source type: what is authorised, forwarded and audited.

@@ -113,5 +113,6 @@ fn principal(caller: Caller) -> Principal {
         actors: caller.actors,
         expires_at: caller.expires_at,
         token_id: None,
+        session_id: None,
     }
 }

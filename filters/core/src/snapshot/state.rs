@@ -213,7 +213,7 @@ impl SnapshotState {
         self.api_keys.len()
     }
 
-    /// Whether something is revoked; `name` is `jti:…`, `sub:…`, `kid:…` or `client:…`.
+    /// Whether something is revoked; `name` is `jti:…`, `sub:…`, `sid:…`, `kid:…` or `client:…`.
     #[must_use]
     pub fn is_revoked(&self, name: &str) -> bool {
         self.revocations.contains_key(name)
