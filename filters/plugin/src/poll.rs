@@ -25,6 +25,9 @@ const RETRY_MS: (u64, u64) = (100, 1_000);
 /// that a service that does not hold polls is not asked thousands of times a second.
 const IDLE_MS: u64 = 250;
 
+/// Time between two sweeps of what is kept of credentials.
+const SWEEP_MS: u64 = 10_000;
+
 /// Largest page that is read, in bytes.
 const MAX_PAGE: usize = 256 * 1024;
 
@@ -60,6 +63,7 @@ pub(crate) struct Poller {
     next_ms: u64,
     last_completed_ms: Option<u64>,
     ship: Option<CallToken>,
+    sweep_ms: u64,
 }
 
 impl Poller {
@@ -90,6 +94,7 @@ impl Link {
             self.poller.owner_seen_ms = self.now_ms;
             self.poll(host);
             self.introspections.tend(self.now_ms);
+            self.sweep(host);
             let recovered = self.journal.tend(&SharedData(host), self.now_ms);
             if recovered > 0 {
                 host.log(
@@ -98,6 +103,20 @@ impl Link {
                 );
             }
             self.ship(host);
+        }
+    }
+
+    /// From time to time, drops what is kept of credentials that have ended.
+    fn sweep(&mut self, host: &dyn Host) {
+        if self.now_ms < self.poller.sweep_ms {
+            return;
+        }
+        self.poller.sweep_ms = self.now_ms.saturating_add(SWEEP_MS);
+        self.introspections.sweep(self.now_ms);
+        let snapshot = &self.snapshot;
+        self.keys.retain(|issuer| snapshot.issuer(issuer).is_some());
+        if let Ok(now_ns) = host.now() {
+            self.identities.sweep(snapshot.authentication_revision(), now_ns / 1_000_000_000);
         }
     }
 
