@@ -252,6 +252,7 @@ impl Store {
                 })
                 .await?;
         }
+        parsed.iter().for_each(|p| self.usage.note(&p.record));
         for chunk in parsed.chunks(CHUNK) {
             let chunk = chunk.to_vec();
             let part =
@@ -267,7 +268,14 @@ impl Store {
     /// # Errors
     /// [`StoreError`] when the database fails.
     pub async fn record(&self, action: Action, status: u16, reason: &str) -> Result<(), StoreError> {
-        let record = action.record(status, reason);
+        self.append(action.record(status, reason)).await
+    }
+
+    /// Adds a record of the service's own.
+    ///
+    /// # Errors
+    /// [`StoreError`] when the database fails.
+    pub async fn append(&self, record: AuditRecord) -> Result<(), StoreError> {
         self.writer.run(move |transaction| transaction.record(record)).await
     }
 
