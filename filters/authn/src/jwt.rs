@@ -1,5 +1,7 @@
 //! JSON Web Tokens (RFC 7519) of configured issuers.
 
+use std::rc::Rc;
+
 use portcullis_core::snapshot::policy::{Algorithm, IssuerDocument};
 use portcullis_core::snapshot::state::SnapshotState;
 use portcullis_core::{KeyId, Reason};
@@ -8,6 +10,7 @@ use serde_json::Value;
 use crate::judge::{Read, Rules};
 use crate::jws::Jws;
 use crate::keys::{KeyRing, NativeVerify, Signed};
+use crate::shared_secret::is_shared;
 use crate::{MAX_CREDENTIAL_LEN, Verified};
 
 /// Verifies a token: form, issuer, algorithm, key, signature, and only then judges its claims.
@@ -38,6 +41,17 @@ pub fn verify(
     // From the key and not from the token: a revoked key must not pass by leaving its name out.
     principal.key_id = key.id().and_then(|kid| KeyId::new(kid).ok());
     Ok(Verified { principal, claims: jws.claims, source_type: None })
+}
+
+/// The issuer and the name of the key of a token that was refused because the key is not known: what may be
+/// asked for. `None` where nobody can have it.
+#[must_use]
+pub fn unknown_key(token: &[u8], snapshot: &SnapshotState) -> Option<(Rc<IssuerDocument>, KeyId)> {
+    let jws = Jws::parse(token).ok()?;
+    let document = snapshot.issuer(jws.claims.get("iss")?.as_str()?)?;
+    let key_id = KeyId::new(jws.key_id.as_deref()?).ok()?;
+    let public = document.algorithms.iter().all(|algorithm| !is_shared(*algorithm));
+    public.then(|| (Rc::clone(document), key_id))
 }
 
 /// What the issuer's policy says of a token's size, type and algorithm.

@@ -17,20 +17,23 @@
 
 pub mod api_key;
 pub mod der;
+pub mod introspection;
 pub mod judge;
 pub mod jws;
 pub mod jwt;
 pub mod keys;
+pub mod places;
 pub mod presented;
 pub mod shared_secret;
 pub mod strict_json;
+pub mod workload;
 
 use portcullis_core::claims::Claims;
 use portcullis_core::identity::Principal;
 use portcullis_core::snapshot::state::SnapshotState;
 
 pub use keys::{KeyRing, NativeVerify};
-pub use presented::{Credential, Presented};
+pub use presented::{Credential, Place, Presented};
 
 /// The longest credential that is read, in bytes.
 pub const MAX_CREDENTIAL_LEN: usize = 8192;

@@ -91,7 +91,7 @@ pub struct Principal {
     pub issuer: Option<IssuerId>,
     /// The OAuth client, where the credential names one (`azp` or `client_id`).
     pub client_id: Option<ClientId>,
-    /// The mutual-TLS peer, where it is the credential.
+    /// The mutual-TLS peer, where the proxy's configuration makes it a fact.
     pub spiffe_id: Option<SpiffeId>,
     /// Who acts for the subject, the current actor first (RFC 8693 §4.1 `act`, nested).
     pub actors: Vec<Subject>,

@@ -170,6 +170,11 @@ impl SnapshotState {
         fitting.filter(|d| token.starts_with(&d.token_prefix)).max_by_key(|d| d.token_prefix.len())
     }
 
+    /// All providers of introspection.
+    pub fn introspections(&self) -> impl Iterator<Item = &Rc<IntrospectionDocument>> {
+        self.introspections.values().map(|(document, _)| document)
+    }
+
     /// What a workload may do.
     #[must_use]
     pub fn workload(&self, id: &SpiffeId) -> Option<&Rc<WorkloadEntry>> {
