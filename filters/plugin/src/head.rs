@@ -97,6 +97,12 @@ impl<'a> Head<'a> {
         Selectors { authority: self.authority, path: self.path, header: self.cluster }
     }
 
+    /// What an audit record says of the request, encoded.
+    #[must_use]
+    pub(crate) fn audit_part(&self) -> Vec<u8> {
+        portcullis_audit::request(self.request_id, self.traceparent, self.method, self.path)
+    }
+
     /// A browser's preflight (Fetch standard §3.2.2).
     #[must_use]
     pub(crate) fn is_preflight(&self) -> bool {
