@@ -25,6 +25,7 @@ pub fn identity(subject: &str, tenant: &str) -> Identity {
         actors: Vec::new(),
         expires_at: u64::MAX,
         token_id: None,
+        session_id: None,
     };
     Identity { principal, source_type: SourceType::Human }
 }

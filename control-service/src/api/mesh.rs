@@ -139,7 +139,7 @@ async fn audit(State(service): State<Arc<Service>>, request: Request) -> Result<
     if batch.records.len() > MAX_RECORDS {
         return Err(Problem::new(Fault::BatchInvalid, "a batch holds at most 10,000 records"));
     }
-    let ack = service.store.ingest(batch.records).await?;
+    let ack = service.store.ingest(batch).await?;
     service.metrics.audit_stored.add(ack.stored);
     service.metrics.audit_duplicates.add(ack.duplicates);
     service.metrics.audit_rejected.add(ack.rejected);

@@ -96,7 +96,8 @@ pub(crate) fn bytes(out: &mut Vec<u8>, tag: u32, value: &[u8]) {
     out.extend_from_slice(value);
 }
 
-fn number(out: &mut Vec<u8>, tag: u32, value: u64) {
+/// A number, unless it is 0.
+pub(crate) fn number(out: &mut Vec<u8>, tag: u32, value: u64) {
     if value != 0 {
         encode_key(tag, WireType::Varint, out);
         encode_varint(value, out);
@@ -126,6 +127,7 @@ mod tests {
             actors: vec![Subject::new("a1").unwrap(), Subject::new("a2").unwrap()],
             expires_at: 0,
             token_id: None,
+            session_id: None,
         };
         let entry = Entry {
             sequence: 7,

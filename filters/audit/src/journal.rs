@@ -38,6 +38,10 @@ const BYTES_PER_RECORD: usize = 1024;
 
 const MAC_LEN: usize = 16;
 
+/// The number in the slot of a record that was taken over: beyond every acknowledged one, since it is of
+/// another stream.
+const RECOVERED: u64 = u64::MAX;
+
 /// The first and the longest pause after a failed delivery, in milliseconds.
 const RETRY_MS: (u64, u64) = (100, 5_000);
 
@@ -112,6 +116,7 @@ struct Waiting {
 pub struct Journal {
     key: [u8; 16],
     space: String,
+    stream: StreamId,
     name: String,
     seal: Seal,
     limits: AuditLimits,
@@ -124,7 +129,7 @@ pub struct Journal {
     free: Vec<u64>,
     waiting: VecDeque<Waiting>,
     waiting_bytes: usize,
-    recovered: VecDeque<Vec<u8>>,
+    recovered: VecDeque<Waiting>,
     flight: Option<(usize, usize)>,
     failures: u32,
     retry_at_ms: u64,
@@ -142,6 +147,7 @@ impl Journal {
         Self {
             key,
             space: space.to_owned(),
+            stream,
             seal: Seal::new(&key, &name),
             limits,
             bound: u64::from(limits.max_waiting).saturating_mul(2),
@@ -186,10 +192,18 @@ impl Journal {
         if held >= self.bound || self.waiting_bytes >= bytes {
             return false;
         }
+        let slot = self.write_slot(store, number, &record);
+        self.waiting_bytes = self.waiting_bytes.saturating_add(record.len());
+        self.waiting.push_back(Waiting { number, slot, record });
+        true
+    }
+
+    /// Writes a record into a slot, sealed, and tells which.
+    fn write_slot(&mut self, store: &dyn Store, number: u64, record: &[u8]) -> u64 {
         self.scratch.clear();
         self.scratch.extend_from_slice(&[0; MAC_LEN]);
         self.scratch.extend_from_slice(&number.to_le_bytes());
-        self.scratch.extend_from_slice(&record);
+        self.scratch.extend_from_slice(record);
         if let Some((mac, text)) = self.scratch.split_at_mut_checked(MAC_LEN) {
             mac.copy_from_slice(&self.seal.mac(text));
         }
@@ -199,9 +213,7 @@ impl Journal {
         push_number(&mut self.slot_key, slot);
         // A slot that cannot be written leaves the record unprotected against a trap, no more.
         store.set(&self.slot_key, &self.scratch);
-        self.waiting_bytes = self.waiting_bytes.saturating_add(record.len());
-        self.waiting.push_back(Waiting { number, slot, record });
-        true
+        slot
     }
 
     /// A slot that no waiting record uses, the most recently used first.
@@ -231,7 +243,7 @@ impl Journal {
             return None;
         }
         let limit = usize::try_from(self.limits.batch).unwrap_or(usize::MAX);
-        let recovered_first = self.recovered.iter().map(|r| (true, r));
+        let recovered_first = self.recovered.iter().map(|w| (true, &w.record));
         let own_then = self.waiting.iter().map(|w| (false, &w.record));
         let (mut batch, mut recovered, mut own) = (Vec::new(), 0_usize, 0_usize);
         for (is_recovered, record) in recovered_first.chain(own_then).take(limit) {
@@ -246,15 +258,23 @@ impl Journal {
         if batch.is_empty() {
             return None;
         }
+        encode::bytes(&mut batch, 2, &self.stream.0);
+        encode::number(&mut batch, 3, self.settled(own));
         self.flight = Some((recovered, own));
         Some(batch)
+    }
+
+    /// The number up to which nothing is still to come once so many of the waiting records are sent.
+    fn settled(&self, sent: usize) -> u64 {
+        self.waiting.get(sent).map_or(self.last, |next| next.number.saturating_sub(1))
     }
 
     /// The control service answered, or did not. Only an acknowledgement lets the batch be forgotten.
     pub fn answered(&mut self, acknowledged: bool, now_ms: u64) {
         let Some((recovered, own)) = self.flight.take() else { return };
         if acknowledged {
-            self.recovered.drain(..recovered.min(self.recovered.len()));
+            let done = self.recovered.drain(..recovered.min(self.recovered.len()));
+            self.free.extend(done.map(|w| w.slot));
             for done in self.waiting.drain(..own.min(self.waiting.len())) {
                 self.acknowledged = done.number;
                 self.waiting_bytes = self.waiting_bytes.saturating_sub(done.record.len());
@@ -309,7 +329,7 @@ impl Journal {
         self.head(store, name).is_none_or(|head| now_ms.saturating_sub(head.renewed_ms) > DEAD_MS)
     }
 
-    /// Reads what another journal left, and frees its slots.
+    /// Takes over what another journal left, slot by slot, so that it outlives this VM too.
     fn recover(&mut self, store: &dyn Store, name: &str) -> usize {
         let Some(head) = self.head(store, name) else { return 0 };
         let seal = Seal::new(&self.key, name);
@@ -324,7 +344,8 @@ impl Journal {
             let number =
                 record.and_then(|(n, _)| n.try_into().map(u64::from_le_bytes).ok()).unwrap_or_default();
             if let (Some((_, record)), true) = (record, number > head.acknowledged) {
-                self.recovered.push_back(record.to_vec());
+                let slot = self.write_slot(store, RECOVERED, record);
+                self.recovered.push_back(Waiting { number: RECOVERED, slot, record: record.to_vec() });
                 found = found.saturating_add(1);
             }
             store.set(&key, b"");

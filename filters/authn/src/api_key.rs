@@ -36,6 +36,7 @@ pub fn verify(key: &[u8], snapshot: &SnapshotState, now_s: u64) -> Result<Verifi
         actors: Vec::new(),
         expires_at: entry.expires_at,
         token_id: None,
+        session_id: None,
     };
     Ok(Verified { principal, claims: Map::new(), source_type: Some(entry.source_type) })
 }

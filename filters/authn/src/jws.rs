@@ -7,8 +7,12 @@ use serde_json::{Map, Value};
 
 use crate::strict_json;
 
-/// `typ` values of access tokens (RFC 7519 §5.1, RFC 9068 §2.1), compared without case.
-const TYPES: [&str; 4] = ["jwt", "at+jwt", "application/jwt", "application/at+jwt"];
+/// `typ` of the identity tokens that gateways mint. No policy can make them a credential.
+const IDENTITY_TYPE: &str = "portcullis-identity+jwt";
+
+/// `typ` values of access tokens (RFC 7519 §5.1, RFC 9068 §2.1): what an issuer without a list of its own
+/// may use.
+const USUAL_TYPES: [&str; 2] = ["jwt", "at+jwt"];
 
 /// A token taken apart. Nothing in it is verified.
 #[derive(Debug)]
@@ -21,6 +25,8 @@ pub struct Jws<'a> {
     pub algorithm: String,
     /// `kid`.
     pub key_id: Option<String>,
+    /// `typ`.
+    pub token_type: Option<String>,
     /// The claims.
     pub claims: Map<String, Value>,
     /// The signature.
@@ -31,9 +37,9 @@ impl<'a> Jws<'a> {
     /// Takes a token apart.
     ///
     /// # Errors
-    /// [`Reason::CredentialUnsupported`] for something that has not the form of a JWS or is of a `typ`
-    /// that is no access token, [`Reason::CredentialMalformed`] for one that breaks a rule: padding,
-    /// characters outside base64url, members twice, `crit`, a missing `alg`.
+    /// [`Reason::CredentialUnsupported`] for something that has not the form of a JWS or is an identity
+    /// token, [`Reason::CredentialMalformed`] for one that breaks a rule: padding, characters outside
+    /// base64url, members twice, `crit`, a missing `alg`.
     pub fn parse(token: &'a [u8]) -> Result<Self, Reason> {
         let malformed = Reason::CredentialMalformed;
         let text = std::str::from_utf8(token).map_err(|_| malformed)?;
@@ -49,21 +55,39 @@ impl<'a> Jws<'a> {
         if header.contains_key("crit") {
             return Err(malformed);
         }
-        if let Some(typ) = header.get("typ") {
-            let typ = typ.as_str().ok_or(malformed)?;
-            if !TYPES.iter().any(|known| known.eq_ignore_ascii_case(typ)) {
-                return Err(Reason::CredentialUnsupported);
-            }
-        }
-        let key_id = match header.get("kid") {
-            None => None,
-            Some(kid) => Some(kid.as_str().ok_or(malformed)?.to_owned()),
+        let member = |name: &str| match header.get(name) {
+            None => Ok(None),
+            Some(value) => value.as_str().map(|text| Some(text.to_owned())).ok_or(malformed),
         };
+        let (token_type, key_id) = (member("typ")?, member("kid")?);
+        if token_type.as_deref().is_some_and(|typ| same_type(typ, IDENTITY_TYPE)) {
+            return Err(Reason::CredentialUnsupported);
+        }
         let claims =
             URL_SAFE_NO_PAD.decode(payload).ok().and_then(|p| strict_json::object(&p)).ok_or(malformed)?;
         let signature = URL_SAFE_NO_PAD.decode(signature).map_err(|_| malformed)?;
-        Ok(Self { text, signed: signed.as_bytes(), algorithm, key_id, claims, signature })
+        Ok(Self { text, signed: signed.as_bytes(), algorithm, key_id, token_type, claims, signature })
     }
+
+    /// Whether the `typ` is one of these. No list stands for the usual types of access tokens, and for
+    /// none at all.
+    #[must_use]
+    pub fn is_of_type(&self, accepted: &[String]) -> bool {
+        match &self.token_type {
+            None => accepted.is_empty(),
+            Some(typ) if accepted.is_empty() => USUAL_TYPES.iter().any(|known| same_type(typ, known)),
+            Some(typ) => accepted.iter().any(|known| same_type(typ, known)),
+        }
+    }
+}
+
+/// Media types are compared without case, and `application/` may be left out (RFC 7515 §4.1.9).
+fn same_type(one: &str, other: &str) -> bool {
+    let short = |text: &str| {
+        let lower = text.to_ascii_lowercase();
+        lower.strip_prefix("application/").map_or(lower.clone(), str::to_owned)
+    };
+    short(one) == short(other)
 }
 
 #[cfg(test)]
@@ -92,14 +116,28 @@ mod tests {
         for text in ["opaque", "a.b", "a.b.c.d", "a.b.c.d.e"] {
             assert_eq!(reason(text), Reason::CredentialUnsupported, "{text}");
         }
-        assert_eq!(
-            reason(&token(r#"{"alg":"EdDSA","typ":"portcullis-identity+jwt"}"#, "{}")),
-            Reason::CredentialUnsupported
-        );
-        assert_eq!(
-            reason(&token(r#"{"alg":"RS256","typ":"dpop+jwt"}"#, "{}")),
-            Reason::CredentialUnsupported
-        );
+        for typ in ["portcullis-identity+jwt", "Application/Portcullis-Identity+JWT"] {
+            let text = token(&format!(r#"{{"alg":"EdDSA","typ":"{typ}"}}"#), "{}");
+            assert_eq!(reason(&text), Reason::CredentialUnsupported, "{typ}");
+        }
+    }
+
+    #[test]
+    fn a_type_is_one_that_the_policy_names() {
+        let fits = |typ: Option<&str>, accepted: &[&str]| {
+            let typ = typ.map(|t| format!(r#","typ":"{t}""#)).unwrap_or_default();
+            let text = token(&format!(r#"{{"alg":"RS256"{typ}}}"#), "{}");
+            let accepted: Vec<String> = accepted.iter().map(|a| (*a).to_owned()).collect();
+            Jws::parse(text.as_bytes()).unwrap().is_of_type(&accepted)
+        };
+        for typ in [None, Some("JWT"), Some("at+jwt"), Some("application/AT+jwt")] {
+            assert!(fits(typ, &[]), "{typ:?}");
+        }
+        for typ in ["", "dpop+jwt", "logout+jwt", "jwt ", "application/application/jwt"] {
+            assert!(!fits(Some(typ), &[]), "{typ:?}");
+        }
+        assert!(fits(Some("AT+JWT"), &["application/at+jwt"]));
+        assert!(!fits(Some("JWT"), &["at+jwt"]) && !fits(None, &["at+jwt", "jwt"]));
     }
 
     #[test]

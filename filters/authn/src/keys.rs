@@ -6,11 +6,13 @@ use std::rc::Rc;
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use jwt_simple::prelude::*;
+use p521::ecdsa::signature::Verifier;
 use portcullis_core::KeyId;
 use portcullis_core::snapshot::policy::{Algorithm, IssuerDocument, Jwk};
+use portcullis_core::snapshot::state::Secret;
 
 use crate::der;
-use crate::jws::Jws;
+use crate::shared_secret::{SharedSecret, is_shared};
 
 /// Verification outside the module: Envoy's BoringSSL through a foreign function.
 pub trait NativeVerify {
@@ -39,7 +41,20 @@ enum Material {
     PS512(PS512PublicKey),
     ES256(ES256PublicKey),
     ES384(ES384PublicKey),
-    EdDSA(Ed25519PublicKey),
+    ES512(p521::ecdsa::VerifyingKey),
+    EdDSA(ed25519_compact::PublicKey),
+    Shared(SharedSecret),
+}
+
+/// What a signature is over, and the signature.
+#[derive(Debug, Clone, Copy)]
+pub struct Signed<'a> {
+    /// The whole token.
+    pub token: &'a str,
+    /// Header and payload with the dot between them.
+    pub text: &'a [u8],
+    /// The signature, decoded.
+    pub signature: &'a [u8],
 }
 
 /// One key for one algorithm.
@@ -56,9 +71,25 @@ pub struct IssuerKeys {
 }
 
 impl IssuerKeys {
-    /// Prepares the keys of an issuer. A key that cannot be used is left out (RFC 7517 §5).
+    /// Prepares the keys of an issuer. A key that cannot be used is left out (RFC 7517 §5); an issuer that
+    /// mixes shared secrets with public keys has none.
     #[must_use]
-    pub fn prepare(document: &IssuerDocument) -> Self {
+    pub fn prepare(document: &IssuerDocument, secret: Option<&Rc<Secret>>) -> Self {
+        let shared = document.algorithms.iter().filter(|alg| is_shared(**alg)).count();
+        if shared == 0 {
+            return Self::public(document);
+        }
+        if shared < document.algorithms.len() {
+            return Self { keys: Vec::new() };
+        }
+        let keys = document.algorithms.iter().filter_map(|algorithm| {
+            let material = Material::Shared(SharedSecret::new(secret?, *algorithm)?);
+            Some(VerifyingKey { kid: None, algorithm: *algorithm, material, spki: None })
+        });
+        Self { keys: keys.collect() }
+    }
+
+    fn public(document: &IssuerDocument) -> Self {
         let usable = |jwk: &&Jwk| jwk.key_use.as_deref().is_none_or(|u| u == "sig");
         let keys = document
             .jwks
@@ -76,11 +107,12 @@ impl IssuerKeys {
         Self { keys }
     }
 
-    /// The key for a token: by `kid`, or without one the only key of that algorithm.
+    /// The key for a token: by `kid`, or without one the only key of that algorithm. A shared secret is the
+    /// only one of its algorithm, whatever name the token gives it.
     #[must_use]
     pub fn select(&self, algorithm: Algorithm, kid: Option<&str>) -> Option<&VerifyingKey> {
         let mut fitting = self.keys.iter().filter(|k| k.algorithm == algorithm);
-        match kid {
+        match kid.filter(|_| !is_shared(algorithm)) {
             Some(kid) => fitting.find(|k| k.kid.as_deref() == Some(kid)),
             None => fitting.next().filter(|_| fitting.next().is_none()),
         }
@@ -103,8 +135,13 @@ impl VerifyingKey {
             ("RSA", A::PS512) => Material::PS512(rsa(jwk, PS512PublicKey::from_components)?),
             ("EC", A::ES256) => Material::ES256(ES256PublicKey::from_bytes(&point(jwk, "P-256", 32)?).ok()?),
             ("EC", A::ES384) => Material::ES384(ES384PublicKey::from_bytes(&point(jwk, "P-384", 48)?).ok()?),
+            ("EC", A::ES512) => {
+                let point = point(jwk, "P-521", 66)?;
+                Material::ES512(p521::ecdsa::VerifyingKey::from_sec1_bytes(&point).ok()?)
+            }
             ("OKP", A::EdDSA) if jwk.crv.as_deref() == Some("Ed25519") => {
-                Material::EdDSA(Ed25519PublicKey::from_bytes(&decode(jwk.x.as_deref())?).ok()?)
+                let key = decode(jwk.x.as_deref())?;
+                Material::EdDSA(ed25519_compact::PublicKey::from_slice(&key).ok()?)
             }
             _ => return None,
         };
@@ -126,25 +163,27 @@ impl VerifyingKey {
 
     /// Verifies a token's signature: by the host where it can, else in Rust.
     #[must_use]
-    pub fn verify(&self, jws: &Jws<'_>, native: &dyn NativeVerify) -> bool {
-        self.verify_natively(jws, native).unwrap_or_else(|| self.verify_in_rust(jws.text))
+    pub fn verify(&self, signed: Signed<'_>, native: &dyn NativeVerify) -> bool {
+        self.verify_natively(signed, native).unwrap_or_else(|| self.verify_in_rust(signed))
     }
 
-    fn verify_natively(&self, jws: &Jws<'_>, native: &dyn NativeVerify) -> Option<bool> {
+    fn verify_natively(&self, signed: Signed<'_>, native: &dyn NativeVerify) -> Option<bool> {
         let spki = self.spki.as_deref()?;
+        let Signed { text, signature, .. } = signed;
         match self.algorithm {
-            Algorithm::RS256 => native.verify("sha256", spki, &jws.signature, jws.signed),
-            Algorithm::RS384 => native.verify("sha384", spki, &jws.signature, jws.signed),
-            Algorithm::RS512 => native.verify("sha512", spki, &jws.signature, jws.signed),
-            Algorithm::ES256 => match der::ecdsa_signature(&jws.signature, 32) {
-                Some(signature) => native.verify("sha256", spki, &signature, jws.signed),
+            Algorithm::RS256 => native.verify("sha256", spki, signature, text),
+            Algorithm::RS384 => native.verify("sha384", spki, signature, text),
+            Algorithm::RS512 => native.verify("sha512", spki, signature, text),
+            Algorithm::ES256 => match der::ecdsa_signature(signature, 32) {
+                Some(signature) => native.verify("sha256", spki, &signature, text),
                 None => Some(false),
             },
             _ => None,
         }
     }
 
-    fn verify_in_rust(&self, token: &str) -> bool {
+    fn verify_in_rust(&self, this: Signed<'_>) -> bool {
+        let token = this.token;
         match &self.material {
             Material::RS256(key) => signed(|o| key.verify_token::<NoCustomClaims>(token, o)),
             Material::RS384(key) => signed(|o| key.verify_token::<NoCustomClaims>(token, o)),
@@ -154,7 +193,11 @@ impl VerifyingKey {
             Material::PS512(key) => signed(|o| key.verify_token::<NoCustomClaims>(token, o)),
             Material::ES256(key) => signed(|o| key.verify_token::<NoCustomClaims>(token, o)),
             Material::ES384(key) => signed(|o| key.verify_token::<NoCustomClaims>(token, o)),
-            Material::EdDSA(key) => signed(|o| key.verify_token::<NoCustomClaims>(token, o)),
+            Material::ES512(key) => p521::ecdsa::Signature::from_slice(this.signature)
+                .is_ok_and(|signature| key.verify(this.text, &signature).is_ok()),
+            Material::EdDSA(key) => ed25519_compact::Signature::from_slice(this.signature)
+                .is_ok_and(|signature| key.verify(this.text, &signature).is_ok()),
+            Material::Shared(secret) => secret.verify(this.text, this.signature),
         }
     }
 }
@@ -193,19 +236,39 @@ fn point(jwk: &Jwk, curve: &str, half: usize) -> Option<Vec<u8>> {
 /// The prepared keys of all issuers, prepared again only when an issuer's document changed.
 #[derive(Default)]
 pub struct KeyRing {
-    issuers: HashMap<String, (Rc<IssuerDocument>, Rc<IssuerKeys>)>,
+    issuers: HashMap<String, Prepared>,
+}
+
+/// An issuer's keys, and what they were prepared from.
+struct Prepared {
+    document: Rc<IssuerDocument>,
+    secret: Option<Rc<Secret>>,
+    keys: Rc<IssuerKeys>,
+}
+
+impl Prepared {
+    fn is_of(&self, document: &Rc<IssuerDocument>, secret: Option<&Rc<Secret>>) -> bool {
+        let same_secret = match (&self.secret, secret) {
+            (Some(known), Some(secret)) => Rc::ptr_eq(known, secret),
+            (None, None) => true,
+            _ => false,
+        };
+        same_secret && Rc::ptr_eq(&self.document, document)
+    }
 }
 
 impl KeyRing {
     /// The prepared keys of an issuer.
-    pub fn keys(&mut self, document: &Rc<IssuerDocument>) -> Rc<IssuerKeys> {
-        if let Some((known, keys)) = self.issuers.get(document.issuer.as_str())
-            && Rc::ptr_eq(known, document)
+    pub fn keys(&mut self, document: &Rc<IssuerDocument>, secret: Option<&Rc<Secret>>) -> Rc<IssuerKeys> {
+        if let Some(prepared) = self.issuers.get(document.issuer.as_str())
+            && prepared.is_of(document, secret)
         {
-            return Rc::clone(keys);
+            return Rc::clone(&prepared.keys);
         }
-        let keys = Rc::new(IssuerKeys::prepare(document));
-        self.issuers.insert(document.issuer.as_str().to_owned(), (Rc::clone(document), Rc::clone(&keys)));
+        let keys = Rc::new(IssuerKeys::prepare(document, secret));
+        let prepared =
+            Prepared { document: Rc::clone(document), secret: secret.cloned(), keys: Rc::clone(&keys) };
+        self.issuers.insert(document.issuer.as_str().to_owned(), prepared);
         keys
     }
 

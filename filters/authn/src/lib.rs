@@ -17,18 +17,23 @@
 
 pub mod api_key;
 pub mod der;
+pub mod introspection;
+pub mod judge;
 pub mod jws;
 pub mod jwt;
 pub mod keys;
+pub mod places;
 pub mod presented;
+pub mod shared_secret;
 pub mod strict_json;
+pub mod workload;
 
 use portcullis_core::claims::Claims;
 use portcullis_core::identity::Principal;
 use portcullis_core::snapshot::state::SnapshotState;
 
 pub use keys::{KeyRing, NativeVerify};
-pub use presented::{Credential, Presented};
+pub use presented::{Credential, Place, Presented};
 
 /// The longest credential that is read, in bytes.
 pub const MAX_CREDENTIAL_LEN: usize = 8192;
@@ -44,7 +49,7 @@ pub struct Verified {
     pub source_type: Option<portcullis_core::SourceType>,
 }
 
-/// Whether a principal's credential has been revoked: by token id, subject, key or client.
+/// Whether a principal's credential has been revoked: by token id, subject, session, key or client.
 #[must_use]
 pub fn is_revoked(principal: &Principal, snapshot: &SnapshotState) -> bool {
     if !snapshot.has_revocations() {
@@ -52,6 +57,7 @@ pub fn is_revoked(principal: &Principal, snapshot: &SnapshotState) -> bool {
     }
     let named = |kind: &str, value: &str| snapshot.is_revoked(&format!("{kind}:{value}"));
     named("sub", principal.subject.as_str())
+        || principal.session_id.as_deref().is_some_and(|id| named("sid", id))
         || principal.token_id.as_deref().is_some_and(|id| named("jti", id))
         || principal.key_id.as_ref().is_some_and(|id| named("kid", id.as_str()))
         || principal.client_id.as_ref().is_some_and(|id| named("client", id.as_str()))

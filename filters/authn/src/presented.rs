@@ -24,11 +24,23 @@ impl<'a> Credential<'a> {
     }
 }
 
+/// Where a token was found besides `Authorization`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Place<'a> {
+    /// In a header of this name.
+    Header(&'a [u8]),
+    /// In a cookie of a `Cookie` header with this value.
+    Cookie(&'a [u8]),
+    /// In the query.
+    Query,
+}
+
 /// Collects what the headers present, header by header.
 #[derive(Debug, Default)]
 pub struct Presented<'a> {
     authorization: Option<&'a [u8]>,
     api_key: Option<&'a [u8]>,
+    elsewhere: Option<(Place<'a>, &'a [u8])>,
     repeated: bool,
 }
 
@@ -41,6 +53,17 @@ impl<'a> Presented<'a> {
     /// Takes note of the header that carries an API key.
     pub fn api_key(&mut self, value: &'a [u8]) {
         self.repeated |= self.api_key.replace(value).is_some();
+    }
+
+    /// Takes note of a token in another place. An empty one is malformed, and not none.
+    pub fn elsewhere(&mut self, place: Place<'a>, token: &'a [u8]) {
+        self.repeated |= self.elsewhere.replace((place, token)).is_some();
+    }
+
+    /// Where a token was found besides `Authorization`.
+    #[must_use]
+    pub fn place(&self) -> Option<Place<'a>> {
+        self.elsewhere.map(|(place, _)| place)
     }
 
     /// True when there was an `Authorization` header.
@@ -63,12 +86,13 @@ impl<'a> Presented<'a> {
     /// # Errors
     /// The reason why there is not exactly one readable credential.
     pub fn credential(&self) -> Result<Credential<'a>, Reason> {
-        let found = match (self.authorization, self.api_key) {
+        let found = match (self.authorization, self.api_key, self.elsewhere) {
             _ if self.repeated => return Err(Reason::CredentialAmbiguous),
-            (Some(_), Some(_)) => return Err(Reason::CredentialAmbiguous),
-            (None, None) => return Err(Reason::CredentialMissing),
-            (Some(value), None) => bearer(value)?,
-            (None, Some(value)) => Credential::ApiKey(value),
+            (None, None, None) => return Err(Reason::CredentialMissing),
+            (Some(value), None, None) => bearer(value)?,
+            (None, Some(value), None) => Credential::ApiKey(value),
+            (None, None, Some((place, token))) => in_place(place, token)?,
+            _ => return Err(Reason::CredentialAmbiguous),
         };
         let bytes = found.bytes();
         if bytes.len() > MAX_CREDENTIAL_LEN {
@@ -100,6 +124,15 @@ fn bearer(value: &[u8]) -> Result<Credential<'_>, Reason> {
     Ok(Credential::Bearer(token))
 }
 
+/// Tells a token from an API key in another place. A long-lived key has no business in a URL or a cookie.
+fn in_place<'a>(place: Place<'a>, token: &'a [u8]) -> Result<Credential<'a>, Reason> {
+    match (token.starts_with(API_KEY_PREFIX), place) {
+        (false, _) => Ok(Credential::Bearer(token)),
+        (true, Place::Header(_)) => Ok(Credential::ApiKey(token)),
+        (true, Place::Cookie(_) | Place::Query) => Err(Reason::CredentialUnsupported),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -129,6 +162,26 @@ mod tests {
         assert_eq!(tell(&[b"Bearer a, Basic b"], &[]), ambiguous);
         assert_eq!(tell(&[b"Basic b, Bearer a"], &[]), ambiguous);
         assert_eq!(tell(&[], &[b"pck_x,pck_y"]), ambiguous);
+    }
+
+    #[test]
+    fn a_token_elsewhere_is_the_one_credential_or_one_too_many() {
+        let tell = |places: &[(Place<'static>, &'static [u8])], authorization: Option<&'static [u8]>| {
+            let mut presented = Presented::default();
+            authorization.into_iter().for_each(|v| presented.authorization(v));
+            places.iter().for_each(|(place, token)| presented.elsewhere(*place, token));
+            presented.credential()
+        };
+        let (header, cookie) = (Place::Header(b"x-t"), Place::Cookie(b"t=a"));
+        for place in [header, cookie, Place::Query] {
+            assert_eq!(tell(&[(place, b"a.b.c")], None), Ok(Credential::Bearer(b"a.b.c")));
+            assert_eq!(tell(&[(place, b"")], None), Err(Reason::CredentialMalformed));
+            assert_eq!(tell(&[(place, b"a")], Some(b"Bearer a")), Err(Reason::CredentialAmbiguous));
+            assert_eq!(tell(&[(place, b"a"), (cookie, b"a")], None), Err(Reason::CredentialAmbiguous));
+        }
+        assert_eq!(tell(&[(header, b"pck_x")], None), Ok(Credential::ApiKey(b"pck_x")));
+        assert_eq!(tell(&[(cookie, b"pck_x")], None), Err(Reason::CredentialUnsupported));
+        assert_eq!(tell(&[(Place::Query, b"pck_x")], None), Err(Reason::CredentialUnsupported));
     }
 
     #[test]

@@ -1,91 +1,17 @@
 //! Tokens of every algorithm through the whole verification, and what must be refused.
 
+mod common;
+
 use std::cell::Cell;
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use common::*;
 use jwt_simple::prelude::*;
 use portcullis_authn::keys::PureRust;
-use portcullis_authn::{KeyRing, NativeVerify, Verified, jwt};
+use portcullis_authn::{KeyRing, NativeVerify, jwt};
 use portcullis_core::Reason;
-use portcullis_core::snapshot::{public_key, sign_page, state::SnapshotState, verify_page};
-use portcullis_core::wire::{Page, Record, RecordKind, SNAPSHOT_FORMAT};
-use serde_json::{Map, Value, json};
-
-const NOW: u64 = 1_800_000_000;
-const ISSUER: &str = "https://idp.example";
-
-fn b64(bytes: impl AsRef<[u8]>) -> String {
-    URL_SAFE_NO_PAD.encode(bytes)
-}
-
-fn snapshot(issuers: &[Value]) -> SnapshotState {
-    let record = |document: &Value| Record {
-        kind: RecordKind::Issuer.into(),
-        key: document["issuer"].as_str().unwrap().into(),
-        value: document.to_string().into(),
-        removed: false,
-    };
-    let page = Page {
-        format: SNAPSHOT_FORMAT,
-        view: "gateway".into(),
-        generation: vec![1; 16],
-        revision: 1,
-        reset: true,
-        records: issuers.iter().map(record).collect(),
-        ..Page::default()
-    };
-    let mut state = SnapshotState::default();
-    let verified = verify_page(&sign_page(&page, [1; 32]), &public_key([1; 32]), b"", "gateway").unwrap();
-    assert_eq!(state.apply(verified).unwrap().unreadable, Vec::<String>::new());
-    state
-}
-
-fn issuer(algorithms: &[&str], keys: &Value) -> Value {
-    json!({"issuer": ISSUER, "audiences": ["portcullis", "other"], "algorithms": algorithms, "jwks": {"keys": keys}})
-}
-
-fn claims() -> Map<String, Value> {
-    json!({"iss": ISSUER, "sub": "ann", "tenant": "acme", "aud": "portcullis", "exp": NOW + 60, "iat": NOW,
-           "scope": "a b", "roles": ["reader"], "azp": "web"})
-    .as_object()
-    .unwrap()
-    .clone()
-}
-
-/// An issuer's key: its JWK, and how it signs.
-struct Signer {
-    alg: &'static str,
-    jwk: Value,
-    sign: Box<dyn Fn(&str) -> String>,
-}
-
-impl Signer {
-    /// Signs with jwt-simple, which sets claims of its own: the payload is ours all the same, because what
-    /// is signed is the text.
-    fn token(&self, claims: &Map<String, Value>) -> String {
-        self.token_with(json!({"alg": self.alg, "kid": "k1", "typ": "JWT"}), claims)
-    }
-
-    fn token_with(&self, header: Value, claims: &Map<String, Value>) -> String {
-        let signed =
-            format!("{}.{}", b64(header.to_string()), b64(Value::Object(claims.clone()).to_string()));
-        (self.sign)(&signed)
-    }
-}
-
-fn ed25519() -> Signer {
-    let pair = ed25519_compact::KeyPair::from_seed(ed25519_compact::Seed::new([9; 32]));
-    Signer {
-        alg: "EdDSA",
-        jwk: json!({"kty": "OKP", "crv": "Ed25519", "kid": "k1", "x": b64(*pair.pk)}),
-        sign: Box::new(move |signed| format!("{signed}.{}", b64(*pair.sk.sign(signed.as_bytes(), None)))),
-    }
-}
-
-fn verify(state: &SnapshotState, token: &str) -> Result<Verified, Reason> {
-    jwt::verify(token.as_bytes(), state, &mut KeyRing::default(), &PureRust, NOW)
-}
+use serde_json::{Value, json};
 
 #[test]
 fn a_good_token_gives_its_principal() {

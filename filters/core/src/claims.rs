@@ -12,3 +12,14 @@ pub fn claim<'a>(claims: &'a Claims, path: &[String]) -> Option<&'a Value> {
     let (first, rest) = path.split_first()?;
     rest.iter().try_fold(claims.get(first)?, |value, name| value.as_object()?.get(name))
 }
+
+/// Whether a claim has one of these text values; a list has those of its members.
+#[must_use]
+pub fn has_any(claims: &Claims, path: &[String], any_of: &[String]) -> bool {
+    let accepted = |value: &Value| value.as_str().is_some_and(|text| any_of.iter().any(|a| a == text));
+    match claim(claims, path) {
+        Some(Value::Array(members)) => members.iter().any(accepted),
+        Some(value) => accepted(value),
+        None => false,
+    }
+}

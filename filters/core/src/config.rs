@@ -9,6 +9,7 @@ use base64::engine::general_purpose::STANDARD;
 use serde::Deserialize;
 use serde_json::Value;
 
+use crate::edge::{self, RawResource, RawTokens, Resource, TokenPlaces, is_header_name};
 use crate::ids::{ClusterId, SpiffeId};
 
 /// Where the proxy stands.
@@ -84,6 +85,14 @@ pub struct PluginConfig {
     pub ready_path: String,
     /// Bounds of the audit stage.
     pub audit: AuditLimits,
+    /// Where bearer tokens are read from. Edge only.
+    pub tokens: TokenPlaces,
+    /// True: the SPIFFE id of the mutual-TLS peer is a fact, and a credential where no other is presented.
+    pub workload: bool,
+    /// True: the platform's own endpoints of the closed list are let through without an identity. Edge only.
+    pub platform_paths: bool,
+    /// What is told of the protected resource. Edge only.
+    pub resource: Option<Resource>,
     /// Hash over the whole text, by which everything cached is keyed.
     pub fingerprint: u64,
 }
@@ -121,6 +130,12 @@ struct Raw {
     #[serde(rename = "readyPath")]
     ready_path: Option<String>,
     audit: Option<RawAudit>,
+    tokens: Option<RawTokens>,
+    #[serde(default)]
+    workload: bool,
+    #[serde(default, rename = "platformPaths")]
+    platform_paths: bool,
+    resource: Option<RawResource>,
     #[serde(flatten)]
     unknown: BTreeMap<String, Value>,
 }
@@ -146,14 +161,15 @@ struct RawAudit {
     unknown: BTreeMap<String, Value>,
 }
 
-struct Errors(Vec<ConfigError>);
+#[derive(Debug, Default)]
+pub(crate) struct Errors(Vec<ConfigError>);
 
 impl Errors {
-    fn add(&mut self, field: &str, problem: impl Into<String>) {
+    pub(crate) fn add(&mut self, field: &str, problem: impl Into<String>) {
         self.0.push(ConfigError { field: field.to_owned(), problem: problem.into() });
     }
 
-    fn unknown(&mut self, prefix: &str, fields: &BTreeMap<String, Value>, known: &str) {
+    pub(crate) fn unknown(&mut self, prefix: &str, fields: &BTreeMap<String, Value>, known: &str) {
         for name in fields.keys() {
             self.add(&format!("{prefix}{name}"), format!("there is no such field; known are {known}"));
         }
@@ -167,6 +183,11 @@ impl Errors {
                 String::new()
             }
         }
+    }
+
+    #[cfg(test)]
+    pub(crate) fn into_fields(self) -> Vec<String> {
+        self.0.into_iter().map(|error| error.field).collect()
     }
 
     /// A whole number within bounds. Numbers arrive as doubles (they pass through a protobuf `Struct`).
@@ -185,6 +206,10 @@ impl Errors {
     }
 }
 
+/// The fields that there are.
+const KNOWN: &str = "role, mode, cluster, domain, snapshot, apiKeyHeader, readyPath, audit, tokens, workload, \
+                     platformPaths, resource";
+
 /// Reads and checks a `pluginConfig`.
 ///
 /// # Errors
@@ -193,8 +218,18 @@ pub fn parse(json: &[u8]) -> Result<PluginConfig, Vec<ConfigError>> {
     let raw: Raw = serde_json::from_slice(json)
         .map_err(|e| vec![ConfigError { field: String::new(), problem: format!("cannot be read: {e}") }])?;
     let mut errors = Errors(Vec::new());
-    errors.unknown("", &raw.unknown, "role, mode, cluster, domain, snapshot, apiKeyHeader, readyPath, audit");
+    errors.unknown("", &raw.unknown, KNOWN);
     let role = role(raw.role.as_deref(), raw.cluster.as_deref(), &mut errors);
+    if raw.role.as_deref() == Some("sidecar") {
+        let edge_only = [
+            ("tokens", raw.tokens.is_some()),
+            ("platformPaths", raw.platform_paths),
+            ("resource", raw.resource.is_some()),
+        ];
+        for (field, _) in edge_only.into_iter().filter(|(_, given)| *given) {
+            errors.add(field, "belongs to role edge; remove it");
+        }
+    }
     let mode = match raw.mode.as_deref() {
         None | Some("enforce") => Mode::Enforce,
         Some("dry-run") => Mode::DryRun,
@@ -212,7 +247,7 @@ pub fn parse(json: &[u8]) -> Result<PluginConfig, Vec<ConfigError>> {
         batch: errors.number("audit.batch", audit_raw.batch, 500, 1, 10_000),
     };
     let api_key_header = raw.api_key_header.unwrap_or_else(|| "x-api-key".to_owned()).to_ascii_lowercase();
-    if !api_key_header.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-') || api_key_header.is_empty() {
+    if !is_header_name(&api_key_header) {
         errors.add("apiKeyHeader", "is not a header name");
     }
     if api_key_header.starts_with("x-portcullis-") || api_key_header == "authorization" {
@@ -222,6 +257,8 @@ pub fn parse(json: &[u8]) -> Result<PluginConfig, Vec<ConfigError>> {
     if !ready_path.starts_with('/') {
         errors.add("readyPath", "must begin with /");
     }
+    let tokens = edge::tokens(raw.tokens.unwrap_or_default(), &api_key_header, &mut errors);
+    let resource = raw.resource.and_then(|raw| edge::resource(raw, &mut errors));
     match (errors.0.is_empty(), role) {
         (true, Some(role)) => Ok(PluginConfig {
             role,
@@ -231,6 +268,10 @@ pub fn parse(json: &[u8]) -> Result<PluginConfig, Vec<ConfigError>> {
             api_key_header,
             ready_path,
             audit,
+            tokens,
+            workload: raw.workload,
+            platform_paths: raw.platform_paths,
+            resource,
             fingerprint: fingerprint(json),
         }),
         _ => Err(errors.0),
@@ -361,6 +402,22 @@ mod tests {
         assert_eq!(parse(config.to_string().as_bytes()).unwrap().snapshot.poll_s, 5);
         config["snapshot"]["pollSeconds"] = 10.into();
         assert_eq!(parse(config.to_string().as_bytes()).unwrap_err()[0].field, "snapshot.pollSeconds");
+    }
+
+    #[test]
+    fn what_belongs_to_the_edge_is_an_error_at_a_sidecar() {
+        let mut config = good();
+        config["tokens"] = serde_json::json!({"cookie": "session"});
+        config["platformPaths"] = true.into();
+        config["resource"] = serde_json::json!({"url": "https://api.example.com"});
+        config["workload"] = true.into();
+        let edge = parse(config.to_string().as_bytes()).unwrap();
+        assert!(edge.workload && edge.platform_paths && edge.resource.is_some());
+        config["role"] = "sidecar".into();
+        config["cluster"] = "acme-1".into();
+        let errors = parse(config.to_string().as_bytes()).unwrap_err();
+        let fields: Vec<_> = errors.iter().map(|e| e.field.as_str()).collect();
+        assert_eq!(fields, ["tokens", "platformPaths", "resource"]);
     }
 
     #[test]

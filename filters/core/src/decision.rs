@@ -71,7 +71,11 @@ reasons! {
     ClaimInvalid = "claim_invalid", 401, "A required claim is missing or malformed";
     /// No such API key.
     ApiKeyUnknown = "api_key_unknown", 401, "The API key is not known";
-    /// The credential, its key, subject or client was revoked.
+    /// The provider says that the token is not active (RFC 7662 §2.2).
+    TokenInactive = "token_inactive", 401, "The token is not active";
+    /// The mutual-TLS peer is the only credential, and no workload of that name is known.
+    WorkloadUnknown = "workload_unknown", 401, "The workload is not known";
+    /// The credential, its session, key, subject or client was revoked.
     CredentialRevoked = "credential_revoked", 401, "The credential has been revoked";
     /// A stage runs alone and nobody authenticated the request before it.
     IdentityMissing = "identity_missing", 401, "The request carries no verified identity";
@@ -95,6 +99,10 @@ reasons! {
     SnapshotStale = "snapshot_stale", 503, "The gateway's policy is out of date";
     /// The plugin's configuration is not valid.
     Misconfigured = "misconfigured", 503, "The gateway is misconfigured";
+    /// The token's provider could not be asked, or gave no answer that can be trusted.
+    IntrospectionUnavailable = "introspection_unavailable", 503, "The token cannot be checked at present";
+    /// As many tokens are being checked as may be at a time.
+    IntrospectionBusy = "introspection_busy", 503, "Too many tokens are being checked at present";
     /// Audit records cannot be stored at present.
     AuditBacklog = "audit_backlog", 503, "The gateway cannot record this request at present";
     /// Something in the gateway failed.
@@ -108,6 +116,8 @@ impl Reason {
         match self {
             Self::ClusterPending | Self::ClusterOffline => Some(10),
             Self::SnapshotMissing | Self::SnapshotStale | Self::AuditBacklog | Self::Internal => Some(2),
+            Self::IntrospectionUnavailable => Some(2),
+            Self::IntrospectionBusy => Some(1),
             Self::Misconfigured => Some(30),
             _ => None,
         }
@@ -124,7 +134,7 @@ impl Reason {
     #[must_use]
     pub fn bearer_error(self) -> Option<&'static str> {
         match self {
-            Self::CredentialMissing | Self::IdentityMissing => None,
+            Self::CredentialMissing | Self::IdentityMissing | Self::WorkloadUnknown => None,
             r if r.status() == 401 => Some("invalid_token"),
             r if r.status() == 400 => Some("invalid_request"),
             _ => None,

@@ -91,7 +91,7 @@ pub struct Principal {
     pub issuer: Option<IssuerId>,
     /// The OAuth client, where the credential names one (`azp` or `client_id`).
     pub client_id: Option<ClientId>,
-    /// The mutual-TLS peer, where it is the credential.
+    /// The mutual-TLS peer, where the proxy's configuration makes it a fact.
     pub spiffe_id: Option<SpiffeId>,
     /// Who acts for the subject, the current actor first (RFC 8693 §4.1 `act`, nested).
     pub actors: Vec<Subject>,
@@ -99,6 +99,8 @@ pub struct Principal {
     pub expires_at: u64,
     /// The token's `jti` (RFC 7519 §4.1.7), for revocation.
     pub token_id: Option<String>,
+    /// The token's `sid` (OpenID Connect Front-Channel Logout §3), for revocation of a session.
+    pub session_id: Option<String>,
 }
 
 /// A principal with its source type: what is authorised, forwarded and audited.

@@ -20,6 +20,7 @@ pub mod audit;
 pub mod claims;
 pub mod config;
 pub mod decision;
+pub mod edge;
 pub mod identity;
 pub mod ids;
 pub mod snapshot;

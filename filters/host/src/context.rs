@@ -25,6 +25,9 @@ pub struct CallResponse {
 
 /// Lives as long as a plugin configuration in one VM: workers have one each, the main thread too.
 pub trait RootContext {
+    /// The context was made; its id is what [`Host::set_effective_context`] takes.
+    fn on_create(&mut self, _id: ContextId) {}
+
     /// The VM starts. `config` is `vmConfig.configuration`, or why it cannot be read. `false`
     /// fails the VM.
     fn on_vm_start(&mut self, _host: &dyn Host, _config: HostResult<&[u8]>) -> bool {

@@ -183,7 +183,8 @@ impl Dispatcher {
             }
         };
         match self.factory.get().and_then(|make| make(host, &root_id)) {
-            Some(root) => {
+            Some(mut root) => {
+                root.on_create(id);
                 self.roots.insert(id, root);
                 Built::Yes
             }

@@ -104,7 +104,8 @@ impl IdentityCache {
         hasher
     }
 
-    fn digest(&self, kind: u8, credential: &[u8]) -> u128 {
+    /// The name of a credential in a cache.
+    pub(crate) fn digest(&self, kind: u8, credential: &[u8]) -> u128 {
         let mut hasher = self.hasher(kind);
         hasher.write(credential);
         hasher.finish128().as_u128()

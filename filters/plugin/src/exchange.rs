@@ -14,6 +14,8 @@ pub(crate) enum Decision {
     None,
     /// Let through.
     Allow,
+    /// Let through, or answered here, without an identity: it is on the closed list.
+    Exempt,
     /// Refused, or in dry-run what would have been refused.
     Refuse(Refusal),
 }
@@ -25,6 +27,7 @@ impl Decision {
         match self {
             Self::None => "none",
             Self::Allow => "allow",
+            Self::Exempt => "exempt",
             Self::Refuse(_) => "refuse",
         }
     }

@@ -1,10 +1,12 @@
 //! What goes upstream: reserved headers that came in are gone, ours are set.
 
+use portcullis_authn::Credential;
 use portcullis_core::config::{PluginConfig, Role};
 use portcullis_host::{Host, HostResult, MapType};
 
 use crate::cache::Known;
 use crate::head::Head;
+use crate::places;
 
 const MAP: MapType = MapType::HttpRequestHeaders;
 
@@ -44,6 +46,12 @@ pub(crate) fn strip(host: &dyn Host, head: &Head<'_>, config: &PluginConfig) -> 
 /// # Errors
 /// When the proxy fails; the request must be refused then.
 pub(crate) fn strip_credential(host: &dyn Host, head: &Head<'_>, config: &PluginConfig) -> HostResult<()> {
+    if config.tokens.keep && matches!(head.presented.credential(), Ok(Credential::Bearer(_))) {
+        return Ok(());
+    }
+    if let Some(place) = head.presented.place() {
+        places::strip(host, place, head.path, &config.tokens)?;
+    }
     if head.presented.has_authorization() {
         host.remove_header(MAP, b"authorization")?;
     }

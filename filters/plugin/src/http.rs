@@ -11,13 +11,17 @@ use crate::cache::Known;
 use crate::exchange::{Decision, Exchange};
 use crate::forward::{self, names};
 use crate::head::Head;
-use crate::identify;
-use crate::link::{HOLD_MS, Held, Link};
+use crate::identify::{Asking, Outcome, Waits};
+use crate::introspect::Caller;
+use crate::link::Link;
+use crate::places;
+use crate::platform;
 use crate::record::{self, Response};
-use crate::refuse::{self, Form};
+use crate::refuse::{self, Answer, Form};
 use crate::root::Ready;
 use crate::stages::Stages;
 use crate::vm::{self, Handle, SharedExchange};
+use crate::waiting::{Awaited, HOLD_MS, Held};
 
 const REQUEST: MapType = MapType::HttpRequestHeaders;
 const RESPONSE: MapType = MapType::HttpResponseHeaders;
@@ -37,6 +41,10 @@ pub(crate) struct Request {
     handle: Option<Handle>,
     /// When a held request is refused, by the monotonic clock.
     held_until_ms: Option<u64>,
+    /// True once it has waited.
+    woken: bool,
+    /// What the credential has been waited for.
+    waits: Waits,
     /// True when this plugin answered the request itself.
     answered: bool,
     /// True when no body follows the request's headers.
@@ -49,11 +57,24 @@ enum Next {
     Forward,
     Hold,
     Refuse(Refusal),
-    /// Already answered (readiness).
+    /// Already answered.
     Answered,
 }
 
 impl From<Refusal> for Next {
+    fn from(refusal: Refusal) -> Self {
+        Self::Refuse(refusal)
+    }
+}
+
+/// Why the stages did not come to their end.
+enum Stop {
+    Refuse(Refusal),
+    /// The request has to wait, until this time at most.
+    Wait(Awaited, u64),
+}
+
+impl From<Refusal> for Stop {
     fn from(refusal: Refusal) -> Self {
         Self::Refuse(refusal)
     }
@@ -71,6 +92,8 @@ impl Request {
             exchange: None,
             handle: None,
             held_until_ms: None,
+            woken: false,
+            waits: Waits::default(),
             answered: false,
             bodiless: false,
             response: Response::default(),
@@ -83,14 +106,18 @@ impl Request {
 
     /// Runs the stages; called again when a held request is woken.
     fn run(&mut self, host: &dyn Host) -> Action {
+        let blind = Answer { form: Form::Problem, request_id: String::new(), metadata: None };
         let Some(ready) = self.ready.clone() else {
-            return self.refuse(host, self.refusal(Reason::Misconfigured), Form::Problem, "", Mode::Enforce);
+            return self.refuse(host, self.refusal(Reason::Misconfigured), &blind, Mode::Enforce);
         };
         let mode = ready.config.mode;
         let Ok(pairs) = host.pairs(REQUEST) else {
-            return self.refuse(host, self.refusal(Reason::Internal), Form::Problem, "", Mode::Enforce);
+            return self.refuse(host, self.refusal(Reason::Internal), &blind, Mode::Enforce);
         };
-        let head = Head::read(&pairs, &ready.config.api_key_header);
+        let mut head = Head::read(&pairs, &ready.config.api_key_header);
+        if !ready.config.tokens.is_usual() {
+            places::collect(&pairs, head.path, &ready.config.tokens, &mut head.presented);
+        }
         let form = match (head.grpc, head.mcp) {
             (true, _) => Form::Grpc,
             (_, true) => Form::JsonRpc,
@@ -104,7 +131,9 @@ impl Request {
             Next::Forward => Action::Continue,
             Next::Hold | Next::Answered => Action::Pause,
             Next::Refuse(refusal) => {
-                self.refuse(host, refusal, form, &String::from_utf8_lossy(head.request_id), mode)
+                let request_id = String::from_utf8_lossy(head.request_id).into_owned();
+                let metadata = platform::metadata_url(&ready.config, &head, form);
+                self.refuse(host, refusal, &Answer { form, request_id, metadata }, mode)
             }
         }
     }
@@ -154,6 +183,7 @@ impl Request {
             return self.refusal(Reason::Internal).into();
         };
         if first && self.is_readiness(ready, head) {
+            exchange.decision = Decision::Exempt;
             exchange.answered = true;
             self.answered = true;
             return match refuse::readiness(host, link.usable().is_ok() && !link.journal.is_full()) {
@@ -161,19 +191,65 @@ impl Request {
                 Err(_) => self.refusal(Reason::Internal).into(),
             };
         }
+        if self.stages.audit && link.journal.is_full() {
+            return Refusal::new("audit", Reason::AuditBacklog).into();
+        }
+        if self.is_exempt(ready, head, &exchange) {
+            return self.let_exempt_through(host, ready, head, &mut exchange, first);
+        }
         if self.stages.decides() {
             match link.usable() {
-                Err(Reason::SnapshotMissing) if self.hold(host, &mut link) => return Next::Hold,
+                Err(Reason::SnapshotMissing) if self.hold_for_snapshot(host, &mut link) => return Next::Hold,
                 Err(reason) => return Refusal::new("gateway", reason).into(),
                 Ok(()) => {}
             }
         }
-        if self.stages.audit && link.journal.is_full() {
-            return Refusal::new("audit", Reason::AuditBacklog).into();
+        if self.stages.authn
+            && let Some(resource) = platform::asked_resource(&ready.config, head)
+        {
+            exchange.decision = Decision::Exempt;
+            exchange.answered = true;
+            self.answered = true;
+            return match platform::send_metadata(host, &resource, &link.snapshot, &ready.config.tokens) {
+                Ok(()) => Next::Answered,
+                Err(_) => self.refusal(Reason::Internal).into(),
+            };
         }
         match self.run_stages(host, ready, head, &mut link, &mut exchange, first) {
             Ok(()) => Next::Forward,
-            Err(refusal) => refusal.into(),
+            Err(Stop::Refuse(refusal)) => refusal.into(),
+            Err(Stop::Wait(awaited, until_ms)) => {
+                // More than may wait is refused as what did not come.
+                let reason = match &awaited {
+                    Awaited::Keys(_) => Reason::KeyUnknown,
+                    Awaited::Token(_) => Reason::IntrospectionBusy,
+                    Awaited::Snapshot => Reason::SnapshotMissing,
+                };
+                let held = Held { root: self.root, stream: self.id, until_ms, awaited };
+                if link.waiting.hold(held) { Next::Hold } else { Refusal::new("authn", reason).into() }
+            }
+        }
+    }
+
+    /// Whether the request is on the closed list, or a plugin of ours before this one said so.
+    fn is_exempt(&self, ready: &Ready, head: &Head<'_>, exchange: &Exchange) -> bool {
+        exchange.decision == Decision::Exempt
+            || (self.stages.authn && platform::is_exempt(&ready.config, head))
+    }
+
+    /// Lets a request of the closed list on as it is, without anything that could pass for ours.
+    fn let_exempt_through(
+        &self,
+        host: &dyn Host,
+        ready: &Ready,
+        head: &Head<'_>,
+        exchange: &mut Exchange,
+        first: bool,
+    ) -> Next {
+        exchange.decision = Decision::Exempt;
+        match if first { forward::strip(host, head, &ready.config) } else { Ok(()) } {
+            Ok(()) => Next::Forward,
+            Err(_) => self.refusal(Reason::Internal).into(),
         }
     }
 
@@ -185,33 +261,36 @@ impl Request {
     }
 
     /// Lets the request wait for the first snapshot, for a second at most; false when it must not.
-    fn hold(&mut self, host: &dyn Host, link: &mut Link) -> bool {
+    fn hold_for_snapshot(&mut self, host: &dyn Host, link: &mut Link) -> bool {
         link.read_clock(host);
         let until_ms = *self.held_until_ms.get_or_insert(link.now_ms.saturating_add(HOLD_MS));
-        link.now_ms < until_ms && link.hold(Held { root: self.root, stream: self.id, until_ms })
+        link.now_ms < until_ms
+            && link.waiting.hold(Held {
+                root: self.root,
+                stream: self.id,
+                until_ms,
+                awaited: Awaited::Snapshot,
+            })
     }
 
     fn run_stages(
-        &self,
+        &mut self,
         host: &dyn Host,
         ready: &Ready,
         head: &Head<'_>,
         link: &mut Link,
         exchange: &mut Exchange,
         first: bool,
-    ) -> Result<(), Refusal> {
+    ) -> Result<(), Stop> {
         let config = &ready.config;
-        let internal = |_| self.refusal(Reason::Internal);
+        let name = self.stages.name;
+        let internal = |_| Refusal::new(name, Reason::Internal);
         head.check().map_err(|r| self.refusal(r))?;
         // A held request is judged by the time at which it goes on.
-        let now_ns = if first && self.held_until_ms.is_none() {
-            exchange.started_ns
-        } else {
-            host.now().map_err(internal)?
-        };
+        let now_ns = if first && !self.woken { exchange.started_ns } else { host.now().map_err(internal)? };
         let now_s = now_ns / 1_000_000_000;
         if self.stages.decides() {
-            self.identify(host, config, head, link, exchange, now_s)?;
+            self.identify(host, ready, head, link, exchange, now_s)?;
         }
         let permit =
             if self.stages.cluster_status { Some(permit(config, head, link, exchange)?) } else { None };
@@ -229,26 +308,31 @@ impl Request {
 
     /// The identity: from the credential, from the plugin before, or from the forwarded token.
     fn identify(
-        &self,
+        &mut self,
         host: &dyn Host,
-        config: &PluginConfig,
+        ready: &Ready,
         head: &Head<'_>,
         link: &mut Link,
         exchange: &mut Exchange,
         now_s: u64,
-    ) -> Result<(), Refusal> {
-        let refused = |stage: &'static str| move |reason| Refusal::new(stage, reason);
+    ) -> Result<(), Stop> {
         if exchange.known.is_none() {
-            let known = match (&config.role, self.stages.authn) {
-                (Role::Sidecar { cluster }, _) => identify::forwarded(head, link, cluster, now_s),
-                (Role::Edge, true) => identify::presented(host, head, link, now_s),
+            let config = &*ready.config;
+            let caller = Caller { root: ready.context, stream: self.id };
+            let mut asking = Asking { host, config, caller, waits: &mut self.waits, now_s };
+            let outcome = match (&config.role, self.stages.authn) {
+                (Role::Sidecar { cluster }, _) => asking.forwarded(head, link, cluster).map(Outcome::Known),
+                (Role::Edge, true) => asking.presented(head, link),
                 (Role::Edge, false) => Err(Reason::IdentityMissing),
             };
-            exchange.known = Some(known.map_err(refused("authn"))?);
+            match outcome.map_err(|reason| Refusal::new("authn", reason))? {
+                Outcome::Known(known) => exchange.known = Some(known),
+                Outcome::Wait(awaited, until_ms) => return Err(Stop::Wait(awaited, until_ms)),
+            }
         }
         let tagged = exchange.known.as_ref().is_some_and(|k| k.identity().is_some());
         if (self.stages.source_type || self.stages.cluster_status) && !tagged {
-            return Err(Refusal::new("source-type", Reason::SourceTypeUnknown));
+            return Err(Refusal::new("source-type", Reason::SourceTypeUnknown).into());
         }
         Ok(())
     }
@@ -286,14 +370,7 @@ impl Request {
     }
 
     /// Refuses, or in dry-run notes the refusal and lets the request on without any identity.
-    fn refuse(
-        &mut self,
-        host: &dyn Host,
-        refusal: Refusal,
-        form: Form,
-        request_id: &str,
-        mode: Mode,
-    ) -> Action {
+    fn refuse(&mut self, host: &dyn Host, refusal: Refusal, answer: &Answer, mode: Mode) -> Action {
         if let Some(exchange) = &self.exchange
             && let Ok(mut exchange) = exchange.try_borrow_mut()
         {
@@ -304,7 +381,7 @@ impl Request {
             return Action::Continue;
         }
         self.answered = true;
-        if let Err(error) = refuse::send(host, &refusal, form, request_id) {
+        if let Err(error) = refuse::send(host, &refusal, answer) {
             host.log(
                 LogLevel::Error,
                 &format!("a refusal could not be sent, the request stays held: {error}"),
@@ -368,6 +445,7 @@ impl HttpContext for Request {
     }
 
     fn on_wake(&mut self, host: &dyn Host) {
+        self.woken = true;
         if self.run(host) == Action::Continue
             && let Err(error) = host.resume_http_request()
         {

@@ -13,16 +13,13 @@ use portcullis_host::{ContextId, Host, LogLevel};
 use portcullis_identity::Minter;
 
 use crate::cache::IdentityCache;
+use crate::introspect::Introspections;
 use crate::poll::Poller;
+use crate::refresh::Refreshes;
+use crate::waiting::{Awaited, Waiting};
 
 /// Name of the environment variable (`vmConfig.env`) that holds the mesh token.
 pub(crate) const TOKEN_ENV: &str = "PORTCULLIS_MESH_TOKEN";
-
-/// How long a request waits for a worker's first snapshot, in milliseconds.
-pub(crate) const HOLD_MS: u64 = 1_000;
-
-/// Requests that may wait at a time; further ones are refused at once.
-const MAX_HELD: usize = 1_000;
 
 /// What makes two plugins share a link.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -37,17 +34,6 @@ impl LinkKey {
     pub(crate) fn of(config: &PluginConfig) -> Self {
         Self { source: config.snapshot.clone(), view: config.view() }
     }
-}
-
-/// A request that waits for the first snapshot.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Held {
-    /// Number of its root context.
-    pub root: u64,
-    /// Its stream.
-    pub stream: ContextId,
-    /// When it is refused, by the monotonic clock.
-    pub until_ms: u64,
 }
 
 /// The key of the journal's MAC: every worker of the proxy derives the same one from the mesh token.
@@ -79,8 +65,12 @@ pub(crate) struct Link {
     pub(crate) journal: Journal,
     /// The long poll and the delivery of records.
     pub poller: Poller,
-    /// Requests that wait for the first snapshot.
-    pub held: Vec<Held>,
+    /// Requests that wait.
+    pub waiting: Waiting,
+    /// What is known of opaque tokens.
+    pub introspections: Introspections,
+    /// When each issuer's keys were asked for.
+    pub refreshes: Refreshes,
     /// Monotonic clock in milliseconds, as of the last tick or answer.
     pub now_ms: u64,
     minter: Option<(Rc<SignerEntry>, Rc<Minter>)>,
@@ -122,7 +112,9 @@ impl Link {
             stream,
             journal: Journal::new(stream, journal_key(&token), &space, config.audit),
             poller: Poller::default(),
-            held: Vec::new(),
+            waiting: Waiting::default(),
+            introspections: Introspections::default(),
+            refreshes: Refreshes::default(),
             now_ms: 0,
             minter: None,
             token,
@@ -159,23 +151,17 @@ impl Link {
         Some(minter)
     }
 
-    /// Lets a request wait; false when too many wait already.
-    pub(crate) fn hold(&mut self, held: Held) -> bool {
-        let room = self.held.len() < MAX_HELD;
-        if room {
-            self.held.push(held);
-        }
-        room
-    }
-
-    /// The held requests of a root context that can be decided now.
+    /// The waiting requests of a root context that can be decided now.
     pub(crate) fn take_ready(&mut self, root: u64) -> Vec<ContextId> {
-        let (complete, now) = (self.snapshot.is_complete(), self.now_ms);
-        let ready = |h: &Held| h.root == root && (complete || now >= h.until_ms);
-        let streams = self.held.iter().filter(|h| ready(h)).map(|h| h.stream).collect();
-        // Requests of a root context that is gone are gone as well.
-        let forgotten = |h: &Held| now > h.until_ms.saturating_add(HOLD_MS);
-        self.held.retain(|h| !ready(h) && !forgotten(h));
-        streams
+        let (snapshot, introspections, refreshes) = (&self.snapshot, &self.introspections, &self.refreshes);
+        self.waiting.take_ready(root, self.now_ms, |awaited| match awaited {
+            Awaited::Snapshot => snapshot.is_complete(),
+            Awaited::Token(digest) => !introspections.is_asking(*digest),
+            Awaited::Keys(old) => {
+                let issuer = old.issuer.as_str();
+                let changed = snapshot.issuer(issuer).is_none_or(|current| !Rc::ptr_eq(current, old));
+                changed || refreshes.failed(issuer)
+            }
+        })
     }
 }

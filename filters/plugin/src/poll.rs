@@ -88,6 +88,7 @@ impl Link {
         if self.poller.owner == Some(root) {
             self.poller.owner_seen_ms = self.now_ms;
             self.poll(host);
+            self.introspections.tend(self.now_ms);
             let recovered = self.journal.tend(&SharedData(host), self.now_ms);
             if recovered > 0 {
                 host.log(
@@ -151,7 +152,8 @@ impl Link {
         }
     }
 
-    fn call(
+    /// Sends a call to the control service.
+    pub(crate) fn call(
         &self,
         host: &dyn Host,
         method: &str,
@@ -195,6 +197,8 @@ impl Link {
             }
             self.journal.answered(acknowledged, self.now_ms);
             self.ship(host);
+        } else if !self.on_introspection(host, response) {
+            self.on_refresh(host, response);
         }
     }
 
@@ -237,7 +241,8 @@ impl Link {
     }
 }
 
-fn status(host: &dyn Host, response: CallResponse) -> Option<u16> {
+/// The status of an answer; none when there was no answer.
+pub(crate) fn status(host: &dyn Host, response: CallResponse) -> Option<u16> {
     if response.headers == 0 {
         return None;
     }
@@ -245,7 +250,8 @@ fn status(host: &dyn Host, response: CallResponse) -> Option<u16> {
     std::str::from_utf8(&value).ok()?.parse().ok()
 }
 
-fn body(host: &dyn Host, response: CallResponse) -> Option<Vec<u8>> {
+/// The body of an answer, unless it is too long.
+pub(crate) fn body(host: &dyn Host, response: CallResponse) -> Option<Vec<u8>> {
     if response.body > MAX_PAGE {
         return None;
     }

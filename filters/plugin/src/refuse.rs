@@ -16,6 +16,17 @@ pub(crate) enum Form {
     JsonRpc,
 }
 
+/// How a refusal is to be answered.
+#[derive(Debug, Clone)]
+pub(crate) struct Answer {
+    /// In which form.
+    pub form: Form,
+    /// The id of the request.
+    pub request_id: String,
+    /// Where the metadata of the protected resource is.
+    pub metadata: Option<String>,
+}
+
 /// The gRPC status for an HTTP status.
 fn grpc_status(status: u16) -> u32 {
     match status {
@@ -46,7 +57,8 @@ fn problem(refusal: &Refusal, request_id: &str) -> Value {
 ///
 /// # Errors
 /// When the proxy refuses it; the request must stay paused then.
-pub(crate) fn send(host: &dyn Host, refusal: &Refusal, form: Form, request_id: &str) -> HostResult<()> {
+pub(crate) fn send(host: &dyn Host, refusal: &Refusal, answer: &Answer) -> HostResult<()> {
+    let (form, request_id) = (answer.form, answer.request_id.as_str());
     let reason = refusal.reason;
     let problem = problem(refusal, request_id);
     let (content_type, body) = match form {
@@ -58,13 +70,17 @@ pub(crate) fn send(host: &dyn Host, refusal: &Refusal, form: Form, request_id: &
         Form::Problem | Form::Grpc => (&b"application/problem+json"[..], problem),
     };
     let body = if form == Form::Grpc { reason.title().to_owned() } else { body.to_string() };
-    let challenge = match reason.bearer_error() {
+    let mut challenge = match reason.bearer_error() {
         Some(error) => format!(
             "Bearer realm=\"portcullis\", error=\"{error}\", error_description=\"{}\"",
             reason.title()
         ),
         None => "Bearer realm=\"portcullis\"".to_owned(),
     };
+    if let Some(metadata) = &answer.metadata {
+        // RFC 9728 §5.1.
+        challenge.push_str(&format!(", resource_metadata=\"{metadata}\""));
+    }
     let retry = reason.retry_after().map(|s| s.to_string());
     let mut headers: Vec<(&[u8], &[u8])> = vec![
         (b"content-type", content_type),

@@ -23,12 +23,15 @@ pub(crate) struct Ready {
     pub link: SharedLink,
     /// What every audit record of this plugin says, encoded.
     pub(crate) audit_part: Rc<[u8]>,
+    /// The root context.
+    pub(crate) context: ContextId,
 }
 
 /// A root context.
 struct Root {
     stages: Stages,
     number: u64,
+    context: ContextId,
     /// `None` until configured, and for good when the configuration is bad: everything is refused then.
     ready: Option<Ready>,
 }
@@ -37,7 +40,7 @@ struct Root {
 #[must_use]
 pub fn new_root(_host: &dyn Host, root_id: &[u8]) -> Option<Box<dyn RootContext>> {
     let stages = Stages::of(root_id)?;
-    Some(Box::new(Root { stages, number: vm::next_root(), ready: None }))
+    Some(Box::new(Root { stages, number: vm::next_root(), context: ContextId(0), ready: None }))
 }
 
 impl Root {
@@ -57,11 +60,15 @@ impl Root {
             let link = link.try_borrow().ok()?;
             portcullis_audit::hop(link.stream, &link.proxy, self.stages.name, config.mode.as_str()).into()
         };
-        Some(Ready { config: Rc::new(config), link, audit_part })
+        Some(Ready { config: Rc::new(config), link, audit_part, context: self.context })
     }
 }
 
 impl RootContext for Root {
+    fn on_create(&mut self, id: ContextId) {
+        self.context = id;
+    }
+
     /// Always answers true: a worker whose configuration fails where the canary's did not would be
     /// skipped by Envoy, and its requests would pass unguarded. A bad configuration refuses everything.
     fn on_configure(&mut self, host: &dyn Host, config: HostResult<&[u8]>) -> bool {

@@ -15,10 +15,9 @@
 )]
 
 use portcullis_core::SourceType;
-use portcullis_core::claims::{Claims, claim};
+use portcullis_core::claims::{Claims, has_any};
 use portcullis_core::identity::Principal;
-use portcullis_core::snapshot::policy::{ClaimCondition, SourceConditions, SourceRule, SourceRulesDocument};
-use serde_json::Value;
+use portcullis_core::snapshot::policy::{SourceConditions, SourceRule, SourceRulesDocument};
 
 /// Tells the source type: the first rule that fits, with the rule itself for an explanation.
 #[must_use]
@@ -35,21 +34,14 @@ fn fits(when: &SourceConditions, principal: &Principal, claims: &Claims) -> bool
         && any_or_empty(&when.issuer, |issuer| principal.issuer.as_ref() == Some(issuer))
         && any_or_empty(&when.client_id, |id| principal.client_id.as_ref().is_some_and(|c| c.as_str() == id))
         && any_or_empty(&when.spiffe_id, |id| principal.spiffe_id.as_ref() == Some(id))
+        && any_or_empty(&when.role, |role| principal.roles.contains(role))
+        && any_or_empty(&when.scope, |scope| principal.scopes.contains(scope))
         && when.delegated.is_none_or(|wanted| wanted != principal.actors.is_empty())
-        && when.claims.iter().all(|condition| claim_fits(condition, claims))
+        && when.claims.iter().all(|condition| has_any(claims, &condition.claim, &condition.any_of))
 }
 
 fn any_or_empty<T>(list: &[T], mut test: impl FnMut(&T) -> bool) -> bool {
     list.is_empty() || list.iter().any(&mut test)
-}
-
-fn claim_fits(condition: &ClaimCondition, claims: &Claims) -> bool {
-    let accepted = |value: &Value| value.as_str().is_some_and(|v| condition.any_of.iter().any(|a| a == v));
-    match claim(claims, &condition.claim) {
-        Some(Value::Array(members)) => members.iter().any(accepted),
-        Some(value) => accepted(value),
-        None => false,
-    }
 }
 
 #[cfg(test)]
@@ -57,7 +49,7 @@ mod tests {
     use super::*;
     use portcullis_core::identity::CredentialKind;
     use portcullis_core::ids::{ClientId, IssuerId, Subject, TenantId};
-    use serde_json::json;
+    use serde_json::{Value, json};
 
     fn principal() -> Principal {
         Principal {
@@ -73,6 +65,7 @@ mod tests {
             actors: vec![],
             expires_at: 1,
             token_id: None,
+            session_id: None,
         }
     }
 
@@ -103,6 +96,26 @@ mod tests {
     fn every_condition_must_hold() {
         let rules = json!([{"name": "r", "sourceType": "human", "when": {"credential": ["api_key"], "clientId": ["web"]}}]);
         assert_eq!(tell(rules, &principal(), json!({})), None);
+    }
+
+    #[test]
+    fn roles_scopes_and_the_peer_are_facts() {
+        let mut caller = principal();
+        caller.roles = vec!["agent".parse().unwrap()];
+        caller.scopes = vec!["mcp".parse().unwrap()];
+        caller.spiffe_id = Some("spiffe://d/ns/a/sa/b".parse().unwrap());
+        for (when, fits) in [
+            (json!({"role": ["x", "agent"]}), true),
+            (json!({"role": ["x"]}), false),
+            (json!({"scope": ["mcp"]}), true),
+            (json!({"scope": ["m"]}), false),
+            (json!({"spiffeId": ["spiffe://d/ns/a/sa/b"], "issuer": ["https://idp"]}), true),
+            (json!({"spiffeId": ["spiffe://d/ns/a/sa/c"]}), false),
+            (json!({"role": ["agent"], "scope": ["x"]}), false),
+        ] {
+            let rules = json!([{"name": "r", "sourceType": "mcp_agent", "when": when}]);
+            assert_eq!(tell(rules, &caller, json!({})).is_some(), fits, "{when}");
+        }
     }
 
     #[test]

@@ -182,6 +182,8 @@ pub enum FailureKind {
     Injected,
     /// The module called the host when it may not.
     Restricted,
+    /// The module made more hostcalls, or moved more bytes by them, than [`Limits`](crate::Limits) allow.
+    HostLimit,
 }
 
 impl std::fmt::Display for FailureKind {
@@ -192,6 +194,7 @@ impl std::fmt::Display for FailureKind {
             Self::StackOverflow => "stack overflow",
             Self::Injected => "injected fault",
             Self::Restricted => "restricted hostcall",
+            Self::HostLimit => "limit of the host",
         })
     }
 }

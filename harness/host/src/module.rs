@@ -75,6 +75,8 @@ impl Module {
             return Err(LoadError::Component { name });
         }
         let mut config = Config::new();
+        // The ABI has 32-bit pointers into one memory; others would only be ways around the memory limit.
+        config.wasm_memory64(false).wasm_multi_memory(false);
         // Both would only make the compiled code bigger and slower to take from the cache: backtraces have
         // the names of functions without them.
         config.consume_fuel(true).generate_address_map(false).native_unwind_info(false).cache(cache);

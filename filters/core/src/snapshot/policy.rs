@@ -269,8 +269,12 @@ pub struct SourceConditions {
     pub issuer: Vec<IssuerId>,
     /// OAuth clients, exact.
     pub client_id: Vec<String>,
-    /// SPIFFE ids, exact.
+    /// SPIFFE ids of the mutual-TLS peer, exact. Known only to plugins with `workload: true`.
     pub spiffe_id: Vec<SpiffeId>,
+    /// Roles that the credential grants.
+    pub role: Vec<Role>,
+    /// Scopes that the credential grants.
+    pub scope: Vec<Scope>,
     /// Claims that must have one of the given text values.
     pub claims: Vec<ClaimCondition>,
     /// True: the token must name an actor (`act`); false: it must not.

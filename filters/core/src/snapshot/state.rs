@@ -170,6 +170,11 @@ impl SnapshotState {
         fitting.filter(|d| token.starts_with(&d.token_prefix)).max_by_key(|d| d.token_prefix.len())
     }
 
+    /// All providers of introspection.
+    pub fn introspections(&self) -> impl Iterator<Item = &Rc<IntrospectionDocument>> {
+        self.introspections.values().map(|(document, _)| document)
+    }
+
     /// What a workload may do.
     #[must_use]
     pub fn workload(&self, id: &SpiffeId) -> Option<&Rc<WorkloadEntry>> {
@@ -213,7 +218,7 @@ impl SnapshotState {
         self.api_keys.len()
     }
 
-    /// Whether something is revoked; `name` is `jti:…`, `sub:…`, `kid:…` or `client:…`.
+    /// Whether something is revoked; `name` is `jti:…`, `sub:…`, `sid:…`, `kid:…` or `client:…`.
     #[must_use]
     pub fn is_revoked(&self, name: &str) -> bool {
         self.revocations.contains_key(name)

@@ -295,7 +295,10 @@ impl Host for WasmHost {
     }
 
     fn set_effective_context(&self, context: ContextId) -> HostResult<()> {
-        check("set_effective_context", unsafe { raw::proxy_set_effective_context(context.0) })
+        check("set_effective_context", unsafe { raw::proxy_set_effective_context(context.0) })?;
+        // What is sent from now on is this context's.
+        self.calls.enter(context);
+        Ok(())
     }
 
     fn done(&self) -> HostResult<()> {

@@ -1,6 +1,8 @@
 //! The world of the filter tests: the module in the test host, and a control service in a few lines.
 #![allow(dead_code, unreachable_pub, reason = "each test file uses a part of it")]
 
+mod questions;
+
 use std::process::Command;
 use std::sync::OnceLock;
 use std::time::Duration;
@@ -17,6 +19,8 @@ use portcullis_core::{ClusterId, KeyId};
 use portcullis_identity::{Minter, Verifier};
 use portcullis_testhost::{Answer, Host, HostBuilder, Module, Plugin, Request, Upstream};
 use prost::Message;
+#[allow(unused_imports, reason = "each test file uses a part of it")]
+pub use questions::{Provider, Questions};
 use serde_json::{Value, json};
 
 pub const UPSTREAM: &str = "outbound|9700||control.test";
@@ -67,10 +71,15 @@ pub fn plugin(name: &str, config: &Value) -> Plugin {
 
 /// An issuer's key and the tokens that it signs.
 pub fn token(change: impl FnOnce(&mut Value)) -> String {
+    sign(json!({"alg": "EdDSA", "kid": "i1"}), &claims(change))
+}
+
+/// The claims of a good token.
+pub fn claims(change: impl FnOnce(&mut Value)) -> Value {
     let mut claims = json!({"iss": ISSUER, "sub": "ann", "tenant": "acme", "aud": "portcullis",
                             "exp": NOW + 600, "iat": NOW, "client_id": "web", "roles": ["reader", "writer"]});
     change(&mut claims);
-    sign(json!({"alg": "EdDSA", "kid": "i1"}), &claims)
+    claims
 }
 
 pub fn sign(header: Value, claims: &Value) -> String {
@@ -100,7 +109,7 @@ pub fn verifier(cluster: &str) -> Verifier {
     Verifier::from_jwks(&minter().jwks().to_string(), "https://platform.test", cluster).unwrap()
 }
 
-fn put(kind: RecordKind, key: &[u8], value: impl Into<Vec<u8>>) -> Record {
+pub fn put(kind: RecordKind, key: &[u8], value: impl Into<Vec<u8>>) -> Record {
     Record { kind: kind.into(), key: key.to_vec(), value: value.into(), removed: false }
 }
 
@@ -109,10 +118,15 @@ fn cluster(id: &str, tenant: &str, state: ClusterState) -> Record {
     put(RecordKind::Cluster, id.as_bytes(), value.encode_to_vec())
 }
 
-fn first_records() -> Vec<Record> {
+/// The issuer of [`token`].
+pub fn issuer_document() -> Record {
     let jwk =
         json!({"kty": "OKP", "crv": "Ed25519", "kid": "i1", "x": URL_SAFE_NO_PAD.encode(*issuer_keys().pk)});
     let issuer = json!({"issuer": ISSUER, "audiences": ["portcullis"], "algorithms": ["EdDSA"], "jwks": {"keys": [jwk]}});
+    put(RecordKind::Issuer, ISSUER.as_bytes(), issuer.to_string())
+}
+
+fn first_records() -> Vec<Record> {
     let rules = json!({"rules": [
         {"name": "agents", "sourceType": "mcp_agent", "when": {"delegated": true}},
         {"name": "people", "sourceType": "human", "when": {"clientId": ["web"]}},
@@ -131,7 +145,7 @@ fn first_records() -> Vec<Record> {
         ..wire::ApiKey::default()
     };
     vec![
-        put(RecordKind::Issuer, ISSUER.as_bytes(), issuer.to_string()),
+        issuer_document(),
         put(RecordKind::SourceRules, b"", rules.to_string()),
         cluster("acme-1", "acme", ClusterState::Online),
         cluster("acme-degraded", "acme", ClusterState::Degraded),
@@ -155,6 +169,8 @@ pub struct World {
     pub signing_seed: [u8; 32],
     revision: u64,
     changes: Vec<(u64, Record)>,
+    /// What is asked about tokens and keys, and how it is answered.
+    pub questions: Questions,
 }
 
 impl World {
@@ -183,7 +199,15 @@ impl World {
         }
         let host = builder.start().expect("the plugins start");
         let changes = first_records().into_iter().map(|r| (1, r)).collect();
-        Self { host, records: Vec::new(), acknowledge: true, signing_seed: SEED, revision: 1, changes }
+        Self {
+            host,
+            records: Vec::new(),
+            acknowledge: true,
+            signing_seed: SEED,
+            revision: 1,
+            changes,
+            questions: Questions::default(),
+        }
     }
 
     /// A world whose filters have the snapshot.
@@ -228,10 +252,12 @@ impl World {
             for call in self.host.pending_calls(UPSTREAM) {
                 let path = text(&call.request, ":path");
                 assert_eq!(text(&call.request, "authorization"), "Bearer mesh-token");
-                let answer = if path == "/mesh/v1/audit" {
-                    self.take_records(&call.request.body_bytes())
-                } else {
-                    self.page(&path)
+                let body = call.request.body_bytes();
+                let answer = match path.as_str() {
+                    "/mesh/v1/audit" => self.take_records(&body),
+                    "/mesh/v1/introspect" => self.questions.introspect(call.id, &body, self.signing_seed),
+                    "/mesh/v1/keys/refresh" => self.questions.refresh(call.id, &body),
+                    _ => self.page(&path),
                 };
                 if let Some(answer) = answer {
                     self.host.answer(call.id, answer);

@@ -1,0 +1,97 @@
+//! Opaque access tokens, and what their provider says of them (RFC 7662).
+
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use portcullis_core::Reason;
+use portcullis_core::snapshot::policy::IntrospectionDocument;
+use serde_json::Value;
+
+use crate::judge::{Read, Rules};
+use crate::{Verified, strict_json};
+
+/// Whether a token is not a JWS. One that claims to be a JWS is judged as such and as nothing else: no
+/// provider can make an identity token or an unsigned one good.
+#[must_use]
+pub fn is_opaque(token: &[u8]) -> bool {
+    let mut parts = token.split(|b| *b == b'.');
+    let header = parts.next().unwrap_or_default();
+    let three = parts.count() == 2;
+    let is_header = || URL_SAFE_NO_PAD.decode(header).is_ok_and(|h| strict_json::object(&h).is_some());
+    !(three && is_header())
+}
+
+/// Judges what a provider said of an active token.
+///
+/// # Errors
+/// The reason of the refusal.
+pub fn judge(claims: &[u8], provider: &IntrospectionDocument, now_s: u64) -> Result<Verified, Reason> {
+    let claims = strict_json::object(claims).ok_or(Reason::ClaimInvalid)?;
+    if claims.get("active") != Some(&Value::Bool(true)) {
+        return Err(Reason::TokenInactive);
+    }
+    let principal = Read::new(&claims, Rules::of_provider(provider))?.judge(now_s)?;
+    Ok(Verified { principal, claims, source_type: None })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn tell(claims: Value) -> Result<Verified, Reason> {
+        let provider = json!({"name": "p", "issuer": "https://as", "audiences": ["api"], "activeSeconds": 1,
+            "inactiveSeconds": 1, "requiredClaims": [{"claim": ["kind"], "anyOf": ["a"]}]});
+        let provider: IntrospectionDocument = serde_json::from_value(provider).unwrap();
+        judge(claims.to_string().as_bytes(), &provider, 1_000)
+    }
+
+    fn good() -> Value {
+        json!({"active": true, "sub": "ann", "tenant": "acme", "aud": "api", "kind": "a", "scope": "r w",
+               "client_id": "cli", "exp": 1_100, "jti": "j", "sid": "s"})
+    }
+
+    #[test]
+    fn what_has_three_parts_and_a_header_is_no_opaque_token() {
+        let header = URL_SAFE_NO_PAD.encode("{\"alg\":\"none\"}");
+        assert!(!is_opaque(format!("{header}..").as_bytes()));
+        assert!(!is_opaque(format!("{header}.a.b").as_bytes()));
+        for token in ["opaque", "a.b.c", "..", "", &format!("{header}.a"), &format!("{header}.a.b.c.d")] {
+            assert!(is_opaque(token.as_bytes()), "{token}");
+        }
+    }
+
+    #[test]
+    fn an_active_token_gives_its_principal() {
+        let principal = tell(good()).unwrap().principal;
+        assert_eq!((principal.subject.as_str(), principal.tenant.as_str()), ("ann", "acme"));
+        assert_eq!(principal.issuer.unwrap().as_str(), "https://as");
+        assert_eq!((principal.scopes.len(), principal.expires_at), (2, 1_130));
+        let mut endless = good();
+        endless.as_object_mut().unwrap().remove("exp");
+        assert_eq!(tell(endless).unwrap().principal.expires_at, u64::MAX);
+    }
+
+    #[test]
+    fn everything_else_is_refused() {
+        for (name, value, reason) in [
+            ("active", json!(false), Reason::TokenInactive),
+            ("active", json!("true"), Reason::TokenInactive),
+            ("active", json!(null), Reason::TokenInactive),
+            ("aud", json!("other"), Reason::AudienceMismatch),
+            ("aud", json!(null), Reason::ClaimInvalid),
+            ("exp", json!(900), Reason::TokenExpired),
+            ("nbf", json!(1_031), Reason::TokenNotYetValid),
+            ("tenant", json!(null), Reason::ClaimInvalid),
+            ("kind", json!("b"), Reason::ClaimInvalid),
+            ("sub", json!(7), Reason::ClaimInvalid),
+        ] {
+            let mut claims = good();
+            claims[name] = value.clone();
+            assert_eq!(tell(claims), Err(reason), "{name} = {value}");
+        }
+        let mut without = good();
+        without.as_object_mut().unwrap().remove("aud");
+        assert_eq!(tell(without), Err(Reason::AudienceMismatch));
+        assert_eq!(tell(json!([])), Err(Reason::ClaimInvalid));
+    }
+}

@@ -1,0 +1,239 @@
+//! What claims say and whether that will do: the same for a token's claims and for an introspection's
+//! answer.
+//!
+//! Reading and judging are two steps, because a token is read before its signature is verified and judged
+//! afterwards.
+
+use portcullis_core::Reason;
+use portcullis_core::claims::{Claims, claim, has_any};
+use portcullis_core::identity::{CredentialKind, Principal};
+use portcullis_core::ids::{ClientId, IssuerId, Role, Scope, Subject, TenantId};
+use portcullis_core::snapshot::policy::{
+    ClaimMapping, IntrospectionDocument, IssuerDocument, MAX_LEEWAY_SECONDS, RequiredClaim,
+};
+use serde_json::Value;
+
+/// Actors in a chain that are read; a longer one is refused.
+const MAX_ACTORS: usize = 8;
+
+/// Roles or scopes of one token that are read; more are refused.
+const MAX_NAMES: usize = 64;
+
+/// The longest `jti` or `sid` that is read, in bytes; a longer one is refused.
+const MAX_ID: usize = 255;
+
+/// What is required of claims.
+#[derive(Debug, Clone, Copy)]
+pub struct Rules<'a> {
+    issuer: &'a IssuerId,
+    credential: CredentialKind,
+    audiences: &'a [String],
+    leeway_s: u64,
+    /// 0 for none.
+    max_age_s: u64,
+    needs_end: bool,
+    mapping: &'a ClaimMapping,
+    required: &'a [RequiredClaim],
+}
+
+impl<'a> Rules<'a> {
+    /// The rules of an issuer of tokens.
+    ///
+    /// # Errors
+    /// [`Reason::CredentialUnsupported`] when the policy calls its tokens something that a token cannot be.
+    pub fn of_issuer(document: &'a IssuerDocument) -> Result<Self, Reason> {
+        if !matches!(document.credential, CredentialKind::Jwt | CredentialKind::ServiceToken) {
+            return Err(Reason::CredentialUnsupported);
+        }
+        Ok(Self {
+            issuer: &document.issuer,
+            credential: document.credential,
+            audiences: &document.audiences,
+            leeway_s: document.leeway_seconds.min(MAX_LEEWAY_SECONDS).into(),
+            max_age_s: document.max_age_seconds.into(),
+            needs_end: true,
+            mapping: &document.claims,
+            required: &document.required_claims,
+        })
+    }
+
+    /// The rules of a provider of introspection. Its answer may leave out when the token ends.
+    #[must_use]
+    pub fn of_provider(document: &'a IntrospectionDocument) -> Self {
+        Self {
+            issuer: &document.issuer,
+            credential: CredentialKind::OauthToken,
+            audiences: &document.audiences,
+            leeway_s: document.leeway_seconds.min(MAX_LEEWAY_SECONDS).into(),
+            max_age_s: 0,
+            needs_end: false,
+            mapping: &document.claims,
+            required: &document.required_claims,
+        }
+    }
+}
+
+/// Claims of the right form, not judged yet.
+pub struct Read<'a> {
+    claims: &'a Claims,
+    rules: Rules<'a>,
+    principal: Principal,
+    audience: Vec<&'a str>,
+    exp: Option<u64>,
+    nbf: Option<u64>,
+    iat: Option<u64>,
+}
+
+impl<'a> Read<'a> {
+    /// Reads the claims.
+    ///
+    /// # Errors
+    /// [`Reason::ClaimInvalid`] when one that is needed is missing, or one is of the wrong form.
+    pub fn new(claims: &'a Claims, rules: Rules<'a>) -> Result<Self, Reason> {
+        let exp = numeric_date(claims, "exp")?;
+        if exp.is_none() && rules.needs_end {
+            return Err(Reason::ClaimInvalid);
+        }
+        Ok(Self {
+            claims,
+            rules,
+            principal: principal(claims, rules)?,
+            audience: audience(claims)?,
+            exp,
+            nbf: numeric_date(claims, "nbf")?,
+            iat: numeric_date(claims, "iat")?,
+        })
+    }
+
+    /// Judges times, audience and required claims, and gives the principal, which ends with the claims.
+    ///
+    /// # Errors
+    /// The reason of the refusal.
+    pub fn judge(self, now_s: u64) -> Result<Principal, Reason> {
+        let ends = self.ends(now_s)?;
+        let rules = self.rules;
+        if !self.audience.iter().any(|a| rules.audiences.iter().any(|d| d == a)) {
+            return Err(Reason::AudienceMismatch);
+        }
+        if !rules.required.iter().all(|required| is_there(self.claims, required)) {
+            return Err(Reason::ClaimInvalid);
+        }
+        Ok(Principal { expires_at: ends, ..self.principal })
+    }
+
+    fn ends(&self, now_s: u64) -> Result<u64, Reason> {
+        let leeway = self.rules.leeway_s;
+        let mut ends = self.exp.map_or(u64::MAX, |exp| exp.saturating_add(leeway));
+        if self.rules.max_age_s > 0 {
+            let issued = self.iat.ok_or(Reason::ClaimInvalid)?;
+            ends = ends.min(issued.saturating_add(self.rules.max_age_s).saturating_add(leeway));
+        }
+        if now_s >= ends {
+            return Err(Reason::TokenExpired);
+        }
+        let latest_start = now_s.saturating_add(leeway);
+        if self.nbf.is_some_and(|t| t > latest_start) || self.iat.is_some_and(|t| t > latest_start) {
+            return Err(Reason::TokenNotYetValid);
+        }
+        Ok(ends)
+    }
+}
+
+fn is_there(claims: &Claims, required: &RequiredClaim) -> bool {
+    if required.any_of.is_empty() {
+        return claim(claims, &required.claim).is_some_and(|value| !value.is_null());
+    }
+    has_any(claims, &required.claim, &required.any_of)
+}
+
+/// A NumericDate (RFC 7519 §2), whole seconds; `None` when absent.
+#[allow(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "the value was checked to lie between 0 and 2^53"
+)]
+fn numeric_date(claims: &Claims, name: &str) -> Result<Option<u64>, Reason> {
+    const MAX: f64 = 9_007_199_254_740_992.0;
+    match claims.get(name) {
+        None => Ok(None),
+        Some(value) => match (value.as_u64(), value.as_f64()) {
+            (Some(seconds), _) if seconds <= (1 << 53) => Ok(Some(seconds)),
+            (None, Some(seconds)) if (0.0..=MAX).contains(&seconds) => Ok(Some(seconds as u64)),
+            _ => Err(Reason::ClaimInvalid),
+        },
+    }
+}
+
+/// The audiences (RFC 7519 §4.1.3): one text or a list of them.
+fn audience(claims: &Claims) -> Result<Vec<&str>, Reason> {
+    let found: Option<Vec<&str>> = match claims.get("aud") {
+        None => Some(Vec::new()),
+        Some(Value::String(one)) => Some(vec![one.as_str()]),
+        Some(Value::Array(members)) => members.iter().map(Value::as_str).collect(),
+        Some(_) => None,
+    };
+    found.ok_or(Reason::ClaimInvalid)
+}
+
+/// Whom the claims speak for; when that ends is set once the times are judged.
+fn principal(claims: &Claims, rules: Rules<'_>) -> Result<Principal, Reason> {
+    let invalid = Reason::ClaimInvalid;
+    let mapping = rules.mapping;
+    let text = |path: &[String]| claim(claims, path).and_then(Value::as_str);
+    let client = match text(&mapping.client_id).or_else(|| claims.get("azp").and_then(Value::as_str)) {
+        Some(id) => Some(ClientId::new(id).map_err(|_| invalid)?),
+        None => None,
+    };
+    let roles = names(claim(claims, &mapping.roles))?;
+    let scopes = names(claim(claims, &mapping.scopes))?;
+    Ok(Principal {
+        subject: text(&mapping.subject).and_then(|s| Subject::new(s).ok()).ok_or(invalid)?,
+        tenant: text(&mapping.tenant).and_then(|t| TenantId::new(t).ok()).ok_or(invalid)?,
+        roles: roles.into_iter().map(Role::new).collect::<Result<_, _>>().map_err(|_| invalid)?,
+        scopes: scopes.into_iter().map(Scope::new).collect::<Result<_, _>>().map_err(|_| invalid)?,
+        credential: rules.credential,
+        key_id: None,
+        issuer: Some(rules.issuer.clone()),
+        client_id: client,
+        spiffe_id: None,
+        actors: actors(claims)?,
+        expires_at: 0,
+        token_id: id(claims, "jti")?,
+        session_id: id(claims, "sid")?,
+    })
+}
+
+/// An id by which something can be revoked; one that is no text could not be.
+fn id(claims: &Claims, name: &str) -> Result<Option<String>, Reason> {
+    match claims.get(name) {
+        None => Ok(None),
+        Some(Value::String(id)) if id.len() <= MAX_ID => Ok(Some(id.clone())),
+        Some(_) => Err(Reason::ClaimInvalid),
+    }
+}
+
+/// A list of names, or one text of names separated by spaces.
+fn names(value: Option<&Value>) -> Result<Vec<&str>, Reason> {
+    let found: Option<Vec<&str>> = match value {
+        None | Some(Value::Null) => Some(Vec::new()),
+        Some(Value::String(text)) => Some(text.split(' ').filter(|n| !n.is_empty()).collect()),
+        Some(Value::Array(members)) => members.iter().map(Value::as_str).collect(),
+        Some(_) => None,
+    };
+    found.filter(|names| names.len() <= MAX_NAMES).ok_or(Reason::ClaimInvalid)
+}
+
+/// The chain of actors (RFC 8693 §4.1), the current one first.
+fn actors(claims: &Claims) -> Result<Vec<Subject>, Reason> {
+    let mut chain = Vec::new();
+    let mut next = claims.get("act");
+    while let Some(act) = next {
+        let subject = act.get("sub").and_then(Value::as_str).and_then(|s| Subject::new(s).ok());
+        chain.push(subject.ok_or(Reason::ClaimInvalid)?);
+        if chain.len() > MAX_ACTORS {
+            return Err(Reason::ClaimInvalid);
+        }
+        next = act.get("act");
+    }
+    Ok(chain)
+}

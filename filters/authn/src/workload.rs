@@ -1,0 +1,34 @@
+//! Workloads: the SPIFFE id of the mutual-TLS peer as a credential.
+
+use portcullis_core::identity::{CredentialKind, Principal};
+use portcullis_core::ids::Subject;
+use portcullis_core::snapshot::state::SnapshotState;
+use portcullis_core::{Reason, SpiffeId};
+use serde_json::Map;
+
+use crate::Verified;
+
+/// Looks up what the peer may do. The proxy has verified its certificate before anything else happened.
+///
+/// # Errors
+/// [`Reason::WorkloadUnknown`] for one that the policy does not name, [`Reason::ClaimInvalid`] for an id
+/// that is too long to be a subject.
+pub fn verify(peer: &SpiffeId, snapshot: &SnapshotState) -> Result<Verified, Reason> {
+    let entry = snapshot.workload(peer).ok_or(Reason::WorkloadUnknown)?;
+    let principal = Principal {
+        subject: Subject::new(peer.as_str()).map_err(|_| Reason::ClaimInvalid)?,
+        tenant: entry.tenant.clone(),
+        roles: entry.roles.clone(),
+        scopes: entry.scopes.clone(),
+        credential: CredentialKind::Workload,
+        key_id: None,
+        issuer: None,
+        client_id: None,
+        spiffe_id: Some(peer.clone()),
+        actors: Vec::new(),
+        expires_at: u64::MAX,
+        token_id: None,
+        session_id: None,
+    };
+    Ok(Verified { principal, claims: Map::new(), source_type: None })
+}

@@ -1,0 +1,130 @@
+//! Policies, keys and tokens for the tests of the authentication stage.
+#![allow(dead_code, unreachable_pub, reason = "each test file uses a part of it")]
+
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use hmac::{Hmac, KeyInit, Mac};
+use p521::ecdsa::signature::Signer as _;
+use portcullis_authn::keys::PureRust;
+use portcullis_authn::{KeyRing, Verified, jwt};
+use portcullis_core::Reason;
+use portcullis_core::snapshot::{public_key, sign_page, state::SnapshotState, verify_page};
+use portcullis_core::wire::{Page, Record, RecordKind, SNAPSHOT_FORMAT};
+use serde_json::{Map, Value, json};
+
+pub const NOW: u64 = 1_800_000_000;
+pub const ISSUER: &str = "https://idp.example";
+
+pub fn b64(bytes: impl AsRef<[u8]>) -> String {
+    URL_SAFE_NO_PAD.encode(bytes)
+}
+
+pub fn snapshot(issuers: &[Value]) -> SnapshotState {
+    snapshot_with(issuers, Vec::new())
+}
+
+/// The same with more records.
+pub fn snapshot_with(issuers: &[Value], more: Vec<Record>) -> SnapshotState {
+    let record = |document: &Value| Record {
+        kind: RecordKind::Issuer.into(),
+        key: document["issuer"].as_str().unwrap().into(),
+        value: document.to_string().into(),
+        removed: false,
+    };
+    let page = Page {
+        format: SNAPSHOT_FORMAT,
+        view: "gateway".into(),
+        generation: vec![1; 16],
+        revision: 1,
+        reset: true,
+        records: issuers.iter().map(record).chain(more).collect(),
+        ..Page::default()
+    };
+    let mut state = SnapshotState::default();
+    let verified = verify_page(&sign_page(&page, [1; 32]), &public_key([1; 32]), b"", "gateway").unwrap();
+    assert_eq!(state.apply(verified).unwrap().unreadable, Vec::<String>::new());
+    state
+}
+
+pub fn issuer(algorithms: &[&str], keys: &Value) -> Value {
+    json!({"issuer": ISSUER, "audiences": ["portcullis", "other"], "algorithms": algorithms, "jwks": {"keys": keys}})
+}
+
+pub fn claims() -> Map<String, Value> {
+    json!({"iss": ISSUER, "sub": "ann", "tenant": "acme", "aud": "portcullis", "exp": NOW + 60, "iat": NOW,
+           "scope": "a b", "roles": ["reader"], "azp": "web"})
+    .as_object()
+    .unwrap()
+    .clone()
+}
+
+/// An issuer's key: its JWK, and how it signs.
+pub struct Signer {
+    pub alg: &'static str,
+    pub jwk: Value,
+    pub sign: Box<dyn Fn(&str) -> String>,
+}
+
+impl Signer {
+    /// Signs with jwt-simple, which sets claims of its own: the payload is ours all the same, because what
+    /// is signed is the text.
+    pub fn token(&self, claims: &Map<String, Value>) -> String {
+        self.token_with(json!({"alg": self.alg, "kid": "k1", "typ": "JWT"}), claims)
+    }
+
+    pub fn token_with(&self, header: Value, claims: &Map<String, Value>) -> String {
+        let signed =
+            format!("{}.{}", b64(header.to_string()), b64(Value::Object(claims.clone()).to_string()));
+        (self.sign)(&signed)
+    }
+}
+
+pub fn ed25519() -> Signer {
+    let pair = ed25519_compact::KeyPair::from_seed(ed25519_compact::Seed::new([9; 32]));
+    Signer {
+        alg: "EdDSA",
+        jwk: json!({"kty": "OKP", "crv": "Ed25519", "kid": "k1", "x": b64(*pair.pk)}),
+        sign: Box::new(move |signed| format!("{signed}.{}", b64(*pair.sk.sign(signed.as_bytes(), None)))),
+    }
+}
+
+pub fn verify(state: &SnapshotState, token: &str) -> Result<Verified, Reason> {
+    jwt::verify(token.as_bytes(), state, &mut KeyRing::default(), &PureRust, NOW)
+}
+
+/// The shared secret of the issuer, as the snapshot brings it.
+pub fn secret(bytes: &[u8]) -> Record {
+    Record { kind: RecordKind::IssuerSecret.into(), key: ISSUER.into(), value: bytes.into(), removed: false }
+}
+
+/// Signs with a secret.
+pub fn shared(alg: &'static str, secret: &[u8]) -> Signer {
+    let secret = secret.to_vec();
+    let sign = move |text: &str| match alg {
+        "HS256" => mac::<Hmac<sha2::Sha256>>(&secret, text),
+        "HS384" => mac::<Hmac<sha2::Sha384>>(&secret, text),
+        _ => mac::<Hmac<sha2::Sha512>>(&secret, text),
+    };
+    let sign = Box::new(move |text: &str| format!("{text}.{}", b64(sign(text))));
+    Signer { alg, jwk: Value::Null, sign }
+}
+
+fn mac<M: Mac + KeyInit>(secret: &[u8], text: &str) -> Vec<u8> {
+    <M as KeyInit>::new_from_slice(secret).unwrap().chain_update(text).finalize().into_bytes().to_vec()
+}
+
+/// Signs with P-521.
+pub fn p521() -> Signer {
+    let key = p521::ecdsa::SigningKey::from_slice(&[&[0; 2][..], &[5; 64]].concat()).unwrap();
+    let point = key.verifying_key().to_sec1_point(false);
+    let (x, y) = (b64(point.x().unwrap()), b64(point.y().unwrap()));
+    let sign = move |text: &str| {
+        let signature: p521::ecdsa::Signature = key.sign(text.as_bytes());
+        format!("{text}.{}", b64(signature.to_bytes()))
+    };
+    Signer {
+        alg: "ES512",
+        jwk: json!({"kty": "EC", "crv": "P-521", "kid": "k1", "x": x, "y": y}),
+        sign: Box::new(sign),
+    }
+}

@@ -1,0 +1,197 @@
+//! What an issuer's policy asks of its tokens.
+
+mod common;
+
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use common::*;
+use portcullis_core::Reason;
+use portcullis_core::identity::CredentialKind;
+use serde_json::{Map, Value, json};
+
+const LONG: [u8; 64] = [7; 64];
+
+/// Claims with one of them changed; null removes it.
+fn with(name: &str, value: Value) -> Map<String, Value> {
+    let mut claims = claims();
+    match value {
+        Value::Null => claims.remove(name),
+        value => claims.insert(name.into(), value),
+    };
+    claims
+}
+
+#[test]
+fn p521_verifies_and_notices_a_changed_byte() {
+    let signer = p521();
+    let state = snapshot(&[issuer(&["ES512"], &json!([signer.jwk]))]);
+    let token = signer.token(&claims());
+    assert!(verify(&state, &token).is_ok());
+    let mut bent = token.clone().into_bytes();
+    let at = bent.len() - 50;
+    bent[at] = if bent[at] == b'A' { b'B' } else { b'A' };
+    let bent = String::from_utf8(bent).unwrap();
+    assert_eq!(verify(&state, &bent), Err(Reason::SignatureInvalid));
+    let short = token.rsplit_once('.').unwrap().0.to_owned() + ".AAAA";
+    assert_eq!(verify(&state, &short), Err(Reason::SignatureInvalid));
+}
+
+#[test]
+fn shared_secrets_verify_with_each_hash() {
+    for alg in ["HS256", "HS384", "HS512"] {
+        let state = snapshot_with(&[issuer(&[alg], &json!([]))], vec![secret(&LONG)]);
+        let signer = shared(alg, &LONG);
+        let principal = verify(&state, &signer.token(&claims())).unwrap().principal;
+        assert_eq!((principal.subject.as_str(), principal.key_id), ("ann", None), "{alg}");
+        let other = shared(alg, &[8; 64]);
+        assert_eq!(verify(&state, &other.token(&claims())), Err(Reason::SignatureInvalid), "{alg}");
+        let token = signer.token(&claims());
+        let (text, signature) = token.rsplit_once('.').unwrap();
+        let signature = URL_SAFE_NO_PAD.decode(signature).unwrap();
+        let cut = format!("{text}.{}", b64(&signature[..signature.len() - 1]));
+        assert_eq!(verify(&state, &cut), Err(Reason::SignatureInvalid), "{alg}: a cut signature");
+    }
+}
+
+#[test]
+fn a_secret_that_is_missing_or_too_short_verifies_nothing() {
+    for (alg, shortest) in [("HS256", 32), ("HS384", 48), ("HS512", 64)] {
+        let run = |secrets: Vec<_>, key: &[u8]| {
+            let state = snapshot_with(&[issuer(&[alg], &json!([]))], secrets);
+            verify(&state, &shared(alg, key).token(&claims())).map(|_| ())
+        };
+        assert_eq!(run(vec![], b""), Err(Reason::KeyUnknown), "{alg}");
+        let key = &LONG[..shortest];
+        assert_eq!(run(vec![secret(key)], key), Ok(()), "{alg}");
+        let key = &LONG[..shortest - 1];
+        assert_eq!(run(vec![secret(key)], key), Err(Reason::KeyUnknown), "{alg}");
+    }
+}
+
+#[test]
+fn a_public_key_is_never_taken_for_a_secret() {
+    let signer = ed25519();
+    let public = signer.jwk["x"].as_str().unwrap().as_bytes().to_vec();
+    let forged = shared("HS256", &public).token(&claims());
+    let state = snapshot_with(&[issuer(&["EdDSA"], &json!([signer.jwk]))], vec![secret(&public)]);
+    assert_eq!(verify(&state, &forged), Err(Reason::AlgorithmNotAllowed));
+    // An issuer that mixes both has no keys at all.
+    let mixed = issuer(&["EdDSA", "HS256"], &json!([signer.jwk]));
+    let state = snapshot_with(&[mixed], vec![secret(&public)]);
+    assert_eq!(verify(&state, &forged), Err(Reason::KeyUnknown));
+    assert_eq!(verify(&state, &signer.token(&claims())), Err(Reason::KeyUnknown));
+    // A symmetric key of the key set is none either (RFC 7517 leaves it to the reader).
+    let oct = json!([{"kty": "oct", "kid": "k1", "k": b64(LONG)}]);
+    let state = snapshot(&[issuer(&["HS256"], &oct)]);
+    assert_eq!(verify(&state, &shared("HS256", &LONG).token(&claims())), Err(Reason::KeyUnknown));
+}
+
+#[test]
+fn types_size_and_required_claims_are_policy() {
+    let signer = ed25519();
+    let with_policy = |name: &str, value: Value| {
+        let mut document = issuer(&["EdDSA"], &json!([signer.jwk]));
+        document[name] = value;
+        snapshot(&[document])
+    };
+    let typed = |typ: Value| signer.token_with(json!({"alg": "EdDSA", "typ": typ}), &claims());
+    let state = with_policy("tokenTypes", json!(["at+jwt"]));
+    assert!(verify(&state, &typed(json!("at+jwt"))).is_ok());
+    assert!(verify(&state, &typed(json!("application/AT+JWT"))).is_ok());
+    assert_eq!(verify(&state, &typed(json!("JWT"))), Err(Reason::CredentialUnsupported));
+    let untyped = signer.token_with(json!({"alg": "EdDSA"}), &claims());
+    assert_eq!(verify(&state, &untyped), Err(Reason::CredentialUnsupported));
+    let state = with_policy("tokenTypes", json!(["portcullis-identity+jwt"]));
+    let identity = typed(json!("portcullis-identity+jwt"));
+    assert_eq!(verify(&state, &identity), Err(Reason::CredentialUnsupported), "no policy allows it");
+
+    let token = signer.token(&claims());
+    let state = with_policy("maxTokenBytes", json!(token.len()));
+    assert!(verify(&state, &token).is_ok());
+    let state = with_policy("maxTokenBytes", json!(token.len() - 1));
+    assert_eq!(verify(&state, &token), Err(Reason::CredentialTooLarge));
+
+    let required = json!([{"claim": ["https://ns/kind"], "anyOf": ["a", "b"]}, {"claim": ["deep", "er"]}]);
+    let state = with_policy("requiredClaims", required);
+    let run = |kind: Value, deep: Value| {
+        let mut claims = with("https://ns/kind", kind);
+        claims.insert("deep".into(), deep);
+        verify(&state, &signer.token(&claims)).map(|_| ())
+    };
+    let there = json!({"er": 1});
+    assert_eq!(run(json!("b"), there.clone()), Ok(()));
+    assert_eq!(run(json!(["x", "a"]), there.clone()), Ok(()));
+    for (kind, deep) in [
+        (json!("c"), there.clone()),
+        (json!(null), there.clone()),
+        (json!(["x"]), there.clone()),
+        (json!("a"), json!({"er": null})),
+        (json!("a"), json!({})),
+        (json!("a"), json!("er")),
+    ] {
+        assert_eq!(run(kind.clone(), deep.clone()), Err(Reason::ClaimInvalid), "{kind} {deep}");
+    }
+}
+
+#[test]
+fn claims_are_found_where_the_mapping_says() {
+    let signer = ed25519();
+    let mut document = issuer(&["EdDSA"], &json!([signer.jwk]));
+    document["claims"] = json!({"subject": ["https://ns/user"], "tenant": ["org", "name"],
+        "roles": ["realm_access", "roles"], "scopes": ["scp"], "clientId": ["app", "id"]});
+    let state = snapshot(&[document]);
+    let mut claims = with("https://ns/user", json!("ann"));
+    claims.insert("org".into(), json!({"name": "acme"}));
+    claims.insert("realm_access".into(), json!({"roles": ["r1", "r2"]}));
+    claims.insert("scp".into(), json!("s1 s2 s3"));
+    claims.insert("app".into(), json!({"id": "portal"}));
+    claims.remove("tenant");
+    let principal = verify(&state, &signer.token(&claims)).unwrap().principal;
+    assert_eq!((principal.subject.as_str(), principal.tenant.as_str()), ("ann", "acme"));
+    assert_eq!((principal.roles.len(), principal.scopes.len()), (2, 3));
+    assert_eq!(principal.client_id.unwrap().as_str(), "portal");
+    claims.insert("org".into(), json!(["acme"]));
+    assert_eq!(verify(&state, &signer.token(&claims)), Err(Reason::ClaimInvalid));
+}
+
+#[test]
+fn service_tokens_are_a_kind_of_their_own_and_nothing_else_is() {
+    let signer = ed25519();
+    let run = |credential: &str| {
+        let mut document = issuer(&["EdDSA"], &json!([signer.jwk]));
+        document["credential"] = json!(credential);
+        let claims = with("act", json!({"sub": "agent", "act": {"sub": "scheduler"}}));
+        verify(&snapshot(&[document]), &signer.token(&claims)).map(|v| v.principal)
+    };
+    let principal = run("service_token").unwrap();
+    assert_eq!(principal.credential, CredentialKind::ServiceToken);
+    let actors: Vec<_> = principal.actors.iter().map(|a| a.as_str()).collect();
+    assert_eq!((principal.subject.as_str(), actors), ("ann", vec!["agent", "scheduler"]));
+    for kind in ["api_key", "workload", "identity_token", "oauth_token"] {
+        assert_eq!(run(kind), Err(Reason::CredentialUnsupported), "{kind}");
+    }
+}
+
+#[test]
+fn leeway_is_bounded() {
+    let signer = ed25519();
+    let mut document = issuer(&["EdDSA"], &json!([signer.jwk]));
+    document["leewaySeconds"] = json!(1_000_000);
+    let state = snapshot(&[document]);
+    let run = |exp: u64| verify(&state, &signer.token(&with("exp", json!(exp)))).map(|_| ());
+    assert_eq!(run(NOW - 299), Ok(()));
+    assert_eq!(run(NOW - 300), Err(Reason::TokenExpired));
+}
+
+#[test]
+fn ids_by_which_something_is_revoked_have_a_bound() {
+    let signer = ed25519();
+    let state = snapshot(&[issuer(&["EdDSA"], &json!([signer.jwk]))]);
+    for name in ["jti", "sid"] {
+        let run = |value: Value| verify(&state, &signer.token(&with(name, value))).map(|v| v.principal);
+        let principal = run(json!("a".repeat(255))).unwrap();
+        assert!(principal.token_id.or(principal.session_id).is_some());
+        assert_eq!(run(json!("a".repeat(256))), Err(Reason::ClaimInvalid));
+        assert_eq!(run(json!(["a"])), Err(Reason::ClaimInvalid));
+    }
+}

@@ -1,0 +1,143 @@
+//! The examples of RFC 7515, 7519 and 8037, in pure Rust and through native verification.
+//!
+//! RFC 7518 has no signature examples of its own; its algorithms are those of RFC 7515, appendix A.
+
+mod common;
+
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use common::*;
+use portcullis_authn::NativeVerify;
+use portcullis_authn::jws::Jws;
+use portcullis_authn::keys::{IssuerKeys, PureRust, Signed};
+use portcullis_core::Reason;
+use portcullis_core::snapshot::policy::Algorithm;
+use ring::signature;
+use serde_json::{Value, json};
+
+const CLAIMS: &str =
+    "eyJpc3MiOiJqb2UiLA0KICJleHAiOjEzMDA4MTkzODAsDQogImh0dHA6Ly9leGFtcGxlLmNvbS9pc19yb290Ijp0cnVlfQ";
+
+/// BoringSSL's arithmetic, as Envoy offers it.
+struct Native;
+
+impl NativeVerify for Native {
+    fn verify(&self, hash: &str, key: &[u8], signature: &[u8], text: &[u8]) -> Option<bool> {
+        assert_eq!(hash, "sha256");
+        // The key within the SubjectPublicKeyInfo: an RSAPublicKey of 2048 bits, or a point of P-256.
+        let (algorithm, key): (&dyn signature::VerificationAlgorithm, _) = match key.len() {
+            294 => (&signature::RSA_PKCS1_2048_8192_SHA256, &key[24..]),
+            91 => (&signature::ECDSA_P256_SHA256_ASN1, &key[26..]),
+            other => panic!("a key of {other} bytes"),
+        };
+        Some(signature::UnparsedPublicKey::new(algorithm, key).verify(text, signature).is_ok())
+    }
+}
+
+struct Vector {
+    name: &'static str,
+    algorithm: Algorithm,
+    key: Value,
+    secret: Option<&'static str>,
+    /// Header and payload.
+    text: String,
+    signature: &'static str,
+}
+
+fn vectors() -> Vec<Vector> {
+    let claims = |header: &str| format!("{header}.{CLAIMS}");
+    vec![
+        Vector {
+            name: "RFC 7515 A.1 and RFC 7519 3.1: HS256",
+            algorithm: Algorithm::HS256,
+            key: Value::Null,
+            secret: Some(
+                "AyM1SysPpbyDfgZld3umj1qzKObwVMkoqQ-EstJQLr_T-1qS0gZH75aKtMN3Yj0iPS4hcgUuTwjAzZr1Z9CAow",
+            ),
+            text: claims("eyJ0eXAiOiJKV1QiLA0KICJhbGciOiJIUzI1NiJ9"),
+            signature: "dBjftJeZ4CVP-mB92K27uhbUJU1p1r_wW1gFWFOEjXk",
+        },
+        Vector {
+            name: "RFC 7515 A.2: RS256",
+            algorithm: Algorithm::RS256,
+            key: json!({"kty": "RSA", "e": "AQAB", "n": "ofgWCuLjybRlzo0tZWJjNiuSfb4p4fAkd_wWJcyQoTbji9k0l8W26mPddxHmfHQp-Vaw-4qPCJrcS2mJPMEzP1Pt0Bm4d4QlL-yRT-SFd2lZS-pCgNMsD1W_YpRPEwOWvG6b32690r2jZ47soMZo9wGzjb_7OMg0LOL-bSf63kpaSHSXndS5z5rexMdbBYUsLA9e-KXBdQOS-UTo7WTBEMa2R2CapHg665xsmtdVMTBQY4uDZlxvb3qCo5ZwKh9kG4LT6_I5IhlJH7aGhyxXFvUK-DWNmoudF8NAco9_h9iaGNj8q2ethFkMLs91kzk2PAcDTW9gb54h4FRWyuXpoQ"}),
+            secret: None,
+            text: claims("eyJhbGciOiJSUzI1NiJ9"),
+            signature: "cC4hiUPoj9Eetdgtv3hF80EGrhuB__dzERat0XF9g2VtQgr9PJbu3XOiZj5RZmh7AAuHIm4Bh-0Qc_lF5YKt_O8W2Fp5jujGbds9uJdbF9CUAr7t1dnZcAcQjbKBYNX4BAynRFdiuB--f_nZLgrnbyTyWzO75vRK5h6xBArLIARNPvkSjtQBMHlb1L07Qe7K0GarZRmB_eSN9383LcOLn6_dO--xi12jzDwusC-eOkHWEsqtFZESc6BfI7noOPqvhJ1phCnvWh6IeYI2w9QOYEUipUTI8np6LbgGY9Fs98rqVt5AXLIhWkWywlVmtVrBp0igcN_IoypGlUPQGe77Rw",
+        },
+        Vector {
+            name: "RFC 7515 A.3: ES256",
+            algorithm: Algorithm::ES256,
+            key: json!({"kty": "EC", "crv": "P-256", "x": "f83OJ3D2xF1Bg8vub9tLe1gHMzV76e8Tus9uPHvRVEU", "y": "x_FEzRu9m36HLN_tue659LNpXW6pCyStikYjKIWI5a0"}),
+            secret: None,
+            text: claims("eyJhbGciOiJFUzI1NiJ9"),
+            signature: "DtEhU3ljbEg8L38VWAfUAqOyKAM6-Xx-F4GawxaepmXFCgfTjDxw5djxLa8ISlSApmWQxfKTUJqPP3-Kg6NU1Q",
+        },
+        Vector {
+            name: "RFC 7515 A.4: ES512",
+            algorithm: Algorithm::ES512,
+            key: json!({"kty": "EC", "crv": "P-521", "x": "AekpBQ8ST8a8VcfVOTNl353vSrDCLLJXmPk06wTjxrrjcBpXp5EOnYG_NjFZ6OvLFV1jSfS9tsz4qUxcWceqwQGk", "y": "ADSmRA43Z1DSNx_RvcLI87cdL07l6jQyyBXMoxVg_l2Th-x3S1WDhjDly79ajL4Kkd0AZMaZmh9ubmf63e3kyMj2"}),
+            secret: None,
+            text: "eyJhbGciOiJFUzUxMiJ9.UGF5bG9hZA".into(),
+            signature: "AdwMgeerwtHoh-l192l60hp9wAHZFVJbLfD_UxMi70cwnZOYaRI1bKPWROc-mZZqwqT2SI-KGDKB34XO0aw_7XdtAG8GaSwFKdCAPZgoXD2YBJZCPEX3xKpRwcdOO8KpEHwJjyqOgzDO7iKvU8vcnwNrmxYbSW9ERBXukOXolLzeO_Jn",
+        },
+        Vector {
+            name: "RFC 8037 A.4 and A.5: EdDSA",
+            algorithm: Algorithm::EdDSA,
+            key: json!({"kty": "OKP", "crv": "Ed25519", "x": "11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"}),
+            secret: None,
+            text: "eyJhbGciOiJFZERTQSJ9.RXhhbXBsZSBvZiBFZDI1NTE5IHNpZ25pbmc".into(),
+            signature: "hgyY0il_MGCjP0JzlnLWG1PPOt7-09PGcvMg3AIbQR6dWbhijcNR4ki4iylGjg5BhVsPt9g7sVvpAr_MuM0KAg",
+        },
+    ]
+}
+
+fn check(vector: &Vector, text: &str, signature: &str, native: &dyn NativeVerify) -> bool {
+    let keys = if vector.key.is_null() { json!([]) } else { json!([vector.key]) };
+    let secrets = vector.secret.iter().map(|s| secret(&URL_SAFE_NO_PAD.decode(s).unwrap())).collect();
+    let state = snapshot_with(&[issuer(&[vector.algorithm.as_str()], &keys)], secrets);
+    let keys = IssuerKeys::prepare(state.issuer(ISSUER).unwrap(), state.issuer_secret(ISSUER));
+    let key = keys.select(vector.algorithm, None).unwrap_or_else(|| panic!("no key for {}", vector.name));
+    let token = format!("{text}.{signature}");
+    let signature = URL_SAFE_NO_PAD.decode(signature).unwrap();
+    key.verify(Signed { token: &token, text: text.as_bytes(), signature: &signature }, native)
+}
+
+#[test]
+fn every_example_verifies_in_rust_and_natively_and_no_other_does() {
+    for vector in vectors() {
+        let other_text = vector.text.replacen('.', ".X", 1);
+        let mut bent = URL_SAFE_NO_PAD.decode(vector.signature).unwrap();
+        bent[9] ^= 1;
+        for (way, native) in [("Rust", &PureRust as &dyn NativeVerify), ("native", &Native)] {
+            assert!(check(&vector, &vector.text, vector.signature, native), "{} {way}", vector.name);
+            assert!(!check(&vector, &other_text, vector.signature, native), "{} {way}", vector.name);
+            assert!(!check(&vector, &vector.text, &b64(&bent), native), "{} {way}", vector.name);
+            assert!(!check(&vector, &vector.text, "", native), "{} {way}: no signature", vector.name);
+        }
+    }
+}
+
+#[test]
+fn the_claims_of_the_examples_are_read() {
+    let hs256 = &vectors()[0];
+    let token = format!("{}.{}", hs256.text, hs256.signature);
+    let jws = Jws::parse(token.as_bytes()).unwrap();
+    assert_eq!((jws.algorithm.as_str(), jws.token_type.as_deref()), ("HS256", Some("JWT")));
+    assert_eq!(
+        Value::Object(jws.claims),
+        json!({"iss": "joe", "exp": 1_300_819_380, "http://example.com/is_root": true})
+    );
+}
+
+#[test]
+fn unsecured_and_encrypted_examples_are_refused() {
+    // RFC 7515 A.5 and RFC 7519 6.1: alg none, an empty signature.
+    let unsecured = format!("eyJhbGciOiJub25lIn0.{CLAIMS}.");
+    let joe = json!({"issuer": "joe", "audiences": ["a"], "algorithms": ["RS256"], "jwks": {"keys": []}});
+    assert_eq!(verify(&snapshot(&[joe]), &unsecured), Err(Reason::AlgorithmNotAllowed));
+    // RFC 7519 A.1 has the five parts of a JWE.
+    let parts =
+        ["eyJhbGciOiJSU0ExXzUiLCJlbmMiOiJBMTI4Q0JDLUhTMjU2In0", "a", "AxY8DCtDaGlsbGljb3RoZQ", "b", "c"];
+    assert_eq!(Jws::parse(parts.join(".").as_bytes()).unwrap_err(), Reason::CredentialUnsupported);
+}

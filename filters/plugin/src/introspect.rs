@@ -1,0 +1,323 @@
+//! Opaque tokens: one question for each at a time, asked through the control service, and what was answered.
+//!
+//! What an attacker can send without limit, tokens that nobody issued, fills only the cache of inactive
+//! ones, which is apart and of fixed size. What fails is not remembered, and refuses.
+
+use std::collections::HashMap;
+use std::num::NonZeroUsize;
+use std::rc::Rc;
+use std::time::Duration;
+
+use lru::LruCache;
+use portcullis_core::Reason;
+use portcullis_core::snapshot::policy::IntrospectionDocument;
+use portcullis_core::snapshot::{NONCE_LEN, verify_introspection};
+use portcullis_core::wire::IntrospectionRequest;
+use portcullis_host::{CallResponse, CallToken, ContextId, Host, LogLevel};
+use prost::Message;
+
+use crate::link::Link;
+use crate::poll::{body, status};
+
+/// Time in which the control service must answer.
+const TIMEOUT: Duration = Duration::from_secs(2);
+
+/// The same in milliseconds, with a margin in which the time-out itself is reported.
+pub(crate) const LONGEST_MS: u64 = 2_200;
+
+/// Questions under way at a time.
+pub(crate) const MAX_FLIGHTS: usize = 64;
+
+/// Active tokens kept, and the bytes of what was said of them.
+const MAX_ACTIVE: usize = 2_000;
+const MAX_ACTIVE_BYTES: usize = 4 * 1024 * 1024;
+
+/// Longest answer about one token.
+const MAX_CLAIMS: usize = 16 * 1024;
+
+/// Inactive tokens kept.
+const MAX_INACTIVE: usize = 4_096;
+
+/// The contexts of a request: a call is made as its root context, so that it outlives the request.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Caller {
+    /// The root context.
+    pub root: ContextId,
+    /// The request.
+    pub stream: ContextId,
+}
+
+/// What is known of a token.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Answer {
+    /// It is active.
+    Active {
+        /// What the provider said, a JSON object.
+        claims: Rc<[u8]>,
+        /// For how many seconds that holds without asking again; 0: for this request only.
+        fresh_s: u64,
+    },
+    /// It is not.
+    Inactive,
+}
+
+#[derive(Debug)]
+struct Flight {
+    call: CallToken,
+    nonce: [u8; NONCE_LEN],
+    provider: Rc<IntrospectionDocument>,
+    until_ms: u64,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Validity {
+    answered_ms: u64,
+    until_ms: u64,
+}
+
+impl Validity {
+    fn new(now_ms: u64, seconds: u32, most: u32) -> Self {
+        let lives = u64::from(seconds.min(most)).saturating_mul(1_000);
+        Self { answered_ms: now_ms, until_ms: now_ms.saturating_add(lives) }
+    }
+
+    /// Whole seconds that are left.
+    fn left_s(self, now_ms: u64) -> u64 {
+        self.until_ms.saturating_sub(now_ms) / 1_000
+    }
+
+    /// Whether it may be used: while it is fresh, and by a request that was waiting when it came.
+    fn serves(self, now_ms: u64, asked_ms: Option<u64>) -> bool {
+        self.left_s(now_ms) > 0 || asked_ms.is_some_and(|asked| asked <= self.answered_ms)
+    }
+
+    /// Whether nobody can use it any more: those who waited have been woken long since.
+    fn is_over(self, now_ms: u64) -> bool {
+        now_ms > self.until_ms.max(self.answered_ms.saturating_add(LONGEST_MS))
+    }
+}
+
+/// The questions under way and the answers that are kept.
+pub(crate) struct Introspections {
+    flights: HashMap<u128, Flight>,
+    active: LruCache<u128, (Rc<[u8]>, Validity)>,
+    active_bytes: usize,
+    inactive: LruCache<u128, Validity>,
+}
+
+impl Default for Introspections {
+    fn default() -> Self {
+        let bound = |entries: usize| NonZeroUsize::new(entries).unwrap_or(NonZeroUsize::MIN);
+        Self {
+            flights: HashMap::new(),
+            active: LruCache::new(bound(MAX_ACTIVE)),
+            active_bytes: 0,
+            inactive: LruCache::new(bound(MAX_INACTIVE)),
+        }
+    }
+}
+
+impl Introspections {
+    /// What is known of a token. `asked_ms`: since when the request has been waiting for that.
+    pub(crate) fn find(&mut self, digest: u128, now_ms: u64, asked_ms: Option<u64>) -> Option<Answer> {
+        if let Some((claims, validity)) = self.active.get(&digest)
+            && validity.serves(now_ms, asked_ms)
+        {
+            let fresh_s = validity.left_s(now_ms);
+            return Some(Answer::Active { claims: Rc::clone(claims), fresh_s });
+        }
+        let inactive = self.inactive.get(&digest)?;
+        inactive.serves(now_ms, asked_ms).then_some(Answer::Inactive)
+    }
+
+    /// Whether a question about the token is under way.
+    pub(crate) fn is_asking(&self, digest: u128) -> bool {
+        self.flights.contains_key(&digest)
+    }
+
+    fn keep_active(&mut self, digest: u128, claims: Vec<u8>, validity: Validity) {
+        self.inactive.pop(&digest);
+        self.active_bytes = self.active_bytes.saturating_add(claims.len());
+        if let Some((_, (old, _))) = self.active.push(digest, (claims.into(), validity)) {
+            self.active_bytes = self.active_bytes.saturating_sub(old.len());
+        }
+        while self.active_bytes > MAX_ACTIVE_BYTES
+            && let Some((_, (old, _))) = self.active.pop_lru()
+        {
+            self.active_bytes = self.active_bytes.saturating_sub(old.len());
+        }
+    }
+
+    fn keep_inactive(&mut self, digest: u128, validity: Validity) {
+        if let Some((old, _)) = self.active.pop(&digest) {
+            self.active_bytes = self.active_bytes.saturating_sub(old.len());
+        }
+        self.inactive.put(digest, validity);
+    }
+
+    /// Forgets questions that nobody will answer, and answers that are over.
+    pub(crate) fn tend(&mut self, now_ms: u64) {
+        self.flights.retain(|_, flight| now_ms < flight.until_ms);
+        let over: Vec<u128> =
+            self.active.iter().filter(|(_, (_, v))| v.is_over(now_ms)).map(|(digest, _)| *digest).collect();
+        for digest in over {
+            if let Some((old, _)) = self.active.pop(&digest) {
+                self.active_bytes = self.active_bytes.saturating_sub(old.len());
+            }
+        }
+        let over: Vec<u128> =
+            self.inactive.iter().filter(|(_, v)| v.is_over(now_ms)).map(|(digest, _)| *digest).collect();
+        for digest in over {
+            self.inactive.pop(&digest);
+        }
+    }
+}
+
+impl Link {
+    /// Asks what a token stands for, unless that is being asked already.
+    ///
+    /// # Errors
+    /// [`Reason::IntrospectionBusy`] when too many are being asked about,
+    /// [`Reason::IntrospectionUnavailable`] when nobody can be asked.
+    pub(crate) fn ask(
+        &mut self,
+        host: &dyn Host,
+        caller: Caller,
+        digest: u128,
+        provider: &Rc<IntrospectionDocument>,
+        token: &str,
+    ) -> Result<(), Reason> {
+        if self.introspections.is_asking(digest) {
+            return Ok(());
+        }
+        if self.introspections.flights.len() >= MAX_FLIGHTS {
+            return Err(Reason::IntrospectionBusy);
+        }
+        let mut nonce = [0; NONCE_LEN];
+        host.random(&mut nonce).map_err(|_| Reason::IntrospectionUnavailable)?;
+        let question = IntrospectionRequest {
+            nonce: nonce.to_vec(),
+            provider: provider.name.clone(),
+            token: token.to_owned(),
+        };
+        let call = self
+            .call_as_root(host, caller, "/mesh/v1/introspect", &question.encode_to_vec(), TIMEOUT)
+            .ok_or(Reason::IntrospectionUnavailable)?;
+        let until_ms = self.now_ms.saturating_add(LONGEST_MS);
+        let flight = Flight { call, nonce, provider: Rc::clone(provider), until_ms };
+        self.introspections.flights.insert(digest, flight);
+        Ok(())
+    }
+
+    /// A call made as the root context of a request, so that it goes on when the request ends and its
+    /// answer comes to the root context. The request is the effective context again afterwards.
+    pub(crate) fn call_as_root(
+        &self,
+        host: &dyn Host,
+        caller: Caller,
+        path: &str,
+        body: &[u8],
+        timeout: Duration,
+    ) -> Option<CallToken> {
+        host.set_effective_context(caller.root).ok()?;
+        let call = self.call(host, "POST", path, body, timeout);
+        host.set_effective_context(caller.stream).ok()?;
+        call
+    }
+
+    /// Takes the answer to a question; false when this is none.
+    pub(crate) fn on_introspection(&mut self, host: &dyn Host, response: CallResponse) -> bool {
+        let found = self.introspections.flights.iter().find(|(_, flight)| flight.call == response.token);
+        let Some(digest) = found.map(|(digest, _)| *digest) else { return false };
+        let Some(flight) = self.introspections.flights.remove(&digest) else { return false };
+        let provider = &flight.provider;
+        let status = status(host, response);
+        let answer = match status {
+            Some(200) => body(host, response)
+                .ok_or_else(|| "the body cannot be read".to_owned())
+                .and_then(|body| {
+                    verify_introspection(&body, &self.source.key, &flight.nonce, &provider.name)
+                        .map_err(|e| e.to_string())
+                })
+                .and_then(|answer| match answer.claims.len() {
+                    0..=MAX_CLAIMS => Ok(answer),
+                    bytes => Err(format!("{bytes} bytes of claims are too many")),
+                }),
+            Some(status) => Err(format!("status {status}")),
+            None => Err("no answer".to_owned()),
+        };
+        match answer {
+            Err(error) => {
+                host.log(LogLevel::Warn, &format!("introspection by {}: {error}", provider.name));
+            }
+            Ok(answer) if answer.active => {
+                let validity = Validity::new(self.now_ms, provider.active_seconds, 300);
+                self.introspections.keep_active(digest, answer.claims, validity);
+            }
+            Ok(_) => {
+                let validity = Validity::new(self.now_ms, provider.inactive_seconds, 60);
+                self.introspections.keep_inactive(digest, validity);
+            }
+        }
+        true
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn fresh(now_ms: u64) -> Validity {
+        Validity::new(now_ms, 10, 300)
+    }
+
+    #[test]
+    fn an_answer_serves_while_it_is_fresh_and_those_who_waited() {
+        let mut known = Introspections::default();
+        known.keep_active(1, b"{}".to_vec(), Validity::new(5_000, 2, 300));
+        let fresh = |known: &mut Introspections, now_ms| match known.find(1, now_ms, None) {
+            Some(Answer::Active { fresh_s, .. }) => Some(fresh_s),
+            _ => None,
+        };
+        assert_eq!(fresh(&mut known, 5_000), Some(2));
+        assert_eq!(fresh(&mut known, 6_000), Some(1));
+        assert_eq!(fresh(&mut known, 6_001), None, "less than a second is left");
+        assert!(known.find(1, 6_500, Some(4_000)).is_some(), "it came while the request waited");
+        assert!(known.find(1, 6_500, Some(5_001)).is_none(), "it was there before");
+        assert!(known.find(2, 5_000, None).is_none(), "another token");
+        known.keep_inactive(3, Validity::new(5_000, 0, 60));
+        assert_eq!(known.find(3, 5_000, None), None, "not kept");
+        assert_eq!(known.find(3, 5_000, Some(4_999)), Some(Answer::Inactive));
+    }
+
+    #[test]
+    fn inactive_tokens_cannot_push_out_active_ones() {
+        let mut known = Introspections::default();
+        known.keep_active(0, b"{}".to_vec(), fresh(0));
+        for digest in 1..=u128::try_from(MAX_INACTIVE * 3).unwrap() {
+            known.keep_inactive(digest, fresh(0));
+        }
+        assert!(known.find(0, 1, None).is_some());
+        assert_eq!((known.active.len(), known.inactive.len()), (1, MAX_INACTIVE));
+    }
+
+    #[test]
+    fn both_caches_are_bounded_in_entries_and_bytes() {
+        let mut known = Introspections::default();
+        for digest in 0..u128::try_from(MAX_ACTIVE * 2).unwrap() {
+            known.keep_active(digest, vec![b'x'; 8], fresh(0));
+        }
+        assert_eq!((known.active.len(), known.active_bytes), (MAX_ACTIVE, MAX_ACTIVE * 8));
+        for digest in 0..1_000 {
+            known.keep_active(digest, vec![b'x'; MAX_CLAIMS], fresh(0));
+        }
+        assert!(known.active_bytes <= MAX_ACTIVE_BYTES);
+        let sum: usize = known.active.iter().map(|(_, (claims, _))| claims.len()).sum();
+        assert_eq!(sum, known.active_bytes);
+        // A token that became inactive takes its bytes with it, and one that is over too.
+        let kept: Vec<u128> = known.active.iter().map(|(digest, _)| *digest).collect();
+        known.keep_inactive(kept[0], fresh(0));
+        known.tend(10_001);
+        assert_eq!((known.active.len(), known.active_bytes, known.inactive.len()), (0, 0, 0));
+    }
+}

@@ -1,0 +1,61 @@
+//! Tokens that are read from other places than `Authorization`, where the configuration names some.
+
+use portcullis_authn::places::{cookie_values, query_values, without_cookie, without_query};
+use portcullis_authn::{Place, Presented};
+use portcullis_core::edge::{TokenHeader, TokenPlaces};
+use portcullis_host::{Host, HostResult, MapType, Pairs};
+
+const MAP: MapType = MapType::HttpRequestHeaders;
+
+/// Takes note of every token in these places.
+pub(crate) fn collect<'a>(
+    pairs: &'a Pairs,
+    path: &'a [u8],
+    places: &TokenPlaces,
+    presented: &mut Presented<'a>,
+) {
+    let mut cookies = 0_u32;
+    for (name, value) in pairs {
+        if let Some(header) = places.headers.iter().find(|header| header.name.as_bytes() == name) {
+            presented.elsewhere(Place::Header(name), without_prefix(value, header));
+        }
+        if let (b"cookie", Some(cookie)) = (name, &places.cookie) {
+            cookies = cookies.saturating_add(1);
+            cookie_values(value, cookie).for_each(|token| presented.elsewhere(Place::Cookie(value), token));
+        }
+    }
+    // Envoy's codecs join cookies. Should there be two headers all the same, taking a cookie out of one
+    // would lose the other.
+    if let (2.., Some(place @ Place::Cookie(_))) = (cookies, presented.place()) {
+        presented.elsewhere(place, b"");
+    }
+    if let Some(parameter) = &places.query {
+        query_values(path, parameter).for_each(|token| presented.elsewhere(Place::Query, token));
+    }
+}
+
+/// What follows the prefix; nothing, which is malformed, when it is not there.
+fn without_prefix<'a>(value: &'a [u8], header: &TokenHeader) -> &'a [u8] {
+    match value.split_at_checked(header.prefix.len()) {
+        Some((prefix, token)) if prefix.eq_ignore_ascii_case(header.prefix.as_bytes()) => token.trim_ascii(),
+        _ => b"",
+    }
+}
+
+/// Removes the token from its place and leaves everything else as it is.
+///
+/// # Errors
+/// When the proxy fails; the request must be refused then.
+pub(crate) fn strip(host: &dyn Host, place: Place<'_>, path: &[u8], places: &TokenPlaces) -> HostResult<()> {
+    match (place, &places.cookie, &places.query) {
+        (Place::Header(name), ..) => host.remove_header(MAP, name),
+        (Place::Cookie(value), Some(cookie), _) => match without_cookie(value, cookie) {
+            Some(rest) => host.replace_header(MAP, "cookie", &rest),
+            None => host.remove_header(MAP, b"cookie"),
+        },
+        (Place::Query, _, Some(parameter)) => {
+            host.replace_header(MAP, ":path", &without_query(path, parameter))
+        }
+        (Place::Cookie(_) | Place::Query, ..) => Ok(()),
+    }
+}

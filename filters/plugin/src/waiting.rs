@@ -1,0 +1,128 @@
+//! Requests that wait: for a worker's first snapshot, for the answer to an introspection, for an issuer's
+//! new keys.
+//!
+//! However many come, few are held, and none for longer than its deadline; then it is decided with what
+//! there is, which is a refusal.
+
+use std::rc::Rc;
+
+use portcullis_core::snapshot::policy::IssuerDocument;
+use portcullis_host::ContextId;
+
+/// How long a request waits for a snapshot, in milliseconds.
+pub(crate) const HOLD_MS: u64 = 1_000;
+
+/// Requests of each kind that may wait at a time; further ones are refused at once.
+const MAX_FOR_SNAPSHOT: usize = 1_000;
+const MAX_FOR_TOKENS: usize = 1_000;
+const MAX_FOR_ONE_TOKEN: usize = 200;
+const MAX_FOR_KEYS: usize = 100;
+
+/// What a request waits for.
+#[derive(Debug, Clone)]
+pub(crate) enum Awaited {
+    /// The first snapshot.
+    Snapshot,
+    /// What a token of this digest stands for.
+    Token(u128),
+    /// Another document of this issuer than this one.
+    Keys(Rc<IssuerDocument>),
+}
+
+/// A request that waits.
+#[derive(Debug, Clone)]
+pub(crate) struct Held {
+    /// Number of its root context.
+    pub root: u64,
+    /// Its stream.
+    pub stream: ContextId,
+    /// When it is decided in any case, by the monotonic clock.
+    pub until_ms: u64,
+    /// For what.
+    pub awaited: Awaited,
+}
+
+/// The requests that wait.
+#[derive(Debug, Default)]
+pub(crate) struct Waiting(Vec<Held>);
+
+impl Waiting {
+    /// Lets a request wait; false when too many wait already.
+    pub(crate) fn hold(&mut self, held: Held) -> bool {
+        let of_kind = |test: fn(&Awaited) -> bool| self.0.iter().filter(|h| test(&h.awaited)).count();
+        let room = match &held.awaited {
+            Awaited::Snapshot => of_kind(|a| matches!(a, Awaited::Snapshot)) < MAX_FOR_SNAPSHOT,
+            Awaited::Keys(_) => of_kind(|a| matches!(a, Awaited::Keys(_))) < MAX_FOR_KEYS,
+            Awaited::Token(digest) => {
+                let same = |h: &&Held| matches!(&h.awaited, Awaited::Token(other) if other == digest);
+                of_kind(|a| matches!(a, Awaited::Token(_))) < MAX_FOR_TOKENS
+                    && self.0.iter().filter(same).count() < MAX_FOR_ONE_TOKEN
+            }
+        };
+        if room {
+            self.0.push(held);
+        }
+        room
+    }
+
+    /// Takes out the requests of a root context whose waiting is over.
+    pub(crate) fn take_ready(
+        &mut self,
+        root: u64,
+        now_ms: u64,
+        came: impl Fn(&Awaited) -> bool,
+    ) -> Vec<ContextId> {
+        let mut ready = Vec::new();
+        self.0.retain(|held| {
+            if held.root == root && (now_ms >= held.until_ms || came(&held.awaited)) {
+                ready.push(held.stream);
+                return false;
+            }
+            // Requests of a root context that is gone are gone as well.
+            now_ms <= held.until_ms.saturating_add(HOLD_MS)
+        });
+        ready
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn held(stream: u32, awaited: Awaited) -> Held {
+        Held { root: 1, stream: ContextId(stream), until_ms: 100, awaited }
+    }
+
+    #[test]
+    fn each_kind_has_its_own_bound() {
+        let mut waiting = Waiting::default();
+        for stream in 0..u32::try_from(MAX_FOR_ONE_TOKEN).unwrap() {
+            assert!(waiting.hold(held(stream, Awaited::Token(1))));
+        }
+        assert!(!waiting.hold(held(9_999, Awaited::Token(1))), "one token's bound");
+        for digest in 2..=u128::try_from(MAX_FOR_TOKENS - MAX_FOR_ONE_TOKEN + 1).unwrap() {
+            assert!(waiting.hold(held(9_999, Awaited::Token(digest))));
+        }
+        assert!(!waiting.hold(held(9_999, Awaited::Token(0))), "all tokens' bound");
+        for _ in 0..MAX_FOR_SNAPSHOT {
+            assert!(waiting.hold(held(9_999, Awaited::Snapshot)));
+        }
+        assert!(!waiting.hold(held(9_999, Awaited::Snapshot)));
+    }
+
+    #[test]
+    fn a_request_wakes_once_when_its_own_awaited_came_or_its_time_is_over() {
+        let mut waiting = Waiting::default();
+        waiting.hold(held(1, Awaited::Token(1)));
+        waiting.hold(held(2, Awaited::Token(2)));
+        waiting.hold(Held { root: 2, ..held(3, Awaited::Token(2)) });
+        let came = |a: &Awaited| matches!(a, Awaited::Token(2));
+        assert_eq!(waiting.take_ready(1, 0, came), [ContextId(2)]);
+        assert_eq!(waiting.take_ready(1, 99, came), []);
+        assert_eq!(waiting.take_ready(1, 100, |_| false), [ContextId(1)]);
+        assert_eq!(waiting.take_ready(2, 0, came), [ContextId(3)]);
+        waiting.hold(held(4, Awaited::Snapshot));
+        assert_eq!(waiting.take_ready(7, 100 + HOLD_MS + 1, |_| true), [], "of another root context");
+        assert!(waiting.0.is_empty(), "forgotten");
+    }
+}

@@ -1,0 +1,282 @@
+//! Opaque access tokens: asked about once, refused when in doubt, kept within bounds.
+
+mod world;
+
+use std::time::Duration;
+
+use portcullis_core::wire::RecordKind;
+use portcullis_testhost::{Exchange, Request};
+use serde_json::{Value, json};
+use world::{NOW, Provider, World, config, plugin, put, to};
+
+const AUTHORITY: &str = "https://as.test";
+
+fn provider(change: impl FnOnce(&mut Value)) -> portcullis_core::wire::Record {
+    let mut document = json!({"name": "as", "issuer": AUTHORITY, "tokenPrefix": "op_", "audiences": ["portcullis"],
+        "activeSeconds": 30, "inactiveSeconds": 10});
+    change(&mut document);
+    put(RecordKind::Introspection, b"as", document.to_string())
+}
+
+fn world() -> World {
+    world_with(|_| ())
+}
+
+fn world_with(change: impl FnOnce(&mut Value)) -> World {
+    let mut world = World::gateway();
+    world.change(provider(change));
+    let claims = json!({"active": true, "sub": "ann", "tenant": "acme", "aud": "portcullis", "client_id": "web",
+        "exp": NOW + 600, "sid": "s-1", "jti": "t-1", "scope": "read"});
+    world.questions.tokens.insert("op_good".into(), claims);
+    world
+}
+
+fn bearer(token: &str) -> Request {
+    to("acme-1").header("authorization", format!("Bearer {token}"))
+}
+
+fn ask(world: &mut World, token: &str) -> Exchange {
+    let exchange = world.host.request(bearer(token));
+    world.answer_all();
+    exchange
+}
+
+fn assert_refused(exchange: &Exchange, status: u16, reason: &str) {
+    let seen = exchange.assert_refused(status);
+    exchange.assert_response_header("x-portcullis-reason", reason);
+    assert_eq!(seen.header("retry-after").is_some(), status == 503, "{seen:?}");
+}
+
+#[test]
+fn an_active_token_gets_through_and_is_asked_about_once() {
+    let mut world = world();
+    let exchange = ask(&mut world, "op_good");
+    exchange
+        .assert_status(200)
+        .assert_upstream_header("x-portcullis-subject", "ann")
+        .assert_upstream_header("x-portcullis-source-type", "human")
+        .assert_no_upstream_header("authorization");
+    let header = exchange.assert_forwarded().header("x-portcullis-identity").unwrap().to_owned();
+    let caller = world::verifier("acme-1").verify(&header, NOW).unwrap();
+    assert_eq!(caller.credential.as_str(), "oauth_token");
+    ask(&mut world, "op_good").assert_status(200);
+    assert_eq!(world.questions.asked.len(), 1);
+    assert_eq!(
+        (world.questions.asked[0].provider.as_str(), world.questions.asked[0].nonce.len()),
+        ("as", 16)
+    );
+    // Asked again when that is due, and no later than the token ends.
+    for _ in 0..6 {
+        world.host.advance(Duration::from_secs(5));
+        world.answer_all();
+    }
+    ask(&mut world, "op_good").assert_status(200);
+    assert_eq!(world.questions.asked.len(), 2);
+    let told = format!("{:?} {:?}", world.records(), world.host.logs());
+    assert!(!told.contains("op_good"), "the token is told in {told}");
+}
+
+#[test]
+fn an_inactive_token_is_refused_and_remembered_for_a_while() {
+    let mut world = world();
+    assert_refused(&ask(&mut world, "op_bad"), 401, "token_inactive");
+    assert_refused(&ask(&mut world, "op_bad"), 401, "token_inactive");
+    assert_eq!(world.questions.asked.len(), 1);
+    world.host.advance(Duration::from_secs(11));
+    world.answer_all();
+    world.questions.tokens.insert("op_bad".into(), world.questions.tokens["op_good"].clone());
+    ask(&mut world, "op_bad").assert_status(200);
+}
+
+#[test]
+fn many_requests_with_one_token_wait_for_one_answer() {
+    let mut world = world();
+    let waiting: Vec<_> = (0..50).map(|_| world.host.request(bearer("op_good"))).collect();
+    waiting.iter().for_each(|exchange| {
+        exchange.assert_paused();
+    });
+    world.answer_all();
+    for exchange in &waiting {
+        exchange.assert_status(200);
+    }
+    assert_eq!(world.questions.asked.len(), 1);
+}
+
+#[test]
+fn a_client_that_leaves_does_not_take_the_answer_with_it() {
+    let mut world = world();
+    let first = world.host.request(bearer("op_good").stay_open());
+    let second = world.host.request(bearer("op_good"));
+    world.host.disconnect(&first);
+    world.answer_all();
+    second.assert_status(200);
+    assert_eq!(world.questions.asked.len(), 1);
+}
+
+#[test]
+fn every_failure_refuses_and_nothing_of_it_is_remembered() {
+    for provider in [
+        Provider::Fails(404),
+        Provider::Fails(429),
+        Provider::Fails(500),
+        Provider::Fails(204),
+        Provider::Resets,
+        Provider::Forged,
+        Provider::Replayed,
+        Provider::Garbage,
+    ] {
+        let mut world = world();
+        world.questions.provider = provider.clone();
+        let waiting = [world.host.request(bearer("op_good")), world.host.request(bearer("op_good"))];
+        world.answer_all();
+        for exchange in &waiting {
+            assert_refused(exchange, 503, "introspection_unavailable");
+        }
+        world.questions.provider = Provider::Honest;
+        ask(&mut world, "op_good").assert_status(200);
+    }
+}
+
+#[test]
+fn silence_refuses_after_two_seconds() {
+    let mut world = world();
+    world.questions.provider = Provider::Silent;
+    let exchange = ask(&mut world, "op_good");
+    world.host.advance(Duration::from_millis(1_900));
+    exchange.assert_paused();
+    world.host.advance(Duration::from_millis(400));
+    assert_refused(&exchange, 503, "introspection_unavailable");
+}
+
+#[test]
+fn questions_under_way_are_bounded() {
+    let mut world = world();
+    world.questions.provider = Provider::Silent;
+    let waiting: Vec<_> = (0..64).map(|n| world.host.request(bearer(&format!("op_{n}")))).collect();
+    assert_refused(&world.host.request(bearer("op_more")), 503, "introspection_busy");
+    world.host.request(world::good("acme-1")).assert_status(200);
+    world.host.advance(Duration::from_millis(2_300));
+    for exchange in &waiting {
+        assert_refused(exchange, 503, "introspection_unavailable");
+    }
+    world.questions.provider = Provider::Honest;
+    ask(&mut world, "op_good").assert_status(200);
+}
+
+#[test]
+fn bad_tokens_do_not_push_good_ones_out() {
+    let mut world = world();
+    ask(&mut world, "op_good").assert_status(200);
+    for n in 0..5_000 {
+        assert_refused(&ask(&mut world, &format!("op_{n}")), 401, "token_inactive");
+        if n % 100 == 0 {
+            world.host.clear_history();
+        }
+    }
+    let asked = world.questions.asked.len();
+    ask(&mut world, "op_good").assert_status(200);
+    assert_eq!(world.questions.asked.len(), asked);
+}
+
+#[test]
+fn the_answer_is_judged_like_claims() {
+    for (name, value, status, reason) in [
+        ("aud", json!("other"), 401, "audience_mismatch"),
+        ("exp", json!(NOW - 100), 401, "token_expired"),
+        ("nbf", json!(NOW + 100), 401, "token_not_yet_valid"),
+        ("tenant", json!(null), 401, "claim_invalid"),
+        ("active", json!(false), 401, "token_inactive"),
+        ("client_id", json!("unheard-of"), 403, "source_type_unknown"),
+        ("tenant", json!("globex"), 404, "cluster_unknown"),
+    ] {
+        let mut world = world();
+        world.questions.tokens.get_mut("op_good").unwrap()[name] = value;
+        assert_refused(&ask(&mut world, "op_good"), status, reason);
+    }
+}
+
+#[test]
+fn a_token_ends_with_its_exp_although_the_answer_would_be_fresh() {
+    let mut world = world_with(|d| {
+        d["leewaySeconds"] = json!(0);
+        d["activeSeconds"] = json!(300);
+    });
+    world.questions.tokens.get_mut("op_good").unwrap()["exp"] = json!(NOW + 5);
+    ask(&mut world, "op_good").assert_status(200);
+    world.host.advance(Duration::from_secs(6));
+    world.answer_all();
+    assert_refused(&ask(&mut world, "op_good"), 401, "token_expired");
+}
+
+#[test]
+fn a_provider_that_wants_to_be_asked_each_time_is() {
+    let mut world = world_with(|d| {
+        d["activeSeconds"] = json!(0);
+        d["inactiveSeconds"] = json!(0);
+    });
+    for round in 1..=3 {
+        ask(&mut world, "op_good").assert_status(200);
+        assert_eq!(world.questions.asked.len(), round);
+        world.host.advance(Duration::from_millis(60));
+    }
+    world.questions.tokens.clear();
+    assert_refused(&ask(&mut world, "op_good"), 401, "token_inactive");
+}
+
+#[test]
+fn the_decision_is_taken_again_after_the_wait() {
+    let mut world = world();
+    world.questions.provider = Provider::Silent;
+    let waits = ask(&mut world, "op_good");
+    waits.assert_paused();
+    world.revoke("sid:s-1");
+    world.questions.provider = Provider::Honest;
+    world.answer_all();
+    assert_refused(&waits, 401, "credential_revoked");
+}
+
+#[test]
+fn revocation_reaches_tokens_that_are_kept() {
+    for name in ["sub:ann", "sid:s-1", "jti:t-1", "client:web"] {
+        let mut world = world();
+        ask(&mut world, "op_good").assert_status(200);
+        world.revoke(name);
+        assert_refused(&ask(&mut world, "op_good"), 401, "credential_revoked");
+        assert_eq!(world.questions.asked.len(), 1, "{name}: judged again, not asked again");
+    }
+}
+
+#[test]
+fn what_looks_like_a_jws_is_never_asked_about() {
+    let mut world = world_with(|d| d["tokenPrefix"] = json!(""));
+    let identity = world::identity_token("acme-1");
+    assert_refused(&ask(&mut world, &identity), 401, "credential_unsupported");
+    let unsigned = format!("{}.", world::token(|_| ()).rsplit_once('.').unwrap().0);
+    assert_refused(&ask(&mut world, &unsigned), 401, "signature_invalid");
+    assert_eq!(world.questions.asked.len(), 0);
+    world.questions.tokens.insert("a.b.c".into(), world.questions.tokens["op_good"].clone());
+    ask(&mut world, "a.b.c").assert_status(200);
+    assert_eq!(world.questions.asked.len(), 1);
+}
+
+#[test]
+fn no_provider_fits_no_question_is_asked() {
+    let mut world = world();
+    assert_refused(&ask(&mut world, "other"), 401, "credential_unsupported");
+    let mut without = World::gateway();
+    assert_refused(&ask(&mut without, "op_good"), 401, "credential_unsupported");
+    assert_eq!(world.questions.asked.len() + without.questions.asked.len(), 0);
+}
+
+#[test]
+fn the_chain_of_plugins_waits_too() {
+    let plugins = ["authn", "source-type", "cluster-status", "audit"].map(|name| plugin(name, &config()));
+    let mut world = World::new(plugins.into());
+    world.change(provider(|_| ()));
+    let claims =
+        json!({"active": true, "sub": "ann", "tenant": "acme", "aud": "portcullis", "client_id": "web"});
+    world.questions.tokens.insert("op_good".into(), claims);
+    let exchange = ask(&mut world, "op_good");
+    exchange.assert_status(200).assert_upstream_header("x-portcullis-source-type", "human");
+    assert_eq!(world.records()[0].decision, "allow");
+}

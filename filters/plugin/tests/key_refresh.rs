@@ -1,0 +1,119 @@
+//! Keys that an issuer published a moment ago.
+
+mod world;
+
+use std::time::Duration;
+
+use portcullis_core::wire::{Record, RecordKind};
+use portcullis_testhost::{Exchange, Request};
+use serde_json::{Value, json};
+use world::{ISSUER, World, put, to};
+
+/// The issuer with its key under this name.
+fn issuer(kid: &str) -> Record {
+    let mut document: Value = serde_json::from_slice(&world::issuer_document().value).unwrap();
+    document["jwks"]["keys"][0]["kid"] = json!(kid);
+    put(RecordKind::Issuer, ISSUER.as_bytes(), document.to_string())
+}
+
+fn signed_by(kid: &str) -> Request {
+    let token = world::sign(json!({"alg": "EdDSA", "kid": kid}), &world::claims(|_| ()));
+    to("acme-1").header("authorization", format!("Bearer {token}"))
+}
+
+fn assert_unknown(exchange: &Exchange) {
+    exchange.assert_refused(401);
+    exchange.assert_response_header("x-portcullis-reason", "key_unknown");
+}
+
+#[test]
+fn a_new_key_is_waited_for() {
+    let mut world = World::gateway();
+    world.questions.refresh = Some(204);
+    let waits = world.host.request(signed_by("i2"));
+    waits.assert_paused();
+    world.answer_all();
+    waits.assert_paused();
+    world.change(issuer("i2"));
+    waits.assert_status(200);
+    assert_eq!(world.questions.refreshed.len(), 1);
+    let asked = &world.questions.refreshed[0];
+    assert_eq!((asked.issuer.as_str(), asked.key_id.as_str()), (ISSUER, "i2"));
+    world.host.request(signed_by("i2")).assert_status(200);
+    world.host.advance(Duration::from_millis(1_100));
+    assert_unknown(&world.host.request(signed_by("i1")));
+}
+
+#[test]
+fn another_worker_asked_just_before() {
+    let mut world = World::gateway();
+    world.questions.refresh = Some(429);
+    let waits = world.host.request(signed_by("i2"));
+    world.answer_all();
+    waits.assert_paused();
+    world.change(issuer("i2"));
+    waits.assert_status(200);
+}
+
+#[test]
+fn a_key_that_does_not_come_is_waited_for_a_second() {
+    for refresh in [Some(204), None] {
+        let mut world = World::gateway();
+        world.questions.refresh = refresh;
+        let waits = world.host.request(signed_by("i2"));
+        world.answer_all();
+        world.host.advance(Duration::from_millis(900));
+        waits.assert_paused();
+        world.host.advance(Duration::from_millis(150));
+        assert_unknown(&waits);
+    }
+}
+
+#[test]
+fn an_issuer_that_cannot_be_reached_refuses_at_once() {
+    for status in [404, 502, 500] {
+        let mut world = World::gateway();
+        world.questions.refresh = Some(status);
+        let waits = world.host.request(signed_by("i2"));
+        world.answer_all();
+        assert_unknown(&waits);
+    }
+}
+
+#[test]
+fn nobody_can_make_the_filter_ask_often_or_hold_many() {
+    let mut world = World::gateway();
+    let waiting: Vec<_> = (0..150).map(|n| world.host.request(signed_by(&format!("k{n}")))).collect();
+    world.answer_all();
+    assert_eq!(world.questions.refreshed.len(), 1);
+    assert_eq!(waiting.iter().filter(|e| e.is_paused()).count(), 100);
+    waiting[100..].iter().for_each(assert_unknown);
+    world.host.request(world::good("acme-1")).assert_status(200);
+    world.host.advance(Duration::from_millis(1_100));
+    waiting.iter().for_each(assert_unknown);
+    // For the rest of the five seconds nothing is asked and nothing is held.
+    assert_unknown(&world.host.request(signed_by("i2")));
+    world.host.advance(Duration::from_secs(4));
+    world.host.request(signed_by("i2")).assert_paused();
+    world.answer_all();
+    assert_eq!(world.questions.refreshed.len(), 2);
+}
+
+#[test]
+fn a_key_without_a_usable_name_or_an_unknown_issuer_is_not_asked_about() {
+    let mut world = World::gateway();
+    let two = json!([{"kty": "OKP"}, {"kty": "OKP"}]);
+    for token in [
+        world::sign(json!({"alg": "EdDSA", "kid": "a b"}), &world::claims(|_| ())),
+        world::sign(json!({"alg": "EdDSA", "kid": "x".repeat(129)}), &world::claims(|_| ())),
+        world::sign(
+            json!({"alg": "EdDSA", "kid": "x", "jwk": two}),
+            &world::claims(|c| c["iss"] = json!("https://x")),
+        ),
+    ] {
+        let request = to("acme-1").header("authorization", format!("Bearer {token}"));
+        world.host.request(request).assert_refused(401);
+    }
+    world.answer_all();
+    assert_eq!(world.questions.refreshed.len(), 0);
+}
