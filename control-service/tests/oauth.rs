@@ -320,7 +320,7 @@ async fn the_signing_keys_rotate_by_themselves_and_no_token_is_refused() {
     let before = server.expect(200, Method::GET, "/v1/signing-keys", None).await;
     let signs = |list: &Value| {
         let keys = list["signing_keys"].as_array().unwrap();
-        keys.iter().filter(|k| k["state"] == "signs").map(|k| text(&k["kid"])).count()
+        keys.iter().filter(|k| k["state"] == "signs").count()
     };
     assert_eq!(signs(&before), 2);
     server.restart().await;

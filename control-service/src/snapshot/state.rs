@@ -211,7 +211,8 @@ impl State {
             let Some(entry) = self.entries.get(key) else { continue };
             let record = self.record(view, key, entry);
             let size = size_on_page(&record);
-            if size > room && !page.records.is_empty() {
+            // What changed together is not torn apart: the reader would never get the rest.
+            if size > room && !page.records.is_empty() && revision != last {
                 page.revision = last;
                 page.more = true;
                 break;
@@ -239,10 +240,24 @@ impl State {
                     .map(|(key, entry)| (entry.revision, key))
                     .filter(|(revision, _)| *revision > after)
                     .collect();
+                found.extend(self.workloads_with_cluster(cluster, after));
                 found.sort_unstable();
                 Box::new(found.into_iter())
             }
         }
+    }
+
+    /// A sidecar that was there before its cluster was registered has got no workloads: they come along
+    /// with the cluster.
+    fn workloads_with_cluster(&self, cluster: &ClusterId, after: u64) -> Option<(u64, &EntryKey)> {
+        let own = EntryKey { kind: RecordKind::Cluster as i32, key: cluster.as_str().as_bytes().into() };
+        let changed = self.entries.get(&own).map(|entry| entry.revision).filter(|r| *r > after)?;
+        let (key, entry) = self.of_kind(RecordKind::Workloads as i32).next()?;
+        let has_some = || {
+            let document = entry.value.as_deref().unwrap_or_default();
+            workloads_of(&self.tenant_of(cluster), document) != workloads_of("", document)
+        };
+        (entry.revision <= after && has_some()).then_some((changed, key))
     }
 
     /// An entry as a view holds it. Of the workloads a sidecar gets those of its cluster's tenant: nobody
