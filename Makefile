@@ -32,10 +32,10 @@ tools: toolchain ## Install istiod, istioctl, func-e, kustomize and Envoy into t
 	$(MESH) tools
 
 demo: build ## Start the local mesh, run the scenario, show the audit records, stop
-	$(MESH) demo
+	$(MESH) demo --with-parent
 
 up: build ## Start the local mesh and keep it running until Ctrl-C
-	$(MESH) up
+	$(MESH) up --with-parent
 
 test: build tools test-unit test-filters test-e2e ## All tests but the slow ones
 

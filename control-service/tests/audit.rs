@@ -35,7 +35,11 @@ fn encoded(sequences: impl IntoIterator<Item = u64>) -> Vec<Vec<u8>> {
 }
 
 async fn post(server: &Server, records: Vec<Vec<u8>>) -> AuditAck {
-    let body = AuditBatch { records }.encode_to_vec();
+    post_batch(server, &AuditBatch { records, ..AuditBatch::default() }).await
+}
+
+async fn post_batch(server: &Server, batch: &AuditBatch) -> AuditAck {
+    let body = batch.encode_to_vec();
     let answer = server.mesh(Method::POST, "/mesh/v1/audit", GATEWAY).body(body).send().await.unwrap();
     assert_eq!(answer.status(), 200);
     AuditAck::decode(answer.bytes().await.unwrap()).unwrap()
@@ -65,6 +69,39 @@ async fn a_record_is_stored_once_and_gaps_are_known_until_they_close() {
     let status = get(&server, "/v1/audit/status").await;
     assert_eq!(gateway_stream(&status)["gaps"], serde_json::json!([]));
     assert_eq!(status["lost"], 0);
+}
+
+#[tokio::test]
+async fn what_was_dropped_last_is_missing_without_a_later_record() {
+    let server = Server::start().await;
+    let batch = |sequences: &[u64], settled| AuditBatch {
+        records: encoded(sequences.iter().copied()),
+        stream: STREAM.to_vec(),
+        settled,
+    };
+    post_batch(&server, &batch(&[1, 2], 2)).await;
+    assert_eq!(get(&server, "/v1/audit/status").await["lost"], 0);
+    post_batch(&server, &batch(&[3], 7)).await;
+    let status = get(&server, "/v1/audit/status").await;
+    assert_eq!(gateway_stream(&status)["gaps"], serde_json::json!([[4, 7]]));
+    assert_eq!((&gateway_stream(&status)["highest"], &status["lost"]), (&7.into(), &4.into()));
+    // A batch that went its way more slowly takes nothing back, and what comes after all closes the gap.
+    post_batch(&server, &batch(&[4, 5, 6, 7], 3)).await;
+    assert_eq!(get(&server, "/v1/audit/status").await["lost"], 0);
+}
+
+#[tokio::test]
+async fn no_number_makes_the_status_overflow() {
+    let server = Server::start().await;
+    for stream in [[1_u8; 16], [2; 16]] {
+        for sequence in [1, i64::MAX as u64, u64::MAX] {
+            let record = AuditRecord { stream: stream.to_vec(), ..record(sequence) }.encode_to_vec();
+            let batch = AuditBatch { records: vec![record], stream: stream.to_vec(), settled: sequence };
+            post_batch(&server, &batch).await;
+        }
+    }
+    let status = get(&server, "/v1/audit/status").await;
+    assert_eq!((&status["missing"], &status["rejected"]), (&0.into(), &4.into()));
 }
 
 #[tokio::test]

@@ -3,18 +3,20 @@
 use std::collections::HashMap;
 
 use portcullis_core::audit::hex;
-use portcullis_core::wire::{AuditAck, AuditRecord};
+use portcullis_core::wire::{AuditAck, AuditBatch, AuditRecord};
 use prost::Message;
 use rusqlite::types::Value;
 use rusqlite::{Connection, OptionalExtension, params, params_from_iter};
 use serde::Serialize;
 use sha2::{Digest, Sha256};
 
-use super::transaction::Action;
+use super::transaction::{Action, Transaction};
 use super::{Store, StoreError};
 
 /// Bytes of one record at most.
 const MAX_RECORD: usize = 64 * 1024;
+/// Highest number that is believed: a proxy that lies must not make sums overflow.
+const MAX_SEQUENCE: i64 = 1 << 48;
 /// Records written in one go: a suspension waits for one such go at most.
 const CHUNK: usize = 500;
 /// Gaps listed for a stream at most; all are counted.
@@ -43,7 +45,7 @@ impl Parsed {
         }
         let record = AuditRecord::decode(bytes.as_slice()).ok()?;
         let stream = record.stream.as_slice().try_into().ok()?;
-        let sequence = i64::try_from(record.sequence).ok().filter(|s| *s > 0)?;
+        let sequence = i64::try_from(record.sequence).ok().filter(|s| (1..=MAX_SEQUENCE).contains(s))?;
         // RFC 9162 §2.1.1: a leaf is hashed with a zero byte in front.
         let leaf = Sha256::new().chain_update([0]).chain_update(&bytes).finalize().into();
         Some(Self { bytes, leaf, stream, sequence, record })
@@ -56,6 +58,29 @@ struct Stream {
     highest: i64,
     duplicates: i64,
     conflicts: i64,
+}
+
+/// What a filter says of its own stream: numbers up to this one are not to come any more.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Settled {
+    stream: [u8; 16],
+    number: i64,
+}
+
+impl Settled {
+    fn of(batch: &AuditBatch) -> Option<Self> {
+        let stream = batch.stream.as_slice().try_into().ok()?;
+        let number = i64::try_from(batch.settled).ok().filter(|n| (1..=MAX_SEQUENCE).contains(n))?;
+        Some(Self { stream, number })
+    }
+}
+
+/// Numbers that are not to come and are not there are missing, also behind the last record.
+fn settle(connection: &Connection, settled: Settled) -> Result<(), StoreError> {
+    connection
+        .prepare_cached("UPDATE audit_stream SET highest = max(highest, ?2) WHERE stream = ?1")?
+        .execute(params![settled.stream, settled.number])?;
+    Ok(())
 }
 
 /// Appends records; those that are there already are counted, not stored again.
@@ -199,7 +224,7 @@ pub struct StreamStatus {
     pub hop: String,
     /// Records stored.
     pub stored: u64,
-    /// The highest sequence number.
+    /// The highest sequence number that came or, by the word of its filter, does not come any more.
     pub highest: u64,
     /// Sequence numbers below it that are missing.
     pub missing: u64,
@@ -231,14 +256,15 @@ pub struct AuditStatus {
 }
 
 impl Store {
-    /// Stores a batch of encoded records; returns when they are durable.
+    /// Stores a batch; returns when its records are durable.
     ///
     /// # Errors
     /// [`StoreError`] when the database fails. A part of the batch may be stored then; sent again, it counts
     /// as duplicates.
-    pub async fn ingest(&self, records: Vec<Vec<u8>>) -> Result<AuditAck, StoreError> {
-        let total = records.len();
-        let parsed: Vec<_> = records.into_iter().filter_map(Parsed::new).collect();
+    pub async fn ingest(&self, batch: AuditBatch) -> Result<AuditAck, StoreError> {
+        let settled = Settled::of(&batch);
+        let total = batch.records.len();
+        let parsed: Vec<_> = batch.records.into_iter().filter_map(Parsed::new).collect();
         let rejected = u64::try_from(total - parsed.len()).unwrap_or(u64::MAX);
         let mut ack = AuditAck { rejected, ..AuditAck::default() };
         if rejected > 0 {
@@ -252,10 +278,17 @@ impl Store {
                 })
                 .await?;
         }
-        for chunk in parsed.chunks(CHUNK) {
-            let chunk = chunk.to_vec();
-            let part =
-                self.writer.run_bulk(move |transaction| append(transaction.connection(), &chunk)).await?;
+        parsed.iter().for_each(|p| self.usage.note(&p.record));
+        let chunks = parsed.chunks(CHUNK);
+        let last = chunks.len().saturating_sub(1);
+        for (at, chunk) in chunks.enumerate() {
+            let (chunk, settled) = (chunk.to_vec(), settled.filter(|_| at == last));
+            let job = move |transaction: &mut Transaction<'_>| {
+                let ack = append(transaction.connection(), &chunk)?;
+                settled.map_or(Ok(()), |s| settle(transaction.connection(), s))?;
+                Ok(ack)
+            };
+            let part = self.writer.run_bulk(job).await?;
             ack.stored += part.stored;
             ack.duplicates += part.duplicates;
         }
@@ -267,7 +300,14 @@ impl Store {
     /// # Errors
     /// [`StoreError`] when the database fails.
     pub async fn record(&self, action: Action, status: u16, reason: &str) -> Result<(), StoreError> {
-        let record = action.record(status, reason);
+        self.append(action.record(status, reason)).await
+    }
+
+    /// Adds a record of the service's own.
+    ///
+    /// # Errors
+    /// [`StoreError`] when the database fails.
+    pub async fn append(&self, record: AuditRecord) -> Result<(), StoreError> {
         self.writer.run(move |transaction| transaction.record(record)).await
     }
 
@@ -368,8 +408,9 @@ fn status(connection: &Connection) -> Result<AuditStatus, StoreError> {
 fn gaps(connection: &Connection, stream: i64) -> Result<Vec<[u64; 2]>, StoreError> {
     let mut statement = connection.prepare_cached(
         "SELECT previous + 1, sequence - 1 FROM
-            (SELECT sequence, lag(sequence, 1, 0) OVER (ORDER BY sequence) AS previous
-             FROM audit_record WHERE stream_id = ?1)
+            (SELECT sequence, lag(sequence, 1, 0) OVER (ORDER BY sequence) AS previous FROM
+                (SELECT sequence FROM audit_record WHERE stream_id = ?1
+                 UNION ALL SELECT highest + 1 FROM audit_stream WHERE id = ?1))
          WHERE sequence > previous + 1 LIMIT ?2",
     )?;
     let rows = statement.query_map(params![stream, MAX_GAPS], |row| Ok([row.get(0)?, row.get(1)?]))?;

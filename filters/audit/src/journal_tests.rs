@@ -33,13 +33,16 @@ fn journal(id: u8, max_waiting: u32, batch: u32) -> Journal {
 
 fn append(journal: &mut Journal, store: &Shared, text: &str) -> bool {
     let number = journal.next_number();
-    journal.append(store, number, text.as_bytes().to_vec())
+    journal.append(store, number, |out| out.extend_from_slice(text.as_bytes()))
 }
 
 fn batch(journal: &mut Journal, now_ms: u64) -> Vec<String> {
+    whole_batch(journal, now_ms).records.into_iter().map(|r| String::from_utf8(r).unwrap()).collect()
+}
+
+fn whole_batch(journal: &mut Journal, now_ms: u64) -> AuditBatch {
     let batch = journal.next_batch(now_ms).unwrap_or_default();
-    let records = AuditBatch::decode(batch.as_slice()).unwrap().records;
-    records.into_iter().map(|r| String::from_utf8(r).unwrap()).collect()
+    AuditBatch::decode(batch).unwrap()
 }
 
 #[test]
@@ -75,6 +78,37 @@ fn it_is_bounded_and_what_is_dropped_leaves_a_gap() {
     journal.answered(true, 0);
     assert!(!journal.is_full());
     assert_eq!(journal.next_number(), 6);
+}
+
+#[test]
+fn a_batch_says_which_numbers_are_not_to_come() {
+    let (store, mut journal) = (Shared::default(), journal(1, 2, 3));
+    for text in ["1", "2", "3", "4"] {
+        assert!(append(&mut journal, &store, text));
+    }
+    for text in ["5", "6"] {
+        assert!(!append(&mut journal, &store, text), "no room for {text}");
+    }
+    let first = whole_batch(&mut journal, 0);
+    assert_eq!((first.stream, first.settled), (vec![1; 16], 3), "4 is still to come");
+    journal.answered(true, 0);
+    assert_eq!(whole_batch(&mut journal, 0).settled, 6, "5 and 6 were dropped");
+}
+
+#[test]
+fn what_was_recovered_survives_the_next_trap_too() {
+    let store = Shared::default();
+    let (mut first, mut second, mut third) = (journal(1, 10, 10), journal(2, 10, 10), journal(3, 10, 10));
+    first.tend(&store, 0);
+    append(&mut first, &store, "a");
+    let gone = DEAD_MS + 1;
+    assert_eq!(second.tend(&store, gone), 1);
+    append(&mut second, &store, "b");
+    // The second VM is gone as well, before it delivered anything.
+    assert_eq!(third.tend(&store, 2 * gone), 2);
+    let mut told = batch(&mut third, 2 * gone);
+    told.sort();
+    assert_eq!(told, ["a", "b"]);
 }
 
 #[test]
@@ -133,7 +167,7 @@ fn a_batch_is_bounded_in_bytes_and_so_is_what_waits() {
     assert!(sent.len() <= MAX_BATCH_BYTES);
     journal.answered(true, 0);
     let (store, mut journal) = (Shared::default(), super::tests::journal(2, 5000, 5000));
-    while append(&mut journal, &store, &"y".repeat(900)) && journal.waiting.len() < 4000 {}
+    while append(&mut journal, &store, &"y".repeat(900)) && journal.waiting_records < 4000 {}
     assert!(journal.next_batch(0).unwrap().len() <= MAX_BATCH_BYTES);
     journal.answered(true, 0);
     assert!(journal.next_batch(0).is_some(), "the rest follows");

@@ -208,6 +208,13 @@ pub struct AuditBatch {
     /// Encoded [`AuditRecord`]s.
     #[prost(bytes = "vec", repeated, tag = "1")]
     pub records: Vec<Vec<u8>>,
+    /// The stream of the filter that sends it.
+    #[prost(bytes = "vec", tag = "2")]
+    pub stream: Vec<u8>,
+    /// Numbers of that stream up to this one were sent, now or before, or were dropped: none of them is
+    /// still to come. Without it, what was dropped last would show only when a later record comes.
+    #[prost(uint64, tag = "3")]
+    pub settled: u64,
 }
 
 /// The answer to an [`AuditBatch`]: everything in it is durable.

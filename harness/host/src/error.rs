@@ -93,6 +93,14 @@ pub enum StartError {
     /// No worker was asked for.
     #[error("a host needs at least one worker")]
     NoWorker,
+    /// More workers were asked for than a test can mean.
+    #[error("{asked} workers are too many: a host has at most {most}")]
+    TooManyWorkers {
+        /// How many were asked for.
+        asked: usize,
+        /// How many there may be.
+        most: usize,
+    },
     /// The module asks for more memory than the limit allows.
     #[error("{vm} of {plugin}: the module does not fit its memory limit of {limit} bytes: {reason}")]
     Memory {
@@ -182,6 +190,8 @@ pub enum FailureKind {
     Injected,
     /// The module called the host when it may not.
     Restricted,
+    /// The module made more hostcalls, or moved more bytes by them, than [`Limits`](crate::Limits) allow.
+    HostLimit,
 }
 
 impl std::fmt::Display for FailureKind {
@@ -192,6 +202,7 @@ impl std::fmt::Display for FailureKind {
             Self::StackOverflow => "stack overflow",
             Self::Injected => "injected fault",
             Self::Restricted => "restricted hostcall",
+            Self::HostLimit => "limit of the host",
         })
     }
 }

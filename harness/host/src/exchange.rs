@@ -8,6 +8,9 @@ use crate::flow::{Dir, LocalReply, Seen, StreamRef};
 use crate::headers::HeaderMap;
 use crate::world::{LogLine, Trace, World};
 
+/// Lines of the trace that are printed: a module that loops would bury the rest.
+const SHOWN_LINES: usize = 1000;
+
 /// A request on its way, or over. The handle is live: after [`Host::advance`](crate::Host::advance) it
 /// shows what has happened since. It outlives the host.
 pub struct Exchange {
@@ -98,108 +101,6 @@ impl Exchange {
         let world = self.world.lock();
         world.logs.iter().filter(|line| line.exchange == Some(self.id)).cloned().collect()
     }
-
-    #[track_caller]
-    fn fail(&self, expected: &str) -> ! {
-        panic!("expected {expected}, but:\n{self}")
-    }
-
-    /// Asserts the status that the client saw.
-    ///
-    /// # Panics
-    /// With the whole exchange and its trace, if it is another one.
-    #[track_caller]
-    pub fn assert_status(&self, status: u16) -> &Self {
-        if self.status() != Some(status) {
-            self.fail(&format!("status {status}"));
-        }
-        self
-    }
-
-    /// Asserts that the request reached the upstream, and answers what the upstream saw.
-    ///
-    /// # Panics
-    /// With the whole exchange and its trace, if it did not.
-    #[track_caller]
-    pub fn assert_forwarded(&self) -> Seen {
-        match self.upstream() {
-            Some(seen) => seen,
-            None => self.fail("the request to be forwarded"),
-        }
-    }
-
-    /// Asserts that a plugin answered with this status and the request did not reach the upstream.
-    ///
-    /// # Panics
-    /// With the whole exchange and its trace, if that is not so.
-    #[track_caller]
-    pub fn assert_refused(&self, status: u16) -> Seen {
-        let by_plugin = self.local_reply().is_some_and(|reply| reply.status == status);
-        match self.response() {
-            Some(seen) if by_plugin && self.upstream().is_none() => seen,
-            _ => self.fail(&format!("the request to be refused with {status} before the upstream")),
-        }
-    }
-
-    /// Asserts that the exchange waits.
-    ///
-    /// # Panics
-    /// With the whole exchange and its trace, if it is over.
-    #[track_caller]
-    pub fn assert_paused(&self) -> &Self {
-        if self.is_over() {
-            self.fail("the exchange to wait");
-        }
-        self
-    }
-
-    /// Asserts a header that the upstream saw.
-    ///
-    /// # Panics
-    /// With the whole exchange and its trace, if it saw another value or none.
-    #[track_caller]
-    pub fn assert_upstream_header(&self, name: &str, value: &str) -> &Self {
-        if self.upstream().and_then(|seen| seen.header(name).map(str::to_owned)).as_deref() != Some(value) {
-            self.fail(&format!("the upstream to see {name}: {value}"));
-        }
-        self
-    }
-
-    /// Asserts that the upstream did not see a header.
-    ///
-    /// # Panics
-    /// With the whole exchange and its trace, if it did.
-    #[track_caller]
-    pub fn assert_no_upstream_header(&self, name: &str) -> &Self {
-        if self.assert_forwarded().headers.get_bytes(name).is_some() {
-            self.fail(&format!("the upstream not to see {name}"));
-        }
-        self
-    }
-
-    /// Asserts a header that the client saw.
-    ///
-    /// # Panics
-    /// With the whole exchange and its trace, if it saw another value or none.
-    #[track_caller]
-    pub fn assert_response_header(&self, name: &str, value: &str) -> &Self {
-        if self.response().and_then(|seen| seen.header(name).map(str::to_owned)).as_deref() != Some(value) {
-            self.fail(&format!("the client to see {name}: {value}"));
-        }
-        self
-    }
-
-    /// Asserts the whole body that the client saw.
-    ///
-    /// # Panics
-    /// With the whole exchange and its trace, if it saw another one.
-    #[track_caller]
-    pub fn assert_response_body(&self, body: &str) -> &Self {
-        if self.response().map(|seen| seen.text()).as_deref() != Some(body) {
-            self.fail(&format!("the client to see the body {body:?}"));
-        }
-        self
-    }
 }
 
 impl fmt::Display for Exchange {
@@ -233,10 +134,14 @@ impl fmt::Display for Exchange {
             }
         }
         writeln!(f, "trace:")?;
-        for line in self.trace().to_string().lines() {
+        let trace = self.trace().to_string();
+        for line in trace.lines().take(SHOWN_LINES) {
             writeln!(f, "  {line}")?;
         }
-        Ok(())
+        match trace.lines().count().saturating_sub(SHOWN_LINES) {
+            0 => Ok(()),
+            more => writeln!(f, "  … and {more} more lines (Exchange::trace has them)"),
+        }
     }
 }
 

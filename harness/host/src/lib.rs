@@ -1,6 +1,7 @@
 #![doc = include_str!("../README.md")]
 
 mod abi;
+mod assertions;
 mod codes;
 mod error;
 mod exchange;

@@ -141,6 +141,73 @@ client saw:
     assert!(first.contains("proxy_send_local_response(401, \"no_token\", \"bye\", -1)"), "{first}");
 }
 
+/// The first line of what each assertion says when it fails.
+#[test]
+fn a_failed_assertion_says_what_was_found_instead() {
+    let script =
+        "request_headers: add 0 x-a 1; request_headers: add 0 x-a 2; response_headers: add 2 x-b %ff";
+    let mut host = scripted(script).upstream(Answer::ok().body("hello")).start().unwrap();
+    let forwarded = host.request(Request::get("/"));
+    let refused = host.request(Request::get("/").header("x-script", "request_headers: reply 403 why b -1"));
+    host.set_upstream(Answer::never());
+    let waiting = host.request(Request::get("/"));
+    let said = |assertion: &dyn Fn()| {
+        let panic = std::panic::catch_unwind(std::panic::AssertUnwindSafe(assertion)).unwrap_err();
+        panic.downcast_ref::<String>().unwrap().lines().next().unwrap().to_owned()
+    };
+    let say = [
+        said(&|| {
+            forwarded.assert_status(404);
+        }),
+        said(&|| {
+            refused.assert_status(200);
+        }),
+        said(&|| {
+            waiting.assert_status(200);
+        }),
+        said(&|| {
+            forwarded.assert_upstream_header("x-a", "1");
+        }),
+        said(&|| {
+            refused.assert_upstream_header("x-a", "1");
+        }),
+        said(&|| {
+            forwarded.assert_response_header("x-b", "1");
+        }),
+        said(&|| {
+            forwarded.assert_no_upstream_header("x-a");
+        }),
+        said(&|| {
+            forwarded.assert_no_response_header("x-b");
+        }),
+        said(&|| {
+            forwarded.assert_response_body("help");
+        }),
+        said(&|| {
+            forwarded.assert_refused(403);
+        }),
+        said(&|| {
+            refused.assert_paused();
+        }),
+    ];
+    assert_eq!(
+        say,
+        [
+            "expected status 404, but the client saw 200",
+            "expected status 200, but plugin 0 answered 403 (why)",
+            "expected status 200, but the client has seen nothing yet (Host::advance moves the time on)",
+            "expected the upstream to see x-a: 1, but it saw x-a: 1 and x-a: 2",
+            "expected the upstream to see x-a: 1, but it saw nothing",
+            "expected the client to see x-b: 1, but it saw x-b: \\xff",
+            "expected the upstream not to see x-a, but it saw x-a: 1 and x-a: 2",
+            "expected the client not to see x-b, but it saw x-b: \\xff",
+            "expected the client to see the body \"help\", but it saw \"hello\" (the first difference is at byte 3)",
+            "expected a plugin to refuse the request with 403, but it was forwarded, and the client saw 200",
+            "expected the exchange to wait, but plugin 0 answered 403 (why)",
+        ]
+    );
+}
+
 #[test]
 fn a_failed_assertion_shows_the_whole_exchange() {
     let mut host = scripted("request_headers: add 0 x-a 1").start().unwrap();
@@ -151,7 +218,9 @@ fn a_failed_assertion_shows_the_whole_exchange() {
     .unwrap_err();
     let text = panic.downcast_ref::<String>().unwrap();
     assert!(
-        text.starts_with("expected the upstream to see x-a: 2, but:\nexchange: over, status 200"),
+        text.starts_with(
+            "expected the upstream to see x-a: 2, but it saw x-a: 1\nexchange: over, status 200"
+        ),
         "{text}"
     );
     assert!(text.contains("proxy_add_header_map_value(request_headers, \"x-a\", \"1\")"), "{text}");

@@ -71,7 +71,7 @@ fn a_panic_of_the_rust_sdk_shows_its_place() {
 
 #[test]
 fn a_plugin_in_standard_go_runs() {
-    let module = Module::from_file(common::go_probe_path()).unwrap();
+    let module = Module::from_file(common::go_probe_path("go")).unwrap();
     let mut host =
         Host::builder().plugin(Plugin::new(&module).config("hello").env("PROBE", "present")).start().unwrap();
     host.assert_logged("configured with hello, present");
@@ -82,6 +82,37 @@ fn a_plugin_in_standard_go_runs() {
     assert_eq!(host.metrics().counter("go_requests"), 201);
     host.advance(Duration::from_secs(1));
     host.assert_logged("tick from go");
+}
+
+/// The Go SDK exports every callback, TCP's too, and speaks ABI 0.2.0.
+#[test]
+fn a_plugin_of_the_go_sdk_runs() {
+    let module = Module::from_file(common::go_probe_path("go-sdk")).unwrap();
+    assert_eq!(module.abi(), AbiVersion::V0_2_0);
+    let mut host = Host::builder()
+        .plugin(Plugin::new(&module).config("authz"))
+        .cluster("authz", Answer::ok().body("fine").after(Duration::from_millis(5)))
+        .upstream(Answer::ok().chunk("hello").chunk(", you"))
+        .start()
+        .unwrap();
+    let exchange = host.request(Request::get("/"));
+    exchange.assert_paused();
+    assert_eq!(host.pending_calls("authz")[0].request.headers.get("x-headers"), Some("6"));
+    host.advance(Duration::from_millis(5));
+    exchange.assert_status(200).assert_upstream_header("x-verdict", "fine");
+    exchange.assert_response_body("hello, you and bye");
+    assert_eq!(exchange.filter_state("wasm.verdict"), Some(b"fine".to_vec()));
+    host.set_cluster("authz", Answer::never());
+    let late = host.request(Request::get("/"));
+    host.advance(Duration::from_millis(100));
+    assert_eq!(late.assert_refused(403).header("x-denied-by"), Some("go-sdk"));
+    host.advance(Duration::from_secs(1));
+    host.assert_logged("tick: fine, 1, <nil>");
+    host.assert_logged("done with 403, <nil>");
+    assert_eq!(host.metrics().counter("go_sdk_requests"), 2);
+    // Go's values are text in any encoding: no panic on bytes that are not UTF-8.
+    host.set_cluster("authz", Answer::ok().body("fine"));
+    host.request(Request::get("/").header("x-raw", b"\xff")).assert_status(200);
 }
 
 #[test]

@@ -144,6 +144,15 @@ pub(crate) fn die_with_parent(command: &mut std::process::Command) {
     }
 }
 
+/// Lets this process get SIGTERM when the program ends that started it, so that it stops in order.
+///
+/// # Errors
+/// When the kernel refuses.
+pub fn end_with_parent() -> Result<()> {
+    rustix::process::set_parent_process_death_signal(Some(Signal::TERM))
+        .map_err(|error| MeshError::io("follow the end of", "the parent process")(error.into()))
+}
+
 /// Starts a child from a thread that lives as long as the process: the kernel sends the parent-death signal
 /// when the *thread* that forked ends, and a runtime's worker may end long before the process does.
 fn spawn(command: Command) -> std::io::Result<Child> {

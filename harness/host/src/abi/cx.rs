@@ -1,5 +1,7 @@
 //! One hostcall under way: memory access, trace, faults, misuse.
 
+use std::cell::Cell;
+
 use wasmtime::{Caller, Memory};
 
 use super::pairs;
@@ -35,6 +37,8 @@ pub(crate) struct Cx<'a, 'b> {
     caller: &'a mut Caller<'b, VmState>,
     pub(crate) name: &'static str,
     entry: Option<Entry>,
+    /// A limit of the host was passed: the module dies when the call is over.
+    exhausted: Cell<Option<HostFault>>,
 }
 
 /// Runs a Proxy-Wasm hostcall: faults first, then the call, then the trace.
@@ -48,16 +52,18 @@ pub(crate) fn run(
     if state.restricted && name != "proxy_log" {
         return Err(restricted(name));
     }
+    state.world.spent.call(&state.world.limits)?;
     let entry = state.world.tracing.then(Entry::default);
     if let Some(effect) = state.world.faults.check(name, state.callback, state.vm) {
         return inject(state, name, effect);
     }
-    let mut cx = Cx { caller, name, entry };
+    let mut cx = Cx { caller, name, entry, exhausted: Cell::new(None) };
     let result = body(&mut cx);
-    let (status, trap) = match result {
-        Ok(()) => (Some(Status::Ok), None),
-        Err(Fail::Status(status)) => (Some(status), None),
-        Err(Fail::Trap(error)) => (None, Some(error)),
+    let (status, trap) = match (cx.exhausted.take(), result) {
+        (Some(fault), _) => (None, Some(fault.into())),
+        (None, Ok(())) => (Some(Status::Ok), None),
+        (None, Err(Fail::Status(status))) => (Some(status), None),
+        (None, Err(Fail::Trap(error))) => (None, Some(error)),
     };
     cx.record(status);
     match trap {
@@ -102,9 +108,36 @@ fn push(state: &VmState, name: &'static str, entry: Entry, status: Option<Status
 }
 
 impl<'a, 'b> Cx<'a, 'b> {
-    pub(super) fn plain(caller: &'a mut Caller<'b, VmState>, name: &'static str) -> Self {
-        let entry = caller.data().world.tracing.then(Entry::default);
-        Self { caller, name, entry }
+    /// A call of WASI: no faults, no restrictions, and a number of its own kind as answer.
+    pub(super) fn wasi(
+        caller: &'a mut Caller<'b, VmState>,
+        name: &'static str,
+        body: impl FnOnce(&mut Self) -> u32,
+    ) -> wasmtime::Result<u32> {
+        let world = &caller.data().world;
+        world.spent.call(&world.limits)?;
+        let entry = world.tracing.then(Entry::default);
+        let mut cx = Self { caller, name, entry, exhausted: Cell::new(None) };
+        let answer = body(&mut cx);
+        match cx.exhausted.take() {
+            None => {
+                cx.record(Some(Status::Ok));
+                Ok(answer)
+            }
+            Some(fault) => {
+                cx.record(None);
+                Err(fault.into())
+            }
+        }
+    }
+
+    /// Counts bytes that cross between the module and the host.
+    fn charge(&self, bytes: u32) -> Result<(), Status> {
+        let world = &self.state().world;
+        world.spent.bytes(bytes, &world.limits).map_err(|fault| {
+            self.exhausted.set(Some(fault));
+            Status::InternalFailure
+        })
     }
 
     pub(crate) fn record(&mut self, status: Option<Status>) {
@@ -154,6 +187,7 @@ impl<'a, 'b> Cx<'a, 'b> {
 
     /// Bytes of the module's memory.
     pub(crate) fn read(&self, at: u32, len: u32) -> Result<Vec<u8>, Status> {
+        self.charge(len)?;
         let memory = self.memory()?.data(&*self.caller);
         let range = range(at, len).ok_or(Status::InvalidMemoryAccess)?;
         memory.get(range).map(<[u8]>::to_vec).ok_or(Status::InvalidMemoryAccess)
@@ -197,6 +231,7 @@ impl<'a, 'b> Cx<'a, 'b> {
     /// Hands bytes to the module in memory that the module allocates for them.
     pub(crate) fn give(&mut self, bytes: &[u8], pointer_at: u32, size_at: u32) -> Done {
         let size = u32::try_from(bytes.len()).map_err(|_| Status::InternalFailure)?;
+        self.charge(size)?;
         let mut pointer = 0;
         if size != 0 {
             pointer = self.allocate(size)?;

@@ -5,7 +5,7 @@ use wasmtime::{Caller, Linker};
 
 use super::Offered;
 use super::cx::Cx;
-use crate::codes::{LogLevel, Status};
+use crate::codes::LogLevel;
 use crate::vm::VmState;
 use crate::world::Arg;
 
@@ -27,13 +27,13 @@ type Errno = Result<(), u32>;
 macro_rules! wasi {
     ($linker:ident, $offered:ident; $($name:ident($($arg:ident: $ty:ty),*) = $body:expr;)*) => {$(
         for module in MODULES {
-            $linker.func_wrap(module, stringify!($name), |mut caller: Caller<'_, VmState>, $($arg: $ty),*| -> u32 {
-                let mut cx = Cx::plain(&mut caller, stringify!($name));
+            $linker.func_wrap(module, stringify!($name), |mut caller: Caller<'_, VmState>, $($arg: $ty),*| {
                 let body: fn(&mut Cx<'_, '_>, $($ty),*) -> Errno = $body;
-                let errno = body(&mut cx, $($arg),*).err().unwrap_or(SUCCESS);
-                cx.result(Arg::Number(errno.into()));
-                cx.record(Some(Status::Ok));
-                errno
+                Cx::wasi(&mut caller, stringify!($name), |cx| {
+                    let errno = body(cx, $($arg),*).err().unwrap_or(SUCCESS);
+                    cx.result(Arg::Number(errno.into()));
+                    errno
+                })
             })?;
             $offered.insert((module, stringify!($name)));
         }
@@ -43,9 +43,11 @@ macro_rules! wasi {
 pub(super) fn register(linker: &mut Linker<VmState>, offered: &mut Offered) -> wasmtime::Result<()> {
     for module in MODULES {
         linker.func_wrap(module, "proc_exit", |mut caller: Caller<'_, VmState>, code: u32| {
-            let mut cx = Cx::plain(&mut caller, "proc_exit");
-            cx.argument(Arg::Number(code.into()));
-            cx.record(Some(Status::Ok));
+            Cx::wasi(&mut caller, "proc_exit", |cx| {
+                cx.argument(Arg::Number(code.into()));
+                SUCCESS
+            })
+            .map(drop)
         })?;
         offered.insert((module, "proc_exit"));
     }

@@ -21,14 +21,18 @@ impl Host {
 
     pub(super) fn run_until(&mut self, until: Duration) {
         let (mut moment, mut count) = (self.elapsed(), 0);
+        self.world.spent.reset();
         loop {
             let (event, now) = {
                 let mut world = self.world.lock();
                 (world.clock.next(until), world.clock.elapsed())
             };
             let Some(event) = event else { return };
-            count = if now == moment { count + 1 } else { 1 };
-            moment = now;
+            if now != moment {
+                self.world.spent.reset();
+                (moment, count) = (now, 0);
+            }
+            count += 1;
             if count > LIVELOCK {
                 return self.livelock();
             }

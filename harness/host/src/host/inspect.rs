@@ -164,8 +164,8 @@ impl Host {
     /// With the list, if something did.
     #[track_caller]
     pub fn assert_no_misuse(&self) {
-        let lines: Vec<String> = self.misuse().iter().map(|misuse| format!("  {misuse}")).collect();
-        assert!(lines.is_empty(), "the module misused the Proxy-Wasm ABI:\n{}", lines.join("\n"));
+        let misuse = list(&self.misuse());
+        assert!(misuse.is_empty(), "the module misused the Proxy-Wasm ABI:\n{misuse}");
     }
 
     /// Asserts that some line of the log contains `text`.
@@ -178,4 +178,23 @@ impl Host {
         let all: String = logs.iter().map(|line| format!("  {line}\n")).collect();
         assert!(logs.iter().any(|line| line.message.contains(text)), "no log line contains {text:?}:\n{all}");
     }
+}
+
+/// Misuse as text, one line for all that is alike in call, callback and reason.
+pub(super) fn list(misuse: &[Misuse]) -> String {
+    let mut kinds: Vec<(&Misuse, usize)> = Vec::new();
+    for each in misuse {
+        let like = |known: &Misuse| {
+            (known.name, known.callback, &known.reason) == (each.name, each.callback, &each.reason)
+        };
+        match kinds.iter_mut().find(|(known, _)| like(known)) {
+            Some((_, count)) => *count += 1,
+            None => kinds.push((each, 1)),
+        }
+    }
+    let line = |(misuse, count): &(&Misuse, usize)| match count {
+        1 => format!("  {misuse}"),
+        more => format!("  {misuse} ({more} times)"),
+    };
+    kinds.iter().map(line).collect::<Vec<_>>().join("\n")
 }

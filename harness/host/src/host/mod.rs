@@ -67,6 +67,10 @@ impl Host {
     /// Sends a request and lets everything happen that is due at this moment of virtual time. A request
     /// that waits for something later (a delayed answer, a held callout) is not over yet: move on with
     /// [`advance`](Self::advance) and look at the same [`Exchange`] again.
+    ///
+    /// # Panics
+    /// If the request is for a worker that the host does not have.
+    #[track_caller]
     pub fn request(&mut self, request: Request) -> Exchange {
         let stream = self.open_stream(&request);
         let exchange = Exchange::new(&stream, &self.world);
@@ -177,8 +181,13 @@ impl Host {
         self.world.lock().clock.set_unix_nanos(unix_nanos);
     }
 
+    #[track_caller]
     fn open_stream(&mut self, request: &Request) -> StreamRef {
-        let worker = request.worker.min(self.workers.len().saturating_sub(1));
+        let (worker, workers) = (request.worker, self.workers.len());
+        assert!(
+            worker < workers,
+            "there is no worker {worker}: this host has {workers} (HostBuilder::workers)"
+        );
         let (now, unix) = {
             let world = self.world.lock();
             (world.clock.elapsed(), world.clock.unix_nanos())
@@ -231,12 +240,10 @@ impl Drop for Host {
         if !self.misuse_is_failure || std::thread::panicking() {
             return;
         }
-        let misuse = self.misuse();
-        let lines: Vec<String> = misuse.iter().map(|misuse| format!("  {misuse}")).collect();
+        let misuse = inspect::list(&self.misuse());
         assert!(
-            lines.is_empty(),
-            "the module misused the Proxy-Wasm ABI (see HostBuilder::allow_misuse):\n{}",
-            lines.join("\n")
+            misuse.is_empty(),
+            "the module misused the Proxy-Wasm ABI (see HostBuilder::allow_misuse):\n{misuse}"
         );
     }
 }

@@ -34,6 +34,7 @@ impl Thread {
 
     /// Sets a plugin up: in the living VM that it shares, or in a new one.
     pub(crate) fn set_up(&mut self, plugin: &Plugin, world: &Arc<World>) -> Result<Handle, StartError> {
+        world.spent.reset();
         let key = plugin.vm_key();
         let shared = self.vms.iter().position(|vm| !vm.is_failed() && vm.state().vm_key == key);
         let vm = match shared {

@@ -52,17 +52,10 @@ impl Vm {
         let (module, spec) = (&plugin.module, &plugin.spec);
         let mut store = Store::new(module.engine(), VmState::new(id, plugin, world));
         store.limiter(|state| &mut state.limits);
-        store.set_fuel(world.limits.fuel_per_callback).map_err(|error| instantiate(spec, id, &error))?;
-        let instance = module.pre().instantiate(&mut store).map_err(|error| {
-            let reason = format!("{error:#}");
-            if reason.contains("memory") && reason.contains("limit") {
-                let limit = world.limits.memory_bytes;
-                StartError::Memory { plugin: spec.name.clone(), vm: id, limit, reason }
-            } else {
-                instantiate(spec, id, &error)
-            }
-        })?;
-        let exports = Exports::find(&instance, &mut store).map_err(|error| instantiate(spec, id, &error))?;
+        store.set_fuel(world.limits.fuel_per_callback).map_err(|error| cannot(spec, id, &error))?;
+        let instance = module.pre().instantiate(&mut store);
+        let instance = instance.map_err(|error| not_instantiated(spec, id, world, error))?;
+        let exports = Exports::find(&instance, &mut store).map_err(|error| cannot(spec, id, &error))?;
         let memory = instance.get_memory(&mut store, "memory");
         store.data_mut().bind(memory, exports.malloc.clone());
         let mut vm = Self { store, exports, failed: None, peak_fuel: 0, last_fuel: 0 };
@@ -142,21 +135,39 @@ impl Vm {
     }
 
     fn fail(&mut self, callback: Callback, context: u32, error: &wasmtime::Error) {
-        let kind = if let Some(fault) = error.downcast_ref::<HostFault>() {
-            fault.kind
-        } else {
-            match error.downcast_ref::<Trap>() {
-                Some(Trap::OutOfFuel) => FailureKind::OutOfFuel,
-                Some(Trap::StackOverflow) => FailureKind::StackOverflow,
-                _ => FailureKind::Trap,
-            }
-        };
-        let failure = VmFailure { kind, callback, context, message: format!("{error:#}") };
+        let failure = failure(callback, context, error);
         self.store.data().log(LogLevel::Critical, format!("VM died: {failure}"));
         self.failed = Some(failure);
     }
 }
 
-fn instantiate(spec: &PluginSpec, vm: VmId, error: &wasmtime::Error) -> StartError {
+/// What kind of end an error of the engine is.
+fn failure(callback: Callback, context: u32, error: &wasmtime::Error) -> VmFailure {
+    let kind = if let Some(fault) = error.downcast_ref::<HostFault>() {
+        fault.kind
+    } else {
+        match error.downcast_ref::<Trap>() {
+            Some(Trap::OutOfFuel) => FailureKind::OutOfFuel,
+            Some(Trap::StackOverflow) => FailureKind::StackOverflow,
+            _ => FailureKind::Trap,
+        }
+    };
+    VmFailure { kind, callback, context, message: format!("{error:#}") }
+}
+
+fn cannot(spec: &PluginSpec, vm: VmId, error: &wasmtime::Error) -> StartError {
     StartError::Instantiate { plugin: spec.name.clone(), vm, reason: format!("{error:#}") }
+}
+
+/// Why there is no instance: its memory is too big, or its `start` function or initial data failed.
+fn not_instantiated(spec: &PluginSpec, vm: VmId, world: &World, error: wasmtime::Error) -> StartError {
+    let plugin = spec.name.clone();
+    if error.is::<Trap>() || error.is::<HostFault>() {
+        return StartError::Trapped { plugin, vm, failure: failure(Callback::Start, 0, &error) };
+    }
+    let reason = format!("{error:#}");
+    if reason.contains("memory") && reason.contains("limit") {
+        return StartError::Memory { plugin, vm, limit: world.limits.memory_bytes, reason };
+    }
+    cannot(spec, vm, &error)
 }

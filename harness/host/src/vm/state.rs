@@ -13,6 +13,10 @@ use crate::headers::HeaderMap;
 use crate::plugin::{Plugin, PluginSpec, VmKey};
 use crate::world::{LogLine, World};
 
+/// Far more than compilers make, far less than what would hurt the machine.
+const MAX_TABLE_ELEMENTS: usize = 1_000_000;
+const MAX_TABLES: usize = 16;
+
 /// An error that a hostcall raises in place of an answer; it kills the VM.
 #[derive(Debug, thiserror::Error)]
 #[error("{message}")]
@@ -118,7 +122,11 @@ pub(crate) struct VmState {
 impl VmState {
     pub(crate) fn new(vm: VmId, plugin: &Plugin, world: &Arc<World>) -> Self {
         let spec = &plugin.spec;
-        let limits = StoreLimitsBuilder::new().memory_size(world.limits.memory_bytes).build();
+        let limits = StoreLimitsBuilder::new()
+            .memory_size(world.limits.memory_bytes)
+            .table_elements(MAX_TABLE_ELEMENTS)
+            .tables(MAX_TABLES)
+            .build();
         Self {
             vm,
             instance: world.next_id(),

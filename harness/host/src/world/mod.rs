@@ -4,6 +4,7 @@
 mod calls;
 mod clock;
 mod faults;
+mod limits;
 mod logs;
 mod metrics;
 mod random;
@@ -25,6 +26,8 @@ pub(crate) use calls::{CallEnd, CallStart, unreachable};
 pub(crate) use clock::{Clock, Event};
 pub use faults::Fault;
 pub(crate) use faults::{Effect, Faults};
+pub use limits::Limits;
+pub(crate) use limits::Spent;
 pub use logs::LogLine;
 pub use metrics::{Metric, Metrics};
 pub(crate) use random::Random;
@@ -32,27 +35,9 @@ pub(crate) use shared::{Listener, Queues, SharedData};
 pub(crate) use trace::{Arg, Entry};
 pub use trace::{Hostcall, Misuse, Trace};
 
-/// Bounds of what a module may use.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Limits {
-    /// Units of fuel (about one per Wasm instruction) that one callback may burn. Default: 5 × 10⁹,
-    /// some seconds of work; an endless loop ends there.
-    pub fuel_per_callback: u64,
-    /// Bytes of linear memory of one VM. Default: 1 GiB, as in Envoy.
-    pub memory_bytes: usize,
-    /// Bytes of one body that the chain buffers before it answers 413 (request) or 500 (response).
-    /// Default: 1 MiB, as in Envoy.
-    pub buffer_bytes: usize,
-}
-
-impl Default for Limits {
-    fn default() -> Self {
-        Self { fuel_per_callback: 5_000_000_000, memory_bytes: 1 << 30, buffer_bytes: 1 << 20 }
-    }
-}
-
 pub(crate) struct World {
     pub(crate) limits: Limits,
+    pub(crate) spent: Spent,
     pub(crate) tracing: bool,
     pub(crate) log_level: LogLevel,
     pub(crate) faults: Faults,
@@ -80,6 +65,7 @@ impl World {
     pub(crate) fn new(settings: Settings) -> Self {
         Self {
             limits: settings.limits,
+            spent: Spent::default(),
             tracing: settings.tracing,
             log_level: settings.log_level,
             faults: Faults::default(),

@@ -30,14 +30,14 @@ pub(crate) fn probe_path(name: &str) -> PathBuf {
     target.join("wasm32-wasip1/release").join(format!("{}_probe.wasm", name.replace('-', "_")))
 }
 
-/// A probe module in Go, built by the go tool if its sources changed.
-pub(crate) fn go_probe_path() -> PathBuf {
-    let target = Path::new(env!("CARGO_TARGET_TMPDIR")).join("probes/go_probe.wasm");
+/// A probe module in Go (`go`, `go-sdk`), built by the go tool if its sources changed.
+pub(crate) fn go_probe_path(name: &str) -> PathBuf {
+    let target = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("probes/{name}_probe.wasm"));
     let output = Command::new("go")
         .args(["build", "-buildmode=c-shared", "-o"])
         .arg(&target)
         .arg(".")
-        .current_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join("probes/go"))
+        .current_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join("probes").join(name))
         .envs([("GOOS", "wasip1"), ("GOARCH", "wasm"), ("GOFLAGS", "-buildvcs=false")])
         .output()
         .expect("the go tool (1.24 or newer, https://go.dev/dl) is needed to build the Go probe");

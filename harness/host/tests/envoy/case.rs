@@ -11,9 +11,18 @@ pub(crate) enum Policy {
     Reload,
 }
 
-/// A plugin with the script probe.
+/// The probe modules.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Probe {
+    Script,
+    RustSdk,
+    GoSdk,
+}
+
+/// A plugin; that of the script probe has its script as configuration.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Scripted {
+    pub(crate) probe: Probe,
     pub(crate) name: String,
     pub(crate) root_id: String,
     pub(crate) config: String,
@@ -43,12 +52,21 @@ impl Setup {
         let name = format!("p{}", self.plugins.len());
         let (root_id, config) = (format!("r{}", self.plugins.len()), config.to_owned());
         self.plugins.push(Scripted {
+            probe: Probe::Script,
             name,
             root_id,
             config,
             vm_config: String::new(),
             policy: Policy::Closed,
         });
+        self
+    }
+
+    /// All plugins are of this module.
+    pub(crate) fn probe(mut self, probe: Probe) -> Self {
+        for plugin in &mut self.plugins {
+            plugin.probe = probe;
+        }
         self
     }
 
@@ -148,19 +166,27 @@ pub(crate) struct Case {
     pub(crate) requests: Vec<Sent>,
     /// Start of the names of metrics to compare.
     pub(crate) metrics: Option<&'static str>,
+    /// The hosts are known to differ: the row of `docs/differences.md` that says so, by its first cell.
+    pub(crate) differs: Option<&'static str>,
 }
 
 impl Case {
     pub(crate) fn plain(name: &'static str, request: Sent) -> Self {
-        Self { name, setup: Setup::plain(), requests: vec![request], metrics: None }
+        Self { name, setup: Setup::plain(), requests: vec![request], metrics: None, differs: None }
     }
 
     pub(crate) fn new(name: &'static str, setup: Setup, requests: Vec<Sent>) -> Self {
-        Self { name, setup, requests, metrics: None }
+        Self { name, setup, requests, metrics: None, differs: None }
     }
 
     pub(crate) fn metrics(mut self, prefix: &'static str) -> Self {
         self.metrics = Some(prefix);
+        self
+    }
+
+    /// The hosts differ here, as this row of `docs/differences.md` says.
+    pub(crate) fn differs(mut self, row: &'static str) -> Self {
+        self.differs = Some(row);
         self
     }
 

@@ -1,17 +1,18 @@
 //! A case through the test host.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use portcullis_testhost::{Answer, FailurePolicy, Host, Module, Plugin, Request, Seen, Upstream};
 
-use super::case::{Body, Case, Message, Observed, Policy, Sent};
+use super::case::{Body, Case, Message, Observed, Policy, Probe, Sent};
 use super::wire::{Reaction, SLOW, reaction};
 
 /// The same back-off as the real one is given.
 const BACKOFF: Duration = Duration::from_millis(200);
 
-pub(crate) fn run(case: &Case, module: &Module) -> Observed {
-    let mut host = host(case, module);
+pub(crate) fn run(case: &Case, modules: &BTreeMap<Probe, Module>) -> Observed {
+    let mut host = host(case, modules);
     let mut observed = Observed::default();
     let mut before = host.logs().len();
     for (_, sent) in case.tagged() {
@@ -56,7 +57,7 @@ fn upstream(seen: Seen) -> Message {
     Message::new(headers, &seen.body_bytes(), seen.trailers.iter())
 }
 
-fn host(case: &Case, module: &Module) -> Host {
+fn host(case: &Case, modules: &BTreeMap<Probe, Module>) -> Host {
     let named = |request: &Request| answer(request.headers.get("x-answer").unwrap_or_default());
     let mut builder = Host::builder()
         .allow_misuse()
@@ -95,7 +96,7 @@ fn host(case: &Case, module: &Module) -> Host {
             Policy::Reload => FailurePolicy::Reload { backoff: BACKOFF },
         };
         builder = builder.plugin(
-            Plugin::new(module)
+            Plugin::new(&modules[&plugin.probe])
                 .name(&plugin.name)
                 .root_id(&plugin.root_id)
                 .vm_id(case.setup.vm_id())

@@ -2,13 +2,16 @@
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-use super::case::{Policy, Setup};
+use super::case::{Policy, Probe, Setup};
+
+/// Where the probe modules are.
+pub(crate) type Modules = BTreeMap<Probe, PathBuf>;
 
 /// The set-up that is a gRPC server, and the cluster that leads to it.
 pub(crate) const GRPC: &str = "grpc";
@@ -50,9 +53,9 @@ pub(crate) struct Envoy {
 
 impl Envoy {
     /// Starts Envoy with one listener per set-up.
-    pub(crate) fn start(setups: &[Setup], module: &Path, clusters: &BTreeMap<&str, SocketAddr>) -> Self {
+    pub(crate) fn start(setups: &[Setup], modules: &Modules, clusters: &BTreeMap<&str, SocketAddr>) -> Self {
         let folder = tempfile::tempdir().expect("a folder");
-        let config = config(setups, module, clusters);
+        let config = config(setups, modules, clusters);
         let path = folder.path().join("envoy.json");
         std::fs::write(&path, serde_json::to_vec_pretty(&config).expect("JSON")).expect("written");
         // The shell ends Envoy when the pipe to this process breaks, so that nothing stays behind even if
@@ -136,7 +139,7 @@ impl Drop for Envoy {
     }
 }
 
-fn config(setups: &[Setup], module: &Path, clusters: &BTreeMap<&str, SocketAddr>) -> Value {
+fn config(setups: &[Setup], modules: &Modules, clusters: &BTreeMap<&str, SocketAddr>) -> Value {
     let loopback = json!({"socket_address": {"address": "127.0.0.1", "port_value": 0}});
     let listeners: Vec<Value> = setups
         .iter()
@@ -148,7 +151,7 @@ fn config(setups: &[Setup], module: &Path, clusters: &BTreeMap<&str, SocketAddr>
                 "address": address.map_or_else(|| loopback.clone(), socket),
                 "filter_chains": [{"filters": [{
                     "name": "envoy.filters.network.http_connection_manager",
-                    "typed_config": connection_manager(setup, module),
+                    "typed_config": connection_manager(setup, modules),
                 }]}],
             })
         })
@@ -177,7 +180,7 @@ fn grpc_routes() -> Value {
     ])
 }
 
-fn connection_manager(setup: &Setup, module: &Path) -> Value {
+fn connection_manager(setup: &Setup, modules: &Modules) -> Value {
     let route =
         |prefix: &str, cluster: &str| json!({"match": {"prefix": prefix}, "route": {"cluster": cluster}});
     let mut filters: Vec<Value> = setup.plugins.iter().map(|plugin| {
@@ -193,7 +196,7 @@ fn connection_manager(setup: &Setup, module: &Path) -> Value {
             "vm_config": {
                 "vm_id": setup.vm_id(),
                 "runtime": "envoy.wasm.runtime.v8",
-                "code": {"local": {"filename": module}},
+                "code": {"local": {"filename": modules[&plugin.probe]}},
                 "configuration": {"@type": "type.googleapis.com/google.protobuf.StringValue", "value": plugin.vm_config},
                 "environment_variables": {"key_values": {"PROBE": "present"}},
             },

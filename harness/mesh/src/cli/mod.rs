@@ -5,12 +5,13 @@ mod demo;
 mod samples;
 mod up;
 
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
 use portcullis_mesh::block::DEFAULT_BLOCK;
 use portcullis_mesh::scenario::Scenario;
-use portcullis_mesh::{MeshError, Options, Result, paths, tools};
+use portcullis_mesh::{MeshError, Options, Result, paths, process, tools};
 
 /// The local Portcullis mesh: real istiod, real Envoys, the control service and tunnels on one machine.
 #[derive(Debug, Parser)]
@@ -46,15 +47,24 @@ struct MeshArgs {
     /// Envoy version, instead of the pinned default.
     #[arg(long, env = "PORTCULLIS_ENVOY")]
     envoy: Option<String>,
+    /// The folder with overlays/local that is run, instead of this source tree's istio-manifests.
+    #[arg(long, env = "PORTCULLIS_MANIFESTS")]
+    manifests: Option<PathBuf>,
+    /// End when the program ends that started this one, however it ends.
+    #[arg(long)]
+    with_parent: bool,
     /// Worker threads of the ingress gateway.
     #[arg(long, default_value_t = 2)]
     gateway_workers: u32,
 }
 
 impl MeshArgs {
-    fn with(self, options: Options) -> Options {
-        let Self { block, envoy, gateway_workers } = self;
-        Options { block: Some(block), envoy, gateway_workers, ..options }
+    fn apply(self, options: Options) -> Result<Options> {
+        let Self { block, envoy, manifests, with_parent, gateway_workers } = self;
+        if with_parent {
+            process::end_with_parent()?;
+        }
+        Ok(Options { block: Some(block), envoy, manifests, gateway_workers, ..options })
     }
 }
 
@@ -68,8 +78,8 @@ pub(crate) async fn run(cli: Cli) -> Result<ExitCode> {
             }
             Ok(ExitCode::SUCCESS)
         }
-        Command::Up(args) => up::run(args.with(Options::default())).await,
-        Command::Demo(args) => demo::run(args.with(Scenario::options())).await,
+        Command::Up(args) => up::run(args.apply(Options::default())?).await,
+        Command::Demo(args) => demo::run(args.apply(Scenario::options())?).await,
         Command::DataApi(args) => samples::data_api(args).await,
         Command::Idp(args) => samples::idp(args).await,
     }

@@ -35,6 +35,8 @@ pub struct Options {
     pub envoy: Option<String>,
     /// Worker threads of the ingress gateway.
     pub gateway_workers: u32,
+    /// The folder with `overlays/local`, instead of the `istio-manifests` of this source tree.
+    pub manifests: Option<PathBuf>,
     /// Work on a copy of the manifests, so that a test may edit them.
     pub private_manifests: bool,
     /// Seconds without a heartbeat after which a cluster is offline.
@@ -50,6 +52,7 @@ impl Default for Options {
             plugins: true,
             envoy: None,
             gateway_workers: 2,
+            manifests: None,
             private_manifests: false,
             offline_after_s: 30,
             stale_after_s: None,
@@ -69,7 +72,7 @@ impl Mesh {
         let plan = block.plan();
         require_free(plan)?;
         let run_dir = prepare(plan)?;
-        let manifests = manifests(&run_dir, options.private_manifests)?;
+        let manifests = manifests(&run_dir, &options)?;
         let renderer = Renderer { manifests, plan, plugins: None, run_dir: run_dir.clone() };
         let istiod = Istiod::new(plan, run_dir.join("logs/istiod.log"));
         progress("making keys and certificates");
@@ -211,9 +214,10 @@ fn prepare(plan: Plan) -> Result<PathBuf> {
     fs::canonicalize(&dir).map_err(MeshError::io("find", &dir))
 }
 
-fn manifests(run_dir: &Path, private: bool) -> Result<PathBuf> {
-    let source = paths::root().join("istio-manifests");
-    if !private {
+fn manifests(run_dir: &Path, options: &Options) -> Result<PathBuf> {
+    let source = options.manifests.clone().unwrap_or_else(|| paths::root().join("istio-manifests"));
+    let source = fs::canonicalize(&source).map_err(MeshError::io("find the manifests in", &source))?;
+    if !options.private_manifests {
         return Ok(source);
     }
     let copy = run_dir.join("istio-manifests");

@@ -89,6 +89,17 @@ unsafe extern "C" {
         timeout: u32,
         token: *mut u32,
     ) -> u32;
+    pub fn proxy_grpc_stream(
+        service: *const u8,
+        service_size: usize,
+        name: *const u8,
+        name_size: usize,
+        method: *const u8,
+        method_size: usize,
+        metadata: *const u8,
+        metadata_size: usize,
+        token: *mut u32,
+    ) -> u32;
     pub fn proxy_grpc_cancel(token: u32) -> u32;
     pub fn proxy_call_foreign_function(
         name: *const u8,

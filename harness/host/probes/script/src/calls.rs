@@ -188,6 +188,21 @@ fn more(name: &str, arguments: &[Vec<u8>]) -> (u32, String) {
                 );
                 (status, token.to_string())
             }
+            "grpc_stream" => {
+                let mut token = 0;
+                let status = proxy_grpc_stream(
+                    bytes(0).as_ptr(),
+                    bytes(0).len(),
+                    bytes(1).as_ptr(),
+                    bytes(1).len(),
+                    bytes(2).as_ptr(),
+                    bytes(2).len(),
+                    [].as_ptr(),
+                    0,
+                    &mut token,
+                );
+                (status, token.to_string())
+            }
             "grpc_cancel" => plain(proxy_grpc_cancel(word(0))),
             "foreign" => shown(taking(|results, size| {
                 proxy_call_foreign_function(

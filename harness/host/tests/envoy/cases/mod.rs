@@ -2,9 +2,12 @@
 
 mod bodies;
 mod callouts;
+mod differences;
 mod failures;
 mod headers;
+mod modules;
 mod replies;
+mod roots;
 mod state;
 
 use super::case::Case;
@@ -18,5 +21,8 @@ pub(crate) fn all() -> Vec<Case> {
     all.extend(callouts::cases());
     all.extend(state::cases());
     all.extend(failures::cases());
+    all.extend(roots::cases());
+    all.extend(modules::cases());
+    all.extend(differences::cases());
     all
 }

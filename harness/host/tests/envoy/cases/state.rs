@@ -54,6 +54,7 @@ pub(super) fn cases() -> Vec<Case> {
         verify("foreign-verify-no-text", "sha256", ""),
         plain("foreign-verify-garbage", "request_headers: foreign verify_signature x; request_headers: foreign verify_signature; request_headers: foreign verify_signature %0a%06sha256"),
         plain("foreign-uncompress", "request_headers: foreign uncompress x%9cK%04%00%00b%00b; request_headers: foreign uncompress garbage"),
+        plain("foreign-filter-state-seen", "request_headers: foreign set_envoy_filter_state %0a%0cenvoy.string%12%05hello; request_headers: property filter_state|envoy.string; response_headers: property filter_state|envoy.string; request_headers: property envoy.string; log: property filter_state|envoy.string; request_headers: foreign set_envoy_filter_state %0a%0cenvoy.string%12%05other; request_headers: property filter_state|envoy.string"),
         plain("foreign-filter-state", "request_headers: foreign set_envoy_filter_state garbage; request_headers: foreign set_envoy_filter_state %0a%07nothing%12%01v"),
         plain("from-root", "request_headers: effective 1; request_headers: set_property a b; request_headers: get 0 :path; request_headers: continue 0; request_headers: property request|path; request_headers: effective"),
         plain("done-uncalled", "request_headers: done; log: done"),

@@ -1,0 +1,236 @@
+//! `portcullis-mesh` as a process: started, listened to, signalled.
+
+use std::ffi::OsStr;
+use std::io::{BufRead, BufReader, Read};
+use std::path::{Path, PathBuf};
+use std::process::{self, Command, Stdio};
+use std::sync::Mutex;
+use std::sync::mpsc::{Receiver, channel};
+use std::time::{Duration, Instant};
+
+use portcullis_mesh::block::{Block, Plan};
+use portcullis_mesh::paths;
+use tempfile::TempDir;
+
+/// Long enough for a busy machine.
+const PATIENCE: Duration = Duration::from_secs(120);
+
+fn program() -> Command {
+    Command::new(env!("CARGO_BIN_EXE_portcullis-mesh"))
+}
+
+/// A copy of the manifests, to be edited.
+pub(crate) fn private_manifests() -> TempDir {
+    let copy = tempfile::tempdir().unwrap();
+    copy_tree(&paths::root().join("istio-manifests"), copy.path());
+    copy
+}
+
+fn copy_tree(from: &Path, to: &Path) {
+    std::fs::create_dir_all(to).unwrap();
+    for entry in std::fs::read_dir(from).unwrap().flatten() {
+        let target = to.join(entry.file_name());
+        if entry.path().is_dir() {
+            copy_tree(&entry.path(), &target);
+        } else {
+            std::fs::copy(entry.path(), target).unwrap();
+        }
+    }
+}
+
+/// `portcullis-mesh up` in a loopback block of its own.
+pub(crate) struct Mesh {
+    pub(crate) plan: Plan,
+    manifests: PathBuf,
+    running: Option<(process::Child, Receiver<String>)>,
+    said: Vec<String>,
+}
+
+/// A block that nobody owns and that no other test of this process was given. Other runs begin elsewhere.
+fn free_block() -> Plan {
+    static GIVEN: Mutex<Vec<u8>> = Mutex::new(Vec::new());
+    let mut given = GIVEN.lock().unwrap();
+    let offset = process::id() % 60;
+    let mut numbers = (0..60).map(|n| 10 + u8::try_from((offset + n) % 60).unwrap());
+    let block = numbers.find_map(|n| Block::take(n).ok().filter(|_| !given.contains(&n))).unwrap();
+    given.push(block.plan().number());
+    block.plan()
+}
+
+impl Mesh {
+    pub(crate) fn prepare(manifests: &TempDir) -> Self {
+        let plan = free_block();
+        Self { plan, manifests: manifests.path().to_owned(), running: None, said: Vec::new() }
+    }
+
+    pub(crate) fn up(manifests: &TempDir) -> Self {
+        let mut mesh = Self::prepare(manifests);
+        mesh.start();
+        mesh
+    }
+
+    pub(crate) fn start(&mut self) {
+        let mut command = program();
+        command.args(["up", "--block", &self.plan.number().to_string(), "--manifests"]);
+        command.arg(&self.manifests);
+        self.spawn(command);
+    }
+
+    /// Starts it as the child of another program, which waits for it.
+    pub(crate) fn start_under(&mut self, shell: &str) {
+        let mut command = Command::new(shell);
+        command.args(["-c", "\"$0\" up --with-parent --block \"$1\" --manifests \"$2\"; true"]);
+        command.arg(env!("CARGO_BIN_EXE_portcullis-mesh")).arg(self.plan.number().to_string());
+        command.arg(&self.manifests);
+        self.spawn(command);
+    }
+
+    fn spawn(&mut self, mut command: Command) {
+        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        let (sender, lines) = channel();
+        let streams: [Box<dyn Read + Send>; 2] =
+            [Box::new(child.stdout.take().unwrap()), Box::new(child.stderr.take().unwrap())];
+        for stream in streams {
+            let sender = sender.clone();
+            std::thread::spawn(move || {
+                BufReader::new(stream).lines().map_while(Result::ok).all(|line| sender.send(line).is_ok())
+            });
+        }
+        self.running = Some((child, lines));
+    }
+
+    /// What it prints up to a line that contains a text.
+    pub(crate) fn until(&mut self, text: &str) -> Vec<String> {
+        let (_, lines) = self.running.as_ref().unwrap();
+        let deadline = Instant::now() + PATIENCE;
+        let mut found = Vec::new();
+        loop {
+            let left = deadline.saturating_duration_since(Instant::now());
+            let line = lines.recv_timeout(left).unwrap_or_else(|e| panic!("no {text:?} ({e}): {found:#?}"));
+            self.said.push(line.clone());
+            found.push(line);
+            if found.last().is_some_and(|line| line.contains(text)) {
+                return found;
+            }
+        }
+    }
+
+    /// Sends a signal to it alone.
+    pub(crate) fn signal(&self, name: &str) {
+        kill(self.running.as_ref().unwrap().0.id(), name);
+    }
+
+    /// Waits for its end; `None` when a signal ended it.
+    pub(crate) fn exit_code(&mut self) -> Option<i32> {
+        let (child, lines) = self.running.as_mut().unwrap();
+        let deadline = Instant::now() + PATIENCE;
+        let status = loop {
+            if let Some(status) = child.try_wait().unwrap() {
+                break status;
+            }
+            assert!(Instant::now() < deadline, "it still runs");
+            std::thread::sleep(Duration::from_millis(20));
+        };
+        self.said.extend(lines.iter());
+        status.code()
+    }
+
+    /// Everything that it has said.
+    pub(crate) fn said(&self) -> String {
+        self.said.join("\n")
+    }
+
+    /// The processes that it has started.
+    pub(crate) fn children(&self) -> Vec<Child> {
+        children(self.running.as_ref().unwrap().0.id())
+    }
+}
+
+fn children(parent: u32) -> Vec<Child> {
+    let all = std::fs::read_dir("/proc").unwrap().flatten();
+    all.filter_map(|entry| Child::read(entry.file_name().to_str()?.parse().ok()?, parent)).collect()
+}
+
+impl Drop for Mesh {
+    fn drop(&mut self) {
+        if let Some((child, _)) = &mut self.running {
+            // A failed test must not leave a mesh behind; one that has ended is what is wanted.
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+    }
+}
+
+/// A process that the mesh started.
+#[derive(Debug)]
+pub(crate) struct Child {
+    pub(crate) pid: u32,
+    pub(crate) name: String,
+    started: String,
+}
+
+impl Child {
+    /// The process, if it is a child of `parent`. See proc_pid_stat(5): the name stands in parentheses, then
+    /// come the state, the parent, and as the 20th the start time.
+    fn read(pid: u32, parent: u32) -> Option<Self> {
+        let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+        let (head, tail) = stat.rsplit_once(')')?;
+        let fields: Vec<&str> = tail.split_whitespace().collect();
+        let name = head.split_once('(')?.1.to_owned();
+        (fields.get(1)?.parse() == Ok(parent))
+            .then(|| Some(Self { pid, name, started: (*fields.get(19)?).to_owned() }))?
+    }
+
+    /// The processes that it has started.
+    pub(crate) fn children(&self) -> Vec<Self> {
+        children(self.pid)
+    }
+
+    fn runs(&self) -> bool {
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.pid)).unwrap_or_default();
+        let fields: Vec<&str> = stat.rsplit(')').next().unwrap_or_default().split_whitespace().collect();
+        // A zombie that nobody has reaped yet does not run, and a process id may be in use again.
+        fields.first() != Some(&"Z") && fields.get(19) == Some(&self.started.as_str())
+    }
+
+    pub(crate) fn assert_ended(&self) {
+        let deadline = Instant::now() + Duration::from_secs(5);
+        while self.runs() {
+            assert!(Instant::now() < deadline, "{} (pid {}) is still there", self.name, self.pid);
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+}
+
+/// Sends a signal.
+pub(crate) fn kill(pid: u32, signal: &str) {
+    let sent = Command::new("kill").args([&format!("-{signal}"), &pid.to_string()]).status().unwrap();
+    assert!(sent.success(), "kill -{signal} {pid}");
+}
+
+/// `portcullis-mesh tools` with an empty cache.
+pub(crate) struct Tool {
+    command: Command,
+    _cache: TempDir,
+}
+
+impl Tool {
+    pub(crate) fn install() -> Self {
+        let cache = tempfile::tempdir().unwrap();
+        let mut command = program();
+        command.arg("tools").env("PORTCULLIS_CACHE", cache.path());
+        Self { command, _cache: cache }
+    }
+
+    pub(crate) fn env(mut self, name: &str, value: impl AsRef<OsStr>) -> Self {
+        self.command.env(name, value);
+        self
+    }
+
+    /// What it says on stderr when it fails, as it must.
+    pub(crate) fn fails(mut self) -> String {
+        let output = self.command.output().unwrap();
+        assert_eq!(output.status.code(), Some(1));
+        String::from_utf8(output.stderr).unwrap()
+    }
+}
