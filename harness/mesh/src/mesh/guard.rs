@@ -162,16 +162,18 @@ impl Mesh {
         .await
     }
 
-    /// Lets the Data APIs trust the identity keys that the control service publishes.
+    /// Lets the Data APIs trust the identity keys that the control service publishes, also when these change.
     async fn trust_identities(&mut self) -> Result<()> {
-        let jwks = Request::get(self.plan.control_platform_api(), "/v1/identity/jwks").send().await?.text();
-        for (name, trust) in &self.trust {
-            let failed = |reason: String| MeshError::Token { what: format!("trust of {name}"), reason };
-            let cluster = ClusterId::new(name).map_err(|e| failed(e.to_string()))?;
-            let verifier =
-                Verifier::from_jwks(&jwks, IDENTITY_ISSUER, cluster).map_err(|e| failed(e.to_string()))?;
-            trust.set(verifier);
-        }
+        let platform = self.plan.control_platform_api();
+        let trust: Vec<_> = self.trust.iter().map(|(name, trust)| (*name, trust.clone())).collect();
+        renew(platform, &trust).await?;
+        self.tasks.push(tokio::spawn(async move {
+            loop {
+                tokio::time::sleep(RENEW).await;
+                // While the control service is down, the last key set stays in use.
+                let _ = renew(platform, &trust).await;
+            }
+        }));
         Ok(())
     }
 
@@ -182,6 +184,19 @@ impl Mesh {
             body: "this mesh was started without plugins, so there is no control service".to_owned(),
         })
     }
+}
+
+/// Fetches the key set of identity tokens and hands it to the Data APIs.
+async fn renew(platform: SocketAddr, trust: &[(&'static str, Trust)]) -> Result<()> {
+    let jwks = Request::get(platform, "/v1/identity/jwks").send().await?.text();
+    for (name, trust) in trust {
+        let failed = |reason: String| MeshError::Token { what: format!("trust of {name}"), reason };
+        let cluster = ClusterId::new(name).map_err(|e| failed(e.to_string()))?;
+        let verifier =
+            Verifier::from_jwks(&jwks, IDENTITY_ISSUER, cluster).map_err(|e| failed(e.to_string()))?;
+        trust.set(verifier);
+    }
+    Ok(())
 }
 
 /// 256 random bits in hexadecimal.
