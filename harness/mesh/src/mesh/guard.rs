@@ -1,6 +1,7 @@
 //! The control service of a running mesh: started, stopped, and given the sample clusters.
 
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use base64::Engine;
@@ -11,6 +12,7 @@ use tokio::task::JoinHandle;
 
 use super::{HOSTED, Mesh, ONPREM, READY};
 use crate::control::{Admin, Control, IDENTITY_ISSUER};
+use crate::data_api::Trust;
 use crate::error::{MeshError, Result};
 use crate::http::Request;
 use crate::paths;
@@ -29,6 +31,9 @@ pub const OFFLINE: &str = "acme-offline";
 
 /// The component name of the control service.
 const CONTROL: &str = "control";
+
+/// How often the Data APIs fetch the key set: a new key signs a second after it is published at the earliest.
+const RENEW: Duration = Duration::from_millis(300);
 
 /// What guards a mesh: the control service, and what the harness does in the clusters' name.
 pub(super) struct Guard {
