@@ -8,6 +8,8 @@ use portcullis_core::audit::StreamId;
 use portcullis_core::identity::Principal;
 use prost::encoding::{WireType, encode_key, encode_varint};
 
+use crate::record::{MAX_METHOD, MAX_REQUEST_ID, cut, trace_id, without_query};
+
 /// The part of a record that is the same for every request of a plugin.
 #[must_use]
 pub fn hop(stream: StreamId, proxy: &str, hop: &str, mode: &str) -> Vec<u8> {
@@ -34,14 +36,24 @@ pub fn identity(principal: &Principal, source_type: Option<SourceType>) -> Vec<u
     out
 }
 
-/// What is different for each request.
+/// The part of a record that is known when a request begins. What a client sent is cut, and the query,
+/// which may carry secrets, left out.
+#[must_use]
+pub fn request(request_id: &[u8], traceparent: Option<&[u8]>, method: &[u8], path: &[u8]) -> Vec<u8> {
+    let mut out = Vec::with_capacity(160);
+    text(&mut out, 5, &cut(request_id, MAX_REQUEST_ID));
+    text(&mut out, 6, &trace_id(traceparent));
+    text(&mut out, 20, &cut(method, MAX_METHOD));
+    text(&mut out, 21, &without_query(path));
+    out
+}
+
+/// What is known only when a request has ended.
 #[derive(Debug, Clone, Copy, Default)]
 #[allow(missing_docs, reason = "the fields are those of AuditRecord, where each is described")]
 pub struct Entry<'a> {
     pub sequence: u64,
     pub time_ms: u64,
-    pub request_id: &'a str,
-    pub trace_id: &'a str,
     pub decision: &'a str,
     pub stage: &'a str,
     pub reason: &'a str,
@@ -49,37 +61,29 @@ pub struct Entry<'a> {
     pub response_flags: u64,
     pub duration_us: u64,
     pub cluster: &'a str,
-    pub method: &'a str,
-    pub path: &'a str,
     pub client_address: &'a str,
     pub request_bytes: u64,
     pub response_bytes: u64,
 }
 
 impl Entry<'_> {
-    /// The whole record: this entry with the parts of its hop and its identity.
-    #[must_use]
-    pub fn encode(&self, hop: &[u8], identity: &[u8]) -> Vec<u8> {
-        let mut out = Vec::with_capacity(512);
+    /// Appends the whole record: this entry with the parts of its hop, its identity and its request.
+    pub fn encode(&self, hop: &[u8], identity: &[u8], request: &[u8], out: &mut Vec<u8>) {
         out.extend_from_slice(hop);
         out.extend_from_slice(identity);
-        number(&mut out, 2, self.sequence);
-        number(&mut out, 3, self.time_ms);
-        text(&mut out, 5, self.request_id);
-        text(&mut out, 6, self.trace_id);
-        text(&mut out, 7, self.decision);
-        text(&mut out, 8, self.stage);
-        text(&mut out, 9, self.reason);
-        number(&mut out, 10, u64::from(self.status));
-        number(&mut out, 11, self.response_flags);
-        number(&mut out, 12, self.duration_us);
-        text(&mut out, 19, self.cluster);
-        text(&mut out, 20, self.method);
-        text(&mut out, 21, self.path);
-        text(&mut out, 22, self.client_address);
-        number(&mut out, 23, self.request_bytes);
-        number(&mut out, 24, self.response_bytes);
-        out
+        out.extend_from_slice(request);
+        number(out, 2, self.sequence);
+        number(out, 3, self.time_ms);
+        text(out, 7, self.decision);
+        text(out, 8, self.stage);
+        text(out, 9, self.reason);
+        number(out, 10, u64::from(self.status));
+        number(out, 11, self.response_flags);
+        number(out, 12, self.duration_us);
+        text(out, 19, self.cluster);
+        text(out, 22, self.client_address);
+        number(out, 23, self.request_bytes);
+        number(out, 24, self.response_bytes);
     }
 }
 
@@ -132,8 +136,6 @@ mod tests {
         let entry = Entry {
             sequence: 7,
             time_ms: 8,
-            request_id: "r",
-            trace_id: "t",
             decision: "refuse",
             stage: "authn",
             reason: "why",
@@ -141,21 +143,23 @@ mod tests {
             response_flags: 1 << 40,
             duration_us: 12,
             cluster: "c",
-            method: "GET",
-            path: "/p",
             client_address: "192.0.2.1:1",
             request_bytes: 23,
             response_bytes: 24,
         };
         let hop = hop(StreamId([5; 16]), "gw", "gateway", "enforce");
-        let encoded = entry.encode(&hop, &identity(&principal, Some(SourceType::McpAgent)));
+        let traceparent = b"00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
+        let request = request(b"r", Some(traceparent), b"GET", b"/p?secret");
+        let identity = identity(&principal, Some(SourceType::McpAgent));
+        let mut encoded = Vec::new();
+        entry.encode(&hop, &identity, &request, &mut encoded);
         let expected = AuditRecord {
             stream: vec![5; 16],
             sequence: 7,
             time_ms: 8,
             proxy: "gw".into(),
             request_id: "r".into(),
-            trace_id: "t".into(),
+            trace_id: "4bf92f3577b34da6a3ce929d0e0e4736".into(),
             decision: "refuse".into(),
             stage: "authn".into(),
             reason: "why".into(),
@@ -178,6 +182,8 @@ mod tests {
             hop: "gateway".into(),
         };
         assert_eq!(AuditRecord::decode(encoded.as_slice()).unwrap(), expected);
-        assert_eq!(Entry::default().encode(b"", b""), b"");
+        encoded.clear();
+        Entry::default().encode(b"", b"", b"", &mut encoded);
+        assert_eq!(encoded, b"");
     }
 }

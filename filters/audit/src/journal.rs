@@ -10,6 +10,9 @@
 //! renewed for [`DEAD_MS`], the VM is gone: another one takes the journal out of the registry, reads what
 //! was not acknowledged, and delivers it. The control service deduplicates, so a record may come twice.
 //! Other plugins can write into shared data: each slot and head carries a MAC.
+//!
+//! Records are laid down as the batches in which they will be sent, one behind the other in one buffer,
+//! and buffers are used again: keeping and sending a record allocates nothing.
 
 use std::collections::VecDeque;
 use std::hash::Hasher;
@@ -19,6 +22,9 @@ use portcullis_core::config::AuditLimits;
 use siphasher::sip128::{Hasher128, SipHasher24};
 
 use crate::encode;
+
+/// Batches that were acknowledged and are kept to be filled again.
+const SPARE: usize = 4;
 
 /// A journal whose head was not renewed for so long belongs to a VM that is gone, in milliseconds.
 pub const DEAD_MS: u64 = 5_000;
@@ -37,6 +43,9 @@ const MAX_BATCH_BYTES: usize = 1024 * 1024;
 const BYTES_PER_RECORD: usize = 1024;
 
 const MAC_LEN: usize = 16;
+
+/// Bytes of a record's number in its slot.
+const NUMBER_LEN: usize = 8;
 
 /// The number in the slot of a record that was taken over: beyond every acknowledged one, since it is of
 /// another stream.
@@ -105,11 +114,81 @@ impl Head {
     }
 }
 
-/// A record that waits, with its number and its slot.
-struct Waiting {
-    number: u64,
-    slot: u64,
-    record: Vec<u8>,
+/// Records that are sent together.
+#[derive(Default)]
+struct Batch {
+    /// An encoded [`AuditBatch`](portcullis_core::wire::AuditBatch).
+    bytes: Vec<u8>,
+    /// Length of the records in it; what is said of the stream when it is sent follows.
+    body: usize,
+    records: usize,
+    /// The slots of the records.
+    slots: Vec<u64>,
+    /// The number of the first record.
+    first: u64,
+    /// The number of the last record.
+    last: u64,
+}
+
+impl Batch {
+    /// Whether a record of this length may be added.
+    fn has_room(&self, length: usize, limit: usize) -> bool {
+        self.records == 0 || (self.records < limit && self.body.saturating_add(length) <= MAX_BATCH_BYTES)
+    }
+
+    /// Adds a record; returns by how many bytes the batch grew.
+    fn push(&mut self, number: u64, slot: u64, record: &[u8]) -> usize {
+        let before = self.body;
+        self.bytes.truncate(before);
+        // Field 1 of `AuditBatch`.
+        encode::bytes(&mut self.bytes, 1, record);
+        self.body = self.bytes.len();
+        if self.records == 0 {
+            self.first = number;
+        }
+        self.records = self.records.saturating_add(1);
+        self.last = number;
+        self.slots.push(slot);
+        self.body.saturating_sub(before)
+    }
+
+    /// The batch with what it says of the sender's stream.
+    fn seal(&mut self, stream: StreamId, settled: u64) -> &[u8] {
+        self.bytes.truncate(self.body);
+        encode::bytes(&mut self.bytes, 2, &stream.0);
+        encode::number(&mut self.bytes, 3, settled);
+        &self.bytes
+    }
+
+    fn clear(&mut self) {
+        self.bytes.clear();
+        self.slots.clear();
+        self.body = 0;
+        self.records = 0;
+    }
+}
+
+/// Puts a record into the last of these batches that is not under way, or begins another: one under way
+/// must stay as it was sent. Returns by how many bytes they grew.
+fn keep(
+    batches: &mut VecDeque<Batch>,
+    under_way: bool,
+    limit: usize,
+    fresh: impl FnOnce() -> Batch,
+    (number, slot, record): (u64, u64, &[u8]),
+) -> usize {
+    let open = batches.len() > usize::from(under_way);
+    if !(open && batches.back().is_some_and(|b| b.has_room(record.len(), limit))) {
+        batches.push_back(fresh());
+    }
+    batches.back_mut().map_or(0, |batch| batch.push(number, slot, record))
+}
+
+/// The batch that is under way.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Flight {
+    Recovered,
+    Own,
 }
 
 /// The records of one VM.
@@ -127,10 +206,12 @@ pub struct Journal {
     announced: u64,
     used: u64,
     free: Vec<u64>,
-    waiting: VecDeque<Waiting>,
+    waiting: VecDeque<Batch>,
+    waiting_records: usize,
     waiting_bytes: usize,
-    recovered: VecDeque<Waiting>,
-    flight: Option<(usize, usize)>,
+    recovered: VecDeque<Batch>,
+    spare: Vec<Batch>,
+    flight: Option<Flight>,
     failures: u32,
     retry_at_ms: u64,
     renewed_ms: u64,
@@ -157,8 +238,10 @@ impl Journal {
             used: 0,
             free: Vec::new(),
             waiting: VecDeque::new(),
+            waiting_records: 0,
             waiting_bytes: 0,
             recovered: VecDeque::new(),
+            spare: Vec::new(),
             flight: None,
             failures: 0,
             retry_at_ms: 0,
@@ -174,7 +257,7 @@ impl Journal {
     #[must_use]
     pub fn is_full(&self) -> bool {
         let bound = usize::try_from(self.limits.max_waiting).unwrap_or(usize::MAX);
-        self.waiting.len() >= bound || self.waiting_bytes >= bound.saturating_mul(BYTES_PER_RECORD)
+        self.waiting_records >= bound || self.waiting_bytes >= bound.saturating_mul(BYTES_PER_RECORD)
     }
 
     /// The number of the next record; its stream counts from 1 without gaps.
@@ -183,27 +266,42 @@ impl Journal {
         self.last
     }
 
-    /// Keeps a record under the number it was given. Beyond the limit there is room for as many again, for
-    /// requests under way when it was reached and for refusals; past that a record is dropped, and because
-    /// its number is missing, the control service counts it as lost. False when it was dropped.
-    pub fn append(&mut self, store: &dyn Store, number: u64, record: Vec<u8>) -> bool {
-        let held = u64::try_from(self.waiting.len()).unwrap_or(u64::MAX);
+    /// Keeps a record under the number it was given; `write` appends it. Beyond the limit there is room for
+    /// as many again, for requests under way when it was reached and for refusals; past that a record is
+    /// dropped, and because its number is missing, the control service counts it as lost. False when it
+    /// was dropped.
+    pub fn append(&mut self, store: &dyn Store, number: u64, write: impl FnOnce(&mut Vec<u8>)) -> bool {
+        let held = u64::try_from(self.waiting_records).unwrap_or(u64::MAX);
         let bytes = usize::try_from(self.bound).unwrap_or(usize::MAX).saturating_mul(BYTES_PER_RECORD);
         if held >= self.bound || self.waiting_bytes >= bytes {
             return false;
         }
-        let slot = self.write_slot(store, number, &record);
-        self.waiting_bytes = self.waiting_bytes.saturating_add(record.len());
-        self.waiting.push_back(Waiting { number, slot, record });
+        self.begin_slot(number);
+        write(&mut self.scratch);
+        let slot = self.seal_slot(store);
+        let record = self.scratch.get(MAC_LEN.saturating_add(NUMBER_LEN)..).unwrap_or_default();
+        let spare = &mut self.spare;
+        let grown = keep(
+            &mut self.waiting,
+            self.flight == Some(Flight::Own),
+            usize::try_from(self.limits.batch).unwrap_or(usize::MAX),
+            || spare.pop().unwrap_or_default(),
+            (number, slot, record),
+        );
+        self.waiting_records = self.waiting_records.saturating_add(1);
+        self.waiting_bytes = self.waiting_bytes.saturating_add(grown);
         true
     }
 
-    /// Writes a record into a slot, sealed, and tells which.
-    fn write_slot(&mut self, store: &dyn Store, number: u64, record: &[u8]) -> u64 {
+    /// Begins a slot in the scratch buffer: room for the MAC, and the number.
+    fn begin_slot(&mut self, number: u64) {
         self.scratch.clear();
         self.scratch.extend_from_slice(&[0; MAC_LEN]);
         self.scratch.extend_from_slice(&number.to_le_bytes());
-        self.scratch.extend_from_slice(record);
+    }
+
+    /// Seals what stands in the scratch buffer, writes it into a slot, and tells which.
+    fn seal_slot(&mut self, store: &dyn Store) -> u64 {
         if let Some((mac, text)) = self.scratch.split_at_mut_checked(MAC_LEN) {
             mac.copy_from_slice(&self.seal.mac(text));
         }
@@ -236,56 +334,62 @@ impl Journal {
         store.set(&format!("{}.head", self.name), &self.seal.close(&head.encode()));
     }
 
-    /// The batch to send now, an encoded [`AuditBatch`](portcullis_core::wire::AuditBatch); `None` when one is under way, when a failed one has to wait, or when there is
-    /// nothing. Records of VMs that are gone come first.
-    pub fn next_batch(&mut self, now_ms: u64) -> Option<Vec<u8>> {
+    /// True when a whole batch waits, which should be sent as soon as the one before is acknowledged. What
+    /// is less can wait for others: each delivery costs a proxy about as much as two requests.
+    #[must_use]
+    pub fn has_full_batch(&self) -> bool {
+        !self.recovered.is_empty() || self.waiting.len() > 1
+    }
+
+    /// The batch to send now, an encoded [`AuditBatch`](portcullis_core::wire::AuditBatch); `None` when one
+    /// is under way, when a failed one has to wait, or when there is nothing. Records of VMs that are gone
+    /// come first.
+    pub fn next_batch(&mut self, now_ms: u64) -> Option<&[u8]> {
         if self.flight.is_some() || now_ms < self.retry_at_ms {
             return None;
         }
-        let limit = usize::try_from(self.limits.batch).unwrap_or(usize::MAX);
-        let recovered_first = self.recovered.iter().map(|w| (true, &w.record));
-        let own_then = self.waiting.iter().map(|w| (false, &w.record));
-        let (mut batch, mut recovered, mut own) = (Vec::new(), 0_usize, 0_usize);
-        for (is_recovered, record) in recovered_first.chain(own_then).take(limit) {
-            if !batch.is_empty() && record.len().saturating_add(batch.len()) > MAX_BATCH_BYTES {
-                break;
-            }
-            // Field 1 of `AuditBatch`.
-            encode::bytes(&mut batch, 1, record);
-            let count = if is_recovered { &mut recovered } else { &mut own };
-            *count = count.saturating_add(1);
-        }
-        if batch.is_empty() {
-            return None;
-        }
-        encode::bytes(&mut batch, 2, &self.stream.0);
-        encode::number(&mut batch, 3, self.settled(own));
-        self.flight = Some((recovered, own));
-        Some(batch)
-    }
-
-    /// The number up to which nothing is still to come once so many of the waiting records are sent.
-    fn settled(&self, sent: usize) -> u64 {
-        self.waiting.get(sent).map_or(self.last, |next| next.number.saturating_sub(1))
+        let (flight, sent) = match (self.recovered.is_empty(), self.waiting.is_empty()) {
+            (false, _) => (Flight::Recovered, 0),
+            (true, false) => (Flight::Own, 1),
+            (true, true) => return None,
+        };
+        // The number up to which nothing is still to come once this batch has arrived.
+        let settled = self.waiting.get(sent).map_or(self.last, |next| next.first.saturating_sub(1));
+        let batches = if flight == Flight::Own { &mut self.waiting } else { &mut self.recovered };
+        self.flight = Some(flight);
+        let stream = self.stream;
+        batches.front_mut().map(|batch| batch.seal(stream, settled))
     }
 
     /// The control service answered, or did not. Only an acknowledgement lets the batch be forgotten.
     pub fn answered(&mut self, acknowledged: bool, now_ms: u64) {
-        let Some((recovered, own)) = self.flight.take() else { return };
-        if acknowledged {
-            let done = self.recovered.drain(..recovered.min(self.recovered.len()));
-            self.free.extend(done.map(|w| w.slot));
-            for done in self.waiting.drain(..own.min(self.waiting.len())) {
-                self.acknowledged = done.number;
-                self.waiting_bytes = self.waiting_bytes.saturating_sub(done.record.len());
-                self.free.push(done.slot);
-            }
-            self.failures = 0;
-            self.retry_at_ms = 0;
-        } else {
+        let Some(flight) = self.flight.take() else { return };
+        if !acknowledged {
             let pause = RETRY_MS.0.saturating_mul(1 << self.failures.min(10)).min(RETRY_MS.1);
             self.failures = self.failures.saturating_add(1);
             self.retry_at_ms = now_ms.saturating_add(pause);
+            return;
+        }
+        self.failures = 0;
+        self.retry_at_ms = 0;
+        match flight {
+            Flight::Recovered => {
+                let done = self.recovered.pop_front();
+                self.free.extend(done.into_iter().flat_map(|batch| batch.slots));
+            }
+            Flight::Own => self.forget_first(),
+        }
+    }
+
+    fn forget_first(&mut self) {
+        let Some(mut batch) = self.waiting.pop_front() else { return };
+        self.acknowledged = batch.last;
+        self.waiting_records = self.waiting_records.saturating_sub(batch.records);
+        self.waiting_bytes = self.waiting_bytes.saturating_sub(batch.body);
+        self.free.append(&mut batch.slots);
+        batch.clear();
+        if self.spare.len() < SPARE {
+            self.spare.push(batch);
         }
     }
 
@@ -340,18 +444,26 @@ impl Journal {
             if sealed.is_empty() {
                 continue;
             }
-            let record = seal.open(&sealed).and_then(|text| text.split_at_checked(8));
+            let record = seal.open(&sealed).and_then(|text| text.split_at_checked(NUMBER_LEN));
             let number =
                 record.and_then(|(n, _)| n.try_into().map(u64::from_le_bytes).ok()).unwrap_or_default();
             if let (Some((_, record)), true) = (record, number > head.acknowledged) {
-                let slot = self.write_slot(store, RECOVERED, record);
-                self.recovered.push_back(Waiting { number: RECOVERED, slot, record: record.to_vec() });
+                self.keep_recovered(store, record);
                 found = found.saturating_add(1);
             }
             store.set(&key, b"");
         }
         store.set(&format!("{name}.head"), b"");
         found
+    }
+
+    fn keep_recovered(&mut self, store: &dyn Store, record: &[u8]) {
+        self.begin_slot(RECOVERED);
+        self.scratch.extend_from_slice(record);
+        let slot = self.seal_slot(store);
+        let under_way = self.flight == Some(Flight::Recovered);
+        let limit = usize::try_from(self.limits.batch).unwrap_or(usize::MAX);
+        keep(&mut self.recovered, under_way, limit, Batch::default, (RECOVERED, slot, record));
     }
 }
 

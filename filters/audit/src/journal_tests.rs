@@ -33,7 +33,7 @@ fn journal(id: u8, max_waiting: u32, batch: u32) -> Journal {
 
 fn append(journal: &mut Journal, store: &Shared, text: &str) -> bool {
     let number = journal.next_number();
-    journal.append(store, number, text.as_bytes().to_vec())
+    journal.append(store, number, |out| out.extend_from_slice(text.as_bytes()))
 }
 
 fn batch(journal: &mut Journal, now_ms: u64) -> Vec<String> {
@@ -42,7 +42,7 @@ fn batch(journal: &mut Journal, now_ms: u64) -> Vec<String> {
 
 fn whole_batch(journal: &mut Journal, now_ms: u64) -> AuditBatch {
     let batch = journal.next_batch(now_ms).unwrap_or_default();
-    AuditBatch::decode(batch.as_slice()).unwrap()
+    AuditBatch::decode(batch).unwrap()
 }
 
 #[test]
@@ -167,7 +167,7 @@ fn a_batch_is_bounded_in_bytes_and_so_is_what_waits() {
     assert!(sent.len() <= MAX_BATCH_BYTES);
     journal.answered(true, 0);
     let (store, mut journal) = (Shared::default(), super::tests::journal(2, 5000, 5000));
-    while append(&mut journal, &store, &"y".repeat(900)) && journal.waiting.len() < 4000 {}
+    while append(&mut journal, &store, &"y".repeat(900)) && journal.waiting_records < 4000 {}
     assert!(journal.next_batch(0).unwrap().len() <= MAX_BATCH_BYTES);
     journal.answered(true, 0);
     assert!(journal.next_batch(0).is_some(), "the rest follows");

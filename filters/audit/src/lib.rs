@@ -18,6 +18,5 @@ mod encode;
 mod journal;
 mod record;
 
-pub use encode::{Entry, hop, identity};
+pub use encode::{Entry, hop, identity, request};
 pub use journal::{DEAD_MS, Journal, Store};
-pub use record::{MAX_METHOD, MAX_REQUEST_ID, cut, trace_id, without_query};

@@ -1,27 +1,26 @@
 //! What a record is made of.
 
+use std::borrow::Cow;
+
 /// Bytes of a method that are recorded. Over HTTP/2 a client may send a method as long as all its headers.
-pub const MAX_METHOD: usize = 32;
+pub(crate) const MAX_METHOD: usize = 32;
 
 /// Bytes of a request id that are recorded.
-pub const MAX_REQUEST_ID: usize = 128;
+pub(crate) const MAX_REQUEST_ID: usize = 128;
 
 /// A text of a client, cut to so many bytes before bytes that are not UTF-8 are replaced.
-#[must_use]
-pub fn cut(text: &[u8], max: usize) -> String {
-    String::from_utf8_lossy(text.get(..max).unwrap_or(text)).into_owned()
+pub(crate) fn cut(text: &[u8], max: usize) -> Cow<'_, str> {
+    String::from_utf8_lossy(text.get(..max).unwrap_or(text))
 }
 
 /// The path without its query, which may carry secrets; cut to 1024 bytes.
-#[must_use]
-pub fn without_query(path: &[u8]) -> String {
+pub(crate) fn without_query(path: &[u8]) -> Cow<'_, str> {
     let end = path.iter().position(|b| matches!(b, b'?' | b'#')).unwrap_or(path.len());
     cut(path.get(..end).unwrap_or_default(), 1024)
 }
 
 /// The trace id of a `traceparent` header (W3C Trace Context §3.2.2); empty when there is none.
-#[must_use]
-pub fn trace_id(traceparent: Option<&[u8]>) -> String {
+pub(crate) fn trace_id(traceparent: Option<&[u8]>) -> String {
     let id = traceparent.filter(|t| t.len() >= 55).and_then(|t| t.get(3..35));
     let valid = |id: &&[u8]| id.iter().all(|b| b.is_ascii_hexdigit()) && id.iter().any(|b| *b != b'0');
     id.filter(valid).map(|id| String::from_utf8_lossy(id).to_ascii_lowercase()).unwrap_or_default()

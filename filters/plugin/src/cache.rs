@@ -12,12 +12,18 @@ use portcullis_core::identity::Principal;
 use portcullis_core::{ClusterId, Identity, SourceType};
 use portcullis_identity::Minter;
 
-use crate::tokens::TokenSet;
+use crate::tokens::{Budget, TokenSet};
 use siphasher::sip128::{Hasher128, SipHasher24};
 use std::hash::Hasher;
 
 /// Identities kept per worker.
 pub(crate) const MAX_IDENTITIES: usize = 10_000;
+
+/// Bytes of identities kept per worker: a few with hundreds of roles must not take what thousands need.
+const MAX_BYTES: usize = 12 * 1024 * 1024;
+
+/// What an identity takes besides its texts.
+const BASE_BYTES: usize = 512;
 
 /// Whom a verified credential speaks for, with a source type where a rule gave one.
 #[derive(Debug)]
@@ -39,6 +45,25 @@ pub(crate) struct Known {
     pub roles: String,
     audit_part: Vec<u8>,
     tokens: Rc<TokenSet>,
+    bytes: usize,
+}
+
+/// About how many bytes a principal takes.
+fn weight(principal: &Principal) -> usize {
+    let list = |texts: &mut dyn Iterator<Item = &str>| -> usize { texts.map(|t| t.len() + 16).sum() };
+    let optional = [
+        principal.key_id.as_ref().map(|k| k.as_str()),
+        principal.issuer.as_ref().map(|i| i.as_str()),
+        principal.client_id.as_ref().map(|c| c.as_str()),
+        principal.spiffe_id.as_ref().map(|s| s.as_str()),
+        principal.token_id.as_deref(),
+        principal.session_id.as_deref(),
+        Some(principal.subject.as_str()),
+    ];
+    list(&mut principal.roles.iter().map(|r| r.as_str()))
+        + list(&mut principal.scopes.iter().map(|s| s.as_str()))
+        + list(&mut principal.actors.iter().map(|a| a.as_str()))
+        + list(&mut optional.into_iter().flatten())
 }
 
 impl Known {
@@ -82,6 +107,8 @@ impl Known {
 pub(crate) struct IdentityCache {
     keys: (u64, u64),
     entries: LruCache<u128, Rc<Known>>,
+    bytes: usize,
+    budget: Rc<Budget>,
     /// Tokens by identity, because many credentials may speak for the same one.
     tokens: LruCache<u128, Rc<TokenSet>>,
 }
@@ -94,6 +121,8 @@ impl IdentityCache {
         Self {
             keys: (u64::from_le_bytes([a, b, c, d, e, f, g, h]), u64::from_le_bytes(rest)),
             entries: LruCache::new(NonZeroUsize::new(MAX_IDENTITIES).unwrap_or(NonZeroUsize::MIN)),
+            bytes: 0,
+            budget: Rc::default(),
             tokens: LruCache::new(NonZeroUsize::new(MAX_IDENTITIES).unwrap_or(NonZeroUsize::MIN)),
         }
     }
@@ -133,12 +162,17 @@ impl IdentityCache {
         }
         hasher.write(b"\x01");
         hasher.write(principal.client_id.as_ref().map(|c| c.as_str()).unwrap_or_default().as_bytes());
-        let tokens = Rc::clone(self.tokens.get_or_insert(hasher.finish128().as_u128(), Rc::default));
+        let budget = &self.budget;
+        let tokens = self
+            .tokens
+            .get_or_insert(hasher.finish128().as_u128(), || Rc::new(TokenSet::new(Rc::clone(budget))));
+        let tokens = Rc::clone(tokens);
+        let bytes = BASE_BYTES + weight(&principal) + roles.len() + audit_part.len();
         let who = match source_type {
             Some(source_type) => Who::Tagged(Identity { principal, source_type }),
             None => Who::Untagged(principal),
         };
-        Rc::new(Known { who, judged_at, roles, audit_part, tokens })
+        Rc::new(Known { who, judged_at, roles, audit_part, tokens, bytes })
     }
 
     /// The identity of a credential, unless it was judged under other policy or has ended.
@@ -154,14 +188,50 @@ impl IdentityCache {
         if known.judged_at == revision && known.principal().expires_at > now_s {
             return Some(Rc::clone(known));
         }
-        self.entries.pop(&digest);
+        let stale = self.entries.pop(&digest);
+        self.took_out(stale);
         None
+    }
+
+    fn took_out(&mut self, known: Option<Rc<Known>>) {
+        let bytes = known.map_or(0, |known| known.bytes);
+        self.bytes = self.bytes.saturating_sub(bytes);
     }
 
     /// Keeps a verified identity.
     pub(crate) fn put(&mut self, kind: u8, credential: &[u8], known: &Rc<Known>) {
         let digest = self.digest(kind, credential);
-        self.entries.put(digest, Rc::clone(known));
+        self.bytes = self.bytes.saturating_add(known.bytes);
+        let pushed_out = self.entries.push(digest, Rc::clone(known)).map(|(_, old)| old);
+        self.took_out(pushed_out);
+        while (self.bytes > MAX_BYTES || self.budget.is_tight())
+            && self.entries.len() > 1
+            && let Some((_, oldest)) = self.entries.pop_lru()
+        {
+            self.took_out(Some(oldest));
+            self.tokens.pop_lru();
+        }
+    }
+
+    /// Drops what has ended and what was judged under other policy.
+    pub(crate) fn sweep(&mut self, revision: u64, now_s: u64) {
+        let over = |known: &Known| known.judged_at != revision || known.principal().expires_at <= now_s;
+        let gone: Vec<u128> =
+            self.entries.iter().filter(|(_, known)| over(known)).map(|(digest, _)| *digest).collect();
+        for digest in gone {
+            let known = self.entries.pop(&digest);
+            self.took_out(known);
+        }
+        // Minted tokens that no identity has any more.
+        let unused: Vec<u128> = self
+            .tokens
+            .iter()
+            .filter(|(_, tokens)| Rc::strong_count(tokens) == 1)
+            .map(|(digest, _)| *digest)
+            .collect();
+        for digest in unused {
+            self.tokens.pop(&digest);
+        }
     }
 
     /// Number of identities kept.
@@ -216,6 +286,37 @@ mod tests {
         cache.put(1, b"token", &entry);
         assert!(cache.get(1, b"token", 8, 99).is_none(), "other policy");
         assert_eq!(cache.len(), 0);
+    }
+
+    #[test]
+    fn it_is_bounded_in_bytes_too() {
+        let mut cache = IdentityCache::new([3; 16]);
+        let mut principal = portcullis_identity::testing::identity("ann", "acme").principal;
+        principal.roles = (0..64).map(|n| format!("{n:0>64}").parse().unwrap()).collect();
+        principal.scopes = (0..64).map(|n| format!("{n:0>128}").parse().unwrap()).collect();
+        for n in 0..3_000_usize {
+            let known = cache.admit(principal.clone(), None, 7);
+            cache.put(1, &n.to_le_bytes(), &known);
+        }
+        assert!(cache.bytes <= MAX_BYTES && cache.len() < 1_000, "{} in {}", cache.bytes, cache.len());
+        let sum: usize = cache.entries.iter().map(|(_, known)| known.bytes).sum();
+        assert_eq!(cache.bytes, sum);
+        assert!(cache.get(1, &2_999_usize.to_le_bytes(), 7, 1).is_some());
+        assert!(cache.get(1, &2_998_usize.to_le_bytes(), 8, 1).is_none());
+        cache.sweep(8, 1);
+        assert_eq!((cache.len(), cache.bytes, cache.tokens.len()), (0, 0, 0));
+    }
+
+    #[test]
+    fn what_ended_is_swept_out() {
+        let mut cache = IdentityCache::new([3; 16]);
+        for (name, ends) in [(&b"a"[..], 100), (b"b", 200)] {
+            let entry = known(&mut cache, ends, 7);
+            cache.put(1, name, &entry);
+        }
+        cache.sweep(7, 100);
+        assert_eq!(cache.len(), 1);
+        assert!(cache.get(1, b"b", 7, 100).is_some());
     }
 
     #[test]

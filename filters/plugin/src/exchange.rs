@@ -42,14 +42,8 @@ pub(crate) struct Exchange {
     pub cluster: Option<ClusterId>,
     /// What was decided.
     pub decision: Decision,
-    /// Method, as text.
-    pub method: String,
-    /// Path without query.
-    pub path: String,
-    /// Request id.
-    pub request_id: String,
-    /// Trace id.
-    pub trace_id: String,
+    /// What an audit record says of the request, encoded.
+    pub(crate) audit_part: Vec<u8>,
     /// Wall clock when the request began, nanoseconds since the Unix epoch; 0 when we did not see that.
     pub(crate) started_ns: u64,
     /// Bytes of the request's body, where they are known at its beginning.

@@ -151,10 +151,7 @@ impl Request {
             return Ok((exchange, false));
         }
         let exchange = Rc::new(RefCell::new(Exchange {
-            method: portcullis_audit::cut(head.method, portcullis_audit::MAX_METHOD),
-            path: portcullis_audit::without_query(head.path),
-            request_id: portcullis_audit::cut(head.request_id, portcullis_audit::MAX_REQUEST_ID),
-            trace_id: portcullis_audit::trace_id(head.traceparent),
+            audit_part: head.audit_part(),
             started_ns: host.now().map_err(|_| self.refusal(Reason::Internal))?,
             request_length: if self.bodiless { Some(0) } else { head.length },
             ..Exchange::default()
@@ -409,13 +406,7 @@ impl Request {
     fn unseen(host: &dyn Host) -> Exchange {
         let Ok(pairs) = host.pairs(REQUEST) else { return Exchange::default() };
         let head = Head::read(&pairs, "");
-        Exchange {
-            method: portcullis_audit::cut(head.method, portcullis_audit::MAX_METHOD),
-            path: portcullis_audit::without_query(head.path),
-            request_id: portcullis_audit::cut(head.request_id, portcullis_audit::MAX_REQUEST_ID),
-            trace_id: portcullis_audit::trace_id(head.traceparent),
-            ..Exchange::default()
-        }
+        Exchange { audit_part: head.audit_part(), ..Exchange::default() }
     }
 }
 

@@ -155,9 +155,13 @@ impl Introspections {
         self.inactive.put(digest, validity);
     }
 
-    /// Forgets questions that nobody will answer, and answers that are over.
+    /// Forgets questions that nobody will answer.
     pub(crate) fn tend(&mut self, now_ms: u64) {
         self.flights.retain(|_, flight| now_ms < flight.until_ms);
+    }
+
+    /// Drops answers that are over.
+    pub(crate) fn sweep(&mut self, now_ms: u64) {
         let over: Vec<u128> =
             self.active.iter().filter(|(_, (_, v))| v.is_over(now_ms)).map(|(digest, _)| *digest).collect();
         for digest in over {
@@ -317,7 +321,7 @@ mod tests {
         // A token that became inactive takes its bytes with it, and one that is over too.
         let kept: Vec<u128> = known.active.iter().map(|(digest, _)| *digest).collect();
         known.keep_inactive(kept[0], fresh(0));
-        known.tend(10_001);
+        known.sweep(10_001);
         assert_eq!((known.active.len(), known.active_bytes, known.inactive.len()), (0, 0, 0));
     }
 }

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use portcullis_audit::Store;
 use portcullis_core::audit::hex;
+use portcullis_core::config::SnapshotSource;
 use portcullis_core::snapshot::{NONCE_LEN, verify_page};
 use portcullis_core::wire::AuditAck;
 use portcullis_host::{BufferType, CallResponse, CallToken, Cas, Host, HttpCall, LogLevel, MapType};
@@ -23,6 +24,9 @@ const RETRY_MS: (u64, u64) = (100, 1_000);
 /// A poll that is answered faster than this without news is followed by a pause of the same length, so
 /// that a service that does not hold polls is not asked thousands of times a second.
 const IDLE_MS: u64 = 250;
+
+/// Time between two sweeps of what is kept of credentials.
+const SWEEP_MS: u64 = 10_000;
 
 /// Largest page that is read, in bytes.
 const MAX_PAGE: usize = 256 * 1024;
@@ -59,6 +63,7 @@ pub(crate) struct Poller {
     next_ms: u64,
     last_completed_ms: Option<u64>,
     ship: Option<CallToken>,
+    sweep_ms: u64,
 }
 
 impl Poller {
@@ -89,6 +94,7 @@ impl Link {
             self.poller.owner_seen_ms = self.now_ms;
             self.poll(host);
             self.introspections.tend(self.now_ms);
+            self.sweep(host);
             let recovered = self.journal.tend(&SharedData(host), self.now_ms);
             if recovered > 0 {
                 host.log(
@@ -97,6 +103,20 @@ impl Link {
                 );
             }
             self.ship(host);
+        }
+    }
+
+    /// From time to time, drops what is kept of credentials that have ended.
+    fn sweep(&mut self, host: &dyn Host) {
+        if self.now_ms < self.poller.sweep_ms {
+            return;
+        }
+        self.poller.sweep_ms = self.now_ms.saturating_add(SWEEP_MS);
+        self.introspections.sweep(self.now_ms);
+        let snapshot = &self.snapshot;
+        self.keys.retain(|issuer| snapshot.issuer(issuer).is_some());
+        if let Ok(now_ns) = host.now() {
+            self.identities.sweep(snapshot.authentication_revision(), now_ns / 1_000_000_000);
         }
     }
 
@@ -146,7 +166,8 @@ impl Link {
     /// Sends the next batch of records, if there is one.
     fn ship(&mut self, host: &dyn Host) {
         let Some(batch) = self.journal.next_batch(self.now_ms) else { return };
-        self.poller.ship = self.call(host, "POST", "/mesh/v1/audit", &batch, SHIP_TIMEOUT);
+        self.poller.ship =
+            send(host, &self.source, &self.token, "POST", "/mesh/v1/audit", batch, SHIP_TIMEOUT);
         if self.poller.ship.is_none() {
             self.journal.answered(false, self.now_ms);
         }
@@ -161,23 +182,7 @@ impl Link {
         body: &[u8],
         timeout: Duration,
     ) -> Option<CallToken> {
-        let authorization = format!("Bearer {}", self.token);
-        let headers: [(&[u8], &[u8]); 5] = [
-            (b":method", method.as_bytes()),
-            (b":path", path.as_bytes()),
-            (b":authority", self.source.authority.as_bytes()),
-            (b"authorization", authorization.as_bytes()),
-            (b"content-type", b"application/x-protobuf"),
-        ];
-        let call =
-            HttpCall { upstream: &self.source.upstream, headers: &headers, body, trailers: &[], timeout };
-        match host.http_call(&call) {
-            Ok(token) => Some(token),
-            Err(error) => {
-                host.log(LogLevel::Error, &format!("cannot call {}: {error}", self.source.upstream));
-                None
-            }
-        }
+        send(host, &self.source, &self.token, method, path, body, timeout)
     }
 
     /// An answer to a call of a root context.
@@ -196,7 +201,9 @@ impl Link {
                 host.log(LogLevel::Warn, "audit records were not acknowledged; they are kept and sent again");
             }
             self.journal.answered(acknowledged, self.now_ms);
-            self.ship(host);
+            if self.journal.has_full_batch() {
+                self.ship(host);
+            }
         } else if !self.on_introspection(host, response) {
             self.on_refresh(host, response);
         }
@@ -239,6 +246,30 @@ impl Link {
             }
         }
     }
+}
+
+/// Calls the mesh API; `None`, with the reason in the log, when the proxy does not take the call.
+fn send(
+    host: &dyn Host,
+    source: &SnapshotSource,
+    token: &str,
+    method: &str,
+    path: &str,
+    body: &[u8],
+    timeout: Duration,
+) -> Option<CallToken> {
+    let authorization = format!("Bearer {token}");
+    let headers: [(&[u8], &[u8]); 5] = [
+        (b":method", method.as_bytes()),
+        (b":path", path.as_bytes()),
+        (b":authority", source.authority.as_bytes()),
+        (b"authorization", authorization.as_bytes()),
+        (b"content-type", b"application/x-protobuf"),
+    ];
+    let call = HttpCall { upstream: &source.upstream, headers: &headers, body, trailers: &[], timeout };
+    host.http_call(&call)
+        .map_err(|error| host.log(LogLevel::Error, &format!("cannot call {}: {error}", source.upstream)))
+        .ok()
 }
 
 /// The status of an answer; none when there was no answer.

@@ -28,8 +28,6 @@ pub(crate) fn write(host: &dyn Host, link: &mut Link, exchange: &Exchange, hop: 
     let entry = Entry {
         sequence,
         time_ms: now_ns / 1_000_000,
-        request_id: &exchange.request_id,
-        trace_id: &exchange.trace_id,
         decision: exchange.decision.as_str(),
         stage,
         reason,
@@ -40,14 +38,14 @@ pub(crate) fn write(host: &dyn Host, link: &mut Link, exchange: &Exchange, hop: 
             started => now_ns.saturating_sub(started) / 1_000,
         },
         cluster: exchange.cluster.as_ref().map(|c| c.as_str()).unwrap_or_default(),
-        method: &exchange.method,
-        path: &exchange.path,
         client_address: std::str::from_utf8(&address).unwrap_or_default(),
         request_bytes: exchange.request_length.unwrap_or_else(|| number(host, &["request", "size"])),
         response_bytes: response.length.unwrap_or_else(|| number(host, &["response", "size"])),
     };
     let identity = exchange.known.as_ref().map(|k| k.audit_part()).unwrap_or_default();
-    let kept = link.journal.append(&SharedData(host), sequence, entry.encode(hop, identity));
+    let kept = link.journal.append(&SharedData(host), sequence, |out| {
+        entry.encode(hop, identity, &exchange.audit_part, out);
+    });
     if !kept {
         host.log(LogLevel::Error, "an audit record was dropped: too many wait for the control service");
     }

@@ -3,7 +3,7 @@
 //! Signing costs some fifty microseconds in Wasm, so a token is given out again while it is fresh: per
 //! identity and cluster, not per credential.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 
 use portcullis_core::{ClusterId, Identity};
@@ -24,11 +24,54 @@ struct Token {
     minter: Rc<Minter>,
 }
 
+/// Bytes of all tokens in hand in one worker.
+const MAX_BYTES: usize = 12 * 1024 * 1024;
+
+/// How many bytes the tokens of all identities take.
+#[derive(Debug, Default)]
+pub(crate) struct Budget(Cell<usize>);
+
+impl Budget {
+    /// Whether identities that have not been seen for long should make room.
+    #[must_use]
+    pub(crate) fn is_tight(&self) -> bool {
+        self.0.get() > MAX_BYTES / 4 * 3
+    }
+
+    fn take(&self, bytes: usize) -> bool {
+        let used = self.0.get().saturating_add(bytes);
+        let fits = used <= MAX_BYTES;
+        if fits {
+            self.0.set(used);
+        }
+        fits
+    }
+
+    fn give_back(&self, bytes: usize) {
+        self.0.set(self.0.get().saturating_sub(bytes));
+    }
+}
+
 /// The tokens of one identity.
 #[derive(Debug, Default)]
-pub(crate) struct TokenSet(RefCell<Vec<Token>>);
+pub(crate) struct TokenSet {
+    tokens: RefCell<Vec<Token>>,
+    budget: Rc<Budget>,
+}
+
+impl Drop for TokenSet {
+    fn drop(&mut self) {
+        self.tokens.get_mut().iter().for_each(|token| self.budget.give_back(token.text.len()));
+    }
+}
 
 impl TokenSet {
+    /// No tokens yet.
+    #[must_use]
+    pub(crate) fn new(budget: Rc<Budget>) -> Self {
+        Self { tokens: RefCell::default(), budget }
+    }
+
     /// The token for a cluster. One in hand is given out while at least half of its life is left and it
     /// ends no later than the credential at hand.
     pub(crate) fn get(
@@ -44,7 +87,7 @@ impl TokenSet {
                 && t.expires_at <= identity.principal.expires_at
                 && Rc::ptr_eq(&t.minter, minter)
         };
-        if let Ok(tokens) = self.0.try_borrow()
+        if let Ok(tokens) = self.tokens.try_borrow()
             && let Some(token) = tokens.iter().find(fits)
         {
             return Rc::clone(&token.text);
@@ -52,10 +95,17 @@ impl TokenSet {
         let minted = minter.mint(identity, cluster, now_s);
         let text: Rc<str> = minted.text.into();
         let half = minted.expires_at.saturating_sub(now_s) / 2;
-        if let Ok(mut tokens) = self.0.try_borrow_mut() {
+        if let Ok(mut tokens) = self.tokens.try_borrow_mut() {
+            let before: usize = tokens.iter().map(|t| t.text.len()).sum();
             tokens.retain(|t| t.cluster != *cluster);
             if tokens.len() >= MAX_TOKENS {
                 tokens.remove(0);
+            }
+            let after: usize = tokens.iter().map(|t| t.text.len()).sum();
+            self.budget.give_back(before.saturating_sub(after));
+            // Without room the token serves this request only.
+            if !self.budget.take(text.len()) {
+                return text;
             }
             tokens.push(Token {
                 cluster: cluster.clone(),
@@ -98,6 +148,26 @@ mod tests {
         for n in 0..10 {
             set.get(&identity, &cluster(&format!("c{n}")), &one, 60);
         }
-        assert_eq!(set.0.borrow().len(), MAX_TOKENS);
+        assert_eq!(set.tokens.borrow().len(), MAX_TOKENS);
+    }
+
+    #[test]
+    fn the_budget_counts_what_is_in_hand_and_is_never_overdrawn() {
+        let budget = Rc::new(Budget::default());
+        let identity = portcullis_identity::testing::identity("ann", "acme");
+        let cluster = |n: usize| ClusterId::new(&format!("c{n}")).unwrap();
+        let set = TokenSet::new(Rc::clone(&budget));
+        let minter = minter("k1");
+        for n in 0..10 {
+            set.get(&identity, &cluster(n), &minter, 60);
+        }
+        let held: usize = set.tokens.borrow().iter().map(|t| t.text.len()).sum();
+        assert_eq!((budget.0.get(), budget.is_tight()), (held, false));
+        budget.0.set(MAX_BYTES - 1);
+        let other = TokenSet::new(Rc::clone(&budget));
+        assert!(!other.get(&identity, &cluster(1), &minter, 60).is_empty(), "it is minted all the same");
+        assert_eq!((other.tokens.borrow().len(), budget.is_tight()), (0, true));
+        drop((set, other));
+        assert_eq!(budget.0.get(), MAX_BYTES - 1 - held);
     }
 }

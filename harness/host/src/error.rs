@@ -93,6 +93,14 @@ pub enum StartError {
     /// No worker was asked for.
     #[error("a host needs at least one worker")]
     NoWorker,
+    /// More workers were asked for than a test can mean.
+    #[error("{asked} workers are too many: a host has at most {most}")]
+    TooManyWorkers {
+        /// How many were asked for.
+        asked: usize,
+        /// How many there may be.
+        most: usize,
+    },
     /// The module asks for more memory than the limit allows.
     #[error("{vm} of {plugin}: the module does not fit its memory limit of {limit} bytes: {reason}")]
     Memory {

@@ -1,7 +1,7 @@
 //! Loading a module: read, decode, check against the ABI, compile (or take from the cache on disk).
 
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use sha2::{Digest, Sha256};
 use wasmtime::{Cache, Config, Engine, ExternType, InstancePre, Linker};
@@ -56,7 +56,7 @@ impl Module {
     /// # Errors
     /// [`LoadError`] says what is wrong with the module.
     pub fn from_bytes(name: &str, bytes: &[u8]) -> Result<Self, LoadError> {
-        Self::compile(name, bytes, Cache::from_file(None).ok())
+        Self::compile(name, bytes, disk_cache())
     }
 
     /// Like [`from_bytes`](Self::from_bytes), without the cache on disk.
@@ -133,6 +133,13 @@ impl std::fmt::Debug for Module {
             .field("abi", &self.inner.abi)
             .finish_non_exhaustive()
     }
+}
+
+/// The user's cache of compiled code; `None` where there is no folder for it. One handle serves the process,
+/// since each has a thread that tidies up.
+fn disk_cache() -> Option<Cache> {
+    static CACHE: OnceLock<Option<Cache>> = OnceLock::new();
+    CACHE.get_or_init(|| Cache::from_file(None).ok()).clone()
 }
 
 fn abi_version(name: &str, module: &wasmtime::Module) -> Result<AbiVersion, LoadError> {

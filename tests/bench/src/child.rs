@@ -12,6 +12,9 @@ use crate::error::{BenchError, Result};
 /// The nice value of a run that goes first, see sched(7).
 const FIRST: i32 = -15;
 
+/// The nice value of this session, where the kernel has one.
+const AUTOGROUP: &str = "/proc/self/autogroup";
+
 /// Which processor does what. The proxy has one to itself; everything else shares the other.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Cores {
@@ -56,7 +59,15 @@ impl Cores {
 /// When the kernel does not allow it.
 pub(crate) fn go_first() -> Result<()> {
     rustix::process::setpriority_process(None, FIRST)
-        .map_err(|e| BenchError::io("raise the priority (as root) of", "this process")(e.into()))
+        .map_err(|e| BenchError::io("raise the priority (as root) of", "this process")(e.into()))?;
+    // Where the kernel groups processes by session, a nice value counts within its session only, and the
+    // group has a nice value of its own (sched(7), autogroups).
+    match std::fs::write(AUTOGROUP, FIRST.to_string()) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            Err(BenchError::io("raise the priority in", AUTOGROUP)(error))
+        }
+        _ => Ok(()),
+    }
 }
 
 fn set(cores: &[usize]) -> CpuSet {

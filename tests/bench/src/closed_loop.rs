@@ -121,6 +121,21 @@ const STAGES: [Load; 4] = [
     load("all four", Present::Cached),
 ];
 
+/// Two builds of the module, load by load.
+const BUILDS: [Load; 11] = [
+    load("bare", Present::Cached),
+    load("gateway", Present::Cached),
+    load("other", Present::Cached),
+    load("gateway", Present::FreshRs256),
+    load("other", Present::FreshRs256),
+    load("gateway", Present::FreshEs256),
+    load("other", Present::FreshEs256),
+    load("gateway", Present::ApiKeys),
+    load("other", Present::ApiKeys),
+    load("gateway", Present::Mixed),
+    load("other", Present::Mixed),
+];
+
 /// The rounds of every load, in the order of the rounds.
 pub(crate) struct Rounds {
     rounds: BTreeMap<Load, Vec<Round>>,
@@ -131,6 +146,13 @@ pub(crate) fn chains(setup: &Setup) -> Vec<Chain> {
     let log = |name: &str| setup.dir.join(name);
     let (world, wasm) = (&setup.world, &setup.wasm);
     let stages = ["authn", "source-type", "cluster-status", "audit"];
+    if let Some(other) = &setup.other {
+        return vec![
+            Chain::bare(),
+            Chain::plugins("gateway", &["gateway"], wasm),
+            Chain::plugins("other", &["gateway"], other),
+        ];
+    }
     let mut chains = vec![
         Chain::bare(),
         Chain::native("native-cache", world, true),
@@ -153,10 +175,10 @@ impl Rounds {
     /// # Errors
     /// When a load could not be made, or an answer was not the one that the load must get.
     pub(crate) fn take(setup: &Setup, envoy: &mut Envoy) -> Result<Self> {
-        let mut loads = MAIN.to_vec();
+        let mut loads = if setup.other.is_some() { BUILDS.to_vec() } else { MAIN.to_vec() };
         // h2load sends one text only.
         loads.retain(|load| !setup.http2 || load.present == Present::Cached);
-        if !setup.effort.quick {
+        if !setup.effort.quick && setup.other.is_none() {
             loads.extend(STAGES);
         }
         let feeds = feeds(setup)?;
@@ -242,6 +264,18 @@ impl Rounds {
         let busy: Vec<f64> = self.rounds.values().flatten().map(|r| r.busy()).collect();
         report.add_rounds("proxy_busy", &busy, "", None, inputs);
         self.report_stages(report);
+        self.report_builds(report);
+    }
+
+    /// Microseconds that this build costs more than the other one.
+    fn report_builds(&self, report: &mut Report) {
+        for other in BUILDS.iter().filter(|l| l.chain == "other") {
+            let ours = load("gateway", other.present);
+            let more: Vec<f64> =
+                self.costs(ours).into_iter().zip(self.costs(*other)).map(|(a, b)| a - b).collect();
+            let name = format!("this build less the other: {}", other.present.name());
+            report.add_rounds(&name, &more, "µs", None, json!({}));
+        }
     }
 
     /// Microseconds that each stage adds to the chain before it.

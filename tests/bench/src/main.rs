@@ -61,6 +61,10 @@ struct BenchArguments {
     /// Throughput over HTTP/2 instead of HTTP/1.1 (by h2load, with cached credentials).
     #[arg(long)]
     http2: bool,
+    /// Another build of the module: both are measured in the same rounds, and nothing else is. It tells
+    /// what a change is worth.
+    #[arg(long, conflicts_with_all = ["only", "http2"])]
+    against: Option<PathBuf>,
     /// Records where the proxy spends its time with perf, and prints it.
     #[arg(long)]
     profile: bool,
@@ -149,15 +153,20 @@ fn bench(arguments: &BenchArguments) -> Result<()> {
     if arguments.first {
         child::go_first()?;
     }
-    let setup = Setup::new(Effort::of(arguments.quick), binary, arguments.http2)?;
-    let wanted = |part| arguments.only.is_empty() || arguments.only.contains(&part);
+    let mut setup = Setup::new(Effort::of(arguments.quick), binary, arguments.http2)?;
+    setup.other.clone_from(&arguments.against);
+    let wanted = |part| match &arguments.against {
+        Some(_) => part == Part::Throughput,
+        None => arguments.only.is_empty() || arguments.only.contains(&part),
+    };
     let mut report = Report::default();
     if wanted(Part::Throughput) || wanted(Part::Latency) || wanted(Part::Suspend) || arguments.profile {
         let mut envoy = Envoy::start("bench", &setup.launch(), &closed_loop::chains(&setup), &setup.api)?;
         if wanted(Part::Throughput) {
             Rounds::take(&setup, &mut envoy)?.report(&setup, &mut report);
         }
-        let saturation = closed_loop::saturation(&setup, &mut envoy)?;
+        let needed = wanted(Part::Latency) || wanted(Part::Suspend) || arguments.profile;
+        let saturation = if needed { closed_loop::saturation(&setup, &mut envoy)? } else { 0.0 };
         if arguments.profile {
             profile::record(&setup, &mut envoy)?;
         }
@@ -192,7 +201,7 @@ impl BenchArguments {
     fn file(&self) -> String {
         let version = self.proxy.envoy_version.as_deref().map_or(String::new(), |v| format!("-{v}"));
         let protocol = if self.http2 { "-http2" } else { "" };
-        let part = if self.only.is_empty() { "" } else { "-part" };
+        let part = if self.only.is_empty() && self.against.is_none() { "" } else { "-part" };
         format!("bench{version}{protocol}{part}.json")
     }
 }

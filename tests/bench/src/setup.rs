@@ -53,6 +53,8 @@ pub(crate) struct Setup {
     pub binary: PathBuf,
     /// The module.
     pub wasm: PathBuf,
+    /// Another build of the module, to be compared with.
+    pub other: Option<PathBuf>,
     /// Folder for configuration, logs and feeds of this run.
     pub dir: PathBuf,
     /// The load generator of the closed loop.
@@ -91,7 +93,7 @@ impl Setup {
         let wrk = Wrk::find(&dir)?;
         let world = World::new()?;
         let api = MeshApi::start(world.records(CLUSTERS, API_KEYS))?;
-        Ok(Self { effort, cores, http2, binary, wasm, dir, wrk, world, api, _lock: lock })
+        Ok(Self { effort, cores, http2, binary, wasm, other: None, dir, wrk, world, api, _lock: lock })
     }
 
     /// An Envoy of one worker on the proxy's processor.

@@ -18,6 +18,9 @@ use crate::world::{Fault, Limits, Settings, World};
 /// The cluster of the default route.
 const DEFAULT_CLUSTER: &str = "upstream";
 
+/// Each worker has VMs of its own, each with some gigabytes of address space.
+const MAX_WORKERS: usize = 1024;
+
 /// Describes a host; made by [`Host::builder`].
 pub struct HostBuilder {
     plugins: Vec<Plugin>,
@@ -169,6 +172,9 @@ impl HostBuilder {
         }
         if self.workers == 0 {
             return Err(StartError::NoWorker);
+        }
+        if self.workers > MAX_WORKERS {
+            return Err(StartError::TooManyWorkers { asked: self.workers, most: MAX_WORKERS });
         }
         let world = Arc::new(World::new(Settings {
             limits: self.limits,

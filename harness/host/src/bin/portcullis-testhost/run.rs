@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::time::Duration;
 
-use portcullis_testhost::{Exchange, Host, Seen};
+use portcullis_testhost::{Exchange, Host};
 
 use crate::scenario::{Expect, Scenario, ScenarioError, Step, text};
 
@@ -18,7 +18,7 @@ pub(crate) fn run(path: &Path, module: Option<&Path>, quiet: bool) -> Result<boo
     let mut last = None;
     let mut unmet = 0;
     for (at, step) in scenario.steps.iter().enumerate() {
-        println!("step {}: {}", at + 1, act(&mut host, step, &mut last)?);
+        println!("step {}: {}", at + 1, act(&mut host, &scenario, step, &mut last)?);
         if let Some(exchange) =
             last.as_ref().filter(|_| !quiet && (step.request.is_some() || step.expect.is_some()))
         {
@@ -46,10 +46,15 @@ pub(crate) fn run(path: &Path, module: Option<&Path>, quiet: bool) -> Result<boo
 }
 
 /// Does what the step says, and names it.
-fn act(host: &mut Host, step: &Step, last: &mut Option<Exchange>) -> Result<String, ScenarioError> {
+fn act(
+    host: &mut Host,
+    scenario: &Scenario,
+    step: &Step,
+    last: &mut Option<Exchange>,
+) -> Result<String, ScenarioError> {
     let mut done = Vec::new();
     if let Some(config) = &step.reconfigure {
-        host.reconfigure(0, text("0", config)?)?;
+        host.reconfigure(scenario.plugin_of(step), text("to be reconfigured", config)?)?;
         done.push("new configuration".to_owned());
     }
     if step.drain {
@@ -93,7 +98,8 @@ fn compare(expect: &Expect, exchange: &Exchange) -> Vec<String> {
         }
     };
     if let Some(status) = expect.status {
-        differs("status", format!("{:?}", Some(status)), format!("{:?}", exchange.status()));
+        let found = exchange.status().map_or_else(|| "none".to_owned(), |status| status.to_string());
+        differs("status", status.to_string(), found);
     }
     if let Some(forwarded) = expect.forwarded {
         differs("forwarded", forwarded.to_string(), exchange.upstream().is_some().to_string());
@@ -101,22 +107,15 @@ fn compare(expect: &Expect, exchange: &Exchange) -> Vec<String> {
     if let Some(waiting) = expect.waiting {
         differs("waiting", waiting.to_string(), exchange.is_paused().to_string());
     }
-    let header =
-        |seen: &Option<Seen>, name: &str| seen.as_ref().and_then(|seen| seen.header(name).map(str::to_owned));
+    let shown = |value: Option<&str>| value.map_or_else(|| "none".to_owned(), |value| format!("{value:?}"));
     let (response, upstream) = (exchange.response(), exchange.upstream());
-    for (name, value) in &expect.response_headers {
-        differs(
-            &format!("response header {name}"),
-            format!("{value:?}"),
-            format!("{:?}", header(&response, name)),
-        );
-    }
-    for (name, value) in &expect.upstream_headers {
-        differs(
-            &format!("upstream header {name}"),
-            format!("{value:?}"),
-            format!("{:?}", header(&upstream, name)),
-        );
+    for (side, seen, expected) in
+        [("response", &response, &expect.response_headers), ("upstream", &upstream, &expect.upstream_headers)]
+    {
+        for (name, value) in expected {
+            let found = seen.as_ref().and_then(|seen| seen.header(name));
+            differs(&format!("{side} header {name}"), shown(value.as_deref()), shown(found));
+        }
     }
     if let Some(part) = &expect.body_contains {
         let body = response.map(|seen| seen.text()).unwrap_or_default();

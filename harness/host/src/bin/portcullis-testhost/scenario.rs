@@ -23,6 +23,10 @@ pub(crate) enum ScenarioError {
     Config { plugin: String, source: serde_json::Error },
     #[error("step {step} of {path} does nothing: it needs one of request, advanceMs, reconfigure, drain")]
     EmptyStep { path: PathBuf, step: usize },
+    #[error("step {step} of {path} is for worker {worker}, but there are only {workers} (from 0 on)")]
+    NoWorker { path: PathBuf, step: usize, worker: usize, workers: usize },
+    #[error("step {step} of {path} reconfigures the plugin {name:?}, which there is not")]
+    NoPlugin { path: PathBuf, step: usize, name: String },
     #[error(transparent)]
     Load(#[from] LoadError),
     #[error("the plugins do not start: {0}")]
@@ -127,6 +131,8 @@ impl Scalar {
 enum Outcome {
     #[default]
     Answer,
+    /// Ends in the middle, after the headers and body given.
+    Cut,
     Reset,
     Refused,
     Never,
@@ -144,6 +150,8 @@ struct AnswerEntry {
     #[serde(default)]
     body: String,
     #[serde(default)]
+    chunks: Vec<String>,
+    #[serde(default)]
     trailers: Vec<(String, String)>,
     #[serde(default)]
     delay_ms: u64,
@@ -160,6 +168,8 @@ pub(crate) struct Step {
     pub(crate) request: Option<RequestEntry>,
     pub(crate) advance_ms: Option<u64>,
     pub(crate) reconfigure: Option<Value>,
+    /// The name of the plugin to reconfigure; the first one if absent.
+    plugin: Option<String>,
     #[serde(default)]
     pub(crate) drain: bool,
     /// What must be true of the last request after this step.
@@ -184,6 +194,10 @@ pub(crate) struct RequestEntry {
     #[serde(default)]
     trailers: Vec<(String, String)>,
     peer: Option<String>,
+    /// A filter in front of the plugins refuses the request with this status.
+    refused_before: Option<u16>,
+    #[serde(default)]
+    http2: bool,
     #[serde(default)]
     properties: BTreeMap<String, Scalar>,
     #[serde(default)]
@@ -223,11 +237,32 @@ impl Scenario {
         for (at, step) in scenario.steps.iter().enumerate() {
             let does =
                 [step.request.is_some(), step.advance_ms.is_some(), step.reconfigure.is_some(), step.drain];
+            let (path, number) = (path.to_owned(), at + 1);
             if !does.contains(&true) {
-                return Err(ScenarioError::EmptyStep { path: path.to_owned(), step: at + 1 });
+                return Err(ScenarioError::EmptyStep { path, step: number });
+            }
+            let worker = step.request.as_ref().map_or(0, |request| request.worker);
+            if worker >= scenario.workers.max(1) {
+                let workers = scenario.workers;
+                return Err(ScenarioError::NoWorker { path, step: number, worker, workers });
+            }
+            if let Some(name) = &step.plugin
+                && scenario.plugin_named(name).is_none()
+            {
+                return Err(ScenarioError::NoPlugin { path, step: number, name: name.clone() });
             }
         }
         Ok(scenario)
+    }
+
+    /// The place of a plugin in the chain.
+    fn plugin_named(&self, name: &str) -> Option<usize> {
+        self.plugins.iter().position(|plugin| plugin.name.as_deref() == Some(name))
+    }
+
+    /// The plugin that a step reconfigures.
+    pub(crate) fn plugin_of(&self, step: &Step) -> usize {
+        step.plugin.as_deref().and_then(|name| self.plugin_named(name)).unwrap_or(0)
     }
 
     pub(crate) fn module(&self, path: &Path, other: Option<&Path>) -> Result<Module, ScenarioError> {
@@ -283,14 +318,16 @@ pub(crate) fn text(plugin: &str, config: &Value) -> Result<String, ScenarioError
 impl AnswerEntry {
     fn answer(&self) -> Answer {
         let start = match self.outcome {
-            Outcome::Answer => Answer::status(self.status),
+            Outcome::Answer | Outcome::Cut => Answer::status(self.status),
             Outcome::Reset => Answer::reset(),
             Outcome::Refused => Answer::refused(),
             Outcome::Never => Answer::never(),
         };
         let answer = self.headers.iter().fold(start, |answer, (name, value)| answer.header(name, value));
         let answer = if self.body.is_empty() { answer } else { answer.body(&self.body) };
+        let answer = self.chunks.iter().fold(answer, Answer::chunk);
         let answer = self.trailers.iter().fold(answer, |answer, (name, value)| answer.trailer(name, value));
+        let answer = if matches!(self.outcome, Outcome::Cut) { answer.cut() } else { answer };
         answer.after(Duration::from_millis(self.delay_ms))
     }
 }
@@ -315,6 +352,12 @@ impl RequestEntry {
         }
         if let Some(peer) = &self.peer {
             request = request.peer(peer);
+        }
+        if let Some(status) = self.refused_before {
+            request = request.refused_before_plugins(status);
+        }
+        if self.http2 {
+            request = request.http2();
         }
         for (path, value) in &self.properties {
             request = request.property(path.as_str(), value.value());
