@@ -306,7 +306,7 @@ fn hosts_run_side_by_side() {
                     let script = format!("request_headers: add 0 x-n {n}-{i}; request_headers: shared_get k; request_headers: shared_set k {n}");
                     let mut host = Host::builder().plugin(Plugin::new(&module).config(script)).start().unwrap();
                     let exchange = host.request(Request::get("/"));
-                    exchange.assert_status(200).assert_upstream_header("x-n", &format!("{n}-{i}"));
+                    exchange.assert_status(200).assert_upstream_header("x-n", format!("{n}-{i}"));
                     host.assert_logged("shared_get -> 1");
                 }
             })
