@@ -5,6 +5,8 @@ use std::fmt::Write;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 
+use crate::issuers::{IssuerReport, KeyState};
+
 /// A number that only grows.
 #[derive(Debug, Default)]
 pub struct Counter(AtomicU64);
@@ -18,6 +20,38 @@ impl Counter {
     fn get(&self) -> u64 {
         self.0.load(Ordering::Relaxed)
     }
+}
+
+/// Counters of one name, told apart by labels.
+#[derive(Debug, Default)]
+pub struct Family(Mutex<BTreeMap<Vec<String>, u64>>);
+
+impl Family {
+    /// Counts one; the values of the labels must come from a bounded set.
+    pub fn count(&self, labels: &[&str]) {
+        let labels = labels.iter().map(|&l| l.to_owned()).collect();
+        let mut counts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        *counts.entry(labels).or_default() += 1;
+    }
+
+    fn render(&self, name: &str, help: &str, labels: &[&str], text: &mut String) {
+        head(name, "counter", help, text);
+        for (values, n) in self.0.lock().unwrap_or_else(PoisonError::into_inner).iter() {
+            let pairs: Vec<_> = labels.iter().copied().zip(values.iter().map(String::as_str)).collect();
+            sample(name, &pairs, *n, text);
+        }
+    }
+}
+
+fn head(name: &str, kind: &str, help: &str, text: &mut String) {
+    // Writing to a String cannot fail.
+    let _ = writeln!(text, "# HELP portcullis_{name} {help}\n# TYPE portcullis_{name} {kind}");
+}
+
+fn sample(name: &str, labels: &[(&str, &str)], value: u64, text: &mut String) {
+    let escaped = |v: &str| v.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n");
+    let pairs: Vec<_> = labels.iter().map(|(name, v)| [name, "=\"", &escaped(v), "\""].concat()).collect();
+    let _ = writeln!(text, "portcullis_{name}{{{}}} {value}", pairs.join(","));
 }
 
 /// What the service counts.
@@ -39,6 +73,12 @@ pub struct Metrics {
     pub jwks_fetched: Counter,
     /// Key sets that could not be fetched.
     pub jwks_failed: Counter,
+    /// Introspections by provider and outcome.
+    pub introspections: Family,
+    /// Token requests by outcome.
+    pub token_requests: Family,
+    /// Filters' wishes for newer keys by outcome.
+    pub key_refreshes: Family,
     requests: Mutex<BTreeMap<(&'static str, u16), u64>>,
 }
 
@@ -64,7 +104,7 @@ impl Metrics {
 
     /// The Prometheus text.
     #[must_use]
-    pub fn render(&self, gauges: Gauges) -> String {
+    pub fn render(&self, gauges: Gauges, issuers: &[IssuerReport]) -> String {
         let mut text = String::new();
         let mut simple = |name: &str, kind: &str, help: &str, value: u64| {
             // Writing to a String cannot fail.
@@ -102,6 +142,63 @@ impl Metrics {
                 "portcullis_http_requests_total{{listener=\"{listener}\",status=\"{status}\"}} {n}"
             );
         }
+        self.introspections.render(
+            "introspections_total",
+            "Opaque tokens asked about.",
+            &["provider", "outcome"],
+            &mut text,
+        );
+        self.token_requests.render(
+            "token_requests_total",
+            "Requests for service tokens.",
+            &["outcome"],
+            &mut text,
+        );
+        self.key_refreshes.render(
+            "key_refreshes_total",
+            "Keys that filters missed.",
+            &["outcome"],
+            &mut text,
+        );
+        issuer_metrics(issuers, &mut text);
         text
+    }
+}
+
+/// How the issuers' keys are doing: what an operator alerts on.
+fn issuer_metrics(issuers: &[IssuerReport], text: &mut String) {
+    let size = |n: usize| u64::try_from(n).unwrap_or(u64::MAX);
+    let mut family = |name: &str, kind: &str, help: &str, value: &dyn Fn(&IssuerReport) -> Option<u64>| {
+        head(name, kind, help, text);
+        for issuer in issuers {
+            if let Some(value) = value(issuer) {
+                sample(name, &[("issuer", &issuer.issuer)], value, text);
+            }
+        }
+    };
+    let fetched = |i: &IssuerReport| i.state != KeyState::Configured;
+    family("issuer_keys", "gauge", "Keys of an issuer.", &|i| Some(size(i.key_count)));
+    family("issuer_keys_age_seconds", "gauge", "Seconds since the last good fetch.", &|i| i.age_s);
+    family("issuer_keys_stale", "gauge", "1 while the last fetch failed.", &|i| {
+        fetched(i).then(|| u64::from(i.state != KeyState::Fresh))
+    });
+    family("issuer_fetches_total", "counter", "Good fetches of keys.", &|i| fetched(i).then_some(i.fetched));
+    family("issuer_fetch_failures_total", "counter", "Failed fetches of keys.", &|i| {
+        fetched(i).then_some(i.failed)
+    });
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn labels_cannot_break_the_exposition() {
+        let metrics = Metrics::default();
+        metrics.introspections.count(&["a\"b\\c\nd", "active"]);
+        metrics.introspections.count(&["a\"b\\c\nd", "active"]);
+        let text = metrics.render(Gauges::default(), &[]);
+        let wanted = r#"portcullis_introspections_total{provider="a\"b\\c\nd",outcome="active"} 2"#;
+        assert!(text.lines().any(|line| line == wanted), "{text}");
     }
 }

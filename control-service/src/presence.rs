@@ -155,6 +155,14 @@ impl Presence {
         wrong.collect()
     }
 
+    /// The service itself did not run for so long, so that silence in this time says nothing.
+    fn pardon(&self, stalled: Duration) {
+        let now = Instant::now();
+        for beat in self.lock().values_mut() {
+            beat.last_seen = beat.last_seen.checked_add(stalled).map_or(now, |seen| seen.min(now));
+        }
+    }
+
     /// Looks once for clusters that fell silent.
     ///
     /// # Errors
@@ -204,7 +212,14 @@ impl Presence {
         tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         let mut flushed = Instant::now();
         loop {
+            let waits = Instant::now();
             tick.tick().await;
+            // A suspended machine or a stopped process: heartbeats wait in sockets that were not read.
+            let stalled = waits.elapsed().saturating_sub(period);
+            if stalled >= period {
+                tracing::warn!(?stalled, "the service did not run for a while; no cluster is blamed for it");
+                self.pardon(stalled);
+            }
             let mut outcome = self.sweep(store).await;
             if outcome.is_ok() && flushed.elapsed() >= FLUSH {
                 flushed = Instant::now();
@@ -272,6 +287,11 @@ mod tests {
     fn only_a_cluster_that_was_heard_of_can_fall_silent() {
         assert_eq!(presence(Observed::Pending, Duration::ZERO).overdue(), []);
         assert_eq!(presence(Observed::Online, Duration::from_secs(90)).overdue(), []);
+        let stalled = presence(Observed::Online, Duration::from_millis(20));
+        std::thread::sleep(Duration::from_millis(30));
+        assert_eq!(stalled.overdue().len(), 1);
+        stalled.pardon(Duration::from_millis(30));
+        assert_eq!(stalled.overdue(), [], "the service was silent, not the cluster");
         let silent = presence(Observed::Online, Duration::ZERO).overdue();
         assert_eq!(silent.iter().map(|h| h.observed).collect::<Vec<_>>(), [Observed::Offline]);
     }

@@ -9,7 +9,6 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::serve::ListenerExt;
-use portcullis_core::snapshot::policy::{Jwk, Jwks};
 use serde::Serialize;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -18,14 +17,19 @@ use tokio::task::JoinSet;
 
 use crate::api::{self, Current, Service};
 use crate::config::{Config, LoadError};
+use crate::introspection::Providers;
 use crate::issuers::Issuers;
 use crate::metrics::Metrics;
+use crate::oauth::Backoff;
 use crate::presence::Presence;
+use crate::signing::SigningKeys;
 use crate::snapshot::Workers;
-use crate::store::{Database, IdentitySettings, Store, StoreError};
+use crate::store::{Database, Settings, Store, StoreError};
 
 /// How often the configuration file is looked at.
 const LOOK: Duration = Duration::from_secs(2);
+/// How often last uses of API keys are written and ended revocations removed.
+const TIDY: Duration = Duration::from_secs(5);
 /// How long requests under way may take once the service stops.
 const DRAIN: Duration = Duration::from_secs(10);
 
@@ -90,7 +94,7 @@ pub async fn serve(config: Config, ready_file: Option<&Path>) -> Result<(), Serv
     let mut terminate = signal(SignalKind::terminate()).map_err(system("a handler for SIGTERM"))?;
     let mut interrupt = signal(SignalKind::interrupt()).map_err(system("a handler for SIGINT"))?;
     let (stop, stopping) = watch::channel(false);
-    let (service, issuers) = assemble(&config, stopping.clone()).await?;
+    let service = assemble(&config, stopping.clone()).await?;
     let address = |listener: &TcpListener| listener.local_addr().map_err(system("an address"));
     let bound =
         Bound { mesh: address(&mesh)?, platform: address(&platform)?, operations: address(&operations)? };
@@ -106,7 +110,9 @@ pub async fn serve(config: Config, ready_file: Option<&Path>) -> Result<(), Serv
         data_dir = %config.data_dir.display(), "serving");
     tokio::select! {
         () = service.presence.keep(&service.store) => {}
-        () = reload(config, &service, &issuers, &mut hangup) => {}
+        () = service.signing.keep() => {}
+        () = tidy(&service.store) => {}
+        () = reload(config, &service, &mut hangup) => {}
         _ = terminate.recv() => tracing::info!("SIGTERM: stopping"),
         _ = interrupt.recv() => tracing::info!("SIGINT: stopping"),
     }
@@ -115,7 +121,10 @@ pub async fn serve(config: Config, ready_file: Option<&Path>) -> Result<(), Serv
     if drained.await.is_err() {
         tracing::warn!("some requests did not end in time and are cut off");
     }
-    issuers.stop().await;
+    service.issuers.stop().await;
+    if let Err(error) = service.store.write_usage().await {
+        tracing::error!(%error, "times of API keys could not be written");
+    }
     if let Err(error) = service.presence.flush(&service.store).await {
         tracing::error!(%error, "heartbeat times could not be written");
     }
@@ -125,48 +134,32 @@ pub async fn serve(config: Config, ready_file: Option<&Path>) -> Result<(), Serv
 }
 
 /// Opens everything that the handlers need.
-async fn assemble(
-    config: &Config,
-    stopping: watch::Receiver<bool>,
-) -> Result<(Arc<Service>, Arc<Issuers>), ServeError> {
+async fn assemble(config: &Config, stopping: watch::Receiver<bool>) -> Result<Arc<Service>, ServeError> {
     let database = Database::open(&config.data_dir)?;
     let secrets = database.secrets();
     let pepper = secrets.api_key_pepper.clone();
-    let identity_keys =
-        Jwks { keys: vec![identity_key(secrets.identity_key_id(), &secrets.identity_public_key())] };
-    let settings =
-        IdentitySettings { issuer: config.identity_issuer.clone(), lifetime_s: config.identity_lifetime_s };
-    let store = Store::start(database, &settings)?;
+    let store = Store::start(database, Settings::of(config))?;
     let metrics = Arc::new(Metrics::default());
     let issuers = Issuers::new(store.clone(), Arc::clone(&metrics)).await?;
+    let workers = Arc::new(Workers::new(config.worker_forget));
+    let signing = SigningKeys::new(store.clone(), Arc::clone(&issuers), Arc::clone(&workers), config).await?;
     issuers.apply(&config.policy).await?;
     let presence = Presence::new(store.known_clusters().await?, config.offline_after);
     let service = Arc::new(Service {
         store,
-        workers: Arc::new(Workers::new(config.worker_forget)),
+        workers,
         presence,
         metrics,
         mesh_token_digest: config.mesh_token_digest,
         pepper,
-        identity_keys,
+        issuers,
+        signing,
+        providers: Current::new(Providers::new(&config.policy.introspection)),
+        backoff: Backoff::default(),
         stopping,
         principals: Current::new(config.policy.principals.clone()),
     });
-    Ok((service, issuers))
-}
-
-/// A public key as a JSON Web Key (RFC 8037 §2).
-fn identity_key(kid: String, key: &[u8; 32]) -> Jwk {
-    use base64::Engine;
-    Jwk {
-        kty: "OKP".to_owned(),
-        crv: Some("Ed25519".to_owned()),
-        x: Some(base64::engine::general_purpose::URL_SAFE_NO_PAD.encode(key)),
-        kid: Some(kid),
-        alg: Some("EdDSA".to_owned()),
-        key_use: Some("sig".to_owned()),
-        ..Jwk::default()
-    }
+    Ok(service)
 }
 
 /// Two services on one database would each publish revisions that the other does not know.
@@ -208,8 +201,23 @@ fn write_ready(path: &Path, bound: &Bound) -> std::io::Result<()> {
     std::fs::rename(&temporary, path)
 }
 
+/// Writes and removes what is late without harm, until it is dropped.
+async fn tidy(store: &Store) {
+    loop {
+        tokio::time::sleep(TIDY).await;
+        if let Err(error) = store.write_usage().await {
+            tracing::error!(%error, "times of API keys could not be written");
+        }
+        match store.remove_ended_revocations().await {
+            Ok(0) => {}
+            Ok(removed) => tracing::info!(removed, "revocations that have ended are removed"),
+            Err(error) => tracing::error!(%error, "ended revocations could not be removed"),
+        }
+    }
+}
+
 /// Takes over changes of the policy when the file changes or on SIGHUP; a bad file changes nothing.
-async fn reload(mut config: Config, service: &Service, issuers: &Arc<Issuers>, hangup: &mut Signal) {
+async fn reload(mut config: Config, service: &Service, hangup: &mut Signal) {
     let mut seen = tokio::fs::read_to_string(&config.file).await.unwrap_or_default();
     loop {
         let asked = tokio::select! {
@@ -227,7 +235,7 @@ async fn reload(mut config: Config, service: &Service, issuers: &Arc<Issuers>, h
             continue;
         }
         seen.clone_from(&text);
-        match take_over(&config, &text, service, issuers).await {
+        match take_over(&config, &text, service).await {
             Ok(new) => config = new,
             Err(error) => tracing::error!(%error, "the new configuration is not used; the old one stays"),
         }
@@ -242,19 +250,15 @@ enum ReloadError {
     Store(#[from] StoreError),
 }
 
-async fn take_over(
-    config: &Config,
-    text: &str,
-    service: &Service,
-    issuers: &Arc<Issuers>,
-) -> Result<Config, ReloadError> {
+async fn take_over(config: &Config, text: &str, service: &Service) -> Result<Config, ReloadError> {
     let new = Config::parse(&config.file, text)?;
     if config.needs_restart(&new) {
         tracing::warn!(
-            "only mesh.gateways, mesh.sidecars, issuers, sourceRules and jwksRefreshSeconds are reloaded; the rest of the change needs a restart"
+            "only mesh.gateways, mesh.sidecars, issuers, introspection, workloads, sourceRules and jwksRefreshSeconds are reloaded; the rest of the change needs a restart"
         );
     }
-    issuers.apply(&new.policy).await?;
+    service.issuers.apply(&new.policy).await?;
+    service.providers.set(Providers::new(&new.policy.introspection));
     service.principals.set(new.policy.principals.clone());
     tracing::info!(revision = service.store.hub().revision(), "configuration reloaded");
     Ok(Config { policy: new.policy, ..config.clone() })

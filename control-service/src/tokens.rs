@@ -1,4 +1,5 @@
-//! Tokens that the control service gives out: API keys, cluster tokens, administrator tokens.
+//! Tokens that the control service gives out: API keys, cluster tokens, administrator tokens, secrets
+//! of service clients.
 //!
 //! All have one form, `<prefix>_<id>_<secret>_<checksum>`: a prefix by which a scanner knows a leaked one,
 //! 8 random bytes that name it in logs, 32 random bytes that prove it, and the CRC-32 (ISO 3309) of
@@ -19,6 +20,8 @@ pub enum TokenKind {
     Administrator,
     /// A data cluster's own token, for its heartbeats.
     Cluster,
+    /// A secret of a client of the token endpoint.
+    ServiceClient,
 }
 
 impl TokenKind {
@@ -29,6 +32,7 @@ impl TokenKind {
             Self::ApiKey => "pck",
             Self::Administrator => "pca",
             Self::Cluster => "pcc",
+            Self::ServiceClient => "pcs",
         }
     }
 }

@@ -104,6 +104,10 @@ async fn heartbeats_and_operators_together_make_the_state() {
     assert_eq!((status.as_u16(), text(&answer["state"])), (200, "online".into()));
     let degraded = json!({"status": "degraded", "version": "1.2.3"});
     assert_eq!(server.heartbeat("acme", &token, Some(degraded)).await.1["state"], "degraded");
+    for version in ["", "1\u{1b}[2J", "1 2", &"9".repeat(65)] {
+        let (status, problem) = server.heartbeat("acme", &token, Some(json!({"version": version}))).await;
+        assert_eq!((status.as_u16(), text(&problem["reason"])), (400, "body_invalid".into()), "{version:?}");
+    }
     until("silence makes it offline", async || server.state_of("acme").await == "offline").await;
     assert_eq!(server.state_of("globex").await, "pending", "never seen is not offline");
     assert_eq!(server.heartbeat("acme", &token, None).await.1["state"], "online");

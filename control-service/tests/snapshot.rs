@@ -154,7 +154,14 @@ async fn a_sidecar_gets_its_own_cluster_and_no_secret() {
     let mut sidecar = server.reader("public:acme", SIDECAR, "02");
     let pages = sidecar.sync(&server).await;
     let kinds: Vec<_> = pages.iter().flat_map(|p| &p.records).map(|r| r.kind).collect();
-    let expected = [RecordKind::Issuer, RecordKind::Cluster, RecordKind::IdentityKey].map(|k| k as i32);
+    let expected = [
+        RecordKind::Issuer,
+        RecordKind::SourceRules,
+        RecordKind::Workloads,
+        RecordKind::Cluster,
+        RecordKind::IdentityKey,
+    ]
+    .map(|k| k as i32);
     assert_eq!(kinds, expected);
     assert!(sidecar.state.cluster(&id("acme")).is_some() && sidecar.state.cluster(&id("globex")).is_none());
     let signer = gateway.state.signer().unwrap();

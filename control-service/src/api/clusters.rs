@@ -194,8 +194,10 @@ async fn heartbeat(
 ) -> Result<Json<HeartbeatAnswer>, Problem> {
     let invalid = || Problem::new(Fault::TokenInvalid, "send the token that registration gave this cluster");
     let token = bearer(&headers).and_then(|t| Token::parse(TokenKind::Cluster, t)).ok_or_else(invalid)?;
-    if body.version.as_ref().is_some_and(|v| v.len() > 64) {
-        return Err(Problem::new(Fault::BodyInvalid, "version: must have at most 64 characters"));
+    // A cluster's own word is shown to operators.
+    let sound = |v: &String| (1..=64).contains(&v.len()) && v.bytes().all(|b| b.is_ascii_graphic());
+    if !body.version.as_ref().is_none_or(sound) {
+        return Err(Problem::new(Fault::BodyInvalid, "version: must have 1 to 64 visible ASCII characters"));
     }
     let observed = match body.status {
         Status::Online => Observed::Online,

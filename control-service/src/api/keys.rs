@@ -1,42 +1,37 @@
-//! API keys, revocations, and the public keys of identity tokens.
+//! API keys and revocations.
 
 use std::sync::Arc;
 
 use axum::extract::{Extension, Path, State};
 use axum::http::StatusCode;
 use axum::response::IntoResponse;
-use axum::routing::{delete, get};
+use axum::routing::{delete, get, post};
 use axum::{Json, Router};
 use portcullis_core::SourceType;
 use portcullis_core::ids::{Role, Scope, Subject, TenantId};
-use portcullis_core::snapshot::policy::Jwks;
 use serde::{Deserialize, Serialize};
 
 use super::Service;
 use super::clusters::Wait;
-use super::extract::{Body, Parameters, limit};
+use super::extract::{Body, OptionalBody, Parameters, limit};
 use super::problem::{Fault, Problem};
 use crate::clock::now_ms;
 use crate::snapshot::Progress;
 use crate::store::{Action, ApiKey, NewApiKey, Revocation};
 
 /// Roles or scopes of one key at most.
-const MAX_GRANTS: usize = 64;
+pub(super) const MAX_GRANTS: usize = 64;
+/// Longest time in seconds for which a key and the one in its place are good together.
+pub(super) const MAX_OVERLAP_S: u64 = 30 * 86_400;
+/// Longest life of a key or a revocation with an end, in seconds: ten years.
+const MAX_LIFE_S: u64 = 3660 * 86_400;
 
 pub(super) fn routes() -> Router<Arc<Service>> {
     Router::new()
         .route("/v1/api-keys", get(list).post(create))
         .route("/v1/api-keys/{id}", delete(revoke))
+        .route("/v1/api-keys/{id}/rotate", post(rotate))
         .route("/v1/revocations", get(revocations).post(add_revocation).delete(remove_revocation))
-}
-
-/// Needs no credential: public keys.
-pub(super) fn public_routes() -> Router<Arc<Service>> {
-    Router::new().route("/v1/identity/jwks", get(identity_keys))
-}
-
-async fn identity_keys(State(service): State<Arc<Service>>) -> Json<Jwks> {
-    Json(service.identity_keys.clone())
 }
 
 #[derive(Debug, Deserialize)]
@@ -67,20 +62,60 @@ async fn create(
     if body.roles.len() > MAX_GRANTS || body.scopes.len() > MAX_GRANTS {
         return Err(Problem::new(Fault::BodyInvalid, "roles, scopes: at most 64 of each"));
     }
-    let ten_years = 3660 * 86_400;
-    if body.expires_in_s.is_some_and(|s| s == 0 || s > ten_years) {
-        return Err(Problem::new(Fault::BodyInvalid, "expires_in_s: must be from 1 second to ten years"));
-    }
+    let expires_at_s = end(body.expires_in_s)?;
     let new = NewApiKey {
         tenant: body.tenant,
         subject: body.subject,
         source_type: body.source_type,
         roles: body.roles,
         scopes: body.scopes,
-        expires_at_s: body.expires_in_s.map(|s| now_ms() / 1000 + s),
+        expires_at_s,
     };
     let (api_key, token, revision) = service.store.create_api_key(new, &service.pepper, action).await?;
     Ok((StatusCode::CREATED, Json(Created { api_key, key: token.reveal(), revision })).into_response())
+}
+
+/// When something ends that is to live for so long.
+fn end(expires_in_s: Option<u64>) -> Result<Option<u64>, Problem> {
+    if expires_in_s.is_some_and(|s| s == 0 || s > MAX_LIFE_S) {
+        return Err(Problem::new(Fault::BodyInvalid, "expires_in_s: must be from 1 second to ten years"));
+    }
+    Ok(expires_in_s.map(|s| now_ms() / 1000 + s))
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct Rotation {
+    overlap_s: u64,
+    expires_in_s: Option<u64>,
+}
+
+#[derive(Serialize)]
+struct Rotated<'a> {
+    api_key: ApiKey,
+    key: &'a str,
+    replaced: ApiKey,
+    #[serde(flatten)]
+    progress: Progress,
+}
+
+async fn rotate(
+    State(service): State<Arc<Service>>,
+    Extension(action): Extension<Action>,
+    Path(id): Path<String>,
+    Parameters(wait): Parameters<Wait>,
+    OptionalBody(body): OptionalBody<Rotation>,
+) -> Result<impl IntoResponse, Problem> {
+    let wait = wait.duration()?;
+    if body.overlap_s > MAX_OVERLAP_S {
+        return Err(Problem::new(Fault::BodyInvalid, "overlap_s: must be at most 30 days"));
+    }
+    let expires_at_s = end(body.expires_in_s)?;
+    let store = &service.store;
+    let made = store.rotate_api_key(id, body.overlap_s, expires_at_s, &service.pepper, action).await?;
+    let progress = service.workers.wait_for(made.revision, None, wait).await;
+    let rotated = Rotated { api_key: made.new, key: made.token.reveal(), replaced: made.old, progress };
+    Ok((StatusCode::CREATED, Json(rotated)).into_response())
 }
 
 #[derive(Debug, Deserialize)]
@@ -131,6 +166,7 @@ struct NewRevocation {
     name: String,
     #[serde(default)]
     note: String,
+    expires_in_s: Option<u64>,
 }
 
 #[derive(Serialize)]
@@ -148,17 +184,19 @@ async fn add_revocation(
 ) -> Result<impl IntoResponse, Problem> {
     let wait = wait.duration()?;
     let known = |(kind, value): (&str, &str)| {
-        matches!(kind, "jti" | "sub" | "kid" | "client")
+        matches!(kind, "jti" | "sub" | "sid" | "kid" | "client")
             && (1..=255).contains(&value.len())
             && value.bytes().all(|b| b.is_ascii_graphic())
     };
     if !body.name.split_once(':').is_some_and(known) || body.note.len() > 1024 {
         return Err(Problem::new(
             Fault::BodyInvalid,
-            "name: write jti:, sub:, kid: or client: and 1 to 255 visible ASCII characters; note: at most 1024 bytes",
+            "name: write jti:, sub:, sid:, kid: or client: and 1 to 255 visible ASCII characters; note: at most 1024 bytes",
         ));
     }
-    let (revocation, revision) = service.store.add_revocation(body.name, body.note, action).await?;
+    let expires_at_s = end(body.expires_in_s)?;
+    let added = service.store.add_revocation(body.name, body.note, expires_at_s, action).await;
+    let (revocation, revision) = added?;
     let progress = service.workers.wait_for(revision, None, wait).await;
     Ok((StatusCode::CREATED, Json(RevocationChanged { revocation, progress })).into_response())
 }

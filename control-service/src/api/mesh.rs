@@ -1,4 +1,4 @@
-//! The mesh API: snapshot polls and audit batches of filters.
+//! The mesh API: what filters ask and deliver: snapshot polls, opaque tokens, missing keys, audit batches.
 //!
 //! A filter proves itself twice: by the mutual-TLS identity that the service's own sidecar saw, and by the
 //! mesh token, since an application shares its sidecar's identity.
@@ -8,15 +8,16 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::extract::{DefaultBodyLimit, Request, State};
-use axum::http::{HeaderMap, header};
+use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use portcullis_core::audit::unhex;
 use portcullis_core::ids::SpiffeId;
-use portcullis_core::snapshot::NONCE_LEN;
-use portcullis_core::wire::AuditBatch;
+use portcullis_core::snapshot::{NONCE_LEN, sign_introspection};
+use portcullis_core::wire::{AuditBatch, IntrospectionAnswer, IntrospectionRequest, KeyRefresh};
 use prost::Message;
 use serde::Deserialize;
+use serde_json::Value;
 use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
 
@@ -24,16 +25,23 @@ use super::Service;
 use super::extract::{Parameters, bearer, read};
 use super::problem::{Fault, Problem};
 use crate::clock::now_ms;
+use crate::introspection::{IntrospectError, Introspected};
+use crate::issuers::Asked;
 use crate::snapshot::{Ask, Poll, View};
 use crate::xfcc::{self, XfccError};
 
 /// Bytes of an audit batch at most, and records in it.
 const MAX_BATCH: usize = 4 * 1024 * 1024;
 const MAX_RECORDS: usize = 10_000;
+/// Bytes of any other message at most, and of a token in it.
+const MAX_MESSAGE: usize = 16 * 1024;
+const MAX_TOKEN: usize = 8192;
 
 pub(super) fn routes() -> Router<Arc<Service>> {
     Router::new()
         .route("/mesh/v1/snapshot", get(snapshot))
+        .route("/mesh/v1/introspect", post(introspect).layer(DefaultBodyLimit::max(MAX_MESSAGE)))
+        .route("/mesh/v1/keys/refresh", post(refresh_keys).layer(DefaultBodyLimit::max(MAX_MESSAGE)))
         .route("/mesh/v1/audit", post(audit).layer(DefaultBodyLimit::max(MAX_BATCH)))
 }
 
@@ -136,6 +144,66 @@ async fn audit(State(service): State<Arc<Service>>, request: Request) -> Result<
     service.metrics.audit_duplicates.add(ack.duplicates);
     service.metrics.audit_rejected.add(ack.rejected);
     Ok(protobuf(ack.encode_to_vec()))
+}
+
+/// What an opaque token stands for. Gateways only: the answer may hold a person's claims.
+async fn introspect(State(service): State<Arc<Service>>, request: Request) -> Result<Response, Problem> {
+    let principal = authenticate(&service, request.headers())?;
+    if !service.principals.get().may_read(&principal, &View::Gateway) {
+        let detail = [principal.as_str(), " is no gateway"].concat();
+        return Err(Problem::new(Fault::ViewForbidden, detail));
+    }
+    let body = read(request, &()).await?;
+    // The decoder's error is left out: it might repeat a piece of the token.
+    let bad = |detail: &str| Problem::new(Fault::BodyInvalid, detail);
+    let ask = IntrospectionRequest::decode(body).map_err(|_| bad("not an IntrospectionRequest"))?;
+    let visible =
+        (1..=MAX_TOKEN).contains(&ask.token.len()) && ask.token.bytes().all(|b| b.is_ascii_graphic());
+    if ask.nonce.len() != NONCE_LEN || !visible {
+        return Err(bad("nonce must have 16 bytes, token 1 to 8192 visible ASCII characters"));
+    }
+    let providers = service.providers.get();
+    let outcome = providers.ask(&ask.provider, &ask.token).await;
+    let (active, claims) = match outcome {
+        Ok(Introspected::Active(claims)) => (true, Value::Object(claims).to_string().into_bytes()),
+        Ok(Introspected::Inactive) => (false, Vec::new()),
+        Err(error) => return Err(no_answer(&service, &ask.provider, &error)),
+    };
+    let outcome = if active { "active" } else { "inactive" };
+    service.metrics.introspections.count(&[&ask.provider, outcome]);
+    let answer = IntrospectionAnswer { nonce: ask.nonce, provider: ask.provider, active, claims };
+    Ok(protobuf(sign_introspection(&answer, service.store.hub().seed())))
+}
+
+fn no_answer(service: &Service, provider: &str, error: &IntrospectError) -> Problem {
+    // Only names of the configuration become labels: a caller's would grow the metrics without bound.
+    let known = if matches!(error, IntrospectError::Unknown) { "" } else { provider };
+    service.metrics.introspections.count(&[known, error.outcome()]);
+    tracing::warn!(provider = known, %error, "a token could not be introspected");
+    let fault = match error {
+        IntrospectError::Unknown => Fault::ProviderUnknown,
+        IntrospectError::Busy => Fault::ProviderBusy,
+        IntrospectError::Provider(_) => Fault::ProviderFailed,
+    };
+    Problem::new(fault, error.to_string())
+}
+
+/// Fetches an issuer's keys because a filter met one that it has not.
+async fn refresh_keys(State(service): State<Arc<Service>>, request: Request) -> Result<Response, Problem> {
+    authenticate(&service, request.headers())?;
+    let body = read(request, &()).await?;
+    let wish = KeyRefresh::decode(body).map_err(|e| Problem::new(Fault::BodyInvalid, e.to_string()))?;
+    let asked = service.issuers.ask(&wish.issuer, &wish.key_id).await;
+    let (outcome, answer) = match asked {
+        Asked::Published => ("published", Ok(StatusCode::NO_CONTENT.into_response())),
+        Asked::TooSoon => ("too_soon", Err((Fault::RefreshTooSoon, "ask again in a few seconds"))),
+        Asked::Unknown => {
+            ("unknown", Err((Fault::IssuerUnknown, "no issuer of this name has keys to fetch")))
+        }
+        Asked::Failed => ("failed", Err((Fault::RefreshFailed, "the last good keys stay in use"))),
+    };
+    service.metrics.key_refreshes.count(&[outcome]);
+    answer.map_err(|(fault, detail)| Problem::new(fault, detail))
 }
 
 fn protobuf(bytes: Vec<u8>) -> Response {

@@ -1,10 +1,13 @@
 //! The HTTP APIs: mesh, platform, operations.
 
 mod audit;
+mod clients;
 mod clusters;
 mod extract;
+mod issuers;
 mod keys;
 mod mesh;
+mod oauth;
 mod platform;
 mod problem;
 
@@ -16,13 +19,16 @@ use axum::http::{StatusCode, header};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
-use portcullis_core::snapshot::policy::Jwks;
 use tokio::sync::watch;
 use zeroize::Zeroizing;
 
 use crate::config::Principals;
+use crate::introspection::Providers;
+use crate::issuers::Issuers;
 use crate::metrics::{Gauges, Metrics};
+use crate::oauth::Backoff;
 use crate::presence::Presence;
+use crate::signing::SigningKeys;
 use crate::snapshot::Workers;
 use crate::store::Store;
 pub use problem::{Fault, Problem};
@@ -41,8 +47,14 @@ pub struct Service {
     pub mesh_token_digest: [u8; 32],
     /// Key of the API-key digests.
     pub pepper: Zeroizing<[u8; 32]>,
-    /// Public keys of identity tokens.
-    pub identity_keys: Jwks,
+    /// Issuers and their keys.
+    pub issuers: Arc<Issuers>,
+    /// Keys that sign tokens.
+    pub signing: Arc<SigningKeys>,
+    /// Providers of opaque tokens.
+    pub providers: Current<Providers>,
+    /// Pauses for clients of the token endpoint.
+    pub backoff: Backoff,
     /// Turns true when the service ends.
     pub stopping: watch::Receiver<bool>,
     /// Who may read which view.
@@ -127,6 +139,6 @@ async fn metrics(State(service): State<Arc<Service>>) -> Response {
         workers: workers.len(),
         current: workers.iter().filter(|w| w.revision >= revision).count(),
     };
-    let text = service.metrics.render(gauges);
+    let text = service.metrics.render(gauges, &service.issuers.report().await);
     ([(header::CONTENT_TYPE, "text/plain; version=0.0.4")], text).into_response()
 }

@@ -12,7 +12,7 @@ use portcullis_core::audit::hex;
 
 use super::extract::bearer;
 use super::problem::{Fault, Problem, ReasonOf};
-use super::{Service, audit, clusters, keys};
+use super::{Service, audit, clients, clusters, issuers, keys, oauth};
 use crate::store::Action;
 use crate::tokens::{Token, TokenKind, random};
 
@@ -23,10 +23,13 @@ pub(super) fn routes(service: &Arc<Service>) -> Router<Arc<Service>> {
     let administrators = middleware::from_fn_with_state(Arc::clone(service), administrators_only);
     clusters::routes()
         .merge(keys::routes())
+        .merge(clients::routes())
+        .merge(issuers::routes())
         .merge(audit::routes())
         .route_layer(administrators)
         .merge(clusters::heartbeat_routes())
-        .merge(keys::public_routes())
+        .merge(issuers::public_routes())
+        .merge(oauth::routes())
         .layer(DefaultBodyLimit::max(MAX_BODY))
 }
 
@@ -91,7 +94,7 @@ async fn authenticate(service: &Service, token: &Token) -> Result<(), Problem> {
 }
 
 /// The caller's request id if it is a sound one, else a new one.
-fn request_id(headers: &HeaderMap) -> String {
+pub(super) fn request_id(headers: &HeaderMap) -> String {
     let given = headers.get("x-request-id").and_then(|v| v.to_str().ok());
     let sound = |id: &&str| (1..=128).contains(&id.len()) && id.bytes().all(|b| b.is_ascii_graphic());
     given.filter(sound).map_or_else(|| hex(&random::<16>()), str::to_owned)

@@ -54,6 +54,28 @@ faults! {
     ClusterUnknown = "cluster_unknown", 404, "There is no such cluster";
     /// No such API key.
     ApiKeyUnknown = "api_key_unknown", 404, "There is no such API key";
+    /// The API key has ended.
+    ApiKeyEnded = "api_key_ended", 410, "The API key has ended";
+    /// No such service client.
+    ServiceClientUnknown = "service_client_unknown", 404, "There is no such service client";
+    /// The service client's id is taken.
+    ServiceClientExists = "service_client_exists", 409, "The service client exists already";
+    /// The service client was revoked.
+    ServiceClientRevoked = "service_client_revoked", 410, "The service client has been revoked";
+    /// A change of key is under way.
+    RotationUnderWay = "rotation_under_way", 409, "A change of key is under way";
+    /// No such introspection provider.
+    ProviderUnknown = "provider_unknown", 404, "There is no such introspection provider";
+    /// The provider is asked too much at once.
+    ProviderBusy = "provider_busy", 503, "The introspection provider is asked too much at once";
+    /// The provider cannot be asked.
+    ProviderFailed = "provider_failed", 502, "The introspection provider cannot be asked";
+    /// No such issuer, or its keys are not fetched.
+    IssuerUnknown = "issuer_unknown", 404, "There is no such issuer";
+    /// The issuer was asked for its keys too recently.
+    RefreshTooSoon = "refresh_too_soon", 429, "The issuer was asked for its keys too recently";
+    /// The issuer's keys cannot be fetched.
+    RefreshFailed = "refresh_failed", 502, "The issuer's keys cannot be fetched";
     /// No such revocation.
     RevocationUnknown = "revocation_unknown", 404, "There is no such revocation";
     /// The cluster id is taken.
@@ -112,6 +134,11 @@ impl From<StoreError> for Problem {
                 Refused::ClusterUnknown => Fault::ClusterUnknown,
                 Refused::ClusterRetired => Fault::ClusterRetired,
                 Refused::ApiKeyUnknown => Fault::ApiKeyUnknown,
+                Refused::ApiKeyEnded => Fault::ApiKeyEnded,
+                Refused::ServiceClientExists => Fault::ServiceClientExists,
+                Refused::ServiceClientUnknown => Fault::ServiceClientUnknown,
+                Refused::ServiceClientRevoked => Fault::ServiceClientRevoked,
+                Refused::RotationUnderWay => Fault::RotationUnderWay,
                 Refused::RevocationExists => Fault::RevocationExists,
                 Refused::RevocationUnknown => Fault::RevocationUnknown,
             },

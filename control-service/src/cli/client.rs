@@ -1,4 +1,5 @@
-//! The operator's commands against a running service.
+//! The operator's commands against a running service: clusters, API keys, the audit log, and how all of
+//! them speak to it.
 
 use std::io::Write;
 use std::path::PathBuf;
@@ -81,10 +82,10 @@ pub(super) enum Placement {
 #[derive(Debug, Args)]
 pub(super) struct Change {
     /// Its id.
-    id: String,
+    pub(super) id: String,
     /// Seconds to wait until every proxy has the change, up to 30; exit code 3 if one has not.
     #[arg(long, default_value_t = 0)]
-    wait: u64,
+    pub(super) wait: u64,
 }
 
 /// API keys.
@@ -116,6 +117,20 @@ pub(super) enum Keys {
         /// Only this tenant's.
         #[arg(long)]
         tenant: Option<String>,
+    },
+    /// Make a key in the place of another one; prints it once.
+    Rotate {
+        /// The key to be replaced.
+        id: String,
+        /// Seconds for which the old key stays good, up to 30 days.
+        #[arg(long, default_value_t = 0)]
+        overlap: u64,
+        /// Seconds until the new key ends; without it, it lives as long as the old one was made to.
+        #[arg(long)]
+        expires_in: Option<u64>,
+        /// Seconds to wait until every proxy has the change, up to 30.
+        #[arg(long, default_value_t = 0)]
+        wait: u64,
     },
     /// Revoke a key.
     Revoke(Change),
@@ -191,7 +206,8 @@ pub(super) enum ClientError {
     Print(#[from] std::io::Error),
 }
 
-struct Call {
+/// One call to the platform API.
+pub(super) struct Call {
     method: Method,
     path: Vec<String>,
     query: Vec<(&'static str, String)>,
@@ -199,22 +215,22 @@ struct Call {
 }
 
 impl Call {
-    fn new(method: Method, path: &[&str]) -> Self {
+    pub(super) fn new(method: Method, path: &[&str]) -> Self {
         let path = path.iter().map(|&s| s.to_owned()).collect();
         Self { method, path, query: Vec::new(), body: None }
     }
 
-    fn query(mut self, name: &'static str, value: Option<impl ToString>) -> Self {
+    pub(super) fn query(mut self, name: &'static str, value: Option<impl ToString>) -> Self {
         self.query.extend(value.map(|v| (name, v.to_string())));
         self
     }
 
-    fn body(self, members: impl IntoIterator<Item = (&'static str, Option<Value>)>) -> Self {
+    pub(super) fn body(self, members: impl IntoIterator<Item = (&'static str, Option<Value>)>) -> Self {
         let given = members.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?)));
         Self { body: Some(Value::Object(given.collect::<Map<_, _>>())), ..self }
     }
 
-    fn change(method: Method, path: &[&str], wait: u64) -> Self {
+    pub(super) fn change(method: Method, path: &[&str], wait: u64) -> Self {
         Self::new(method, path).query("wait", (wait > 0).then_some(wait))
     }
 }
@@ -267,6 +283,10 @@ pub(super) async fn keys(connection: &Connection, command: Keys) -> Result<(), C
         Keys::List { tenant } => {
             Call::new(Method::GET, &["v1", "api-keys"]).query("limit", Some(1000)).query("tenant", tenant)
         }
+        Keys::Rotate { id, overlap, expires_in, wait } => {
+            Call::change(Method::POST, &["v1", "api-keys", &id, "rotate"], wait)
+                .body([("overlap_s", Some(json!(overlap))), ("expires_in_s", expires_in.map(Value::from))])
+        }
         Keys::Revoke(c) => Call::change(Method::DELETE, &["v1", "api-keys", &c.id], c.wait),
     };
     run(connection, call).await
@@ -292,7 +312,8 @@ pub(super) async fn audit(connection: &Connection, command: Audit) -> Result<(),
     run(connection, call).await
 }
 
-async fn run(connection: &Connection, call: Call) -> Result<(), ClientError> {
+/// Makes a call and prints its answer.
+pub(super) async fn run(connection: &Connection, call: Call) -> Result<(), ClientError> {
     let waited = call.query.iter().any(|(name, _)| *name == "wait");
     let answer = send(connection, call).await?;
     let text = match connection.output {

@@ -1,7 +1,10 @@
 //! The command line.
 
 mod client;
+mod explain;
 mod table;
+mod test_identity;
+mod tokens;
 
 use std::io::Write;
 use std::path::PathBuf;
@@ -54,7 +57,47 @@ enum Command {
         #[command(subcommand)]
         command: client::Clusters,
     },
-    /// Make, list and revoke API keys.
+    /// Check the configuration, or print its JSON schema.
+    Config {
+        #[command(subcommand)]
+        command: ConfigCommand,
+    },
+    /// Tell what a gateway would decide about a credential, and why. Reads it from standard input.
+    Explain {
+        #[command(flatten)]
+        config: ConfigFile,
+        #[command(flatten)]
+        question: explain::Question,
+    },
+    /// Show how issuers' keys are doing.
+    Issuers {
+        #[command(flatten)]
+        connection: client::Connection,
+    },
+    /// Show and change the keys that sign identity and service tokens.
+    SigningKeys {
+        #[command(flatten)]
+        connection: client::Connection,
+        #[command(subcommand)]
+        command: tokens::SigningKeys,
+    },
+    /// Make, list, rotate and revoke the clients of the token endpoint.
+    Token {
+        #[command(flatten)]
+        connection: client::Connection,
+        #[command(subcommand)]
+        command: tokens::Clients,
+    },
+    /// Revoke tokens, subjects, sessions, keys and clients.
+    Revocations {
+        #[command(flatten)]
+        connection: client::Connection,
+        #[command(subcommand)]
+        command: tokens::Revocations,
+    },
+    /// Make identity tokens for the tests of a Data API, with a key of your own. Needs no service.
+    TestIdentity(test_identity::TestIdentity),
+    /// Make, list, rotate and revoke API keys.
     Keys {
         #[command(flatten)]
         connection: client::Connection,
@@ -68,6 +111,17 @@ enum Command {
         #[command(subcommand)]
         command: client::Audit,
     },
+}
+
+#[derive(Debug, Subcommand)]
+enum ConfigCommand {
+    /// Say everything that is wrong with a file.
+    Check {
+        #[command(flatten)]
+        config: ConfigFile,
+    },
+    /// Print the JSON schema of control.yaml, for editors.
+    Schema,
 }
 
 #[derive(Debug, Args)]
@@ -91,6 +145,10 @@ enum CommandError {
         "there is an administrator already; use its token, or, if it is lost, run again with --break-glass"
     )]
     AdministratorExists,
+    #[error(transparent)]
+    Explain(#[from] explain::ExplainError),
+    #[error(transparent)]
+    TestIdentity(#[from] test_identity::TestIdentityError),
     #[error("the system refuses to start: {0}")]
     Runtime(std::io::Error),
     #[error("cannot write to standard output: {0}")]
@@ -98,7 +156,8 @@ enum CommandError {
 }
 
 impl Cli {
-    /// Runs the command. Exit codes: 0 done; 1 failed; 2 wrong usage; 3 done, but not everywhere yet.
+    /// Runs the command. Exit codes: 0 done; 1 failed; 2 wrong usage; 3 done, but not everywhere yet;
+    /// 4 `explain`: the credential would be refused.
     #[must_use]
     pub fn run(self) -> ExitCode {
         match self.command.run() {
@@ -108,6 +167,7 @@ impl Cli {
                 let _ = writeln!(std::io::stderr(), "portcullis: {error}");
                 match error {
                     CommandError::Client(ClientError::Pending(..)) => ExitCode::from(3),
+                    CommandError::Explain(explain::ExplainError::Refused(_)) => ExitCode::from(4),
                     _ => ExitCode::FAILURE,
                 }
             }
@@ -134,6 +194,19 @@ impl Command {
                 let key = database.secrets().snapshot_public_key();
                 print(&base64::engine::general_purpose::STANDARD.encode(key))
             }
+            Self::Config { command: ConfigCommand::Check { config } } => {
+                Config::load(&config.path)?;
+                print("the configuration is good")
+            }
+            Self::Config { command: ConfigCommand::Schema } => {
+                print(include_str!("../../control.schema.json").trim_end())
+            }
+            Self::Explain { config, question } => Ok(explain::run(&Config::load(&config.path)?, &question)?),
+            Self::TestIdentity(wanted) => print(&wanted.run()?),
+            Self::Issuers { connection } => call(tokens::issuers(&connection)),
+            Self::SigningKeys { connection, command } => call(tokens::signing_keys(&connection, command)),
+            Self::Token { connection, command } => call(tokens::clients(&connection, command)),
+            Self::Revocations { connection, command } => call(tokens::revocations(&connection, command)),
             Self::Clusters { connection, command } => call(client::clusters(&connection, command)),
             Self::Keys { connection, command } => call(client::keys(&connection, command)),
             Self::Audit { connection, command } => call(client::audit(&connection, command)),

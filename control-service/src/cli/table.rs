@@ -5,7 +5,27 @@ use serde_json::{Map, Value};
 /// Columns of each kind of list, by the member that holds it.
 const LISTS: &[(&str, &[&str])] = &[
     ("clusters", &["id", "tenant", "placement", "state", "administrative", "observed", "version"]),
-    ("api_keys", &["id", "tenant", "subject", "source_type", "roles", "expires_at_s", "revoked_at_ms"]),
+    (
+        "api_keys",
+        &[
+            "id",
+            "tenant",
+            "subject",
+            "source_type",
+            "roles",
+            "expires_at_s",
+            "last_used_at_ms",
+            "revoked_at_ms",
+            "replaced_by",
+        ],
+    ),
+    ("issuers", &["issuer", "source", "state", "keys", "age_s", "fetched", "failed", "last_error"]),
+    ("signing_keys", &["kid", "purpose", "state", "created_at_ms", "signs_from_ms", "signs_until_ms"]),
+    (
+        "service_clients",
+        &["id", "tenant", "roles", "scopes", "audiences", "may_exchange", "lifetime_s", "revoked_at_ms"],
+    ),
+    ("revocations", &["name", "note", "created_at_ms", "expires_at_s"]),
     (
         "records",
         &[

@@ -3,8 +3,12 @@
 //! Everything that is wrong is reported at once, each problem with the name of its field. The part that
 //! can change while the service runs is [`Policy`]; the rest needs a restart.
 
+mod files;
+mod introspection;
+mod issuer;
 mod policy;
 mod section;
+mod signing;
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -12,8 +16,12 @@ use std::time::Duration;
 
 use sha2::{Digest, Sha256};
 
-pub use policy::{IssuerConfig, KeySource, Policy, Principals};
+pub use files::{Authorities, Remote, is_trustworthy};
+pub use introspection::IntrospectionConfig;
+pub use issuer::{IssuerConfig, KeySource};
+pub use policy::{Policy, Principals};
 use section::{Errors, Section};
+pub use signing::{IdentityConfig, MAX_SERVICE_TOKEN_S, Rotation, ServiceTokens};
 
 /// One thing that is wrong in `control.yaml`.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -91,10 +99,10 @@ pub struct Config {
     pub mesh_token_digest: [u8; 32],
     /// A worker that has not polled for so long no longer counts.
     pub worker_forget: Duration,
-    /// `iss` of identity tokens.
-    pub identity_issuer: String,
-    /// Lifetime of identity tokens in seconds, 1–60.
-    pub identity_lifetime_s: u32,
+    /// Identity tokens.
+    pub identity: IdentityConfig,
+    /// Service tokens; `None` when the service gives out none.
+    pub service_tokens: Option<ServiceTokens>,
     /// Without a heartbeat for so long, a cluster is offline.
     pub offline_after: Duration,
     /// The log.
@@ -149,20 +157,25 @@ fn read(file: &Path, mut root: Section<'_>) -> Option<Config> {
     let principals = policy::principals(&mut mesh);
     let forget = mesh.number("workerForgetSeconds", 15, 1, 3600);
     mesh.finish();
-    let mut identity = root.section("identity");
-    let issuer = identity.required::<String>("issuer", "the `iss` of identity tokens, usually an https URL");
-    let lifetime = identity.number("lifetimeSeconds", 60, 1, 60);
-    identity.finish();
+    let identity = signing::identity(root.section("identity"));
+    let service_tokens = signing::service_tokens(&mut root);
     let mut clusters = root.section("clusters");
     let offline_after = clusters.number("offlineAfterSeconds", 90, 1, 3600);
     clusters.finish();
     let log = log(root.section("log"));
-    let policy = policy::read(&mut root, principals);
-    let same_issuer = |i: &IssuerConfig| Some(i.issuer.as_str()) == issuer.as_deref();
-    if policy.issuers.iter().any(same_issuer) {
+    let policy = policy::read(folder, &mut root, principals);
+    let tokens = service_tokens.as_ref().map(|t: &ServiceTokens| t.issuer.as_str());
+    let is_issuer = |name: &str| policy.issuers.iter().any(|i| i.issuer.as_str() == name);
+    if identity.as_ref().is_some_and(|i| is_issuer(&i.issuer) || tokens == Some(i.issuer.as_str())) {
         root.error(
             "identity.issuer",
             "is also the issuer of a credential; identity tokens need an issuer of their own",
+        );
+    }
+    if tokens.is_some_and(is_issuer) {
+        root.error(
+            "serviceTokens.issuer",
+            "is one of `issuers` too; the service publishes its own by itself",
         );
     }
     root.finish();
@@ -172,8 +185,8 @@ fn read(file: &Path, mut root: Section<'_>) -> Option<Config> {
         data_dir: folder.join(data_dir?),
         mesh_token_digest: mesh_token_digest?,
         worker_forget: Duration::from_secs(forget.into()),
-        identity_issuer: issuer?,
-        identity_lifetime_s: lifetime,
+        identity: identity?,
+        service_tokens,
         offline_after: Duration::from_secs(offline_after.into()),
         log,
         policy,

@@ -36,7 +36,8 @@ fn a_good_file_has_defaults_and_paths_beside_it() {
     let config = parse(GOOD).unwrap();
     assert_eq!(config.data_dir, config.file.with_file_name("data"));
     assert_eq!(config.offline_after, Duration::from_secs(90));
-    assert_eq!(config.identity_lifetime_s, 60);
+    assert_eq!(config.identity.lifetime_s, 60);
+    assert_eq!(config.service_tokens, None);
     assert_eq!(config.policy.issuers.len(), 1);
     // The newline at the end of the file is not part of the token.
     assert_eq!(config.mesh_token_digest, <[u8; 32]>::from(Sha256::digest(b"0123456789abcdef")));
@@ -102,7 +103,7 @@ fn only_a_change_outside_the_policy_needs_a_restart() {
     let mut other = config.clone();
     other.policy.issuers.clear();
     assert!(!config.needs_restart(&other));
-    other.identity_lifetime_s = 5;
+    other.identity.lifetime_s = 5;
     assert!(config.needs_restart(&other));
 }
 
@@ -112,8 +113,225 @@ fn text_that_is_not_yaml_says_where() {
     assert!(error.contains("control.yaml is not YAML") && error.contains("line"), "{error}");
 }
 
+/// A folder with every file that the example names.
+fn example_folder() -> tempfile::TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    let ca = rcgen::generate_simple_self_signed(["idp.example.com".to_owned()]).unwrap().cert.pem();
+    for (name, text) in [
+        ("mesh-token", "0123456789abcdef\n"),
+        ("partner.key", "0123456789abcdef0123456789abcdef\n"),
+        ("introspection-secret", "s3cret\n"),
+        ("corporate-ca.pem", ca.as_str()),
+    ] {
+        std::fs::write(folder.path().join(name), text).unwrap();
+    }
+    folder
+}
+
+fn parse_in(folder: &tempfile::TempDir, text: &str) -> Result<Config, LoadError> {
+    Config::parse(&folder.path().join("control.yaml"), text)
+}
+
+const EXAMPLE: &str = include_str!("../../control.example.yaml");
+const SCHEMA: &str = include_str!("../../control.schema.json");
+
 #[test]
 fn the_example_is_a_valid_configuration() {
-    let config = parse(&include_str!("../../control.example.yaml").replace("mesh-token", "token")).unwrap();
-    assert_eq!((config.policy.issuers.len(), config.policy.source_rules.rules.len()), (1, 3));
+    let config = parse_in(&example_folder(), EXAMPLE).unwrap();
+    let policy = &config.policy;
+    assert_eq!((policy.issuers.len(), policy.source_rules.rules.len()), (3, 5));
+    assert_eq!((policy.introspection.len(), policy.workloads.workloads.len()), (1, 1));
+    assert!(config.service_tokens.is_some());
+    let sources: Vec<_> = policy.issuers.iter().map(|i| i.keys.name()).collect();
+    assert_eq!(sources, ["jwks_uri", "discovery", "hmac"]);
+}
+
+#[test]
+fn the_example_fits_the_published_schema() {
+    let schema: serde_json::Value = serde_json::from_str(SCHEMA).unwrap();
+    let validator = jsonschema::validator_for(&schema).unwrap();
+    let example: serde_json::Value = serde_norway::from_str(EXAMPLE).unwrap();
+    let errors: Vec<_> = validator.iter_errors(&example).map(|e| e.to_string()).collect();
+    assert_eq!(errors, Vec::<String>::new());
+    for (field, value) in [
+        ("issuers", serde_json::json!([{"issuer": "x"}])),
+        ("workloads", serde_json::json!([{"spiffeId": 1, "tenant": "a"}])),
+        ("jwksRefreshSeconds", serde_json::json!(0)),
+        ("extra", serde_json::json!(1)),
+    ] {
+        let mut bad = example.clone();
+        bad[field] = value;
+        assert!(!validator.is_valid(&bad), "{field}");
+    }
+}
+
+/// Fields of every section as the schema names them, `[]` for list items.
+fn schema_fields(schema: &serde_json::Value, at: &str, found: &mut Vec<(String, Vec<String>)>) {
+    if schema["type"] == "array" {
+        schema_fields(&schema["items"], &[at, "[]"].concat(), found);
+    }
+    let Some(properties) = schema["properties"].as_object() else { return };
+    let mut names: Vec<String> = properties.keys().cloned().collect();
+    names.sort();
+    found.push((at.to_owned(), names));
+    for (name, inner) in properties {
+        let path = if at.is_empty() { name.clone() } else { [at, ".", name].concat() };
+        schema_fields(inner, &path, found);
+    }
+}
+
+/// Adds an unknown field to every section that the parser reads field by field.
+fn poison(value: &mut serde_json::Value, schema: &serde_json::Value) {
+    if let Some(items) = value.as_array_mut() {
+        items.iter_mut().for_each(|item| poison(item, &schema["items"]));
+    } else if let Some(members) = value.as_object_mut()
+        && schema["x-section"] == true
+    {
+        for (name, inner) in members.iter_mut() {
+            poison(inner, &schema["properties"][name]);
+        }
+        members.insert("zzz".to_owned(), serde_json::json!(1));
+    }
+}
+
+/// The parser tells in its error for an unknown field which ones it knows: they must be the schema's.
+#[test]
+fn the_schema_names_the_fields_that_the_parser_reads() {
+    let schema: serde_json::Value = serde_json::from_str(SCHEMA).unwrap();
+    let mut example: serde_json::Value = serde_norway::from_str(EXAMPLE).unwrap();
+    poison(&mut example, &schema);
+    let Err(LoadError::Invalid { errors, .. }) = parse_in(&example_folder(), &example.to_string()) else {
+        panic!("the unknown fields were accepted");
+    };
+    let mut wanted = Vec::new();
+    schema_fields(&schema, "", &mut wanted);
+    let mut sections = 0;
+    for error in errors {
+        let path = error.field.strip_suffix("zzz").unwrap_or_else(|| panic!("{error}")).trim_end_matches('.');
+        let general: String = path
+            .split('[')
+            .enumerate()
+            .map(|(n, part)| match (n, part.split_once(']')) {
+                (0, _) | (_, None) => part.to_owned(),
+                (_, Some((_, rest))) => ["[]", rest].concat(),
+            })
+            .collect();
+        let mut known: Vec<&str> = error.problem.split("known are ").nth(1).unwrap().split(", ").collect();
+        known.sort_unstable();
+        known.dedup();
+        let (_, names) = wanted.iter().find(|(at, _)| *at == general).unwrap_or_else(|| panic!("{general}"));
+        assert_eq!(known, *names, "section {general:?}");
+        sections += 1;
+    }
+    // The root, seven sections, and the items of four lists, three of them issuers.
+    assert_eq!(sections, 14);
+}
+
+fn issuer_errors(issuer: &str) -> Vec<String> {
+    let folder = example_folder();
+    std::fs::write(folder.path().join("token"), "0123456789abcdef").unwrap();
+    std::fs::write(folder.path().join("short"), "0123456789abcdef0123456789abcde\n").unwrap();
+    let begin = GOOD.find("issuers:").unwrap();
+    let text = [&GOOD[..begin], "issuers: [", issuer, "]\n"].concat();
+    match parse_in(&folder, &text) {
+        Ok(_) => Vec::new(),
+        Err(LoadError::Invalid { errors, .. }) => errors.into_iter().map(|e| e.to_string()).collect(),
+        Err(other) => panic!("{other}"),
+    }
+}
+
+#[test]
+fn a_shared_secret_is_never_mixed_with_public_keys_and_never_short() {
+    let tell = |algorithms: &str, keys: &str| {
+        issuer_errors(&format!("{{issuer: a, audiences: [b], algorithms: [{algorithms}], {keys}}}"))
+    };
+    assert_eq!(tell("HS256", "hmacKeyFile: partner.key"), Vec::<String>::new());
+    for (algorithms, keys, wanted) in [
+        ("HS256, RS256", "hmacKeyFile: partner.key", "never mixed"),
+        ("RS256", "hmacKeyFile: partner.key", "never mixed"),
+        ("HS256", "jwksUri: 'https://a/'", "need a shared secret"),
+        ("HS256", "jwks: {keys: [{kty: OKP}]}", "need a shared secret"),
+        ("HS256", "hmacKeyFile: short", "less than 32 bytes"),
+        ("HS384", "hmacKeyFile: partner.key", "less than 48 bytes"),
+        ("HS256, HS512", "hmacKeyFile: partner.key", "less than 64 bytes"),
+        ("HS256", "hmacKeyFile: missing", "cannot read"),
+        ("HS256", "hmacKeyFile: partner.key, jwksUri: 'https://a/'", "exactly one of"),
+        ("RS256", "jwks: {keys: [{kty: RSA, n: AA, e: AQAB, d: AA}]}", "private or secret key"),
+        ("RS256", "jwks: {keys: [{kty: oct, k: AA}]}", "private or secret key"),
+        ("RS256", "jwks: {keys: []}", "holds no key"),
+    ] {
+        let found = tell(algorithms, keys);
+        assert!(found.iter().any(|e| e.contains(wanted)), "{algorithms} {keys}: {found:?}");
+    }
+}
+
+#[test]
+fn every_field_of_an_issuer_is_checked() {
+    let tell = |rest: &str| {
+        issuer_errors(&format!("{{issuer: 'https://a', audiences: [b], algorithms: [RS256], {rest}}}"))
+    };
+    assert_eq!(tell("discovery: true, caFile: corporate-ca.pem"), Vec::<String>::new());
+    for (rest, wanted) in [
+        ("discovery: true, jwksUri: 'https://a/'", "exactly one of"),
+        ("discovery: false", "exactly one of"),
+        ("jwksUri: 'http://example.com/k'", "must be https"),
+        ("jwksUri: 'https://u:p@example.com/k'", "must not hold a user"),
+        ("jwksUri: 'https://a/', caFile: mesh-token", "holds no certificate"),
+        ("jwks: {keys: [{kty: OKP}]}, caFile: corporate-ca.pem", "for keys that are fetched"),
+        ("jwksUri: 'https://a/', tokenTypes: ['']", "tokenTypes"),
+        ("jwksUri: 'https://a/', tokenTypes: [application/Portcullis-Identity+JWT]", "never a credential"),
+        ("jwksUri: 'https://a/', maxTokenBytes: 8193", "from 0 to 8192"),
+        ("jwksUri: 'https://a/', requiredClaims: [{claim: []}]", "requiredClaims"),
+        ("jwksUri: 'https://a/', requiredClaims: [{claim: [a], oneOf: []}]", "requiredClaims"),
+        ("jwksUri: 'https://a/', claims: {tenant: []}", "subject and tenant need one"),
+    ] {
+        let found = tell(rest);
+        assert!(found.iter().any(|e| e.contains(wanted)), "{rest}: {found:?}");
+    }
+    let found =
+        issuer_errors("{issuer: 'http://a.example', audiences: [b], algorithms: [RS256], discovery: true}");
+    assert!(found.iter().any(|e| e.starts_with("issuers[0].discovery: must be https")), "{found:?}");
+}
+
+#[test]
+fn providers_and_workloads_are_told_apart() {
+    let folder = example_folder();
+    std::fs::write(folder.path().join("token"), "0123456789abcdef").unwrap();
+    let provider = |name: &str, prefix: &str| {
+        format!(
+            "{{name: {name}, issuer: i, endpoint: 'https://a/', clientId: c, clientSecretFile: introspection-secret, audiences: [b], tokenPrefix: '{prefix}'}}"
+        )
+    };
+    let tell = |text: &str| match parse_in(&folder, &[GOOD, text].concat()) {
+        Ok(_) => Vec::new(),
+        Err(LoadError::Invalid { errors, .. }) => errors.into_iter().map(|e| e.field).collect(),
+        Err(other) => panic!("{other}"),
+    };
+    let two = |a: String, b: String| format!("introspection: [{a}, {b}]\n");
+    assert_eq!(tell(&two(provider("a", ""), provider("b", "x_"))), Vec::<String>::new());
+    assert_eq!(tell(&two(provider("a", ""), provider("a", "x_"))), ["introspection[1].name"]);
+    assert_eq!(tell(&two(provider("a", ""), provider("b", ""))), ["introspection[1].tokenPrefix"]);
+    assert_eq!(tell(&two(provider("a", ""), provider("b", "pck_x"))), ["introspection[1].tokenPrefix"]);
+    assert_eq!(tell(&two(provider("a", ""), provider("B", "x"))), ["introspection[1].name"]);
+    let same = "{spiffeId: 'spiffe://d/a', tenant: t}";
+    assert_eq!(tell(&format!("workloads: [{same}, {same}]\n")), ["workloads[1].spiffeId"]);
+    assert_eq!(
+        tell("workloads: [{spiffeId: 'spiffe:///a', tenant: t, roles: ['a,b']}]\n"),
+        ["workloads[0].spiffeId", "workloads[0].roles"]
+    );
+}
+
+#[test]
+fn the_services_own_issuer_is_apart_from_all_others() {
+    let tell = |text: &str| fields(&[GOOD, "serviceTokens: ", text, "\n"].concat());
+    let own = |issuer: &str| format!("{{issuer: '{issuer}', audiences: [a]}}");
+    assert!(parse(&[GOOD, "serviceTokens: ", &own("https://p.example.com"), "\n"].concat()).is_ok());
+    assert_eq!(tell(&own("https://idp.example.com")), ["serviceTokens.issuer"]);
+    for bad in ["https://p.example.com/", "https://p.example.com/x", "http://p.example.com", "p"] {
+        assert_eq!(tell(&own(bad)), ["serviceTokens.issuer"], "{bad}");
+    }
+    let slow = "{issuer: 'https://p.example.com', audiences: [a], rotateSeconds: 60, publishSeconds: 60, keepSeconds: 1, lifetimeSeconds: 901}";
+    let wanted =
+        ["serviceTokens.lifetimeSeconds", "serviceTokens.keepSeconds", "serviceTokens.rotateSeconds"];
+    assert_eq!(tell(slow), wanted);
 }

@@ -4,6 +4,7 @@ use std::sync::{PoisonError, RwLock};
 use std::time::Duration;
 
 use portcullis_core::snapshot::sign_page;
+use portcullis_core::wire::{Page, RecordKind};
 use tokio::sync::watch;
 use tokio::time::Instant;
 use zeroize::Zeroizing;
@@ -74,6 +75,18 @@ impl Hub {
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.len() == 0
+    }
+
+    /// The seed that signs pages.
+    #[must_use]
+    pub fn seed(&self) -> [u8; 32] {
+        *self.seed
+    }
+
+    /// All entries of some kinds, as one page of a gateway's view.
+    #[must_use]
+    pub fn excerpt(&self, kinds: &[RecordKind]) -> Page {
+        self.read(|state| state.excerpt(kinds))
     }
 
     fn read<T>(&self, look: impl FnOnce(&State) -> T) -> T {

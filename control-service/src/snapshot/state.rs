@@ -8,7 +8,9 @@ use std::collections::BTreeMap;
 use std::ops::Bound;
 use std::sync::Arc;
 
-use portcullis_core::wire::{Page, Record, RecordKind, SNAPSHOT_FORMAT};
+use portcullis_core::ids::ClusterId;
+use portcullis_core::snapshot::policy::WorkloadsDocument;
+use portcullis_core::wire::{self, Page, Record, RecordKind, SNAPSHOT_FORMAT};
 use prost::Message;
 
 use super::View;
@@ -156,6 +158,15 @@ impl State {
         }
     }
 
+    /// All entries of some kinds, as one page of a gateway's view, however large.
+    #[must_use]
+    pub fn excerpt(&self, kinds: &[RecordKind]) -> Page {
+        let entries = kinds.iter().flat_map(|kind| self.of_kind(*kind as i32));
+        let present = entries.filter(|(_, entry)| entry.value.is_some());
+        let records = present.map(|(key, entry)| plain(key, entry)).collect();
+        Page { reset: true, records, ..self.page(&View::Gateway, self.revision) }
+    }
+
     fn page(&self, view: &View, revision: u64) -> Page {
         Page {
             format: SNAPSHOT_FORMAT,
@@ -177,7 +188,7 @@ impl State {
             if entry.value.is_none() || !visible(view, key) {
                 continue;
             }
-            let record = record(key, entry);
+            let record = self.record(view, key, entry);
             let size = size_on_page(&record);
             if let Some(last) = last.filter(|_| size > room) {
                 page.cursor = EntryKey::cursor(last);
@@ -198,9 +209,10 @@ impl State {
         let mut last = after;
         for (revision, key) in self.changes(view, after) {
             let Some(entry) = self.entries.get(key) else { continue };
-            let record = record(key, entry);
+            let record = self.record(view, key, entry);
             let size = size_on_page(&record);
-            if size > room && !page.records.is_empty() {
+            // What changed together is not torn apart: the reader would never get the rest.
+            if size > room && !page.records.is_empty() && revision != last {
                 page.revision = last;
                 page.more = true;
                 break;
@@ -221,17 +233,50 @@ impl State {
             View::Public(cluster) => {
                 let own =
                     EntryKey { kind: RecordKind::Cluster as i32, key: cluster.as_str().as_bytes().into() };
-                let mut found: Vec<_> = [RecordKind::Issuer, RecordKind::IdentityKey]
+                let mut found: Vec<_> = PUBLIC
                     .into_iter()
                     .flat_map(|kind| self.of_kind(kind as i32))
                     .chain(self.entries.get_key_value(&own))
                     .map(|(key, entry)| (entry.revision, key))
                     .filter(|(revision, _)| *revision > after)
                     .collect();
+                found.extend(self.workloads_with_cluster(cluster, after));
                 found.sort_unstable();
                 Box::new(found.into_iter())
             }
         }
+    }
+
+    /// A sidecar that was there before its cluster was registered has got no workloads: they come along
+    /// with the cluster.
+    fn workloads_with_cluster(&self, cluster: &ClusterId, after: u64) -> Option<(u64, &EntryKey)> {
+        let own = EntryKey { kind: RecordKind::Cluster as i32, key: cluster.as_str().as_bytes().into() };
+        let changed = self.entries.get(&own).map(|entry| entry.revision).filter(|r| *r > after)?;
+        let (key, entry) = self.of_kind(RecordKind::Workloads as i32).next()?;
+        let has_some = || {
+            let document = entry.value.as_deref().unwrap_or_default();
+            workloads_of(&self.tenant_of(cluster), document) != workloads_of("", document)
+        };
+        (entry.revision <= after && has_some()).then_some((changed, key))
+    }
+
+    /// An entry as a view holds it. Of the workloads a sidecar gets those of its cluster's tenant: nobody
+    /// else may reach the cluster, and other tenants' workloads are none of its business.
+    fn record(&self, view: &View, key: &EntryKey, entry: &Entry) -> Record {
+        let mut record = plain(key, entry);
+        if let View::Public(cluster) = view
+            && key.kind == RecordKind::Workloads as i32
+            && !record.removed
+        {
+            record.value = workloads_of(&self.tenant_of(cluster), &record.value);
+        }
+        record
+    }
+
+    fn tenant_of(&self, cluster: &ClusterId) -> String {
+        let own = EntryKey { kind: RecordKind::Cluster as i32, key: cluster.as_str().as_bytes().into() };
+        let value = self.entries.get(&own).and_then(|entry| entry.value.as_deref()).unwrap_or_default();
+        wire::Cluster::decode(value).map(|c| c.tenant).unwrap_or_default()
     }
 
     fn of_kind(&self, kind: i32) -> impl Iterator<Item = (&EntryKey, &Entry)> {
@@ -240,11 +285,17 @@ impl State {
     }
 }
 
+/// Kinds of which every view holds all entries: public keys, and what sidecars tell callers of their own
+/// mesh by.
+const PUBLIC: [RecordKind; 4] =
+    [RecordKind::Issuer, RecordKind::SourceRules, RecordKind::Workloads, RecordKind::IdentityKey];
+
 /// Whether a view holds an entry. What is not named here is for gateways alone.
 fn visible(view: &View, key: &EntryKey) -> bool {
     match (view, RecordKind::try_from(key.kind)) {
-        (View::Gateway, _) | (View::Public(_), Ok(RecordKind::Issuer | RecordKind::IdentityKey)) => true,
+        (View::Gateway, _) => true,
         (View::Public(own), Ok(RecordKind::Cluster)) => *key.key == *own.as_str().as_bytes(),
+        (View::Public(_), Ok(kind)) => PUBLIC.contains(&kind),
         _ => false,
     }
 }
@@ -254,7 +305,15 @@ fn size_on_page(record: &Record) -> usize {
     record.encoded_len().saturating_add(4)
 }
 
-fn record(key: &EntryKey, entry: &Entry) -> Record {
+/// The workloads of one tenant. What cannot be read is left out as a whole.
+fn workloads_of(tenant: &str, document: &[u8]) -> Vec<u8> {
+    let read = serde_json::from_slice::<WorkloadsDocument>(document);
+    let mut document = read.unwrap_or_default();
+    document.workloads.retain(|workload| workload.tenant.as_str() == tenant);
+    serde_json::to_vec(&document).unwrap_or_default()
+}
+
+fn plain(key: &EntryKey, entry: &Entry) -> Record {
     Record {
         kind: key.kind,
         key: key.key.to_vec(),

@@ -154,6 +154,12 @@ impl Workers {
         Progress { revision, acknowledged: workers - concerned.len(), workers, pending: concerned }
     }
 
+    /// Whether every worker that counts, sidecars included, has a revision.
+    #[must_use]
+    pub fn everywhere(&self, revision: u64) -> bool {
+        self.list().iter().all(|w| w.revision >= revision)
+    }
+
     /// Waits until every worker concerned has a change, or the time is over.
     pub async fn wait_for(&self, revision: u64, cluster: Option<&ClusterId>, wait: Duration) -> Progress {
         let deadline = tokio::time::Instant::now() + wait;

@@ -278,6 +278,7 @@ impl Store {
                 })
                 .await?;
         }
+        parsed.iter().for_each(|p| self.usage.note(&p.record));
         let chunks = parsed.chunks(CHUNK);
         let last = chunks.len().saturating_sub(1);
         for (at, chunk) in chunks.enumerate() {
@@ -299,7 +300,14 @@ impl Store {
     /// # Errors
     /// [`StoreError`] when the database fails.
     pub async fn record(&self, action: Action, status: u16, reason: &str) -> Result<(), StoreError> {
-        let record = action.record(status, reason);
+        self.append(action.record(status, reason)).await
+    }
+
+    /// Adds a record of the service's own.
+    ///
+    /// # Errors
+    /// [`StoreError`] when the database fails.
+    pub async fn append(&self, record: AuditRecord) -> Result<(), StoreError> {
         self.writer.run(move |transaction| transaction.record(record)).await
     }
 

@@ -8,7 +8,7 @@ use prost::Message;
 use rusqlite::{Connection, OptionalExtension, Row, params};
 use serde::Serialize;
 
-use super::transaction::Action;
+use super::transaction::{Action, Transaction};
 use super::{Listed, Refused, Store, StoreError};
 use crate::clock::now_ms;
 use crate::tokens::{Token, TokenKind};
@@ -51,10 +51,27 @@ pub struct ApiKey {
     pub expires_at_s: Option<u64>,
     /// When it was revoked, milliseconds since the Unix epoch.
     pub revoked_at_ms: Option<u64>,
+    /// Its last good use as far as audit records tell, milliseconds since the Unix epoch.
+    pub last_used_at_ms: Option<u64>,
+    /// The key that takes its place.
+    pub replaced_by: Option<String>,
 }
 
-const COLUMNS: &str =
-    "id, tenant, subject, source_type, roles, scopes, created_at_ms, expires_at_s, revoked_at_ms";
+/// A key that takes another's place.
+#[derive(Debug, Clone)]
+pub struct Replacement {
+    /// The new key.
+    pub new: ApiKey,
+    /// The old key, with its end.
+    pub old: ApiKey,
+    /// The new key's token, to be shown once.
+    pub token: Token,
+    /// Revision of the change.
+    pub revision: u64,
+}
+
+const COLUMNS: &str = "id, tenant, subject, source_type, roles, scopes, created_at_ms, expires_at_s,
+    revoked_at_ms, last_used_at_ms, replaced_by";
 
 fn read(row: &Row<'_>) -> rusqlite::Result<ApiKey> {
     // Neither roles nor scopes contain a space, so a list of them is one text.
@@ -69,12 +86,48 @@ fn read(row: &Row<'_>) -> rusqlite::Result<ApiKey> {
         created_at_ms: row.get(6)?,
         expires_at_s: row.get(7)?,
         revoked_at_ms: row.get(8)?,
+        last_used_at_ms: row.get(9)?,
+        replaced_by: row.get(10)?,
     })
 }
 
 fn find(connection: &Connection, id: &str) -> Result<Option<ApiKey>, StoreError> {
     let sql = ["SELECT ", COLUMNS, " FROM api_key WHERE id = ?1"].concat();
     Ok(connection.prepare_cached(&sql)?.query_row([id], read).optional()?)
+}
+
+/// What filters get of a key.
+fn entry(key: &ApiKey) -> wire::ApiKey {
+    wire::ApiKey {
+        id: key.id.clone(),
+        tenant: key.tenant.clone(),
+        subject: key.subject.clone(),
+        source_type: key.source_type.clone(),
+        roles: key.roles.clone(),
+        scopes: key.scopes.clone(),
+        expires_at: key.expires_at_s.unwrap_or(0),
+    }
+}
+
+fn insert(transaction: &mut Transaction<'_>, key: &ApiKey, digest: &[u8; 32]) -> Result<u64, StoreError> {
+    transaction
+        .connection()
+        .prepare_cached(
+            "INSERT INTO api_key (id, digest, tenant, subject, source_type, roles, scopes,
+                created_at_ms, expires_at_s) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
+        )?
+        .execute(params![
+            key.id,
+            digest,
+            key.tenant,
+            key.subject,
+            key.source_type,
+            key.roles.join(" "),
+            key.scopes.join(" "),
+            key.created_at_ms,
+            key.expires_at_s
+        ])?;
+    transaction.publish(RecordKind::ApiKey, digest, Some(&entry(key).encode_to_vec()))
 }
 
 impl Store {
@@ -100,45 +153,76 @@ impl Store {
             created_at_ms: now_ms(),
             expires_at_s: new.expires_at_s,
             revoked_at_ms: None,
+            last_used_at_ms: None,
+            replaced_by: None,
         };
         let stored = key.clone();
         let revision = self
             .writer
             .run(move |transaction| {
-                transaction
-                    .connection()
-                    .prepare_cached(
-                        "INSERT INTO api_key (id, digest, tenant, subject, source_type, roles, scopes,
-                            created_at_ms, expires_at_s) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
-                    )?
-                    .execute(params![
-                        stored.id,
-                        digest,
-                        stored.tenant,
-                        stored.subject,
-                        stored.source_type,
-                        stored.roles.join(" "),
-                        stored.scopes.join(" "),
-                        stored.created_at_ms,
-                        stored.expires_at_s
-                    ])?;
                 let mut record = action.record(201, "");
                 record.tenant.clone_from(&stored.tenant);
                 record.path = [record.path.as_str(), "/", &stored.id].concat();
                 transaction.record(record)?;
-                let value = wire::ApiKey {
-                    id: stored.id,
-                    tenant: stored.tenant,
-                    subject: stored.subject,
-                    source_type: stored.source_type,
-                    roles: stored.roles,
-                    scopes: stored.scopes,
-                    expires_at: stored.expires_at_s.unwrap_or(0),
-                };
-                transaction.publish(RecordKind::ApiKey, &digest, Some(&value.encode_to_vec()))
+                insert(transaction, &stored, &digest)
             })
             .await?;
         Ok((key, token, revision))
+    }
+
+    /// Makes a key like another one, which ends after `overlap_s`. Unless `expires_at_s` says otherwise, the
+    /// new key lives as long as the old one was made to.
+    ///
+    /// # Errors
+    /// [`Refused::ApiKeyUnknown`], [`Refused::ApiKeyEnded`], or the database fails.
+    pub async fn rotate_api_key(
+        &self,
+        id: String,
+        overlap_s: u64,
+        expires_at_s: Option<u64>,
+        pepper: &[u8; 32],
+        action: Action,
+    ) -> Result<Replacement, StoreError> {
+        let token = Token::generate(TokenKind::ApiKey);
+        let digest = keyed_hash(pepper, token.reveal().as_bytes());
+        let new_id = token.id().to_owned();
+        let (new, old, revision) = self
+            .writer
+            .run(move |transaction| {
+                let mut old = find(transaction.connection(), &id)?.ok_or(Refused::ApiKeyUnknown)?;
+                let now = now_ms();
+                let ended = old.expires_at_s.is_some_and(|end| end <= now / 1000);
+                if old.revoked_at_ms.is_some() || ended || old.replaced_by.is_some() {
+                    return Err(Refused::ApiKeyEnded.into());
+                }
+                let lifetime = old.expires_at_s.map(|end| end.saturating_sub(old.created_at_ms / 1000));
+                let new = ApiKey {
+                    id: new_id,
+                    created_at_ms: now,
+                    expires_at_s: expires_at_s.or_else(|| lifetime.map(|s| now / 1000 + s)),
+                    last_used_at_ms: None,
+                    ..old.clone()
+                };
+                let end = (now / 1000).saturating_add(overlap_s);
+                old.expires_at_s = Some(old.expires_at_s.map_or(end, |earlier| earlier.min(end)));
+                old.replaced_by = Some(new.id.clone());
+                let mut record = action.record(201, "");
+                record.tenant.clone_from(&old.tenant);
+                record.path = [record.path.as_str(), "/", &new.id].concat();
+                transaction.record(record)?;
+                insert(transaction, &new, &digest)?;
+                let old_digest: [u8; 32] = transaction
+                    .connection()
+                    .prepare_cached(
+                        "UPDATE api_key SET expires_at_s = ?2, replaced_by = ?3 WHERE id = ?1 RETURNING digest",
+                    )?
+                    .query_row(params![old.id, old.expires_at_s, old.replaced_by], |row| row.get(0))?;
+                let value = entry(&old).encode_to_vec();
+                let revision = transaction.publish(RecordKind::ApiKey, &old_digest, Some(&value))?;
+                Ok((new, old, revision))
+            })
+            .await?;
+        Ok(Replacement { new, old, token, revision })
     }
 
     /// Revokes a key; doing so again changes nothing.

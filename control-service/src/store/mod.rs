@@ -7,6 +7,7 @@
 
 mod admins;
 mod audit;
+mod clients;
 mod cluster;
 mod clusters;
 mod keys;
@@ -14,25 +15,30 @@ mod policy;
 mod revocations;
 mod schema;
 mod secrets;
+mod signing;
 mod sqlite;
 mod transaction;
+mod usage;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
+use portcullis_core::wire::{Page, RecordKind};
 use rusqlite::Connection;
 
 pub use audit::{AuditRow, AuditStatus, Parsed, RecordQuery, StreamStatus};
+pub use clients::{ClientSecret, NewServiceClient, ServiceClient};
 pub use cluster::{
     Administer, Administrative, Cluster, ClusterQuery, Heartbeat, KnownCluster, NewCluster, Observed,
     Placement, effective,
 };
 pub use clusters::Observation;
-pub use keys::{ApiKey, NewApiKey};
+pub use keys::{ApiKey, NewApiKey, Replacement};
 pub use policy::StoredKeys;
 pub use revocations::Revocation;
-pub use secrets::{IdentitySettings, Secrets};
+pub use secrets::{Secrets, Settings};
+pub use signing::{KeyChange, Purpose, SigningKey};
 use sqlite::{Readers, Writer};
 pub use transaction::Action;
 use transaction::Transaction;
@@ -55,6 +61,21 @@ pub enum Refused {
     /// There is no such key.
     #[error("there is no API key of this id")]
     ApiKeyUnknown,
+    /// The key was revoked, or has ended.
+    #[error("the API key has been revoked or has ended; make a new one")]
+    ApiKeyEnded,
+    /// The client id is taken, perhaps by a revoked client.
+    #[error("a service client of this id exists already; ids are never used twice")]
+    ServiceClientExists,
+    /// There is no such client.
+    #[error("there is no service client of this id")]
+    ServiceClientUnknown,
+    /// The client was revoked.
+    #[error("the service client has been revoked for good; make a new one")]
+    ServiceClientRevoked,
+    /// A new key waits already.
+    #[error("a new key is published already and will sign soon; see the list of signing keys")]
+    RotationUnderWay,
     /// It is revoked already.
     #[error("this is revoked already")]
     RevocationExists,
@@ -131,6 +152,7 @@ pub struct Database {
     path: PathBuf,
     connection: Connection,
     secrets: Secrets,
+    sealing: SealingKey,
 }
 
 impl Database {
@@ -154,7 +176,7 @@ impl Database {
         let sealed = secrets::any(&connection)?;
         let key = SealingKey::load(&data_dir.join("sealing.key"), !sealed)?;
         let secrets = Secrets::load_or_make(&mut connection, &key)?;
-        Ok(Self { path, connection, secrets })
+        Ok(Self { path, connection, secrets, sealing: key })
     }
 
     /// The opened secrets.
@@ -167,6 +189,16 @@ impl Database {
     #[must_use]
     pub fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// All entries of some kinds of the snapshot, as one page of a gateway's view.
+    ///
+    /// # Errors
+    /// [`StoreError`] when the database fails, or holds the digest of another secret than the settings: the
+    /// running service has not taken them over yet.
+    pub fn excerpt(&self, settings: &Settings, kinds: &[RecordKind]) -> Result<Page, StoreError> {
+        let state = policy::load_state(&self.connection, &self.secrets.entries(settings))?;
+        Ok(state.excerpt(kinds))
     }
 
     /// Runs one write outside of the service, in a transaction of its own.
@@ -192,6 +224,9 @@ pub struct Store {
     readers: Readers,
     hub: Arc<Hub>,
     observations: Arc<AtomicU64>,
+    sealing: Arc<SealingKey>,
+    settings: Arc<Settings>,
+    usage: Arc<usage::Usage>,
 }
 
 impl Store {
@@ -200,8 +235,8 @@ impl Store {
     ///
     /// # Errors
     /// [`StoreError`] when the database fails.
-    pub fn start(mut database: Database, identity: &IdentitySettings) -> Result<Self, StoreError> {
-        let entries = database.secrets.entries(identity);
+    pub fn start(mut database: Database, settings: Settings) -> Result<Self, StoreError> {
+        let entries = database.secrets.entries(&settings);
         database.write(|transaction| {
             entries.iter().try_for_each(|(kind, wanted)| transaction.sync(*kind, wanted))
         })?;
@@ -210,7 +245,9 @@ impl Store {
         let hub = Arc::new(Hub::new(state, generation, database.secrets.snapshot_seed.clone()));
         let readers = Readers::new(database.path.clone());
         let writer = Writer::start(database.connection, Arc::clone(&hub))?;
-        Ok(Self { writer, readers, hub, observations: Arc::default() })
+        let (sealing, settings) = (Arc::new(database.sealing), Arc::new(settings));
+        let (observations, usage) = (Arc::default(), Arc::default());
+        Ok(Self { writer, readers, hub, observations, sealing, settings, usage })
     }
 
     /// The snapshot.

@@ -2,14 +2,14 @@
 
 use std::collections::BTreeMap;
 
-use portcullis_core::snapshot::policy::{IssuerDocument, Jwks, SourceRulesDocument};
+use portcullis_core::snapshot::policy::{IssuerDocument, Jwks};
 use portcullis_core::wire::RecordKind;
 use rusqlite::{Connection, params};
 
 use super::secrets::Entries;
-use super::transaction::{life, stored_form};
+use super::transaction::{Transaction, is_secret, life, stored_form};
 use super::{Store, StoreError};
-use crate::clock::now_ms;
+use crate::config::{KeySource, Policy};
 use crate::snapshot::{Change, Published, State};
 
 /// The keys fetched last from an issuer.
@@ -21,6 +21,8 @@ pub struct StoredKeys {
     pub source: String,
     /// The keys.
     pub jwks: Jwks,
+    /// When they were fetched, milliseconds since the Unix epoch.
+    pub fetched_at_ms: u64,
 }
 
 /// Loads the snapshot. `secrets` are the entries whose values are not in its table.
@@ -37,9 +39,16 @@ pub(super) fn load_state(connection: &Connection, secrets: &Entries) -> Result<S
         let key: Vec<u8> = row.get(1)?;
         let stored: Option<Vec<u8>> = row.get(3)?;
         let known = secrets.iter().find(|(k, _)| *k == kind).and_then(|(_, entries)| entries.get(&key));
-        let value = match known {
-            Some(secret) if stored.as_ref() == Some(&stored_form(kind, secret)) => Some(secret.clone()),
-            _ => stored,
+        let value = match (stored, known) {
+            (None, _) => None,
+            (Some(digest), Some(secret)) if digest == stored_form(kind, secret) => Some(secret.clone()),
+            // What is stored is a digest: sent as if it were the secret, it would be one that anybody knows.
+            (Some(_), _) if is_secret(kind) => {
+                return Err(StoreError::Database(format!(
+                    "the secret of snapshot entry {kind:?} is missing"
+                )));
+            }
+            (stored, _) => stored,
         };
         changes.push(Change { kind, key: key.into(), revision: row.get(2)?, value: value.map(Into::into) });
     }
@@ -50,6 +59,16 @@ pub(super) fn load_state(connection: &Connection, secrets: &Entries) -> Result<S
 
 fn json(value: &impl serde::Serialize) -> Result<Vec<u8>, StoreError> {
     serde_json::to_vec(value).map_err(|e| StoreError::Database(format!("cannot be written as JSON: {e}")))
+}
+
+/// The shared secrets of the issuers that have one.
+pub(super) fn issuer_secrets(policy: &Policy) -> BTreeMap<Vec<u8>, Vec<u8>> {
+    let secret = |keys: &KeySource| match keys {
+        KeySource::Shared(secret) => Some(secret.reveal().to_vec()),
+        _ => None,
+    };
+    let named = |name: &str| name.as_bytes().to_vec();
+    policy.issuers.iter().filter_map(|i| Some((named(i.issuer.as_str()), secret(&i.keys)?))).collect()
 }
 
 impl Store {
@@ -65,35 +84,49 @@ impl Store {
         self.writer.run(move |transaction| transaction.sync(RecordKind::Issuer, &wanted)).await
     }
 
-    /// Makes these the source rules of the snapshot.
+    /// Makes this the policy of the snapshot, but for the issuers and their keys.
     ///
     /// # Errors
     /// [`StoreError`] when the database fails.
-    pub async fn set_source_rules(&self, rules: &SourceRulesDocument) -> Result<(), StoreError> {
-        let wanted = BTreeMap::from([(Vec::new(), json(rules)?)]);
-        self.writer.run(move |transaction| transaction.sync(RecordKind::SourceRules, &wanted)).await
-    }
-
-    /// Keeps the keys of an issuer for the next start.
-    ///
-    /// # Errors
-    /// [`StoreError`] when the database fails.
-    pub async fn keep_keys(&self, keys: StoredKeys) -> Result<(), StoreError> {
-        let jwks = json(&keys.jwks)?;
+    pub async fn set_policy(&self, policy: &Policy) -> Result<(), StoreError> {
+        let one = |value| BTreeMap::from([(Vec::new(), value)]);
+        let rules = one(json(&policy.source_rules)?);
+        let workloads = one(json(&policy.workloads)?);
+        let providers = policy
+            .introspection
+            .iter()
+            .map(|p| Ok((p.document.name.as_bytes().to_vec(), json(&p.document)?)))
+            .collect::<Result<BTreeMap<_, _>, StoreError>>()?;
+        let secrets = issuer_secrets(policy);
         self.writer
             .run(move |transaction| {
-                transaction
-                    .connection()
-                    .prepare_cached(
-                        "INSERT INTO issuer_keys (issuer, source, jwks, fetched_at_ms)
-                         VALUES (?1, ?2, CAST(?3 AS TEXT), ?4)
-                         ON CONFLICT (issuer) DO UPDATE SET source = excluded.source,
-                            jwks = excluded.jwks, fetched_at_ms = excluded.fetched_at_ms",
-                    )?
-                    .execute(params![keys.issuer, keys.source, jwks, now_ms()])?;
-                Ok(())
+                transaction.sync(RecordKind::IssuerSecret, &secrets)?;
+                transaction.sync(RecordKind::Introspection, &providers)?;
+                transaction.sync(RecordKind::Workloads, &workloads)?;
+                transaction.sync(RecordKind::SourceRules, &rules)
             })
             .await
+    }
+
+    /// Keeps the keys of an issuer for the next start; `urgent` when they are new.
+    ///
+    /// # Errors
+    /// [`StoreError`] when the database fails.
+    pub async fn keep_keys(&self, keys: StoredKeys, urgent: bool) -> Result<(), StoreError> {
+        let jwks = json(&keys.jwks)?;
+        let job = move |transaction: &mut Transaction<'_>| {
+            transaction
+                .connection()
+                .prepare_cached(
+                    "INSERT INTO issuer_keys (issuer, source, jwks, fetched_at_ms)
+                     VALUES (?1, ?2, CAST(?3 AS TEXT), ?4)
+                     ON CONFLICT (issuer) DO UPDATE SET source = excluded.source,
+                        jwks = excluded.jwks, fetched_at_ms = excluded.fetched_at_ms",
+                )?
+                .execute(params![keys.issuer, keys.source, jwks, keys.fetched_at_ms])?;
+            Ok(())
+        };
+        if urgent { self.writer.run(job).await } else { self.writer.run_bulk(job).await }
     }
 
     /// The keys kept from earlier fetches. Those that cannot be read are left out: they are fetched anew.
@@ -103,13 +136,15 @@ impl Store {
     pub async fn kept_keys(&self) -> Result<Vec<StoredKeys>, StoreError> {
         self.readers
             .run(|connection| {
-                let mut statement = connection.prepare("SELECT issuer, source, jwks FROM issuer_keys")?;
+                let mut statement =
+                    connection.prepare("SELECT issuer, source, jwks, fetched_at_ms FROM issuer_keys")?;
                 let mut rows = statement.query([])?;
                 let mut kept = Vec::new();
                 while let Some(row) = rows.next()? {
                     let text: String = row.get(2)?;
                     if let Ok(jwks) = serde_json::from_str(&text) {
-                        kept.push(StoredKeys { issuer: row.get(0)?, source: row.get(1)?, jwks });
+                        let (issuer, source, fetched_at_ms) = (row.get(0)?, row.get(1)?, row.get(3)?);
+                        kept.push(StoredKeys { issuer, source, jwks, fetched_at_ms });
                     }
                 }
                 Ok(kept)

@@ -8,19 +8,31 @@ use super::transaction::Action;
 use super::{Listed, Refused, Store, StoreError};
 use crate::clock::now_ms;
 
+/// Ended revocations that are removed in one go.
+const MAX_ENDED: usize = 200;
+
 /// Something that is revoked.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Revocation {
-    /// `jti:…`, `sub:…`, `kid:…` or `client:…`.
+    /// `jti:…`, `sub:…`, `sid:…`, `kid:…` or `client:…`.
     pub name: String,
     /// Why, for people.
     pub note: String,
     /// Since when, milliseconds since the Unix epoch.
     pub created_at_ms: u64,
+    /// When it has nothing left to refuse and is removed, seconds since the Unix epoch.
+    pub expires_at_s: Option<u64>,
 }
 
+const COLUMNS: &str = "name, note, created_at_ms, expires_at_s";
+
 fn read(row: &Row<'_>) -> rusqlite::Result<Revocation> {
-    Ok(Revocation { name: row.get(0)?, note: row.get(1)?, created_at_ms: row.get(2)? })
+    Ok(Revocation {
+        name: row.get(0)?,
+        note: row.get(1)?,
+        created_at_ms: row.get(2)?,
+        expires_at_s: row.get(3)?,
+    })
 }
 
 impl Store {
@@ -32,18 +44,24 @@ impl Store {
         &self,
         name: String,
         note: String,
+        expires_at_s: Option<u64>,
         action: Action,
     ) -> Result<(Revocation, u64), StoreError> {
         self.writer
             .run(move |transaction| {
-                let revocation = Revocation { name, note, created_at_ms: now_ms() };
+                let revocation = Revocation { name, note, created_at_ms: now_ms(), expires_at_s };
                 let added = transaction
                     .connection()
                     .prepare_cached(
-                        "INSERT INTO revocation (name, note, created_at_ms) VALUES (?1, ?2, ?3)
+                        "INSERT INTO revocation (name, note, created_at_ms, expires_at_s) VALUES (?1, ?2, ?3, ?4)
                          ON CONFLICT (name) DO NOTHING",
                     )?
-                    .execute(params![revocation.name, revocation.note, revocation.created_at_ms])?;
+                    .execute(params![
+                        revocation.name,
+                        revocation.note,
+                        revocation.created_at_ms,
+                        revocation.expires_at_s
+                    ])?;
                 if added == 0 {
                     return Err(Refused::RevocationExists.into());
                 }
@@ -68,15 +86,36 @@ impl Store {
             .run(move |transaction| {
                 let revocation = transaction
                     .connection()
-                    .prepare_cached(
-                        "DELETE FROM revocation WHERE name = ?1 RETURNING name, note, created_at_ms",
-                    )?
+                    .prepare_cached(&["DELETE FROM revocation WHERE name = ?1 RETURNING ", COLUMNS].concat())?
                     .query_row([&name], read)
                     .optional()?
                     .ok_or(Refused::RevocationUnknown)?;
                 transaction.record(action.record(200, ""))?;
                 let revision = transaction.publish(RecordKind::Revocation, name.as_bytes(), None)?;
                 Ok((revocation, revision))
+            })
+            .await
+    }
+
+    /// Removes revocations that have nothing left to refuse; returns how many.
+    ///
+    /// # Errors
+    /// [`StoreError`] when the database fails.
+    pub async fn remove_ended_revocations(&self) -> Result<usize, StoreError> {
+        self.writer
+            .run_bulk(move |transaction| {
+                let ended: Vec<String> = transaction
+                    .connection()
+                    .prepare_cached(
+                        "DELETE FROM revocation WHERE name IN
+                            (SELECT name FROM revocation WHERE expires_at_s <= ?1 LIMIT ?2) RETURNING name",
+                    )?
+                    .query_map(params![now_ms() / 1000, MAX_ENDED], |row| row.get(0))?
+                    .collect::<Result<_, _>>()?;
+                for name in &ended {
+                    transaction.publish(RecordKind::Revocation, name.as_bytes(), None)?;
+                }
+                Ok(ended.len())
             })
             .await
     }
@@ -88,9 +127,9 @@ impl Store {
     pub async fn revocations(&self, after: String, limit: usize) -> Result<Listed<Revocation>, StoreError> {
         self.readers
             .run(move |connection| {
-                let mut statement = connection.prepare_cached(
-                    "SELECT name, note, created_at_ms FROM revocation WHERE name > ?1 ORDER BY name LIMIT ?2",
-                )?;
+                let sql =
+                    ["SELECT ", COLUMNS, " FROM revocation WHERE name > ?1 ORDER BY name LIMIT ?2"].concat();
+                let mut statement = connection.prepare_cached(&sql)?;
                 let rows = statement.query_map(params![after, limit + 1], read)?;
                 let items = rows.collect::<Result<_, _>>()?;
                 Ok(Listed::new(items, limit, |revocation: &Revocation| revocation.name.clone()))

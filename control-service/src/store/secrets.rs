@@ -2,15 +2,15 @@
 
 use std::collections::BTreeMap;
 
-use portcullis_core::audit::hex;
 use portcullis_core::snapshot::public_key;
 use portcullis_core::wire::{IdentitySigner, RecordKind};
 use prost::Message;
 use rusqlite::{Connection, OptionalExtension, params};
-use sha2::{Digest, Sha256};
 use zeroize::Zeroizing;
 
-use super::StoreError;
+use super::signing::{self, Purpose, SigningKey};
+use super::{StoreError, policy};
+use crate::config::Config;
 use crate::seal::{Sealed, SealingKey};
 use crate::tokens::random;
 
@@ -18,19 +18,44 @@ use crate::tokens::random;
 pub struct Secrets {
     /// Seed of the key that signs snapshot pages.
     pub snapshot_seed: Zeroizing<[u8; 32]>,
-    /// Seed of the key with which gateways sign identity tokens.
-    pub identity_seed: Zeroizing<[u8; 32]>,
     /// Key of the API-key digests.
     pub api_key_pepper: Zeroizing<[u8; 32]>,
+    /// Keys that sign tokens.
+    pub signing_keys: Vec<SigningKey>,
 }
 
-/// What an identity token says of its making.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct IdentitySettings {
-    /// `iss`.
-    pub issuer: String,
-    /// Lifetime in seconds, 1–60.
-    pub lifetime_s: u32,
+/// What of the configuration becomes entries of the snapshot before anything is served.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Settings {
+    /// `iss` of identity tokens.
+    pub identity_issuer: String,
+    /// Lifetime of identity tokens in seconds, 1–60.
+    pub identity_lifetime_s: u32,
+    /// Shared secrets by issuer.
+    pub(super) issuer_secrets: BTreeMap<Vec<u8>, Vec<u8>>,
+}
+
+impl Settings {
+    /// What a configuration says.
+    #[must_use]
+    pub fn of(config: &Config) -> Self {
+        Self {
+            identity_issuer: config.identity.issuer.clone(),
+            identity_lifetime_s: config.identity.lifetime_s,
+            issuer_secrets: policy::issuer_secrets(&config.policy),
+        }
+    }
+
+    /// The entry by which gateways sign with a key.
+    pub(super) fn signer(&self, key: &SigningKey) -> Vec<u8> {
+        let signer = IdentitySigner {
+            key_id: key.kid.clone(),
+            seed: key.seed.to_vec(),
+            issuer: self.identity_issuer.clone(),
+            lifetime_s: self.identity_lifetime_s,
+        };
+        signer.encode_to_vec()
+    }
 }
 
 /// Entries of the snapshot by kind and key.
@@ -46,8 +71,8 @@ impl Secrets {
         let transaction = connection.transaction_with_behavior(rusqlite::TransactionBehavior::Immediate)?;
         let secrets = Self {
             snapshot_seed: load_or_make(&transaction, key, "snapshot_seed")?,
-            identity_seed: load_or_make(&transaction, key, "identity_seed")?,
             api_key_pepper: load_or_make(&transaction, key, "api_key_pepper")?,
+            signing_keys: signing::load_or_make(&transaction, key)?,
         };
         transaction.commit()?;
         Ok(secrets)
@@ -59,33 +84,19 @@ impl Secrets {
         public_key(*self.snapshot_seed)
     }
 
-    /// The public half of the identity key.
-    #[must_use]
-    pub fn identity_public_key(&self) -> [u8; 32] {
-        public_key(*self.identity_seed)
-    }
-
-    /// `kid` of the identity key: follows from the key, so that it cannot name another.
-    #[must_use]
-    pub fn identity_key_id(&self) -> String {
-        let digest: [u8; 32] = Sha256::digest(self.identity_public_key()).into();
-        hex(digest.first_chunk::<8>().unwrap_or(&[0; 8]))
-    }
-
-    /// The snapshot entries that follow from the secrets.
-    pub(super) fn entries(&self, identity: &IdentitySettings) -> Entries {
-        let kid = self.identity_key_id();
-        let signer = IdentitySigner {
-            key_id: kid.clone(),
-            seed: self.identity_seed.to_vec(),
-            issuer: identity.issuer.clone(),
-            lifetime_s: identity.lifetime_s,
-        };
+    /// The snapshot entries that follow from secrets and settings.
+    pub(super) fn entries(&self, settings: &Settings) -> Entries {
         let one = |key: &[u8], value: Vec<u8>| BTreeMap::from([(key.to_vec(), value)]);
+        let identity = || self.signing_keys.iter().filter(|k| k.purpose == Purpose::Identity);
+        let signer = identity().find(|k| k.signs());
         vec![
-            (RecordKind::IdentityKey, one(kid.as_bytes(), self.identity_public_key().to_vec())),
-            (RecordKind::IdentitySigner, one(b"", signer.encode_to_vec())),
+            (
+                RecordKind::IdentityKey,
+                identity().map(|k| (k.kid.as_bytes().to_vec(), k.public().to_vec())).collect(),
+            ),
+            (RecordKind::IdentitySigner, signer.map(|k| one(b"", settings.signer(k))).unwrap_or_default()),
             (RecordKind::ApiKeyPepper, one(b"", self.api_key_pepper.to_vec())),
+            (RecordKind::IssuerSecret, settings.issuer_secrets.clone()),
         ]
     }
 }
@@ -95,23 +106,49 @@ fn load_or_make(
     key: &SealingKey,
     name: &str,
 ) -> Result<Zeroizing<[u8; 32]>, StoreError> {
+    if let Some(secret) = load(connection, key, name)? {
+        return Ok(secret);
+    }
+    let secret = Zeroizing::new(random::<32>());
+    store(connection, key, name, &secret)?;
+    Ok(secret)
+}
+
+/// Opens a secret that was stored.
+pub(super) fn load(
+    connection: &Connection,
+    key: &SealingKey,
+    name: &str,
+) -> Result<Option<Zeroizing<[u8; 32]>>, StoreError> {
     let found = connection
         .query_row("SELECT wrapped_key, ciphertext FROM secret WHERE name = ?1", [name], |row| {
             Ok(Sealed { wrapped_key: row.get(0)?, ciphertext: row.get(1)? })
         })
         .optional()?;
-    if let Some(sealed) = found {
-        let opened = key.open(name, &sealed)?;
-        let secret = <[u8; 32]>::try_from(opened.as_slice());
-        return Ok(Zeroizing::new(
-            secret.map_err(|_| StoreError::Database(format!("the secret {name} has not 32 bytes")))?,
-        ));
-    }
-    let secret = Zeroizing::new(random::<32>());
-    let sealed = key.seal(name, &*secret)?;
+    let Some(sealed) = found else { return Ok(None) };
+    let opened = key.open(name, &sealed)?;
+    let secret = <[u8; 32]>::try_from(opened.as_slice());
+    let secret = secret.map_err(|_| StoreError::Database(format!("the secret {name} has not 32 bytes")))?;
+    Ok(Some(Zeroizing::new(secret)))
+}
+
+/// Seals and stores a secret.
+pub(super) fn store(
+    connection: &Connection,
+    key: &SealingKey,
+    name: &str,
+    secret: &[u8; 32],
+) -> Result<(), StoreError> {
+    let sealed = key.seal(name, secret)?;
     connection.execute(
         "INSERT INTO secret (name, wrapped_key, ciphertext) VALUES (?1, ?2, ?3)",
         params![name, sealed.wrapped_key, sealed.ciphertext],
     )?;
-    Ok(secret)
+    Ok(())
+}
+
+/// Removes a secret.
+pub(super) fn remove(connection: &Connection, name: &str) -> Result<(), StoreError> {
+    connection.execute("DELETE FROM secret WHERE name = ?1", [name])?;
+    Ok(())
 }

@@ -81,8 +81,8 @@ pub(super) fn life(connection: &Connection) -> Result<Life, StoreError> {
 }
 
 /// True for kinds whose value must not lie readable in the database.
-fn is_secret(kind: RecordKind) -> bool {
-    matches!(kind, RecordKind::IdentitySigner | RecordKind::ApiKeyPepper)
+pub(super) fn is_secret(kind: RecordKind) -> bool {
+    matches!(kind, RecordKind::IdentitySigner | RecordKind::ApiKeyPepper | RecordKind::IssuerSecret)
 }
 
 /// What is stored of a value: itself, or its digest when it is secret.

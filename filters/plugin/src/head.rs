@@ -53,6 +53,8 @@ impl<'a> Head<'a> {
                 b":authority" | b"host" => {
                     head.authority = value;
                     authorities = authorities.saturating_add(1);
+                    // Envoy joins two Host headers by a comma, and no host contains one.
+                    head.repeated |= value.contains(&b',');
                 }
                 b"authorization" => head.presented.authorization(value),
                 b"x-request-id" => head.request_id = value,
@@ -156,6 +158,7 @@ mod tests {
         read(&[(b":authority", b"a"), (b"host", b"b")], |head| {
             assert_eq!(head.check(), Err(Reason::HeaderInvalid));
         });
+        read(&[(b":authority", b"a,b")], |head| assert_eq!(head.check(), Err(Reason::HeaderInvalid)));
         read(&[(b"authorization", b"Bearer a"), (b"authorization", b"Bearer b")], |head| {
             assert_eq!(head.presented.credential(), Err(Reason::CredentialAmbiguous));
         });

@@ -155,6 +155,10 @@ fn selectors_must_agree() {
     assert_refused(&world.host.request(by_host("api.platform.test", "/")), 400, "cluster_missing");
     let twice = good("acme-1").header("x-target-cluster", "acme-1").header("x-target-cluster", "acme-1");
     assert_refused(&world.host.request(twice), 400, "header_invalid");
+    // Two Host headers, as Envoy joins them: the second must not hide what the first one names.
+    let hosts =
+        by_host("acme-degraded.clusters.platform.test,other", "/").header("x-target-cluster", "acme-1");
+    assert_refused(&world.host.request(hosts), 400, "header_invalid");
 }
 
 #[test]

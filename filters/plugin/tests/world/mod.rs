@@ -83,10 +83,19 @@ pub fn claims(change: impl FnOnce(&mut Value)) -> Value {
 }
 
 pub fn sign(header: Value, claims: &Value) -> String {
-    let part = |v: &Value| URL_SAFE_NO_PAD.encode(v.to_string());
-    let signed = format!("{}.{}", part(&header), part(claims));
+    sign_text(&header.to_string(), &claims.to_string())
+}
+
+/// A token with exactly these texts as header and payload.
+pub fn sign_text(header: impl AsRef<[u8]>, claims: impl AsRef<[u8]>) -> String {
+    let signed = format!("{}.{}", URL_SAFE_NO_PAD.encode(header), URL_SAFE_NO_PAD.encode(claims));
     let signature = issuer_keys().sk.sign(signed.as_bytes(), None);
     format!("{signed}.{}", URL_SAFE_NO_PAD.encode(*signature))
+}
+
+/// The public key of the issuer.
+pub fn issuer_public_key() -> [u8; 32] {
+    *issuer_keys().pk
 }
 
 fn issuer_keys() -> ed25519_compact::KeyPair {

@@ -10,7 +10,7 @@ use crate::idp::Algorithm;
 use crate::mesh::{HOSTED, ONPREM};
 
 /// The domain of the sample platform, as `pluginConfig.domain` says it.
-const DOMAIN: &str = "alfred-platform.example.com";
+pub(super) const DOMAIN: &str = "alfred-platform.example.com";
 
 impl Scenario<'_> {
     pub(super) async fn callers(&mut self) -> Result<()> {

@@ -3,6 +3,7 @@
 use hyper::Method;
 use serde_json::json;
 
+use super::callers::DOMAIN;
 use super::{Expect, SELECTOR, Scenario};
 use crate::control::CLIENT_PEOPLE;
 use crate::error::Result;
@@ -100,6 +101,13 @@ impl Scenario<'_> {
                 "header that is not UTF-8",
                 self.human_request()?.header("x-note", b"\xff\xfe\x80"),
                 Expect::Reaches(HOSTED),
+            ),
+            (
+                "two Host headers",
+                self.human_request()?
+                    .header("host", format!("{ONPREM}.clusters.{DOMAIN}"))
+                    .header("host", "x"),
+                Expect::Refused(400, "header_invalid"),
             ),
             ("two Authorization headers", twice, Expect::Refused(400, "credential_ambiguous")),
             (

@@ -1,0 +1,262 @@
+//! `POST /oauth2/token`, the key set of service tokens, and the metadata of RFC 8414.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Instant;
+
+use axum::body::Bytes;
+use axum::extract::{ConnectInfo, DefaultBodyLimit, Extension, State};
+use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post};
+use axum::{Json, Router};
+use portcullis_core::identity::Principal;
+use portcullis_core::snapshot::policy::Jwks;
+use portcullis_core::wire::RecordKind;
+use serde::Serialize;
+use serde_json::{Value, json};
+use subtle::ConstantTimeEq;
+
+use super::Service;
+use super::platform::request_id;
+use super::problem::{Fault, Problem};
+use crate::clock::now_ms;
+use crate::config::ServiceTokens;
+use crate::judge;
+use crate::oauth::{
+    Credentials, Grant, GrantRequest, Issued, TokenError, TokenRequest, client_credentials, credentials,
+    exchange, form, issue,
+};
+use crate::store::{Action, Purpose, ServiceClient};
+use crate::tokens::{Token, TokenKind};
+
+/// Bytes of a token request at most: two tokens and a little.
+const MAX_FORM: usize = 32 * 1024;
+const ACCESS_TOKEN: &str = "urn:ietf:params:oauth:token-type:access_token";
+
+pub(super) fn routes() -> Router<Arc<Service>> {
+    Router::new()
+        .route("/oauth2/token", post(token).layer(DefaultBodyLimit::max(MAX_FORM)))
+        .route("/oauth2/jwks", get(keys))
+        .route("/.well-known/oauth-authorization-server", get(metadata))
+}
+
+fn own(service: &Service) -> Result<&ServiceTokens, Problem> {
+    let off = || Problem::new(Fault::NotFound, "this service gives out no tokens: serviceTokens is not set");
+    service.signing.service_tokens().ok_or_else(off)
+}
+
+/// A key set, with how long a copy of it may be used.
+pub(super) fn key_set(service: &Service, purpose: Purpose) -> (HeaderMap, Json<Jwks>) {
+    let age = service.signing.max_age(purpose).as_secs().to_string();
+    let mut headers = HeaderMap::new();
+    if let Ok(value) = HeaderValue::from_str(&["public, max-age=", &age].concat()) {
+        headers.insert(header::CACHE_CONTROL, value);
+    }
+    (headers, Json(service.signing.key_set(purpose)))
+}
+
+async fn keys(State(service): State<Arc<Service>>) -> Result<impl IntoResponse, Problem> {
+    own(&service)?;
+    Ok(key_set(&service, Purpose::Service))
+}
+
+async fn metadata(State(service): State<Arc<Service>>) -> Result<Json<Value>, Problem> {
+    let issuer = own(&service)?.issuer.as_str();
+    let at = |path: &str| [issuer, path].concat();
+    Ok(Json(json!({
+        "issuer": issuer,
+        "token_endpoint": at("/oauth2/token"),
+        "jwks_uri": at("/oauth2/jwks"),
+        "grant_types_supported": ["client_credentials", "urn:ietf:params:oauth:grant-type:token-exchange"],
+        "token_endpoint_auth_methods_supported": ["client_secret_basic", "client_secret_post"],
+        "response_types_supported": [],
+    })))
+}
+
+#[derive(Serialize)]
+struct TokenAnswer {
+    access_token: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    issued_token_type: Option<&'static str>,
+    token_type: &'static str,
+    expires_in: u64,
+    scope: String,
+}
+
+async fn token(
+    State(service): State<Arc<Service>>,
+    Extension(ConnectInfo(peer)): Extension<ConnectInfo<SocketAddr>>,
+    headers: HeaderMap,
+    body: Bytes,
+) -> Response {
+    let outcome = match own(&service) {
+        Err(problem) => return problem.into_response(),
+        Ok(own) => answer(&service, own, peer, &headers, &body).await,
+    };
+    let code = outcome.as_ref().map_or_else(TokenError::code, |_| "issued");
+    service.metrics.token_requests.count(&[code]);
+    let mut response = match outcome {
+        Ok(answer) => Json(answer).into_response(),
+        Err(error) => refusal(&error),
+    };
+    let headers = response.headers_mut();
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    headers.insert(header::PRAGMA, HeaderValue::from_static("no-cache"));
+    response
+}
+
+fn refusal(error: &TokenError) -> Response {
+    let status = StatusCode::from_u16(error.status()).unwrap_or(StatusCode::BAD_REQUEST);
+    let body = json!({"error": error.code(), "error_description": error.to_string()});
+    let mut response = (status, Json(body)).into_response();
+    let headers = response.headers_mut();
+    match error {
+        TokenError::InvalidClient => {
+            headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Basic realm=\"portcullis\""));
+        }
+        TokenError::TooManyFailures(seconds) => {
+            headers.insert(header::RETRY_AFTER, HeaderValue::from(*seconds));
+        }
+        TokenError::Unavailable => {
+            headers.insert(header::RETRY_AFTER, HeaderValue::from_static("2"));
+        }
+        _ => {}
+    }
+    response
+}
+
+async fn answer(
+    service: &Arc<Service>,
+    own: &ServiceTokens,
+    peer: SocketAddr,
+    headers: &HeaderMap,
+    body: &[u8],
+) -> Result<TokenAnswer, TokenError> {
+    let kind = headers.get(header::CONTENT_TYPE).and_then(|v| v.to_str().ok()).unwrap_or_default();
+    let kind = kind.split(';').next().unwrap_or_default().trim();
+    if !kind.eq_ignore_ascii_case("application/x-www-form-urlencoded") {
+        return Err(TokenError::InvalidRequest("send content-type: application/x-www-form-urlencoded"));
+    }
+    let form = form(body)?;
+    let authorization: Option<Vec<&str>> =
+        headers.get_all(header::AUTHORIZATION).iter().map(|v| v.to_str().ok()).collect();
+    let proof = credentials(&authorization.ok_or(TokenError::InvalidClient)?, &form)?;
+    let (client, secret_id) = authenticate(service, &proof).await?;
+    let action = Action {
+        subject: ["client:", &client.id].concat(),
+        credential: "client_secret",
+        key_id: secret_id,
+        method: "POST".to_owned(),
+        path: "/oauth2/token".to_owned(),
+        request_id: request_id(headers),
+        client_address: peer.ip().to_string(),
+    };
+    let granted = match TokenRequest::read(&form) {
+        Ok(request) => grant(service, &client, &request).await.map(|granted| (request, granted)),
+        Err(error) => Err(error),
+    };
+    let (request, granted) = match granted {
+        Ok(granted) => granted,
+        Err(error) => {
+            record(service, &action, &client, None, error.status(), error.code()).await?;
+            return Err(error);
+        }
+    };
+    let key = service.signing.current(Purpose::Service).ok_or(TokenError::Unavailable)?;
+    let lifetime_s = u64::from(client.lifetime_s.min(own.lifetime_s));
+    let issued = issue(&key, own.issuer.as_str(), &client.id, &granted, lifetime_s, now_ms() / 1000);
+    record(service, &action, &client, Some((&granted, &issued)), 200, "").await?;
+    let exchanged = matches!(request.grant, GrantRequest::Exchange { .. });
+    Ok(TokenAnswer {
+        access_token: issued.text,
+        issued_token_type: exchanged.then_some(ACCESS_TOKEN),
+        token_type: "Bearer",
+        expires_in: issued.expires_in_s,
+        scope: granted.scopes.join(" "),
+    })
+}
+
+/// The client, and what names the secret that it presented. A wrong secret costs a pause, and while one
+/// lasts no secret is looked at.
+async fn authenticate(service: &Service, proof: &Credentials) -> Result<(ServiceClient, String), TokenError> {
+    let unavailable = |error| {
+        tracing::error!(%error, "the store failed");
+        TokenError::Unavailable
+    };
+    let found = service.store.service_client(proof.id.clone()).await.map_err(unavailable)?;
+    let token = Token::parse(TokenKind::ServiceClient, &proof.secret);
+    let secrets = found.as_ref().map(|(_, secrets)| secrets.as_slice()).unwrap_or_default();
+    let named = token.as_ref().is_some_and(|t| secrets.iter().any(|s| s.id == t.id()));
+    let now = Instant::now();
+    if let Some(pause) = service.backoff.pause(&proof.id, named, now) {
+        return Err(TokenError::TooManyFailures(pause.as_secs() + 1));
+    }
+    let digest = token.as_ref().map(Token::digest);
+    let right = digest.is_some_and(|d| secrets.iter().any(|s| bool::from(s.digest.ct_eq(&d))));
+    match (found, token) {
+        (Some((client, _)), Some(token)) if right => {
+            service.backoff.succeeded(&proof.id);
+            Ok((client, token.id().to_owned()))
+        }
+        _ => {
+            service.backoff.failed(&proof.id, named, now);
+            Err(TokenError::InvalidClient)
+        }
+    }
+}
+
+async fn grant(
+    service: &Arc<Service>,
+    client: &ServiceClient,
+    request: &TokenRequest,
+) -> Result<Grant, TokenError> {
+    let GrantRequest::Exchange { subject_token } = &request.grant else {
+        return client_credentials(client, request);
+    };
+    if !client.may_exchange {
+        return Err(TokenError::UnauthorizedClient);
+    }
+    let (service, token) = (Arc::clone(service), subject_token.clone());
+    // Verifying RSA takes its time, and a snapshot is bound to its thread.
+    let verified = tokio::task::spawn_blocking(move || verify(&service, &token)).await;
+    exchange(client, request, &verified.map_err(|_| TokenError::Unavailable)??)
+}
+
+fn verify(service: &Service, token: &str) -> Result<Principal, TokenError> {
+    let hub = service.store.hub();
+    let page = hub.excerpt(&[RecordKind::Issuer, RecordKind::IssuerSecret, RecordKind::Revocation]);
+    let snapshot = judge::open(&page, hub.seed()).map_err(|error| {
+        tracing::error!(%error, "the snapshot cannot be read");
+        TokenError::Unavailable
+    })?;
+    match judge::token(token, &snapshot, now_ms() / 1000) {
+        Ok(verified) => Ok(verified.principal),
+        Err(reason) => Err(TokenError::InvalidGrant(reason.code())),
+    }
+}
+
+/// Every token, and every one that an authenticated client did not get, is audited before the answer.
+async fn record(
+    service: &Service,
+    action: &Action,
+    client: &ServiceClient,
+    issued: Option<(&Grant, &Issued)>,
+    status: u16,
+    reason: &str,
+) -> Result<(), TokenError> {
+    let mut record = action.record(status, reason);
+    "token-endpoint".clone_into(&mut record.stage);
+    record.tenant.clone_from(&client.tenant);
+    if let Some((grant, issued)) = issued {
+        record.path = [record.path.as_str(), "/", &issued.id].concat();
+        if !grant.actors.is_empty() {
+            record.subject.clone_from(&grant.subject);
+            record.actors.clone_from(&grant.actors);
+        }
+    }
+    service.store.append(record).await.map_err(|error| {
+        tracing::error!(%error, "a token request could not be audited");
+        TokenError::Unavailable
+    })
+}

@@ -1,0 +1,283 @@
+//! `portcullis explain`: what a gateway would decide about a credential, claim by claim, and why.
+//!
+//! The verdict is that of the filters' own code over the snapshot of this database. The credential comes
+//! from standard input or a file, because arguments are seen by everybody on the machine, and neither it
+//! nor its signature is printed.
+
+use std::fmt::Write as _;
+use std::io::{Read, Write};
+use std::path::PathBuf;
+
+use clap::Args;
+use portcullis_authn::jws::Jws;
+use portcullis_authn::{Credential, Presented, Verified, api_key, is_revoked};
+use portcullis_core::Reason;
+use portcullis_core::claims::claim;
+use portcullis_core::identity::Principal;
+use portcullis_core::snapshot::PageError;
+use portcullis_core::snapshot::policy::IssuerDocument;
+use portcullis_core::snapshot::state::SnapshotState;
+use portcullis_core::wire::RecordKind;
+use portcullis_source_type::classify;
+use serde_json::Value;
+use zeroize::Zeroizing;
+
+use crate::clock::now_ms;
+use crate::config::Config;
+use crate::judge;
+use crate::store::{Database, Settings, StoreError};
+
+/// Bytes of a credential that are read: more than any gateway takes.
+const MAX_INPUT: u64 = 64 * 1024;
+
+/// What is asked.
+#[derive(Debug, Args)]
+pub(super) struct Question {
+    /// File with the credential; without it, standard input is read.
+    #[arg(long)]
+    credential_file: Option<PathBuf>,
+}
+
+/// Why there is no good answer.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum ExplainError {
+    /// The credential cannot be read.
+    #[error("the credential cannot be read: {0}")]
+    Input(std::io::Error),
+    /// The answer cannot be written.
+    #[error("the answer cannot be printed: {0}")]
+    Output(std::io::Error),
+    /// The database cannot be read.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The snapshot cannot be read.
+    #[error(transparent)]
+    Snapshot(#[from] PageError),
+    /// A gateway would refuse the credential.
+    #[error("a gateway would refuse this credential: {0}")]
+    Refused(&'static str),
+}
+
+/// Answers the question on standard output.
+///
+/// # Errors
+/// [`ExplainError`]; [`ExplainError::Refused`] after a full answer.
+pub(super) fn run(config: &Config, question: &Question) -> Result<(), ExplainError> {
+    let credential = read(question)?;
+    let database = Database::open(&config.data_dir)?;
+    let page = database.excerpt(
+        &Settings::of(config),
+        &[
+            RecordKind::Issuer,
+            RecordKind::IssuerSecret,
+            RecordKind::SourceRules,
+            RecordKind::Introspection,
+            RecordKind::Revocation,
+            RecordKind::ApiKey,
+            RecordKind::ApiKeyPepper,
+        ],
+    )?;
+    let snapshot = judge::open(&page, *database.secrets().snapshot_seed)?;
+    let mut explanation = Explanation { snapshot: &snapshot, now_s: now_ms() / 1000, text: String::new() };
+    let outcome = explanation.explain(&credential);
+    explanation.verdict(&outcome);
+    std::io::stdout().lock().write_all(explanation.text.as_bytes()).map_err(ExplainError::Output)?;
+    outcome.map(drop).map_err(|reason| ExplainError::Refused(reason.code()))
+}
+
+/// The credential without the line end; a leading `Bearer` is taken off.
+fn read(question: &Question) -> Result<Zeroizing<String>, ExplainError> {
+    let mut text = Zeroizing::new(String::new());
+    let read = match &question.credential_file {
+        Some(path) => {
+            std::fs::File::open(path).and_then(|file| file.take(MAX_INPUT).read_to_string(&mut text))
+        }
+        None => std::io::stdin().take(MAX_INPUT).read_to_string(&mut text),
+    };
+    read.map_err(ExplainError::Input)?;
+    let bare = text.trim();
+    let bare = bare.get(..7).filter(|p| p.eq_ignore_ascii_case("bearer ")).map_or(bare, |_| bare[7..].trim());
+    Ok(Zeroizing::new(bare.to_owned()))
+}
+
+struct Explanation<'a> {
+    snapshot: &'a SnapshotState,
+    now_s: u64,
+    text: String,
+}
+
+impl Explanation<'_> {
+    /// A line: what, its value, and what follows from it.
+    fn line(&mut self, name: &str, value: &str, remark: &str) {
+        let clean = |t: &str| -> String {
+            t.chars()
+                .flat_map(|c| if c.is_control() { c.escape_default().collect() } else { vec![c] })
+                .collect()
+        };
+        let remark = if remark.is_empty() { String::new() } else { ["  (", remark, ")"].concat() };
+        // Writing to a String cannot fail.
+        let _ = writeln!(self.text, "{name:<14} {}{}", clean(value), clean(&remark));
+    }
+
+    fn explain(&mut self, credential: &str) -> Result<Verified, Reason> {
+        let header = Zeroizing::new(["Bearer ", credential].concat());
+        let mut presented = Presented::default();
+        presented.authorization(header.as_bytes());
+        match presented.credential()? {
+            Credential::ApiKey(key) => {
+                self.line("credential", "API key", "told by its prefix");
+                let verified = api_key::verify(key, self.snapshot, self.now_s)?;
+                self.principal(&verified.principal);
+                if is_revoked(&verified.principal, self.snapshot) {
+                    return Err(Reason::CredentialRevoked);
+                }
+                self.source_type(verified)
+            }
+            Credential::Bearer(token) => {
+                let text = std::str::from_utf8(token).map_err(|_| Reason::CredentialMalformed)?;
+                match Jws::parse(token) {
+                    Ok(jws) => self.token(&jws),
+                    Err(Reason::CredentialUnsupported) => self.opaque(text),
+                    Err(_) => self.line("credential", "JSON Web Token", "malformed"),
+                }
+                let verified = judge::token(text, self.snapshot, self.now_s)?;
+                self.principal(&verified.principal);
+                self.source_type(verified)
+            }
+        }
+    }
+
+    /// What can be said of something that is no JSON Web Token.
+    fn opaque(&mut self, token: &str) {
+        self.line("credential", "opaque token", "not a JSON Web Token that is an access token");
+        match self.snapshot.introspection_of(token) {
+            Some(provider) => {
+                let name = provider.name.clone();
+                self.line("provider", &name, "gateways ask it about this token; it is not asked here");
+            }
+            None => self.line("provider", "none", "no introspection provider has this tokenPrefix"),
+        }
+    }
+
+    /// The token's header and claims, each with what the policy says of it. Nothing here decides.
+    fn token(&mut self, jws: &Jws<'_>) {
+        self.line("credential", "JSON Web Token", "");
+        let issuer = jws.claims.get("iss").and_then(Value::as_str).unwrap_or_default();
+        let document = self.snapshot.issuer(issuer).cloned();
+        self.line("iss", issuer, if document.is_some() { "configured" } else { "not configured" });
+        let Some(document) = document else { return };
+        let allowed = document.algorithms.iter().any(|a| a.as_str() == jws.algorithm);
+        self.line("alg", &jws.algorithm, if allowed { "allowed" } else { "not allowed for this issuer" });
+        self.key(jws, &document);
+        self.claims(jws, &document);
+    }
+
+    fn key(&mut self, jws: &Jws<'_>, document: &IssuerDocument) {
+        if self.snapshot.issuer_secret(document.issuer.as_str()).is_some() {
+            return self.line("kid", jws.key_id.as_deref().unwrap_or("-"), "the issuer has a shared secret");
+        }
+        let known: Vec<&str> = document.jwks.keys.iter().filter_map(|k| k.kid.as_deref()).collect();
+        match jws.key_id.as_deref() {
+            Some(kid) if known.contains(&kid) => self.line("kid", kid, "known"),
+            Some(kid) => self.line("kid", kid, &["not known; known are ", &known.join(", ")].concat()),
+            None => self.line("kid", "-", "the only key of this algorithm is taken, if there is one"),
+        }
+    }
+
+    fn claims(&mut self, jws: &Jws<'_>, document: &IssuerDocument) {
+        let claims = &jws.claims;
+        let shown = |value: Option<&Value>| value.map_or_else(|| "-".to_owned(), Value::to_string);
+        let audiences = ["accepted: ", &document.audiences.join(", ")].concat();
+        self.line("aud", &shown(claims.get("aud")), &audiences);
+        let leeway = ["leeway ", &document.leeway_seconds.to_string(), " s"].concat();
+        for name in ["exp", "nbf", "iat"] {
+            let remark = match claims.get(name).and_then(Value::as_f64) {
+                None => String::new(),
+                Some(time) => [relative(time, self.now_s).as_str(), &leeway].join(", "),
+            };
+            self.line(name, &shown(claims.get(name)), &remark);
+        }
+        let mapping = &document.claims;
+        for (what, path) in [
+            ("subject", &mapping.subject),
+            ("tenant", &mapping.tenant),
+            ("roles", &mapping.roles),
+            ("scopes", &mapping.scopes),
+            ("client", &mapping.client_id),
+        ] {
+            self.line(what, &shown(claim(claims, path)), &["claim ", &path.join(" > ")].concat());
+        }
+        for required in &document.required_claims {
+            let wanted = match required.any_of.as_slice() {
+                [] => "required".to_owned(),
+                values => ["required, one of ", &values.join(", ")].concat(),
+            };
+            self.line(&required.claim.join(" > "), &shown(claim(claims, &required.claim)), &wanted);
+        }
+        for name in ["act", "jti", "sid"] {
+            if let Some(value) = claims.get(name) {
+                self.line(name, &value.to_string(), "");
+            }
+        }
+    }
+
+    fn principal(&mut self, principal: &Principal) {
+        let list = |items: Vec<&str>| if items.is_empty() { "-".to_owned() } else { items.join(", ") };
+        self.line("speaks for", principal.subject.as_str(), principal.tenant.as_str());
+        self.line(
+            "by means of",
+            principal.credential.as_str(),
+            principal.key_id.as_ref().map_or("", |k| k.as_str()),
+        );
+        self.line("with roles", &list(principal.roles.iter().map(|r| r.as_str()).collect()), "");
+        self.line("with scopes", &list(principal.scopes.iter().map(|s| s.as_str()).collect()), "");
+        if !principal.actors.is_empty() {
+            self.line("acted for by", &list(principal.actors.iter().map(|a| a.as_str()).collect()), "");
+        }
+    }
+
+    fn source_type(&mut self, verified: Verified) -> Result<Verified, Reason> {
+        if let Some(fixed) = verified.source_type {
+            self.line("source type", fixed.as_str(), "fixed by the API key");
+            return Ok(verified);
+        }
+        let snapshot = self.snapshot;
+        match classify(snapshot.source_rules(), &verified.principal, &verified.claims) {
+            Some((kind, rule)) => {
+                self.line("source type", kind.as_str(), &["rule ", &rule.name].concat());
+                Ok(verified)
+            }
+            None => {
+                let names: Vec<&str> =
+                    snapshot.source_rules().rules.iter().map(|r| r.name.as_str()).collect();
+                self.line("source type", "-", &["none of these rules fits: ", &names.join(", ")].concat());
+                Err(Reason::SourceTypeUnknown)
+            }
+        }
+    }
+
+    fn verdict(&mut self, outcome: &Result<Verified, Reason>) {
+        match outcome {
+            Ok(verified) => {
+                let ends = verified.principal.expires_at;
+                let remark = if ends == u64::MAX {
+                    "without an end".to_owned()
+                } else {
+                    ["for ", &ends.saturating_sub(self.now_s).to_string(), " s more"].concat()
+                };
+                self.line("verdict", "authenticated", &remark);
+            }
+            Err(reason) => {
+                let status = reason.status().to_string();
+                self.line("verdict", &["refused: ", reason.code()].concat(), &["status ", &status].concat());
+            }
+        }
+    }
+}
+
+/// How far a time lies from now.
+#[allow(clippy::cast_precision_loss, reason = "seconds since 1970 are far below 2^53")]
+fn relative(time: f64, now_s: u64) -> String {
+    let seconds = time - now_s as f64;
+    if seconds < 0.0 { format!("{:.0} s ago", -seconds) } else { format!("in {seconds:.0} s") }
+}

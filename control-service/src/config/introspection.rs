@@ -1,0 +1,136 @@
+//! Providers of opaque access tokens (RFC 7662), and workloads whose mutual-TLS identity is a credential.
+
+use std::collections::HashSet;
+use std::path::Path;
+use std::time::Duration;
+
+use portcullis_core::ids::{ClientId, IssuerId, Role, Scope, SpiffeId, TenantId};
+use portcullis_core::snapshot::policy::{
+    IntrospectionDocument, MAX_LEEWAY_SECONDS, WorkloadEntry, WorkloadsDocument,
+};
+
+use super::files::{self, Remote};
+use super::issuer::{audiences, claims, required_claims};
+use super::section::Section;
+use crate::secret::SecretBytes;
+
+/// Roles or scopes of one workload at most.
+const MAX_GRANTS: usize = 64;
+
+/// A provider, and how the service proves itself to it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct IntrospectionConfig {
+    /// What filters get of it.
+    pub document: IntrospectionDocument,
+    /// The introspection endpoint.
+    pub endpoint: Remote,
+    /// The service's client id there.
+    pub client_id: ClientId,
+    /// The service's secret there.
+    pub client_secret: SecretBytes,
+    /// How long one call may take.
+    pub timeout: Duration,
+    /// Calls under way at most.
+    pub max_in_flight: usize,
+}
+
+pub(super) fn providers(folder: &Path, root: &mut Section<'_>) -> Vec<IntrospectionConfig> {
+    let mut known: Vec<IntrospectionConfig> = Vec::new();
+    for section in root.list("introspection") {
+        let (name, prefix) = (section.name("name"), section.name("tokenPrefix"));
+        let Some(read) = provider(folder, section) else { continue };
+        let document = &read.document;
+        if known.iter().any(|other| other.document.name == document.name) {
+            root.error(&name, format!("two providers are named {:?}; names must differ", document.name));
+        }
+        if known.iter().any(|other| other.document.token_prefix == document.token_prefix) {
+            root.error(&prefix, "is that of another provider too, so their tokens cannot be told apart");
+        }
+        known.push(read);
+    }
+    known
+}
+
+fn provider(folder: &Path, mut section: Section<'_>) -> Option<IntrospectionConfig> {
+    let name: Option<String> = section.required("name", "a short name for metrics and audit records");
+    if name.as_deref().is_some_and(|n| !is_name(n)) {
+        section.error("name", "use 1 to 63 characters of a-z, 0-9 and '-'");
+    }
+    let issuer: Option<IssuerId> = section.required("issuer", "what source rules call the provider");
+    let endpoint: Option<String> = section.required("endpoint", "the URL of its introspection endpoint");
+    let url = endpoint.and_then(|text| files::address(&section, "endpoint", &text));
+    let authorities = files::authorities(folder, &mut section);
+    let client_id: Option<ClientId> = section.required("clientId", "the service's own client id there");
+    if !section.has("clientSecretFile") {
+        section.error("clientSecretFile", "is required: a file with the service's own secret there");
+    }
+    let client_secret = files::secret(folder, &mut section, "clientSecretFile");
+    if client_secret
+        .as_ref()
+        .is_some_and(|s| s.reveal().is_empty() || std::str::from_utf8(s.reveal()).is_err())
+    {
+        section.error("clientSecretFile", "must hold a text");
+    }
+    let token_prefix: String = section.optional("tokenPrefix").unwrap_or_default();
+    if token_prefix.len() > 64 || !token_prefix.bytes().all(|b| b.is_ascii_graphic()) {
+        section.error("tokenPrefix", "must be at most 64 visible ASCII characters");
+    }
+    if token_prefix.starts_with("pck_") {
+        section.error("tokenPrefix", "pck_ begins an API key of this service");
+    }
+    let audiences = audiences(&mut section);
+    let claims = claims(&mut section);
+    let required_claims = required_claims(&mut section);
+    let leeway_seconds = section.number("leewaySeconds", 30, 0, MAX_LEEWAY_SECONDS);
+    let active_seconds = section.number("activeSeconds", 30, 0, 300);
+    let inactive_seconds = section.number("inactiveSeconds", 10, 0, 60);
+    let timeout = section.number("timeoutMilliseconds", 3000, 100, 10_000);
+    let max_in_flight = section.number("maxInFlight", 64, 1, 1024);
+    section.finish();
+    let document = IntrospectionDocument {
+        name: name?,
+        issuer: issuer?,
+        token_prefix,
+        audiences: audiences?,
+        leeway_seconds,
+        claims,
+        required_claims,
+        active_seconds,
+        inactive_seconds,
+    };
+    Some(IntrospectionConfig {
+        document,
+        endpoint: Remote { url: url?, authorities },
+        client_id: client_id?,
+        client_secret: client_secret?,
+        timeout: Duration::from_millis(timeout.into()),
+        max_in_flight: usize::try_from(max_in_flight).unwrap_or(64),
+    })
+}
+
+fn is_name(name: &str) -> bool {
+    let sound = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-';
+    (1..=63).contains(&name.len()) && name.bytes().all(sound)
+}
+
+pub(super) fn workloads(root: &mut Section<'_>) -> WorkloadsDocument {
+    let mut seen = HashSet::new();
+    let mut workloads = Vec::new();
+    for mut section in root.list("workloads") {
+        let spiffe_id: Option<SpiffeId> = section.required("spiffeId", "the URI in its certificate");
+        let tenant: Option<TenantId> = section.required("tenant", "the tenant that it belongs to");
+        let roles: Vec<Role> = section.optional("roles").unwrap_or_default();
+        let scopes: Vec<Scope> = section.optional("scopes").unwrap_or_default();
+        if roles.len() > MAX_GRANTS || scopes.len() > MAX_GRANTS {
+            section.error("roles", "at most 64 roles and 64 scopes");
+        }
+        if spiffe_id.as_ref().is_some_and(|id| !seen.insert(id.clone())) {
+            section.error("spiffeId", "is listed twice");
+        }
+        section.finish();
+        if let (Some(spiffe_id), Some(tenant)) = (spiffe_id, tenant) {
+            workloads.push(WorkloadEntry { spiffe_id, tenant, roles, scopes });
+        }
+    }
+    WorkloadsDocument { workloads }
+}

@@ -1,0 +1,162 @@
+//! Asking a provider what an opaque access token stands for (RFC 7662).
+//!
+//! Neither the token nor the client secret reaches a log, an error or a metric.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use base64::Engine;
+use reqwest::Client;
+use serde_json::{Map, Value};
+use tokio::sync::Semaphore;
+
+use crate::causes::causes;
+use crate::config::IntrospectionConfig;
+use crate::outbound::{self, CallError};
+
+/// Bytes of an answer at most: it goes to a filter in one message.
+const MAX_ANSWER: usize = 64 * 1024;
+
+/// Why there is no answer. The token must be refused then.
+#[derive(Debug, thiserror::Error)]
+pub enum IntrospectError {
+    /// There is no such provider.
+    #[error("there is no introspection provider of this name")]
+    Unknown,
+    /// As many calls as the configuration allows are under way.
+    #[error("too many calls to this provider are under way")]
+    Busy,
+    /// The provider cannot be asked, or its answer cannot be used.
+    #[error("the provider {0}")]
+    Provider(String),
+}
+
+impl IntrospectError {
+    /// Its name in metrics.
+    #[must_use]
+    pub fn outcome(&self) -> &'static str {
+        match self {
+            Self::Unknown => "unknown_provider",
+            Self::Busy => "busy",
+            Self::Provider(_) => "failed",
+        }
+    }
+}
+
+/// What a provider said of a token.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Introspected {
+    /// It is good; its claims.
+    Active(Map<String, Value>),
+    /// It is not good, for whatever reason.
+    Inactive,
+}
+
+struct Provider {
+    config: IntrospectionConfig,
+    client: Client,
+    slots: Semaphore,
+}
+
+/// The providers of the current policy.
+#[derive(Default)]
+pub struct Providers(HashMap<String, Arc<Provider>>);
+
+impl std::fmt::Debug for Providers {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_set().entries(self.0.keys()).finish()
+    }
+}
+
+impl Providers {
+    /// Makes the clients. A provider whose client cannot be made is left out, and the log says why: what
+    /// asks it is refused.
+    #[must_use]
+    pub fn new(configs: &[IntrospectionConfig]) -> Self {
+        let mut providers = HashMap::new();
+        for config in configs {
+            let name = config.document.name.clone();
+            match outbound::client(&config.endpoint, config.timeout) {
+                Ok(client) => {
+                    let slots = Semaphore::new(config.max_in_flight);
+                    providers.insert(name, Arc::new(Provider { config: config.clone(), client, slots }));
+                }
+                Err(error) => tracing::error!(provider = name, error = causes(&error), "cannot be asked"),
+            }
+        }
+        Self(providers)
+    }
+
+    /// Asks a provider about a token.
+    ///
+    /// # Errors
+    /// [`IntrospectError`]; the token must be refused then.
+    pub async fn ask(&self, provider: &str, token: &str) -> Result<Introspected, IntrospectError> {
+        let provider = self.0.get(provider).ok_or(IntrospectError::Unknown)?;
+        let Ok(_slot) = provider.slots.try_acquire() else { return Err(IntrospectError::Busy) };
+        let failed = |e: CallError| IntrospectError::Provider(causes(&e));
+        let answer = provider.call(token).await.map_err(failed)?;
+        read(&answer)
+    }
+}
+
+impl Provider {
+    async fn call(&self, token: &str) -> Result<Vec<u8>, CallError> {
+        let body = form_urlencoded::Serializer::new(String::new())
+            .append_pair("token", token)
+            .append_pair("token_type_hint", "access_token")
+            .finish();
+        let request = self
+            .client
+            .post(self.config.endpoint.url.clone())
+            .header("content-type", "application/x-www-form-urlencoded")
+            .header("accept", "application/json")
+            .header("authorization", self.authorization())
+            .body(body);
+        outbound::body(request.send().await?, MAX_ANSWER).await
+    }
+
+    /// RFC 6749 §2.3.1: id and secret are form-encoded before they go into HTTP Basic.
+    fn authorization(&self) -> String {
+        let encode = |bytes: &[u8]| form_urlencoded::byte_serialize(bytes).collect::<String>();
+        let id = encode(self.config.client_id.as_str().as_bytes());
+        let pair = [id.as_str(), &encode(self.config.client_secret.reveal())].join(":");
+        ["Basic ", &base64::engine::general_purpose::STANDARD.encode(pair)].concat()
+    }
+}
+
+/// Reads an answer (RFC 7662 §2.2): only a member `active` that is `true` makes a token good.
+fn read(body: &[u8]) -> Result<Introspected, IntrospectError> {
+    let malformed = || IntrospectError::Provider("does not answer by RFC 7662".to_owned());
+    let claims = portcullis_authn::strict_json::object(body).ok_or_else(malformed)?;
+    match claims.get("active") {
+        Some(Value::Bool(true)) => Ok(Introspected::Active(claims)),
+        Some(Value::Bool(false)) => Ok(Introspected::Inactive),
+        _ => Err(malformed()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_clear_answer_counts() {
+        assert!(
+            matches!(read(br#"{"active":true,"sub":"a"}"#), Ok(Introspected::Active(c)) if c["sub"] == "a")
+        );
+        assert!(matches!(read(br#"{"active":false,"sub":"a"}"#), Ok(Introspected::Inactive)));
+        for bad in [
+            "",
+            "{}",
+            "[]",
+            "true",
+            r#"{"active":"true"}"#,
+            r#"{"active":1}"#,
+            r#"{"active":null}"#,
+            r#"{"active":false,"active":true}"#,
+        ] {
+            assert!(matches!(read(bad.as_bytes()), Err(IntrospectError::Provider(_))), "{bad}");
+        }
+    }
+}

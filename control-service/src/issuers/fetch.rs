@@ -1,0 +1,160 @@
+//! Fetching a key set (RFC 7517), directly or by OpenID Connect Discovery 1.0.
+
+use std::time::Duration;
+
+use portcullis_core::ids::IssuerId;
+use portcullis_core::snapshot::policy::{Jwk, Jwks};
+use reqwest::{Client, Url};
+use serde::Deserialize;
+
+use crate::config::{KeySource, Remote, is_trustworthy};
+use crate::outbound::{self, CallError};
+
+/// Bytes of a key set at most: it travels to filters as one record, and they take no page over 256 KiB.
+const MAX_BYTES: usize = 128 * 1024;
+/// Keys of one issuer at most.
+const MAX_KEYS: usize = 100;
+/// How long one call may take.
+const FETCH_TIME: Duration = Duration::from_secs(5);
+
+/// Why a key set could not be had.
+#[derive(Debug, thiserror::Error)]
+pub enum FetchError {
+    /// The call failed.
+    #[error(transparent)]
+    Call(#[from] CallError),
+    /// The answer is not a key set.
+    #[error("is not a JSON Web Key Set: {0}")]
+    Malformed(serde_json::Error),
+    /// There is no key that could verify anything.
+    #[error("holds no public signing key")]
+    Empty,
+    /// The answer is not a discovery document.
+    #[error("is not an OpenID Connect discovery document: {0}")]
+    Discovery(serde_json::Error),
+    /// The discovery document is another issuer's.
+    #[error("the discovery document is of issuer {0:?}")]
+    OtherIssuer(String),
+    /// The discovery document names an address that cannot be trusted.
+    #[error("the discovery document's jwks_uri {0:?} is neither https nor on a loopback address")]
+    Untrusted(String),
+}
+
+impl From<reqwest::Error> for FetchError {
+    fn from(error: reqwest::Error) -> Self {
+        Self::Call(error.into())
+    }
+}
+
+/// Fetches the keys of one issuer.
+pub(super) struct Fetcher {
+    client: Client,
+    url: Url,
+    /// Set when the address of the keys is to be discovered.
+    discovers: Option<IssuerId>,
+}
+
+impl Fetcher {
+    /// A fetcher for a source that is fetched; `None` for the others.
+    ///
+    /// # Errors
+    /// [`FetchError`] when the system's TLS configuration cannot be used.
+    pub(super) fn new(issuer: &IssuerId, keys: &KeySource) -> Result<Option<Self>, FetchError> {
+        let (remote, discovers): (&Remote, _) = match keys {
+            KeySource::KeySet(remote) => (remote, None),
+            KeySource::Discovery(remote) => (remote, Some(issuer.clone())),
+            KeySource::Inline(_) | KeySource::Shared(_) => return Ok(None),
+        };
+        let client = outbound::client(remote, FETCH_TIME)?;
+        Ok(Some(Self { client, url: remote.url.clone(), discovers }))
+    }
+
+    /// What is fetched, as the configuration says it.
+    pub(super) fn url(&self) -> &Url {
+        &self.url
+    }
+
+    /// Fetches once.
+    pub(super) async fn fetch(&self) -> Result<Jwks, FetchError> {
+        let url = match &self.discovers {
+            Some(issuer) => key_set_of(&self.get(&self.url).await?, issuer)?,
+            None => self.url.clone(),
+        };
+        read_keys(&self.get(&url).await?)
+    }
+
+    async fn get(&self, url: &Url) -> Result<Vec<u8>, FetchError> {
+        let answer = self.client.get(url.clone()).header("accept", "application/json").send().await?;
+        Ok(outbound::body(answer, MAX_BYTES).await?)
+    }
+}
+
+/// The address of the keys, from a discovery document (OpenID Connect Discovery 1.0 §4.3: its issuer must
+/// be the one asked for, exactly).
+fn key_set_of(body: &[u8], issuer: &IssuerId) -> Result<Url, FetchError> {
+    #[derive(Deserialize)]
+    struct Document {
+        issuer: String,
+        jwks_uri: String,
+    }
+    let document: Document = serde_json::from_slice(body).map_err(FetchError::Discovery)?;
+    if document.issuer != issuer.as_str() {
+        return Err(FetchError::OtherIssuer(document.issuer.chars().take(255).collect()));
+    }
+    let url = Url::parse(&document.jwks_uri).ok().filter(is_trustworthy);
+    url.ok_or_else(|| FetchError::Untrusted(document.jwks_uri.chars().take(255).collect()))
+}
+
+/// The usable keys of a set. RFC 7517 §5: keys that are not understood are passed over.
+fn read_keys(body: &[u8]) -> Result<Jwks, FetchError> {
+    #[derive(Deserialize)]
+    struct Set {
+        keys: Vec<serde_json::Value>,
+    }
+    let set: Set = serde_json::from_slice(body).map_err(FetchError::Malformed)?;
+    let keys: Vec<Jwk> = set
+        .keys
+        .into_iter()
+        .filter_map(|key| serde_json::from_value(key).ok())
+        .filter(|key: &Jwk| matches!(key.kty.as_str(), "RSA" | "EC" | "OKP"))
+        .filter(|key| key.key_use.as_deref().is_none_or(|usage| usage == "sig"))
+        .take(MAX_KEYS)
+        .collect();
+    if keys.is_empty() { Err(FetchError::Empty) } else { Ok(Jwks { keys }) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keys_that_verify_nothing_are_passed_over() {
+        let body = br#"{"keys":[{"kty":"OKP","crv":"Ed25519","x":"AA","kid":"a"},{"kty":"oct","k":"AA"},
+            {"kty":"RSA","use":"enc","n":"AA","e":"AQAB"},{"kid":"no type"},7]}"#;
+        let keys = read_keys(body).unwrap().keys;
+        assert_eq!(keys.iter().map(|k| k.kid.as_deref()).collect::<Vec<_>>(), [Some("a")]);
+    }
+
+    #[test]
+    fn a_set_without_keys_does_not_replace_a_good_one() {
+        assert!(matches!(read_keys(br#"{"keys":[]}"#), Err(FetchError::Empty)));
+        assert!(matches!(read_keys(b"<html>"), Err(FetchError::Malformed(_))));
+    }
+
+    #[test]
+    fn a_discovery_document_must_be_the_issuers_own() {
+        let issuer = IssuerId::new("https://idp.example.com/").unwrap();
+        let tell = |issuer_member: &str, uri: &str| {
+            let text = serde_json::json!({"issuer": issuer_member, "jwks_uri": uri}).to_string();
+            key_set_of(text.as_bytes(), &issuer)
+        };
+        let good = "https://keys.example.com/k";
+        assert_eq!(tell("https://idp.example.com/", good).unwrap().as_str(), good);
+        // Without the slash it is another issuer.
+        assert!(matches!(tell("https://idp.example.com", good), Err(FetchError::OtherIssuer(_))));
+        for bad in ["http://keys.example.com/k", "ftp://127.0.0.1/", "keys"] {
+            assert!(matches!(tell("https://idp.example.com/", bad), Err(FetchError::Untrusted(_))), "{bad}");
+        }
+        assert!(matches!(key_set_of(b"{}", &issuer), Err(FetchError::Discovery(_))));
+    }
+}

@@ -1,0 +1,135 @@
+//! How an issuer's keys are doing.
+
+use std::sync::{Mutex, PoisonError};
+
+use serde::Serialize;
+
+/// What is known of the fetches of one issuer's keys.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Health {
+    /// The last good fetch, milliseconds since the Unix epoch; 0 for none yet.
+    pub fetched_at_ms: u64,
+    /// Good fetches since the start.
+    pub fetched: u64,
+    /// Failed fetches since the start.
+    pub failed: u64,
+    /// Since when every fetch has failed, milliseconds since the Unix epoch.
+    pub failing_since_ms: Option<u64>,
+    /// What the last fetch failed by.
+    pub last_error: Option<String>,
+}
+
+/// Whether keys are as their issuer has them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum KeyState {
+    /// Written in the configuration.
+    Configured,
+    /// The last fetch was good.
+    Fresh,
+    /// The last fetch failed; the last good keys are in use.
+    Stale,
+    /// There was no good fetch yet: every token of the issuer is refused.
+    Missing,
+}
+
+/// An issuer as the API and the metrics show it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct IssuerReport {
+    /// `iss`.
+    pub issuer: String,
+    /// `jwks_uri`, `discovery`, `inline`, `hmac`, or `own` for the service's own tokens.
+    pub source: &'static str,
+    /// What is fetched.
+    pub url: Option<String>,
+    /// Whether its keys are current.
+    pub state: KeyState,
+    /// Ids of its keys.
+    pub keys: Vec<String>,
+    /// Its keys, those without an id included.
+    pub key_count: usize,
+    /// The last good fetch, milliseconds since the Unix epoch.
+    pub fetched_at_ms: Option<u64>,
+    /// Seconds since the last good fetch.
+    pub age_s: Option<u64>,
+    /// Good fetches since the start.
+    pub fetched: u64,
+    /// Failed fetches since the start.
+    pub failed: u64,
+    /// What the last fetch failed by, while the keys are stale or missing.
+    pub last_error: Option<String>,
+}
+
+/// Shared between the task that fetches and whoever asks.
+#[derive(Debug, Default)]
+pub(super) struct Watched(Mutex<Health>);
+
+impl Watched {
+    /// Begins with a good fetch of an earlier life; 0 for none.
+    pub(super) fn since(fetched_at_ms: u64) -> Self {
+        Self(Mutex::new(Health { fetched_at_ms, ..Health::default() }))
+    }
+
+    pub(super) fn get(&self) -> Health {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Notes a good fetch; returns since when it had failed before.
+    pub(super) fn good(&self, now_ms: u64) -> Option<u64> {
+        let mut health = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        health.fetched_at_ms = now_ms;
+        health.fetched += 1;
+        health.last_error = None;
+        health.failing_since_ms.take()
+    }
+
+    /// Notes a failure; true when the one before was good.
+    pub(super) fn bad(&self, now_ms: u64, error: String) -> bool {
+        let mut health = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        health.failed += 1;
+        health.last_error = Some(error);
+        let first = health.failing_since_ms.is_none();
+        health.failing_since_ms.get_or_insert(now_ms);
+        first
+    }
+}
+
+impl Health {
+    /// Whether the keys are current.
+    #[must_use]
+    pub fn state(&self) -> KeyState {
+        match (self.fetched_at_ms, self.failing_since_ms) {
+            (0, _) => KeyState::Missing,
+            (_, Some(_)) => KeyState::Stale,
+            (_, None) => KeyState::Fresh,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keys_are_stale_from_the_first_failure_to_the_next_good_fetch() {
+        let watched = Watched::default();
+        assert_eq!(watched.get().state(), KeyState::Missing);
+        assert!(watched.bad(1, "down".to_owned()));
+        assert_eq!(watched.get().state(), KeyState::Missing, "there are no keys that could be stale");
+        assert_eq!(watched.good(2), Some(1));
+        assert_eq!(watched.get().state(), KeyState::Fresh);
+        assert!(watched.bad(3, "down".to_owned()) && !watched.bad(4, "still down".to_owned()));
+        let health = watched.get();
+        assert_eq!((health.state(), health.failed, health.fetched_at_ms), (KeyState::Stale, 3, 2));
+        assert_eq!(watched.good(5), Some(3));
+        assert_eq!(watched.get().last_error, None);
+    }
+
+    #[test]
+    fn keys_of_an_earlier_life_count_until_a_fetch_fails() {
+        let watched = Watched::since(7);
+        assert_eq!(watched.get().state(), KeyState::Fresh);
+        watched.bad(8, "down".to_owned());
+        assert_eq!(watched.get().state(), KeyState::Stale);
+    }
+}

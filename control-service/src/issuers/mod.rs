@@ -1,0 +1,295 @@
+//! Issuers' keys: fetched regularly and when a filter misses one, each issuer by itself, the last good set
+//! kept.
+
+mod fetch;
+mod health;
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use portcullis_core::identity::CredentialKind;
+use portcullis_core::snapshot::policy::{IssuerDocument, Jwk, Jwks};
+use tokio::sync::Mutex;
+use tokio::task::JoinSet;
+use tokio::time::Instant;
+
+use crate::causes::causes;
+use crate::clock::now_ms;
+use crate::config::{IssuerConfig, KeySource, Policy};
+use crate::metrics::Metrics;
+use crate::store::{Store, StoreError, StoredKeys};
+pub use fetch::FetchError;
+use fetch::Fetcher;
+use health::Watched;
+pub use health::{Health, IssuerReport, KeyState};
+
+/// How soon an issuer that never answered is asked again.
+const FIRST_RETRY: Duration = Duration::from_secs(1);
+/// Tokens with made-up key ids make an issuer be asked once in so long at most.
+const ASK_EVERY: Duration = Duration::from_secs(5);
+
+/// What became of a wish for an issuer's newest keys.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Asked {
+    /// They are published.
+    Published,
+    /// The issuer was asked too recently.
+    TooSoon,
+    /// There is no such issuer, or its keys are not fetched.
+    Unknown,
+    /// The issuer could not be reached, or its answer could not be used.
+    Failed,
+}
+
+/// The fetches of one issuer.
+struct Watch {
+    issuer: String,
+    fetcher: Fetcher,
+    health: Watched,
+    /// Held while a fetch is under way, so that there is one at a time.
+    flight: Mutex<Flight>,
+}
+
+#[derive(Default)]
+struct Flight {
+    /// When the last fetch ended, and whether it was good.
+    ended: Option<(Instant, bool)>,
+    /// When a filter's wish was last carried out.
+    asked: Option<Instant>,
+}
+
+struct Known {
+    policy: Option<Policy>,
+    /// The service's own issuer of service tokens.
+    own: Option<IssuerDocument>,
+    keys: HashMap<String, StoredKeys>,
+    watches: HashMap<String, Arc<Watch>>,
+    tasks: JoinSet<()>,
+}
+
+/// The issuers of the current policy.
+pub struct Issuers {
+    store: Store,
+    metrics: Arc<Metrics>,
+    known: Mutex<Known>,
+}
+
+impl Issuers {
+    /// Begins with the keys that were kept from earlier fetches.
+    ///
+    /// # Errors
+    /// [`StoreError`] when they cannot be read.
+    pub async fn new(store: Store, metrics: Arc<Metrics>) -> Result<Arc<Self>, StoreError> {
+        let kept = store.kept_keys().await?;
+        let keys = kept.into_iter().map(|keys| (keys.issuer.clone(), keys)).collect();
+        let (watches, tasks) = (HashMap::new(), JoinSet::new());
+        let known = Mutex::new(Known { policy: None, own: None, keys, watches, tasks });
+        Ok(Arc::new(Self { store, metrics, known }))
+    }
+
+    /// Makes a policy the current one: publishes it with the keys at hand and begins to fetch.
+    ///
+    /// # Errors
+    /// [`StoreError`] when it cannot be published.
+    pub async fn apply(self: &Arc<Self>, policy: &Policy) -> Result<(), StoreError> {
+        let mut known = self.known.lock().await;
+        self.store.set_policy(policy).await?;
+        known.policy = Some(policy.clone());
+        self.publish(&known).await?;
+        // Dropping the old set ends its tasks.
+        known.tasks = JoinSet::new();
+        known.watches.clear();
+        for issuer in &policy.issuers {
+            let name = issuer.issuer.to_string();
+            match Fetcher::new(&issuer.issuer, &issuer.keys) {
+                Ok(None) => {}
+                Ok(Some(fetcher)) => {
+                    let kept = known.keys.get(&name).filter(|k| k.source == fetcher.url().as_str());
+                    let health = Watched::since(kept.map_or(0, |k| k.fetched_at_ms));
+                    let flight = Mutex::default();
+                    let watch = Arc::new(Watch { issuer: name.clone(), fetcher, health, flight });
+                    known.watches.insert(name, Arc::clone(&watch));
+                    known.tasks.spawn(Arc::clone(self).refresh(watch, policy.jwks_refresh));
+                }
+                Err(error) => {
+                    tracing::error!(issuer = name, error = causes(&error), "keys cannot be fetched")
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Publishes the service's own issuer beside the configured ones.
+    ///
+    /// # Errors
+    /// [`StoreError`] when it cannot be published.
+    pub async fn set_own(&self, document: IssuerDocument) -> Result<(), StoreError> {
+        let mut known = self.known.lock().await;
+        known.own = Some(document);
+        if known.policy.is_some() { self.publish(&known).await } else { Ok(()) }
+    }
+
+    /// Fetches an issuer's keys because a filter met a token whose key it has not.
+    pub async fn ask(&self, issuer: &str, key_id: &str) -> Asked {
+        let arrived = Instant::now();
+        let Some(watch) = self.known.lock().await.watches.get(issuer).map(Arc::clone) else {
+            return Asked::Unknown;
+        };
+        if self.has(issuer, key_id).await {
+            return Asked::Published;
+        }
+        let mut flight = watch.flight.lock().await;
+        if let Some((ended, good)) = flight.ended.filter(|(ended, _)| *ended >= arrived) {
+            // Another fetch ended while this wish waited: its answer is as good as a new one.
+            tracing::debug!(issuer, waited_ms = ?ended.saturating_duration_since(arrived), "one fetch for several");
+            return if good { Asked::Published } else { Asked::Failed };
+        }
+        if flight.asked.is_some_and(|asked| asked.elapsed() < ASK_EVERY) {
+            return Asked::TooSoon;
+        }
+        flight.asked = Some(Instant::now());
+        if self.fetch(&watch, &mut flight).await { Asked::Published } else { Asked::Failed }
+    }
+
+    async fn has(&self, issuer: &str, key_id: &str) -> bool {
+        let known = self.known.lock().await;
+        let keys = known.keys.get(issuer).map(|k| k.jwks.keys.as_slice()).unwrap_or_default();
+        keys.iter().any(|key| key.kid.as_deref() == Some(key_id))
+    }
+
+    /// Ends all fetching.
+    pub async fn stop(&self) {
+        self.known.lock().await.tasks.shutdown().await;
+    }
+
+    /// How all issuers are doing, in the order of the configuration.
+    pub async fn report(&self) -> Vec<IssuerReport> {
+        let known = self.known.lock().await;
+        let now = now_ms();
+        let configured = known.policy.iter().flat_map(|p| &p.issuers).map(|issuer| {
+            let health = known.watches.get(issuer.issuer.as_str()).map(|w| w.health.get());
+            let document = document(issuer, &known.keys);
+            let url = issuer.keys.remote().map(|r| r.url.to_string());
+            report(&document.jwks, issuer.keys.name(), url, issuer.issuer.as_str(), health.as_ref(), now)
+        });
+        let own = known.own.iter().map(|d| report(&d.jwks, "own", None, d.issuer.as_str(), None, now));
+        configured.chain(own).collect()
+    }
+
+    async fn publish(&self, known: &Known) -> Result<(), StoreError> {
+        let issuers = known.policy.iter().flat_map(|p| &p.issuers);
+        let documents: Vec<_> =
+            issuers.map(|issuer| document(issuer, &known.keys)).chain(known.own.clone()).collect();
+        self.store.set_issuers(&documents).await
+    }
+
+    async fn refresh(self: Arc<Self>, watch: Arc<Watch>, every: Duration) {
+        loop {
+            self.fetch(&watch, &mut *watch.flight.lock().await).await;
+            let known = watch.health.get().fetched_at_ms > 0;
+            tokio::time::sleep(if known { every } else { FIRST_RETRY.min(every) }).await;
+        }
+    }
+
+    /// Fetches once and publishes what is new; true when the newest keys are published.
+    async fn fetch(&self, watch: &Watch, flight: &mut Flight) -> bool {
+        let issuer = &watch.issuer;
+        let good = match watch.fetcher.fetch().await {
+            Ok(jwks) => match self.learned(watch, jwks).await {
+                Ok(()) => {
+                    self.metrics.jwks_fetched.add(1);
+                    if let Some(since) = watch.health.good(now_ms()) {
+                        let outage_s = now_ms().saturating_sub(since) / 1000;
+                        tracing::info!(%issuer, outage_s, "keys are fresh again");
+                    }
+                    true
+                }
+                Err(error) => {
+                    tracing::error!(%issuer, %error, "keys could not be stored");
+                    false
+                }
+            },
+            Err(error) => {
+                self.metrics.jwks_failed.add(1);
+                let error = causes(&error);
+                let stale = watch.health.get().fetched_at_ms > 0;
+                if watch.health.bad(now_ms(), error.clone()) && stale {
+                    tracing::warn!(%issuer, "keys are stale from now on; the last good ones stay in use");
+                }
+                let url = watch.fetcher.url();
+                tracing::warn!(%issuer, %url, error, last_good_kept = stale, "keys could not be fetched");
+                false
+            }
+        };
+        flight.ended = Some((Instant::now(), good));
+        good
+    }
+
+    async fn learned(&self, watch: &Watch, jwks: Jwks) -> Result<(), StoreError> {
+        let (issuer, source) = (watch.issuer.clone(), watch.fetcher.url().to_string());
+        let keys = StoredKeys { issuer, source, jwks, fetched_at_ms: now_ms() };
+        let mut known = self.known.lock().await;
+        let before = known.keys.get(&keys.issuer);
+        let changed = before.is_none_or(|b| b.source != keys.source || b.jwks != keys.jwks);
+        self.store.keep_keys(keys.clone(), changed).await?;
+        let count = keys.jwks.keys.len();
+        known.keys.insert(keys.issuer.clone(), keys);
+        if changed {
+            tracing::info!(issuer = %watch.issuer, keys = count, "new keys");
+            self.publish(&known).await?;
+        }
+        Ok(())
+    }
+}
+
+fn report(
+    jwks: &Jwks,
+    source: &'static str,
+    url: Option<String>,
+    issuer: &str,
+    health: Option<&Health>,
+    now_ms: u64,
+) -> IssuerReport {
+    let fetched_at_ms = health.map(|h| h.fetched_at_ms).filter(|at| *at > 0);
+    IssuerReport {
+        issuer: issuer.to_owned(),
+        source,
+        url,
+        state: health.map_or(KeyState::Configured, Health::state),
+        keys: jwks.keys.iter().filter_map(|k: &Jwk| k.kid.clone()).collect(),
+        key_count: jwks.keys.len(),
+        fetched_at_ms,
+        age_s: fetched_at_ms.map(|at| now_ms.saturating_sub(at) / 1000),
+        fetched: health.map_or(0, |h| h.fetched),
+        failed: health.map_or(0, |h| h.failed),
+        last_error: health.and_then(|h| h.last_error.clone()),
+    }
+}
+
+/// What filters get of an issuer. Without keys yet, its tokens are refused for want of a key.
+fn document(issuer: &IssuerConfig, known: &HashMap<String, StoredKeys>) -> IssuerDocument {
+    let jwks = match &issuer.keys {
+        KeySource::Inline(jwks) => jwks.clone(),
+        // The secret travels apart, to gateways alone.
+        KeySource::Shared(_) => Jwks::default(),
+        KeySource::KeySet(remote) | KeySource::Discovery(remote) => known
+            .get(issuer.issuer.as_str())
+            .filter(|keys| keys.source == remote.url.as_str())
+            .map(|keys| keys.jwks.clone())
+            .unwrap_or_default(),
+    };
+    IssuerDocument {
+        issuer: issuer.issuer.clone(),
+        audiences: issuer.audiences.clone(),
+        algorithms: issuer.algorithms.clone(),
+        jwks,
+        leeway_seconds: issuer.leeway_seconds,
+        max_age_seconds: issuer.max_age_seconds,
+        claims: issuer.claims.clone(),
+        credential: CredentialKind::Jwt,
+        token_types: issuer.token_types.clone(),
+        max_token_bytes: issuer.max_token_bytes,
+        required_claims: issuer.required_claims.clone(),
+    }
+}

@@ -1,0 +1,176 @@
+//! What a token grants: never more than the client may have, and for somebody else never more than they
+//! have.
+
+use portcullis_core::identity::Principal;
+use portcullis_core::ids::{Role, Scope, Subject};
+
+use super::{TokenError, TokenRequest};
+use crate::store::ServiceClient;
+
+/// Actors in a chain at most: filters read no longer one.
+const MAX_ACTORS: usize = 8;
+
+/// What a token will say.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Grant {
+    /// Whom it speaks for.
+    pub subject: String,
+    /// Their tenant.
+    pub tenant: String,
+    /// Roles.
+    pub roles: Vec<String>,
+    /// Scopes.
+    pub scopes: Vec<String>,
+    /// Audiences.
+    pub audiences: Vec<String>,
+    /// Who acts for the subject, the current actor first.
+    pub actors: Vec<String>,
+    /// No token of this grant may live longer, seconds since the Unix epoch.
+    pub ends_at_s: u64,
+}
+
+/// The client's own token.
+///
+/// # Errors
+/// [`TokenError`] when more is asked for than the client may have.
+pub fn client_credentials(client: &ServiceClient, request: &TokenRequest) -> Result<Grant, TokenError> {
+    Ok(Grant {
+        subject: client.id.clone(),
+        tenant: client.tenant.clone(),
+        roles: client.roles.clone(),
+        scopes: scopes(client, request, &client.scopes)?,
+        audiences: audiences(client, request)?,
+        actors: Vec::new(),
+        ends_at_s: u64::MAX,
+    })
+}
+
+/// A token by which the client acts for the subject of a verified token (RFC 8693 §1.1: delegation).
+///
+/// # Errors
+/// [`TokenError`] when the client may not, or more is asked for than both may have.
+pub fn exchange(
+    client: &ServiceClient,
+    request: &TokenRequest,
+    subject: &Principal,
+) -> Result<Grant, TokenError> {
+    if !client.may_exchange {
+        return Err(TokenError::UnauthorizedClient);
+    }
+    if subject.tenant.as_str() != client.tenant {
+        return Err(TokenError::InvalidGrant("the subject belongs to another tenant than the client"));
+    }
+    let mut actors = vec![client.id.clone()];
+    actors.extend(subject.actors.iter().map(Subject::to_string));
+    if actors.len() > MAX_ACTORS {
+        return Err(TokenError::InvalidGrant("the subject token has too many actors already"));
+    }
+    let own: Vec<String> = subject.scopes.iter().map(Scope::to_string).collect();
+    let roles = subject.roles.iter().map(Role::to_string);
+    Ok(Grant {
+        subject: subject.subject.to_string(),
+        tenant: client.tenant.clone(),
+        roles: roles.filter(|role| client.roles.contains(role)).collect(),
+        scopes: scopes(client, request, &own)?,
+        audiences: audiences(client, request)?,
+        actors,
+        ends_at_s: subject.expires_at,
+    })
+}
+
+/// The scopes asked for, or all that client and subject share. Scopes that only one of them has are left
+/// out where nothing was asked for, and refused where they were.
+fn scopes(client: &ServiceClient, request: &TokenRequest, has: &[String]) -> Result<Vec<String>, TokenError> {
+    let both = |scope: &&String| client.scopes.contains(scope) && has.contains(scope);
+    match &request.scopes {
+        None => Ok(has.iter().filter(both).cloned().collect()),
+        Some(wanted) if wanted.iter().all(|scope| both(&scope)) => Ok(wanted.clone()),
+        Some(_) => Err(TokenError::InvalidScope),
+    }
+}
+
+fn audiences(client: &ServiceClient, request: &TokenRequest) -> Result<Vec<String>, TokenError> {
+    match request.audiences.as_slice() {
+        [] => Ok(client.audiences.clone()),
+        wanted if wanted.iter().all(|a| client.audiences.contains(a)) => Ok(wanted.to_vec()),
+        _ => Err(TokenError::InvalidTarget),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::oauth::GrantRequest;
+    use portcullis_core::ids::TenantId;
+
+    fn client() -> ServiceClient {
+        let words = |text: &str| text.split(' ').map(str::to_owned).collect();
+        ServiceClient {
+            id: "svc-agent".to_owned(),
+            tenant: "acme".to_owned(),
+            roles: words("reader writer"),
+            scopes: words("a b"),
+            audiences: words("portcullis other"),
+            may_exchange: true,
+            lifetime_s: 600,
+            created_at_ms: 0,
+            previous_until_ms: None,
+            revoked_at_ms: None,
+        }
+    }
+
+    fn ask(scopes: Option<&[&str]>, audiences: &[&str]) -> TokenRequest {
+        let texts = |list: &[&str]| list.iter().map(|&t| t.to_owned()).collect::<Vec<_>>();
+        let grant = GrantRequest::ClientCredentials;
+        TokenRequest { grant, scopes: scopes.map(texts), audiences: texts(audiences) }
+    }
+
+    fn ann() -> Principal {
+        let mut principal = portcullis_identity::testing::identity("ann", "acme").principal;
+        principal.roles = ["reader", "owner"].map(|r| Role::new(r).unwrap()).to_vec();
+        principal.scopes = ["b", "c"].map(|s| Scope::new(s).unwrap()).to_vec();
+        principal.expires_at = 1234;
+        principal
+    }
+
+    #[test]
+    fn a_client_gets_what_it_has_and_asks_for() {
+        let all = client_credentials(&client(), &ask(None, &[])).unwrap();
+        assert_eq!((all.scopes, all.audiences), (client().scopes, client().audiences));
+        let one = client_credentials(&client(), &ask(Some(&["b"]), &["other"])).unwrap();
+        assert_eq!((one.scopes, one.audiences), (vec!["b".to_owned()], vec!["other".to_owned()]));
+        let none = client_credentials(&client(), &ask(Some(&[]), &[])).unwrap();
+        assert_eq!(none.scopes, Vec::<String>::new());
+        assert_eq!(client_credentials(&client(), &ask(Some(&["c"]), &[])), Err(TokenError::InvalidScope));
+        assert_eq!(client_credentials(&client(), &ask(None, &["else"])), Err(TokenError::InvalidTarget));
+    }
+
+    #[test]
+    fn acting_for_somebody_grants_what_both_have() {
+        let grant = exchange(&client(), &ask(None, &[]), &ann()).unwrap();
+        assert_eq!((grant.subject.as_str(), grant.tenant.as_str()), ("ann", "acme"));
+        assert_eq!((grant.roles, grant.scopes), (vec!["reader".to_owned()], vec!["b".to_owned()]));
+        assert_eq!((grant.actors, grant.ends_at_s), (vec!["svc-agent".to_owned()], 1234));
+        for scope in ["a", "c"] {
+            assert_eq!(exchange(&client(), &ask(Some(&[scope]), &[]), &ann()), Err(TokenError::InvalidScope));
+        }
+    }
+
+    #[test]
+    fn who_may_not_act_for_somebody_does_not() {
+        let plain = ServiceClient { may_exchange: false, ..client() };
+        assert_eq!(exchange(&plain, &ask(None, &[]), &ann()), Err(TokenError::UnauthorizedClient));
+        let stranger = Principal { tenant: TenantId::new("globex").unwrap(), ..ann() };
+        assert_eq!(exchange(&client(), &ask(None, &[]), &stranger).unwrap_err().code(), "invalid_grant");
+    }
+
+    #[test]
+    fn the_chain_of_actors_grows_in_front_and_is_bounded() {
+        let actor = |n: usize| Subject::new(&["agent-", &n.to_string()].concat()).unwrap();
+        let chain = |length: usize| Principal { actors: (0..length).map(actor).collect(), ..ann() };
+        let grant = exchange(&client(), &ask(None, &[]), &chain(2)).unwrap();
+        assert_eq!(grant.actors, ["svc-agent", "agent-0", "agent-1"]);
+        assert!(exchange(&client(), &ask(None, &[]), &chain(7)).is_ok());
+        assert_eq!(exchange(&client(), &ask(None, &[]), &chain(8)).unwrap_err().code(), "invalid_grant");
+    }
+}

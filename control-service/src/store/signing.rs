@@ -1,0 +1,276 @@
+//! Keys that sign tokens: identity tokens by the gateways, service tokens by this service.
+
+use portcullis_core::audit::hex;
+use portcullis_core::snapshot::policy::{Jwk, Jwks};
+use portcullis_core::snapshot::public_key;
+use portcullis_core::wire::RecordKind;
+use rusqlite::{Connection, params};
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+use zeroize::Zeroizing;
+
+use super::transaction::Action;
+use super::{Refused, Store, StoreError, secrets};
+use crate::clock::now_ms;
+use crate::seal::SealingKey;
+use crate::tokens::random;
+
+/// What a key signs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Purpose {
+    /// Identity tokens, at the gateways.
+    Identity,
+    /// Service tokens, here.
+    Service,
+}
+
+impl Purpose {
+    /// Its name in the database.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Identity => "identity",
+            Self::Service => "service",
+        }
+    }
+}
+
+/// An Ed25519 key and its life. It is published from its making to its removal.
+#[derive(Clone, PartialEq, Eq)]
+pub struct SigningKey {
+    /// `kid`: follows from the key, so that it cannot name another.
+    pub kid: String,
+    /// What it signs.
+    pub purpose: Purpose,
+    /// Seed (RFC 8032 §5.1.5).
+    pub seed: Zeroizing<[u8; 32]>,
+    /// When it was made, milliseconds since the Unix epoch.
+    pub created_at_ms: u64,
+    /// Since when it signs.
+    pub signs_from_ms: Option<u64>,
+    /// Since when it signs no more.
+    pub signs_until_ms: Option<u64>,
+}
+
+impl std::fmt::Debug for SigningKey {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("SigningKey")
+            .field("kid", &self.kid)
+            .field("purpose", &self.purpose)
+            .finish_non_exhaustive()
+    }
+}
+
+impl SigningKey {
+    /// A new key that does not sign yet.
+    #[must_use]
+    pub fn generate(purpose: Purpose) -> Self {
+        Self::from_seed(purpose, Zeroizing::new(random::<32>()), now_ms())
+    }
+
+    fn from_seed(purpose: Purpose, seed: Zeroizing<[u8; 32]>, created_at_ms: u64) -> Self {
+        let kid = key_id(&public_key(*seed));
+        Self { kid, purpose, seed, created_at_ms, signs_from_ms: None, signs_until_ms: None }
+    }
+
+    /// The public half.
+    #[must_use]
+    pub fn public(&self) -> [u8; 32] {
+        public_key(*self.seed)
+    }
+
+    /// True while it is the one that signs.
+    #[must_use]
+    pub fn signs(&self) -> bool {
+        self.signs_from_ms.is_some() && self.signs_until_ms.is_none()
+    }
+
+    /// The public half as a JSON Web Key (RFC 8037 §2).
+    #[must_use]
+    pub fn jwk(&self) -> Jwk {
+        use base64::Engine;
+        Jwk {
+            kty: "OKP".to_owned(),
+            crv: Some("Ed25519".to_owned()),
+            x: Some(base64::engine::general_purpose::URL_SAFE_NO_PAD.encode(self.public())),
+            kid: Some(self.kid.clone()),
+            alg: Some("EdDSA".to_owned()),
+            key_use: Some("sig".to_owned()),
+            ..Jwk::default()
+        }
+    }
+
+    /// The public halves of several keys.
+    #[must_use]
+    pub fn key_set<'a>(keys: impl IntoIterator<Item = &'a Self>) -> Jwks {
+        Jwks { keys: keys.into_iter().map(Self::jwk).collect() }
+    }
+
+    fn secret_name(&self) -> String {
+        ["signing:", &self.kid].concat()
+    }
+}
+
+fn key_id(public: &[u8; 32]) -> String {
+    let digest: [u8; 32] = Sha256::digest(public).into();
+    hex(digest.first_chunk::<8>().unwrap_or(&[0; 8]))
+}
+
+/// A step in the life of a key.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum KeyChange {
+    /// A new key is published; it does not sign yet.
+    Publish(SigningKey),
+    /// This key signs from now on, and the one before does not.
+    Activate(SigningKey),
+    /// This key is gone: no token of its can be alive.
+    Forget(SigningKey),
+}
+
+/// Loads all keys; makes the first of each purpose, which signs at once, since no token is older.
+pub(super) fn load_or_make(
+    connection: &Connection,
+    sealing: &SealingKey,
+) -> Result<Vec<SigningKey>, StoreError> {
+    adopt_first_identity_key(connection, sealing)?;
+    let mut keys = load(connection, sealing)?;
+    for purpose in [Purpose::Identity, Purpose::Service] {
+        if !keys.iter().any(|k| k.purpose == purpose && k.signs()) {
+            let mut key = SigningKey::generate(purpose);
+            key.signs_from_ms = Some(key.created_at_ms);
+            insert(connection, sealing, &key)?;
+            keys.push(key);
+        }
+    }
+    Ok(keys)
+}
+
+/// Schema 1 had one identity key, as a plain secret.
+fn adopt_first_identity_key(connection: &Connection, sealing: &SealingKey) -> Result<(), StoreError> {
+    let name = "identity_seed";
+    if let Some(seed) = secrets::load(connection, sealing, name)? {
+        let mut key = SigningKey::from_seed(Purpose::Identity, seed, now_ms());
+        key.signs_from_ms = Some(key.created_at_ms);
+        insert(connection, sealing, &key)?;
+        secrets::remove(connection, name)?;
+    }
+    Ok(())
+}
+
+fn load(connection: &Connection, sealing: &SealingKey) -> Result<Vec<SigningKey>, StoreError> {
+    let mut statement = connection.prepare(
+        "SELECT kid, purpose, public, created_at_ms, signs_from_ms, signs_until_ms FROM signing_key
+         ORDER BY created_at_ms, kid",
+    )?;
+    let mut rows = statement.query([])?;
+    let mut keys = Vec::new();
+    while let Some(row) = rows.next()? {
+        let (kid, purpose): (String, String) = (row.get(0)?, row.get(1)?);
+        let purpose = if purpose == "identity" { Purpose::Identity } else { Purpose::Service };
+        let name = ["signing:", &kid].concat();
+        let missing = || StoreError::Database(format!("the signing key {kid} has no secret"));
+        let seed = secrets::load(connection, sealing, &name)?.ok_or_else(missing)?;
+        let key = SigningKey {
+            signs_from_ms: row.get(4)?,
+            signs_until_ms: row.get(5)?,
+            ..SigningKey::from_seed(purpose, seed, row.get(3)?)
+        };
+        if key.kid != kid || key.public() != row.get::<_, [u8; 32]>(2)? {
+            return Err(StoreError::Database(format!(
+                "the signing key {kid} is not the one that was stored"
+            )));
+        }
+        keys.push(key);
+    }
+    Ok(keys)
+}
+
+fn insert(connection: &Connection, sealing: &SealingKey, key: &SigningKey) -> Result<(), StoreError> {
+    secrets::store(connection, sealing, &key.secret_name(), &key.seed)?;
+    connection.execute(
+        "INSERT INTO signing_key (kid, purpose, public, created_at_ms, signs_from_ms, signs_until_ms)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
+        params![
+            key.kid,
+            key.purpose.as_str(),
+            key.public(),
+            key.created_at_ms,
+            key.signs_from_ms,
+            key.signs_until_ms
+        ],
+    )?;
+    Ok(())
+}
+
+impl Store {
+    /// All keys that sign or are still published, oldest first.
+    ///
+    /// # Errors
+    /// [`StoreError`] when the database fails or a secret does not open.
+    pub async fn signing_keys(&self) -> Result<Vec<SigningKey>, StoreError> {
+        let sealing = std::sync::Arc::clone(&self.sealing);
+        self.readers.run(move |connection| load(connection, &sealing)).await
+    }
+
+    /// Makes a step in the life of a key, with what gateways and sidecars see of it.
+    ///
+    /// # Errors
+    /// [`Refused::RotationUnderWay`] when another new key waits, or the database fails.
+    pub async fn change_signing_key(&self, change: KeyChange, action: Action) -> Result<u64, StoreError> {
+        let (sealing, settings) =
+            (std::sync::Arc::clone(&self.sealing), std::sync::Arc::clone(&self.settings));
+        self.writer
+            .run(move |transaction| {
+                let connection = transaction.connection();
+                let (key, status) = match &change {
+                    KeyChange::Publish(key) => {
+                        let waits: bool = connection.query_row(
+                            "SELECT EXISTS (SELECT 1 FROM signing_key WHERE purpose = ?1 AND signs_from_ms IS NULL)",
+                            [key.purpose.as_str()],
+                            |row| row.get(0),
+                        )?;
+                        if waits {
+                            return Err(Refused::RotationUnderWay.into());
+                        }
+                        insert(connection, &sealing, key)?;
+                        (key, 201)
+                    }
+                    KeyChange::Activate(key) => {
+                        let now = now_ms();
+                        connection.execute(
+                            "UPDATE signing_key SET signs_until_ms = ?2
+                             WHERE purpose = ?1 AND signs_from_ms IS NOT NULL AND signs_until_ms IS NULL",
+                            params![key.purpose.as_str(), now],
+                        )?;
+                        connection.execute(
+                            "UPDATE signing_key SET signs_from_ms = ?2 WHERE kid = ?1",
+                            params![key.kid, now],
+                        )?;
+                        (key, 200)
+                    }
+                    KeyChange::Forget(key) => {
+                        connection.execute("DELETE FROM signing_key WHERE kid = ?1", [&key.kid])?;
+                        secrets::remove(connection, &key.secret_name())?;
+                        (key, 200)
+                    }
+                };
+                let mut record = action.record(status, "");
+                record.path = [record.path.as_str(), "/", &key.kid].concat();
+                transaction.record(record)?;
+                if key.purpose == Purpose::Service {
+                    // The issuer's document with the new set is published by who keeps the issuers.
+                    return Ok(transaction.revision());
+                }
+                let kid = key.kid.as_bytes();
+                match &change {
+                    KeyChange::Publish(_) => transaction.publish(RecordKind::IdentityKey, kid, Some(&key.public())),
+                    KeyChange::Activate(_) => {
+                        transaction.publish(RecordKind::IdentitySigner, b"", Some(&settings.signer(key)))
+                    }
+                    KeyChange::Forget(_) => transaction.publish(RecordKind::IdentityKey, kid, None),
+                }
+            })
+            .await
+    }
+}

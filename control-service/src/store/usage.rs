@@ -1,0 +1,91 @@
+//! When API keys were last used, as audit records tell it: collected in memory and written now and then.
+
+use std::collections::HashMap;
+use std::sync::{Mutex, PoisonError};
+
+use portcullis_core::wire::AuditRecord;
+use rusqlite::params;
+
+use super::{Store, StoreError};
+
+/// Keys remembered between two writes at most; of more, the times are lost, which costs no audit record.
+const MAX_KEYS: usize = 100_000;
+
+/// The latest use of each key since the last write.
+#[derive(Debug, Default)]
+pub(super) struct Usage(Mutex<HashMap<String, u64>>);
+
+impl Usage {
+    /// Takes note of a record. A refused request is no use of the key.
+    pub(super) fn note(&self, record: &AuditRecord) {
+        if record.credential != "api_key" || record.key_id.is_empty() || record.decision != "allow" {
+            return;
+        }
+        let mut used = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if used.len() >= MAX_KEYS && !used.contains_key(&record.key_id) {
+            return;
+        }
+        let latest = used.entry(record.key_id.clone()).or_default();
+        *latest = (*latest).max(record.time_ms);
+    }
+
+    fn take(&self) -> HashMap<String, u64> {
+        std::mem::take(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+impl Store {
+    /// Writes when keys were last used.
+    ///
+    /// # Errors
+    /// [`StoreError`] when the database fails; the times are lost then.
+    pub async fn write_usage(&self) -> Result<(), StoreError> {
+        let used = self.usage.take();
+        if used.is_empty() {
+            return Ok(());
+        }
+        self.writer
+            .run_bulk(move |transaction| {
+                let mut update = transaction.connection().prepare_cached(
+                    "UPDATE api_key SET last_used_at_ms = ?2
+                     WHERE id = ?1 AND coalesce(last_used_at_ms, 0) < ?2",
+                )?;
+                for (id, time_ms) in used {
+                    update.execute(params![id, time_ms])?;
+                }
+                Ok(())
+            })
+            .await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn record(credential: &str, key_id: &str, decision: &str, time_ms: u64) -> AuditRecord {
+        AuditRecord {
+            credential: credential.to_owned(),
+            key_id: key_id.to_owned(),
+            decision: decision.to_owned(),
+            time_ms,
+            ..AuditRecord::default()
+        }
+    }
+
+    #[test]
+    fn only_the_latest_good_use_of_an_api_key_counts() {
+        let usage = Usage::default();
+        for (credential, key, decision, time) in [
+            ("api_key", "a", "allow", 5),
+            ("api_key", "a", "allow", 3),
+            ("api_key", "b", "refuse", 9),
+            ("jwt", "c", "allow", 9),
+            ("api_key", "", "allow", 9),
+        ] {
+            usage.note(&record(credential, key, decision, time));
+        }
+        assert_eq!(usage.take(), HashMap::from([("a".to_owned(), 5)]));
+        assert!(usage.take().is_empty());
+    }
+}

@@ -1,0 +1,215 @@
+//! `portcullis explain` and the commands around credentials.
+
+mod common;
+
+use std::io::Write;
+use std::process::{Output, Stdio};
+
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use common::{Server, portcullis, run, stdout, text};
+use jwt_simple::prelude::*;
+use reqwest::Method;
+use serde_json::{Value, json};
+
+fn now_s() -> u64 {
+    std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_secs()
+}
+
+/// Runs `explain` with the credential on standard input.
+fn explain(server: &Server, credential: &str) -> Output {
+    let mut child = portcullis()
+        .args(["explain", "--config", server.config().to_str().unwrap()])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    child.stdin.take().unwrap().write_all(credential.as_bytes()).unwrap();
+    child.wait_with_output().unwrap()
+}
+
+fn shown(output: &Output) -> String {
+    [output.stdout.as_slice(), output.stderr.as_slice()].map(String::from_utf8_lossy).concat()
+}
+
+/// Whether a line holds all of these.
+fn has(output: &Output, words: &[&str]) -> bool {
+    shown(output).lines().any(|line| words.iter().all(|w| line.contains(w)))
+}
+
+async fn start() -> (Server, Ed25519KeyPair) {
+    let idp = Ed25519KeyPair::generate().with_key_id("idp");
+    let x = URL_SAFE_NO_PAD.encode(idp.public_key().to_bytes());
+    let server = Server::start_with(|config| {
+        config["issuers"][0]["jwks"] = json!({"keys": [{"kty": "OKP", "crv": "Ed25519", "kid": "idp", "x": x}]});
+        config["issuers"][0]["requiredClaims"] = json!([{"claim": ["mfa"], "anyOf": ["yes"]}]);
+        config["sourceRules"] =
+            json!([{"name": "people", "sourceType": "human", "when": {"credential": ["jwt"], "clientId": ["web"]}}]);
+    })
+    .await;
+    (server, idp)
+}
+
+fn token(idp: &Ed25519KeyPair, extra: &Value) -> String {
+    let mut claims = json!({"iss": "https://idp.example.com", "aud": "portcullis", "sub": "ann", "tenant": "acme",
+        "client_id": "web", "mfa": "yes", "iat": now_s(), "exp": now_s() + 100});
+    claims.as_object_mut().unwrap().extend(extra.as_object().unwrap().clone());
+    let claims = JWTClaims {
+        issued_at: None,
+        expires_at: None,
+        invalid_before: None,
+        issuer: None,
+        subject: None,
+        audiences: None,
+        jwt_id: None,
+        nonce: None,
+        custom: claims,
+    };
+    idp.sign(claims).unwrap()
+}
+
+#[tokio::test]
+async fn a_token_is_explained_claim_by_claim_and_never_shown() {
+    let (server, idp) = start().await;
+    let good = token(&idp, &json!({}));
+    let said = explain(&server, &["Bearer ", &good, "\n"].concat());
+    assert_eq!(said.status.code(), Some(0), "{}", shown(&said));
+    for line in [
+        &["iss", "https://idp.example.com", "configured"][..],
+        &["alg", "EdDSA", "allowed"],
+        &["kid", "idp", "known"],
+        &["aud", "portcullis", "accepted: portcullis"],
+        &["exp", "in ", "leeway 30 s"],
+        &["mfa", "yes", "required, one of yes"],
+        &["speaks for", "ann", "acme"],
+        &["source type", "human", "rule people"],
+        &["verdict", "authenticated"],
+    ] {
+        assert!(has(&said, line), "{line:?} not in {}", shown(&said));
+    }
+    let stranger = Ed25519KeyPair::generate().with_key_id("idp");
+    for (credential, verdict, why) in [
+        (token(&idp, &json!({"exp": now_s() - 100, "iat": now_s() - 200})), "token_expired", "100 s ago"),
+        (token(&idp, &json!({"aud": "other"})), "audience_mismatch", "accepted: portcullis"),
+        (token(&idp, &json!({"iss": "https://other"})), "issuer_unknown", "not configured"),
+        (
+            token(&idp, &json!({"client_id": "cli"})),
+            "source_type_unknown",
+            "none of these rules fits: people",
+        ),
+        (token(&stranger, &json!({})), "signature_invalid", "known"),
+        ("opaque-token-7".to_owned(), "", "no introspection provider"),
+        ("a b".to_owned(), "credential_malformed", "status 401"),
+    ] {
+        let said = explain(&server, &credential);
+        assert_eq!(said.status.code(), Some(4), "{}", shown(&said));
+        assert!(has(&said, &["verdict", "refused: ", verdict]) && has(&said, &[why]), "{}", shown(&said));
+        let secret = credential.rsplit('.').next().unwrap();
+        assert!(secret.len() < 5 || !shown(&said).contains(secret), "{}", shown(&said));
+    }
+    assert!(!shown(&said).contains(good.rsplit('.').next().unwrap()));
+}
+
+#[tokio::test]
+async fn keys_and_revocations_are_seen_while_the_service_runs() {
+    let (server, idp) = start().await;
+    let created = server.create_key("batch").await;
+    let key = text(&created["key"]);
+    let said = explain(&server, &key);
+    assert_eq!(said.status.code(), Some(0), "{}", shown(&said));
+    assert!(has(&said, &["source type", "worker", "fixed by the API key"]));
+    assert!(!shown(&said).contains(key.split('_').nth(2).unwrap()));
+    server.expect(201, Method::POST, "/v1/revocations", Some(json!({"name": "sub:ann"}))).await;
+    let said = explain(&server, &token(&idp, &json!({})));
+    assert!(has(&said, &["verdict", "credential_revoked"]), "{}", shown(&said));
+    let path = ["/v1/api-keys/", &text(&created["api_key"]["id"])].concat();
+    server.expect(200, Method::DELETE, &path, None).await;
+    assert!(has(&explain(&server, &key), &["verdict", "api_key_unknown"]));
+}
+
+#[tokio::test]
+async fn the_operators_commands_reach_the_service() {
+    let server = Server::start_with(|config| {
+        config["serviceTokens"] = json!({"issuer": "https://p.example.com", "audiences": ["portcullis"]});
+    })
+    .await;
+    let url = server.url("platform", "");
+    let command = |arguments: &[&str]| {
+        let mut command = portcullis();
+        command.args(arguments).env("PORTCULLIS_SERVER", &url).env("PORTCULLIS_TOKEN", &server.admin);
+        stdout(&command.output().unwrap())
+    };
+    let made =
+        command(&["token", "create", "svc-batch", "--tenant", "acme", "--role", "reader", "--may-exchange"]);
+    assert!(made.contains("client_secret: pcs_"), "{made}");
+    let list = command(&["token", "list"]);
+    assert!(list.contains("svc-batch") && !list.contains("pcs_"), "{list}");
+    assert!(command(&["token", "rotate", "svc-batch", "--overlap", "60"]).contains("client_secret: pcs_"));
+    assert!(command(&["token", "revoke", "svc-batch"]).contains("revoked_at_ms"));
+    assert!(command(&["issuers"]).contains("https://idp.example.com"));
+    assert!(command(&["signing-keys", "list"]).contains("signs"));
+    assert!(command(&["signing-keys", "rotate", "service"]).contains("published"));
+    let key = command(&["keys", "create", "--tenant", "acme", "--subject", "s", "--source-type", "worker"]);
+    let id = key.lines().find_map(|l| l.strip_prefix("id: ")).unwrap().to_owned();
+    assert!(command(&["keys", "rotate", &id, "--overlap", "60"]).contains("key: pck_"));
+    command(&["revocations", "add", "sid:abc", "--note", "lost laptop", "--expires-in", "600"]);
+    assert!(command(&["revocations", "list"]).contains("lost laptop"));
+    command(&["revocations", "remove", "sid:abc"]);
+}
+
+#[test]
+fn a_configuration_is_checked_without_a_service() {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("token"), "0123456789abcdef").unwrap();
+    let mut config = common::configuration();
+    common::write_config(folder.path(), &config);
+    let path = folder.path().join("control.yaml");
+    let check = || run(&["config", "check", "--config", path.to_str().unwrap()]);
+    assert_eq!(stdout(&check()), "the configuration is good");
+    config["issuers"][0]["algorithms"] = json!(["HS256"]);
+    config["identity"]["lifetimeSeconds"] = json!(61);
+    common::write_config(folder.path(), &config);
+    let said = check();
+    assert_eq!(said.status.code(), Some(1));
+    assert!(
+        has(&said, &["issuers[0].algorithms"]) && has(&said, &["identity.lifetimeSeconds"]),
+        "{}",
+        shown(&said)
+    );
+    let schema: Value = serde_json::from_str(&stdout(&run(&["config", "schema"]))).unwrap();
+    assert!(schema["properties"]["issuers"].is_object());
+}
+
+#[test]
+fn test_identities_are_made_without_a_service_and_verify() {
+    let folder = tempfile::tempdir().unwrap();
+    let key = folder.path().join("test.key");
+    let make = |extra: &[&str]| {
+        let mut arguments = vec!["test-identity", "--key-file", key.to_str().unwrap(), "--cluster", "acme"];
+        arguments.extend(extra);
+        run(&arguments)
+    };
+    let token = stdout(&make(&[
+        "--subject",
+        "ann",
+        "--source-type",
+        "mcp_agent",
+        "--role",
+        "reader",
+        "--actor",
+        "agent-1",
+    ]));
+    let jwks = stdout(&make(&["--jwks"]));
+    let cluster = portcullis_core::ClusterId::new("acme").unwrap();
+    let issuer = "https://portcullis.test/identity";
+    let verifier = portcullis_identity::Verifier::from_jwks(&jwks, issuer, cluster).unwrap();
+    let caller = verifier.verify(&token, now_s()).unwrap();
+    assert_eq!((caller.subject.as_str(), caller.actors[0].as_str()), ("ann", "agent-1"));
+    let late = stdout(&make(&["--age", "70"]));
+    assert!(verifier.verify(&late, now_s()).is_err());
+    assert_eq!(make(&["--subject", "a b"]).status.code(), Some(1));
+    assert_eq!(make(&["--source-type", "robot"]).status.code(), Some(2));
+    let mode = std::os::unix::fs::PermissionsExt::mode(&key.metadata().unwrap().permissions());
+    assert_eq!(mode & 0o077, 0);
+}

@@ -1,0 +1,164 @@
+//! Opaque tokens: what a provider is asked, what a gateway is told, and what nobody ever sees.
+
+mod common;
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use axum::extract::State;
+use axum::http::{HeaderMap, StatusCode};
+use axum::routing::post;
+use common::{GATEWAY, SIDECAR, Server};
+use portcullis_core::snapshot::{PageError, verify_introspection};
+use portcullis_core::wire::{IntrospectionAnswer, IntrospectionRequest};
+use prost::Message;
+use reqwest::Method;
+use serde_json::{Value, json};
+
+const SECRET: &str = "s3cret of the service: 100%";
+
+#[derive(Clone, Default)]
+struct Provider {
+    seen: Arc<Mutex<Vec<(String, String)>>>,
+    waiting: Arc<AtomicUsize>,
+}
+
+/// Answers by what the token is called.
+async fn introspect(
+    State(provider): State<Provider>,
+    headers: HeaderMap,
+    body: String,
+) -> (StatusCode, String) {
+    let authorization = headers["authorization"].to_str().unwrap().to_owned();
+    provider.seen.lock().unwrap().push((authorization, body.clone()));
+    let ok = |value: Value| (StatusCode::OK, value.to_string());
+    match body.split('&').next().unwrap().trim_start_matches("token=at_") {
+        "good" => ok(json!({"active": true, "sub": "ann", "aud": "portcullis", "tenant": "acme"})),
+        "bad" => ok(json!({"active": false, "sub": "ann"})),
+        "odd" => ok(json!({"active": "yes"})),
+        "large" => ok(json!({"active": true, "x": "x".repeat(100_000)})),
+        "html" => (StatusCode::OK, "<html>".to_owned()),
+        "error" => (StatusCode::INTERNAL_SERVER_ERROR, "at_error is not known".to_owned()),
+        _ => {
+            provider.waiting.fetch_add(1, Ordering::SeqCst);
+            tokio::time::sleep(Duration::from_secs(30)).await;
+            ok(json!({"active": true}))
+        }
+    }
+}
+
+async fn start() -> (Server, Provider) {
+    let provider = Provider::default();
+    let routes = axum::Router::new().route("/introspect", post(introspect)).with_state(provider.clone());
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let endpoint = format!("http://{}/introspect", listener.local_addr().unwrap());
+    tokio::spawn(async move { axum::serve(listener, routes).await });
+    let file = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(file.path(), [SECRET, "\n"].concat()).unwrap();
+    let server = Server::start_with(|config| {
+        config["log"] = json!({"level": "trace"});
+        config["introspection"] = json!([{"name": "corporate", "issuer": "https://opaque", "endpoint": endpoint,
+            "clientId": "port:cullis", "clientSecretFile": file.path(), "tokenPrefix": "at_",
+            "audiences": ["portcullis"], "timeoutMilliseconds": 1500, "maxInFlight": 2, "activeSeconds": 20}]);
+    })
+    .await;
+    (server, provider)
+}
+
+fn request(provider: &str, token: &str) -> Vec<u8> {
+    let (provider, token) = (provider.to_owned(), token.to_owned());
+    IntrospectionRequest { nonce: vec![7; 16], provider, token }.encode_to_vec()
+}
+
+async fn ask(server: &Server, token: &str) -> Result<IntrospectionAnswer, u16> {
+    let call = server.mesh(Method::POST, "/mesh/v1/introspect", GATEWAY).body(request("corporate", token));
+    let answer = call.send().await.unwrap();
+    if answer.status() != 200 {
+        return Err(answer.status().as_u16());
+    }
+    assert_eq!(answer.headers()["cache-control"], "no-store");
+    let bytes = answer.bytes().await.unwrap();
+    assert_eq!(verify_introspection(&bytes, &server.key, &[8; 16], "corporate"), Err(PageError::Nonce));
+    Ok(verify_introspection(&bytes, &server.key, &[7; 16], "corporate").unwrap())
+}
+
+#[tokio::test]
+async fn a_provider_is_asked_by_the_rfc_and_only_a_clear_answer_counts() {
+    use base64::Engine;
+    let (server, provider) = start().await;
+    let mut reader = server.reader("gateway", GATEWAY, "01");
+    reader.sync(&server).await;
+    let document = reader.state.introspection_of("at_x").unwrap();
+    assert_eq!((document.name.as_str(), document.active_seconds), ("corporate", 20));
+
+    let good = ask(&server, "at_good").await.unwrap();
+    assert!(good.active);
+    assert_eq!(serde_json::from_slice::<Value>(&good.claims).unwrap()["sub"], "ann");
+    let bad = ask(&server, "at_bad").await.unwrap();
+    assert!(!bad.active && bad.claims.is_empty(), "nothing is told of an inactive token");
+    for failing in ["at_odd", "at_large", "at_html", "at_error"] {
+        assert_eq!(ask(&server, failing).await, Err(502), "{failing}");
+    }
+    let (authorization, body) = provider.seen.lock().unwrap()[0].clone();
+    assert_eq!(body, "token=at_good&token_type_hint=access_token");
+    let pair =
+        base64::engine::general_purpose::STANDARD.decode(authorization.trim_start_matches("Basic ")).unwrap();
+    assert_eq!(pair, b"port%3Acullis:s3cret+of+the+service%3A+100%25");
+
+    let metrics =
+        server.http.get(server.url("operations", "/metrics")).send().await.unwrap().text().await.unwrap();
+    assert!(metrics.contains("portcullis_introspections_total{provider=\"corporate\",outcome=\"active\"} 1"));
+    assert!(metrics.contains("portcullis_introspections_total{provider=\"corporate\",outcome=\"failed\"} 4"));
+    for secret in ["at_good", "at_error", SECRET, "s3cret"] {
+        assert!(!server.log().contains(secret) && !metrics.contains(secret), "{secret}");
+    }
+}
+
+#[tokio::test]
+async fn a_slow_provider_takes_neither_time_nor_place_without_bound() {
+    let (server, provider) = start().await;
+    let slow = async || {
+        let begun = std::time::Instant::now();
+        (ask(&server, "at_slow").await, begun.elapsed())
+    };
+    let third = async {
+        common::until("both are under way", async || provider.waiting.load(Ordering::SeqCst) == 2).await;
+        ask(&server, "at_good").await
+    };
+    let (first, second, third) = tokio::join!(slow(), slow(), third);
+    assert_eq!(third, Err(503), "more than maxInFlight");
+    for (outcome, took) in [first, second] {
+        assert_eq!(outcome, Err(502));
+        assert!(took < Duration::from_secs(5), "{took:?}");
+    }
+    assert!(ask(&server, "at_good").await.unwrap().active, "the places are free again");
+}
+
+#[tokio::test]
+async fn only_gateways_may_ask_and_only_what_can_be_a_token() {
+    let (server, provider) = start().await;
+    let call = |principal, body| server.mesh(Method::POST, "/mesh/v1/introspect", principal).body(body);
+    for (principal, body, status) in [
+        (SIDECAR, request("corporate", "at_good"), 403),
+        ("spiffe://cluster.local/ns/x/sa/x", request("corporate", "at_good"), 403),
+        (GATEWAY, request("other", "at_good"), 404),
+        (GATEWAY, request("corporate", ""), 400),
+        (GATEWAY, request("corporate", "a b"), 400),
+        (GATEWAY, request("corporate", &"a".repeat(8193)), 400),
+        (GATEWAY, request("corporate", &"a".repeat(20_000)), 413),
+        (GATEWAY, b"\xff\xff".to_vec(), 400),
+        (
+            GATEWAY,
+            IntrospectionRequest { nonce: vec![1], provider: "corporate".into(), token: "a".into() }
+                .encode_to_vec(),
+            400,
+        ),
+    ] {
+        assert_eq!(call(principal, body).send().await.unwrap().status(), status);
+    }
+    let url = server.url("mesh", "/mesh/v1/introspect");
+    let bare = server.http.post(url).body(request("corporate", "at_good")).send().await.unwrap();
+    assert_eq!(bare.status(), 401);
+    assert!(provider.seen.lock().unwrap().is_empty());
+}

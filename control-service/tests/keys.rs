@@ -1,0 +1,150 @@
+//! API keys over their life, and revocations that end.
+
+mod common;
+
+use std::time::Duration;
+
+use common::{GATEWAY, Reader, Server, text, until};
+use portcullis_core::audit::keyed_hash;
+use portcullis_core::wire::{AuditBatch, AuditRecord};
+use prost::Message;
+use reqwest::Method;
+use serde_json::{Value, json};
+
+fn now_s() -> u64 {
+    std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_secs()
+}
+
+fn ends(reader: &Reader, key: &str) -> Option<u64> {
+    let digest = keyed_hash(reader.state.pepper().unwrap(), key.as_bytes());
+    reader.state.api_key(&digest).map(|entry| entry.expires_at)
+}
+
+#[tokio::test]
+async fn a_key_rotates_with_an_overlap() {
+    let server = Server::start().await;
+    let body = json!({"tenant": "acme", "subject": "batch", "source_type": "worker", "roles": ["reader"],
+        "scopes": ["a"], "expires_in_s": 1000});
+    let old = server.expect(201, Method::POST, "/v1/api-keys", Some(body)).await;
+    let path = ["/v1/api-keys/", &text(&old["api_key"]["id"]), "/rotate"].concat();
+    let rotated = server.expect(201, Method::POST, &path, Some(json!({"overlap_s": 60}))).await;
+    let new = text(&rotated["key"]);
+    for field in ["tenant", "subject", "source_type", "roles", "scopes"] {
+        assert_eq!(rotated["api_key"][field], old["api_key"][field], "{field}");
+    }
+    assert_eq!(rotated["replaced"]["replaced_by"], rotated["api_key"]["id"]);
+    let mut reader = server.reader("gateway", GATEWAY, "01");
+    reader.sync(&server).await;
+    let old_end = ends(&reader, &text(&old["key"])).unwrap();
+    assert!((now_s() + 55..=now_s() + 60).contains(&old_end), "the old key ends after the overlap");
+    let new_end = ends(&reader, &new).unwrap();
+    assert!(
+        (now_s() + 990..=now_s() + 1000).contains(&new_end),
+        "the new one lives as long as the old one was made to"
+    );
+    // It has been replaced already; a second one would leave two that nobody asked for.
+    server.expect(410, Method::POST, &path, None).await;
+    server.expect(404, Method::POST, "/v1/api-keys/none/rotate", None).await;
+    server.expect(400, Method::POST, &path, Some(json!({"overlap_s": 2_592_001}))).await;
+    // Without an overlap the old key ends at once, at every gateway that has the change.
+    let again = ["/v1/api-keys/", &text(&rotated["api_key"]["id"]), "/rotate"].concat();
+    let last = server.expect(201, Method::POST, &again, None).await;
+    reader.sync(&server).await;
+    assert!(ends(&reader, &new).unwrap() <= now_s());
+    assert!(ends(&reader, &text(&last["key"])).unwrap() > now_s());
+}
+
+fn used(stream: u8, sequence: u64, key_id: &str, decision: &str, time_ms: u64) -> Vec<u8> {
+    AuditRecord {
+        stream: vec![stream; 16],
+        sequence,
+        time_ms,
+        decision: decision.to_owned(),
+        credential: "api_key".to_owned(),
+        key_id: key_id.to_owned(),
+        ..AuditRecord::default()
+    }
+    .encode_to_vec()
+}
+
+#[tokio::test]
+async fn the_last_use_of_a_key_is_known_and_survives_a_stop() {
+    let mut server = Server::start().await;
+    let id = text(&server.create_key("batch").await["api_key"]["id"]);
+    let unused = text(&server.create_key("unused").await["api_key"]["id"]);
+    let records = vec![
+        used(1, 1, &id, "allow", 1_000),
+        used(1, 2, &id, "allow", 5_000),
+        used(1, 3, &id, "refuse", 9_000),
+        used(1, 4, &unused, "refuse", 9_000),
+    ];
+    let batch = async |server: &Server, records: Vec<Vec<u8>>| {
+        let body = AuditBatch { records, ..AuditBatch::default() }.encode_to_vec();
+        let call = server.mesh(Method::POST, "/mesh/v1/audit", GATEWAY).body(body);
+        assert_eq!(call.send().await.unwrap().status(), 200);
+    };
+    let last = async |server: &Server, id: &str| -> Value {
+        let list = server.expect(200, Method::GET, "/v1/api-keys", None).await;
+        list["api_keys"].as_array().unwrap().iter().find(|k| k["id"] == id).unwrap()["last_used_at_ms"]
+            .clone()
+    };
+    batch(&server, records).await;
+    until("the use is written", async || last(&server, &id).await == 5_000).await;
+    assert_eq!(last(&server, &unused).await, Value::Null);
+    // An older record that comes late does not turn the time back; the newest is written at the stop.
+    batch(&server, vec![used(2, 1, &id, "allow", 2_000), used(2, 2, &id, "allow", 7_000)]).await;
+    server.signal("TERM");
+    assert_eq!(server.exit_code().await, Some(0));
+    server.restart().await;
+    assert_eq!(last(&server, &id).await, 7_000);
+}
+
+#[tokio::test]
+async fn a_session_is_revoked_and_a_revocation_with_an_end_goes_by_itself() {
+    let server = Server::start().await;
+    let mut reader = server.reader("gateway", GATEWAY, "01");
+    let body = json!({"name": "sid:abc", "expires_in_s": 1});
+    let added = server.expect(201, Method::POST, "/v1/revocations", Some(body)).await;
+    assert!(added["revocation"]["expires_at_s"].as_u64().unwrap() <= now_s() + 1);
+    server.expect(201, Method::POST, "/v1/revocations", Some(json!({"name": "sub:ann"}))).await;
+    server
+        .expect(400, Method::POST, "/v1/revocations", Some(json!({"name": "sub:b", "expires_in_s": 0})))
+        .await;
+    reader.sync(&server).await;
+    assert!(reader.state.is_revoked("sid:abc"));
+    until("it is gone from the list", async || {
+        let list = server.expect(200, Method::GET, "/v1/revocations", None).await;
+        list["revocations"].as_array().unwrap().len() == 1
+    })
+    .await;
+    reader.sync(&server).await;
+    assert!(!reader.state.is_revoked("sid:abc") && reader.state.is_revoked("sub:ann"));
+}
+
+#[tokio::test]
+async fn a_revoked_key_is_known_to_a_waiting_worker_within_a_second() {
+    let server = Server::start().await;
+    let created = server.create_key("batch").await;
+    let key = text(&created["key"]);
+    let path = ["/v1/api-keys/", &text(&created["api_key"]["id"]), "?wait=10"].concat();
+    let mut reader = server.reader("gateway", GATEWAY, "01");
+    reader.sync(&server).await;
+    let worker = async {
+        while ends(&reader, &key).is_some() {
+            reader.poll(&server, 20).await;
+        }
+        let gone = std::time::Instant::now();
+        // The next poll acknowledges it.
+        reader.poll(&server, 0).await;
+        gone
+    };
+    let revoke = async {
+        tokio::time::sleep(Duration::from_millis(200)).await;
+        let begun = std::time::Instant::now();
+        let answer = server.expect(200, Method::DELETE, &path, None).await;
+        (begun, answer)
+    };
+    let (gone, (begun, answer)) = tokio::join!(worker, revoke);
+    assert!(gone.saturating_duration_since(begun) < Duration::from_secs(1));
+    assert_eq!((answer["workers"].as_u64(), answer["acknowledged"].as_u64()), (Some(1), Some(1)), "{answer}");
+}

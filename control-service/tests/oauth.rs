@@ -1,0 +1,367 @@
+//! The token endpoint: client credentials, token exchange, errors, rotation, revocation.
+
+mod common;
+
+use std::time::Duration;
+
+use common::{GATEWAY, Server, text, until};
+use jwt_simple::prelude::*;
+use portcullis_authn::keys::PureRust;
+use portcullis_authn::{KeyRing, Verified, is_revoked, jwt};
+use portcullis_core::Reason;
+use portcullis_core::identity::CredentialKind;
+use portcullis_core::snapshot::state::SnapshotState;
+use reqwest::{Method, Response};
+use serde_json::{Value, json};
+
+const ISSUER: &str = "https://portcullis.example.com";
+const EXCHANGE: &str = "urn:ietf:params:oauth:grant-type:token-exchange";
+const ACCESS_TOKEN: &str = "urn:ietf:params:oauth:token-type:access_token";
+
+fn now_s() -> u64 {
+    std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_secs()
+}
+
+/// A service that gives out tokens, and an identity provider of which it has the public key.
+async fn start(edit: impl FnOnce(&mut Value)) -> (Server, Ed25519KeyPair) {
+    use base64::Engine;
+    let idp = Ed25519KeyPair::generate().with_key_id("idp");
+    let x = base64::engine::general_purpose::URL_SAFE_NO_PAD.encode(idp.public_key().to_bytes());
+    let server = Server::start_with(|config| {
+        config["serviceTokens"] = json!({"issuer": ISSUER, "audiences": ["portcullis"]});
+        config["issuers"][0]["jwks"] =
+            json!({"keys": [{"kty": "OKP", "crv": "Ed25519", "kid": "idp", "x": x}]});
+        edit(config);
+    })
+    .await;
+    (server, idp)
+}
+
+/// A token of the identity provider for ann.
+fn token_of(idp: &Ed25519KeyPair, extra: &Value) -> String {
+    let mut claims = json!({"iss": "https://idp.example.com", "aud": "portcullis", "sub": "ann", "tenant": "acme",
+        "roles": ["reader", "owner"], "scope": "a b", "iat": now_s(), "exp": now_s() + 100});
+    claims.as_object_mut().unwrap().extend(extra.as_object().unwrap().clone());
+    let empty = Claims::create(Duration::from_secs(1).into());
+    let mut claims = empty_claims(empty, claims);
+    claims.nonce = None;
+    idp.sign(claims).unwrap()
+}
+
+fn empty_claims(empty: JWTClaims<NoCustomClaims>, custom: Value) -> JWTClaims<Value> {
+    JWTClaims {
+        issued_at: None,
+        expires_at: None,
+        invalid_before: None,
+        issuer: None,
+        subject: None,
+        audiences: None,
+        jwt_id: None,
+        nonce: empty.nonce,
+        custom,
+    }
+}
+
+async fn client(server: &Server, id: &str, extra: Value) -> String {
+    let mut body = json!({"id": id, "tenant": "acme", "roles": ["reader", "writer"], "scopes": ["b", "c"]});
+    body.as_object_mut().unwrap().extend(extra.as_object().unwrap().clone());
+    let made = server.expect(201, Method::POST, "/v1/service-clients", Some(body)).await;
+    text(&made["client_secret"])
+}
+
+async fn ask(server: &Server, id: &str, secret: &str, form: &[(&str, &str)]) -> Response {
+    let body = form_urlencoded::Serializer::new(String::new()).extend_pairs(form).finish();
+    let call = server.http.post(server.url("platform", "/oauth2/token"));
+    let call = call.header("content-type", "application/x-www-form-urlencoded").body(body);
+    call.basic_auth(id, Some(secret)).send().await.unwrap()
+}
+
+async fn good(server: &Server, id: &str, secret: &str, form: &[(&str, &str)]) -> Value {
+    let answer = ask(server, id, secret, form).await;
+    assert_eq!(answer.headers()["cache-control"], "no-store");
+    let (status, body) = (answer.status(), answer.json().await.unwrap());
+    assert_eq!(status, 200, "{body}");
+    body
+}
+
+async fn refused(server: &Server, id: &str, secret: &str, form: &[(&str, &str)]) -> (u16, String) {
+    let answer = ask(server, id, secret, form).await;
+    assert_eq!(answer.headers()["cache-control"], "no-store");
+    let status = answer.status().as_u16();
+    (status, text(&answer.json::<Value>().await.unwrap()["error"]))
+}
+
+const PLAIN: [(&str, &str); 1] = [("grant_type", "client_credentials")];
+
+/// Judges a token as a gateway does.
+async fn judge(server: &Server, token: &str) -> Result<Verified, Reason> {
+    let mut reader = server.reader("gateway", GATEWAY, "01");
+    reader.sync(server).await;
+    judge_by(&reader.state, token)
+}
+
+fn judge_by(state: &SnapshotState, token: &str) -> Result<Verified, Reason> {
+    let verified = jwt::verify(token.as_bytes(), state, &mut KeyRing::default(), &PureRust, now_s())?;
+    if is_revoked(&verified.principal, state) { Err(Reason::CredentialRevoked) } else { Ok(verified) }
+}
+
+#[tokio::test]
+async fn a_service_gets_a_token_that_gateways_accept() {
+    let (server, _) = start(|_| {}).await;
+    let secret = client(&server, "svc-batch", json!({})).await;
+    let answer = good(&server, "svc-batch", &secret, &PLAIN).await;
+    assert_eq!((text(&answer["token_type"]), &answer["expires_in"]), ("Bearer".into(), &json!(600)));
+    assert_eq!(answer["scope"], "b c");
+    let verified = judge(&server, &text(&answer["access_token"])).await.unwrap();
+    let principal = &verified.principal;
+    assert_eq!(principal.credential, CredentialKind::ServiceToken);
+    assert_eq!((principal.subject.as_str(), principal.tenant.as_str()), ("svc-batch", "acme"));
+    assert_eq!(principal.client_id.as_ref().unwrap().as_str(), "svc-batch");
+    assert_eq!((principal.roles.len(), principal.scopes.len()), (2, 2));
+    // The metadata lead to the key that verifies it (RFC 8414).
+    let get = async |path: &str| -> Value {
+        server.http.get(server.url("platform", path)).send().await.unwrap().json().await.unwrap()
+    };
+    let metadata = get("/.well-known/oauth-authorization-server").await;
+    assert_eq!(
+        (text(&metadata["issuer"]), metadata["jwks_uri"].as_str()),
+        (ISSUER.into(), Some("https://portcullis.example.com/oauth2/jwks"))
+    );
+    let key = &get("/oauth2/jwks").await["keys"][0];
+    assert_eq!(text(&key["kid"]), principal.key_id.as_ref().unwrap().as_str());
+    // Issued tokens are audited with their id, and without themselves.
+    let records = server.expect(200, Method::GET, "/v1/audit/records?subject=client:svc-batch", None).await;
+    let path = ["/oauth2/token/", principal.token_id.as_deref().unwrap()].concat();
+    assert_eq!(records["records"][0]["path"], path);
+    assert!(!server.log().contains(&secret));
+}
+
+#[tokio::test]
+async fn errors_are_those_of_the_rfcs() {
+    let (server, idp) = start(|_| {}).await;
+    let secret = client(&server, "svc-a", json!({})).await;
+    let agent = client(&server, "svc-agent", json!({"may_exchange": true})).await;
+    let other = client(&server, "svc-other", json!({"may_exchange": true, "tenant": "globex"})).await;
+    let subject = token_of(&idp, &json!({}));
+    let expired = token_of(&idp, &json!({"exp": now_s() - 100}));
+    let exchange = |token: &'static str| {
+        [("grant_type", EXCHANGE), ("subject_token_type", ACCESS_TOKEN), ("subject_token", token)]
+    };
+    let subject: &'static str = subject.leak();
+    let expired: &'static str = expired.leak();
+    let with = |name, value| [("grant_type", "client_credentials"), (name, value)];
+    for (id, secret, form, wanted) in [
+        ("svc-a", &secret, with("scope", "b nope").to_vec(), (400, "invalid_scope")),
+        ("svc-a", &secret, with("audience", "nope").to_vec(), (400, "invalid_target")),
+        ("svc-a", &secret, vec![("grant_type", "password")], (400, "unsupported_grant_type")),
+        ("svc-a", &secret, vec![], (400, "invalid_request")),
+        ("svc-a", &secret, with("client_secret", "x").to_vec(), (400, "invalid_request")),
+        ("svc-a", &agent, PLAIN.to_vec(), (401, "invalid_client")),
+        ("svc-none", &secret, PLAIN.to_vec(), (401, "invalid_client")),
+        ("svc-a", &"short".to_owned(), PLAIN.to_vec(), (401, "invalid_client")),
+        ("svc-a", &secret, exchange(subject).to_vec(), (400, "unauthorized_client")),
+        ("svc-agent", &agent, exchange("garbage").to_vec(), (400, "invalid_grant")),
+        ("svc-agent", &agent, exchange(expired).to_vec(), (400, "invalid_grant")),
+        ("svc-other", &other, exchange(subject).to_vec(), (400, "invalid_grant")),
+    ] {
+        let (status, error) = refused(&server, id, secret, &form).await;
+        assert_eq!((status, error.as_str()), wanted, "{id} {form:?}");
+    }
+    let bare = server.http.post(server.url("platform", "/oauth2/token")).send().await.unwrap();
+    assert_eq!(bare.status(), 400, "not a form");
+    let form = server.http.post(server.url("platform", "/oauth2/token"));
+    let form = form
+        .header("content-type", "application/x-www-form-urlencoded")
+        .body("grant_type=client_credentials");
+    let answer = form.send().await.unwrap();
+    assert_eq!(
+        (answer.status().as_u16(), answer.headers()["www-authenticate"].to_str().unwrap()),
+        (401, "Basic realm=\"portcullis\"")
+    );
+}
+
+#[tokio::test]
+async fn an_agent_acts_for_a_person_and_never_has_more_than_both() {
+    let (server, idp) = start(|_| {}).await;
+    let secret = client(&server, "svc-agent", json!({"may_exchange": true})).await;
+    let exchange = async |subject: &str| {
+        let form =
+            [("grant_type", EXCHANGE), ("subject_token_type", ACCESS_TOKEN), ("subject_token", subject)];
+        good(&server, "svc-agent", &secret, &form).await
+    };
+    let answer = exchange(&token_of(&idp, &json!({}))).await;
+    assert_eq!(text(&answer["issued_token_type"]), ACCESS_TOKEN);
+    assert!(answer["expires_in"].as_u64().unwrap() <= 130, "no longer than the person's token: {answer}");
+    let first = text(&answer["access_token"]);
+    let principal = judge(&server, &first).await.unwrap().principal;
+    assert_eq!((principal.subject.as_str(), principal.actors[0].as_str()), ("ann", "svc-agent"));
+    let names =
+        |list: &[portcullis_core::ids::Role]| list.iter().map(ToString::to_string).collect::<Vec<_>>();
+    assert_eq!(names(&principal.roles), ["reader"]);
+    assert_eq!((principal.scopes.len(), principal.scopes[0].as_str()), (1, "b"));
+    // A second agent in the chain, from a service token.
+    let again = exchange(&first).await;
+    let chain = judge(&server, &text(&again["access_token"])).await.unwrap().principal.actors;
+    assert_eq!(chain.iter().map(|a| a.as_str()).collect::<Vec<_>>(), ["svc-agent", "svc-agent"]);
+    // A person whose session is revoked is not acted for.
+    let revoked = json!({"name": "sub:ann"});
+    server.expect(201, Method::POST, "/v1/revocations", Some(revoked)).await;
+    let subject = token_of(&idp, &json!({}));
+    let form =
+        [("grant_type", EXCHANGE), ("subject_token_type", ACCESS_TOKEN), ("subject_token", subject.as_str())];
+    assert_eq!(refused(&server, "svc-agent", &secret, &form).await, (400, "invalid_grant".to_owned()));
+    let records = server.expect(200, Method::GET, "/v1/audit/records?subject=ann", None).await;
+    assert_eq!(records["records"][0]["actors"], json!(["svc-agent"]));
+}
+
+#[tokio::test]
+async fn secrets_rotate_with_an_overlap_and_a_revoked_client_ends_at_once() {
+    let (server, _) = start(|_| {}).await;
+    let old = client(&server, "svc-a", json!({})).await;
+    let token = text(&good(&server, "svc-a", &old, &PLAIN).await["access_token"]);
+    let path = "/v1/service-clients/svc-a/rotate";
+    let rotated = server.expect(200, Method::POST, path, Some(json!({"overlap_s": 2}))).await;
+    let new = text(&rotated["client_secret"]);
+    good(&server, "svc-a", &old, &PLAIN).await;
+    good(&server, "svc-a", &new, &PLAIN).await;
+    until("the old secret ends", async || ask(&server, "svc-a", &old, &PLAIN).await.status() == 401).await;
+    good(&server, "svc-a", &new, &PLAIN).await;
+
+    let mut reader = server.reader("gateway", GATEWAY, "01");
+    reader.sync(&server).await;
+    assert!(judge_by(&reader.state, &token).is_ok());
+    server.expect(200, Method::DELETE, "/v1/service-clients/svc-a", None).await;
+    assert_eq!(refused(&server, "svc-a", &new, &PLAIN).await, (401, "invalid_client".to_owned()));
+    reader.sync(&server).await;
+    assert_eq!(judge_by(&reader.state, &token), Err(Reason::CredentialRevoked));
+    let body = json!({"id": "svc-a", "tenant": "acme"});
+    server.expect(409, Method::POST, "/v1/service-clients", Some(body)).await;
+    server.expect(410, Method::POST, path, None).await;
+}
+
+#[tokio::test]
+async fn guessing_costs_pauses_and_shuts_nobody_else_out() {
+    let (server, _) = start(|_| {}).await;
+    let secret = client(&server, "svc-a", json!({})).await;
+    let stranger = client(&server, "svc-b", json!({})).await;
+    let mut last = 0;
+    for _ in 0..8 {
+        last = refused(&server, "svc-a", &stranger, &PLAIN).await.0;
+    }
+    assert_eq!(last, 429);
+    assert!(ask(&server, "svc-a", &stranger, &PLAIN).await.headers().contains_key("retry-after"));
+    good(&server, "svc-a", &secret, &PLAIN).await;
+    // Who knows the secret's name and guesses the rest is slowed down too.
+    let forged = forge(&secret);
+    for _ in 0..8 {
+        last = refused(&server, "svc-a", &forged, &PLAIN).await.0;
+    }
+    assert_eq!(last, 429);
+}
+
+/// The same name with another secret, and the checksum that fits it.
+fn forge(token: &str) -> String {
+    let (body, _) = token.rsplit_once('_').unwrap();
+    let last = if body.ends_with('0') { "1" } else { "0" };
+    let body = [&body[..body.len() - 1], last].concat();
+    let sum = portcullis_core::audit::hex(&crc32fast::hash(body.as_bytes()).to_be_bytes());
+    [body, sum].join("_")
+}
+
+#[tokio::test]
+async fn the_signing_keys_rotate_by_themselves_and_no_token_is_refused() {
+    let (mut server, _) = start(|config| {
+        let fast = json!({"rotateSeconds": 3, "publishSeconds": 1, "lifetimeSeconds": 30, "keepSeconds": 30});
+        config["serviceTokens"].as_object_mut().unwrap().extend(fast.as_object().unwrap().clone());
+        config["identity"].as_object_mut().unwrap().extend(
+            json!({"rotateSeconds": 3, "publishSeconds": 1, "keepSeconds": 3, "lifetimeSeconds": 2})
+                .as_object()
+                .unwrap()
+                .clone(),
+        );
+    })
+    .await;
+    let secret = client(&server, "svc-a", json!({})).await;
+    let mut reader = server.reader("gateway", GATEWAY, "01");
+    reader.sync(&server).await;
+    let mut kids: Vec<String> = Vec::new();
+    let mut signers: Vec<String> = Vec::new();
+    let mut tokens = Vec::new();
+    let begun = std::time::Instant::now();
+    while kids.len() < 3 || signers.len() < 3 {
+        assert!(begun.elapsed() < Duration::from_secs(40), "{kids:?} {signers:?}");
+        let token = text(&good(&server, "svc-a", &secret, &PLAIN).await["access_token"]);
+        reader.poll(&server, 0).await;
+        let verified = judge_by(&reader.state, &token).unwrap();
+        let kid = verified.principal.key_id.unwrap().to_string();
+        if kids.last() != Some(&kid) {
+            kids.push(kid);
+            tokens.push(token);
+        }
+        // The key that gateways sign with is always one that everybody can verify.
+        let signer = reader.state.signer().unwrap();
+        let public = portcullis_core::snapshot::public_key(signer.seed);
+        assert_eq!(reader.state.identity_key(signer.key_id.as_str()), Some(&public));
+        if signers.last() != Some(&signer.key_id.to_string()) {
+            signers.push(signer.key_id.to_string());
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    for token in &tokens {
+        judge_by(&reader.state, token).unwrap();
+    }
+    // Old identity keys are gone once their last token has ended.
+    until("the first identity key is removed", async || {
+        let list = server.expect(200, Method::GET, "/v1/signing-keys", None).await;
+        !list.to_string().contains(&signers[0])
+    })
+    .await;
+    // The keys survive a restart.
+    let before = server.expect(200, Method::GET, "/v1/signing-keys", None).await;
+    let signs = |list: &Value| {
+        let keys = list["signing_keys"].as_array().unwrap();
+        keys.iter().filter(|k| k["state"] == "signs").count()
+    };
+    assert_eq!(signs(&before), 2);
+    server.restart().await;
+    let after = server.expect(200, Method::GET, "/v1/signing-keys", None).await;
+    assert_eq!(signs(&after), 2);
+    reader.sync(&server).await;
+    judge_by(&reader.state, tokens.last().unwrap()).unwrap();
+}
+
+#[tokio::test]
+async fn a_new_identity_key_waits_for_every_worker() {
+    let (server, _) = start(|config| config["identity"]["publishSeconds"] = json!(0)).await;
+    let mut slow = server.reader("gateway", GATEWAY, "01");
+    slow.sync(&server).await;
+    slow.poll(&server, 0).await;
+    let begun = server.expect(202, Method::POST, "/v1/signing-keys/identity", None).await;
+    let kid = text(&begun["signing_key"]["kid"]);
+    server.expect(409, Method::POST, "/v1/signing-keys/identity", None).await;
+    let state = async || {
+        let list = server.expect(200, Method::GET, "/v1/signing-keys", None).await;
+        let keys = list["signing_keys"].as_array().unwrap().clone();
+        text(&keys.iter().find(|k| k["kid"] == kid.as_str()).unwrap()["state"])
+    };
+    tokio::time::sleep(Duration::from_millis(2500)).await;
+    assert_eq!(state().await, "published", "a worker has not got it");
+    slow.sync(&server).await;
+    assert!(slow.state.identity_key(&kid).is_some());
+    slow.poll(&server, 0).await;
+    until("it signs", async || state().await == "signs").await;
+    slow.sync(&server).await;
+    assert_eq!(slow.state.signer().unwrap().key_id.as_str(), kid);
+    assert_eq!(slow.state.issuers().filter(|i| i.credential == CredentialKind::ServiceToken).count(), 1);
+}
+
+#[tokio::test]
+async fn without_service_tokens_there_is_no_endpoint() {
+    let server = Server::start().await;
+    for path in ["/oauth2/jwks", "/.well-known/oauth-authorization-server"] {
+        assert_eq!(server.http.get(server.url("platform", path)).send().await.unwrap().status(), 404);
+    }
+    assert_eq!(ask(&server, "svc-a", "x", &PLAIN).await.status(), 404);
+    let body = json!({"id": "svc-a", "tenant": "acme"});
+    server.expect(404, Method::POST, "/v1/service-clients", Some(body)).await;
+}

@@ -1,0 +1,188 @@
+//! Properties, held against a second, independent library for JSON Web Tokens.
+//!
+//! Ours may be stricter, never laxer: what it accepts, the other accepts too, and with the same claims. On
+//! tokens without oddities both agree.
+
+mod common;
+
+use common::*;
+use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Validation, decode};
+use portcullis_authn::keys::PureRust;
+use portcullis_authn::{KeyRing, Verified, jwt};
+use portcullis_core::Reason;
+use portcullis_core::snapshot::state::SnapshotState;
+use proptest::prelude::*;
+use serde_json::{Map, Value, json};
+
+const LEEWAY: u64 = 30;
+const SECRET: [u8; 64] = [7; 64];
+const SEED: [u8; 32] = [9; 32];
+
+fn now() -> u64 {
+    jsonwebtoken::get_current_timestamp()
+}
+
+/// One issuer as both libraries know it.
+struct Both {
+    algorithm: Algorithm,
+    state: SnapshotState,
+    encoding: EncodingKey,
+    decoding: DecodingKey,
+}
+
+fn eddsa() -> Both {
+    let pair = ed25519_compact::KeyPair::from_seed(ed25519_compact::Seed::new(SEED));
+    // PKCS #8 (RFC 8410 §7) around the seed.
+    let prefix = [0x30, 0x2e, 2, 1, 0, 0x30, 5, 6, 3, 0x2b, 0x65, 0x70, 4, 0x22, 4, 0x20];
+    let jwk = json!({"kty": "OKP", "crv": "Ed25519", "kid": "k1", "x": b64(*pair.pk)});
+    Both {
+        algorithm: Algorithm::EdDSA,
+        state: snapshot(&[issuer(&["EdDSA"], &json!([jwk]))]),
+        encoding: EncodingKey::from_ed_der(&[&prefix[..], &SEED].concat()),
+        decoding: DecodingKey::from_ed_components(&b64(*pair.pk)).expect("a key"),
+    }
+}
+
+fn hs256() -> Both {
+    Both {
+        algorithm: Algorithm::HS256,
+        state: snapshot_with(&[issuer(&["HS256"], &json!([]))], vec![secret(&SECRET)]),
+        encoding: EncodingKey::from_secret(&SECRET),
+        decoding: DecodingKey::from_secret(&SECRET),
+    }
+}
+
+impl Both {
+    fn sign(&self, header: &Value, claims: &Value) -> String {
+        let text = format!("{}.{}", b64(header.to_string()), b64(claims.to_string()));
+        let signature =
+            jsonwebtoken::crypto::sign(text.as_bytes(), &self.encoding, self.algorithm).expect("signs");
+        format!("{text}.{signature}")
+    }
+
+    fn good(&self, claims: &Value) -> String {
+        self.sign(&json!({"alg": format!("{:?}", self.algorithm), "kid": "k1", "typ": "JWT"}), claims)
+    }
+
+    fn ours(&self, token: &[u8]) -> Result<Verified, Reason> {
+        jwt::verify(token, &self.state, &mut KeyRing::default(), &PureRust, now())
+    }
+
+    fn theirs(&self, token: &[u8]) -> Option<Map<String, Value>> {
+        let mut validation = Validation::new(self.algorithm);
+        validation.leeway = LEEWAY;
+        validation.validate_nbf = true;
+        validation.set_audience(&["portcullis", "other"]);
+        validation.set_issuer(&[ISSUER]);
+        decode(token, &self.decoding, &validation).ok().map(|data| data.claims)
+    }
+}
+
+/// Offsets from now that keep clear of the edges, where the two clocks may differ.
+fn offset() -> impl Strategy<Value = i64> {
+    prop_oneof![-100_000_i64..-40, -20_i64..20, 40_i64..100_000]
+}
+
+fn audience() -> impl Strategy<Value = Value> {
+    prop_oneof![
+        Just(json!("portcullis")),
+        Just(json!(["x", "other"])),
+        Just(json!("x")),
+        Just(json!([])),
+        "[a-z]{0,12}".prop_map(Value::from),
+    ]
+}
+
+/// Any JSON that a claim could be.
+fn any_json() -> impl Strategy<Value = Value> {
+    let leaf = prop_oneof![
+        Just(Value::Null),
+        any::<bool>().prop_map(Value::from),
+        any::<i64>().prop_map(Value::from),
+        any::<f64>().prop_map(Value::from),
+        ".{0,20}".prop_map(Value::from),
+    ];
+    leaf.prop_recursive(3, 12, 4, |inner| {
+        prop_oneof![
+            prop::collection::vec(inner.clone(), 0..4).prop_map(Value::from),
+            prop::collection::hash_map("[a-z]{1,5}", inner, 0..4)
+                .prop_map(|members| Value::Object(members.into_iter().collect())),
+        ]
+    })
+}
+
+fn times(exp: i64, nbf: i64) -> Value {
+    let at = |offset: i64| now().saturating_add_signed(offset);
+    json!({"iss": ISSUER, "sub": "ann", "tenant": "acme", "aud": "portcullis", "exp": at(exp), "nbf": at(nbf)})
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 300, ..ProptestConfig::default() })]
+
+    #[test]
+    fn both_agree_on_tokens_without_oddities(exp in offset(), nbf in offset(), aud in audience(), iss in any::<bool>()) {
+        for both in [eddsa(), hs256()] {
+            let mut claims = times(exp, nbf);
+            claims["aud"] = aud.clone();
+            if !iss {
+                claims["iss"] = json!("https://other");
+            }
+            let token = both.good(&claims);
+            prop_assert_eq!(both.ours(token.as_bytes()).is_ok(), both.theirs(token.as_bytes()).is_some(), "{}", claims);
+        }
+    }
+
+    #[test]
+    fn whatever_a_claim_is_ours_is_never_laxer(name in "(iss|sub|tenant|aud|exp|nbf|iat|jti|sid|act|roles|scope|azp)", value in any_json()) {
+        for both in [eddsa(), hs256()] {
+            let mut claims = times(100, -100);
+            claims[&name] = value.clone();
+            let token = both.good(&claims);
+            if let Ok(verified) = both.ours(token.as_bytes()) {
+                let theirs = both.theirs(token.as_bytes());
+                prop_assert_eq!(Some(verified.claims), theirs, "{} = {}", name, value);
+            }
+        }
+    }
+
+    #[test]
+    fn whatever_a_header_says_ours_is_never_laxer(name in "(alg|kid|typ|crit|jwk|cty|x)", value in any_json()) {
+        for both in [eddsa(), hs256()] {
+            let mut header = json!({"alg": format!("{:?}", both.algorithm), "kid": "k1"});
+            header[&name] = value.clone();
+            let token = both.sign(&header, &times(100, -100));
+            if both.ours(token.as_bytes()).is_ok() {
+                // The other library reads members that neither of us uses, and refuses some forms of them.
+                let unused = matches!(name.as_str(), "jwk" | "cty" | "x");
+                prop_assert!(unused || both.theirs(token.as_bytes()).is_some(), "{} = {}", name, value);
+            }
+        }
+    }
+
+    #[test]
+    fn a_changed_byte_is_noticed(at in any::<prop::sample::Index>(), byte in any::<u8>()) {
+        for both in [eddsa(), hs256()] {
+            let good = both.good(&times(100, -100)).into_bytes();
+            let mut bent = good.clone();
+            *at.get_mut(&mut bent) = byte;
+            prop_assert_eq!(both.ours(&bent).is_ok(), bent == good);
+        }
+    }
+
+    #[test]
+    fn a_cut_or_longer_token_is_noticed(at in any::<prop::sample::Index>(), more in "[A-Za-z0-9_.-]{1,8}") {
+        let both = eddsa();
+        let good = both.good(&times(100, -100));
+        prop_assert!(both.ours(&good.as_bytes()[..at.index(good.len())]).is_err());
+        prop_assert!(both.ours((good.clone() + &more).as_bytes()).is_err());
+        prop_assert!(both.ours((more + &good).as_bytes()).is_err());
+    }
+
+    #[test]
+    fn no_bytes_verify_and_none_panic(token in prop::collection::vec(any::<u8>(), 0..200), dotted in "[A-Za-z0-9_=.-]{0,120}") {
+        for both in [eddsa(), hs256()] {
+            prop_assert!(both.ours(&token).is_err());
+            prop_assert!(both.ours(dotted.as_bytes()).is_err());
+        }
+    }
+}

@@ -1,0 +1,96 @@
+//! Attacks on authentication, each with a name, through the module as it is shipped: none may reach a data
+//! cluster, none may stop the next good request, and each has its reason.
+
+mod attack_cases;
+mod world;
+
+use std::collections::HashSet;
+use std::time::Duration;
+
+use attack_cases::{Attack, claims, forms, keys, places};
+use portcullis_core::wire::RecordKind;
+use serde_json::{Value, json};
+use world::{ISSUER, World, config, good, plugin, put};
+
+/// A gateway with everything on that could be attacked.
+fn world() -> World {
+    let mut config = config();
+    config["tokens"] =
+        json!({"headers": [{"name": "x-token"}], "cookie": "session", "query": "access_token"});
+    config["workload"] = json!(true);
+    config["platformPaths"] = json!(true);
+    config["resource"] = json!({"url": "https://api.platform.test", "challenge": "always"});
+    let mut world = World::new(vec![plugin("gateway", &config)]);
+    let provider = json!({"name": "as", "issuer": "https://as.test", "tokenPrefix": "op_", "audiences": ["portcullis"],
+        "activeSeconds": 30, "inactiveSeconds": 10});
+    world.change(put(RecordKind::Introspection, b"as", provider.to_string()));
+    let usual: Value = serde_json::from_slice(&world::issuer_document().value).unwrap();
+    for (name, algorithms, keys) in [
+        (keys::RSA_ISSUER, json!(["RS256", "PS256"]), json!([keys::rsa_jwk()])),
+        (keys::EC_ISSUER, json!(["ES256"]), json!([keys::ec_jwk()])),
+        (keys::MIXED_ISSUER, json!(["EdDSA", "HS256"]), usual["jwks"]["keys"].clone()),
+        (keys::ODD_ISSUER, json!(["EdDSA", "ES256", "RS256"]), keys::odd_keys()),
+    ] {
+        let document = json!({"issuer": name, "audiences": ["portcullis"], "algorithms": algorithms, "jwks": {"keys": keys}});
+        world.change(put(RecordKind::Issuer, name.as_bytes(), document.to_string()));
+    }
+    world.change(put(RecordKind::IssuerSecret, keys::MIXED_ISSUER.as_bytes(), world::issuer_public_key()));
+    world.change(put(RecordKind::IssuerSecret, ISSUER.as_bytes(), world::issuer_public_key()));
+    world.questions.refresh = Some(204);
+    world
+}
+
+fn run(attacks: Vec<Attack>) {
+    let mut world = world();
+    let mut failed = Vec::new();
+    for attack in attacks {
+        let exchange = world.host.request(attack.request);
+        world.answer_all();
+        if exchange.is_paused() {
+            world.host.advance(Duration::from_millis(2_300));
+        }
+        let seen = exchange.response();
+        let reason = seen.as_ref().and_then(|s| s.header("x-portcullis-reason")).unwrap_or("none").to_owned();
+        let status = exchange.status().unwrap_or_default();
+        if exchange.upstream().is_some() || (status, reason.as_str()) != (attack.status, attack.reason) {
+            failed.push(format!(
+                "{}: {status} {reason}, expected {} {}",
+                attack.name, attack.status, attack.reason
+            ));
+        }
+        if let Some(failure) = world.host.vms().into_iter().find_map(|vm| vm.failure) {
+            panic!("{}: a VM died: {failure}", attack.name);
+        }
+        world.settle();
+    }
+    world.host.request(good("acme-1")).assert_status(200);
+    assert!(failed.is_empty(), "{}", failed.join("\n"));
+}
+
+#[test]
+fn forms_of_tokens() {
+    run(forms::attacks());
+}
+
+#[test]
+fn keys_and_algorithms() {
+    run(keys::attacks());
+}
+
+#[test]
+fn claims_and_times() {
+    run(claims::attacks());
+}
+
+#[test]
+fn places_and_headers() {
+    run(places::attacks());
+}
+
+#[test]
+fn the_suite_has_many_cases_and_no_name_twice() {
+    let all = [forms::attacks(), keys::attacks(), claims::attacks(), places::attacks()].concat();
+    let names: HashSet<&str> = all.iter().map(|attack| attack.name).collect();
+    assert_eq!(names.len(), all.len(), "a name stands twice");
+    assert!(all.len() >= 120, "only {} cases", all.len());
+}
