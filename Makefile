@@ -69,8 +69,9 @@ bench: wasm ## Measure (QUICK=1: under two minutes); writes target/bench.json
 
 FUZZ_SECONDS ?= 120
 
-fuzz: wasm ## Feed the module mutated headers, bodies, configurations and snapshots (FUZZ_SECONDS=120)
+fuzz: wasm ## Feed the module mutated headers, bodies, configurations and snapshots, and its test host mutated modules (FUZZ_SECONDS=120)
 	$(CARGO) run --locked --release -p portcullis-plugin --example fuzz $(FUZZ_SECONDS)
+	$(CARGO) run --locked --release -p portcullis-testhost --example fuzz_modules $$(( ($(FUZZ_SECONDS) + 3) / 4 ))
 
 clean: ## Remove what was built
 	$(CARGO) clean

@@ -1,68 +1,134 @@
-//! How fast requests go through the `gateway` plugin in the test host, on one thread, and how long a host
-//! with an already compiled module takes to start: `cargo run --release -p portcullis-plugin --example
-//! testhost_speed [SECONDS]`. The last line is JSON for `make bench`.
+//! How fast requests go through the `gateway` plugin in the test host, on one thread, and how long a start
+//! takes when the module's compiled code is there already: in this process, and in a new one that takes it
+//! from the disk. `cargo run --release -p portcullis-plugin --example testhost_speed [SECONDS]` prints the
+//! numbers and puts them into `target/bench.json`, beside those of `portcullis-bench`.
 
 #[path = "../tests/world/mod.rs"]
 mod world;
 
+use std::path::PathBuf;
+use std::process::Command;
 use std::time::{Duration, Instant};
 
-use portcullis_testhost::{Host, Module, Upstream};
-use serde_json::json;
+use portcullis_testhost::{Host, Module, Plugin, Upstream};
+use serde_json::{Value, json};
 use world::{UPSTREAM, World, config, good, plugin};
 
 /// Requests between two looks at the clock; after each round the audit records are taken away.
 const ROUND: usize = 200;
 
-/// Where `world` builds the module.
-const MODULE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../target/wasm32-wasip1/wasm/portcullis.wasm");
+/// Starts of which the median is taken.
+const STARTS: usize = 21;
 
-/// The median of 21 runs in milliseconds.
-fn median(run: impl Fn()) -> f64 {
-    let mut times: Vec<f64> = (0..21)
-        .map(|_| {
-            let began = Instant::now();
-            run();
-            began.elapsed().as_secs_f64() * 1e3
-        })
-        .collect();
-    times.sort_by(f64::total_cmp);
-    times[times.len() / 2]
+/// What is to be reached.
+enum Target {
+    AtLeast(f64),
+    AtMost(f64),
 }
+use Target::{AtLeast, AtMost};
+
+/// Tells the program that it is the new process whose start is measured.
+const START: &str = "--start";
 
 fn main() {
-    let seconds = std::env::args().nth(1).and_then(|s| s.parse().ok()).unwrap_or(3);
+    let argument = std::env::args().nth(1);
+    if argument.as_deref() == Some(START) {
+        return start_in_a_new_process();
+    }
+    let seconds = argument.and_then(|seconds| seconds.parse().ok()).unwrap_or(3);
     let entry = plugin("gateway", &config());
-    let start_ms = median(|| {
-        let host = Host::builder().plugin(entry.clone()).cluster(UPSTREAM, Upstream::manual()).start();
-        drop(host.expect("the plugin starts"));
-    });
-    let bytes = std::fs::read(MODULE).expect("the module was built");
-    let load_ms = median(|| drop(Module::from_bytes("portcullis.wasm", &bytes).expect("it loads")));
+    let compiled = (0..STARTS).map(|_| milliseconds(|| start(&entry))).collect();
+    let (from_disk, after_load) = (0..STARTS).map(|_| new_process()).unzip();
+    let metrics = [
+        ("testhost_requests_per_s", "1/s", AtLeast(20_000.0), requests_per_second(entry, seconds)),
+        ("testhost_start_compiled_ms", "ms", AtMost(5.0), compiled),
+        ("testhost_load_from_disk_ms", "ms", AtMost(5.0), from_disk),
+        ("testhost_start_after_load_ms", "ms", AtMost(5.0), after_load),
+    ];
+    record(metrics.into_iter().map(|(name, unit, target, samples)| metric(name, unit, target, samples)));
+}
 
+/// Rounds of requests through a gateway that has its snapshot.
+fn requests_per_second(entry: Plugin, seconds: u64) -> Vec<f64> {
     let mut world = World::with(vec![entry], |builder| builder.without_trace());
     let request = good("acme-1");
     world.host.request(request.clone()).assert_status(200);
-    let (mut count, mut spent) = (0_usize, Duration::ZERO);
-    while spent < Duration::from_secs(seconds) {
-        let began = Instant::now();
-        for _ in 0..ROUND {
-            let exchange = world.host.request(request.clone());
-            assert!(exchange.is_over(), "{exchange}");
-        }
-        spent += began.elapsed();
-        count += ROUND;
+    let (mut rates, began) = (Vec::new(), Instant::now());
+    while began.elapsed() < Duration::from_secs(seconds) {
+        let spent = milliseconds(|| {
+            for _ in 0..ROUND {
+                let exchange = world.host.request(request.clone());
+                assert!(exchange.is_over(), "{exchange}");
+            }
+        });
+        rates.push(ROUND as f64 * 1e3 / spent);
         world.settle();
         world.records.clear();
         world.host.clear_history();
     }
-    let rate = count as f64 / spent.as_secs_f64();
-    println!(
-        "module from the cache on disk: {load_ms:.2} ms, host start: {start_ms:.2} ms (medians; target < 5)"
-    );
-    println!("gateway: {rate:.0} requests/s on one thread (target ≥ 20,000)");
-    println!(
-        "{}",
-        json!({"testhost_load_ms": load_ms, "testhost_start_ms": start_ms, "testhost_requests_per_s": rate})
-    );
+    rates
+}
+
+fn start(entry: &Plugin) {
+    let host = Host::builder().plugin(entry.clone()).cluster(UPSTREAM, Upstream::manual()).start();
+    drop(host.expect("the plugin starts"));
+}
+
+fn target() -> PathBuf {
+    let here = || PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../../target"));
+    std::env::var_os("CARGO_TARGET_DIR").map_or_else(here, PathBuf::from)
+}
+
+/// Loads the module, whose compiled code lies on the disk, and starts a host; prints how long each took.
+fn start_in_a_new_process() {
+    let path = target().join("wasm32-wasip1/wasm/portcullis.wasm");
+    let mut loaded = None;
+    let load = milliseconds(|| loaded = Module::from_file(&path).ok());
+    let module = loaded.expect("the module loads");
+    let entry = Plugin::new(&module).root_id("gateway").config(config().to_string());
+    let entry = entry.env("PORTCULLIS_MESH_TOKEN", "mesh-token");
+    println!("{load} {}", milliseconds(|| start(&entry)));
+}
+
+/// What a new process printed: loading, and starting a host.
+fn new_process() -> (f64, f64) {
+    let program = std::env::current_exe().expect("this program");
+    let output = Command::new(program).arg(START).output().expect("it runs");
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    let mut numbers = text.split_whitespace().filter_map(|number| number.parse().ok());
+    (numbers.next().expect("a number"), numbers.next().expect("a second number"))
+}
+
+fn milliseconds(run: impl FnOnce()) -> f64 {
+    let began = Instant::now();
+    run();
+    began.elapsed().as_secs_f64() * 1e3
+}
+
+/// The median of the samples in the form of `portcullis-bench`; printed too.
+fn metric(name: &str, unit: &str, target: Target, mut samples: Vec<f64>) -> (String, Value) {
+    samples.sort_by(f64::total_cmp);
+    let (least, median, greatest) = (samples[0], samples[samples.len() / 2], samples[samples.len() - 1]);
+    let (met, target) = match target {
+        AtLeast(bound) => (median >= bound, json!({"at_least": bound})),
+        AtMost(bound) => (median <= bound, json!({"at_most": bound})),
+    };
+    let verdict = if met { "met" } else { "MISSED" };
+    println!("{name:<32} {median:>10.2} {unit:<4} ({least:.2} … {greatest:.2}) {target} {verdict}");
+    let spread = json!({"min": least, "median": median, "max": greatest});
+    let inputs = json!({"plugin": "gateway", "threads": 1});
+    let metric = json!({"value": median, "unit": unit, "target": target, "met": met, "spread": spread, "inputs": inputs});
+    (name.to_owned(), metric)
+}
+
+/// Puts the numbers into the file; what else is in it stays.
+fn record(metrics: impl Iterator<Item = (String, Value)>) {
+    let path = target().join("bench.json");
+    let present = std::fs::read_to_string(&path).ok().and_then(|text| serde_json::from_str(&text).ok());
+    let mut whole: Value = present.unwrap_or_else(|| json!({"metrics": {}}));
+    for (name, metric) in metrics {
+        whole["metrics"][name] = metric;
+    }
+    let text = serde_json::to_string_pretty(&whole).expect("JSON");
+    std::fs::write(&path, text + "\n").expect("target/bench.json is written");
 }

@@ -16,6 +16,14 @@ pub enum LoadError {
         /// Why.
         source: std::io::Error,
     },
+    /// The filter cannot be built.
+    #[error("cannot build a module from {manifest}: {reason}")]
+    Build {
+        /// The crate's manifest.
+        manifest: PathBuf,
+        /// What cargo says.
+        reason: String,
+    },
     /// The bytes are not a valid Wasm module.
     #[error("{name} is not a valid WebAssembly module: {reason}")]
     NotWasm {

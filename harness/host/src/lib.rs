@@ -2,6 +2,7 @@
 
 mod abi;
 mod assertions;
+mod cargo;
 mod codes;
 mod error;
 mod exchange;

@@ -154,7 +154,7 @@ fn tables_and_memories_beyond_reason() {
         module("").replace(r#"(memory (export "memory") 1)"#, r#"(memory (export "memory") 1 1 shared)"#),
         module("").replace(r#"(memory (export "memory") 1)"#, r#"(memory (export "memory") 70000)"#),
     ] {
-        let error = load(&text).err().expect("refused");
+        let error = load(&text).expect_err("refused");
         assert!(matches!(error, LoadError::NotWasm { .. }), "{error}");
     }
     // Data behind the memory's end is found when the module starts.

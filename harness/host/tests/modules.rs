@@ -116,6 +116,34 @@ fn a_plugin_of_the_go_sdk_runs() {
 }
 
 #[test]
+fn a_filter_is_built_by_cargo() {
+    let folder = tempfile::tempdir().unwrap();
+    let crate_of = |name: &str, lib: &str, code: &str| {
+        let root = folder.path().join(name);
+        std::fs::create_dir_all(root.join("src")).unwrap();
+        let manifest =
+            format!("[package]\nname = \"{name}\"\nedition = \"2024\"\n[lib]\n{lib}\n[workspace]\n");
+        std::fs::write(root.join("Cargo.toml"), manifest).unwrap();
+        std::fs::write(root.join("src/lib.rs"), code).unwrap();
+        root.join("Cargo.toml")
+    };
+    let code = r#"
+        #[unsafe(no_mangle)] pub extern "C" fn proxy_abi_version_0_2_1() {}
+        #[unsafe(no_mangle)] pub extern "C" fn proxy_on_memory_allocate(_: usize) -> usize { 1024 }
+        #[unsafe(no_mangle)] pub extern "C" fn proxy_on_configure(_: u32, size: u32) -> u32 { u32::from(size == 2) }
+    "#;
+    let module = Module::from_cargo(crate_of("good-filter", "crate-type = [\"cdylib\"]", code)).unwrap();
+    assert_eq!(module.name(), "good_filter.wasm");
+    Host::builder().plugin(Plugin::new(&module).config("{}")).start().unwrap();
+    let broken = Module::from_cargo(crate_of("broken", "crate-type = [\"cdylib\"]", "fn x( {")).unwrap_err();
+    assert!(matches!(&broken, LoadError::Build { reason, .. } if reason.contains("error: ")), "{broken}");
+    let rlib = Module::from_cargo(crate_of("no-module", "", "")).unwrap_err();
+    assert!(rlib.to_string().contains("crate-type"), "{rlib}");
+    let nowhere = Module::from_cargo(folder.path().join("nowhere/Cargo.toml")).unwrap_err();
+    assert!(matches!(nowhere, LoadError::Build { .. }), "{nowhere}");
+}
+
+#[test]
 fn bytes_that_are_no_module() {
     let good = wat::parse_str(wat("")).unwrap();
     for (what, bytes) in [
@@ -278,7 +306,7 @@ fn hosts_run_side_by_side() {
                     let script = format!("request_headers: add 0 x-n {n}-{i}; request_headers: shared_get k; request_headers: shared_set k {n}");
                     let mut host = Host::builder().plugin(Plugin::new(&module).config(script)).start().unwrap();
                     let exchange = host.request(Request::get("/"));
-                    exchange.assert_status(200).assert_upstream_header("x-n", &format!("{n}-{i}"));
+                    exchange.assert_status(200).assert_upstream_header("x-n", format!("{n}-{i}"));
                     host.assert_logged("shared_get -> 1");
                 }
             })
