@@ -8,9 +8,7 @@ use std::sync::OnceLock;
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use jsonwebtoken::{Algorithm, EncodingKey};
-use jwt_simple::prelude::{
-    ECDSAP256KeyPairLike, ECDSAP384KeyPairLike, ES256KeyPair, ES384KeyPair, RS256KeyPair, RSAKeyPairLike,
-};
+use jwt_simple::prelude::*;
 use p521::ecdsa::signature::Signer;
 use portcullis_core::wire::RecordKind;
 use portcullis_testhost::{Callback, Fault, Status};
