@@ -50,6 +50,7 @@ test-e2e: build tools ## The scenario on the real istiod and the real Envoy
 
 test-full: test ## All tests, the slow ones too
 	$(CARGO) test --locked -p portcullis-tests --features slow
+	$(CARGO) test --locked -p portcullis-control --features slow --test many_keys
 
 check: fmt deny ## Formatting, lints, licences, bans
 	$(CARGO) clippy --locked --workspace --all-targets -- -D warnings

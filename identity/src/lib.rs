@@ -29,11 +29,13 @@
     )
 )]
 
+mod live;
 mod mint;
 mod verify;
 
 pub mod testing;
 
+pub use live::LiveVerifier;
 pub use mint::{Minted, Minter};
 pub use verify::{Caller, Verifier, VerifyError, verify_with};
 

@@ -252,7 +252,8 @@ pub struct AuditRecord {
     /// Trace id (W3C Trace Context), if any.
     #[prost(string, tag = "6")]
     pub trace_id: String,
-    /// `allow`, `refuse`, or `none` where an earlier filter ended the request.
+    /// `allow`, `refuse`, `exempt` for a request of the closed list, or `none` where an earlier filter ended
+    /// the request.
     #[prost(string, tag = "7")]
     pub decision: String,
     /// The stage that refused.

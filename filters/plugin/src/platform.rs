@@ -15,10 +15,12 @@ use crate::head::Head;
 use crate::refuse::Form;
 
 /// The platform's endpoints that a caller without an identity needs: method and exact path.
-const ENDPOINTS: [(&[u8], &[u8]); 4] = [
+const ENDPOINTS: [(&[u8], &[u8]); 5] = [
     // Keys that verify identity tokens and service tokens.
     (b"GET", b"/v1/identity/jwks"),
     (b"GET", b"/oauth2/jwks"),
+    // Where the token endpoint is (RFC 8414).
+    (b"GET", b"/.well-known/oauth-authorization-server"),
     // Clients prove themselves in the request's body or in Authorization, which the endpoint itself checks.
     (b"POST", b"/oauth2/token"),
     // A cluster that joins has a one-time token and no identity yet.

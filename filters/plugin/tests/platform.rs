@@ -7,8 +7,13 @@ use portcullis_testhost::{Exchange, Request};
 use serde_json::{Value, json};
 use world::{World, config, plugin, put, to};
 
-const LIST: [(&str, &str); 4] =
-    [("GET", "/v1/identity/jwks"), ("GET", "/oauth2/jwks"), ("POST", "/oauth2/token"), ("POST", "/v1/join")];
+const LIST: [(&str, &str); 5] = [
+    ("GET", "/v1/identity/jwks"),
+    ("GET", "/oauth2/jwks"),
+    ("GET", "/.well-known/oauth-authorization-server"),
+    ("POST", "/oauth2/token"),
+    ("POST", "/v1/join"),
+];
 
 fn world_with(change: impl FnOnce(&mut Value)) -> World {
     let mut config = config();
@@ -47,7 +52,7 @@ fn the_list_is_let_through_untouched_and_without_any_header_of_ours() {
         assert_no_trace_of_ours(&exchange);
     }
     let records = world.records();
-    assert_eq!(records.len(), 4);
+    assert_eq!(records.len(), LIST.len());
     for record in records {
         assert_eq!(
             (record.decision.as_str(), record.reason.as_str(), record.subject.as_str()),

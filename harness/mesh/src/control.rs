@@ -10,12 +10,15 @@ use tokio::process::Command;
 use crate::block::Plan;
 use crate::error::{MeshError, Result};
 use crate::http::{Request, Response};
-use crate::idp::{AUDIENCE, ISSUER};
+use crate::idp::{AUDIENCE, CLIENT, ISSUER, OPAQUE_PREFIX};
 use crate::mesh::{HOSTED, ONPREM};
 use crate::pki::{Workload, write_private};
 
 /// `iss` of the identity tokens that the gateway forwards.
 pub const IDENTITY_ISSUER: &str = "https://identity.alfred-platform.example.com/";
+
+/// `iss` of the service tokens of the control service.
+pub const SERVICE_ISSUER: &str = "https://platform.alfred-platform.example.com";
 
 /// The OAuth client whose users are people.
 pub const CLIENT_PEOPLE: &str = "web-console";
@@ -37,6 +40,7 @@ impl Control {
         let dir = run_dir.join("control");
         std::fs::create_dir_all(&dir).map_err(MeshError::io("create", &dir))?;
         write_private(&dir.join("mesh-token"), token)?;
+        write_private(&dir.join("introspection-secret"), CLIENT.1)?;
         let config = dir.join("control.yaml");
         let text = serde_norway::to_string(&configuration(plan, offline_after_s))
             .map_err(|e| MeshError::io("write", &config)(std::io::Error::other(e)))?;
@@ -84,7 +88,7 @@ fn configuration(plan: Plan, offline_after_s: u32) -> Value {
             "gateways": [Workload::INGRESS.spiffe_id()],
             "sidecars": [sidecar(HOSTED, Workload::HOSTED), sidecar(ONPREM, Workload::ONPREM)],
         },
-        "identity": {"issuer": IDENTITY_ISSUER},
+        "identity": {"issuer": IDENTITY_ISSUER, "publishSeconds": 1},
         "clusters": {"offlineAfterSeconds": offline_after_s},
         "issuers": [{
             "issuer": ISSUER,
@@ -92,7 +96,24 @@ fn configuration(plan: Plan, offline_after_s: u32) -> Value {
             "algorithms": ["RS256", "ES256", "EdDSA"],
             "jwksUri": format!("http://{}/jwks.json", plan.idp()),
         }],
+        "introspection": [{
+            "name": "sample",
+            "issuer": ISSUER,
+            "endpoint": format!("http://{}/introspect", plan.idp()),
+            "clientId": CLIENT.0,
+            "clientSecretFile": "introspection-secret",
+            "tokenPrefix": OPAQUE_PREFIX,
+            "audiences": [AUDIENCE],
+            "activeSeconds": 1,
+            "inactiveSeconds": 1,
+        }],
+        "serviceTokens": {"issuer": SERVICE_ISSUER, "audiences": [AUDIENCE], "publishSeconds": 1},
         "sourceRules": [
+            {"name": "agents for people", "sourceType": "mcp_agent",
+                "when": {"credential": ["service_token"], "delegated": true}},
+            {"name": "services", "sourceType": "worker", "when": {"credential": ["service_token"]}},
+            {"name": "people with opaque tokens", "sourceType": "human",
+                "when": {"credential": ["oauth_token"], "clientId": [CLIENT_PEOPLE]}},
             rule("people", "human", CLIENT_PEOPLE),
             rule("workflows", "worker", CLIENT_WORKERS),
             rule("agents", "mcp_agent", CLIENT_AGENTS),
@@ -187,6 +208,26 @@ impl Admin {
         let body = json!({"tenant": tenant, "subject": subject, "source_type": source_type});
         let answer = self.call(Method::POST, "/v1/api-keys", Some(&body)).await?;
         Ok(ApiKey { id: text(&answer["api_key"]["id"]), key: text(&answer["key"]) })
+    }
+
+    /// Makes a client of the token endpoint; returns its secret.
+    ///
+    /// # Errors
+    /// When it is refused.
+    pub async fn create_client(&self, id: &str, tenant: &str, may_exchange: bool) -> Result<String> {
+        let body = json!({"id": id, "tenant": tenant, "may_exchange": may_exchange});
+        let answer = self.call(Method::POST, "/v1/service-clients", Some(&body)).await?;
+        Ok(text(&answer["client_secret"]))
+    }
+
+    /// Asks the token endpoint for a token, by a form body that needs no encoding.
+    ///
+    /// # Errors
+    /// When it is refused.
+    pub async fn token(&self, form: &str) -> Result<String> {
+        let request = Request::new(Method::POST, self.address, "/oauth2/token").form(form);
+        let answer = success("POST /oauth2/token", request.send().await?)?;
+        Ok(text(&answer["access_token"]))
     }
 
     /// Audit records, by a query such as `request_id=…`.

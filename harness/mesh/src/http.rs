@@ -76,6 +76,13 @@ impl Request {
         self.header("content-type", "application/json")
     }
 
+    /// Sends a form as the body, encoded already.
+    #[must_use]
+    pub fn form(mut self, form: &str) -> Self {
+        self.body = form.as_bytes().to_vec();
+        self.header("content-type", "application/x-www-form-urlencoded")
+    }
+
     /// Sends it over a connection of its own.
     ///
     /// # Errors

@@ -1,9 +1,16 @@
-//! A sample identity provider: keys made at start, served as a JWKS, and tokens with any claims.
+//! A sample identity provider: keys that may change, served as a JWKS, tokens with any claims, and opaque
+//! tokens with an introspection endpoint.
 
+use std::collections::HashMap;
 use std::net::SocketAddr;
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use axum::routing::get;
+use axum::body::Bytes;
+use axum::extract::State;
+use axum::http::{HeaderMap, StatusCode};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post};
 use axum::{Json, Router};
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -31,11 +38,50 @@ pub enum Algorithm {
     EdDsa,
 }
 
+/// What opaque tokens of the sample provider begin with.
+pub const OPAQUE_PREFIX: &str = "sample_";
+
+/// The control service's client id at the sample provider, and its secret there.
+pub const CLIENT: (&str, &str) = ("portcullis", "sample-introspection-secret");
+
+/// What the provider serves at present.
+#[derive(Debug, Clone, Default)]
+pub struct Served(Arc<RwLock<Content>>);
+
+#[derive(Debug, Default)]
+struct Content {
+    jwks: Value,
+    opaque: HashMap<String, Value>,
+    down: bool,
+}
+
+impl Served {
+    fn read(&self) -> RwLockReadGuard<'_, Content> {
+        self.0.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn write(&self) -> RwLockWriteGuard<'_, Content> {
+        self.0.write().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Answers nothing but 503 from now on, or works again.
+    pub fn set_down(&self, down: bool) {
+        self.write().down = down;
+    }
+
+    /// Makes an opaque token good for these claims.
+    pub fn grant(&self, token: &str, claims: &Value) {
+        self.write().opaque.insert(token.to_owned(), claims.clone());
+    }
+}
+
 /// A sample identity provider with one key per algorithm.
 pub struct Idp {
     rsa: RS256KeyPair,
     ec: ES256KeyPair,
+    ec_id: String,
     ed: Ed25519KeyPair,
+    served: Served,
 }
 
 impl Idp {
@@ -45,11 +91,30 @@ impl Idp {
     /// When the RSA key cannot be made.
     pub fn new() -> Result<Self> {
         let rsa = RS256KeyPair::generate(2048).map_err(|error| token_error("an RSA key", &error))?;
-        Ok(Self {
+        let ec_id = "sample-es256".to_owned();
+        let idp = Self {
             rsa: rsa.with_key_id("sample-rs256"),
-            ec: ES256KeyPair::generate().with_key_id("sample-es256"),
+            ec: ES256KeyPair::generate().with_key_id(&ec_id),
+            ec_id,
             ed: Ed25519KeyPair::generate().with_key_id("sample-eddsa"),
-        })
+            served: Served::default(),
+        };
+        idp.served.write().jwks = idp.jwks();
+        Ok(idp)
+    }
+
+    /// What it serves, for [`serve`] and for changes while it runs.
+    #[must_use]
+    pub fn served(&self) -> &Served {
+        &self.served
+    }
+
+    /// Replaces the ES256 key by a new one of this name, and forgets the old one at once: harder on those who
+    /// verify than any provider should be.
+    pub fn rotate(&mut self, key_id: &str) {
+        key_id.clone_into(&mut self.ec_id);
+        self.ec = ES256KeyPair::generate().with_key_id(key_id);
+        self.served.write().jwks = self.jwks();
     }
 
     /// The public keys (RFC 7517).
@@ -62,7 +127,7 @@ impl Idp {
         let (x, y) = point.get(1..).unwrap_or_default().split_at(32);
         json!({"keys": [
             {"kty": "RSA", "kid": "sample-rs256", "use": "sig", "alg": "RS256", "n": text(&rsa.n), "e": text(&rsa.e)},
-            {"kty": "EC", "kid": "sample-es256", "use": "sig", "alg": "ES256", "crv": "P-256", "x": text(x), "y": text(y)},
+            {"kty": "EC", "kid": self.ec_id, "use": "sig", "alg": "ES256", "crv": "P-256", "x": text(x), "y": text(y)},
             {"kty": "OKP", "kid": "sample-eddsa", "use": "sig", "alg": "EdDSA", "crv": "Ed25519",
                 "x": text(&self.ed.public_key().to_bytes())},
         ]})
@@ -116,19 +181,47 @@ pub fn now_s() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
 }
 
-/// Serves a key set at `/jwks.json` until the task is dropped.
+/// Serves key set (`/jwks.json`) and introspection (`/introspect`, RFC 7662) until the task is dropped.
 ///
 /// # Errors
 /// When the address is in use.
-pub async fn serve(jwks: Value, address: SocketAddr) -> Result<JoinHandle<()>> {
+pub async fn serve(served: Served, address: SocketAddr) -> Result<JoinHandle<()>> {
     let listener = TcpListener::bind(address)
         .await
         .map_err(|_| crate::port::busy(address, "the sample identity provider"))?;
-    let router = Router::new().route("/jwks.json", get(move || std::future::ready(Json(jwks.clone()))));
+    let router = Router::new()
+        .route("/jwks.json", get(key_set))
+        .route("/introspect", post(introspect))
+        .with_state(served);
     Ok(tokio::spawn(async move {
         // It ends when the task is dropped.
         let _ = axum::serve(listener, router).await;
     }))
+}
+
+async fn key_set(State(served): State<Served>) -> Response {
+    let content = served.read();
+    if content.down {
+        return StatusCode::SERVICE_UNAVAILABLE.into_response();
+    }
+    Json(content.jwks.clone()).into_response()
+}
+
+async fn introspect(State(served): State<Served>, headers: HeaderMap, body: Bytes) -> Response {
+    let content = served.read();
+    if content.down {
+        return StatusCode::SERVICE_UNAVAILABLE.into_response();
+    }
+    let pair = base64::engine::general_purpose::STANDARD.encode([CLIENT.0, CLIENT.1].join(":"));
+    let authorized = headers.get("authorization").is_some_and(|value| *value == *format!("Basic {pair}"));
+    if !authorized {
+        return StatusCode::UNAUTHORIZED.into_response();
+    }
+    // The sample tokens hold nothing that a form would encode.
+    let body = String::from_utf8_lossy(&body);
+    let token = body.split('&').find_map(|pair| pair.strip_prefix("token=")).unwrap_or_default();
+    let inactive = json!({"active": false});
+    Json(content.opaque.get(token).cloned().unwrap_or(inactive)).into_response()
 }
 
 fn token_error(what: &str, error: &jwt_simple::Error) -> MeshError {

@@ -56,7 +56,7 @@ pub(crate) async fn data_api(args: DataApiArgs) -> Result<ExitCode> {
 /// Serves until it is interrupted, and prints a token to try.
 pub(crate) async fn idp(args: IdpArgs) -> Result<ExitCode> {
     let idp = Idp::new()?;
-    let server = portcullis_mesh::idp::serve(idp.jwks(), args.listen).await?;
+    let server = portcullis_mesh::idp::serve(idp.served().clone(), args.listen).await?;
     println!("key set: http://{}/jwks.json", args.listen);
     let token = idp.sign(Algorithm::Es256, &claims("ann", "acme", &serde_json::json!({})))?;
     println!("a token of five minutes: {token}");

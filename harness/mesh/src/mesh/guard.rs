@@ -1,6 +1,7 @@
 //! The control service of a running mesh: started, stopped, and given the sample clusters.
 
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use base64::Engine;
@@ -11,6 +12,7 @@ use tokio::task::JoinHandle;
 
 use super::{HOSTED, Mesh, ONPREM, READY};
 use crate::control::{Admin, Control, IDENTITY_ISSUER};
+use crate::data_api::Trust;
 use crate::error::{MeshError, Result};
 use crate::http::Request;
 use crate::paths;
@@ -29,6 +31,9 @@ pub const OFFLINE: &str = "acme-offline";
 
 /// The component name of the control service.
 const CONTROL: &str = "control";
+
+/// How often the Data APIs fetch the key set: a new key signs a second after it is published at the earliest.
+const RENEW: Duration = Duration::from_millis(300);
 
 /// What guards a mesh: the control service, and what the harness does in the clusters' name.
 pub(super) struct Guard {
@@ -162,16 +167,18 @@ impl Mesh {
         .await
     }
 
-    /// Lets the Data APIs trust the identity keys that the control service publishes.
+    /// Lets the Data APIs trust the identity keys that the control service publishes, also when these change.
     async fn trust_identities(&mut self) -> Result<()> {
-        let jwks = Request::get(self.plan.control_platform_api(), "/v1/identity/jwks").send().await?.text();
-        for (name, trust) in &self.trust {
-            let failed = |reason: String| MeshError::Token { what: format!("trust of {name}"), reason };
-            let cluster = ClusterId::new(name).map_err(|e| failed(e.to_string()))?;
-            let verifier =
-                Verifier::from_jwks(&jwks, IDENTITY_ISSUER, cluster).map_err(|e| failed(e.to_string()))?;
-            trust.set(verifier);
-        }
+        let platform = self.plan.control_platform_api();
+        let trust: Vec<_> = self.trust.iter().map(|(name, trust)| (*name, trust.clone())).collect();
+        renew(platform, &trust).await?;
+        self.tasks.push(tokio::spawn(async move {
+            loop {
+                tokio::time::sleep(RENEW).await;
+                // While the control service is down, the last key set stays in use.
+                let _ = renew(platform, &trust).await;
+            }
+        }));
         Ok(())
     }
 
@@ -182,6 +189,19 @@ impl Mesh {
             body: "this mesh was started without plugins, so there is no control service".to_owned(),
         })
     }
+}
+
+/// Fetches the key set of identity tokens and hands it to the Data APIs.
+async fn renew(platform: SocketAddr, trust: &[(&'static str, Trust)]) -> Result<()> {
+    let jwks = Request::get(platform, "/v1/identity/jwks").send().await?.text();
+    for (name, trust) in trust {
+        let failed = |reason: String| MeshError::Token { what: format!("trust of {name}"), reason };
+        let cluster = ClusterId::new(name).map_err(|e| failed(e.to_string()))?;
+        let verifier =
+            Verifier::from_jwks(&jwks, IDENTITY_ISSUER, cluster).map_err(|e| failed(e.to_string()))?;
+        trust.set(verifier);
+    }
+    Ok(())
 }
 
 /// 256 random bits in hexadecimal.

@@ -85,6 +85,11 @@ impl Mesh {
         &self.idp
     }
 
+    /// The same, for a change of its keys.
+    pub fn idp_mut(&mut self) -> &mut Idp {
+        &mut self.idp
+    }
+
     /// The folder with `overlays/local` that this mesh renders.
     #[must_use]
     pub fn manifests(&self) -> &Path {

@@ -119,7 +119,7 @@ impl Mesh {
             .collect();
         let secrets = Secrets::new(&root, nodes.iter().map(|(node, workload)| (node.as_str(), *workload)))?;
         self.tasks.push(sds::serve(secrets, self.plan.sds()).await?);
-        self.tasks.push(idp::serve(self.idp.jwks(), self.plan.idp()).await?);
+        self.tasks.push(idp::serve(self.idp.served().clone(), self.plan.idp()).await?);
         for (name, address) in [(HOSTED, self.plan.hosted_api()), (ONPREM, self.plan.onprem_api())] {
             let task = self.start_data_api(name, address).await?;
             self.tasks.push(task);

@@ -2,6 +2,7 @@
 //! it as a table; the end-to-end test asserts it.
 
 mod audit;
+mod authn;
 mod callers;
 mod changes;
 mod credentials;
@@ -99,6 +100,10 @@ impl<'a> Scenario<'a> {
     pub async fn run(mesh: &'a mut Mesh, on_row: &'a mut dyn FnMut(&Row)) -> Result<Report> {
         let mut scenario = Self::new(mesh, on_row).await?;
         scenario.unchanging().await?;
+        scenario.opaque_tokens().await?;
+        scenario.service_tokens().await?;
+        scenario.identity_key().await?;
+        scenario.issuer_keys().await?;
         scenario.policy_edit().await?;
         scenario.suspension().await?;
         scenario.tunnels().await?;
