@@ -25,6 +25,7 @@ mod http;
 mod identify;
 mod link;
 mod poll;
+mod problem;
 mod record;
 mod refuse;
 mod root;
