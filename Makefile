@@ -8,7 +8,7 @@ WASM := $(TARGET)/wasm32-wasip1/wasm/portcullis.wasm
 MESH := $(TARGET)/debug/portcullis-mesh
 QUICK ?=
 
-.PHONY: help toolchain wasm build tools demo up test test-unit test-filters test-e2e test-full check fmt deny bench fuzz clean
+.PHONY: help toolchain wasm build tools demo up test test-unit test-filters test-e2e test-full check fmt deny soak bench fuzz clean
 
 help: ## List the targets
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z0-9-]+:.*## / {printf "  %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -51,6 +51,7 @@ test-e2e: build tools ## The scenario on the real istiod and the real Envoy
 test-full: test ## All tests, the slow ones too
 	$(CARGO) test --locked -p portcullis-tests --features slow
 	$(CARGO) test --locked -p portcullis-control --features slow --test many_keys
+	$(MAKE) soak
 
 check: fmt deny ## Formatting, lints, licences, bans
 	$(CARGO) clippy --locked --workspace --all-targets -- -D warnings
@@ -62,6 +63,9 @@ fmt:
 deny:
 	@command -v cargo-deny >/dev/null || { echo "cargo-deny is missing: run 'cargo install --locked cargo-deny@0.19.0'" >&2; exit 1; }
 	cargo deny --offline check bans licenses sources
+
+soak: wasm tools ## Ten million requests while the snapshot changes: memory must stay flat
+	$(CARGO) run --locked --release -p portcullis-bench -- soak
 
 bench: wasm ## Measure (QUICK=1: under two minutes); writes target/bench.json
 	$(CARGO) run --locked --release -p portcullis-bench -- $(if $(QUICK),--quick,)

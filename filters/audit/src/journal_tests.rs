@@ -223,3 +223,31 @@ fn a_number_is_written_in_decimal() {
         assert_eq!(out, format!("x.{number}"));
     }
 }
+
+#[test]
+fn what_comes_while_a_batch_is_under_way_goes_into_another() {
+    let (store, mut journal) = (Shared::default(), journal(1, 10, 3));
+    append(&mut journal, &store, "a");
+    assert_eq!(batch(&mut journal, 0), ["a"]);
+    append(&mut journal, &store, "b");
+    journal.answered(false, 0);
+    append(&mut journal, &store, "c");
+    assert_eq!(batch(&mut journal, 1_000), ["a"], "the same again");
+    journal.answered(true, 1_000);
+    assert_eq!(batch(&mut journal, 1_000), ["b", "c"], "only what was sent is forgotten");
+}
+
+#[test]
+fn less_than_a_whole_batch_waits_for_others() {
+    let (store, mut journal) = (Shared::default(), journal(1, 10, 2));
+    append(&mut journal, &store, "a");
+    assert!(!journal.has_full_batch());
+    for text in ["b", "c"] {
+        append(&mut journal, &store, text);
+    }
+    assert!(journal.has_full_batch());
+    assert_eq!(batch(&mut journal, 0), ["a", "b"]);
+    journal.answered(true, 0);
+    assert!(!journal.has_full_batch());
+    assert_eq!(batch(&mut journal, 0), ["c"], "whoever asks gets it");
+}

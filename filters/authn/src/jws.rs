@@ -43,11 +43,14 @@ impl<'a> Jws<'a> {
     pub fn parse(token: &'a [u8]) -> Result<Self, Reason> {
         let malformed = Reason::CredentialMalformed;
         let text = std::str::from_utf8(token).map_err(|_| malformed)?;
-        if text.bytes().filter(|b| *b == b'.').count() != 2 {
+        let mut parts = text.split('.');
+        let (Some(header), Some(payload), Some(signature), None) =
+            (parts.next(), parts.next(), parts.next(), parts.next())
+        else {
             return Err(Reason::CredentialUnsupported);
-        }
-        let (signed, signature) = text.rsplit_once('.').ok_or(malformed)?;
-        let (header, payload) = signed.split_once('.').ok_or(malformed)?;
+        };
+        let signed = text.get(..text.len().saturating_sub(signature.len().saturating_add(1)));
+        let signed = signed.ok_or(malformed)?;
         let header =
             URL_SAFE_NO_PAD.decode(header).ok().and_then(|h| strict_json::object(&h)).ok_or(malformed)?;
         let algorithm = header.get("alg").and_then(Value::as_str).ok_or(malformed)?.to_owned();

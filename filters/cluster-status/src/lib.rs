@@ -15,6 +15,8 @@
     )
 )]
 
+use std::borrow::Cow;
+
 use portcullis_core::{ClusterId, Reason};
 
 /// The request header by which a client may name a cluster.
@@ -53,14 +55,21 @@ pub fn select(selectors: Selectors<'_>, domain: &str) -> Result<ClusterId, Reaso
 
 /// The label before `.clusters.<domain>`; hosts are compared without case, port and final dot
 /// (RFC 9110 §4.2.3).
-fn from_host(authority: &[u8], domain: &str) -> Option<Vec<u8>> {
+fn from_host<'a>(authority: &'a [u8], domain: &str) -> Option<Cow<'a, [u8]>> {
     let host = match authority.iter().rposition(|b| *b == b':') {
         Some(colon) => authority.get(..colon)?,
         None => authority,
     };
-    let host = host.strip_suffix(b".").unwrap_or(host).to_ascii_lowercase();
-    let rest = host.strip_suffix(domain.as_bytes())?;
-    rest.strip_suffix(b".clusters.").map(<[u8]>::to_vec)
+    let host = host.strip_suffix(b".").unwrap_or(host);
+    let label = without_suffix(without_suffix(host, domain.as_bytes())?, b".clusters.")?;
+    let lower = !label.iter().any(u8::is_ascii_uppercase);
+    Some(if lower { Cow::Borrowed(label) } else { Cow::Owned(label.to_ascii_lowercase()) })
+}
+
+/// What stands before a suffix, which is compared without case.
+fn without_suffix<'a>(text: &'a [u8], suffix: &[u8]) -> Option<&'a [u8]> {
+    let (rest, end) = text.split_at_checked(text.len().checked_sub(suffix.len())?)?;
+    end.eq_ignore_ascii_case(suffix).then_some(rest)
 }
 
 /// The segment after `/clusters/`.

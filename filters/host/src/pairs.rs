@@ -32,13 +32,11 @@ impl Pairs {
         if end > buffer.len() {
             return Err(Fault::Malformed);
         }
-        for index in 0..count {
-            let (name, value) = lengths(&buffer, index).ok_or(Fault::Malformed)?;
-            end = name
-                .checked_add(value)
-                .and_then(|both| both.checked_add(2))
-                .and_then(|size| end.checked_add(size))
-                .ok_or(Fault::Malformed)?;
+        let table = buffer.get(WORD..end).ok_or(Fault::Malformed)?;
+        for length in table.chunks_exact(WORD) {
+            // Each text is followed by a NUL.
+            let length = word(length, 0).ok_or(Fault::Malformed)?;
+            end = length.checked_add(1).and_then(|size| end.checked_add(size)).ok_or(Fault::Malformed)?;
         }
         if end != buffer.len() {
             return Err(Fault::Malformed);

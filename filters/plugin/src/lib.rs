@@ -28,6 +28,7 @@ mod link;
 mod places;
 mod platform;
 mod poll;
+mod problem;
 mod record;
 mod refresh;
 mod refuse;

@@ -3,7 +3,8 @@
 
 use portcullis_core::Refusal;
 use portcullis_host::{Host, HostResult, LocalResponse};
-use serde_json::{Value, json};
+
+use crate::problem::{Problem, RpcError};
 
 /// The form in which a client understands a refusal.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -39,20 +40,6 @@ fn grpc_status(status: u16) -> u32 {
     }
 }
 
-fn problem(refusal: &Refusal, request_id: &str) -> Value {
-    let reason = refusal.reason;
-    let mut problem = json!({
-        "type": "about:blank",
-        "title": reason.title(),
-        "status": reason.status(),
-        "reason": reason.code(),
-    });
-    if let (Some(members), false) = (problem.as_object_mut(), request_id.is_empty()) {
-        members.insert("request_id".to_owned(), request_id.into());
-    }
-    problem
-}
-
 /// Sends the refusal.
 ///
 /// # Errors
@@ -60,16 +47,12 @@ fn problem(refusal: &Refusal, request_id: &str) -> Value {
 pub(crate) fn send(host: &dyn Host, refusal: &Refusal, answer: &Answer) -> HostResult<()> {
     let (form, request_id) = (answer.form, answer.request_id.as_str());
     let reason = refusal.reason;
-    let problem = problem(refusal, request_id);
+    let problem = Problem::new(reason, request_id);
     let (content_type, body) = match form {
-        Form::JsonRpc => (
-            &b"application/json"[..],
-            json!({"jsonrpc": "2.0", "id": null,
-                   "error": {"code": -32_001, "message": reason.title(), "data": problem}}),
-        ),
-        Form::Problem | Form::Grpc => (&b"application/problem+json"[..], problem),
+        Form::JsonRpc => (&b"application/json"[..], RpcError::new(&problem).to_json()),
+        Form::Problem => (&b"application/problem+json"[..], problem.to_json()),
+        Form::Grpc => (&b"application/grpc"[..], reason.title().into()),
     };
-    let body = if form == Form::Grpc { reason.title().to_owned() } else { body.to_string() };
     let mut challenge = match reason.bearer_error() {
         Some(error) => format!(
             "Bearer realm=\"portcullis\", error=\"{error}\", error_description=\"{}\"",
@@ -100,7 +83,7 @@ pub(crate) fn send(host: &dyn Host, refusal: &Refusal, answer: &Answer) -> HostR
         status: reason.status(),
         details: reason.code(),
         headers: &headers,
-        body: body.as_bytes(),
+        body: &body,
         grpc_status: (form == Form::Grpc).then(|| grpc_status(reason.status())),
     })
 }

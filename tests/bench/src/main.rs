@@ -92,8 +92,8 @@ enum Command {
         /// Requests after which it ends.
         #[arg(long, default_value_t = 10_000_000)]
         requests: u64,
-        /// Minutes after which it ends, however many requests there were.
-        #[arg(long, default_value_t = 45)]
+        /// Minutes within which they must have been answered.
+        #[arg(long, default_value_t = 120)]
         minutes: u64,
         #[command(flatten)]
         proxy: ProxyArguments,

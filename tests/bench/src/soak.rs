@@ -29,21 +29,26 @@ const SLICE: Duration = Duration::from_secs(5);
 /// Time between changes of the snapshot.
 const CHANGE_EVERY: Duration = Duration::from_millis(200);
 
-/// The part of the samples that counts as warm-up.
-const WARM_UP: f64 = 0.25;
+/// Requests that count as warm-up: every cache has been full and turned over many times by then. At least
+/// as many must follow.
+const WARM_UP: f64 = 1e6;
 
-/// Growth of a Wasm memory after warm-up that fails the soak, in MiB: four pages of it.
+/// Growth of a Wasm memory after warm-up that fails the soak: so many bytes a request, which is less than
+/// any object forgotten once in a hundred requests…
+const WASM_GROWTH_BYTES: f64 = 0.1;
+
+/// … but no less than this, in MiB: four pages, the steps in which such a memory grows.
 const WASM_GROWTH_MIB: f64 = 0.25;
 
 /// Growth of resident memory after warm-up that fails the soak, as a part.
 const RESIDENT_GROWTH: f64 = 0.05;
 
-/// Bounds of a soak; it ends at whichever comes first.
+/// Bounds of a soak.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Bounds {
-    /// Requests.
+    /// Requests after which it ends.
     pub requests: u64,
-    /// Time.
+    /// Time within which they must have been answered.
     pub time: Duration,
 }
 
@@ -80,7 +85,11 @@ pub(crate) fn run(setup: &Setup, bounds: Bounds) -> Result<()> {
 fn sample(setup: &Setup, envoy: &mut Envoy, feed: &Feed, bounds: Bounds) -> Result<Vec<Sample>> {
     let target = envoy.address("gateway")?;
     let (begin, mut requests, mut samples) = (Instant::now(), 0.0, Vec::new());
-    while requests < bounds.requests as f64 && begin.elapsed() < bounds.time {
+    while requests < bounds.requests as f64 {
+        if begin.elapsed() > bounds.time {
+            let why = format!("only {requests:.0} of {} requests within the time", bounds.requests);
+            return Err(BenchError::invalid("flat memory", why));
+        }
         let round = setup.wrk.run(target, feed, SLICE)?;
         envoy.check()?;
         let refused = round.refused / round.requests;
@@ -147,25 +156,27 @@ fn changes(api: &MeshApi, over: &AtomicBool) {
 
 /// Whether memory stayed flat after warm-up.
 fn judge(samples: &[Sample]) -> std::result::Result<(), String> {
-    let warm = (samples.len() as f64 * WARM_UP).ceil() as usize;
-    let (Some(before), Some(after)) = (samples.get(..warm), samples.get(warm..)) else {
+    let (before, after) = samples.split_at(samples.partition_point(|s| s.requests < WARM_UP));
+    let (Some(warm), Some(last)) = (after.first().or(before.last()), samples.last()) else {
         return Err("there are no samples".into());
     };
-    let greatest = |part: &[Sample], what: fn(&Sample) -> f64| part.iter().map(what).fold(0.0, f64::max);
-    let late = after.get(after.len() / 2..).unwrap_or_default();
-    let early = after.get(..after.len() / 2).unwrap_or_default();
-    if early.is_empty() || late.is_empty() {
-        return Err(format!("{} samples are too few: give it more requests or more time", samples.len()));
-    }
-    let (wasm_before, wasm_after) = (greatest(before, |s| s.wasm_mib), greatest(after, |s| s.wasm_mib));
-    if wasm_after > wasm_before + WASM_GROWTH_MIB {
+    let requests = last.requests - warm.requests;
+    if requests < WARM_UP {
         return Err(format!(
-            "the Wasm memory grew after warm-up from {wasm_before:.2} to {wasm_after:.2} MiB"
+            "{:.0} requests are too few: give it more than {:.0}",
+            last.requests,
+            2.0 * WARM_UP
         ));
+    }
+    let growth = last.wasm_mib - warm.wasm_mib;
+    if growth > WASM_GROWTH_MIB.max(requests * WASM_GROWTH_BYTES / f64::from(1 << 20)) {
+        let (from, to) = (warm.wasm_mib, last.wasm_mib);
+        return Err(format!("the Wasm memory grew after warm-up from {from:.2} to {to:.2} MiB"));
     }
     let median = |part: &[Sample]| {
         Spread::of(&part.iter().map(|s| s.resident_mib).collect::<Vec<_>>()).map_or(0.0, |s| s.median)
     };
+    let (early, late) = after.split_at(after.len() / 2);
     let (early, late) = (median(early), median(late));
     if late > early * (1.0 + RESIDENT_GROWTH) {
         return Err(format!("Envoy's resident memory grew after warm-up from {early:.1} to {late:.1} MiB"));
@@ -216,20 +227,32 @@ fn svg(samples: &[Sample]) -> String {
 mod tests {
     use super::*;
 
-    fn samples(wasm: impl Fn(usize) -> f64, resident: impl Fn(usize) -> f64) -> Vec<Sample> {
-        (0..20).map(|n| Sample { requests: n as f64, wasm_mib: wasm(n), resident_mib: resident(n) }).collect()
+    /// Ten million requests.
+    fn samples(wasm: impl Fn(f64) -> f64, resident: impl Fn(f64) -> f64) -> Vec<Sample> {
+        (1..=200)
+            .map(|n| f64::from(n) * 50e3)
+            .map(|n| Sample { requests: n, wasm_mib: wasm(n), resident_mib: resident(n) })
+            .collect()
     }
 
     #[test]
     fn warm_and_then_flat_is_flat() {
-        let warming = samples(|n| if n < 4 { n as f64 } else { 4.0 }, |n| 100.0 + (n % 3) as f64);
+        let warming = samples(|n| 10.0 + n.min(900e3) / 1e5, |n| 100.0 + n / 1e4 % 3.0);
         assert_eq!(judge(&warming), Ok(()));
+        let late_step = samples(|n| if n < 5e6 { 16.0 } else { 16.25 }, |_| 100.0);
+        assert_eq!(judge(&late_step), Ok(()));
+        assert_eq!(judge(&late_step[..60]), Ok(()), "three million");
     }
 
     #[test]
     fn growth_after_warm_up_fails() {
-        assert!(judge(&samples(|n| n as f64, |_| 100.0)).unwrap_err().contains("Wasm memory"));
-        assert!(judge(&samples(|_| 4.0, |n| 100.0 + n as f64)).unwrap_err().contains("resident"));
-        assert!(judge(&samples(|_| 4.0, |_| 1.0)[..2]).unwrap_err().contains("too few"));
+        let mib = f64::from(1 << 20);
+        let leak = |bytes: f64| samples(move |n| 16.0 + n * bytes / mib, |_| 100.0);
+        assert!(judge(&leak(0.16)).unwrap_err().contains("Wasm memory"), "16 bytes once in 100 requests");
+        assert!(judge(&leak(1.0)[..60]).unwrap_err().contains("Wasm memory"), "a byte a request");
+        let resident = samples(|_| 4.0, |n| 100.0 + n / 5e5);
+        assert!(judge(&resident).unwrap_err().contains("resident"));
+        assert!(judge(&leak(0.0)[..30]).unwrap_err().contains("too few"));
+        assert!(judge(&[]).is_err());
     }
 }

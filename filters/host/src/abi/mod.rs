@@ -25,6 +25,8 @@ const STREAM_HTTP_REQUEST: u32 = 0;
 /// WASI clock ids.
 const CLOCK_REALTIME: u32 = 0;
 const CLOCK_MONOTONIC: u32 = 1;
+/// Bytes of a property's path for which the stack has room.
+const PATH_ROOM: usize = 64;
 /// "No gRPC status given."
 const NO_GRPC_STATUS: i32 = -1;
 
@@ -66,6 +68,19 @@ fn clock(id: u32) -> HostResult<u64> {
     // SAFETY: `time` is a live local that the proxy writes 8 bytes to.
     check(CALL, unsafe { raw::clock_time_get(id, 1, &mut time) }.into())?;
     Ok(time)
+}
+
+/// Joins a property's path by NUL without allocating; `None` when it does not fit.
+fn joined<'a>(path: &[&str], room: &'a mut [u8; PATH_ROOM]) -> Option<&'a [u8]> {
+    let mut end = 0;
+    for (index, segment) in path.iter().enumerate() {
+        if index > 0 {
+            end += 1;
+        }
+        room.get_mut(end..end + segment.len())?.copy_from_slice(segment.as_bytes());
+        end += segment.len();
+    }
+    room.get(..end)
 }
 
 /// Whole milliseconds, rounded up so that no positive time becomes 0 ("none").
@@ -149,7 +164,15 @@ impl Host for WasmHost {
     }
 
     fn property(&self, path: &[&str]) -> HostResult<Option<Vec<u8>>> {
-        let path = path.join("\0");
+        let mut room = [0; PATH_ROOM];
+        let long;
+        let path = match joined(path, &mut room) {
+            Some(path) => path,
+            None => {
+                long = path.join("\0");
+                long.as_bytes()
+            }
+        };
         let value = fetch("get_property", |data, size| unsafe {
             raw::proxy_get_property(path.as_ptr(), path.len(), data, size)
         });
