@@ -18,8 +18,12 @@ fn now_s() -> u64 {
 
 /// Runs `explain` with the credential on standard input.
 fn explain(server: &Server, credential: &str) -> Output {
+    explain_with(&server.config(), credential)
+}
+
+fn explain_with(config: &std::path::Path, credential: &str) -> Output {
     let mut child = portcullis()
-        .args(["explain", "--config", server.config().to_str().unwrap()])
+        .args(["explain", "--config", config.to_str().unwrap()])
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
@@ -109,6 +113,39 @@ async fn a_token_is_explained_claim_by_claim_and_never_shown() {
         assert!(secret.len() < 5 || !shown(&said).contains(secret), "{}", shown(&said));
     }
     assert!(!shown(&said).contains(good.rsplit('.').next().unwrap()));
+}
+
+#[tokio::test]
+async fn a_provider_is_asked_about_an_opaque_token() {
+    let answer = |body: String| async move {
+        let active = body.starts_with("token=at_good&");
+        axum::Json(
+            json!({"active": active, "sub": "ann", "tenant": "acme", "aud": "portcullis", "client_id": "web"}),
+        )
+    };
+    let routes = axum::Router::new().route("/introspect", axum::routing::post(answer));
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let endpoint = format!("http://{}/introspect", listener.local_addr().unwrap());
+    tokio::spawn(async move { axum::serve(listener, routes).await });
+    let file = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(file.path(), "s3cret").unwrap();
+    let server = Server::start_with(|config| {
+        config["introspection"] = json!([{"name": "corporate", "issuer": "https://opaque", "endpoint": endpoint,
+            "clientId": "c", "clientSecretFile": file.path(), "tokenPrefix": "at_", "audiences": ["portcullis"]}]);
+        config["sourceRules"] = json!([{"name": "people", "sourceType": "human", "when": {"credential": ["oauth_token"]}}]);
+    })
+    .await;
+    // The command is a child process: the provider must be able to answer while it is waited for.
+    let ask = async |credential: &'static str| {
+        let config = server.config();
+        tokio::task::spawn_blocking(move || explain_with(&config, credential)).await.unwrap()
+    };
+    let good = ask("at_good").await;
+    assert_eq!(good.status.code(), Some(0), "{}", shown(&good));
+    assert!(has(&good, &["provider", "corporate", "active"]) && has(&good, &["speaks for", "ann", "acme"]));
+    assert!(has(&good, &["source type", "human"]) && !shown(&good).contains("at_good"));
+    let bad = ask("at_bad").await;
+    assert!(has(&bad, &["verdict", "token_inactive"]), "{}", shown(&bad));
 }
 
 #[tokio::test]

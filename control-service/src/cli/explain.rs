@@ -10,7 +10,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 use portcullis_authn::jws::Jws;
-use portcullis_authn::{Credential, Presented, Verified, api_key, is_revoked};
+use portcullis_authn::{Credential, Presented, Verified, api_key, introspection, is_revoked};
 use portcullis_core::Reason;
 use portcullis_core::claims::claim;
 use portcullis_core::identity::Principal;
@@ -24,6 +24,7 @@ use zeroize::Zeroizing;
 
 use crate::clock::now_ms;
 use crate::config::Config;
+use crate::introspection::{Introspected, Providers};
 use crate::judge;
 use crate::store::{Database, Settings, StoreError};
 
@@ -78,7 +79,9 @@ pub(super) fn run(config: &Config, question: &Question) -> Result<(), ExplainErr
         ],
     )?;
     let snapshot = judge::open(&page, *database.secrets().snapshot_seed)?;
-    let mut explanation = Explanation { snapshot: &snapshot, now_s: now_ms() / 1000, text: String::new() };
+    let providers = Providers::new(&config.policy.introspection);
+    let now_s = now_ms() / 1000;
+    let mut explanation = Explanation { snapshot: &snapshot, providers, now_s, text: String::new() };
     let outcome = explanation.explain(&credential);
     explanation.verdict(&outcome);
     std::io::stdout().lock().write_all(explanation.text.as_bytes()).map_err(ExplainError::Output)?;
@@ -102,6 +105,7 @@ fn read(question: &Question) -> Result<Zeroizing<String>, ExplainError> {
 
 struct Explanation<'a> {
     snapshot: &'a SnapshotState,
+    providers: Providers,
     now_s: u64,
     text: String,
 }
@@ -135,28 +139,51 @@ impl Explanation<'_> {
             }
             Credential::Bearer(token) => {
                 let text = std::str::from_utf8(token).map_err(|_| Reason::CredentialMalformed)?;
-                match Jws::parse(token) {
-                    Ok(jws) => self.token(&jws),
-                    Err(Reason::CredentialUnsupported) => self.opaque(text),
-                    Err(_) => self.line("credential", "JSON Web Token", "malformed"),
-                }
-                let verified = judge::token(text, self.snapshot, self.now_s)?;
+                let verified = if introspection::is_opaque(token) {
+                    self.opaque(text)?
+                } else {
+                    match Jws::parse(token) {
+                        Ok(jws) => self.token(&jws),
+                        Err(_) => self.line("credential", "JSON Web Token", "malformed, or no access token"),
+                    }
+                    judge::token(text, self.snapshot, self.now_s)?
+                };
                 self.principal(&verified.principal);
                 self.source_type(verified)
             }
         }
     }
 
-    /// What can be said of something that is no JSON Web Token.
-    fn opaque(&mut self, token: &str) {
-        self.line("credential", "opaque token", "not a JSON Web Token that is an access token");
-        match self.snapshot.introspection_of(token) {
-            Some(provider) => {
-                let name = provider.name.clone();
-                self.line("provider", &name, "gateways ask it about this token; it is not asked here");
+    /// Asks the provider about an opaque token, as a gateway would.
+    fn opaque(&mut self, token: &str) -> Result<Verified, Reason> {
+        self.line("credential", "opaque token", "not a JSON Web Token");
+        let Some(provider) = self.snapshot.introspection_of(token).cloned() else {
+            self.line("provider", "none", "no introspection provider has this tokenPrefix");
+            return Err(Reason::CredentialUnsupported);
+        };
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+        let runtime = runtime.map_err(|_| Reason::IntrospectionUnavailable)?;
+        let claims = match runtime.block_on(self.providers.ask(&provider.name, token)) {
+            Ok(Introspected::Active(claims)) => claims,
+            Ok(Introspected::Inactive) => {
+                self.line("provider", &provider.name, "says that the token is not active");
+                return Err(Reason::TokenInactive);
             }
-            None => self.line("provider", "none", "no introspection provider has this tokenPrefix"),
+            Err(error) => {
+                self.line("provider", &provider.name, &error.to_string());
+                return Err(Reason::IntrospectionUnavailable);
+            }
+        };
+        self.line("provider", &provider.name, "says that the token is active");
+        for (name, value) in claims.iter().filter(|(name, _)| *name != "active") {
+            self.line(name, &value.to_string(), "");
         }
+        let body = Value::Object(claims).to_string();
+        let verified = introspection::judge(body.as_bytes(), &provider, self.now_s)?;
+        if is_revoked(&verified.principal, self.snapshot) {
+            return Err(Reason::CredentialRevoked);
+        }
+        Ok(verified)
     }
 
     /// The token's header and claims, each with what the policy says of it. Nothing here decides.

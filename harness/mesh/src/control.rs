@@ -224,7 +224,7 @@ impl Admin {
     ///
     /// # Errors
     /// When it is refused.
-    pub async fn token(&self, form: &str) -> Result<String> {
+    pub async fn request_token(&self, form: &str) -> Result<String> {
         let request = Request::new(Method::POST, self.address, "/oauth2/token").form(form);
         let answer = success("POST /oauth2/token", request.send().await?)?;
         Ok(text(&answer["access_token"]))

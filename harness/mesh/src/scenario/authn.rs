@@ -3,13 +3,15 @@
 
 use std::time::Duration;
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::{Expect, Scenario};
-use crate::control::CLIENT_PEOPLE;
+use crate::control::{CLIENT_PEOPLE, IDENTITY_ISSUER};
 use crate::error::Result;
+use crate::http::Request;
 use crate::idp::{Algorithm, OPAQUE_PREFIX, claims};
 use crate::mesh::{HOSTED, ONPREM, TENANT};
+use crate::overlay::Overlay;
 
 const EXCHANGE: &str = "grant_type=urn:ietf:params:oauth:grant-type:token-exchange\
     &subject_token_type=urn:ietf:params:oauth:token-type:access_token";
@@ -20,7 +22,8 @@ impl Scenario<'_> {
         let token = [OPAQUE_PREFIX, "good"].concat();
         self.mesh.idp().served().grant(&token, &claims("ann@acme.example", TENANT, &extra));
         let request = self.to(HOSTED).bearer(&token);
-        self.expect("person, opaque", "token that the provider knows", request, Expect::Reaches(HOSTED)).await;
+        self.expect("person, opaque", "token that the provider knows", request, Expect::Reaches(HOSTED))
+            .await;
         let request = self.to(HOSTED).bearer(&[OPAQUE_PREFIX, "bad"].concat());
         let refused = Expect::Refused(401, "token_inactive");
         self.expect("stranger", "opaque token that the provider does not know", request, refused).await;
@@ -31,14 +34,19 @@ impl Scenario<'_> {
         let admin = self.mesh.admin()?.clone();
         let secret = admin.create_client("svc-export", TENANT, false).await?;
         let form = format!("grant_type=client_credentials&client_id=svc-export&client_secret={secret}");
-        let service = self.to(ONPREM).bearer(&admin.token(&form).await?);
+        let service = self.to(ONPREM).bearer(&admin.request_token(&form).await?);
         // The service's own issuer may be newer than a worker's snapshot.
-        self.expect_soon("worker, service token", "on-premises cluster", service.clone(), Expect::Reaches(ONPREM))
-            .await;
+        self.expect_soon(
+            "worker, service token",
+            "on-premises cluster",
+            service.clone(),
+            Expect::Reaches(ONPREM),
+        )
+        .await;
         let secret = admin.create_client("svc-agent", TENANT, true).await?;
         let subject = self.human()?;
         let form = format!("{EXCHANGE}&client_id=svc-agent&client_secret={secret}&subject_token={subject}");
-        let agent = self.to(HOSTED).bearer(&admin.token(&form).await?);
+        let agent = self.to(HOSTED).bearer(&admin.request_token(&form).await?);
         self.expect("MCP agent, exchanged token", "acts for a person", agent, Expect::Reaches(HOSTED)).await;
         admin.call(hyper::Method::DELETE, "/v1/service-clients/svc-export?wait=5", None).await?;
         let revoked = Expect::Refused(401, "credential_revoked");
@@ -92,4 +100,57 @@ impl Scenario<'_> {
         self.expect("person", "after the change of key", request, Expect::Reaches(HOSTED)).await;
         Ok(())
     }
+}
+
+/// Files that the scenario adds to `overlays/local` for the sidecar of `acme-hosted`.
+const AUTHENTICATION: &str = "sidecar-authentication.yaml";
+const CLAIMS: &str = "sidecar-claims.yaml";
+
+impl Scenario<'_> {
+    /// A sidecar without the module decides by the claims of the identity token: Istio's own
+    /// `RequestAuthentication` verifies it, and an `AuthorizationPolicy` asks for `source_type`.
+    pub(super) async fn claims_at_sidecar(&mut self) -> Result<()> {
+        let jwks = Request::get(self.mesh.plan().control_platform_api(), "/v1/identity/jwks").send().await?;
+        let overlay = Overlay::local(self.mesh.manifests());
+        overlay.write(AUTHENTICATION, &request_authentication(&jwks.text()))?;
+        overlay.write(CLAIMS, &no_agents())?;
+        let ours = |files: &mut Vec<Value>| files.extend([AUTHENTICATION.into(), CLAIMS.into()]);
+        overlay.edit_list("resources", ours)?;
+        let took = self.mesh.apply().await?;
+        self.outcome("operator", "edit: no MCP agents, by a claim at the sidecar", "applied", Ok(()), took);
+        let agent = self.to(HOSTED).bearer(&self.agent()?);
+        self.expect_soon("MCP agent", "source_type mcp_agent at the sidecar", agent.clone(), Expect::Policy)
+            .await;
+        let person = self.human_request()?;
+        self.expect_soon("person", "source_type human at the sidecar", person, Expect::Reaches(HOSTED)).await;
+        overlay.edit_list("resources", |files| {
+            files.retain(|name| *name != AUTHENTICATION && *name != CLAIMS);
+        })?;
+        self.mesh.apply().await?;
+        self.expect_soon("MCP agent", "after the edit is taken back", agent, Expect::Reaches(HOSTED)).await;
+        Ok(())
+    }
+}
+
+fn at_sidecar(kind: &str, name: &str, mut spec: Value) -> Value {
+    spec["selector"] = json!({"matchLabels": {"app": "data-api"}});
+    let metadata = json!({"name": name, "namespace": HOSTED});
+    json!({"apiVersion": "security.istio.io/v1", "kind": kind, "metadata": metadata, "spec": spec})
+}
+
+fn request_authentication(jwks: &str) -> Value {
+    let rule = json!({
+        "issuer": IDENTITY_ISSUER,
+        "audiences": [HOSTED],
+        "jwks": jwks,
+        "fromHeaders": [{"name": "x-portcullis-identity"}],
+        "forwardOriginalToken": true,
+    });
+    at_sidecar("RequestAuthentication", "identity-token", json!({"jwtRules": [rule]}))
+}
+
+/// Refuses whatever is no person or worker: also a request without a verified identity.
+fn no_agents() -> Value {
+    let when = json!([{"key": "request.auth.claims[source_type]", "notValues": ["human", "worker"]}]);
+    at_sidecar("AuthorizationPolicy", "no-agents", json!({"action": "DENY", "rules": [{"when": when}]}))
 }

@@ -104,6 +104,7 @@ impl<'a> Scenario<'a> {
         scenario.service_tokens().await?;
         scenario.identity_key().await?;
         scenario.issuer_keys().await?;
+        scenario.claims_at_sidecar().await?;
         scenario.policy_edit().await?;
         scenario.suspension().await?;
         scenario.tunnels().await?;
