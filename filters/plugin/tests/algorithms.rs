@@ -17,11 +17,14 @@ use world::{World, claims, put, to};
 
 const SECRET: [u8; 64] = [7; 64];
 
+/// Signs the signing input of a token: the signature in base64url.
+type Sign = Box<dyn Fn(&[u8]) -> String + Send + Sync>;
+
 /// How an issuer signs: `alg`, its JWK, and the signature of a text.
 struct Issuer {
     alg: &'static str,
     jwk: Value,
-    sign: Box<dyn Fn(&[u8]) -> String + Send + Sync>,
+    sign: Sign,
 }
 
 fn b64(bytes: impl AsRef<[u8]>) -> String {
@@ -39,7 +42,7 @@ fn issuers() -> &'static [Issuer] {
 }
 
 fn make() -> Vec<Issuer> {
-    let by = |algorithm: Algorithm, key: EncodingKey| -> Box<dyn Fn(&[u8]) -> String + Send + Sync> {
+    let by = |algorithm: Algorithm, key: EncodingKey| -> Sign {
         Box::new(move |text| jsonwebtoken::crypto::sign(text, &key, algorithm).expect("signs"))
     };
     let rsa = RS256KeyPair::generate(2048).expect("an RSA key");

@@ -83,7 +83,7 @@ pub fn claims(change: impl FnOnce(&mut Value)) -> Value {
 }
 
 pub fn sign(header: Value, claims: &Value) -> String {
-    sign_text(&header.to_string(), &claims.to_string())
+    sign_text(header.to_string(), claims.to_string())
 }
 
 /// A token with exactly these texts as header and payload.
