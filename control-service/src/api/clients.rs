@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use super::Service;
 use super::clusters::Wait;
 use super::extract::{Body, OptionalBody, Parameters, limit};
-use super::keys::{MAX_GRANTS, MAX_OVERLAP_S};
+use super::keys::{ListQuery, MAX_GRANTS, check_overlap};
 use super::problem::{Fault, Problem};
 use crate::config::MAX_SERVICE_TOKEN_S;
 use crate::snapshot::Progress;
@@ -110,9 +110,7 @@ async fn rotate(
     Path(id): Path<String>,
     OptionalBody(body): OptionalBody<Overlap>,
 ) -> Result<impl IntoResponse, Problem> {
-    if body.overlap_s > MAX_OVERLAP_S {
-        return Err(Problem::new(Fault::BodyInvalid, "overlap_s: must be at most 30 days"));
-    }
+    check_overlap(body.overlap_s)?;
     let (service_client, secret) =
         service.store.rotate_service_client(id, body.overlap_s * 1000, action).await?;
     Ok(Json(WithSecret { service_client, client_secret: secret.reveal() }).into_response())
@@ -135,15 +133,6 @@ async fn revoke(
     let (service_client, revision) = service.store.revoke_service_client(id, action).await?;
     let progress = service.workers.wait_for(revision, None, wait).await;
     Ok(Json(Revoked { service_client, progress }))
-}
-
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct ListQuery {
-    tenant: Option<String>,
-    #[serde(default)]
-    after: String,
-    limit: Option<usize>,
 }
 
 #[derive(Serialize)]

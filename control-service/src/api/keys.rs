@@ -22,7 +22,7 @@ use crate::store::{Action, ApiKey, NewApiKey, Revocation};
 /// Roles or scopes of one key at most.
 pub(super) const MAX_GRANTS: usize = 64;
 /// Longest time in seconds for which a key and the one in its place are good together.
-pub(super) const MAX_OVERLAP_S: u64 = 30 * 86_400;
+const MAX_OVERLAP_S: u64 = 30 * 86_400;
 /// Longest life of a key or a revocation with an end, in seconds: ten years.
 const MAX_LIFE_S: u64 = 3660 * 86_400;
 
@@ -83,6 +83,14 @@ fn end(expires_in_s: Option<u64>) -> Result<Option<u64>, Problem> {
     Ok(expires_in_s.map(|s| now_ms() / 1000 + s))
 }
 
+/// How long what is replaced may stay good.
+pub(super) fn check_overlap(overlap_s: u64) -> Result<(), Problem> {
+    if overlap_s > MAX_OVERLAP_S {
+        return Err(Problem::new(Fault::BodyInvalid, "overlap_s: must be at most 30 days"));
+    }
+    Ok(())
+}
+
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 struct Rotation {
@@ -107,9 +115,7 @@ async fn rotate(
     OptionalBody(body): OptionalBody<Rotation>,
 ) -> Result<impl IntoResponse, Problem> {
     let wait = wait.duration()?;
-    if body.overlap_s > MAX_OVERLAP_S {
-        return Err(Problem::new(Fault::BodyInvalid, "overlap_s: must be at most 30 days"));
-    }
+    check_overlap(body.overlap_s)?;
     let expires_at_s = end(body.expires_in_s)?;
     let store = &service.store;
     let made = store.rotate_api_key(id, body.overlap_s, expires_at_s, &service.pepper, action).await?;
@@ -118,13 +124,17 @@ async fn rotate(
     Ok((StatusCode::CREATED, Json(rotated)).into_response())
 }
 
+/// A page of what tenants own.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct ListQuery {
-    tenant: Option<String>,
+pub(super) struct ListQuery {
+    /// Only this tenant's.
+    pub(super) tenant: Option<String>,
+    /// The last id of the page before.
     #[serde(default)]
-    after: String,
-    limit: Option<usize>,
+    pub(super) after: String,
+    /// Entries at most.
+    pub(super) limit: Option<usize>,
 }
 
 #[derive(Serialize)]

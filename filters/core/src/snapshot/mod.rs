@@ -10,6 +10,7 @@
 //!
 //! A page is small, so one page is one slice of work on a worker.
 
+mod entries;
 pub mod policy;
 pub mod state;
 
