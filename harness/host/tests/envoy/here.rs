@@ -11,6 +11,9 @@ use super::wire::{Reaction, SLOW, reaction};
 /// The same back-off as the real one is given.
 const BACKOFF: Duration = Duration::from_millis(200);
 
+/// Long enough for every time-out and answer of the cases, short of the next tick.
+const LONGEST: Duration = Duration::from_secs(16);
+
 pub(crate) fn run(case: &Case, modules: &BTreeMap<Probe, Module>) -> Observed {
     let mut host = host(case, modules);
     let mut observed = Observed::default();
@@ -18,8 +21,13 @@ pub(crate) fn run(case: &Case, modules: &BTreeMap<Probe, Module>) -> Observed {
     for (_, sent) in case.tagged() {
         host.advance(Duration::from_millis(sent.pause));
         let exchange = host.request(request(&sent));
-        // Long enough for every time-out and answer of the cases, short of the next tick.
-        host.advance(Duration::from_secs(16));
+        // A client that is not answered leaves, as the one of Envoy does.
+        let patience = Duration::from_secs(sent.patience);
+        host.advance(patience.min(LONGEST));
+        if patience < LONGEST && exchange.response().filter(on_the_wire).is_none() {
+            host.disconnect(&exchange);
+        }
+        host.advance(LONGEST.saturating_sub(patience));
         let message =
             |seen: Seen| Message::new(seen.headers.iter(), &seen.body_bytes(), seen.trailers.iter());
         let upstream = exchange.upstream().filter(on_the_wire).map(upstream);
