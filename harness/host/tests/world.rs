@@ -255,6 +255,21 @@ fn a_response_that_is_cut_in_the_middle_is_reset() {
 }
 
 #[test]
+fn a_response_that_stalls_is_ended_by_the_time_out_of_the_route_or_by_the_client() {
+    let mut host = scripted("log: property response|code_details").start().unwrap();
+    host.set_upstream(Answer::ok().chunk("half").after(5 * SECOND).stall());
+    let waits = host.request(Request::get("/"));
+    let leaves = host.request(Request::get("/"));
+    host.advance(14 * SECOND);
+    assert!(waits.is_paused() && leaves.is_paused());
+    assert_eq!(waits.response().unwrap().text(), "half");
+    host.disconnect(&leaves);
+    host.advance(SECOND);
+    assert_eq!(waits.reset().as_deref(), Some("response_timeout"));
+    assert_eq!(leaves.reset().as_deref(), Some("downstream_remote_disconnect"));
+}
+
+#[test]
 fn metrics_are_seen_by_name() {
     let script = "configure: metric 2 latency; configure: metric 0 hits; request_headers: record latency 5; request_headers: record latency 9; request_headers: increment hits 1";
     let mut host = scripted(script).workers(2).start().unwrap();

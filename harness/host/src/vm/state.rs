@@ -205,7 +205,7 @@ impl VmState {
 
     pub(crate) fn set_logging(&mut self, context: u32, log: bool) {
         if let Some(context) = self.contexts.get_mut(&context) {
-            context.window = Window { log, ..Window::default() };
+            context.window.log = log;
         }
     }
 

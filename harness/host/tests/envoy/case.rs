@@ -108,6 +108,8 @@ pub(crate) enum Body {
     None,
     Whole(Vec<u8>),
     Chunks(Vec<Vec<u8>>, Vec<(String, String)>),
+    /// Chunks that nothing comes after.
+    Unfinished(Vec<Vec<u8>>),
 }
 
 impl Sent {
@@ -130,6 +132,12 @@ impl Sent {
         let chunks = chunks.iter().map(|chunk| chunk.as_bytes().to_vec()).collect();
         let trailers = trailers.iter().map(|(n, v)| ((*n).to_owned(), (*v).to_owned())).collect();
         Self { method: "POST".into(), body: Body::Chunks(chunks, trailers), ..Self::get(path) }
+    }
+
+    /// The client leaves before the body is over.
+    pub(crate) fn unfinished(path: &str, chunks: &[&str]) -> Self {
+        let chunks = chunks.iter().map(|chunk| chunk.as_bytes().to_vec()).collect();
+        Self { method: "POST".into(), body: Body::Unfinished(chunks), ..Self::get(path) }.impatient()
     }
 
     pub(crate) fn header(mut self, name: impl AsRef<[u8]>, value: impl AsRef<[u8]>) -> Self {
@@ -177,6 +185,12 @@ impl Case {
 
     pub(crate) fn new(name: &'static str, setup: Setup, requests: Vec<Sent>) -> Self {
         Self { name, setup, requests, metrics: None, differs: None }
+    }
+
+    /// Another request.
+    pub(crate) fn then(mut self, request: Sent) -> Self {
+        self.requests.push(request);
+        self
     }
 
     pub(crate) fn metrics(mut self, prefix: &'static str) -> Self {

@@ -129,6 +129,7 @@ fn request(sent: &Sent) -> Request {
             request = chunks.iter().fold(request, Request::chunk);
             trailers.iter().fold(request, |request, (name, value)| request.trailer(name, value))
         }
+        Body::Unfinished(chunks) => chunks.iter().fold(request, Request::chunk).stay_open(),
     }
 }
 
@@ -147,6 +148,7 @@ fn answer(name: &str) -> Answer {
                     let answer = chunks.iter().fold(answer, Answer::chunk);
                     trailers.iter().fold(answer, |answer, (name, value)| answer.trailer(name, value))
                 }
+                Body::Unfinished(chunks) => chunks.iter().fold(answer, Answer::chunk).stall(),
             }
         }
     }

@@ -106,29 +106,34 @@ fn exchange(mut stream: TcpStream, sent: &Sent) -> Option<Message> {
             bytes.extend(format!("content-length: {}\r\n\r\n", body.len()).as_bytes());
             bytes.extend(body);
         }
-        Body::Chunks(..) => bytes.extend(b"transfer-encoding: chunked\r\n\r\n"),
+        Body::Chunks(..) | Body::Unfinished(_) => bytes.extend(b"transfer-encoding: chunked\r\n\r\n"),
     }
     stream.write_all(&bytes).ok()?;
-    if let Body::Chunks(chunks, trailers) = &sent.body {
-        for chunk in chunks {
-            // One read of Envoy's each, so that it sees the parts as they are.
-            std::thread::sleep(Duration::from_millis(30));
-            let frame = [format!("{:x}\r\n", chunk.len()).as_bytes(), chunk, b"\r\n"].concat();
-            stream.write_all(&frame).ok()?;
-        }
-        std::thread::sleep(Duration::from_millis(30));
-        let mut end = b"0\r\n".to_vec();
-        for (name, value) in trailers {
-            end.extend(format!("{name}: {value}\r\n").as_bytes());
-        }
-        end.extend(b"\r\n");
-        stream.write_all(&end).ok()?;
-    }
+    send_chunks(&mut stream, &sent.body).ok()?;
     let mut reader = BufReader::new(stream);
     let raw = if sent.method == "HEAD" { head(&mut reader) } else { read(&mut reader, true) };
     let raw = raw.ok()?;
     let status = raw.start.split(' ').nth(1).unwrap_or_default().to_owned();
     Some(raw.message(&[(":status", &status)]))
+}
+
+/// The chunks of a body, and its end if it has one.
+fn send_chunks(to: &mut TcpStream, body: &Body) -> std::io::Result<()> {
+    let (chunks, trailers) = match body {
+        Body::None | Body::Whole(_) => return Ok(()),
+        Body::Chunks(chunks, trailers) => (chunks, Some(trailers)),
+        Body::Unfinished(chunks) => (chunks, None),
+    };
+    // One read of Envoy's each, so that it sees the parts as they are.
+    let pause = || std::thread::sleep(Duration::from_millis(30));
+    for chunk in chunks {
+        pause();
+        to.write_all(&[format!("{:x}\r\n", chunk.len()).as_bytes(), chunk, b"\r\n"].concat())?;
+    }
+    let Some(trailers) = trailers else { return Ok(()) };
+    pause();
+    let trailers: String = trailers.iter().map(|(n, v)| format!("{n}: {v}\r\n")).collect();
+    to.write_all(format!("0\r\n{trailers}\r\n").as_bytes())
 }
 
 /// The body of a page; empty if it cannot be had.
@@ -197,6 +202,7 @@ pub(crate) fn reaction(name: &str) -> Reaction {
         "slow" => Reaction::Slow,
         "reset" => Reaction::Reset,
         "never" => Reaction::Never,
+        "stall" => answer(200, &[("x-from", "upstream")], Body::Unfinished(vec![b"half".to_vec()])),
         _ => answer(200, &[("x-from", "upstream")], Body::Whole(b"hello".to_vec())),
     }
 }
@@ -268,16 +274,10 @@ fn respond(to: &mut TcpStream, status: u16, headers: &[(&str, &str)], body: &Bod
             bytes.extend(body);
             to.write_all(&bytes)
         }
-        Body::Chunks(chunks, trailers) => {
+        Body::Chunks(..) | Body::Unfinished(_) => {
             bytes.extend(b"transfer-encoding: chunked\r\n\r\n");
             to.write_all(&bytes)?;
-            for chunk in chunks {
-                std::thread::sleep(Duration::from_millis(30));
-                to.write_all(&[format!("{:x}\r\n", chunk.len()).as_bytes(), chunk, b"\r\n"].concat())?;
-            }
-            std::thread::sleep(Duration::from_millis(30));
-            let trailers: String = trailers.iter().map(|(n, v)| format!("{n}: {v}\r\n")).collect();
-            to.write_all(format!("0\r\n{trailers}\r\n").as_bytes())
+            send_chunks(to, body)
         }
     }
 }
