@@ -15,6 +15,7 @@ const UPSTREAM_REQUEST_TIMEOUT: u64 = 4;
 const UPSTREAM_CONNECTION_FAILURE: u64 = 32;
 const UPSTREAM_CONNECTION_TERMINATION: u64 = 64;
 const NO_ROUTE: u64 = 256;
+pub(super) const DOWNSTREAM_CONNECTION_TERMINATION: u64 = 16384;
 
 /// Envoy's default time-out of a route.
 const ROUTE_TIMEOUT: Duration = Duration::from_secs(15);

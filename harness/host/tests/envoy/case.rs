@@ -267,21 +267,9 @@ pub(crate) fn text(bytes: &[u8]) -> String {
 
 impl std::fmt::Display for Observed {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let side = |f: &mut std::fmt::Formatter<'_>, name: &str, message: &Option<Message>| {
-            let Some(message) = message else { return writeln!(f, "{name}: nothing") };
-            writeln!(f, "{name}:")?;
-            for (n, v) in &message.headers {
-                writeln!(f, "  {n}: {v}")?;
-            }
-            writeln!(f, "  body: {}", message.body)?;
-            for (n, v) in &message.trailers {
-                writeln!(f, "  trailer {n}: {v}")?;
-            }
-            Ok(())
-        };
         for (upstream, client) in &self.exchanges {
-            side(f, "upstream", upstream)?;
-            side(f, "client", client)?;
+            write_end(f, "upstream", upstream.as_ref())?;
+            write_end(f, "client", client.as_ref())?;
         }
         for line in &self.logs {
             writeln!(f, "log {line}")?;
@@ -291,4 +279,22 @@ impl std::fmt::Display for Observed {
         }
         Ok(())
     }
+}
+
+/// What one end of the chain saw, as lines.
+pub(crate) fn write_end(
+    f: &mut std::fmt::Formatter<'_>,
+    name: &str,
+    message: Option<&Message>,
+) -> std::fmt::Result {
+    let Some(message) = message else { return writeln!(f, "{name}: nothing") };
+    writeln!(f, "{name}:")?;
+    for (n, v) in &message.headers {
+        writeln!(f, "  {n}: {v}")?;
+    }
+    writeln!(f, "  body: {}", message.body)?;
+    for (n, v) in &message.trailers {
+        writeln!(f, "  trailer {n}: {v}")?;
+    }
+    Ok(())
 }
