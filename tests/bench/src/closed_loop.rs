@@ -307,17 +307,22 @@ impl Rounds {
 /// # Errors
 /// When the load could not be made.
 pub(crate) fn saturation(setup: &Setup, envoy: &mut Envoy) -> Result<f64> {
-    load_gateway(setup, envoy, Duration::from_secs(1))?;
-    Ok(load_gateway(setup, envoy, Duration::from_secs(2))?.rate())
+    saturate(setup, envoy, "gateway", Duration::from_secs(1))?;
+    Ok(saturate(setup, envoy, "gateway", Duration::from_secs(2))?.rate())
 }
 
-/// Saturates the gateway with a cached credential.
+/// Saturates a chain with a cached credential.
 ///
 /// # Errors
 /// When the load could not be made.
-pub(crate) fn load_gateway(setup: &Setup, envoy: &mut Envoy, length: Duration) -> Result<Round> {
+pub(crate) fn saturate(
+    setup: &Setup,
+    envoy: &mut Envoy,
+    chain: &'static str,
+    length: Duration,
+) -> Result<Round> {
     let feed = Feed::write(&setup.dir, "one", &setup.world.tokens(Algorithm::Rs256, 1)?)?;
-    one(setup, envoy, load("gateway", Present::Cached), &feed, length)
+    one(setup, envoy, load(chain, Present::Cached), &feed, length)
 }
 
 fn one(setup: &Setup, envoy: &mut Envoy, load: Load, feed: &Feed, length: Duration) -> Result<Round> {
