@@ -12,13 +12,16 @@ use crate::filters::Chain;
 use crate::h2load;
 use crate::http;
 use crate::report::{Report, Target};
-use crate::setup::{API_KEYS, CLUSTERS, Setup};
+use crate::setup::{API_KEYS, CLUSTERS, Effort, Setup};
 use crate::world::{Algorithm, Credential, World, source_rules};
 use crate::wrk::{CONNECTIONS, Feed, Round};
 
 /// Tokens that all differ. More than the module caches, and sent in turn, so that each is gone from a
 /// cache of the least recently used before it comes again; beside that [`FORGET_EVERY`].
 const FRESH: usize = 20_000;
+
+/// The same in a quick run: still more than the module caches.
+const FRESH_QUICK: usize = 12_000;
 
 /// A change of policy so often makes every cached identity void: a token that comes again is new to the
 /// module whatever its cache is like, as long as a lap of all tokens takes longer than this.
@@ -55,17 +58,22 @@ impl Present {
     }
 }
 
+fn fresh_tokens(effort: Effort) -> usize {
+    if effort.quick { FRESH_QUICK } else { FRESH }
+}
+
 /// What every load presents, in files for wrk.
 fn feeds(setup: &Setup) -> Result<BTreeMap<Present, Feed>> {
     let world = &setup.world;
     let cached = world.tokens(Algorithm::Rs256, 1)?;
-    let fresh = world.tokens(Algorithm::Rs256, FRESH)?;
+    let count = fresh_tokens(setup.effort);
+    let fresh = world.tokens(Algorithm::Rs256, count)?;
     let good = cached.iter().cloned().cycle();
     let mixed = good.zip(fresh.iter().cloned().map(forge)).flat_map(|(good, bad)| [good, bad]).collect();
     [
         (Present::Cached, cached),
         (Present::FreshRs256, fresh),
-        (Present::FreshEs256, world.tokens(Algorithm::Es256, FRESH)?),
+        (Present::FreshEs256, world.tokens(Algorithm::Es256, count)?),
         (Present::ApiKeys, (0..API_KEYS).map(World::api_key).collect()),
         (Present::Mixed, mixed),
     ]
@@ -346,7 +354,7 @@ fn one(setup: &Setup, envoy: &mut Envoy, load: Load, feed: &Feed, length: Durati
         round.map(|round| Round { processor_us: used as f64 / 1e3, ..round })
     })?;
     envoy.check()?;
-    check(load, round).map_err(|why| {
+    check(load, round, fresh_tokens(setup.effort)).map_err(|why| {
         let what = format!("{} with {} credentials", load.chain, load.present.name());
         let sample = feed.first().and_then(|lines| http::ask(target, "/v1/objects/42", &lines));
         let sample = sample.map_or(String::new(), |(status, body)| format!("; one answer: {status} {body}"));
@@ -356,14 +364,14 @@ fn one(setup: &Setup, envoy: &mut Envoy, load: Load, feed: &Feed, length: Durati
 }
 
 /// A round whose answers were not those of its load says nothing.
-fn check(load: Load, round: Round) -> std::result::Result<(), String> {
+fn check(load: Load, round: Round, fresh: usize) -> std::result::Result<(), String> {
     let expected = if load.present == Present::Mixed { 0.5 } else { 0.0 };
     let refused = round.refused / round.requests;
     if (refused - expected).abs() > 0.002 {
         let (refused, expected) = (refused * 100.0, expected * 100.0);
         return Err(format!("{refused:.2}% of the requests were refused, not {expected:.0}%"));
     }
-    if load.present.is_fresh() && round.rate() * FORGET_EVERY.as_secs_f64() > FRESH as f64 {
+    if load.present.is_fresh() && round.rate() * FORGET_EVERY.as_secs_f64() > fresh as f64 {
         return Err("tokens came again before they were forgotten: raise FRESH".into());
     }
     Ok(())
