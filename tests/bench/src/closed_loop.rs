@@ -40,6 +40,8 @@ pub(crate) enum Present {
     ApiKeys,
     /// A good RS256 token, and a forged one that never came before, in turn.
     Mixed,
+    /// One identity token of the gateway again and again.
+    Identity,
 }
 
 impl Present {
@@ -50,6 +52,7 @@ impl Present {
             Self::FreshEs256 => "fresh-es256",
             Self::ApiKeys => "api-keys",
             Self::Mixed => "mixed",
+            Self::Identity => "identity",
         }
     }
 
@@ -76,6 +79,7 @@ fn feeds(setup: &Setup) -> Result<BTreeMap<Present, Feed>> {
         (Present::FreshEs256, world.tokens(Algorithm::Es256, count)?),
         (Present::ApiKeys, (0..API_KEYS).map(World::api_key).collect()),
         (Present::Mixed, mixed),
+        (Present::Identity, vec![world.identity_token()]),
     ]
     .into_iter()
     .map(|(present, credentials)| Ok((present, Feed::write(&setup.dir, present.name(), &credentials)?)))
@@ -129,6 +133,17 @@ const STAGES: [Load; 4] = [
     load("all four", Present::Cached),
 ];
 
+/// What authorization by the source type costs: by the header at the gateway, by the claim at a sidecar. Each
+/// over the chain without it, with the same credential.
+const RULES: [(&str, Load, Load); 2] = [
+    ("header condition", load("gateway+header-rule", Present::Cached), load("gateway", Present::Cached)),
+    (
+        "RequestAuthentication and claim",
+        load("claim-rule", Present::Identity),
+        load("bare", Present::Identity),
+    ),
+];
+
 /// Two builds of the module, load by load.
 const BUILDS: [Load; 11] = [
     load("bare", Present::Cached),
@@ -173,6 +188,8 @@ pub(crate) fn chains(setup: &Setup) -> Vec<Chain> {
         chains.extend(
             STAGES.iter().zip(1..).map(|(load, count)| Chain::plugins(load.chain, &stages[..count], wasm)),
         );
+        chains.push(Chain::header_rule("gateway+header-rule", wasm));
+        chains.push(Chain::claim_rule("claim-rule", world));
     }
     chains
 }
@@ -188,6 +205,7 @@ impl Rounds {
         loads.retain(|load| !setup.http2 || load.present == Present::Cached);
         if !setup.effort.quick && setup.other.is_none() {
             loads.extend(STAGES);
+            loads.extend([RULES[0].1, RULES[1].1, RULES[1].2]);
         }
         let feeds = feeds(setup)?;
         let mut rounds: BTreeMap<Load, Vec<Round>> = BTreeMap::new();
@@ -272,6 +290,7 @@ impl Rounds {
         let busy: Vec<f64> = self.rounds.values().flatten().map(|r| r.busy()).collect();
         report.add_rounds("proxy_busy", &busy, "", None, inputs);
         self.report_stages(report);
+        self.report_rules(report);
         self.report_builds(report);
     }
 
@@ -283,6 +302,15 @@ impl Rounds {
                 self.costs(ours).into_iter().zip(self.costs(*other)).map(|(a, b)| a - b).collect();
             let name = format!("this build less the other: {}", other.present.name());
             report.add_rounds(&name, &more, "µs", None, json!({}));
+        }
+    }
+
+    /// Microseconds that authorization by the source type costs.
+    fn report_rules(&self, report: &mut Report) {
+        for (name, with, without) in RULES {
+            let costs: Vec<f64> =
+                self.costs(with).into_iter().zip(self.costs(without)).map(|(a, b)| a - b).collect();
+            report.add_rounds(&format!("rule_us {name}"), &costs, "µs", None, json!({"chain": with.chain}));
         }
     }
 
