@@ -228,6 +228,52 @@ async fn an_outage_is_told_and_changes_nothing_and_a_withdrawn_key_goes() {
 }
 
 #[tokio::test]
+async fn keys_that_an_issuer_has_not_confirmed_for_too_long_are_refused() {
+    let idp = Idp::start().await;
+    let mut short = idp.issuer(NAME);
+    short["maxStaleSeconds"] = json!(3);
+    let patient = "https://patient.example.com";
+    let mut server = start(1, json!([short, idp.issuer(patient)])).await;
+    let mut reader = server.reader("gateway", GATEWAY, "01");
+    until_kids(&server, &mut reader, NAME, &["1"]).await;
+    until_kids(&server, &mut reader, patient, &["1"]).await;
+    let expired = |reader: &Reader, issuer: &str| reader.state.issuer(issuer).unwrap().keys_expired;
+    assert!(!expired(&reader, NAME));
+    let begun = Instant::now();
+    idp.set(0);
+    while !expired(&reader, NAME) {
+        reader.poll(&server, 1).await;
+        assert!(begun.elapsed() < Duration::from_secs(8), "{}", server.log());
+    }
+    assert!(begun.elapsed() > Duration::from_millis(1_500), "{:?}", begun.elapsed());
+    assert_eq!(kids(&reader, NAME), Vec::<String>::new());
+    // The other issuer is as long away, and may be.
+    assert!(!expired(&reader, patient));
+    assert_eq!(kids(&reader, patient), ["1"]);
+    let list = server.expect(200, Method::GET, "/v1/issuers", None).await;
+    let states = [&list["issuers"][0]["state"], &list["issuers"][1]["state"]];
+    assert_eq!(states, ["expired", "stale"]);
+    let url = server.url("operations", "/metrics");
+    let metrics = server.http.get(url).send().await.unwrap().text().await.unwrap();
+    for line in [
+        "portcullis_issuer_keys_expired{issuer=\"https://up.example.com\"} 1",
+        "portcullis_issuer_keys_expired{issuer=\"https://patient.example.com\"} 0",
+    ] {
+        assert!(metrics.contains(line), "{line} not in {metrics}");
+    }
+    // A restart does not make old keys young again.
+    server.restart().await;
+    let mut again = server.reader("gateway", GATEWAY, "02");
+    again.sync(&server).await;
+    assert!(expired(&again, NAME) && !expired(&again, patient));
+    // The issuer is back with the same key: it is good again, and soon.
+    idp.set(1);
+    let begun = Instant::now();
+    until_kids(&server, &mut again, NAME, &["1"]).await;
+    assert!(!expired(&again, NAME) && begun.elapsed() < Duration::from_secs(4), "{:?}", begun.elapsed());
+}
+
+#[tokio::test]
 async fn keys_are_found_by_discovery_of_the_very_issuer() {
     let idp = Idp::start().await;
     let by_discovery = |issuer: &str| json!({"issuer": issuer, "audiences": ["a"], "algorithms": ["EdDSA"], "discovery": true});

@@ -21,11 +21,13 @@ use crate::metrics::Metrics;
 use crate::store::{Store, StoreError, StoredKeys};
 pub use fetch::FetchError;
 use fetch::Fetcher;
-use health::Watched;
 pub use health::{Health, IssuerReport, KeyState};
+use health::{Watched, are_expired, millis};
 
 /// How soon an issuer that never answered is asked again.
 const FIRST_RETRY: Duration = Duration::from_secs(1);
+/// How often the age of an issuer's keys is looked at.
+const LOOK: Duration = Duration::from_secs(1);
 /// Tokens with made-up key ids make an issuer be asked once in so long at most.
 const ASK_EVERY: Duration = Duration::from_secs(5);
 
@@ -106,10 +108,11 @@ impl Issuers {
                 Ok(None) => {}
                 Ok(Some(fetcher)) => {
                     let kept = known.keys.get(&name).filter(|k| k.source == fetcher.url().as_str());
-                    let health = Watched::since(kept.map_or(0, |k| k.fetched_at_ms));
+                    let health = Watched::since(kept.map_or(0, |k| k.fetched_at_ms), issuer.max_stale);
                     let flight = Mutex::default();
                     let watch = Arc::new(Watch { issuer: name.clone(), fetcher, health, flight });
                     known.watches.insert(name, Arc::clone(&watch));
+                    known.tasks.spawn(Arc::clone(self).expire(Arc::clone(&watch)));
                     known.tasks.spawn(Arc::clone(self).refresh(watch, policy.jwks_refresh));
                 }
                 Err(error) => {
@@ -169,7 +172,7 @@ impl Issuers {
         let now = now_ms();
         let configured = known.policy.iter().flat_map(|p| &p.issuers).map(|issuer| {
             let health = known.watches.get(issuer.issuer.as_str()).map(|w| w.health.get());
-            let document = document(issuer, &known.keys);
+            let document = document(issuer, &known.keys, now);
             let url = issuer.keys.remote().map(|r| r.url.to_string());
             report(&document.jwks, issuer.keys.name(), url, issuer.issuer.as_str(), health.as_ref(), now)
         });
@@ -179,16 +182,41 @@ impl Issuers {
 
     async fn publish(&self, known: &Known) -> Result<(), StoreError> {
         let issuers = known.policy.iter().flat_map(|p| &p.issuers);
+        let now = now_ms();
         let documents: Vec<_> =
-            issuers.map(|issuer| document(issuer, &known.keys)).chain(known.own.clone()).collect();
+            issuers.map(|issuer| document(issuer, &known.keys, now)).chain(known.own.clone()).collect();
         self.store.set_issuers(&documents).await
     }
 
     async fn refresh(self: Arc<Self>, watch: Arc<Watch>, every: Duration) {
         loop {
             self.fetch(&watch, &mut *watch.flight.lock().await).await;
-            let known = watch.health.get().fetched_at_ms > 0;
-            tokio::time::sleep(if known { every } else { FIRST_RETRY.min(every) }).await;
+            let refused = matches!(watch.health.get().state(now_ms()), KeyState::Missing | KeyState::Expired);
+            tokio::time::sleep(if refused { FIRST_RETRY.min(every) } else { every }).await;
+        }
+    }
+
+    /// Takes an issuer's keys out of use when it has not confirmed them for too long. What a good fetch
+    /// brings puts them back. Apart from the fetches, one of which may hang just then.
+    async fn expire(self: Arc<Self>, watch: Arc<Watch>) {
+        let mut told = false;
+        loop {
+            let expired = watch.health.get().state(now_ms()) == KeyState::Expired;
+            if expired && !told {
+                match self.publish(&*self.known.lock().await).await {
+                    Ok(()) => {
+                        tracing::error!(issuer = %watch.issuer,
+                            "keys are older than maxStaleSeconds: every token of this issuer is refused");
+                    }
+                    Err(error) => {
+                        tracing::error!(issuer = %watch.issuer, %error, "expired keys are still published");
+                        tokio::time::sleep(LOOK).await;
+                        continue;
+                    }
+                }
+            }
+            told = expired;
+            tokio::time::sleep(LOOK).await;
         }
     }
 
@@ -232,11 +260,15 @@ impl Issuers {
         let mut known = self.known.lock().await;
         let before = known.keys.get(&keys.issuer);
         let changed = before.is_none_or(|b| b.source != keys.source || b.jwks != keys.jwks);
+        // Keys that had expired are published again, whether or not they changed.
+        let expired = watch.health.get().state(now_ms()) == KeyState::Expired;
         self.store.keep_keys(keys.clone(), changed).await?;
         let count = keys.jwks.keys.len();
         known.keys.insert(keys.issuer.clone(), keys);
         if changed {
             tracing::info!(issuer = %watch.issuer, keys = count, "new keys");
+        }
+        if changed || expired {
             self.publish(&known).await?;
         }
         Ok(())
@@ -256,7 +288,7 @@ fn report(
         issuer: issuer.to_owned(),
         source,
         url,
-        state: health.map_or(KeyState::Configured, Health::state),
+        state: health.map_or(KeyState::Configured, |h| h.state(now_ms)),
         keys: jwks.keys.iter().filter_map(|k: &Jwk| k.kid.clone()).collect(),
         key_count: jwks.keys.len(),
         fetched_at_ms,
@@ -268,16 +300,21 @@ fn report(
 }
 
 /// What filters get of an issuer. Without keys yet, its tokens are refused for want of a key.
-fn document(issuer: &IssuerConfig, known: &HashMap<String, StoredKeys>) -> IssuerDocument {
-    let jwks = match &issuer.keys {
-        KeySource::Inline(jwks) => jwks.clone(),
+fn document(issuer: &IssuerConfig, known: &HashMap<String, StoredKeys>, now_ms: u64) -> IssuerDocument {
+    let (jwks, keys_expired) = match &issuer.keys {
+        KeySource::Inline(jwks) => (jwks.clone(), false),
         // The secret travels apart, to gateways alone.
-        KeySource::Shared(_) => Jwks::default(),
-        KeySource::KeySet(remote) | KeySource::Discovery(remote) => known
-            .get(issuer.issuer.as_str())
-            .filter(|keys| keys.source == remote.url.as_str())
-            .map(|keys| keys.jwks.clone())
-            .unwrap_or_default(),
+        KeySource::Shared(_) => (Jwks::default(), false),
+        KeySource::KeySet(remote) | KeySource::Discovery(remote) => {
+            let of_this_url = |keys: &&StoredKeys| keys.source == remote.url.as_str();
+            match known.get(issuer.issuer.as_str()).filter(of_this_url) {
+                Some(keys) if are_expired(keys.fetched_at_ms, millis(issuer.max_stale), now_ms) => {
+                    (Jwks::default(), true)
+                }
+                Some(keys) => (keys.jwks.clone(), false),
+                None => (Jwks::default(), false),
+            }
+        }
     };
     IssuerDocument {
         issuer: issuer.issuer.clone(),
@@ -291,5 +328,6 @@ fn document(issuer: &IssuerConfig, known: &HashMap<String, StoredKeys>) -> Issue
         token_types: issuer.token_types.clone(),
         max_token_bytes: issuer.max_token_bytes,
         required_claims: issuer.required_claims.clone(),
+        keys_expired,
     }
 }

@@ -103,6 +103,8 @@ reasons! {
     IntrospectionUnavailable = "introspection_unavailable", 503, "The token cannot be checked at present";
     /// As many tokens are being checked as may be at a time.
     IntrospectionBusy = "introspection_busy", 503, "Too many tokens are being checked at present";
+    /// The issuer has not confirmed its keys for longer than its configuration allows.
+    IssuerKeysExpired = "issuer_keys_expired", 503, "The keys of the token's issuer are out of date";
     /// Audit records cannot be stored at present.
     AuditBacklog = "audit_backlog", 503, "The gateway cannot record this request at present";
     /// Something in the gateway failed.
@@ -117,6 +119,7 @@ impl Reason {
             Self::ClusterPending | Self::ClusterOffline => Some(10),
             Self::SnapshotMissing | Self::SnapshotStale | Self::AuditBacklog | Self::Internal => Some(2),
             Self::IntrospectionUnavailable => Some(2),
+            Self::IssuerKeysExpired => Some(10),
             Self::IntrospectionBusy => Some(1),
             Self::Misconfigured => Some(30),
             _ => None,
