@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use portcullis_core::identity::CredentialKind;
+use portcullis_core::pace::{Bucket, Turn, Wishes};
 use portcullis_core::snapshot::policy::{IssuerDocument, Jwk, Jwks};
 use tokio::sync::Mutex;
 use tokio::task::JoinSet;
@@ -28,8 +29,10 @@ use health::{Watched, are_expired, millis};
 const FIRST_RETRY: Duration = Duration::from_secs(1);
 /// How often the age of an issuer's keys is looked at.
 const LOOK: Duration = Duration::from_secs(1);
-/// Tokens with made-up key ids make an issuer be asked once in so long at most.
-const ASK_EVERY: Duration = Duration::from_secs(5);
+/// Fetches by filters' wishes over all issuers: so many at once, then one in so many milliseconds. Far more
+/// than a few issuers may be asked for, so that those whose keys are made up do not hold up the others.
+const ALL_BURST: u32 = 60;
+const ALL_EVERY_MS: u64 = 250;
 
 /// What became of a wish for an issuer's newest keys.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -55,10 +58,10 @@ struct Watch {
 
 #[derive(Default)]
 struct Flight {
-    /// When the last fetch ended, and whether it was good.
-    ended: Option<(Instant, bool)>,
-    /// When a filter's wish was last carried out.
-    asked: Option<Instant>,
+    /// Whether the last fetch failed.
+    failed: bool,
+    /// Filters' wishes that were carried out.
+    wishes: Wishes,
 }
 
 struct Known {
@@ -75,6 +78,9 @@ pub struct Issuers {
     store: Store,
     metrics: Arc<Metrics>,
     known: Mutex<Known>,
+    /// The wishes of all issuers together.
+    pace: Mutex<Bucket>,
+    started: Instant,
 }
 
 impl Issuers {
@@ -87,7 +93,8 @@ impl Issuers {
         let keys = kept.into_iter().map(|keys| (keys.issuer.clone(), keys)).collect();
         let (watches, tasks) = (HashMap::new(), JoinSet::new());
         let known = Mutex::new(Known { policy: None, own: None, keys, watches, tasks });
-        Ok(Arc::new(Self { store, metrics, known }))
+        let pace = Mutex::new(Bucket::new(ALL_BURST, ALL_EVERY_MS));
+        Ok(Arc::new(Self { store, metrics, known, pace, started: Instant::now() }))
     }
 
     /// Makes a policy the current one: publishes it with the keys at hand and begins to fetch.
@@ -135,23 +142,21 @@ impl Issuers {
 
     /// Fetches an issuer's keys because a filter met a token whose key it has not.
     pub async fn ask(&self, issuer: &str, key_id: &str) -> Asked {
-        let arrived = Instant::now();
         let Some(watch) = self.known.lock().await.watches.get(issuer).map(Arc::clone) else {
             return Asked::Unknown;
         };
+        let mut flight = watch.flight.lock().await;
+        // Perhaps a fetch that this wish waited for has brought it.
         if self.has(issuer, key_id).await {
             return Asked::Published;
         }
-        let mut flight = watch.flight.lock().await;
-        if let Some((ended, good)) = flight.ended.filter(|(ended, _)| *ended >= arrived) {
-            // Another fetch ended while this wish waited: its answer is as good as a new one.
-            tracing::debug!(issuer, waited_ms = ?ended.saturating_duration_since(arrived), "one fetch for several");
-            return if good { Asked::Published } else { Asked::Failed };
+        let now_ms = millis(self.started.elapsed());
+        match flight.wishes.turn(key_id, now_ms) {
+            Turn::Now if self.pace.lock().await.take(now_ms) => {}
+            // What asked for the same key just before had no luck.
+            Turn::Lately if flight.failed => return Asked::Failed,
+            Turn::Now | Turn::Lately | Turn::Later => return Asked::TooSoon,
         }
-        if flight.asked.is_some_and(|asked| asked.elapsed() < ASK_EVERY) {
-            return Asked::TooSoon;
-        }
-        flight.asked = Some(Instant::now());
         if self.fetch(&watch, &mut flight).await { Asked::Published } else { Asked::Failed }
     }
 
@@ -250,7 +255,7 @@ impl Issuers {
                 false
             }
         };
-        flight.ended = Some((Instant::now(), good));
+        flight.failed = !good;
         good
     }
 

@@ -158,6 +158,9 @@ pub struct IntrospectionRequest {
     /// The token. Neither logged nor stored.
     #[prost(string, tag = "3")]
     pub token: String,
+    /// Whose question it is, as far as fairness goes: [`crate::fair::Source::to_bytes`].
+    #[prost(bytes = "vec", tag = "4")]
+    pub source: Vec<u8>,
 }
 
 /// The answer to an [`IntrospectionRequest`], within a [`SignedMessage`] under

@@ -4,6 +4,7 @@ use std::cell::RefCell;
 use std::rc::Rc;
 
 use portcullis_core::config::{Mode, PluginConfig, Role};
+use portcullis_core::fair::Source;
 use portcullis_core::{Permit, Reason, Refusal};
 use portcullis_host::{Action, ContextId, Host, HttpContext, LogLevel, MapType};
 
@@ -21,7 +22,7 @@ use crate::refuse::{self, Answer, Form};
 use crate::root::Ready;
 use crate::stages::Stages;
 use crate::vm::{self, Handle, SharedExchange};
-use crate::waiting::{Awaited, HOLD_MS, Held};
+use crate::waiting::{self, Awaited, HOLD_MS, Held};
 
 const REQUEST: MapType = MapType::HttpRequestHeaders;
 const RESPONSE: MapType = MapType::HttpResponseHeaders;
@@ -222,7 +223,8 @@ impl Request {
                     Awaited::Token(_) => Reason::IntrospectionBusy,
                     Awaited::Snapshot => Reason::SnapshotMissing,
                 };
-                let held = Held { root: self.root, stream: self.id, until_ms, awaited };
+                let source = waiting::source(host);
+                let held = Held { root: self.root, stream: self.id, source, until_ms, awaited };
                 if link.waiting.hold(held) { Next::Hold } else { Refusal::new("authn", reason).into() }
             }
         }
@@ -265,6 +267,7 @@ impl Request {
             && link.waiting.hold(Held {
                 root: self.root,
                 stream: self.id,
+                source: Source::Unknown,
                 until_ms,
                 awaited: Awaited::Snapshot,
             })
