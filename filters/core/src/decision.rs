@@ -43,6 +43,8 @@ reasons! {
     ClusterAmbiguous = "cluster_ambiguous", 400, "Host, path and header disagree about the cluster";
     /// Neither host nor path nor header names a cluster.
     ClusterMissing = "cluster_missing", 400, "The request names no cluster";
+    /// A method that no upstream ever gets.
+    MethodRefused = "method_refused", 501, "This method is not supported";
     /// A browser's preflight that the policy does not answer.
     PreflightRefused = "preflight_refused", 403, "This cross-origin request is not allowed";
     /// No credential at all.
