@@ -3,12 +3,12 @@
 //! Neither the token nor the client secret reaches a log, an error or a metric.
 
 use std::collections::HashMap;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use base64::Engine;
+use portcullis_core::fair::{Source, has_room};
 use reqwest::Client;
 use serde_json::{Map, Value};
-use tokio::sync::Semaphore;
 
 use crate::causes::causes;
 use crate::config::IntrospectionConfig;
@@ -23,8 +23,8 @@ pub enum IntrospectError {
     /// There is no such provider.
     #[error("there is no introspection provider of this name")]
     Unknown,
-    /// As many calls as the configuration allows are under way.
-    #[error("too many calls to this provider are under way")]
+    /// As many calls as the configuration allows are under way, or this source has as many as are free.
+    #[error("too many calls to this provider are under way, in all or for this client")]
     Busy,
     /// The provider cannot be asked, or its answer cannot be used.
     #[error("the provider {0}")]
@@ -55,7 +55,43 @@ pub enum Introspected {
 struct Provider {
     config: IntrospectionConfig,
     client: Client,
-    slots: Semaphore,
+    slots: Slots,
+}
+
+/// The calls under way, by where the tokens come from: no source has more than are free.
+struct Slots {
+    most: usize,
+    used: Mutex<HashMap<Source, usize>>,
+}
+
+/// A call's place; free again when it is dropped.
+struct Slot<'a> {
+    slots: &'a Slots,
+    source: Source,
+}
+
+impl Slots {
+    fn take(&self, source: Source) -> Option<Slot<'_>> {
+        let mut used = self.used.lock().unwrap_or_else(PoisonError::into_inner);
+        let own = used.get(&source).copied().unwrap_or_default();
+        if !has_room(own, used.values().sum(), self.most) {
+            return None;
+        }
+        used.insert(source, own + 1);
+        Some(Slot { slots: self, source })
+    }
+}
+
+impl Drop for Slot<'_> {
+    fn drop(&mut self) {
+        let mut used = self.slots.used.lock().unwrap_or_else(PoisonError::into_inner);
+        match used.get_mut(&self.source) {
+            Some(own) if *own > 1 => *own -= 1,
+            _ => {
+                used.remove(&self.source);
+            }
+        }
+    }
 }
 
 /// The providers of the current policy.
@@ -78,7 +114,7 @@ impl Providers {
             let name = config.document.name.clone();
             match outbound::client(&config.endpoint, config.timeout) {
                 Ok(client) => {
-                    let slots = Semaphore::new(config.max_in_flight);
+                    let slots = Slots { most: config.max_in_flight, used: Mutex::default() };
                     providers.insert(name, Arc::new(Provider { config: config.clone(), client, slots }));
                 }
                 Err(error) => tracing::error!(provider = name, error = causes(&error), "cannot be asked"),
@@ -87,13 +123,18 @@ impl Providers {
         Self(providers)
     }
 
-    /// Asks a provider about a token.
+    /// Asks a provider about a token that a source presented.
     ///
     /// # Errors
     /// [`IntrospectError`]; the token must be refused then.
-    pub async fn ask(&self, provider: &str, token: &str) -> Result<Introspected, IntrospectError> {
+    pub async fn ask(
+        &self,
+        provider: &str,
+        token: &str,
+        source: Source,
+    ) -> Result<Introspected, IntrospectError> {
         let provider = self.0.get(provider).ok_or(IntrospectError::Unknown)?;
-        let Ok(_slot) = provider.slots.try_acquire() else { return Err(IntrospectError::Busy) };
+        let Some(_slot) = provider.slots.take(source) else { return Err(IntrospectError::Busy) };
         let failed = |e: CallError| IntrospectError::Provider(causes(&e));
         let answer = provider.call(token).await.map_err(failed)?;
         read(&answer)
@@ -139,6 +180,18 @@ fn read(body: &[u8]) -> Result<Introspected, IntrospectError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_slot_is_given_back_and_no_source_takes_all() {
+        let slots = Slots { most: 4, used: Mutex::default() };
+        let (one, two) = (Source::V4([1; 4]), Source::V4([2; 4]));
+        let held: Vec<_> = (0..4).filter_map(|_| slots.take(one)).collect();
+        assert_eq!(held.len(), 2);
+        let other = slots.take(two);
+        assert!(other.is_some() && slots.take(one).is_none());
+        drop((held, other));
+        assert!(slots.used.lock().unwrap().is_empty(), "sources that are gone take no memory");
+    }
 
     #[test]
     fn only_a_clear_answer_counts() {

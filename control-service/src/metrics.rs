@@ -182,6 +182,12 @@ fn issuer_metrics(issuers: &[IssuerReport], text: &mut String) {
     family("issuer_keys_stale", "gauge", "1 while the last fetch failed.", &|i| {
         fetched(i).then(|| u64::from(i.state != KeyState::Fresh))
     });
+    family(
+        "issuer_keys_expired",
+        "gauge",
+        "1 while tokens are refused because the keys are too old.",
+        &|i| fetched(i).then(|| u64::from(i.state == KeyState::Expired)),
+    );
     family("issuer_fetches_total", "counter", "Good fetches of keys.", &|i| fetched(i).then_some(i.fetched));
     family("issuer_fetch_failures_total", "counter", "Failed fetches of keys.", &|i| {
         fetched(i).then_some(i.failed)

@@ -60,19 +60,28 @@ async fn start() -> (Server, Provider) {
         config["log"] = json!({"level": "trace"});
         config["introspection"] = json!([{"name": "corporate", "issuer": "https://opaque", "endpoint": endpoint,
             "clientId": "port:cullis", "clientSecretFile": file.path(), "tokenPrefix": "at_",
-            "audiences": ["portcullis"], "timeoutMilliseconds": 1500, "maxInFlight": 2, "activeSeconds": 20}]);
+            "audiences": ["portcullis"], "timeoutMilliseconds": 1500, "maxInFlight": 3, "activeSeconds": 20}]);
     })
     .await;
     (server, provider)
 }
 
 fn request(provider: &str, token: &str) -> Vec<u8> {
+    request_of(provider, token, &[])
+}
+
+fn request_of(provider: &str, token: &str, source: &[u8]) -> Vec<u8> {
     let (provider, token) = (provider.to_owned(), token.to_owned());
-    IntrospectionRequest { nonce: vec![7; 16], provider, token }.encode_to_vec()
+    IntrospectionRequest { nonce: vec![7; 16], provider, token, source: source.to_vec() }.encode_to_vec()
 }
 
 async fn ask(server: &Server, token: &str) -> Result<IntrospectionAnswer, u16> {
-    let call = server.mesh(Method::POST, "/mesh/v1/introspect", GATEWAY).body(request("corporate", token));
+    ask_of(server, token, &[]).await
+}
+
+async fn ask_of(server: &Server, token: &str, source: &[u8]) -> Result<IntrospectionAnswer, u16> {
+    let body = request_of("corporate", token, source);
+    let call = server.mesh(Method::POST, "/mesh/v1/introspect", GATEWAY).body(body);
     let answer = call.send().await.unwrap();
     if answer.status() != 200 {
         return Err(answer.status().as_u16());
@@ -118,17 +127,30 @@ async fn a_provider_is_asked_by_the_rfc_and_only_a_clear_answer_counts() {
 #[tokio::test]
 async fn a_slow_provider_takes_neither_time_nor_place_without_bound() {
     let (server, provider) = start().await;
-    let slow = async || {
+    let slow = async |source: u8| {
         let begun = std::time::Instant::now();
-        (ask(&server, "at_slow").await, begun.elapsed())
+        (ask_of(&server, "at_slow", &[source; 4]).await, begun.elapsed())
     };
-    let third = async {
-        common::until("both are under way", async || provider.waiting.load(Ordering::SeqCst) == 2).await;
-        ask(&server, "at_good").await
+    let under_way = async |n| {
+        common::until("they are under way", async || provider.waiting.load(Ordering::SeqCst) == n).await;
     };
-    let (first, second, third) = tokio::join!(slow(), slow(), third);
-    assert_eq!(third, Err(503), "more than maxInFlight");
-    for (outcome, took) in [first, second] {
+    let others = async {
+        under_way(2).await;
+        // One source has two of three: it gets no third, and another one does.
+        let greedy = ask_of(&server, "at_good", &[1; 4]).await;
+        let modest = ask_of(&server, "at_good", &[2; 4]).await;
+        let third = async {
+            under_way(3).await;
+            ask_of(&server, "at_good", &[4; 4]).await
+        };
+        let (last, full) = tokio::join!(slow(3), third);
+        (greedy, modest, last, full)
+    };
+    let (first, second, (greedy, modest, last, full)) = tokio::join!(slow(1), slow(1), others);
+    assert_eq!(greedy, Err(503), "a source that has as many as are free");
+    assert!(modest.unwrap().active);
+    assert_eq!(full, Err(503), "more than maxInFlight");
+    for (outcome, took) in [first, second, last] {
         assert_eq!(outcome, Err(502));
         // Its own time-out, and not the thirty seconds of the provider.
         assert!(took < Duration::from_secs(20), "{took:?}");
@@ -151,8 +173,11 @@ async fn only_gateways_may_ask_and_only_what_can_be_a_token() {
         (GATEWAY, b"\xff\xff".to_vec(), 400),
         (
             GATEWAY,
-            IntrospectionRequest { nonce: vec![1], provider: "corporate".into(), token: "a".into() }
-                .encode_to_vec(),
+            IntrospectionRequest {
+                nonce: vec![1],
+                ..IntrospectionRequest::decode(&*request("corporate", "a")).unwrap()
+            }
+            .encode_to_vec(),
             400,
         ),
     ] {

@@ -167,9 +167,8 @@ async fn a_missing_key_is_fetched_at_once_and_once_for_all_that_ask() {
     // When it is answered, it is published.
     reader.poll(&server, 0).await;
     assert_eq!(kids(&reader, NAME), ["2"]);
-    // A known key costs nothing; made-up ones are bounded; each issuer for itself.
+    // A known key costs nothing; each issuer for itself.
     assert_eq!(refresh(&server, NAME, "2").await, 204);
-    assert_eq!(refresh(&server, NAME, "made-up").await, 429);
     assert_eq!(idp.asked.load(Ordering::SeqCst), 3);
     assert_eq!(refresh(&server, "https://other.example.com", "2").await, 204);
     assert_eq!(refresh(&server, "https://nobody.example.com", "2").await, 404);
@@ -177,6 +176,43 @@ async fn a_missing_key_is_fetched_at_once_and_once_for_all_that_ask() {
     assert_eq!(garbage.send().await.unwrap().status(), 400);
     let stranger = server.mesh(Method::POST, "/mesh/v1/keys/refresh", "spiffe://cluster.local/ns/x/sa/x");
     assert_eq!(stranger.send().await.unwrap().status(), 403);
+}
+
+#[tokio::test]
+async fn made_up_keys_do_not_delay_a_rotation_and_a_flood_of_them_is_bounded() {
+    let idp = Idp::start().await;
+    let server = start(3600, json!([idp.issuer(NAME)])).await;
+    let mut reader = server.reader("gateway", GATEWAY, "01");
+    until_kids(&server, &mut reader, NAME, &["1"]).await;
+    let before = idp.asked.load(Ordering::SeqCst);
+    // A stray one, again and again, costs one fetch; a key that is published just then comes at once.
+    assert_eq!(refresh(&server, NAME, "stray").await, 204);
+    for _ in 0..20 {
+        assert_eq!(refresh(&server, NAME, "stray").await, 429);
+    }
+    idp.set(2);
+    assert_eq!(refresh(&server, NAME, "2").await, 204);
+    reader.poll(&server, 0).await;
+    assert_eq!(kids(&reader, NAME), ["2"]);
+    assert_eq!(idp.asked.load(Ordering::SeqCst), before + 2);
+    // A flood has what is left of four, and then waits.
+    let begun = Instant::now();
+    let mut fetched = 0;
+    for n in 0..200 {
+        fetched += usize::from(refresh(&server, NAME, &format!("made-up-{n}")).await == 204);
+    }
+    let grown = usize::try_from(begun.elapsed().as_secs() / 5).unwrap() + 1;
+    assert!((2..=2 + grown).contains(&fetched), "{fetched} in {:?}", begun.elapsed());
+    assert_eq!(idp.asked.load(Ordering::SeqCst), before + 2 + fetched);
+    // The flood goes on, and the issuer changes its key: the next fetch that is due brings it.
+    idp.set(3);
+    let begun = Instant::now();
+    while kids(&reader, NAME) != ["3"] {
+        refresh(&server, NAME, &format!("late-{:?}", begun.elapsed())).await;
+        refresh(&server, NAME, "3").await;
+        reader.poll(&server, 0).await;
+        assert!(begun.elapsed() < Duration::from_secs(6), "{}", server.log());
+    }
 }
 
 #[tokio::test]
@@ -223,6 +259,52 @@ async fn an_outage_is_told_and_changes_nothing_and_a_withdrawn_key_goes() {
     assert_eq!(state(1).await.0, "fresh");
     assert!(metrics().await.contains("portcullis_issuer_keys_stale{issuer=\"https://up.example.com\"} 0"));
     assert!(server.log().contains("keys are fresh again"));
+}
+
+#[tokio::test]
+async fn keys_that_an_issuer_has_not_confirmed_for_too_long_are_refused() {
+    let idp = Idp::start().await;
+    let mut short = idp.issuer(NAME);
+    short["maxStaleSeconds"] = json!(3);
+    let patient = "https://patient.example.com";
+    let mut server = start(1, json!([short, idp.issuer(patient)])).await;
+    let mut reader = server.reader("gateway", GATEWAY, "01");
+    until_kids(&server, &mut reader, NAME, &["1"]).await;
+    until_kids(&server, &mut reader, patient, &["1"]).await;
+    let expired = |reader: &Reader, issuer: &str| reader.state.issuer(issuer).unwrap().keys_expired;
+    assert!(!expired(&reader, NAME));
+    let begun = Instant::now();
+    idp.set(0);
+    while !expired(&reader, NAME) {
+        reader.poll(&server, 1).await;
+        assert!(begun.elapsed() < Duration::from_secs(8), "{}", server.log());
+    }
+    assert!(begun.elapsed() > Duration::from_millis(1_500), "{:?}", begun.elapsed());
+    assert_eq!(kids(&reader, NAME), Vec::<String>::new());
+    // The other issuer is as long away, and may be.
+    assert!(!expired(&reader, patient));
+    assert_eq!(kids(&reader, patient), ["1"]);
+    let list = server.expect(200, Method::GET, "/v1/issuers", None).await;
+    let states = [&list["issuers"][0]["state"], &list["issuers"][1]["state"]];
+    assert_eq!(states, ["expired", "stale"]);
+    let url = server.url("operations", "/metrics");
+    let metrics = server.http.get(url).send().await.unwrap().text().await.unwrap();
+    for line in [
+        "portcullis_issuer_keys_expired{issuer=\"https://up.example.com\"} 1",
+        "portcullis_issuer_keys_expired{issuer=\"https://patient.example.com\"} 0",
+    ] {
+        assert!(metrics.contains(line), "{line} not in {metrics}");
+    }
+    // A restart does not make old keys young again.
+    server.restart().await;
+    let mut again = server.reader("gateway", GATEWAY, "02");
+    again.sync(&server).await;
+    assert!(expired(&again, NAME) && !expired(&again, patient));
+    // The issuer is back with the same key: it is good again, and soon.
+    idp.set(1);
+    let begun = Instant::now();
+    until_kids(&server, &mut again, NAME, &["1"]).await;
+    assert!(!expired(&again, NAME) && begun.elapsed() < Duration::from_secs(4), "{:?}", begun.elapsed());
 }
 
 #[tokio::test]

@@ -2,9 +2,9 @@
 
 mod common;
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use common::{GATEWAY, Reader, Server, text, until};
+use common::{GATEWAY, Reader, SIDECAR, Server, text, until};
 use portcullis_core::audit::keyed_hash;
 use portcullis_core::wire::{AuditBatch, AuditRecord};
 use prost::Message;
@@ -119,6 +119,87 @@ async fn a_session_is_revoked_and_a_revocation_with_an_end_goes_by_itself() {
     .await;
     reader.sync(&server).await;
     assert!(!reader.state.is_revoked("sid:abc") && reader.state.is_revoked("sub:ann"));
+}
+
+#[tokio::test]
+async fn sidecars_learn_of_revocations_without_reading_whose_they_are() {
+    let mut server = Server::start().await;
+    server.register("acme").await;
+    let mut gateway = server.reader("gateway", GATEWAY, "01");
+    let mut sidecar = server.reader("public:acme", SIDECAR, "02");
+    gateway.sync(&server).await;
+    sidecar.sync(&server).await;
+    let key = server.create_key("batch").await;
+    let id = text(&key["api_key"]["id"]);
+    let names = ["sub:ann@globex.example", "sid:s-1", "kid:k-1", "client:web"].map(str::to_owned);
+    for name in names.iter().chain(&["jti:t-1".to_owned()]) {
+        let begun = Instant::now();
+        let (page, _) = tokio::join!(
+            async {
+                if name.starts_with("jti") {
+                    sidecar.poll(&server, 0).await
+                } else {
+                    sidecar.poll(&server, 20).await
+                }
+            },
+            async {
+                tokio::time::sleep(Duration::from_millis(50)).await;
+                server.expect(201, Method::POST, "/v1/revocations", Some(json!({"name": name}))).await
+            }
+        );
+        let told = !page.records.is_empty();
+        assert_eq!(told, !name.starts_with("jti"), "{name}: {page:?}");
+        assert_eq!(sidecar.state.is_revoked(name), told, "{name}");
+        assert!(begun.elapsed() < Duration::from_secs(1), "{name}: {:?}", begun.elapsed());
+        gateway.sync(&server).await;
+        assert!(gateway.state.is_revoked(name), "{name}");
+    }
+    // An API key ends at gateways; sidecars know it by the tokens that it led to.
+    let kid = ["kid:", &id].concat();
+    server.expect(200, Method::DELETE, &["/v1/api-keys/", &id].concat(), None).await;
+    sidecar.sync(&server).await;
+    assert!(sidecar.state.is_revoked(&kid));
+    // Nobody can read the names in what sidecars get, not even where a page ends.
+    let mut again = server.reader("public:acme", SIDECAR, "03");
+    let pages = again.sync(&server).await;
+    let bytes: Vec<u8> = pages.iter().flat_map(prost::Message::encode_to_vec).collect();
+    for name in ["ann@globex", "s-1", "k-1", "web", "t-1", &id] {
+        assert!(!bytes.windows(name.len()).any(|window| window == name.as_bytes()), "{name}");
+    }
+    assert!(names.iter().all(|name| again.state.is_revoked(name)) && !again.state.is_revoked("sub:bob"));
+    // What is taken back is taken back there too, and a restart forgets nothing.
+    server.expect(200, Method::DELETE, "/v1/revocations?name=sid:s-1", None).await;
+    again.sync(&server).await;
+    assert!(!again.state.is_revoked("sid:s-1") && again.state.is_revoked("client:web"));
+    server.restart().await;
+    let mut fresh = server.reader("public:acme", SIDECAR, "04");
+    fresh.sync(&server).await;
+    assert!(!fresh.state.is_revoked("sid:s-1") && fresh.state.is_revoked("client:web"));
+    assert!(fresh.state.is_revoked(&kid));
+}
+
+#[tokio::test]
+async fn a_revocation_is_waited_for_at_gateways_and_sidecars() {
+    let server = Server::start().await;
+    server.register("acme").await;
+    let mut gateway = server.reader("gateway", GATEWAY, "01");
+    let mut sidecar = server.reader("public:acme", SIDECAR, "02");
+    gateway.sync(&server).await;
+    sidecar.sync(&server).await;
+    // Acknowledged by the next poll of each.
+    let acknowledge = async |reader: &mut common::Reader| {
+        reader.poll(&server, 5).await;
+        reader.poll(&server, 0).await;
+    };
+    let add = async |name: &str| {
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        let body = Some(json!({"name": name}));
+        server.expect(201, Method::POST, "/v1/revocations?wait=5", body).await
+    };
+    let (_, _, added) = tokio::join!(acknowledge(&mut gateway), acknowledge(&mut sidecar), add("sub:ann"));
+    assert_eq!((&added["workers"], &added["acknowledged"]), (&json!(2), &json!(2)), "{added}");
+    let (_, added) = tokio::join!(acknowledge(&mut gateway), add("jti:t-1"));
+    assert_eq!((&added["workers"], &added["acknowledged"]), (&json!(1), &json!(1)), "{added}");
 }
 
 #[tokio::test]

@@ -159,10 +159,12 @@ async fn a_sidecar_gets_its_own_cluster_and_no_secret() {
         RecordKind::SourceRules,
         RecordKind::Workloads,
         RecordKind::Cluster,
+        RecordKind::RevocationDigest,
         RecordKind::IdentityKey,
     ]
     .map(|k| k as i32);
     assert_eq!(kinds, expected);
+    assert!(sidecar.state.is_revoked("sub:mallory") && !sidecar.state.is_revoked("sub:ann"));
     assert!(sidecar.state.cluster(&id("acme")).is_some() && sidecar.state.cluster(&id("globex")).is_none());
     let signer = gateway.state.signer().unwrap();
     assert_eq!(

@@ -54,6 +54,8 @@ struct Claims<'a> {
     key_id: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     client_id: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    sid: Option<&'a str>,
     roles: Vec<&'a str>,
     #[serde(skip_serializing_if = "String::is_empty")]
     scope: String,
@@ -114,6 +116,7 @@ impl Minter {
             credential: principal.credential.as_str(),
             key_id: principal.key_id.as_ref().map(KeyId::as_str),
             client_id: principal.client_id.as_ref().map(|c| c.as_str()),
+            sid: principal.session_id.as_deref(),
             roles: principal.roles.iter().map(|r| r.as_str()).collect(),
             scope: principal.scopes.iter().map(|s| s.as_str()).collect::<Vec<_>>().join(" "),
             act,

@@ -65,6 +65,8 @@ pub struct Caller {
     pub key_id: Option<KeyId>,
     /// The OAuth client.
     pub client_id: Option<ClientId>,
+    /// The session at the identity provider (`sid`), by which it can be revoked.
+    pub session_id: Option<String>,
     /// Roles.
     pub roles: Vec<Role>,
     /// OAuth scopes.
@@ -97,6 +99,7 @@ struct Claims {
     credential: CredentialKind,
     key_id: Option<KeyId>,
     client_id: Option<ClientId>,
+    sid: Option<String>,
     #[serde(default)]
     roles: Vec<Role>,
     #[serde(default)]
@@ -215,6 +218,7 @@ pub fn verify_with(
         credential: claims.credential,
         key_id: claims.key_id,
         client_id: claims.client_id,
+        session_id: claims.sid,
         roles: claims.roles,
         cluster: cluster.clone(),
         expires_at: claims.exp,

@@ -16,7 +16,7 @@ use super::extract::{Body, OptionalBody, Parameters, limit};
 use super::keys::{ListQuery, MAX_GRANTS, check_overlap};
 use super::problem::{Fault, Problem};
 use crate::config::MAX_SERVICE_TOKEN_S;
-use crate::snapshot::Progress;
+use crate::snapshot::{Concerns, Progress};
 use crate::store::{Action, NewServiceClient, ServiceClient};
 
 /// What every client's id begins with, so that none is ever that of a client of another issuer.
@@ -131,7 +131,7 @@ async fn revoke(
 ) -> Result<Json<Revoked>, Problem> {
     let wait = wait.duration()?;
     let (service_client, revision) = service.store.revoke_service_client(id, action).await?;
-    let progress = service.workers.wait_for(revision, None, wait).await;
+    let progress = service.workers.wait_for(revision, Concerns::Everybody, wait).await;
     Ok(Json(Revoked { service_client, progress }))
 }
 

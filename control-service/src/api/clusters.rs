@@ -16,7 +16,7 @@ use super::Service;
 use super::extract::{Body, ClusterPath, OptionalBody, Parameters, bearer, limit};
 use super::problem::{Fault, Problem};
 use crate::presence::HeartbeatError;
-use crate::snapshot::Progress;
+use crate::snapshot::{Concerns, Progress};
 use crate::store::{Action, Administer, Cluster, ClusterQuery, NewCluster, Observed, Placement};
 use crate::tokens::{Token, TokenKind};
 
@@ -133,7 +133,7 @@ async fn administer(
     let wait = wait.duration()?;
     let (cluster, revision) = service.store.administer_cluster(id, what, action).await?;
     service.presence.administered(&cluster);
-    let progress = service.workers.wait_for(revision, Some(&cluster.id), wait).await;
+    let progress = service.workers.wait_for(revision, Concerns::Cluster(&cluster.id), wait).await;
     Ok(Json(Changed { cluster, progress }))
 }
 

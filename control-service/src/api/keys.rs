@@ -16,8 +16,8 @@ use super::clusters::Wait;
 use super::extract::{Body, OptionalBody, Parameters, limit};
 use super::problem::{Fault, Problem};
 use crate::clock::now_ms;
-use crate::snapshot::Progress;
-use crate::store::{Action, ApiKey, NewApiKey, Revocation};
+use crate::snapshot::{Concerns, Progress};
+use crate::store::{Action, ApiKey, NewApiKey, Revocation, reaches_sidecars};
 
 /// Roles or scopes of one key at most.
 pub(super) const MAX_GRANTS: usize = 64;
@@ -119,7 +119,7 @@ async fn rotate(
     let expires_at_s = end(body.expires_in_s)?;
     let store = &service.store;
     let made = store.rotate_api_key(id, body.overlap_s, expires_at_s, &service.pepper, action).await?;
-    let progress = service.workers.wait_for(made.revision, None, wait).await;
+    let progress = service.workers.wait_for(made.revision, Concerns::Gateways, wait).await;
     let rotated = Rotated { api_key: made.new, key: made.token.reveal(), replaced: made.old, progress };
     Ok((StatusCode::CREATED, Json(rotated)).into_response())
 }
@@ -166,7 +166,7 @@ async fn revoke(
 ) -> Result<Json<RevokedKey>, Problem> {
     let wait = wait.duration()?;
     let (api_key, revision) = service.store.revoke_api_key(id, action).await?;
-    let progress = service.workers.wait_for(revision, None, wait).await;
+    let progress = service.workers.wait_for(revision, Concerns::Everybody, wait).await;
     Ok(Json(RevokedKey { api_key, progress }))
 }
 
@@ -184,6 +184,11 @@ struct RevocationChanged {
     revocation: Revocation,
     #[serde(flatten)]
     progress: Progress,
+}
+
+/// Who must have a revocation: a token id means nothing to a sidecar.
+fn concerned_by(name: &str) -> Concerns<'static> {
+    if reaches_sidecars(name) { Concerns::Everybody } else { Concerns::Gateways }
 }
 
 async fn add_revocation(
@@ -207,7 +212,8 @@ async fn add_revocation(
     let expires_at_s = end(body.expires_in_s)?;
     let added = service.store.add_revocation(body.name, body.note, expires_at_s, action).await;
     let (revocation, revision) = added?;
-    let progress = service.workers.wait_for(revision, None, wait).await;
+    let concerns = concerned_by(&revocation.name);
+    let progress = service.workers.wait_for(revision, concerns, wait).await;
     Ok((StatusCode::CREATED, Json(RevocationChanged { revocation, progress })).into_response())
 }
 
@@ -223,7 +229,7 @@ async fn remove_revocation(
     Parameters(query): Parameters<RemovalQuery>,
 ) -> Result<Json<RevocationChanged>, Problem> {
     let (revocation, revision) = service.store.remove_revocation(query.name, action).await?;
-    let progress = service.workers.progress(revision, None);
+    let progress = service.workers.progress(revision, concerned_by(&revocation.name));
     Ok(Json(RevocationChanged { revocation, progress }))
 }
 

@@ -12,6 +12,7 @@ use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use portcullis_core::audit::unhex;
+use portcullis_core::fair::Source;
 use portcullis_core::ids::SpiffeId;
 use portcullis_core::snapshot::{NONCE_LEN, sign_introspection};
 use portcullis_core::wire::{AuditBatch, IntrospectionAnswer, IntrospectionRequest, KeyRefresh};
@@ -163,7 +164,8 @@ async fn introspect(State(service): State<Arc<Service>>, request: Request) -> Re
         return Err(bad("nonce must have 16 bytes, token 1 to 8192 visible ASCII characters"));
     }
     let providers = service.providers.get();
-    let outcome = providers.ask(&ask.provider, &ask.token).await;
+    let source = Source::from_bytes(&ask.source);
+    let outcome = providers.ask(&ask.provider, &ask.token, source).await;
     let (active, claims) = match outcome {
         Ok(Introspected::Active(claims)) => (true, Value::Object(claims).to_string().into_bytes()),
         Ok(Introspected::Inactive) => (false, Vec::new()),

@@ -13,6 +13,7 @@ use portcullis_authn::jws::Jws;
 use portcullis_authn::{Credential, Presented, Verified, api_key, introspection, is_revoked};
 use portcullis_core::Reason;
 use portcullis_core::claims::claim;
+use portcullis_core::fair::Source;
 use portcullis_core::identity::Principal;
 use portcullis_core::snapshot::PageError;
 use portcullis_core::snapshot::policy::IssuerDocument;
@@ -163,7 +164,7 @@ impl Explanation<'_> {
         };
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
         let runtime = runtime.map_err(|_| Reason::IntrospectionUnavailable)?;
-        let claims = match runtime.block_on(self.providers.ask(&provider.name, token)) {
+        let claims = match runtime.block_on(self.providers.ask(&provider.name, token, Source::Unknown)) {
             Ok(Introspected::Active(claims)) => claims,
             Ok(Introspected::Inactive) => {
                 self.line("provider", &provider.name, "says that the token is not active");

@@ -1,6 +1,7 @@
 //! Issuers of JSON Web Tokens.
 
 use std::path::Path;
+use std::time::Duration;
 
 use portcullis_core::ids::IssuerId;
 use portcullis_core::snapshot::policy::{Algorithm, ClaimMapping, Jwks, MAX_LEEWAY_SECONDS, RequiredClaim};
@@ -40,6 +41,8 @@ pub struct IssuerConfig {
     pub max_age_seconds: u32,
     /// Which claims say what.
     pub claims: ClaimMapping,
+    /// For how long after their last good fetch its keys are used.
+    pub max_stale: Duration,
 }
 
 /// Where an issuer's keys come from.
@@ -90,7 +93,12 @@ pub(super) fn read(folder: &Path, mut section: Section<'_>) -> Option<IssuerConf
     let leeway_seconds = section.number("leewaySeconds", 30, 0, MAX_LEEWAY_SECONDS);
     let max_age_seconds = section.number("maxAgeSeconds", 0, 0, 366 * 86_400);
     let claims = claims(&mut section);
+    let has_max_stale = section.has("maxStaleSeconds");
+    let max_stale = section.number("maxStaleSeconds", 86_400, 2, 30 * 86_400);
     let keys = keys(folder, &mut section, issuer.as_ref(), algorithms.as_deref().unwrap_or_default());
+    if has_max_stale && keys.as_ref().is_some_and(|keys| keys.remote().is_none()) {
+        section.error("maxStaleSeconds", "is for keys that are fetched: with jwksUri or discovery");
+    }
     section.finish();
     Some(IssuerConfig {
         issuer: issuer?,
@@ -103,6 +111,7 @@ pub(super) fn read(folder: &Path, mut section: Section<'_>) -> Option<IssuerConf
         leeway_seconds,
         max_age_seconds,
         claims,
+        max_stale: Duration::from_secs(max_stale.into()),
     })
 }
 

@@ -77,10 +77,14 @@ pub(super) fn read(folder: &Path, root: &mut Section<'_>, principals: Principals
     let refresh = root.number("jwksRefreshSeconds", 60, 1, 3600);
     let mut issuers: Vec<IssuerConfig> = Vec::new();
     for section in root.list("issuers") {
-        let name = section.name("issuer");
+        let (name, max_stale) = (section.name("issuer"), section.name("maxStaleSeconds"));
         let Some(read) = issuer::read(folder, section) else { continue };
         if issuers.iter().any(|other| other.issuer == read.issuer) {
             root.error(&name, format!("{} is configured twice", read.issuer));
+        }
+        // One failed fetch must not be enough to refuse an issuer's tokens.
+        if read.keys.remote().is_some() && read.max_stale < Duration::from_secs(2) * refresh {
+            root.error(&max_stale, "must be at least twice jwksRefreshSeconds");
         }
         issuers.push(read);
     }

@@ -284,6 +284,10 @@ fn every_field_of_an_issuer_is_checked() {
         ("jwksUri: 'https://a/', requiredClaims: [{claim: []}]", "requiredClaims"),
         ("jwksUri: 'https://a/', requiredClaims: [{claim: [a], oneOf: []}]", "requiredClaims"),
         ("jwksUri: 'https://a/', claims: {tenant: []}", "subject and tenant need one"),
+        ("jwksUri: 'https://a/', maxStaleSeconds: 1", "from 2 to 2592000"),
+        ("jwksUri: 'https://a/', maxStaleSeconds: 2592001", "from 2 to 2592000"),
+        ("jwksUri: 'https://a/', maxStaleSeconds: 119", "twice jwksRefreshSeconds"),
+        ("jwks: {keys: [{kty: OKP}]}, maxStaleSeconds: 200", "for keys that are fetched"),
     ] {
         let found = tell(rest);
         assert!(found.iter().any(|e| e.contains(wanted)), "{rest}: {found:?}");

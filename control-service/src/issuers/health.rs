@@ -1,6 +1,7 @@
 //! How an issuer's keys are doing.
 
 use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
 
 use serde::Serialize;
 
@@ -17,6 +18,8 @@ pub struct Health {
     pub failing_since_ms: Option<u64>,
     /// What the last fetch failed by.
     pub last_error: Option<String>,
+    /// For how long after a good fetch the keys are used, milliseconds.
+    pub max_stale_ms: u64,
 }
 
 /// Whether keys are as their issuer has them.
@@ -29,6 +32,8 @@ pub enum KeyState {
     Fresh,
     /// The last fetch failed; the last good keys are in use.
     Stale,
+    /// The last good fetch is longer ago than `maxStaleSeconds`: every token of the issuer is refused.
+    Expired,
     /// There was no good fetch yet: every token of the issuer is refused.
     Missing,
 }
@@ -66,8 +71,9 @@ pub(super) struct Watched(Mutex<Health>);
 
 impl Watched {
     /// Begins with a good fetch of an earlier life; 0 for none.
-    pub(super) fn since(fetched_at_ms: u64) -> Self {
-        Self(Mutex::new(Health { fetched_at_ms, ..Health::default() }))
+    pub(super) fn since(fetched_at_ms: u64, max_stale: Duration) -> Self {
+        let max_stale_ms = millis(max_stale);
+        Self(Mutex::new(Health { fetched_at_ms, max_stale_ms, ..Health::default() }))
     }
 
     pub(super) fn get(&self) -> Health {
@@ -97,39 +103,65 @@ impl Watched {
 impl Health {
     /// Whether the keys are current.
     #[must_use]
-    pub fn state(&self) -> KeyState {
+    pub fn state(&self, now_ms: u64) -> KeyState {
         match (self.fetched_at_ms, self.failing_since_ms) {
             (0, _) => KeyState::Missing,
+            (at, _) if are_expired(at, self.max_stale_ms, now_ms) => KeyState::Expired,
             (_, Some(_)) => KeyState::Stale,
             (_, None) => KeyState::Fresh,
         }
     }
 }
 
+/// Whether keys that were fetched then are too old to be used.
+pub(super) fn are_expired(fetched_at_ms: u64, max_stale_ms: u64, now_ms: u64) -> bool {
+    now_ms.saturating_sub(fetched_at_ms) >= max_stale_ms
+}
+
+/// Whole milliseconds.
+pub(super) fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    const DAY: Duration = Duration::from_secs(86_400);
+
     #[test]
     fn keys_are_stale_from_the_first_failure_to_the_next_good_fetch() {
-        let watched = Watched::default();
-        assert_eq!(watched.get().state(), KeyState::Missing);
+        let watched = Watched::since(0, DAY);
+        assert_eq!(watched.get().state(9), KeyState::Missing);
         assert!(watched.bad(1, "down".to_owned()));
-        assert_eq!(watched.get().state(), KeyState::Missing, "there are no keys that could be stale");
+        assert_eq!(watched.get().state(9), KeyState::Missing, "there are no keys that could be stale");
         assert_eq!(watched.good(2), Some(1));
-        assert_eq!(watched.get().state(), KeyState::Fresh);
+        assert_eq!(watched.get().state(9), KeyState::Fresh);
         assert!(watched.bad(3, "down".to_owned()) && !watched.bad(4, "still down".to_owned()));
         let health = watched.get();
-        assert_eq!((health.state(), health.failed, health.fetched_at_ms), (KeyState::Stale, 3, 2));
+        assert_eq!((health.state(9), health.failed, health.fetched_at_ms), (KeyState::Stale, 3, 2));
         assert_eq!(watched.good(5), Some(3));
         assert_eq!(watched.get().last_error, None);
     }
 
     #[test]
     fn keys_of_an_earlier_life_count_until_a_fetch_fails() {
-        let watched = Watched::since(7);
-        assert_eq!(watched.get().state(), KeyState::Fresh);
+        let watched = Watched::since(7, DAY);
+        assert_eq!(watched.get().state(9), KeyState::Fresh);
         watched.bad(8, "down".to_owned());
-        assert_eq!(watched.get().state(), KeyState::Stale);
+        assert_eq!(watched.get().state(9), KeyState::Stale);
+    }
+
+    #[test]
+    fn keys_that_nobody_confirmed_for_too_long_are_expired() {
+        let watched = Watched::since(5_000, Duration::from_secs(10));
+        let state = |now_ms| watched.get().state(now_ms);
+        assert_eq!((state(14_999), state(15_000)), (KeyState::Fresh, KeyState::Expired));
+        watched.bad(14_000, "down".to_owned());
+        assert_eq!((state(14_999), state(15_000)), (KeyState::Stale, KeyState::Expired));
+        watched.good(16_000);
+        assert_eq!((state(25_999), state(26_000)), (KeyState::Fresh, KeyState::Expired));
+        // A clock that was set back does not make keys older.
+        assert_eq!(state(0), KeyState::Fresh);
     }
 }

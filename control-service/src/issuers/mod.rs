@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use portcullis_core::identity::CredentialKind;
+use portcullis_core::pace::{Bucket, Turn, Wishes};
 use portcullis_core::snapshot::policy::{IssuerDocument, Jwk, Jwks};
 use tokio::sync::Mutex;
 use tokio::task::JoinSet;
@@ -21,13 +22,17 @@ use crate::metrics::Metrics;
 use crate::store::{Store, StoreError, StoredKeys};
 pub use fetch::FetchError;
 use fetch::Fetcher;
-use health::Watched;
 pub use health::{Health, IssuerReport, KeyState};
+use health::{Watched, are_expired, millis};
 
 /// How soon an issuer that never answered is asked again.
 const FIRST_RETRY: Duration = Duration::from_secs(1);
-/// Tokens with made-up key ids make an issuer be asked once in so long at most.
-const ASK_EVERY: Duration = Duration::from_secs(5);
+/// How often the age of an issuer's keys is looked at.
+const LOOK: Duration = Duration::from_secs(1);
+/// Fetches by filters' wishes over all issuers: so many at once, then one in so many milliseconds. Far more
+/// than a few issuers may be asked for, so that those whose keys are made up do not hold up the others.
+const ALL_BURST: u32 = 60;
+const ALL_EVERY_MS: u64 = 250;
 
 /// What became of a wish for an issuer's newest keys.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -53,10 +58,10 @@ struct Watch {
 
 #[derive(Default)]
 struct Flight {
-    /// When the last fetch ended, and whether it was good.
-    ended: Option<(Instant, bool)>,
-    /// When a filter's wish was last carried out.
-    asked: Option<Instant>,
+    /// Whether the last fetch failed.
+    failed: bool,
+    /// Filters' wishes that were carried out.
+    wishes: Wishes,
 }
 
 struct Known {
@@ -73,6 +78,9 @@ pub struct Issuers {
     store: Store,
     metrics: Arc<Metrics>,
     known: Mutex<Known>,
+    /// The wishes of all issuers together.
+    pace: Mutex<Bucket>,
+    started: Instant,
 }
 
 impl Issuers {
@@ -85,7 +93,8 @@ impl Issuers {
         let keys = kept.into_iter().map(|keys| (keys.issuer.clone(), keys)).collect();
         let (watches, tasks) = (HashMap::new(), JoinSet::new());
         let known = Mutex::new(Known { policy: None, own: None, keys, watches, tasks });
-        Ok(Arc::new(Self { store, metrics, known }))
+        let pace = Mutex::new(Bucket::new(ALL_BURST, ALL_EVERY_MS));
+        Ok(Arc::new(Self { store, metrics, known, pace, started: Instant::now() }))
     }
 
     /// Makes a policy the current one: publishes it with the keys at hand and begins to fetch.
@@ -106,10 +115,11 @@ impl Issuers {
                 Ok(None) => {}
                 Ok(Some(fetcher)) => {
                     let kept = known.keys.get(&name).filter(|k| k.source == fetcher.url().as_str());
-                    let health = Watched::since(kept.map_or(0, |k| k.fetched_at_ms));
+                    let health = Watched::since(kept.map_or(0, |k| k.fetched_at_ms), issuer.max_stale);
                     let flight = Mutex::default();
                     let watch = Arc::new(Watch { issuer: name.clone(), fetcher, health, flight });
                     known.watches.insert(name, Arc::clone(&watch));
+                    known.tasks.spawn(Arc::clone(self).expire(Arc::clone(&watch)));
                     known.tasks.spawn(Arc::clone(self).refresh(watch, policy.jwks_refresh));
                 }
                 Err(error) => {
@@ -132,23 +142,21 @@ impl Issuers {
 
     /// Fetches an issuer's keys because a filter met a token whose key it has not.
     pub async fn ask(&self, issuer: &str, key_id: &str) -> Asked {
-        let arrived = Instant::now();
         let Some(watch) = self.known.lock().await.watches.get(issuer).map(Arc::clone) else {
             return Asked::Unknown;
         };
+        let mut flight = watch.flight.lock().await;
+        // Perhaps a fetch that this wish waited for has brought it.
         if self.has(issuer, key_id).await {
             return Asked::Published;
         }
-        let mut flight = watch.flight.lock().await;
-        if let Some((ended, good)) = flight.ended.filter(|(ended, _)| *ended >= arrived) {
-            // Another fetch ended while this wish waited: its answer is as good as a new one.
-            tracing::debug!(issuer, waited_ms = ?ended.saturating_duration_since(arrived), "one fetch for several");
-            return if good { Asked::Published } else { Asked::Failed };
+        let now_ms = millis(self.started.elapsed());
+        match flight.wishes.turn(key_id, now_ms) {
+            Turn::Now if self.pace.lock().await.take(now_ms) => {}
+            // What asked for the same key just before had no luck.
+            Turn::Lately if flight.failed => return Asked::Failed,
+            Turn::Now | Turn::Lately | Turn::Later => return Asked::TooSoon,
         }
-        if flight.asked.is_some_and(|asked| asked.elapsed() < ASK_EVERY) {
-            return Asked::TooSoon;
-        }
-        flight.asked = Some(Instant::now());
         if self.fetch(&watch, &mut flight).await { Asked::Published } else { Asked::Failed }
     }
 
@@ -169,7 +177,7 @@ impl Issuers {
         let now = now_ms();
         let configured = known.policy.iter().flat_map(|p| &p.issuers).map(|issuer| {
             let health = known.watches.get(issuer.issuer.as_str()).map(|w| w.health.get());
-            let document = document(issuer, &known.keys);
+            let document = document(issuer, &known.keys, now);
             let url = issuer.keys.remote().map(|r| r.url.to_string());
             report(&document.jwks, issuer.keys.name(), url, issuer.issuer.as_str(), health.as_ref(), now)
         });
@@ -179,16 +187,41 @@ impl Issuers {
 
     async fn publish(&self, known: &Known) -> Result<(), StoreError> {
         let issuers = known.policy.iter().flat_map(|p| &p.issuers);
+        let now = now_ms();
         let documents: Vec<_> =
-            issuers.map(|issuer| document(issuer, &known.keys)).chain(known.own.clone()).collect();
+            issuers.map(|issuer| document(issuer, &known.keys, now)).chain(known.own.clone()).collect();
         self.store.set_issuers(&documents).await
     }
 
     async fn refresh(self: Arc<Self>, watch: Arc<Watch>, every: Duration) {
         loop {
             self.fetch(&watch, &mut *watch.flight.lock().await).await;
-            let known = watch.health.get().fetched_at_ms > 0;
-            tokio::time::sleep(if known { every } else { FIRST_RETRY.min(every) }).await;
+            let refused = matches!(watch.health.get().state(now_ms()), KeyState::Missing | KeyState::Expired);
+            tokio::time::sleep(if refused { FIRST_RETRY.min(every) } else { every }).await;
+        }
+    }
+
+    /// Takes an issuer's keys out of use when it has not confirmed them for too long. What a good fetch
+    /// brings puts them back. Apart from the fetches, one of which may hang just then.
+    async fn expire(self: Arc<Self>, watch: Arc<Watch>) {
+        let mut told = false;
+        loop {
+            let expired = watch.health.get().state(now_ms()) == KeyState::Expired;
+            if expired && !told {
+                match self.publish(&*self.known.lock().await).await {
+                    Ok(()) => {
+                        tracing::error!(issuer = %watch.issuer,
+                            "keys are older than maxStaleSeconds: every token of this issuer is refused");
+                    }
+                    Err(error) => {
+                        tracing::error!(issuer = %watch.issuer, %error, "expired keys are still published");
+                        tokio::time::sleep(LOOK).await;
+                        continue;
+                    }
+                }
+            }
+            told = expired;
+            tokio::time::sleep(LOOK).await;
         }
     }
 
@@ -222,7 +255,7 @@ impl Issuers {
                 false
             }
         };
-        flight.ended = Some((Instant::now(), good));
+        flight.failed = !good;
         good
     }
 
@@ -232,11 +265,15 @@ impl Issuers {
         let mut known = self.known.lock().await;
         let before = known.keys.get(&keys.issuer);
         let changed = before.is_none_or(|b| b.source != keys.source || b.jwks != keys.jwks);
+        // Keys that had expired are published again, whether or not they changed.
+        let expired = watch.health.get().state(now_ms()) == KeyState::Expired;
         self.store.keep_keys(keys.clone(), changed).await?;
         let count = keys.jwks.keys.len();
         known.keys.insert(keys.issuer.clone(), keys);
         if changed {
             tracing::info!(issuer = %watch.issuer, keys = count, "new keys");
+        }
+        if changed || expired {
             self.publish(&known).await?;
         }
         Ok(())
@@ -256,7 +293,7 @@ fn report(
         issuer: issuer.to_owned(),
         source,
         url,
-        state: health.map_or(KeyState::Configured, Health::state),
+        state: health.map_or(KeyState::Configured, |h| h.state(now_ms)),
         keys: jwks.keys.iter().filter_map(|k: &Jwk| k.kid.clone()).collect(),
         key_count: jwks.keys.len(),
         fetched_at_ms,
@@ -268,16 +305,21 @@ fn report(
 }
 
 /// What filters get of an issuer. Without keys yet, its tokens are refused for want of a key.
-fn document(issuer: &IssuerConfig, known: &HashMap<String, StoredKeys>) -> IssuerDocument {
-    let jwks = match &issuer.keys {
-        KeySource::Inline(jwks) => jwks.clone(),
+fn document(issuer: &IssuerConfig, known: &HashMap<String, StoredKeys>, now_ms: u64) -> IssuerDocument {
+    let (jwks, keys_expired) = match &issuer.keys {
+        KeySource::Inline(jwks) => (jwks.clone(), false),
         // The secret travels apart, to gateways alone.
-        KeySource::Shared(_) => Jwks::default(),
-        KeySource::KeySet(remote) | KeySource::Discovery(remote) => known
-            .get(issuer.issuer.as_str())
-            .filter(|keys| keys.source == remote.url.as_str())
-            .map(|keys| keys.jwks.clone())
-            .unwrap_or_default(),
+        KeySource::Shared(_) => (Jwks::default(), false),
+        KeySource::KeySet(remote) | KeySource::Discovery(remote) => {
+            let of_this_url = |keys: &&StoredKeys| keys.source == remote.url.as_str();
+            match known.get(issuer.issuer.as_str()).filter(of_this_url) {
+                Some(keys) if are_expired(keys.fetched_at_ms, millis(issuer.max_stale), now_ms) => {
+                    (Jwks::default(), true)
+                }
+                Some(keys) => (keys.jwks.clone(), false),
+                None => (Jwks::default(), false),
+            }
+        }
     };
     IssuerDocument {
         issuer: issuer.issuer.clone(),
@@ -291,5 +333,6 @@ fn document(issuer: &IssuerConfig, known: &HashMap<String, StoredKeys>) -> Issue
         token_types: issuer.token_types.clone(),
         max_token_bytes: issuer.max_token_bytes,
         required_claims: issuer.required_claims.clone(),
+        keys_expired,
     }
 }

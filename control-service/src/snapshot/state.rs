@@ -86,13 +86,16 @@ pub struct State {
     floor: u64,
     entries: BTreeMap<EntryKey, Entry>,
     by_revision: BTreeMap<u64, EntryKey>,
+    /// The same for what every sidecar sees: its readers must not walk through everybody else's changes.
+    public_by_revision: BTreeMap<u64, EntryKey>,
 }
 
 impl State {
     /// An empty snapshot at a revision; fill it with [`State::publish`].
     #[must_use]
     pub fn new(generation: [u8; 16], revision: u64, floor: u64) -> Self {
-        Self { generation, revision, floor, entries: BTreeMap::new(), by_revision: BTreeMap::new() }
+        let (entries, by_revision, public_by_revision) = Default::default();
+        Self { generation, revision, floor, entries, by_revision, public_by_revision }
     }
 
     /// The newest revision.
@@ -120,6 +123,10 @@ impl State {
             let entry = Entry { revision: change.revision, value: change.value };
             if let Some(old) = self.entries.insert(key.clone(), entry) {
                 self.by_revision.remove(&old.revision);
+                self.public_by_revision.remove(&old.revision);
+            }
+            if PUBLIC.contains(&change.kind) {
+                self.public_by_revision.insert(change.revision, key.clone());
             }
             self.by_revision.insert(change.revision, key);
             self.revision = self.revision.max(change.revision);
@@ -136,6 +143,7 @@ impl State {
                 .collect();
             for (revision, key) in gone {
                 self.by_revision.remove(&revision);
+                self.public_by_revision.remove(&revision);
                 self.entries.remove(&key);
             }
         }
@@ -224,21 +232,23 @@ impl State {
         (!page.records.is_empty()).then_some(page)
     }
 
-    /// The changes that a view sees, in the order of their revisions. A sidecar's view has few entries,
-    /// so it is sought by key: its readers must not walk through everybody else's changes.
+    /// The changes that a view sees, in the order of their revisions.
     fn changes(&self, view: &View, after: u64) -> Box<dyn Iterator<Item = (u64, &EntryKey)> + '_> {
         let newer = (Bound::Excluded(after), Bound::Unbounded);
         match view {
-            View::Gateway => Box::new(self.by_revision.range(newer).map(|(r, k)| (*r, k))),
+            View::Gateway => {
+                let seen = |(_, key): &(&u64, &EntryKey)| visible(&View::Gateway, key);
+                Box::new(self.by_revision.range(newer).filter(seen).map(|(r, k)| (*r, k)))
+            }
             View::Public(cluster) => {
                 let own =
                     EntryKey { kind: RecordKind::Cluster as i32, key: cluster.as_str().as_bytes().into() };
-                let mut found: Vec<_> = PUBLIC
-                    .into_iter()
-                    .flat_map(|kind| self.of_kind(kind as i32))
-                    .chain(self.entries.get_key_value(&own))
-                    .map(|(key, entry)| (entry.revision, key))
-                    .filter(|(revision, _)| *revision > after)
+                let own = self.entries.get_key_value(&own).map(|(key, entry)| (entry.revision, key));
+                let mut found: Vec<_> = self
+                    .public_by_revision
+                    .range(newer)
+                    .map(|(revision, key)| (*revision, key))
+                    .chain(own.filter(|(revision, _)| *revision > after))
                     .collect();
                 found.extend(self.workloads_with_cluster(cluster, after));
                 found.sort_unstable();
@@ -285,15 +295,21 @@ impl State {
     }
 }
 
-/// Kinds of which every view holds all entries: public keys, and what sidecars tell callers of their own
-/// mesh by.
-const PUBLIC: [RecordKind; 4] =
-    [RecordKind::Issuer, RecordKind::SourceRules, RecordKind::Workloads, RecordKind::IdentityKey];
+/// Kinds of which every sidecar's view holds all entries: public keys, what sidecars tell callers of their own
+/// mesh by, and what is revoked.
+const PUBLIC: [RecordKind; 5] = [
+    RecordKind::Issuer,
+    RecordKind::SourceRules,
+    RecordKind::Workloads,
+    RecordKind::IdentityKey,
+    RecordKind::RevocationDigest,
+];
 
 /// Whether a view holds an entry. What is not named here is for gateways alone.
 fn visible(view: &View, key: &EntryKey) -> bool {
     match (view, RecordKind::try_from(key.kind)) {
-        (View::Gateway, _) => true,
+        // Gateways have the names.
+        (View::Gateway, kind) => kind != Ok(RecordKind::RevocationDigest),
         (View::Public(own), Ok(RecordKind::Cluster)) => *key.key == *own.as_str().as_bytes(),
         (View::Public(_), Ok(kind)) => PUBLIC.contains(&kind),
         _ => false,

@@ -39,6 +39,17 @@ pub struct WorkerReport {
     pub last_seen_ms_ago: u64,
 }
 
+/// Whom a change concerns.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Concerns<'a> {
+    /// Gateways alone.
+    Gateways,
+    /// Gateways, and the sidecars of a cluster.
+    Cluster(&'a ClusterId),
+    /// Gateways and all sidecars.
+    Everybody,
+}
+
 /// How far a change has got.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Progress {
@@ -142,13 +153,19 @@ impl Workers {
         list
     }
 
-    /// How far a change is now. It concerns gateways, and the sidecars of its cluster if it has one.
+    /// How far a change is now.
     #[must_use]
-    pub fn progress(&self, revision: u64, cluster: Option<&ClusterId>) -> Progress {
+    pub fn progress(&self, revision: u64, concerns: Concerns<'_>) -> Progress {
         let gateway = View::Gateway.to_string();
-        let sidecar = cluster.map(|c| View::Public(c.clone()).to_string());
         let mut concerned = self.list();
-        concerned.retain(|w| w.view == gateway || sidecar.as_ref() == Some(&w.view));
+        match concerns {
+            Concerns::Everybody => {}
+            Concerns::Gateways => concerned.retain(|w| w.view == gateway),
+            Concerns::Cluster(id) => {
+                let sidecar = View::Public(id.clone()).to_string();
+                concerned.retain(|w| w.view == gateway || w.view == sidecar);
+            }
+        }
         let workers = concerned.len();
         concerned.retain(|w| w.revision < revision);
         Progress { revision, acknowledged: workers - concerned.len(), workers, pending: concerned }
@@ -161,18 +178,18 @@ impl Workers {
     }
 
     /// Waits until every worker concerned has a change, or the time is over.
-    pub async fn wait_for(&self, revision: u64, cluster: Option<&ClusterId>, wait: Duration) -> Progress {
+    pub async fn wait_for(&self, revision: u64, concerns: Concerns<'_>, wait: Duration) -> Progress {
         let deadline = tokio::time::Instant::now() + wait;
         let mut changed = self.changed.subscribe();
         loop {
             changed.mark_unchanged();
-            let progress = self.progress(revision, cluster);
+            let progress = self.progress(revision, concerns);
             if progress.pending.is_empty() {
                 return progress;
             }
             tokio::select! {
                 changed = changed.changed() => if changed.is_err() { return progress },
-                () = tokio::time::sleep_until(deadline) => return self.progress(revision, cluster),
+                () = tokio::time::sleep_until(deadline) => return self.progress(revision, concerns),
             }
         }
     }

@@ -1,17 +1,14 @@
 //! Clients of the token endpoint. Their secrets are nowhere but with their holders.
 
 use portcullis_core::ids::{ClientId, Role, Scope, TenantId};
-use portcullis_core::wire::RecordKind;
 use rusqlite::{Connection, OptionalExtension, Row, params};
 use serde::Serialize;
 
+use super::revocations::revoke_tokens;
 use super::transaction::Action;
 use super::{Listed, Refused, Store, StoreError};
 use crate::clock::now_ms;
 use crate::tokens::{Token, TokenKind};
-
-/// A revoked client's tokens live no longer than this: after it the revocation has nothing left to refuse.
-const REVOCATION_S: u64 = 3600;
 
 /// A client to be made.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -212,13 +209,7 @@ impl Store {
                     .prepare_cached("UPDATE service_client SET revoked_at_ms = ?2 WHERE id = ?1")?
                     .execute(params![id, now])?;
                 let name = ["client:", &id].concat();
-                connection
-                    .prepare_cached(
-                        "INSERT INTO revocation (name, note, created_at_ms, expires_at_s)
-                         VALUES (?1, 'the service client was revoked', ?2, ?3) ON CONFLICT (name) DO NOTHING",
-                    )?
-                    .execute(params![name, now, now / 1000 + REVOCATION_S])?;
-                let revision = transaction.publish(RecordKind::Revocation, name.as_bytes(), Some(b""))?;
+                let revision = revoke_tokens(transaction, &name, "the service client was revoked")?;
                 Ok((client, revision))
             })
             .await

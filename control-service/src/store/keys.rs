@@ -8,6 +8,7 @@ use prost::Message;
 use rusqlite::{Connection, OptionalExtension, Row, params};
 use serde::Serialize;
 
+use super::revocations::revoke_tokens;
 use super::transaction::{Action, Transaction};
 use super::{Listed, Refused, Store, StoreError};
 use crate::clock::now_ms;
@@ -244,6 +245,8 @@ impl Store {
                     .connection()
                     .prepare_cached("UPDATE api_key SET revoked_at_ms = ?2 WHERE id = ?1 RETURNING digest")?
                     .query_row(params![id, key.revoked_at_ms], |row| row.get(0))?;
+                // Gateways drop the key itself. Sidecars know only the identity tokens that it led to.
+                revoke_tokens(transaction, &["kid:", &id].concat(), "the API key was revoked")?;
                 let revision = transaction.publish(RecordKind::ApiKey, &digest, None)?;
                 Ok((key, revision))
             })

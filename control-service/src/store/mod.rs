@@ -40,8 +40,8 @@ pub use revocations::Revocation;
 pub use secrets::{Secrets, Settings};
 pub use signing::{KeyChange, Purpose, SigningKey};
 use sqlite::{Readers, Writer};
-pub use transaction::Action;
 use transaction::Transaction;
+pub use transaction::{Action, reaches_sidecars};
 
 use crate::seal::{SealError, SealingKey};
 use crate::snapshot::Hub;
@@ -238,7 +238,8 @@ impl Store {
     pub fn start(mut database: Database, settings: Settings) -> Result<Self, StoreError> {
         let entries = database.secrets.entries(&settings);
         database.write(|transaction| {
-            entries.iter().try_for_each(|(kind, wanted)| transaction.sync(*kind, wanted))
+            entries.iter().try_for_each(|(kind, wanted)| transaction.sync(*kind, wanted))?;
+            transaction.sync_revocation_digests()
         })?;
         let state = policy::load_state(&database.connection, &entries)?;
         let generation = transaction::life(&database.connection)?.generation;

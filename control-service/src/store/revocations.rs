@@ -1,15 +1,18 @@
 //! Revocations of tokens, subjects, keys and clients.
 
-use portcullis_core::wire::RecordKind;
 use rusqlite::{OptionalExtension, Row, params};
 use serde::Serialize;
 
-use super::transaction::Action;
+use super::transaction::{Action, Transaction};
 use super::{Listed, Refused, Store, StoreError};
 use crate::clock::now_ms;
 
 /// Ended revocations that are removed in one go.
 const MAX_ENDED: usize = 200;
+
+/// Tokens that a client or a key led to live no longer than this: after it their revocation has nothing left
+/// to refuse.
+const TOKENS_S: u64 = 3600;
 
 /// Something that is revoked.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -33,6 +36,23 @@ fn read(row: &Row<'_>) -> rusqlite::Result<Revocation> {
         created_at_ms: row.get(2)?,
         expires_at_s: row.get(3)?,
     })
+}
+
+/// Revokes the tokens of something that gets no new ones.
+pub(super) fn revoke_tokens(
+    transaction: &mut Transaction<'_>,
+    name: &str,
+    note: &str,
+) -> Result<u64, StoreError> {
+    let now = now_ms();
+    transaction
+        .connection()
+        .prepare_cached(
+            "INSERT INTO revocation (name, note, created_at_ms, expires_at_s) VALUES (?1, ?2, ?3, ?4)
+             ON CONFLICT (name) DO NOTHING",
+        )?
+        .execute(params![name, note, now, now / 1000 + TOKENS_S])?;
+    transaction.publish_revocation(name, true)
 }
 
 impl Store {
@@ -66,8 +86,7 @@ impl Store {
                     return Err(Refused::RevocationExists.into());
                 }
                 transaction.record(action.record(201, ""))?;
-                let key = revocation.name.as_bytes();
-                let revision = transaction.publish(RecordKind::Revocation, key, Some(b""))?;
+                let revision = transaction.publish_revocation(&revocation.name, true)?;
                 Ok((revocation, revision))
             })
             .await
@@ -91,7 +110,7 @@ impl Store {
                     .optional()?
                     .ok_or(Refused::RevocationUnknown)?;
                 transaction.record(action.record(200, ""))?;
-                let revision = transaction.publish(RecordKind::Revocation, name.as_bytes(), None)?;
+                let revision = transaction.publish_revocation(&name, false)?;
                 Ok((revocation, revision))
             })
             .await
@@ -113,7 +132,7 @@ impl Store {
                     .query_map(params![now_ms() / 1000, MAX_ENDED], |row| row.get(0))?
                     .collect::<Result<_, _>>()?;
                 for name in &ended {
-                    transaction.publish(RecordKind::Revocation, name.as_bytes(), None)?;
+                    transaction.publish_revocation(name, false)?;
                 }
                 Ok(ended.len())
             })

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use portcullis_core::snapshot::revocation_digest;
 use portcullis_core::wire::{AuditRecord, RecordKind};
 use prost::Message;
 use rusqlite::{Connection, OptionalExtension, params};
@@ -78,6 +79,13 @@ pub(super) fn life(connection: &Connection) -> Result<Life, StoreError> {
         .query_row([], |row| Ok(Life { generation: row.get(0)?, revision: row.get(1)?, floor: row.get(2)? }))
         .optional()?;
     Ok(found.unwrap_or(Life { generation: [0; 16], revision: 0, floor: 0 }))
+}
+
+/// Whether something that is revoked can be told of a credential that a sidecar sees: an identity token names
+/// subject, session, key and client of the credential behind it, and not its token id.
+#[must_use]
+pub fn reaches_sidecars(name: &str) -> bool {
+    !name.starts_with("jti:")
 }
 
 /// True for kinds whose value must not lie readable in the database.
@@ -181,6 +189,32 @@ impl<'c> Transaction<'c> {
             self.forget_old_tombstones()?;
         }
         Ok(revision)
+    }
+
+    /// Publishes that something is revoked, or is not any more: by its name to gateways, and to sidecars by
+    /// its digest. A sidecar sees no token id of a client, so it gets none.
+    pub(super) fn publish_revocation(&mut self, name: &str, revoked: bool) -> Result<u64, StoreError> {
+        let value = revoked.then_some(&b""[..]);
+        if reaches_sidecars(name) {
+            self.publish(RecordKind::RevocationDigest, &revocation_digest(name), value)?;
+        }
+        // The last one: every reader acknowledges it.
+        self.publish(RecordKind::Revocation, name.as_bytes(), value)
+    }
+
+    /// Brings the digests of revocations up to date with their names.
+    pub(super) fn sync_revocation_digests(&mut self) -> Result<(), StoreError> {
+        let names: Vec<Vec<u8>> = self
+            .connection
+            .prepare_cached("SELECT key FROM snapshot_entry WHERE kind = ?1 AND value IS NOT NULL")?
+            .query_map([RecordKind::Revocation as i32], |row| row.get(0))?
+            .collect::<Result<_, _>>()?;
+        let names = names.iter().filter_map(|name| std::str::from_utf8(name).ok());
+        let wanted = names
+            .filter(|name| reaches_sidecars(name))
+            .map(|name| (revocation_digest(name).to_vec(), Vec::new()))
+            .collect();
+        self.sync(RecordKind::RevocationDigest, &wanted)
     }
 
     fn forget_old_tombstones(&mut self) -> Result<(), StoreError> {

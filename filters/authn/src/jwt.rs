@@ -31,6 +31,9 @@ pub fn verify(
     let issuer = jws.claims.get("iss").and_then(Value::as_str).ok_or(Reason::IssuerUnknown)?;
     let document = snapshot.issuer(issuer).ok_or(Reason::IssuerUnknown)?;
     let algorithm = allowed(&jws, document)?;
+    if document.keys_expired {
+        return Err(Reason::IssuerKeysExpired);
+    }
     let prepared = keys.keys(document, snapshot.issuer_secret(issuer));
     let key = prepared.select(algorithm, jws.key_id.as_deref()).ok_or(Reason::KeyUnknown)?;
     let read = Read::new(&jws.claims, Rules::of_issuer(document)?)?;

@@ -49,7 +49,8 @@ pub struct Verified {
     pub source_type: Option<portcullis_core::SourceType>,
 }
 
-/// Whether a principal's credential has been revoked: by token id, subject, session, key or client.
+/// Whether a principal's credential has been revoked: by token id, session, key or client, or by the subject
+/// that it speaks for or that acts for it.
 #[must_use]
 pub fn is_revoked(principal: &Principal, snapshot: &SnapshotState) -> bool {
     if !snapshot.has_revocations() {
@@ -57,6 +58,7 @@ pub fn is_revoked(principal: &Principal, snapshot: &SnapshotState) -> bool {
     }
     let named = |kind: &str, value: &str| snapshot.is_revoked(&format!("{kind}:{value}"));
     named("sub", principal.subject.as_str())
+        || principal.actors.iter().any(|actor| named("sub", actor.as_str()))
         || principal.session_id.as_deref().is_some_and(|id| named("sid", id))
         || principal.token_id.as_deref().is_some_and(|id| named("jti", id))
         || principal.key_id.as_ref().is_some_and(|id| named("kid", id.as_str()))

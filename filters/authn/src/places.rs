@@ -1,5 +1,7 @@
 //! Tokens in cookies and in the query: finding them, and taking them out without touching the rest.
 
+use std::borrow::Cow;
+
 /// The values of a cookie in a `Cookie` header (RFC 6265 §5.4); spaces around names and values do not count.
 pub fn cookie_values<'a>(header: &'a [u8], name: &str) -> impl Iterator<Item = &'a [u8]> {
     header.split(|b| *b == b';').filter_map(move |pair| value_of(pair, b'=', name.as_bytes()))
@@ -78,6 +80,25 @@ fn decodes_to(encoded: &[u8], name: &[u8]) -> bool {
     wanted.next().is_none()
 }
 
+/// A value of the query without its percent-encoding (RFC 3986 §2.1); `None` when an escape is malformed. A
+/// `+` stays a `+`: it stands for a space in forms only, and tokens may contain one (RFC 6750 §2.1).
+#[must_use]
+pub fn percent_decoded(value: &[u8]) -> Option<Cow<'_, [u8]>> {
+    if !value.contains(&b'%') {
+        return Some(Cow::Borrowed(value));
+    }
+    let mut decoded = Vec::with_capacity(value.len());
+    let mut rest = value;
+    while let Some((first, after)) = rest.split_first() {
+        (rest, _) = match (*first, after) {
+            (b'%', [high, low, behind @ ..]) => (behind, decoded.push(hex(*high, *low)?)),
+            (b'%', _) => return None,
+            (byte, _) => (after, decoded.push(byte)),
+        };
+    }
+    Some(Cow::Owned(decoded))
+}
+
 fn hex(high: u8, low: u8) -> Option<u8> {
     let digit = |b: u8| char::from(b).to_digit(16).and_then(|d| u8::try_from(d).ok());
     Some((digit(high)? << 4) | digit(low)?)
@@ -131,6 +152,27 @@ mod tests {
     }
 
     #[test]
+    fn a_value_is_decoded_and_a_plus_stays_a_plus() {
+        for (value, decoded) in [
+            ("a.b-c_d~e+f/g=", Some("a.b-c_d~e+f/g=")),
+            ("a%2Eb%2ec%2B%2f", Some("a.b.c+/")),
+            ("%25", Some("%")),
+            ("%252E", Some("%2E")),
+            ("a+b", Some("a+b")),
+            ("", Some("")),
+            ("%", None),
+            ("a%2", None),
+            ("a%2x", None),
+            ("a%+1", None),
+            ("a%%41", None),
+            ("a%u0041", None),
+        ] {
+            let found = percent_decoded(value.as_bytes());
+            assert_eq!(found.as_deref(), decoded.map(str::as_bytes), "{value}");
+        }
+    }
+
+    #[test]
     fn only_the_parameter_is_taken_out() {
         for (path, rest) in [
             ("/a?tok=x&b=%20&c", "/a?b=%20&c"),
@@ -138,6 +180,8 @@ mod tests {
             ("/a?tok=x", "/a"),
             ("/a?tok=x#f", "/a#f"),
             ("/a?b&&%74ok=x&", "/a?b&&"),
+            ("/a?tok=%78%2E&b=%2e", "/a?b=%2e"),
+            ("/a?b=%zz&tok=%7&c", "/a?b=%zz&c"),
         ] {
             let kept = without_query(path.as_bytes(), "tok");
             assert_eq!(String::from_utf8_lossy(&kept), rest, "{path}");

@@ -69,6 +69,18 @@ fn a_secret_that_is_missing_or_too_short_verifies_nothing() {
 }
 
 #[test]
+fn an_issuer_whose_keys_have_expired_is_refused_and_no_other() {
+    let signer = ed25519();
+    let mut old = issuer(&["EdDSA"], &json!([signer.jwk]));
+    old["keysExpired"] = json!(true);
+    let mut other = issuer(&["EdDSA"], &json!([signer.jwk]));
+    other["issuer"] = json!("https://other.example");
+    let state = snapshot(&[old, other]);
+    assert_eq!(verify(&state, &signer.token(&claims())), Err(Reason::IssuerKeysExpired));
+    assert!(verify(&state, &signer.token(&with("iss", json!("https://other.example")))).is_ok());
+}
+
+#[test]
 fn a_public_key_is_never_taken_for_a_secret() {
     let signer = ed25519();
     let public = signer.jwk["x"].as_str().unwrap().as_bytes().to_vec();

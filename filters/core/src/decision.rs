@@ -43,6 +43,8 @@ reasons! {
     ClusterAmbiguous = "cluster_ambiguous", 400, "Host, path and header disagree about the cluster";
     /// Neither host nor path nor header names a cluster.
     ClusterMissing = "cluster_missing", 400, "The request names no cluster";
+    /// A method that no upstream ever gets.
+    MethodRefused = "method_refused", 501, "This method is not supported";
     /// A browser's preflight that the policy does not answer.
     PreflightRefused = "preflight_refused", 403, "This cross-origin request is not allowed";
     /// No credential at all.
@@ -103,6 +105,8 @@ reasons! {
     IntrospectionUnavailable = "introspection_unavailable", 503, "The token cannot be checked at present";
     /// As many tokens are being checked as may be at a time.
     IntrospectionBusy = "introspection_busy", 503, "Too many tokens are being checked at present";
+    /// The issuer has not confirmed its keys for longer than its configuration allows.
+    IssuerKeysExpired = "issuer_keys_expired", 503, "The keys of the token's issuer are out of date";
     /// Audit records cannot be stored at present.
     AuditBacklog = "audit_backlog", 503, "The gateway cannot record this request at present";
     /// Something in the gateway failed.
@@ -117,6 +121,7 @@ impl Reason {
             Self::ClusterPending | Self::ClusterOffline => Some(10),
             Self::SnapshotMissing | Self::SnapshotStale | Self::AuditBacklog | Self::Internal => Some(2),
             Self::IntrospectionUnavailable => Some(2),
+            Self::IssuerKeysExpired => Some(10),
             Self::IntrospectionBusy => Some(1),
             Self::Misconfigured => Some(30),
             _ => None,

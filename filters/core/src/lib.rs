@@ -21,8 +21,10 @@ pub mod claims;
 pub mod config;
 pub mod decision;
 pub mod edge;
+pub mod fair;
 pub mod identity;
 pub mod ids;
+pub mod pace;
 pub mod snapshot;
 pub mod wire;
 

@@ -79,9 +79,12 @@ pub enum RecordKind {
     Cluster = 10,
     /// Key: HMAC-SHA-256 digest of the API key, 32 bytes. Value: [`ApiKey`].
     ApiKey = 11,
-    /// Key: kind and value of what is revoked (`jti:…`, `sub:…`, `sid:…`, `kid:…`, `client:…`). Value:
+    /// Gateway view only. Key: kind and value of what is revoked (`jti:…`, `sub:…`, `sid:…`, `kid:…`, `client:…`). Value:
     /// empty.
     Revocation = 12,
+    /// Sidecars' view only. Key: [`crate::snapshot::revocation_digest`] of what is revoked, 32 bytes. Value:
+    /// empty.
+    RevocationDigest = 13,
     /// Key: `kid`. Value: Ed25519 public key, 32 bytes. Keys that verify identity tokens.
     IdentityKey = 20,
     /// Gateway view only. Key: empty. Value: [`IdentitySigner`].
@@ -158,6 +161,9 @@ pub struct IntrospectionRequest {
     /// The token. Neither logged nor stored.
     #[prost(string, tag = "3")]
     pub token: String,
+    /// Whose question it is, as far as fairness goes: [`crate::fair::Source::to_bytes`].
+    #[prost(bytes = "vec", tag = "4")]
+    pub source: Vec<u8>,
 }
 
 /// The answer to an [`IntrospectionRequest`], within a [`SignedMessage`] under

@@ -3,7 +3,7 @@
 use portcullis_core::decision::ClusterState;
 use portcullis_core::ids::ClusterId;
 use portcullis_core::snapshot::state::{Applied, SnapshotState};
-use portcullis_core::snapshot::{PageError, public_key, sign_page, verify_page};
+use portcullis_core::snapshot::{PageError, public_key, revocation_digest, sign_page, verify_page};
 use portcullis_core::wire::{self, Page, Record, RecordKind, SNAPSHOT_FORMAT};
 use prost::Message;
 
@@ -48,6 +48,29 @@ fn synced() -> SnapshotState {
     let mut state = SnapshotState::default();
     apply(&mut state, &Page { reset: true, ..page(5, vec![cluster("a"), cluster("b")]) }).unwrap();
     state
+}
+
+#[test]
+fn a_revocation_is_known_by_its_name_or_by_its_digest() {
+    let mut state = synced();
+    assert!(!state.has_revocations());
+    let digest = revocation_digest("sub:ann");
+    assert!(!digest.windows(3).any(|w| w == b"ann"));
+    let records = vec![
+        put(RecordKind::RevocationDigest, &digest, vec![]),
+        put(RecordKind::Revocation, b"sid:s", vec![]),
+    ];
+    assert!(apply(&mut state, &page(6, records)).unwrap().authentication_changed);
+    assert!(state.has_revocations() && state.is_revoked("sub:ann") && state.is_revoked("sid:s"));
+    assert!(!state.is_revoked("sub:an") && !state.is_revoked("sid:ann"));
+    let short = apply(&mut state, &page(7, vec![put(RecordKind::RevocationDigest, b"x", vec![])])).unwrap();
+    assert_eq!(short.unreadable.len(), 1);
+    apply(&mut state, &page(8, vec![remove(RecordKind::RevocationDigest, &digest)])).unwrap();
+    assert!(!state.is_revoked("sub:ann"));
+    // A resync that does not bring it takes it away.
+    apply(&mut state, &page(9, vec![put(RecordKind::RevocationDigest, &digest, vec![])])).unwrap();
+    apply(&mut state, &Page { reset: true, ..page(10, vec![]) }).unwrap();
+    assert!(!state.has_revocations());
 }
 
 #[test]

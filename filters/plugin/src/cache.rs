@@ -162,6 +162,8 @@ impl IdentityCache {
         }
         hasher.write(b"\x01");
         hasher.write(principal.client_id.as_ref().map(|c| c.as_str()).unwrap_or_default().as_bytes());
+        hasher.write(b"\x02");
+        hasher.write(principal.session_id.as_deref().unwrap_or_default().as_bytes());
         let budget = &self.budget;
         let tokens = self
             .tokens
@@ -259,12 +261,13 @@ mod tests {
         let two = known(&mut cache, 200, 8);
         assert!(Rc::ptr_eq(&one.tokens, &two.tokens));
         let base = portcullis_identity::testing::identity("ann", "acme").principal;
-        let mut others = vec![base.clone(); 5];
+        let mut others = vec![base.clone(); 6];
         others[0].subject = "bob".parse().unwrap();
         others[1].tenant = "globex".parse().unwrap();
         others[2].roles = vec!["r".parse().unwrap()];
         others[3].scopes = vec!["r".parse().unwrap()];
         others[4].client_id = Some("r".parse().unwrap());
+        others[5].session_id = Some("r".to_owned());
         for other in others {
             let other = cache.admit(other, Some(SourceType::Human), 7);
             assert!(!Rc::ptr_eq(&one.tokens, &other.tokens), "{other:?}");

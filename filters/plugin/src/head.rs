@@ -111,6 +111,14 @@ impl<'a> Head<'a> {
         self.method == b"OPTIONS" && self.origin && self.preflight
     }
 
+    /// Whether the method makes an upstream send back what it got, the forwarded identity included (TRACE,
+    /// RFC 9110 §9.3.8; TRACK and DEBUG of some servers), or open a tunnel (CONNECT). Without regard to case,
+    /// although methods have one: an upstream may not be as strict.
+    #[must_use]
+    pub(crate) fn is_never_passed_on(&self) -> bool {
+        [&b"TRACE"[..], b"TRACK", b"DEBUG", b"CONNECT"].iter().any(|m| self.method.eq_ignore_ascii_case(m))
+    }
+
     /// The path without its query.
     #[must_use]
     pub(crate) fn path_only(&self) -> &'a [u8] {

@@ -275,6 +275,6 @@ fn principal(caller: Forwarded) -> Principal {
         actors: caller.actors,
         expires_at: caller.expires_at,
         token_id: None,
-        session_id: None,
+        session_id: caller.session_id,
     }
 }

@@ -1,7 +1,8 @@
 //! Opaque tokens: one question for each at a time, asked through the control service, and what was answered.
 //!
 //! What an attacker can send without limit, tokens that nobody issued, fills only the cache of inactive
-//! ones, which is apart and of fixed size. What fails is not remembered, and refuses.
+//! ones, which is apart and of fixed size. Of the questions under way no source has more than are free. What
+//! fails is not remembered, and refuses.
 
 use std::collections::HashMap;
 use std::num::NonZeroUsize;
@@ -10,6 +11,7 @@ use std::time::Duration;
 
 use lru::LruCache;
 use portcullis_core::Reason;
+use portcullis_core::fair::{Source, has_room};
 use portcullis_core::snapshot::policy::IntrospectionDocument;
 use portcullis_core::snapshot::{NONCE_LEN, verify_introspection};
 use portcullis_core::wire::IntrospectionRequest;
@@ -18,6 +20,7 @@ use prost::Message;
 
 use crate::link::Link;
 use crate::poll::{body, status};
+use crate::waiting::source;
 
 /// Time in which the control service must answer.
 const TIMEOUT: Duration = Duration::from_secs(2);
@@ -66,6 +69,7 @@ struct Flight {
     call: CallToken,
     nonce: [u8; NONCE_LEN],
     provider: Rc<IntrospectionDocument>,
+    source: Source,
     until_ms: u64,
 }
 
@@ -135,6 +139,12 @@ impl Introspections {
         self.flights.contains_key(&digest)
     }
 
+    /// Whether one more question of this source may be under way.
+    fn has_room_for(&self, source: Source) -> bool {
+        let own = self.flights.values().filter(|flight| flight.source == source).count();
+        has_room(own, self.flights.len(), MAX_FLIGHTS)
+    }
+
     fn keep_active(&mut self, digest: u128, claims: Vec<u8>, validity: Validity) {
         self.inactive.pop(&digest);
         self.active_bytes = self.active_bytes.saturating_add(claims.len());
@@ -181,7 +191,7 @@ impl Link {
     /// Asks what a token stands for, unless that is being asked already.
     ///
     /// # Errors
-    /// [`Reason::IntrospectionBusy`] when too many are being asked about,
+    /// [`Reason::IntrospectionBusy`] when too many are being asked about, in all or for this source,
     /// [`Reason::IntrospectionUnavailable`] when nobody can be asked.
     pub(crate) fn ask(
         &mut self,
@@ -194,7 +204,8 @@ impl Link {
         if self.introspections.is_asking(digest) {
             return Ok(());
         }
-        if self.introspections.flights.len() >= MAX_FLIGHTS {
+        let source = source(host);
+        if !self.introspections.has_room_for(source) {
             return Err(Reason::IntrospectionBusy);
         }
         let mut nonce = [0; NONCE_LEN];
@@ -203,12 +214,14 @@ impl Link {
             nonce: nonce.to_vec(),
             provider: provider.name.clone(),
             token: token.to_owned(),
+            source: source.to_bytes(),
         };
         let call = self
             .call_as_root(host, caller, "/mesh/v1/introspect", &question.encode_to_vec(), TIMEOUT)
             .ok_or(Reason::IntrospectionUnavailable)?;
         let until_ms = self.now_ms.saturating_add(LONGEST_MS);
-        let flight = Flight { call, nonce, provider: Rc::clone(provider), until_ms };
+        let provider = Rc::clone(provider);
+        let flight = Flight { call, nonce, provider, source, until_ms };
         self.introspections.flights.insert(digest, flight);
         Ok(())
     }

@@ -1,16 +1,24 @@
 //! Tokens that are read from other places than `Authorization`, where the configuration names some.
 
-use portcullis_authn::places::{cookie_values, query_values, without_cookie, without_query};
+use std::borrow::Cow;
+
+use portcullis_authn::places::{cookie_values, percent_decoded, query_values, without_cookie, without_query};
 use portcullis_authn::{Place, Presented};
 use portcullis_core::edge::{TokenHeader, TokenPlaces};
 use portcullis_host::{Host, HostResult, MapType, Pairs};
 
 const MAP: MapType = MapType::HttpRequestHeaders;
 
-/// Takes note of every token in these places.
+/// The tokens in the query, decoded; one that cannot be is empty, which is malformed.
+pub(crate) fn in_query<'a>(path: &'a [u8], places: &TokenPlaces) -> Vec<Cow<'a, [u8]>> {
+    let Some(parameter) = &places.query else { return Vec::new() };
+    query_values(path, parameter).map(|value| percent_decoded(value).unwrap_or_default()).collect()
+}
+
+/// Takes note of every token in these places; `in_query` are those in the query.
 pub(crate) fn collect<'a>(
     pairs: &'a Pairs,
-    path: &'a [u8],
+    in_query: &'a [Cow<'a, [u8]>],
     places: &TokenPlaces,
     presented: &mut Presented<'a>,
 ) {
@@ -29,9 +37,7 @@ pub(crate) fn collect<'a>(
     if let (2.., Some(place @ Place::Cookie(_))) = (cookies, presented.place()) {
         presented.elsewhere(place, b"");
     }
-    if let Some(parameter) = &places.query {
-        query_values(path, parameter).for_each(|token| presented.elsewhere(Place::Query, token));
-    }
+    in_query.iter().for_each(|token| presented.elsewhere(Place::Query, token));
 }
 
 /// What follows the prefix; nothing, which is malformed, when it is not there.

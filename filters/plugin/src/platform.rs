@@ -15,7 +15,7 @@ use crate::head::Head;
 use crate::refuse::Form;
 
 /// The platform's endpoints that a caller without an identity needs: method and exact path.
-const ENDPOINTS: [(&[u8], &[u8]); 5] = [
+const ENDPOINTS: [(&[u8], &[u8]); 4] = [
     // Keys that verify identity tokens and service tokens.
     (b"GET", b"/v1/identity/jwks"),
     (b"GET", b"/oauth2/jwks"),
@@ -23,8 +23,6 @@ const ENDPOINTS: [(&[u8], &[u8]); 5] = [
     (b"GET", b"/.well-known/oauth-authorization-server"),
     // Clients prove themselves in the request's body or in Authorization, which the endpoint itself checks.
     (b"POST", b"/oauth2/token"),
-    // A cluster that joins has a one-time token and no identity yet.
-    (b"POST", b"/v1/join"),
 ];
 
 /// Where metadata is served (RFC 9728 §3).

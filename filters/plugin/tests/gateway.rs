@@ -19,6 +19,33 @@ fn assert_refused(exchange: &Exchange, status: u16, reason: &str) {
 }
 
 #[test]
+fn a_method_that_sends_back_what_it_got_never_goes_upstream() {
+    let mut config = config();
+    config["platformPaths"] = json!(true);
+    let bearer = format!("Bearer {}", token(|_| ()));
+    let chain = ["authn", "source-type", "cluster-status", "audit"];
+    for plugins in [vec!["gateway"], chain.to_vec()] {
+        let mut world = World::new(plugins.iter().map(|name| plugin(name, &config)).collect());
+        let methods = ["TRACE", "TRACK", "DEBUG", "CONNECT", "trace", "Track"];
+        for method in methods {
+            for path in ["/clusters/acme-1/v1", "/v1/identity/jwks"] {
+                let request = Request::new(method, path).authority("api.platform.test");
+                let exchange = world.host.request(request.header("authorization", &bearer));
+                assert_refused(&exchange, 501, "method_refused");
+            }
+        }
+        for method in ["GET", "PUT", "PATCH", "PROPFIND", "TRACES"] {
+            let request = Request::new(method, "/clusters/acme-1/v1").authority("api.platform.test");
+            world.host.request(request.header("authorization", &bearer)).assert_status(200);
+        }
+        let records = world.records();
+        let refused: Vec<_> = records.iter().filter(|r| r.reason == "method_refused").collect();
+        assert_eq!(refused.len(), 2 * methods.len());
+        assert!(refused.iter().all(|r| r.decision == "refuse" && r.status == 501 && r.subject.is_empty()));
+    }
+}
+
+#[test]
 fn a_person_an_agent_and_a_worker_get_through() {
     let mut world = World::gateway();
     let agent = token(|c| c["act"] = json!({"sub": "agent-7"}));

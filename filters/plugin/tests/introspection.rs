@@ -35,6 +35,11 @@ fn bearer(token: &str) -> Request {
     to("acme-1").header("authorization", format!("Bearer {token}"))
 }
 
+/// The same from an address that ends with this number.
+fn bearer_from(address: u8, token: &str) -> Request {
+    bearer(token).property("source.address", format!("192.0.2.{address}:40000"))
+}
+
 fn ask(world: &mut World, token: &str) -> Exchange {
     let exchange = world.host.request(bearer(token));
     world.answer_all();
@@ -152,8 +157,8 @@ fn silence_refuses_after_two_seconds() {
 fn questions_under_way_are_bounded() {
     let mut world = world();
     world.questions.provider = Provider::Silent;
-    let waiting: Vec<_> = (0..64).map(|n| world.host.request(bearer(&format!("op_{n}")))).collect();
-    assert_refused(&world.host.request(bearer("op_more")), 503, "introspection_busy");
+    let waiting: Vec<_> = (0..64).map(|n| world.host.request(bearer_from(n, &format!("op_{n}")))).collect();
+    assert_refused(&world.host.request(bearer_from(99, "op_more")), 503, "introspection_busy");
     world.host.request(world::good("acme-1")).assert_status(200);
     world.host.advance(Duration::from_millis(2_300));
     for exchange in &waiting {
@@ -161,6 +166,40 @@ fn questions_under_way_are_bounded() {
     }
     world.questions.provider = Provider::Honest;
     ask(&mut world, "op_good").assert_status(200);
+}
+
+#[test]
+fn one_source_cannot_take_every_place() {
+    let mut world = world();
+    world.questions.provider = Provider::Silent;
+    let flood: Vec<_> = (0..500).map(|n| world.host.request(bearer_from(1, &format!("op_{n}")))).collect();
+    assert_eq!(flood.iter().filter(|exchange| exchange.is_paused()).count(), 32);
+    for exchange in &flood[32..] {
+        assert_refused(exchange, 503, "introspection_busy");
+    }
+    // A second one that floods as much leaves room too, and whoever comes then is asked about.
+    let second: Vec<_> = (0..500).map(|n| world.host.request(bearer_from(2, &format!("op_s{n}")))).collect();
+    assert_eq!(second.iter().filter(|exchange| exchange.is_paused()).count(), 16);
+    world.questions.provider = Provider::Honest;
+    let good = world.host.request(bearer_from(3, "op_good"));
+    world.answer_all();
+    good.assert_status(200);
+    let asked = world.questions.asked.iter().find(|asked| asked.token == "op_good").unwrap();
+    assert_eq!(asked.source, [192, 0, 2, 3], "the control service shares its places out by the source, too");
+}
+
+#[test]
+fn one_source_cannot_hold_every_waiting_request() {
+    let mut world = world();
+    world.questions.provider = Provider::Silent;
+    // Few tokens, many requests with each.
+    let flood: Vec<_> =
+        (0..1_500).map(|n| world.host.request(bearer_from(1, &format!("op_{}", n % 8)))).collect();
+    assert_eq!(flood.iter().filter(|exchange| exchange.is_paused()).count(), 500);
+    world.questions.provider = Provider::Honest;
+    let good = world.host.request(bearer_from(3, "op_good"));
+    world.answer_all();
+    good.assert_status(200);
 }
 
 #[test]

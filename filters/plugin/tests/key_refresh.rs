@@ -40,8 +40,11 @@ fn a_new_key_is_waited_for() {
     let asked = &world.questions.refreshed[0];
     assert_eq!((asked.issuer.as_str(), asked.key_id.as_str()), (ISSUER, "i2"));
     world.host.request(signed_by("i2")).assert_status(200);
+    // The old key is gone: it is asked about in vain.
+    let old = world.host.request(signed_by("i1"));
+    world.answer_all();
     world.host.advance(Duration::from_millis(1_100));
-    assert_unknown(&world.host.request(signed_by("i1")));
+    assert_unknown(&old);
 }
 
 #[test]
@@ -81,22 +84,42 @@ fn an_issuer_that_cannot_be_reached_refuses_at_once() {
 }
 
 #[test]
+fn a_made_up_key_does_not_delay_a_new_one() {
+    let mut world = World::gateway();
+    world.questions.refresh = Some(204);
+    let stray = world.host.request(signed_by("made-up"));
+    world.answer_all();
+    // The issuer changes its key while everybody still waits for the made-up one.
+    let waits = world.host.request(signed_by("i2"));
+    world.answer_all();
+    assert_eq!(world.questions.refreshed.len(), 2);
+    world.change(issuer("i2"));
+    waits.assert_status(200);
+    assert_unknown(&stray);
+}
+
+#[test]
 fn nobody_can_make_the_filter_ask_often_or_hold_many() {
     let mut world = World::gateway();
-    let waiting: Vec<_> = (0..150).map(|n| world.host.request(signed_by(&format!("k{n}")))).collect();
+    let from = |address: u32, kid: &str| {
+        signed_by(kid).property("source.address", format!("192.0.2.{address}:40000"))
+    };
+    let waiting: Vec<_> = (0..150).map(|n| world.host.request(from(1, &format!("k{n}")))).collect();
     world.answer_all();
-    assert_eq!(world.questions.refreshed.len(), 1);
-    assert_eq!(waiting.iter().filter(|e| e.is_paused()).count(), 100);
-    waiting[100..].iter().for_each(assert_unknown);
+    assert_eq!(world.questions.refreshed.len(), 4, "four at once");
+    assert_eq!(waiting.iter().filter(|e| e.is_paused()).count(), 50, "half of the places for one source");
+    waiting[50..].iter().for_each(assert_unknown);
+    let others: Vec<_> = (2..202).map(|n| world.host.request(from(n, &format!("k{n}")))).collect();
+    assert_eq!(others.iter().filter(|e| e.is_paused()).count(), 50, "and no more than a hundred in all");
     world.host.request(world::good("acme-1")).assert_status(200);
     world.host.advance(Duration::from_millis(1_100));
-    waiting.iter().for_each(assert_unknown);
+    waiting.iter().chain(&others).for_each(assert_unknown);
     // For the rest of the five seconds nothing is asked and nothing is held.
     assert_unknown(&world.host.request(signed_by("i2")));
     world.host.advance(Duration::from_secs(4));
     world.host.request(signed_by("i2")).assert_paused();
     world.answer_all();
-    assert_eq!(world.questions.refreshed.len(), 2);
+    assert_eq!(world.questions.refreshed.len(), 5);
 }
 
 #[test]

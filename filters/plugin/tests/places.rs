@@ -49,6 +49,8 @@ fn only_the_token_is_taken_out() {
         (format!("/v1?a=%20&access_token={token}&b"), "/v1?a=%20&b"),
         (format!("/v1?access_token={token}"), "/v1"),
         (format!("/v1?%61ccess_token={token}&&c=+"), "/v1?&c=+"),
+        (format!("/v1?a=%2e&access_token={}&b=%", token.replace('.', "%2E")), "/v1?a=%2e&b=%"),
+        (format!("/v1?access_token=%{:02x}{}", token.as_bytes()[0], &token[1..]), "/v1"),
     ] {
         let exchange = world.host.request(get(&path));
         exchange.assert_status(200).assert_upstream_header(":path", rest);

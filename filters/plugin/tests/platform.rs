@@ -7,12 +7,11 @@ use portcullis_testhost::{Exchange, Request};
 use serde_json::{Value, json};
 use world::{World, config, plugin, put, to};
 
-const LIST: [(&str, &str); 5] = [
+const LIST: [(&str, &str); 4] = [
     ("GET", "/v1/identity/jwks"),
     ("GET", "/oauth2/jwks"),
     ("GET", "/.well-known/oauth-authorization-server"),
     ("POST", "/oauth2/token"),
-    ("POST", "/v1/join"),
 ];
 
 fn world_with(change: impl FnOnce(&mut Value)) -> World {
@@ -84,9 +83,9 @@ fn nothing_beside_the_list_and_no_cluster_is_let_through() {
         api("POST", "/oauth2/token%2f"),
         api("POST", "/oauth2/token;x"),
         api("POST", "/x/../oauth2/token"),
-        api("POST", "/v1/joins"),
+        api("POST", "/v1/join"),
         api("GET", "/v1/clusters"),
-        api("OPTIONS", "/v1/join"),
+        api("OPTIONS", "/oauth2/token"),
         by_host("POST", "/oauth2/token"),
         by_host("GET", "/v1/identity/jwks"),
         api("POST", "/oauth2/token").header("x-target-cluster", "acme-1"),

@@ -139,9 +139,22 @@ fn a_sidecar_takes_the_identity_token_first_and_a_known_peer_without_one() {
 
 #[test]
 fn a_sidecar_refuses_a_revoked_identity_although_its_token_is_good() {
-    let mut world = world("gateway", &sidecar());
-    let request = || Request::get("/v1").header("x-portcullis-identity", identity_token("acme-1"));
-    world.host.request(request()).assert_status(200);
-    world.revoke("sub:ann");
-    assert_refused(&world.host.request(request()), 401, "credential_revoked");
+    let mut identity = portcullis_identity::testing::identity("ann", "acme");
+    let principal = &mut identity.principal;
+    principal.session_id = Some("s-1".to_owned());
+    principal.key_id = Some("k-1".parse().unwrap());
+    principal.client_id = Some("svc-agent".parse().unwrap());
+    principal.actors = vec!["svc-agent".parse().unwrap()];
+    for name in ["sub:ann", "sid:s-1", "kid:k-1", "client:svc-agent", "sub:svc-agent"] {
+        let mut world = world("gateway", &sidecar());
+        let request = || {
+            let token = world::identity_token_of(&identity, "acme-1");
+            Request::get("/v1").header("x-portcullis-identity", token)
+        };
+        world.host.request(request()).assert_status(200);
+        world.revoke("sid:another");
+        world.host.request(request()).assert_status(200);
+        world.revoke(name);
+        assert_refused(&world.host.request(request()), 401, "credential_revoked");
+    }
 }

@@ -16,6 +16,7 @@ pub mod state;
 
 use ed25519_compact::{KeyPair, PublicKey, Seed, Signature};
 use prost::Message;
+use sha2::{Digest, Sha256};
 
 use crate::wire::{IntrospectionAnswer, Page, SNAPSHOT_FORMAT, SignedMessage};
 
@@ -27,6 +28,16 @@ pub const INTROSPECTION_CONTEXT: &[u8] = b"portcullis introspection v1\0";
 
 /// Bytes of the nonce that a reader sends with each poll.
 pub const NONCE_LEN: usize = 16;
+
+/// Prefixed to what is revoked before it is hashed.
+const REVOCATION_CONTEXT: &[u8] = b"portcullis revocation v1\0";
+
+/// What sidecars know a revocation by: they may stand at a customer's, and other tenants' subjects, sessions
+/// and clients are not to be read there.
+#[must_use]
+pub fn revocation_digest(name: &str) -> [u8; 32] {
+    Sha256::new_with_prefix(REVOCATION_CONTEXT).chain_update(name).finalize().into()
+}
 
 /// Why a page was not taken.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

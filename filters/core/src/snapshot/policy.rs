@@ -39,6 +39,16 @@ pub struct IssuerDocument {
     /// Claims that must be there.
     #[serde(default)]
     pub required_claims: Vec<RequiredClaim>,
+    /// True when the issuer has not confirmed its keys for longer than its configuration allows: every token
+    /// is refused, whatever keys there are. Written only then, so that an older filter reads the rest of the
+    /// time what it knows.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub keys_expired: bool,
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
+fn is_false(value: &bool) -> bool {
+    !*value
 }
 
 fn default_credential() -> CredentialKind {

@@ -108,8 +108,12 @@ fn minter() -> Minter {
 
 /// An identity token as a gateway forwards it.
 pub fn identity_token(cluster: &str) -> String {
-    let identity = portcullis_identity::testing::identity("ann", "acme");
-    minter().mint(&identity, &ClusterId::new(cluster).unwrap(), NOW).text
+    identity_token_of(&portcullis_identity::testing::identity("ann", "acme"), cluster)
+}
+
+/// The same of anybody.
+pub fn identity_token_of(identity: &portcullis_core::Identity, cluster: &str) -> String {
+    minter().mint(identity, &ClusterId::new(cluster).unwrap(), NOW).text
 }
 
 /// What a Data API of a cluster accepts.
@@ -251,6 +255,10 @@ impl World {
     }
 
     pub fn revoke(&mut self, name: &str) {
+        // Gateways get names, sidecars digests.
+        let digest = portcullis_core::snapshot::revocation_digest(name);
+        self.revision += 1;
+        self.changes.push((self.revision, put(RecordKind::RevocationDigest, &digest, vec![])));
         self.change(put(RecordKind::Revocation, name.as_bytes(), vec![]));
     }
 
@@ -300,6 +308,10 @@ impl World {
         if !fresh && have >= self.revision {
             return None;
         }
+        let hidden = match query("view").starts_with("public:") {
+            true => RecordKind::Revocation,
+            false => RecordKind::RevocationDigest,
+        };
         let page = Page {
             format: SNAPSHOT_FORMAT,
             nonce: unhex(&query("nonce")).expect("a nonce"),
@@ -310,7 +322,7 @@ impl World {
             records: self
                 .changes
                 .iter()
-                .filter(|(r, _)| fresh || *r > have)
+                .filter(|(r, change)| (fresh || *r > have) && change.kind != i32::from(hidden))
                 .map(|(_, c)| c.clone())
                 .collect(),
             ..Page::default()

@@ -1,240 +1,17 @@
-//! What a reader holds of the snapshot, kept current by pages.
+//! Taking over the entries of a page, kind by kind.
 
-use std::collections::HashMap;
 use std::rc::Rc;
 
 use prost::Message;
 
-use super::entries::api_key_entry;
-pub use super::entries::{ApiKeyEntry, ClusterEntry, Secret, SignerEntry};
-use super::policy::{
-    IntrospectionDocument, IssuerDocument, SourceRulesDocument, WorkloadEntry, WorkloadsDocument,
-};
-use super::{PageError, VerifiedPage};
+use super::super::entries::{ClusterEntry, Secret, SignerEntry, api_key_entry};
+use super::super::policy::{IntrospectionDocument, IssuerDocument, WorkloadsDocument};
+use super::{Applied, HeldApiKey, SnapshotState};
 use crate::decision::ClusterState;
-use crate::ids::{ClusterId, KeyId, SpiffeId, TenantId};
+use crate::ids::{ClusterId, KeyId, TenantId};
 use crate::wire::{self, Record, RecordKind};
 
-/// An API key as it is held: encoded, because a hundred thousand of them must fit into a worker, and
-/// each is decoded only when its holder comes for the first time.
-#[derive(Debug)]
-struct HeldApiKey {
-    encoded: Box<[u8]>,
-    epoch: u8,
-}
-
-/// What applying a page did.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Applied {
-    /// Something changed by which credentials are judged: caches of identities must be judged again.
-    pub authentication_changed: bool,
-    /// Entries that could not be read; each closes what it would have opened. For the log.
-    pub unreadable: Vec<String>,
-}
-
-/// A reader's copy of the snapshot.
-#[derive(Debug, Default)]
-pub struct SnapshotState {
-    generation: Vec<u8>,
-    revision: u64,
-    cursor: Vec<u8>,
-    complete: bool,
-    epoch: u8,
-    authentication_revision: u64,
-    tenants: HashMap<Box<str>, Rc<TenantId>>,
-    issuers: HashMap<Box<str>, (Rc<IssuerDocument>, u8)>,
-    source_rules: Rc<SourceRulesDocument>,
-    introspections: HashMap<Box<str>, (Rc<IntrospectionDocument>, u8)>,
-    workloads: HashMap<SpiffeId, (Rc<WorkloadEntry>, u8)>,
-    issuer_secrets: HashMap<Box<str>, (Rc<Secret>, u8)>,
-    clusters: HashMap<ClusterId, ClusterEntry>,
-    api_keys: HashMap<[u8; 32], HeldApiKey>,
-    revocations: HashMap<Box<str>, u8>,
-    identity_keys: HashMap<Box<str>, ([u8; 32], u8)>,
-    signer: Option<Rc<SignerEntry>>,
-    pepper: Option<[u8; 32]>,
-}
-
 impl SnapshotState {
-    /// Name of the store's life, empty before the first page.
-    #[must_use]
-    pub fn generation(&self) -> &[u8] {
-        &self.generation
-    }
-
-    /// Revision reached.
-    #[must_use]
-    pub fn revision(&self) -> u64 {
-        self.revision
-    }
-
-    /// Where a full resync goes on; empty when none is under way.
-    #[must_use]
-    pub fn cursor(&self) -> &[u8] {
-        &self.cursor
-    }
-
-    /// True once a first full resync and the delta after it were applied: decisions may be taken.
-    #[must_use]
-    pub fn is_complete(&self) -> bool {
-        self.complete
-    }
-
-    /// Changes whenever something changed by which credentials are judged.
-    #[must_use]
-    pub fn authentication_revision(&self) -> u64 {
-        self.authentication_revision
-    }
-
-    /// An issuer by its exact name.
-    #[must_use]
-    pub fn issuer(&self, issuer: &str) -> Option<&Rc<IssuerDocument>> {
-        self.issuers.get(issuer).map(|(document, _)| document)
-    }
-
-    /// All issuers.
-    pub fn issuers(&self) -> impl Iterator<Item = &Rc<IssuerDocument>> {
-        self.issuers.values().map(|(document, _)| document)
-    }
-
-    /// The provider that is asked about opaque tokens that begin like this one: the one with the longest
-    /// fitting prefix.
-    #[must_use]
-    pub fn introspection_of(&self, token: &str) -> Option<&Rc<IntrospectionDocument>> {
-        let fitting = self.introspections.values().map(|(document, _)| document);
-        fitting.filter(|d| token.starts_with(&d.token_prefix)).max_by_key(|d| d.token_prefix.len())
-    }
-
-    /// All providers of introspection.
-    pub fn introspections(&self) -> impl Iterator<Item = &Rc<IntrospectionDocument>> {
-        self.introspections.values().map(|(document, _)| document)
-    }
-
-    /// What a workload may do.
-    #[must_use]
-    pub fn workload(&self, id: &SpiffeId) -> Option<&Rc<WorkloadEntry>> {
-        self.workloads.get(id).map(|(entry, _)| entry)
-    }
-
-    /// The shared secret of an issuer of HMAC tokens (gateway view).
-    #[must_use]
-    pub fn issuer_secret(&self, issuer: &str) -> Option<&Rc<Secret>> {
-        self.issuer_secrets.get(issuer).map(|(secret, _)| secret)
-    }
-
-    /// The source rules.
-    #[must_use]
-    pub fn source_rules(&self) -> &Rc<SourceRulesDocument> {
-        &self.source_rules
-    }
-
-    /// A cluster.
-    #[must_use]
-    pub fn cluster(&self, id: &ClusterId) -> Option<&ClusterEntry> {
-        self.clusters.get(id)
-    }
-
-    /// Number of clusters held.
-    #[must_use]
-    pub fn cluster_count(&self) -> usize {
-        self.clusters.len()
-    }
-
-    /// An API key by its digest.
-    #[must_use]
-    pub fn api_key(&self, digest: &[u8; 32]) -> Option<ApiKeyEntry> {
-        let held = self.api_keys.get(digest)?;
-        wire::ApiKey::decode(&*held.encoded).ok().and_then(|raw| api_key_entry(&raw).ok())
-    }
-
-    /// Number of API keys held.
-    #[must_use]
-    pub fn api_key_count(&self) -> usize {
-        self.api_keys.len()
-    }
-
-    /// Whether something is revoked; `name` is `jti:…`, `sub:…`, `sid:…`, `kid:…` or `client:…`.
-    #[must_use]
-    pub fn is_revoked(&self, name: &str) -> bool {
-        self.revocations.contains_key(name)
-    }
-
-    /// True when anything at all is revoked: spares building names.
-    #[must_use]
-    pub fn has_revocations(&self) -> bool {
-        !self.revocations.is_empty()
-    }
-
-    /// The key that verifies identity tokens of this `kid`.
-    #[must_use]
-    pub fn identity_key(&self, kid: &str) -> Option<&[u8; 32]> {
-        self.identity_keys.get(kid).map(|(key, _)| key)
-    }
-
-    /// The signer of identity tokens (gateway view).
-    #[must_use]
-    pub fn signer(&self) -> Option<&Rc<SignerEntry>> {
-        self.signer.as_ref()
-    }
-
-    /// The key of API-key digests (gateway view).
-    #[must_use]
-    pub fn pepper(&self) -> Option<&[u8; 32]> {
-        self.pepper.as_ref()
-    }
-
-    /// Applies a verified page.
-    ///
-    /// # Errors
-    /// [`PageError::Backwards`] when the revision of the same generation goes back; nothing is changed
-    /// then.
-    pub fn apply(&mut self, page: VerifiedPage) -> Result<Applied, PageError> {
-        let page = page.into_page();
-        let same = page.generation == self.generation;
-        if same && page.revision < self.revision {
-            return Err(PageError::Backwards { from: self.revision, to: page.revision });
-        }
-        if !same && !page.reset {
-            return Err(PageError::Malformed);
-        }
-        let mut applied = Applied::default();
-        let resyncing = !self.cursor.is_empty();
-        if page.reset {
-            self.epoch = self.epoch.wrapping_add(1);
-        }
-        for record in &page.records {
-            if let Err(what) = self.apply_record(record, &mut applied) {
-                applied.unreadable.push(what);
-            }
-        }
-        if (page.reset || resyncing) && page.cursor.is_empty() {
-            self.sweep();
-            applied.authentication_changed = true;
-        }
-        self.generation = page.generation;
-        self.revision = page.revision;
-        self.cursor = page.cursor;
-        self.complete |= self.cursor.is_empty() && !page.more;
-        if applied.authentication_changed {
-            self.authentication_revision = self.authentication_revision.wrapping_add(1);
-        }
-        Ok(applied)
-    }
-
-    /// Drops what the finished resync did not touch.
-    fn sweep(&mut self) {
-        let epoch = self.epoch;
-        self.issuers.retain(|_, (_, e)| *e == epoch);
-        self.introspections.retain(|_, (_, e)| *e == epoch);
-        self.workloads.retain(|_, (_, e)| *e == epoch);
-        self.issuer_secrets.retain(|_, (_, e)| *e == epoch);
-        self.clusters.retain(|_, c| c.epoch == epoch);
-        self.api_keys.retain(|_, k| k.epoch == epoch);
-        self.revocations.retain(|_, e| *e == epoch);
-        self.identity_keys.retain(|_, (_, e)| *e == epoch);
-        self.tenants.retain(|_, t| Rc::strong_count(t) > 1);
-    }
-
     fn tenant(&mut self, name: &str) -> Result<Rc<TenantId>, String> {
         if let Some(known) = self.tenants.get(name) {
             return Ok(Rc::clone(known));
@@ -245,7 +22,7 @@ impl SnapshotState {
     }
 
     /// An entry that cannot be read is removed, so that an older, wider one does not live on.
-    fn apply_record(&mut self, record: &Record, applied: &mut Applied) -> Result<(), String> {
+    pub(super) fn apply_record(&mut self, record: &Record, applied: &mut Applied) -> Result<(), String> {
         let kind = RecordKind::try_from(record.kind).unwrap_or(RecordKind::Unspecified);
         match kind {
             RecordKind::Cluster => return self.apply_cluster(record),
@@ -264,6 +41,7 @@ impl SnapshotState {
             RecordKind::Issuer => self.apply_issuer(record),
             RecordKind::SourceRules => self.apply_source_rules(record),
             RecordKind::Revocation => self.apply_revocation(record),
+            RecordKind::RevocationDigest => self.apply_revocation_digest(record),
             RecordKind::IdentityKey => self.apply_identity_key(record),
             RecordKind::IdentitySigner => self.apply_signer(record),
             RecordKind::Introspection => self.apply_introspection(record),
@@ -341,6 +119,17 @@ impl SnapshotState {
             self.revocations.remove(name);
         } else {
             self.revocations.insert(name.into(), self.epoch);
+        }
+        Ok(())
+    }
+
+    fn apply_revocation_digest(&mut self, record: &Record) -> Result<(), String> {
+        let digest: [u8; 32] =
+            record.key.as_slice().try_into().map_err(|_| "revocation: digest is not 32 bytes".to_owned())?;
+        if record.removed {
+            self.revocation_digests.remove(&digest);
+        } else {
+            self.revocation_digests.insert(digest, self.epoch);
         }
         Ok(())
     }

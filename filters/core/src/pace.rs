@@ -1,0 +1,120 @@
+//! How often an issuer is asked for keys that nobody knows yet.
+//!
+//! Key ids in tokens are chosen by whoever sends them. A few questions go out at once, so that a made-up id
+//! does not stand in the way of a real one; a flood of them is slowed down to a steady pace.
+
+/// What may be had at once, and how fast it grows back.
+#[derive(Debug, Clone)]
+pub struct Bucket {
+    burst: u32,
+    every_ms: u64,
+    left: u32,
+    filled_ms: u64,
+}
+
+impl Bucket {
+    /// A full bucket of `burst` that gets one back every `every_ms`.
+    #[must_use]
+    pub fn new(burst: u32, every_ms: u64) -> Self {
+        Self { burst, every_ms: every_ms.max(1), left: burst, filled_ms: 0 }
+    }
+
+    /// Takes one; false when there is none. `now_ms` is a clock that never goes back.
+    pub fn take(&mut self, now_ms: u64) -> bool {
+        let grown = now_ms.saturating_sub(self.filled_ms) / self.every_ms;
+        let left = u64::from(self.left).saturating_add(grown);
+        if left >= u64::from(self.burst) {
+            self.left = self.burst;
+            self.filled_ms = now_ms;
+        } else {
+            self.left = u32::try_from(left).unwrap_or(self.burst);
+            self.filled_ms = self.filled_ms.saturating_add(grown.saturating_mul(self.every_ms));
+        }
+        let had = self.left > 0;
+        self.left = self.left.saturating_sub(1);
+        had
+    }
+}
+
+/// Questions that may go out about one issuer at once.
+pub const BURST: u32 = 4;
+/// Time in which one more may go out.
+pub const EVERY_MS: u64 = 5_000;
+
+/// Whether a question about a key may go out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Turn {
+    /// Now.
+    Now,
+    /// The same was asked less than [`EVERY_MS`] ago.
+    Lately,
+    /// Too many were asked.
+    Later,
+}
+
+/// The questions about one issuer's keys: [`BURST`] at once, then one in [`EVERY_MS`], and the same one not
+/// twice within that time. 16 in a minute at most.
+#[derive(Debug, Clone)]
+pub struct Wishes {
+    bucket: Bucket,
+    /// What was asked lately, and when. Each of them took one from the bucket, so there are few.
+    lately: Vec<(Box<str>, u64)>,
+}
+
+impl Default for Wishes {
+    fn default() -> Self {
+        Self { bucket: Bucket::new(BURST, EVERY_MS), lately: Vec::new() }
+    }
+}
+
+impl Wishes {
+    /// Whether a question about this key may go out; if so, it is taken as asked.
+    pub fn turn(&mut self, key_id: &str, now_ms: u64) -> Turn {
+        self.lately.retain(|(_, asked_ms)| now_ms.saturating_sub(*asked_ms) < EVERY_MS);
+        if self.lately.iter().any(|(known, _)| **known == *key_id) {
+            return Turn::Lately;
+        }
+        if !self.bucket.take(now_ms) {
+            return Turn::Later;
+        }
+        self.lately.push((key_id.into(), now_ms));
+        Turn::Now
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_bucket_holds_its_burst_and_grows_back_steadily() {
+        let mut bucket = Bucket::new(3, 100);
+        let mut had = |now_ms| bucket.take(now_ms);
+        assert_eq!([had(1_000), had(1_000), had(1_000), had(1_000)], [true, true, true, false]);
+        assert_eq!([had(1_099), had(1_100), had(1_199), had(1_250)], [false, true, false, true]);
+        // The half that had grown at 1,250 is not lost.
+        assert_eq!([had(1_299), had(1_300)], [false, true]);
+        assert_eq!([had(9_000), had(9_000), had(9_000), had(9_000)], [true, true, true, false]);
+        assert!(!had(0), "a clock that goes back gives nothing");
+    }
+
+    #[test]
+    fn a_made_up_key_does_not_stand_in_the_way_of_a_real_one() {
+        let mut wishes = Wishes::default();
+        assert_eq!(wishes.turn("made-up", 0), Turn::Now);
+        assert_eq!(wishes.turn("real", 1), Turn::Now);
+        for now_ms in 2..1_000 {
+            assert_eq!(wishes.turn("made-up", now_ms), Turn::Lately, "the same costs nothing");
+        }
+        assert_eq!(wishes.turn("next", 1_000), Turn::Now);
+        assert_eq!(wishes.turn("made-up", EVERY_MS), Turn::Now);
+    }
+
+    #[test]
+    fn a_flood_is_slowed_down_and_holds_little_memory() {
+        let mut wishes = Wishes::default();
+        let asked = (0..60_000).filter(|ms| wishes.turn(&ms.to_string(), *ms) == Turn::Now).count();
+        assert_eq!(asked, 15);
+        assert!(wishes.lately.len() <= 5);
+    }
+}
