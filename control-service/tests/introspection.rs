@@ -152,7 +152,8 @@ async fn a_slow_provider_takes_neither_time_nor_place_without_bound() {
     assert_eq!(full, Err(503), "more than maxInFlight");
     for (outcome, took) in [first, second, last] {
         assert_eq!(outcome, Err(502));
-        assert!(took < Duration::from_secs(5), "{took:?}");
+        // Its own time-out, and not the thirty seconds of the provider.
+        assert!(took < Duration::from_secs(20), "{took:?}");
     }
     assert!(ask(&server, "at_good").await.unwrap().active, "the places are free again");
 }

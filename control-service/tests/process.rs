@@ -55,7 +55,7 @@ async fn until_kids(server: &Server, reader: &mut Reader, issuer: &str, wanted: 
         if reader.state.issuer(issuer).is_some() && kids(reader, issuer) == wanted {
             return;
         }
-        assert!(begun.elapsed() < Duration::from_secs(15), "keys of {issuer} did not become {wanted:?}");
+        assert!(begun.elapsed() < Duration::from_secs(60), "keys of {issuer} did not become {wanted:?}");
     }
 }
 
@@ -76,8 +76,7 @@ async fn keys_are_fetched_followed_and_kept_through_an_outage_and_a_restart() {
     number.store(2, Ordering::SeqCst);
     until_kids(&server, &mut reader, "https://up.example.com", &["2"]).await;
     number.store(0, Ordering::SeqCst);
-    tokio::time::sleep(Duration::from_millis(2500)).await;
-    assert!(server.log().contains("answered 500"), "{}", server.log());
+    until("the failure is logged", async || server.log().contains("answered 500")).await;
     server.restart().await;
     reader.poll(&server, 0).await;
     assert_eq!(kids(&reader, "https://up.example.com"), ["2"]);
@@ -124,14 +123,18 @@ async fn a_signal_ends_waiting_polls_and_the_process_cleanly() {
     let mut reader = server.reader("gateway", GATEWAY, "01");
     reader.sync(&server).await;
     let stop = async {
-        tokio::time::sleep(Duration::from_millis(200)).await;
+        until("the poll waits", async || {
+            let proxies = server.expect(200, Method::GET, "/v1/proxies", None).await;
+            proxies["workers"][0]["polling"] == true
+        })
+        .await;
         server.signal("TERM");
     };
     let begun = Instant::now();
     let (page, ()) = tokio::join!(reader.poll(&server, 30), stop);
     assert!(page.records.is_empty());
     assert_eq!(server.exit_code().await, Some(0));
-    assert!(begun.elapsed() < Duration::from_secs(5), "{:?}", begun.elapsed());
+    assert!(begun.elapsed() < Duration::from_secs(20), "{:?}", begun.elapsed());
 }
 
 #[tokio::test]

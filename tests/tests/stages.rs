@@ -71,12 +71,12 @@ async fn served_by_the_chain(mesh: &Mesh) {
 
 /// The audit record of a request, as soon as it is stored.
 async fn recorded(mesh: &Mesh, id: &str) -> Value {
-    for _ in 0..100 {
+    for _ in 0..1200 {
         let found = mesh.admin().unwrap().audit(&format!("request_id={id}")).await.unwrap();
         if let Some(record) = found.into_iter().next() {
             return record;
         }
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
-    panic!("no audit record of {id} after 5 s");
+    panic!("no audit record of {id} after a minute");
 }

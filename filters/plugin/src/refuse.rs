@@ -28,6 +28,13 @@ pub(crate) struct Answer {
     pub metadata: Option<String>,
 }
 
+impl Answer {
+    /// The answer to a request of which nothing is known.
+    pub(crate) fn blind() -> Self {
+        Self { form: Form::Problem, request_id: String::new(), metadata: None }
+    }
+}
+
 /// The gRPC status for an HTTP status.
 fn grpc_status(status: u16) -> u32 {
     match status {

@@ -161,3 +161,20 @@ fn a_host_that_fails_never_opens_the_gate() {
         assert_ne!(exchange.status(), Some(200), "{call}");
     }
 }
+
+#[test]
+fn a_response_that_cannot_be_cleaned_is_withheld() {
+    use portcullis_testhost::{Callback, Fault, Status};
+    for call in ["proxy_get_header_map_pairs", "proxy_remove_header_map_value"] {
+        let mut world = World::gateway();
+        let fault = Fault::status(Status::InternalFailure).on(call).during(Callback::ResponseHeaders);
+        world.host.inject(fault.always());
+        let exchange = world.host.request(good("acme-1"));
+        assert!(exchange.upstream().is_some(), "{call}: {exchange}");
+        exchange.assert_status(503).assert_response_header("x-portcullis-reason", "internal");
+        world.host.clear_faults();
+        world.settle();
+        let record = world.records.last().expect("a record");
+        assert_eq!((record.decision.as_str(), record.reason.as_str()), ("refuse", "internal"), "{call}");
+    }
+}

@@ -92,7 +92,7 @@ pub enum LoadError {
 }
 
 /// A host cannot start. Envoy would reject the configuration.
-#[derive(Debug, thiserror::Error)]
+#[derive(Clone, Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum StartError {
     /// No plugin was given.

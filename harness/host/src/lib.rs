@@ -40,3 +40,12 @@ pub use world::{
 pub fn doc_example_module() -> &'static str {
     include_str!("../examples/stamp.wat")
 }
+
+/// Keeps the body of a test in an example of this documentation, which the compiler would leave out.
+#[doc(hidden)]
+#[macro_export]
+macro_rules! doc_example_test {
+    (#[test] fn $name:ident() $body:block) => {
+        fn $name() $body
+    };
+}

@@ -152,6 +152,7 @@ pub(crate) enum Outcome {
     Answered,
     Reset,
     Cut,
+    Stalled,
     Refused,
     Never,
 }
@@ -193,6 +194,12 @@ impl Answer {
     #[must_use]
     pub fn cut(self) -> Self {
         Self { outcome: Outcome::Cut, ..self }
+    }
+
+    /// Nothing comes after the headers and body given so far; only a time-out or the client ends it.
+    #[must_use]
+    pub fn stall(self) -> Self {
+        Self { outcome: Outcome::Stalled, ..self }
     }
 
     /// The connection is refused.

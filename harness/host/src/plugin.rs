@@ -126,11 +126,28 @@ impl Plugin {
 
 impl PluginSpec {
     /// Plugins with the same key share one root context in a VM.
-    pub(crate) fn root_key(&self) -> (String, Arc<[u8]>) {
-        (self.root_id.clone(), Arc::clone(&self.config))
+    pub(crate) fn root_key(&self) -> RootKey {
+        RootKey {
+            root_id: self.root_id.clone(),
+            config: Arc::clone(&self.config),
+            policy: match self.policy {
+                FailurePolicy::Closed => "closed",
+                FailurePolicy::Open => "open",
+                FailurePolicy::Reload { .. } => "reload",
+            },
+        }
     }
 }
 
 /// What makes two plugins share a VM: the VM's id and configuration, and the code.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(crate) struct VmKey(Arc<(String, Vec<u8>, String)>);
+
+/// What makes two plugins of a VM share a root context: besides id and configuration, the failure
+/// policy (but not its back-off).
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct RootKey {
+    root_id: String,
+    config: Arc<[u8]>,
+    policy: &'static str,
+}

@@ -11,10 +11,14 @@ use std::net::{SocketAddr, TcpListener};
 use std::time::{Duration, Instant};
 
 use envoy::case::{Case, Observed, Probe, Setup};
+use envoy::logged as logs_of;
 use envoy::process::{Envoy, GRPC, Modules};
+use envoy::story::{Story, Told};
+use envoy::updates::Updates;
 use envoy::wire::{self, Server};
 use portcullis_testhost::Module;
 
+const README: &str = include_str!("../README.md");
 const DIFFERENCES: &str = include_str!("../docs/differences.md");
 
 #[test]
@@ -30,6 +34,7 @@ fn this_host_behaves_as_envoy_does() {
     let cases = envoy::cases::all();
     let names: BTreeSet<_> = cases.iter().map(|case| case.name).collect();
     assert_eq!(names.len(), cases.len(), "two cases have the same name");
+    assert!(README.contains(&format!("{} cases", cases.len())), "the README says another number of cases");
     let mut setups: BTreeMap<String, Setup> = BTreeMap::new();
     for case in &cases {
         setups.insert(case.setup.name.clone(), case.setup.clone());
@@ -61,7 +66,11 @@ fn this_host_behaves_as_envoy_does() {
             assert!(listed, "{}: docs/differences.md has no row {row:?}", case.name);
             assert_ne!(here, there, "{}: the known difference {row:?} is gone", case.name);
         } else if here != there {
-            differing.push(format!("== {}\n{}", case.name, difference(&here, &there)));
+            differing.push(format!(
+                "== {}\n{}",
+                case.name,
+                difference(&here.to_string(), &there.to_string())
+            ));
         }
     }
     assert!(
@@ -69,6 +78,52 @@ fn this_host_behaves_as_envoy_does() {
         "{} of {} cases differ (- this host, + Envoy):\n{}",
         differing.len(),
         cases.len(),
+        differing.join("\n")
+    );
+}
+
+#[test]
+fn new_configurations_and_drains_go_as_in_envoy() {
+    let count = envoy::stories::all().len() + envoy::stories::last().len();
+    assert!(README.contains(&format!("{count} stories")), "the README says another number of stories");
+    tell_alike(envoy::stories::all());
+}
+
+#[test]
+fn a_shutdown_goes_as_in_envoy() {
+    tell_alike(envoy::stories::last());
+}
+
+/// Tells stories on both sides, side by side, since most of a story is waiting.
+fn tell_alike(mut stories: Vec<Story>) {
+    let paths: Modules = [(Probe::Script, common::probe_path("script"))].into();
+    let load = |path| Module::from_file(path).expect("the probe loads");
+    let modules: BTreeMap<Probe, Module> = paths.iter().map(|(probe, path)| (*probe, load(path))).collect();
+    let server = Server::start();
+    let only = std::env::var("CASE").ok();
+    stories.retain(|story| only.as_deref().is_none_or(|only| story.first.name.contains(only)));
+    if stories.is_empty() {
+        return;
+    }
+    let updates = Updates::start(&stories, &paths, &server);
+    let tell = |story: &Story| -> Vec<String> {
+        let here = envoy::here::tell(story, &modules);
+        let there = updates.tell(story, &here);
+        let differs = |(at, (here, there)): (usize, (&Told, &Told))| {
+            let step = at.checked_sub(1).map_or("the start", |at| story.steps[at].name());
+            let difference = difference(&here.to_string(), &there.to_string());
+            (here != there).then(|| format!("== {}, step {at}: {step}\n{difference}", story.first.name))
+        };
+        here.iter().zip(&there).enumerate().filter_map(differs).collect()
+    };
+    let differing: Vec<String> = std::thread::scope(|scope| {
+        let told: Vec<_> = stories.iter().map(|story| scope.spawn(|| tell(story))).collect();
+        told.into_iter().flat_map(|story| story.join().expect("the story ends")).collect()
+    });
+    assert!(
+        differing.is_empty(),
+        "{} steps differ (- this host, + Envoy):\n{}",
+        differing.len(),
         differing.join("\n")
     );
 }
@@ -88,12 +143,12 @@ fn run_there(case: &Case, envoy: &Envoy, server: &Server, lines: usize) -> Obser
         observed.exchanges.push((server.seen(&tag), client));
     }
     let deadline = Instant::now() + Duration::from_secs(10);
-    while logged(&envoy.log()[before..], case.name).len() < lines && Instant::now() < deadline {
+    while logs_of(&envoy.log()[before..], case.name).len() < lines && Instant::now() < deadline {
         std::thread::sleep(Duration::from_millis(10));
     }
     // Lines beyond those that are expected come late, too.
     std::thread::sleep(Duration::from_millis(20));
-    observed.logs = logged(&envoy.log()[before..], case.name);
+    observed.logs = logs_of(&envoy.log()[before..], case.name);
     if let Some(prefix) = case.metrics {
         let stats = envoy.get(&format!("/stats?filter=wasmcustom.{prefix}"));
         observed.metrics = stats
@@ -107,22 +162,8 @@ fn run_there(case: &Case, envoy: &Envoy, server: &Server, lines: usize) -> Obser
     observed
 }
 
-/// The lines that the case's contexts logged, as `level text`.
-fn logged(log: &str, case: &str) -> Vec<String> {
-    let tag = format!("[{case}-");
-    let line = |line: &str| {
-        let (level, text) = line.split_once('|')?;
-        let text = text.strip_prefix("wasm log")?;
-        let at = text.find(&tag)?;
-        let level = if level == "warning" { "warn" } else { level };
-        Some(format!("{level} {}", &text[at..]))
-    };
-    log.lines().filter_map(line).collect()
-}
-
 /// The lines in which two observations differ.
-fn difference(here: &Observed, there: &Observed) -> String {
-    let (here, there) = (here.to_string(), there.to_string());
+fn difference(here: &str, there: &str) -> String {
     let (mut ours, mut theirs): (Vec<_>, Vec<_>) = (here.lines().collect(), there.lines().collect());
     while ours.first().is_some_and(|line| theirs.first() == Some(line)) {
         ours.remove(0);

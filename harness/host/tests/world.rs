@@ -144,6 +144,37 @@ fn a_configuration_that_the_canary_refuses_changes_nothing() {
 }
 
 #[test]
+fn a_configuration_is_tried_in_a_canary_once() {
+    let mut host = scripted("configure: log 2 first").start().unwrap();
+    let tries = |host: &Host, text: &str| {
+        host.logs().iter().filter(|line| line.vm == VmId::Canary && line.message == text).count()
+    };
+    let bad = "configure: log 2 bad; configure: return 0";
+    for _ in 0..2 {
+        let error = host.reconfigure(0, bad).unwrap_err();
+        assert!(error.to_string().contains("proxy_on_configure returned false"), "{error}");
+    }
+    assert_eq!(tries(&host, "bad"), 1);
+    host.reconfigure(0, "configure: log 2 second").unwrap();
+    host.drain();
+    host.reconfigure(0, "configure: log 2 first").unwrap();
+    assert_eq!(tries(&host, "first"), 1);
+}
+
+#[test]
+fn a_chain_can_be_replaced_by_a_longer_or_shorter_one() {
+    let adds = |value: &str| script(&format!("request_headers: add 0 x-seen {value}")).root_id(value);
+    let mut host = Host::builder().plugin(adds("one")).start().unwrap();
+    host.update([adds("one"), adds("two")]).unwrap();
+    let seen = host.request(Request::get("/")).assert_forwarded();
+    assert_eq!(seen.headers.iter().filter(|(name, _)| *name == b"x-seen").count(), 2);
+    host.update([adds("three")]).unwrap();
+    host.drain();
+    host.request(Request::get("/")).assert_upstream_header("x-seen", "three");
+    assert!(host.update([]).is_err());
+}
+
+#[test]
 fn draining_cancels_the_callouts_of_the_old_configuration() {
     let poll = "configure: tick_period 100; tick: tick_period 0; tick: call control 0 - :method GET :path /poll :authority c; call_response: note";
     let mut host = scripted(poll).cluster("control", Upstream::manual()).start().unwrap();
@@ -252,6 +283,21 @@ fn a_response_that_is_cut_in_the_middle_is_reset() {
     let exchange = host.request(Request::get("/"));
     assert!(exchange.reset().is_some());
     assert_eq!(exchange.response().unwrap().text(), "half");
+}
+
+#[test]
+fn a_response_that_stalls_is_ended_by_the_time_out_of_the_route_or_by_the_client() {
+    let mut host = scripted("log: property response|code_details").start().unwrap();
+    host.set_upstream(Answer::ok().chunk("half").after(5 * SECOND).stall());
+    let waits = host.request(Request::get("/"));
+    let leaves = host.request(Request::get("/"));
+    host.advance(14 * SECOND);
+    assert!(waits.is_paused() && leaves.is_paused());
+    assert_eq!(waits.response().unwrap().text(), "half");
+    host.disconnect(&leaves);
+    host.advance(SECOND);
+    assert_eq!(waits.reset().as_deref(), Some("response_timeout"));
+    assert_eq!(leaves.reset().as_deref(), Some("downstream_remote_disconnect"));
 }
 
 #[test]

@@ -12,13 +12,16 @@ use crate::filters::Chain;
 use crate::h2load;
 use crate::http;
 use crate::report::{Report, Target};
-use crate::setup::{API_KEYS, CLUSTERS, Setup};
+use crate::setup::{API_KEYS, CLUSTERS, Effort, Setup};
 use crate::world::{Algorithm, Credential, World, source_rules};
 use crate::wrk::{CONNECTIONS, Feed, Round};
 
 /// Tokens that all differ. More than the module caches, and sent in turn, so that each is gone from a
 /// cache of the least recently used before it comes again; beside that [`FORGET_EVERY`].
 const FRESH: usize = 20_000;
+
+/// The same in a quick run: still more than the module caches.
+const FRESH_QUICK: usize = 12_000;
 
 /// A change of policy so often makes every cached identity void: a token that comes again is new to the
 /// module whatever its cache is like, as long as a lap of all tokens takes longer than this.
@@ -37,6 +40,8 @@ pub(crate) enum Present {
     ApiKeys,
     /// A good RS256 token, and a forged one that never came before, in turn.
     Mixed,
+    /// One identity token of the gateway again and again.
+    Identity,
 }
 
 impl Present {
@@ -47,6 +52,7 @@ impl Present {
             Self::FreshEs256 => "fresh-es256",
             Self::ApiKeys => "api-keys",
             Self::Mixed => "mixed",
+            Self::Identity => "identity",
         }
     }
 
@@ -55,19 +61,25 @@ impl Present {
     }
 }
 
+fn fresh_tokens(effort: Effort) -> usize {
+    if effort.quick { FRESH_QUICK } else { FRESH }
+}
+
 /// What every load presents, in files for wrk.
 fn feeds(setup: &Setup) -> Result<BTreeMap<Present, Feed>> {
     let world = &setup.world;
     let cached = world.tokens(Algorithm::Rs256, 1)?;
-    let fresh = world.tokens(Algorithm::Rs256, FRESH)?;
+    let count = fresh_tokens(setup.effort);
+    let fresh = world.tokens(Algorithm::Rs256, count)?;
     let good = cached.iter().cloned().cycle();
     let mixed = good.zip(fresh.iter().cloned().map(forge)).flat_map(|(good, bad)| [good, bad]).collect();
     [
         (Present::Cached, cached),
         (Present::FreshRs256, fresh),
-        (Present::FreshEs256, world.tokens(Algorithm::Es256, FRESH)?),
+        (Present::FreshEs256, world.tokens(Algorithm::Es256, count)?),
         (Present::ApiKeys, (0..API_KEYS).map(World::api_key).collect()),
         (Present::Mixed, mixed),
+        (Present::Identity, vec![world.identity_token()]),
     ]
     .into_iter()
     .map(|(present, credentials)| Ok((present, Feed::write(&setup.dir, present.name(), &credentials)?)))
@@ -121,6 +133,17 @@ const STAGES: [Load; 4] = [
     load("all four", Present::Cached),
 ];
 
+/// What authorization by the source type costs: by the header at the gateway, by the claim at a sidecar. Each
+/// over the chain without it, with the same credential.
+const RULES: [(&str, Load, Load); 2] = [
+    ("header condition", load("gateway+header-rule", Present::Cached), load("gateway", Present::Cached)),
+    (
+        "RequestAuthentication and claim",
+        load("claim-rule", Present::Identity),
+        load("bare", Present::Identity),
+    ),
+];
+
 /// Two builds of the module, load by load.
 const BUILDS: [Load; 11] = [
     load("bare", Present::Cached),
@@ -165,6 +188,8 @@ pub(crate) fn chains(setup: &Setup) -> Vec<Chain> {
         chains.extend(
             STAGES.iter().zip(1..).map(|(load, count)| Chain::plugins(load.chain, &stages[..count], wasm)),
         );
+        chains.push(Chain::header_rule("gateway+header-rule", wasm));
+        chains.push(Chain::claim_rule("claim-rule", world));
     }
     chains
 }
@@ -180,6 +205,7 @@ impl Rounds {
         loads.retain(|load| !setup.http2 || load.present == Present::Cached);
         if !setup.effort.quick && setup.other.is_none() {
             loads.extend(STAGES);
+            loads.extend([RULES[0].1, RULES[1].1, RULES[1].2]);
         }
         let feeds = feeds(setup)?;
         let mut rounds: BTreeMap<Load, Vec<Round>> = BTreeMap::new();
@@ -264,6 +290,7 @@ impl Rounds {
         let busy: Vec<f64> = self.rounds.values().flatten().map(|r| r.busy()).collect();
         report.add_rounds("proxy_busy", &busy, "", None, inputs);
         self.report_stages(report);
+        self.report_rules(report);
         self.report_builds(report);
     }
 
@@ -275,6 +302,15 @@ impl Rounds {
                 self.costs(ours).into_iter().zip(self.costs(*other)).map(|(a, b)| a - b).collect();
             let name = format!("this build less the other: {}", other.present.name());
             report.add_rounds(&name, &more, "µs", None, json!({}));
+        }
+    }
+
+    /// Microseconds that authorization by the source type costs.
+    fn report_rules(&self, report: &mut Report) {
+        for (name, with, without) in RULES {
+            let costs: Vec<f64> =
+                self.costs(with).into_iter().zip(self.costs(without)).map(|(a, b)| a - b).collect();
+            report.add_rounds(&format!("rule_us {name}"), &costs, "µs", None, json!({"chain": with.chain}));
         }
     }
 
@@ -307,17 +343,22 @@ impl Rounds {
 /// # Errors
 /// When the load could not be made.
 pub(crate) fn saturation(setup: &Setup, envoy: &mut Envoy) -> Result<f64> {
-    load_gateway(setup, envoy, Duration::from_secs(1))?;
-    Ok(load_gateway(setup, envoy, Duration::from_secs(2))?.rate())
+    saturate(setup, envoy, "gateway", Duration::from_secs(1))?;
+    Ok(saturate(setup, envoy, "gateway", Duration::from_secs(2))?.rate())
 }
 
-/// Saturates the gateway with a cached credential.
+/// Saturates a chain with a cached credential.
 ///
 /// # Errors
 /// When the load could not be made.
-pub(crate) fn load_gateway(setup: &Setup, envoy: &mut Envoy, length: Duration) -> Result<Round> {
+pub(crate) fn saturate(
+    setup: &Setup,
+    envoy: &mut Envoy,
+    chain: &'static str,
+    length: Duration,
+) -> Result<Round> {
     let feed = Feed::write(&setup.dir, "one", &setup.world.tokens(Algorithm::Rs256, 1)?)?;
-    one(setup, envoy, load("gateway", Present::Cached), &feed, length)
+    one(setup, envoy, load(chain, Present::Cached), &feed, length)
 }
 
 fn one(setup: &Setup, envoy: &mut Envoy, load: Load, feed: &Feed, length: Duration) -> Result<Round> {
@@ -341,7 +382,7 @@ fn one(setup: &Setup, envoy: &mut Envoy, load: Load, feed: &Feed, length: Durati
         round.map(|round| Round { processor_us: used as f64 / 1e3, ..round })
     })?;
     envoy.check()?;
-    check(load, round).map_err(|why| {
+    check(load, round, fresh_tokens(setup.effort)).map_err(|why| {
         let what = format!("{} with {} credentials", load.chain, load.present.name());
         let sample = feed.first().and_then(|lines| http::ask(target, "/v1/objects/42", &lines));
         let sample = sample.map_or(String::new(), |(status, body)| format!("; one answer: {status} {body}"));
@@ -351,14 +392,14 @@ fn one(setup: &Setup, envoy: &mut Envoy, load: Load, feed: &Feed, length: Durati
 }
 
 /// A round whose answers were not those of its load says nothing.
-fn check(load: Load, round: Round) -> std::result::Result<(), String> {
+fn check(load: Load, round: Round, fresh: usize) -> std::result::Result<(), String> {
     let expected = if load.present == Present::Mixed { 0.5 } else { 0.0 };
     let refused = round.refused / round.requests;
     if (refused - expected).abs() > 0.002 {
         let (refused, expected) = (refused * 100.0, expected * 100.0);
         return Err(format!("{refused:.2}% of the requests were refused, not {expected:.0}%"));
     }
-    if load.present.is_fresh() && round.rate() * FORGET_EVERY.as_secs_f64() > FRESH as f64 {
+    if load.present.is_fresh() && round.rate() * FORGET_EVERY.as_secs_f64() > fresh as f64 {
         return Err("tokens came again before they were forgotten: raise FRESH".into());
     }
     Ok(())

@@ -8,13 +8,16 @@ use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
 
 use crate::mesh_api::{MeshApi, TOKEN};
-use crate::world::{AUDIENCE, ISSUER, World};
+use crate::world::{AUDIENCE, IDENTITY_ISSUER, ISSUER, World, cluster};
 
 /// Envoy's name of the mesh API.
 pub(crate) const MESH_API: &str = "mesh-api";
 
 /// The readiness path of the gateway plugin.
 pub(crate) const READY: &str = "/-/portcullis/ready";
+
+/// Envoy's filter for JSON Web Tokens; also the name under which it leaves their claims.
+const JWT_AUTHN: &str = "envoy.filters.http.jwt_authn";
 
 /// A listener: a name, its HTTP filters before the router, its access log, and the header by which the
 /// route is chosen (none: every request).
@@ -40,14 +43,42 @@ impl Chain {
 
     /// Envoy's JWT authentication and RBAC, with or without a cache of verified tokens.
     pub(crate) fn native(name: &'static str, world: &World, cache: bool) -> Self {
-        Self::new(name, vec![jwt_authn(world, cache, &[]), rbac()])
+        Self::new(name, vec![jwt_authn(world, cache, &[]), named_rule()])
+    }
+
+    /// What Istio makes of a `RequestAuthentication` for identity tokens and of an `AuthorizationPolicy` by
+    /// their claim `source_type`: the token is verified anew for each request.
+    pub(crate) fn claim_rule(name: &'static str, world: &World) -> Self {
+        let source_type = json!({"metadata": {
+            "filter": JWT_AUTHN,
+            "path": [{"key": "payload"}, {"key": "source_type"}],
+            "value": {"string_match": {"exact": "human"}},
+        }});
+        let provider = json!({
+            "issuer": IDENTITY_ISSUER,
+            "audiences": [cluster(0)],
+            "local_jwks": {"inline_string": world.identity_jwks().to_string()},
+            "payload_in_metadata": "payload",
+        });
+        Self::new(name, vec![jwt_filter(&provider), rbac(&json!({"any": true}), &source_type)])
+    }
+
+    /// The gateway, and what Istio makes of an `AuthorizationPolicy` with a condition on a header that the
+    /// gateway sets.
+    pub(crate) fn header_rule(name: &'static str, wasm: &Path) -> Self {
+        let mut chain = Self::plugins(name, &["gateway"], wasm);
+        let human = json!({"header": {
+            "name": "x-portcullis-source-type", "string_match": {"exact": "human"},
+        }});
+        chain.filters.push(rbac(&json!({"any": true}), &human));
+        chain
     }
 
     /// Envoy's filters doing work like ours: five claims as headers, RBAC, and a record of each request
     /// with the fields of ours, as text or as JSON.
     pub(crate) fn native_comparable(name: &'static str, world: &World, log: &Path, as_json: bool) -> Self {
         let claims = ["sub", "tenant", "client_id", "scope", "jti"];
-        let mut chain = Self::new(name, vec![jwt_authn(world, true, &claims), rbac()]);
+        let mut chain = Self::new(name, vec![jwt_authn(world, true, &claims), named_rule()]);
         chain.access_log.push(access_log(log, as_json));
         chain
     }
@@ -140,8 +171,12 @@ fn jwt_authn(world: &World, cache: bool, claims: &[&str]) -> Value {
     if cache {
         provider["jwt_cache_config"] = json!({"jwt_cache_size": 1_000});
     }
+    jwt_filter(&provider)
+}
+
+fn jwt_filter(provider: &Value) -> Value {
     json!({
-        "name": "envoy.filters.http.jwt_authn",
+        "name": JWT_AUTHN,
         "typed_config": {
             "@type": "type.googleapis.com/envoy.extensions.filters.http.jwt_authn.v3.JwtAuthentication",
             "providers": {"idp": provider},
@@ -151,14 +186,19 @@ fn jwt_authn(world: &World, cache: bool, claims: &[&str]) -> Value {
 }
 
 /// One rule that allows what names a cluster: the least that an authorisation does.
-fn rbac() -> Value {
+fn named_rule() -> Value {
+    let named = json!({"header": {"name": "x-target-cluster", "present_match": true}});
+    rbac(&named, &json!({"any": true}))
+}
+
+fn rbac(permission: &Value, principal: &Value) -> Value {
     json!({
         "name": "envoy.filters.http.rbac",
         "typed_config": {
             "@type": "type.googleapis.com/envoy.extensions.filters.http.rbac.v3.RBAC",
             "rules": {"action": "ALLOW", "policies": {"named": {
-                "permissions": [{"header": {"name": "x-target-cluster", "present_match": true}}],
-                "principals": [{"any": true}],
+                "permissions": [permission],
+                "principals": [principal],
             }}},
         },
     })

@@ -1,8 +1,10 @@
 //! Where the proxy spends its time, by perf.
 //!
-//! Released Envoy binaries carry no symbols, so what shows is the share of each object: Envoy, the kernel,
-//! the C library, and the compiled Wasm code (memory of no file, which perf names `[JIT]` or `//anon`).
+//! Released Envoy binaries carry no symbols but keep their frame pointers, so the stack of a sample tells
+//! whether the module was running, or something that the module called: its compiled code is memory of no
+//! file, which perf names `/tmp/perf-<pid>.map`, `[JIT]` or `//anon`.
 
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
@@ -13,40 +15,126 @@ use crate::error::{BenchError, Result};
 use crate::setup::Setup;
 use crate::wrk::require;
 
-/// Seconds that are recorded.
+/// Seconds that are recorded of each chain.
 const SECONDS: u64 = 5;
 
-/// Records the gateway under saturation, prints the shares, and says how to look deeper.
+/// How perf names the objects of compiled code.
+const COMPILED: [&str; 3] = ["/tmp/perf-", "[JIT]", "//anon"];
+
+/// Where a sample was taken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Place {
+    /// In the module's own code.
+    Wasm,
+    /// In something that the module called: a hostcall.
+    Hostcall,
+    /// In the kernel.
+    Kernel,
+    /// Everything else in Envoy, its C library and its VM.
+    Proxy,
+}
+
+const PLACES: [(Place, &str); 4] = [
+    (Place::Wasm, "the module's compiled code"),
+    (Place::Hostcall, "hostcalls, from the module's call on"),
+    (Place::Kernel, "the kernel"),
+    (Place::Proxy, "everything else of Envoy"),
+];
+
+impl Place {
+    /// The place of a stack, which names the objects of its frames from the innermost outwards.
+    fn of<'a>(mut objects: impl Iterator<Item = &'a str>) -> Option<Self> {
+        let compiled = |object: &str| COMPILED.iter().any(|name| object.starts_with(name));
+        let innermost = objects.next()?;
+        Some(if compiled(innermost) {
+            Self::Wasm
+        } else if objects.any(compiled) {
+            Self::Hostcall
+        } else if innermost.starts_with("[kernel") {
+            Self::Kernel
+        } else {
+            Self::Proxy
+        })
+    }
+}
+
+/// Records the bare chain and the gateway under saturation, and prints what a request costs at each place.
 ///
 /// # Errors
 /// When perf is missing or not allowed.
 pub(crate) fn record(setup: &Setup, envoy: &mut Envoy) -> Result<()> {
     require("perf", "linux-perf")?;
-    let data = setup.dir.join("perf.data");
+    let bare = chain(setup, envoy, "bare")?;
+    let gateway = chain(setup, envoy, "gateway")?;
+    println!("µs a request, by the samples of the worker       bare  gateway   more");
+    let total = |costs: &[f64]| costs.iter().sum();
+    let rows = PLACES.iter().zip(&bare.costs).zip(&gateway.costs).map(|(((_, name), a), b)| (*name, *a, *b));
+    for (name, a, b) in rows.chain([("all", total(&bare.costs), total(&gateway.costs))]) {
+        println!("  {name:<42} {a:>8.1} {b:>8.1} {:>6.1}", b - a);
+    }
+    println!("look deeper: perf report --input {}", gateway.data.display());
+    Ok(())
+}
+
+/// The costs of a chain in microseconds a request, in the order of [`PLACES`].
+struct Costs {
+    costs: [f64; 4],
+    data: PathBuf,
+}
+
+fn chain(setup: &Setup, envoy: &mut Envoy, chain: &'static str) -> Result<Costs> {
+    let data = setup.dir.join(format!("perf-{chain}.data"));
     let mut command = Command::new("perf");
     command.args(["record", "--quiet", "--call-graph", "fp", "--pid", &envoy.id().to_string(), "--output"]);
     command.arg(&data).args(["--", "sleep", &SECONDS.to_string()]);
     command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
     tie(&mut command, &[setup.cores.load]);
     let perf = command.spawn().map_err(BenchError::io("start", "perf"))?;
-    closed_loop::load_gateway(setup, envoy, Duration::from_secs(SECONDS + 1))?;
+    let round = closed_loop::saturate(setup, envoy, chain, Duration::from_secs(SECONDS + 1))?;
     let output = perf.wait_with_output().map_err(BenchError::io("wait for", "perf"))?;
     if !output.status.success() {
         let said = String::from_utf8_lossy(&output.stderr).into_owned();
         return Err(BenchError::invalid("the profile", said));
     }
-    for sort in ["dso", "symbol"] {
-        let report = Command::new("perf")
-            .args(["report", "--stdio", "--no-children", "--call-graph=none", "--percent-limit=1", "--sort"])
-            .arg(sort)
-            .arg("--input")
-            .arg(&data)
-            .output()
-            .map_err(BenchError::io("run", "perf report"))?;
-        let text = String::from_utf8_lossy(&report.stdout).into_owned();
-        text.lines().filter(|l| !l.starts_with('#') && !l.is_empty()).for_each(|line| println!("{line}"));
-        println!();
+    let shares = shares(&stacks(&data)?);
+    Ok(Costs { costs: shares.map(|share| share * round.cost_us()), data })
+}
+
+/// The stacks of the samples as perf prints them.
+fn stacks(data: &Path) -> Result<String> {
+    let mut command = Command::new("perf");
+    command.args(["script", "--fields", "comm,ip,dso", "--input"]).arg(data);
+    let output = command.stdin(Stdio::null()).output().map_err(BenchError::io("run", "perf script"))?;
+    Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+}
+
+/// The share of each of [`PLACES`] among the samples of the workers. A sample is a line with the thread's
+/// name, a line `address (object)` for each frame, and an empty one.
+fn shares(stacks: &str) -> [f64; 4] {
+    let mut counts = [0.0; 4];
+    for sample in stacks.split("\n\n").filter(|sample| sample.trim_start().starts_with("wrk:")) {
+        let objects = sample.lines().skip(1).filter_map(|line| line.split_once(" (").map(|(_, o)| o));
+        let place = Place::of(objects);
+        if let Some(at) = PLACES.iter().position(|(known, _)| Some(*known) == place) {
+            counts[at] += 1.0;
+        }
     }
-    println!("look deeper: perf report --input {}", data.display());
-    Ok(())
+    let all: f64 = counts.iter().sum();
+    counts.map(|count| if all > 0.0 { count / all } else { 0.0 })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn samples_are_told_apart_by_their_stacks() {
+        let stacks = "wrk:worker_0 \n\t  1 (/bin/envoy)\n\t  2 (/lib/libc.so.6)\n\n\
+                      envoy \n\t  1 (/bin/envoy)\n\n\
+                      wrk:worker_0 \n\t  9 (/tmp/perf-7.map)\n\t  1 (/bin/envoy)\n\n\
+                      wrk:worker_0 \n\t  f ([kernel.kallsyms])\n\t  1 (/bin/envoy)\n\n\
+                      wrk:worker_0 \n\t  3 (/lib/libc.so.6)\n\t  9 (//anon)\n\t  1 (/bin/envoy)\n\n";
+        assert_eq!(shares(stacks), [0.25; 4]);
+        assert_eq!(shares(""), [0.0; 4]);
+    }
 }

@@ -42,7 +42,7 @@ pub(crate) fn measure(setup: &Setup, report: &mut Report) -> Result<()> {
 
 /// How much longer a proxy takes until it answers, with the module than without.
 fn start(setup: &Setup, report: &mut Report) -> Result<()> {
-    let tries = if setup.effort.quick { 2 } else { 7 };
+    let tries = if setup.effort.quick { 1 } else { 7 };
     let chains = [Chain::bare(), Chain::plugins("gateway", &["gateway"], &setup.wasm)];
     let api = MeshApi::start(setup.world.records(0, 0))?;
     let (mut added, mut processor) = (Vec::new(), Vec::new());

@@ -45,7 +45,7 @@ pub(crate) fn measure(setup: &Setup, saturation: f64, report: &mut Report) -> Re
     }
     let targets = gateways.iter().map(|g| g.address("gateway")).collect::<Result<Vec<_>>>()?;
     let rate = saturation * LOAD;
-    let tries = if setup.effort.quick { 20 } else { 200 };
+    let tries = if setup.effort.quick { 12 } else { 200 };
     let credentials = setup.world.tokens(Algorithm::Rs256, 1)?;
     let plan = Plan {
         targets: &targets,

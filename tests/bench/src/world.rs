@@ -8,6 +8,8 @@ use jwt_simple::prelude::RS256KeyPair;
 use portcullis_core::audit::keyed_hash;
 use portcullis_core::decision::ClusterState;
 use portcullis_core::wire::{self, RecordKind};
+use portcullis_core::{ClusterId, KeyId};
+use portcullis_identity::Minter;
 use prost::Message;
 use ring::rand::SystemRandom;
 use ring::signature::{self, EcdsaKeyPair, KeyPair, RsaKeyPair};
@@ -20,6 +22,12 @@ pub(crate) const ISSUER: &str = "https://idp.bench.test";
 
 /// `aud` of the tokens.
 pub(crate) const AUDIENCE: &str = "portcullis";
+
+/// `iss` of the identity tokens that the gateway mints.
+pub(crate) const IDENTITY_ISSUER: &str = "https://platform.bench.test";
+
+/// The name of the key that signs them.
+const IDENTITY_KEY: &str = "bench";
 
 /// Identities that present tokens; each has a tenant of its own.
 pub(crate) const IDENTITIES: usize = 100;
@@ -142,6 +150,24 @@ impl World {
             .collect()
     }
 
+    fn minter(&self) -> Minter {
+        Minter::new(self.signer, id(IDENTITY_KEY, KeyId::new), IDENTITY_ISSUER, 60)
+    }
+
+    /// The key set by which identity tokens are verified.
+    pub(crate) fn identity_jwks(&self) -> Value {
+        self.minter().jwks()
+    }
+
+    /// An identity token for [`cluster`] 0, as a bearer token. It is one of the future, so that it lasts
+    /// as long as a run.
+    pub(crate) fn identity_token(&self) -> Credential {
+        let cluster = cluster(0);
+        let identity = portcullis_identity::testing::identity("user-0000", &tenant(0));
+        let minted = self.minter().mint(&identity, &id(&cluster, ClusterId::new), self.now_s + LIFE_S);
+        Credential { authorization: format!("Bearer {}", minted.text), cluster }
+    }
+
     /// The API key of a number. Its holder is the identity `number % IDENTITIES`.
     pub(crate) fn api_key(number: usize) -> Credential {
         Credential {
@@ -163,9 +189,9 @@ impl World {
             "issuer": ISSUER, "audiences": [AUDIENCE], "algorithms": ["RS256", "ES256"], "jwks": self.jwks,
         });
         let signer = wire::IdentitySigner {
-            key_id: "bench".into(),
+            key_id: IDENTITY_KEY.into(),
             seed: self.signer.to_vec(),
-            issuer: "https://platform.bench.test".into(),
+            issuer: IDENTITY_ISSUER.into(),
             lifetime_s: 60,
         };
         vec![
@@ -212,6 +238,11 @@ pub(crate) fn cluster_record(number: usize, state: ClusterState) -> wire::Record
 /// The id of a cluster; it belongs to the tenant of identity `number % IDENTITIES`.
 pub(crate) fn cluster(number: usize) -> String {
     format!("cluster-{number:06}")
+}
+
+/// A name of this module as an id.
+fn id<T, E: std::fmt::Debug>(name: &str, parse: impl FnOnce(&str) -> std::result::Result<T, E>) -> T {
+    parse(name).expect("names of this module are ids")
 }
 
 fn tenant(identity: usize) -> String {

@@ -7,7 +7,7 @@ use std::rc::Rc;
 
 use portcullis_core::config::Mode;
 use portcullis_core::{Reason, Refusal};
-use portcullis_host::{Action, ContextId, Host, HttpContext, LogLevel, MapType};
+use portcullis_host::{Action, ContextId, Host, HostResult, HttpContext, LogLevel, MapType};
 
 use crate::exchange::{Decision, Exchange};
 use crate::head::Head;
@@ -104,7 +104,7 @@ impl Request {
 
     /// Runs the stages; called again when a held request is woken.
     fn run(&mut self, host: &dyn Host) -> Action {
-        let blind = Answer { form: Form::Problem, request_id: String::new(), metadata: None };
+        let blind = Answer::blind();
         let Some(ready) = self.ready.clone() else {
             return self.refuse(host, self.refusal(Reason::Misconfigured), &blind, Mode::Enforce);
         };
@@ -194,6 +194,23 @@ impl Request {
         head.reserved.iter().all(|name| host.remove_header(REQUEST, name).is_ok())
     }
 
+    /// Notes what the record says of the response, and unless it is `ours` takes away what an upstream says
+    /// under our name.
+    fn read_response(&mut self, host: &dyn Host, ours: bool) -> HostResult<()> {
+        let pairs = host.pairs(RESPONSE)?;
+        let text = |value| std::str::from_utf8(value).ok();
+        for (name, value) in &pairs {
+            if name == b":status" {
+                self.response.status = text(value).and_then(|s| s.parse().ok());
+            } else if name == b"content-length" {
+                self.response.length = text(value).and_then(|s| s.parse().ok());
+            } else if !ours && portcullis_core::config::is_reserved_header(name) {
+                host.remove_header(RESPONSE, name)?;
+            }
+        }
+        Ok(())
+    }
+
     /// The exchange, also when no request callback of this plugin ran.
     fn seen(&self, host: &dyn Host) -> Option<SharedExchange> {
         if let Some(exchange) = &self.exchange {
@@ -229,23 +246,13 @@ impl HttpContext for Request {
         self.response.length = end_of_stream.then_some(0);
         let shared = self.exchange.as_ref().is_some_and(|e| e.try_borrow().is_ok_and(|e| e.answered));
         let answered = self.answered || shared;
-        let Ok(pairs) = host.pairs(RESPONSE) else { return Action::Continue };
-        for (name, value) in &pairs {
-            if name == b":status" {
-                self.response.status = std::str::from_utf8(value).ok().and_then(|s| s.parse().ok());
-            } else if name == b"content-length" {
-                self.response.length = std::str::from_utf8(value).ok().and_then(|s| s.parse().ok());
-            } else if !answered && portcullis_core::config::is_reserved_header(name) {
-                // What an upstream says under our name is not ours.
-                if let Err(error) = host.remove_header(RESPONSE, name) {
-                    host.log(
-                        LogLevel::Error,
-                        &format!("a forged response header could not be removed: {error}"),
-                    );
-                }
+        match self.read_response(host, answered) {
+            Err(error) if !answered => {
+                host.log(LogLevel::Error, &format!("a response that cannot be cleaned is withheld: {error}"));
+                self.refuse(host, self.refusal(Reason::Internal), &Answer::blind(), Mode::Enforce)
             }
+            _ => Action::Continue,
         }
-        Action::Continue
     }
 
     fn on_log(&mut self, host: &dyn Host) {

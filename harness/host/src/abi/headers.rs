@@ -2,7 +2,7 @@
 
 use super::cx::{Cx, Done};
 use super::pairs;
-use crate::codes::{MapKind, Status};
+use crate::codes::{Callback, MapKind, Status};
 use crate::flow::{Dir, Stream};
 use crate::headers::HeaderMap;
 use crate::world::Arg;
@@ -78,7 +78,7 @@ fn with<T>(cx: &Cx<'_, '_>, kind: MapKind, read: impl FnOnce(&HeaderMap) -> T) -
     match place {
         Place::Absent => {
             if !cx.state().context()?.window.log {
-                cx.misuse(format!("{kind} cannot be read in this phase"));
+                cx.misuse(format!("{kind} cannot be read in this phase{}", hint(cx)));
             }
             Ok(None)
         }
@@ -92,6 +92,15 @@ fn with<T>(cx: &Cx<'_, '_>, kind: MapKind, read: impl FnOnce(&HeaderMap) -> T) -
             let stream = stream.lock();
             Ok(in_stream(&stream, &place).map(read))
         }
+    }
+}
+
+/// What most likely happened.
+fn hint(cx: &Cx<'_, '_>) -> &'static str {
+    if cx.state().callback == Callback::HttpCallResponse {
+        " (a callout that was reset, or cut in the middle, has no answer: zero headers)"
+    } else {
+        ""
     }
 }
 

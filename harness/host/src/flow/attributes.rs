@@ -81,11 +81,7 @@ impl Stream {
         let way = self.way(Dir::Response);
         let headers = way.headers.as_ref();
         match rest {
-            ["code"] => {
-                let status = self.downstream.as_ref().and_then(super::Seen::status);
-                let status = status.or_else(|| headers?.get(":status")?.parse().ok());
-                status.map(|status| Value::Int(status.into()))
-            }
+            ["code"] => self.status().map(|status| Value::Int(status.into())),
             ["code_details"] => self.details.clone().map(Value::from),
             ["flags"] => Some(Value::Int(self.flags.cast_signed())),
             ["headers", rest @ ..] => map(headers?).descend(rest).cloned(),
@@ -100,11 +96,16 @@ impl Stream {
                 let status = way.trailers.as_ref().and_then(|map| map.get("grpc-status"));
                 let status = status.or_else(|| headers?.get("grpc-status"));
                 let given = status.and_then(|status| status.parse().ok());
-                let code = self.downstream.as_ref().and_then(super::Seen::status).map(u32::from);
-                given.or_else(|| code.map(|code| i64::from(grpc_from_http(code)))).map(Value::Int)
+                given.or_else(|| Some(grpc_from_http(self.status()?.into()).into())).map(Value::Int)
             }
             _ => None,
         }
+    }
+
+    /// The status that the client saw, else the one on its way to it.
+    fn status(&self) -> Option<u16> {
+        let seen = self.downstream.as_ref().and_then(super::Seen::status);
+        seen.or_else(|| self.way(Dir::Response).headers.as_ref()?.get(":status")?.parse().ok())
     }
 
     fn source(&self, rest: &[&str]) -> Option<Value> {

@@ -199,6 +199,8 @@ impl HostBuilder {
             upstreams,
             open: BTreeMap::new(),
             failures: Vec::new(),
+            canaries: BTreeMap::new(),
+            draining: Vec::new(),
             misuse_is_failure: self.misuse_is_failure,
             generation: 0,
         };

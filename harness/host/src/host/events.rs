@@ -131,11 +131,12 @@ impl Host {
         context.calls.retain(|(known, _)| *known != token);
         match end {
             CallEnd::Http { headers, body, trailers, .. } => {
-                http_answered(machine, root, token, CallAnswer { headers, body, trailers });
+                http_answered(machine, root, token, Some(CallAnswer { headers, body, trailers }));
             }
             CallEnd::HttpReset { .. } => {
                 context.status = (Status::BrokenConnection.code(), "reset".to_owned());
-                http_answered(machine, root, token, CallAnswer::default());
+                http_answered(machine, root, token, None);
+                forget_reason(machine, root);
             }
             CallEnd::Grpc { message, status, reason, .. } => {
                 grpc_answered(machine, root, token, message, status, reason);
@@ -149,16 +150,17 @@ fn size(len: usize) -> i32 {
     i32::try_from(len).unwrap_or(i32::MAX)
 }
 
-fn http_answered(vm: &mut Vm, root: u32, token: u32, answer: CallAnswer) {
+fn http_answered(vm: &mut Vm, root: u32, token: u32, answer: Option<CallAnswer>) {
     let Some(function) = vm.exports().http_call_response.clone() else { return };
+    let of = |part: fn(&CallAnswer) -> usize| size(answer.as_ref().map_or(0, part));
     let arguments = (
         root.cast_signed(),
         token.cast_signed(),
-        size(answer.headers.len()),
-        size(answer.body.len()),
-        size(answer.trailers.as_ref().map_or(0, HeaderMap::len)),
+        of(|answer| answer.headers.len()),
+        of(|answer| answer.body.len()),
+        of(|answer| answer.trailers.as_ref().map_or(0, HeaderMap::len)),
     );
-    vm.state_mut().set_answer(root, Some(answer));
+    vm.state_mut().set_answer(root, answer);
     vm.call(Callback::HttpCallResponse, root, &function, arguments);
     vm.state_mut().set_answer(root, None);
 }
@@ -177,5 +179,13 @@ fn grpc_answered(vm: &mut Vm, root: u32, token: u32, message: Option<Vec<u8>>, s
             context.status = (status, reason);
         }
         vm.call(Callback::GrpcClose, root, &function, (id, call, status.cast_signed()));
+        forget_reason(vm, root);
+    }
+}
+
+/// After the callback Envoy forgets a failure's message, but not its code.
+fn forget_reason(vm: &mut Vm, root: u32) {
+    if let Some(context) = vm.state_mut().contexts.get_mut(&root) {
+        context.status.1.clear();
     }
 }

@@ -2,6 +2,7 @@
 
 use super::Host;
 use super::thread::{Handle, Thread};
+use super::traffic::DOWNSTREAM_CONNECTION_TERMINATION;
 use crate::codes::Callback;
 use crate::error::StartError;
 use crate::plugin::{FailurePolicy, Plugin};
@@ -23,17 +24,39 @@ pub struct StartFailure {
 impl Host {
     /// Tries all plugins in canaries, then sets them up on every thread.
     pub(super) fn set_up(&mut self, plugins: Vec<Plugin>) -> Result<(), StartError> {
-        for plugin in &plugins {
-            self.canary(plugin)?;
+        let tried = plugins.iter().try_for_each(|plugin| self.canary(plugin));
+        if tried.is_err() {
+            self.forget_canaries();
+            return tried;
         }
         for (index, plugin) in plugins.iter().enumerate() {
             self.set_up_everywhere(index, plugin);
         }
+        for thread in std::iter::once(&mut self.main).chain(&mut self.workers) {
+            thread.handles.truncate(plugins.len());
+        }
+        self.draining.extend(self.plugins.iter().map(Plugin::vm_key));
         self.plugins = plugins;
         Ok(())
     }
 
+    /// Tries a plugin in a VM of its own, once: as long as its VMs live, it is known how that went.
     fn canary(&mut self, plugin: &Plugin) -> Result<(), StartError> {
+        let key = (plugin.vm_key(), plugin.spec.root_key());
+        if let Some(known) = self.canaries.get(&key) {
+            return known.clone();
+        }
+        let result = self.try_in_canary(plugin);
+        self.canaries.insert(key, result.clone());
+        result
+    }
+
+    fn forget_canaries(&mut self) {
+        let living: Vec<_> = self.plugins.iter().map(Plugin::vm_key).chain(self.draining.clone()).collect();
+        self.canaries.retain(|(vm, _), _| living.contains(vm));
+    }
+
+    fn try_in_canary(&self, plugin: &Plugin) -> Result<(), StartError> {
         let mut thread = Thread::new(VmId::Canary);
         let result = thread.set_up(plugin, &self.world);
         for vm in &mut thread.vms {
@@ -79,9 +102,8 @@ impl Host {
         });
     }
 
-    /// Gives a plugin a new configuration, as a listener update does: it is tried in a canary, then a
-    /// new root context is made in the same VMs. Streams that are open stay with the old root context,
-    /// whose timers go on, until [`drain`](Self::drain).
+    /// Gives a plugin a new configuration: an [`update`](Self::update) of the chain in which nothing else
+    /// changes.
     ///
     /// # Errors
     /// [`StartError`] if the canary refuses; the old configuration stays in force.
@@ -89,23 +111,38 @@ impl Host {
     /// # Panics
     /// If there is no plugin at `index`.
     pub fn reconfigure(&mut self, index: usize, config: impl AsRef<[u8]>) -> Result<(), StartError> {
-        let plugin = self.plugins[index].clone().config(config);
-        self.canary(&plugin)?;
-        self.set_up_everywhere(index, &plugin);
-        self.plugins[index] = plugin;
+        let mut plugins = self.plugins.clone();
+        plugins[index] = plugins[index].clone().config(config);
+        self.update(plugins)
+    }
+
+    /// Puts another chain of plugins in the place of this one, as a listener update does: what is new is
+    /// tried in a canary; then new root contexts are made, in the VMs that are there where code, VM id and
+    /// VM configuration are the same. Streams that are open stay with the old root contexts, whose timers
+    /// go on, until [`drain`](Self::drain).
+    ///
+    /// # Errors
+    /// [`StartError`] if there is no plugin or a canary refuses; the old chain stays in force.
+    pub fn update(&mut self, plugins: impl IntoIterator<Item = Plugin>) -> Result<(), StartError> {
+        let plugins: Vec<Plugin> = plugins.into_iter().collect();
+        if plugins.is_empty() {
+            return Err(StartError::NoPlugin);
+        }
+        self.set_up(plugins)?;
         self.generation += 1;
         self.settle();
         Ok(())
     }
 
-    /// Ends the drain time after a [`reconfigure`](Self::reconfigure): streams of the old configuration
+    /// Ends the drain time after an [`update`](Self::update): streams of the old configuration
     /// are cut, and the root contexts that no plugin uses any more get `proxy_on_done`; their callouts
     /// are cancelled unless they asked to be kept by returning false.
     pub fn drain(&mut self) {
         let old: Vec<_> = self.open.values().cloned().collect();
         for stream in old {
             if stream.lock().generation < self.generation {
-                self.reset(&stream, "drain", 0);
+                let details = "downstream_local_disconnect(filter_chain_is_being_removed)";
+                self.reset(&stream, details, DOWNSTREAM_CONNECTION_TERMINATION);
             }
         }
         let handles = |thread: &Thread| -> Vec<(usize, u32)> {
@@ -120,15 +157,19 @@ impl Host {
                 }
             }
         }
+        self.draining.clear();
+        self.forget_canaries();
         self.settle();
     }
 
-    /// Ends all plugins as a shutdown does: open streams are cut, then every root context gets
+    /// Ends all plugins as a shutdown, or the end of the drain time of a removed listener, does: open streams are cut, then every root context gets
     /// `proxy_on_done`.
     pub fn shut_down(&mut self) {
         let open: Vec<_> = self.open.values().cloned().collect();
         for stream in open {
-            self.reset(&stream, "shutdown", 0);
+            let details =
+                "downstream_local_disconnect(purging_socket_that_have_not_progressed_to_connections)";
+            self.reset(&stream, details, DOWNSTREAM_CONNECTION_TERMINATION);
         }
         for thread in std::iter::once(&mut self.main).chain(&mut self.workers) {
             for vm in &mut thread.vms {

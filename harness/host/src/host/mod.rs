@@ -11,11 +11,12 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::error::StartError;
 use crate::exchange::Exchange;
 use crate::flow::{Dir, Item, Link, Slot, Stream, StreamRef};
 use crate::headers::HeaderMap;
 use crate::message::Request;
-use crate::plugin::{FailurePolicy, Plugin};
+use crate::plugin::{FailurePolicy, Plugin, RootKey, VmKey};
 use crate::upstream::Upstream;
 use crate::vm::Vm;
 use crate::world::World;
@@ -24,6 +25,7 @@ pub use builder::HostBuilder;
 pub use inspect::VmReport;
 pub use lifecycle::StartFailure;
 use thread::Thread;
+use traffic::DOWNSTREAM_CONNECTION_TERMINATION;
 
 pub(crate) type Router = Box<dyn Fn(&HeaderMap) -> Option<String> + Send>;
 
@@ -54,6 +56,10 @@ pub struct Host {
     upstreams: BTreeMap<String, Upstream>,
     open: BTreeMap<u64, StreamRef>,
     failures: Vec<StartFailure>,
+    /// How the canaries of plugins in living VMs went.
+    canaries: BTreeMap<(VmKey, RootKey), Result<(), StartError>>,
+    /// VMs of chains that were replaced, until the drain.
+    draining: Vec<VmKey>,
     misuse_is_failure: bool,
     generation: u64,
 }
@@ -159,7 +165,6 @@ impl Host {
 
     /// The client closes its connection before the exchange is over.
     pub fn disconnect(&mut self, exchange: &Exchange) {
-        const DOWNSTREAM_CONNECTION_TERMINATION: u64 = 16384;
         self.reset(exchange.stream(), "downstream_remote_disconnect", DOWNSTREAM_CONNECTION_TERMINATION);
         self.settle();
     }

@@ -15,6 +15,7 @@ const UPSTREAM_REQUEST_TIMEOUT: u64 = 4;
 const UPSTREAM_CONNECTION_FAILURE: u64 = 32;
 const UPSTREAM_CONNECTION_TERMINATION: u64 = 64;
 const NO_ROUTE: u64 = 256;
+pub(super) const DOWNSTREAM_CONNECTION_TERMINATION: u64 = 16384;
 
 /// Envoy's default time-out of a route.
 const ROUTE_TIMEOUT: Duration = Duration::from_secs(15);
@@ -103,27 +104,31 @@ impl Host {
     }
 
     fn schedule_upstream(&self, stream: u64, answer: Answer) {
-        let late = answer.outcome == Outcome::Never || answer.delay >= ROUTE_TIMEOUT;
-        let delay = answer.delay.min(ROUTE_TIMEOUT);
-        let (delay, answer) = if late {
-            (ROUTE_TIMEOUT, Answer { outcome: Outcome::Never, ..answer })
-        } else {
-            (delay, answer)
-        };
+        if answer.outcome == Outcome::Never || answer.delay >= ROUTE_TIMEOUT {
+            return self.schedule_time_out(stream, ROUTE_TIMEOUT);
+        }
+        let delay = answer.delay;
         let event = Event::UpstreamAnswer { stream, answer: Box::new(answer) };
         self.world.lock().clock.schedule(delay, event);
+    }
+
+    fn schedule_time_out(&self, stream: u64, after: Duration) {
+        let event = Event::UpstreamAnswer { stream, answer: Box::new(Answer::never()) };
+        self.world.lock().clock.schedule(after, event);
     }
 
     /// The upstream's answer enters the chain.
     pub(super) fn upstream_answered(&mut self, stream: &StreamRef, answer: Answer) {
         match answer.outcome {
-            Outcome::Answered | Outcome::Cut => self.respond_with(stream, answer),
+            Outcome::Answered | Outcome::Cut | Outcome::Stalled => self.respond_with(stream, answer),
             Outcome::Never => {
+                const DETAILS: &str = "response_timeout";
+                let begun = stream.lock().way(Dir::Response).headers.is_some();
+                if begun {
+                    return self.reset(stream, DETAILS, UPSTREAM_REQUEST_TIMEOUT);
+                }
                 let body = "upstream request timeout";
-                self.local_reply(
-                    stream,
-                    Reply::host(504, "response_timeout", body, UPSTREAM_REQUEST_TIMEOUT),
-                );
+                self.local_reply(stream, Reply::host(504, DETAILS, body, UPSTREAM_REQUEST_TIMEOUT));
             }
             Outcome::Reset => {
                 let details = "upstream_reset_before_response_started{connection_termination}";
@@ -154,14 +159,15 @@ impl Host {
         let body = if head { Vec::new() } else { answer.body };
         let trailers = !answer.trailers.is_empty() && !head;
         drop(locked);
-        let cut = answer.outcome == Outcome::Cut;
+        let ends = answer.outcome == Outcome::Answered;
         let more = !body.is_empty();
-        self.deliver(stream, Dir::Response, 0, Item::Headers { end: !more && !trailers && !cut });
+        self.deliver(stream, Dir::Response, 0, Item::Headers { end: !more && !trailers && ends });
         for bytes in body {
-            stream.lock().way_mut(Dir::Response).bytes += bytes.len() as u64;
             self.deliver(stream, Dir::Response, 0, Item::Data { bytes, end: false });
         }
-        if cut {
+        if answer.outcome == Outcome::Stalled {
+            self.schedule_time_out(stream.lock().id, ROUTE_TIMEOUT.saturating_sub(answer.delay));
+        } else if !ends {
             let details = "upstream_reset_after_response_started{connection_termination}";
             self.reset(stream, details, UPSTREAM_CONNECTION_TERMINATION);
         } else if !trailers && more {
@@ -182,6 +188,7 @@ impl Host {
                 end
             }
             Item::Data { bytes, end } => {
+                locked.way_mut(Dir::Response).bytes += bytes.len() as u64;
                 if let Some(seen) = locked.downstream.as_mut().filter(|_| !bytes.is_empty()) {
                     seen.body.push(bytes);
                 }
@@ -221,7 +228,6 @@ impl Host {
         let begun = locked.way(Dir::Response).headers.is_some();
         let way = locked.way_mut(Dir::Response);
         way.headers = Some(headers);
-        way.bytes = body.len() as u64;
         drop(locked);
         let end = body.is_empty();
         let parts = std::iter::once(Item::Headers { end })

@@ -10,7 +10,7 @@ use crate::codes::{Callback, LogLevel, MetricKind, Status};
 use crate::error::FailureKind;
 use crate::flow::{Dir, StreamRef};
 use crate::headers::HeaderMap;
-use crate::plugin::{Plugin, PluginSpec, VmKey};
+use crate::plugin::{Plugin, PluginSpec, RootKey, VmKey};
 use crate::world::{LogLine, World};
 
 /// Far more than compilers make, far less than what would hurt the machine.
@@ -100,7 +100,7 @@ pub(crate) struct VmState {
     pub(crate) malloc: Option<TypedFunc<(i32,), i32>>,
     pub(crate) contexts: HashMap<u32, Ctx>,
     /// The living root contexts by what makes two plugins the same.
-    pub(crate) roots: BTreeMap<(String, Arc<[u8]>), u32>,
+    pub(crate) roots: BTreeMap<RootKey, u32>,
     next_context: u32,
     pub(crate) callback: Callback,
     pub(crate) current: u32,
@@ -205,7 +205,7 @@ impl VmState {
 
     pub(crate) fn set_logging(&mut self, context: u32, log: bool) {
         if let Some(context) = self.contexts.get_mut(&context) {
-            context.window = Window { log, ..Window::default() };
+            context.window.log = log;
         }
     }
 

@@ -121,9 +121,10 @@ impl State {
     pub(crate) fn schedule_answer(&mut self, start: CallStart, answer: Answer) {
         let spent = self.clock.elapsed().saturating_sub(start.started);
         let left = start.timeout.saturating_sub(spent);
-        let never = matches!(answer.outcome, Outcome::Never);
+        let never = matches!(answer.outcome, Outcome::Never | Outcome::Stalled);
         if !start.timeout.is_zero() && (never || answer.delay >= left) {
-            let end = timed_out(&start);
+            let begun = answer.outcome == Outcome::Stalled && answer.delay < left;
+            let end = if begun { ended(&start, answer) } else { timed_out(&start) };
             self.schedule_end(&start, left, end);
         } else if !never {
             let delay = answer.delay;

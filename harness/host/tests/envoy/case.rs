@@ -108,6 +108,8 @@ pub(crate) enum Body {
     None,
     Whole(Vec<u8>),
     Chunks(Vec<Vec<u8>>, Vec<(String, String)>),
+    /// Chunks that nothing comes after.
+    Unfinished(Vec<Vec<u8>>),
 }
 
 impl Sent {
@@ -130,6 +132,12 @@ impl Sent {
         let chunks = chunks.iter().map(|chunk| chunk.as_bytes().to_vec()).collect();
         let trailers = trailers.iter().map(|(n, v)| ((*n).to_owned(), (*v).to_owned())).collect();
         Self { method: "POST".into(), body: Body::Chunks(chunks, trailers), ..Self::get(path) }
+    }
+
+    /// The client leaves before the body is over.
+    pub(crate) fn unfinished(path: &str, chunks: &[&str]) -> Self {
+        let chunks = chunks.iter().map(|chunk| chunk.as_bytes().to_vec()).collect();
+        Self { method: "POST".into(), body: Body::Unfinished(chunks), ..Self::get(path) }.impatient()
     }
 
     pub(crate) fn header(mut self, name: impl AsRef<[u8]>, value: impl AsRef<[u8]>) -> Self {
@@ -177,6 +185,12 @@ impl Case {
 
     pub(crate) fn new(name: &'static str, setup: Setup, requests: Vec<Sent>) -> Self {
         Self { name, setup, requests, metrics: None, differs: None }
+    }
+
+    /// Another request.
+    pub(crate) fn then(mut self, request: Sent) -> Self {
+        self.requests.push(request);
+        self
     }
 
     pub(crate) fn metrics(mut self, prefix: &'static str) -> Self {
@@ -253,21 +267,9 @@ pub(crate) fn text(bytes: &[u8]) -> String {
 
 impl std::fmt::Display for Observed {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let side = |f: &mut std::fmt::Formatter<'_>, name: &str, message: &Option<Message>| {
-            let Some(message) = message else { return writeln!(f, "{name}: nothing") };
-            writeln!(f, "{name}:")?;
-            for (n, v) in &message.headers {
-                writeln!(f, "  {n}: {v}")?;
-            }
-            writeln!(f, "  body: {}", message.body)?;
-            for (n, v) in &message.trailers {
-                writeln!(f, "  trailer {n}: {v}")?;
-            }
-            Ok(())
-        };
         for (upstream, client) in &self.exchanges {
-            side(f, "upstream", upstream)?;
-            side(f, "client", client)?;
+            write_end(f, "upstream", upstream.as_ref())?;
+            write_end(f, "client", client.as_ref())?;
         }
         for line in &self.logs {
             writeln!(f, "log {line}")?;
@@ -277,4 +279,22 @@ impl std::fmt::Display for Observed {
         }
         Ok(())
     }
+}
+
+/// What one end of the chain saw, as lines.
+pub(crate) fn write_end(
+    f: &mut std::fmt::Formatter<'_>,
+    name: &str,
+    message: Option<&Message>,
+) -> std::fmt::Result {
+    let Some(message) = message else { return writeln!(f, "{name}: nothing") };
+    writeln!(f, "{name}:")?;
+    for (n, v) in &message.headers {
+        writeln!(f, "  {n}: {v}")?;
+    }
+    writeln!(f, "  body: {}", message.body)?;
+    for (n, v) in &message.trailers {
+        writeln!(f, "  trailer {n}: {v}")?;
+    }
+    Ok(())
 }

@@ -3,9 +3,11 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use portcullis_testhost::{Answer, FailurePolicy, Host, Module, Plugin, Request, Seen, Upstream};
+use portcullis_testhost::{Answer, Exchange, FailurePolicy, Host, Module, Plugin, Request, Seen, Upstream};
 
-use super::case::{Body, Case, Message, Observed, Policy, Probe, Sent};
+use super::case::{Body, Case, Message, Observed, Policy, Probe, Scripted, Sent, Setup};
+use super::of_case;
+use super::story::{Step, Story, Told};
 use super::wire::{Reaction, SLOW, reaction};
 
 /// The same back-off as the real one is given.
@@ -15,7 +17,7 @@ const BACKOFF: Duration = Duration::from_millis(200);
 const LONGEST: Duration = Duration::from_secs(16);
 
 pub(crate) fn run(case: &Case, modules: &BTreeMap<Probe, Module>) -> Observed {
-    let mut host = host(case, modules);
+    let mut host = host(&case.setup, modules);
     let mut observed = Observed::default();
     let mut before = host.logs().len();
     for (_, sent) in case.tagged() {
@@ -28,14 +30,9 @@ pub(crate) fn run(case: &Case, modules: &BTreeMap<Probe, Module>) -> Observed {
             host.disconnect(&exchange);
         }
         host.advance(LONGEST.saturating_sub(patience));
-        let message =
-            |seen: Seen| Message::new(seen.headers.iter(), &seen.body_bytes(), seen.trailers.iter());
-        let upstream = exchange.upstream().filter(on_the_wire).map(upstream);
-        let client = exchange.response().filter(on_the_wire).map(message);
-        observed.exchanges.push((upstream, client));
-        let tag = format!("[{}-", case.name);
+        observed.exchanges.push(ends(&exchange));
         let logs = host.logs();
-        let lines = logs.iter().skip(before).filter(|line| line.message.contains(&tag));
+        let lines = logs.iter().skip(before).filter(|line| of_case(&line.message, case.name).is_some());
         observed.logs.extend(lines.map(|line| format!("{} {}", line.level, line.message)));
         before = logs.len();
     }
@@ -52,6 +49,64 @@ pub(crate) fn run(case: &Case, modules: &BTreeMap<Probe, Module>) -> Observed {
     observed
 }
 
+/// A story through the test host.
+pub(crate) fn tell(story: &Story, modules: &BTreeMap<Probe, Module>) -> Vec<Told> {
+    let mut host = host(&story.first, modules);
+    let (mut begun, mut removed) = (Vec::new(), false);
+    let mut before = 0;
+    let mut told = Vec::new();
+    let steps = std::iter::once((String::new(), None)).chain(story.tagged());
+    for (_, step) in steps {
+        let mut now = Told::default();
+        match step {
+            None => {}
+            Some(Step::Request(sent)) => {
+                let exchange = host.request(request(&sent));
+                host.advance(LONGEST);
+                now.exchanges.push(ends(&exchange));
+            }
+            Some(Step::Begin(sent)) => begun.push(host.request(request(&sent))),
+            Some(Step::Finish) => {
+                // Time for the callouts of requests that wait for one.
+                host.advance(Duration::from_secs(5));
+                for exchange in begun.drain(..) {
+                    if exchange.upstream().is_some() {
+                        host.respond(&exchange, answer(""));
+                    }
+                    host.advance(LONGEST);
+                    now.exchanges.push(ends(&exchange));
+                }
+            }
+            Some(Step::Update(setup)) => now.accepted = Some(host.update(plugins(&setup, modules)).is_ok()),
+            Some(Step::Remove) => removed = true,
+            Some(end @ (Step::Drain | Step::ShutDown)) => {
+                if removed || matches!(end, Step::ShutDown) {
+                    host.shut_down();
+                } else {
+                    host.drain();
+                }
+                host.advance(LONGEST);
+                now.exchanges.extend(begun.drain(..).map(|exchange| ends(&exchange)));
+            }
+        }
+        let logs = host.logs();
+        let lines =
+            logs.iter().skip(before).filter(|line| of_case(&line.message, &story.first.name).is_some());
+        now.logs = lines.map(|line| format!("{} {}", line.level, line.message)).collect();
+        now.logs.sort();
+        before = logs.len();
+        told.push(now);
+    }
+    told
+}
+
+/// What both ends saw of an exchange.
+fn ends(exchange: &Exchange) -> (Option<Message>, Option<Message>) {
+    let message = |seen: Seen| Message::new(seen.headers.iter(), &seen.body_bytes(), seen.trailers.iter());
+    let upstream = exchange.upstream().filter(on_the_wire).map(upstream);
+    (upstream, exchange.response().filter(on_the_wire).map(message))
+}
+
 /// Whether the other end of a connection takes the message as whole: it does not know of an end of the
 /// stream that comes after the last byte of a declared length.
 fn on_the_wire(seen: &Seen) -> bool {
@@ -65,7 +120,7 @@ fn upstream(seen: Seen) -> Message {
     Message::new(headers, &seen.body_bytes(), seen.trailers.iter())
 }
 
-fn host(case: &Case, modules: &BTreeMap<Probe, Module>) -> Host {
+fn host(setup: &Setup, modules: &BTreeMap<Probe, Module>) -> Host {
     let named = |request: &Request| answer(request.headers.get("x-answer").unwrap_or_default());
     let mut builder = Host::builder()
         .allow_misuse()
@@ -74,6 +129,7 @@ fn host(case: &Case, modules: &BTreeMap<Probe, Module>) -> Host {
         .upstream(Upstream::with(named))
         .upstream_named("upstream-b", Upstream::with(named))
         .upstream_named("refused", Answer::refused())
+        .upstream_named("held", Upstream::manual())
         .cluster("upstream", Upstream::with(named))
         .cluster("refused", Answer::refused())
         .cluster("grpc-refused", Answer::refused())
@@ -91,30 +147,37 @@ fn host(case: &Case, modules: &BTreeMap<Probe, Module>) -> Host {
             let path = path.split('?').next().unwrap_or_default();
             if path.starts_with("/refused") {
                 Some("refused".to_owned())
+            } else if headers.get("x-answer") == Some("held") {
+                Some("held".to_owned())
             } else if path.starts_with("/b/") {
                 Some("upstream-b".to_owned())
             } else {
                 (path == "/" || path.starts_with("/up")).then(|| "upstream".to_owned())
             }
         });
-    for plugin in &case.setup.plugins {
+    for plugin in plugins(setup, modules) {
+        builder = builder.plugin(plugin);
+    }
+    builder.start().expect("the host starts")
+}
+
+fn plugins(setup: &Setup, modules: &BTreeMap<Probe, Module>) -> Vec<Plugin> {
+    let plugin = |plugin: &Scripted| {
         let policy = match plugin.policy {
             Policy::Closed => FailurePolicy::Closed,
             Policy::Open => FailurePolicy::Open,
             Policy::Reload => FailurePolicy::Reload { backoff: BACKOFF },
         };
-        builder = builder.plugin(
-            Plugin::new(&modules[&plugin.probe])
-                .name(&plugin.name)
-                .root_id(&plugin.root_id)
-                .vm_id(case.setup.vm_id())
-                .vm_config(&plugin.vm_config)
-                .config(&plugin.config)
-                .env("PROBE", "present")
-                .on_failure(policy),
-        );
-    }
-    builder.start().expect("the host starts")
+        Plugin::new(&modules[&plugin.probe])
+            .name(&plugin.name)
+            .root_id(&plugin.root_id)
+            .vm_id(setup.vm_id())
+            .vm_config(&plugin.vm_config)
+            .config(&plugin.config)
+            .env("PROBE", "present")
+            .on_failure(policy)
+    };
+    setup.plugins.iter().map(plugin).collect()
 }
 
 fn request(sent: &Sent) -> Request {
@@ -129,6 +192,7 @@ fn request(sent: &Sent) -> Request {
             request = chunks.iter().fold(request, Request::chunk);
             trailers.iter().fold(request, |request, (name, value)| request.trailer(name, value))
         }
+        Body::Unfinished(chunks) => chunks.iter().fold(request, Request::chunk).stay_open(),
     }
 }
 
@@ -137,6 +201,7 @@ fn answer(name: &str) -> Answer {
         Reaction::Reset => Answer::reset(),
         Reaction::Never => Answer::never(),
         Reaction::Slow => answer("").after(SLOW),
+        Reaction::Held => answer(""),
         Reaction::Answer { status, headers, body } => {
             let start = Answer::status(status);
             let answer = headers.iter().fold(start, |answer, (name, value)| answer.header(name, value));
@@ -147,6 +212,7 @@ fn answer(name: &str) -> Answer {
                     let answer = chunks.iter().fold(answer, Answer::chunk);
                     trailers.iter().fold(answer, |answer, (name, value)| answer.trailer(name, value))
                 }
+                Body::Unfinished(chunks) => chunks.iter().fold(answer, Answer::chunk).stall(),
             }
         }
     }

@@ -1,12 +1,13 @@
 //! A real Envoy with the chains that the cases need.
 
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
+use tempfile::TempDir;
 
 use super::case::{Policy, Probe, Setup};
 
@@ -15,6 +16,11 @@ pub(crate) type Modules = BTreeMap<Probe, PathBuf>;
 
 /// The set-up that is a gRPC server, and the cluster that leads to it.
 pub(crate) const GRPC: &str = "grpc";
+
+/// How long old connections live on after an update: longer than the stories need to end theirs.
+pub(super) const DRAIN: Duration = Duration::from_secs(4);
+
+const ANY_PORT: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
 
 const VERSION: &str = "1.40.";
 
@@ -46,7 +52,7 @@ fn binary() -> PathBuf {
 /// A running Envoy. It ends with this value, and with the test process, however that ends.
 pub(crate) struct Envoy {
     child: Child,
-    folder: tempfile::TempDir,
+    folder: TempDir,
     admin: SocketAddr,
     listeners: BTreeMap<String, SocketAddr>,
 }
@@ -55,9 +61,28 @@ impl Envoy {
     /// Starts Envoy with one listener per set-up.
     pub(crate) fn start(setups: &[Setup], modules: &Modules, clusters: &BTreeMap<&str, SocketAddr>) -> Self {
         let folder = tempfile::tempdir().expect("a folder");
-        let config = config(setups, modules, clusters);
+        let listeners = setups.iter().map(|setup| {
+            // A cluster leads to the listener of its name.
+            listener(setup, modules, clusters.get(setup.name.as_str()).copied())
+        });
+        let config = config(clusters, &json!({"listeners": listeners.collect::<Vec<_>>()}), &json!({}));
+        Self::run(folder, &config, setups.len())
+    }
+
+    /// Starts Envoy with listeners that [`Updates`](super::updates::Updates) change.
+    pub(crate) fn start_dynamic(
+        folder: TempDir,
+        listeners: &Path,
+        count: usize,
+        clusters: &BTreeMap<&str, SocketAddr>,
+    ) -> Self {
+        let dynamic = json!({"lds_config": {"path_config_source": {"path": listeners}}});
+        Self::run(folder, &config(clusters, &json!({}), &dynamic), count)
+    }
+
+    fn run(folder: TempDir, config: &Value, listeners: usize) -> Self {
         let path = folder.path().join("envoy.json");
-        std::fs::write(&path, serde_json::to_vec_pretty(&config).expect("JSON")).expect("written");
+        std::fs::write(&path, serde_json::to_vec_pretty(config).expect("JSON")).expect("written");
         // The shell ends Envoy when the pipe to this process breaks, so that nothing stays behind even if
         // the test is killed.
         let watch = "\"$@\" & envoy=$!; read -r line; kill -9 $envoy; wait $envoy";
@@ -65,7 +90,7 @@ impl Envoy {
             .args(["-c", watch, "sh"])
             .arg(binary())
             .args(["--use-dynamic-base-id", "--concurrency", "1", "--log-format", "%l|%v", "-l", "warning"])
-            .args(["--component-log-level", "wasm:trace", "--drain-time-s", "1"])
+            .args(["--component-log-level", "wasm:trace", "--drain-time-s", &DRAIN.as_secs().to_string()])
             .arg("--admin-address-path")
             .arg(folder.path().join("admin"))
             .arg("-c")
@@ -75,9 +100,8 @@ impl Envoy {
             .stderr(std::fs::File::create(folder.path().join("log")).expect("a log"))
             .spawn()
             .expect("sh runs");
-        let unknown = SocketAddr::from(([127, 0, 0, 1], 0));
-        let mut envoy = Self { child, folder, admin: unknown, listeners: BTreeMap::new() };
-        envoy.wait_until_ready(setups.len());
+        let mut envoy = Self { child, folder, admin: ANY_PORT, listeners: BTreeMap::new() };
+        envoy.wait_until_ready(listeners);
         envoy
     }
 
@@ -125,6 +149,11 @@ impl Envoy {
         String::from_utf8_lossy(&bytes).into_owned()
     }
 
+    /// Tells Envoy to end.
+    pub(crate) fn quit(&self) {
+        super::wire::post(self.admin, "/quitquitquit");
+    }
+
     /// A page of the admin interface.
     pub(crate) fn get(&self, path: &str) -> String {
         super::wire::fetch(self.admin, path)
@@ -139,28 +168,27 @@ impl Drop for Envoy {
     }
 }
 
-fn config(setups: &[Setup], modules: &Modules, clusters: &BTreeMap<&str, SocketAddr>) -> Value {
-    let loopback = json!({"socket_address": {"address": "127.0.0.1", "port_value": 0}});
-    let listeners: Vec<Value> = setups
-        .iter()
-        .map(|setup| {
-            // A cluster leads to the listener of its name.
-            let address = clusters.get(setup.name.as_str()).copied();
-            json!({
-                "name": setup.name,
-                "address": address.map_or_else(|| loopback.clone(), socket),
-                "filter_chains": [{"filters": [{
-                    "name": "envoy.filters.network.http_connection_manager",
-                    "typed_config": connection_manager(setup, modules),
-                }]}],
-            })
-        })
-        .collect();
+fn config(clusters: &BTreeMap<&str, SocketAddr>, fixed: &Value, dynamic: &Value) -> Value {
     let clusters: Vec<Value> = clusters.iter().map(|(name, address)| cluster(name, *address)).collect();
+    let mut fixed = fixed.clone();
+    fixed["clusters"] = clusters.into();
     json!({
         "node": {"id": "node-1", "cluster": "cluster-1"},
-        "admin": {"address": loopback},
-        "static_resources": {"listeners": listeners, "clusters": clusters},
+        "admin": {"address": socket(ANY_PORT)},
+        "static_resources": fixed,
+        "dynamic_resources": dynamic,
+    })
+}
+
+/// The listener of a set-up.
+pub(super) fn listener(setup: &Setup, modules: &Modules, address: Option<SocketAddr>) -> Value {
+    json!({
+        "name": setup.name,
+        "address": socket(address.unwrap_or(ANY_PORT)),
+        "filter_chains": [{"filters": [{
+            "name": "envoy.filters.network.http_connection_manager",
+            "typed_config": connection_manager(setup, modules),
+        }]}],
     })
 }
 

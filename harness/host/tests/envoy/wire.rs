@@ -1,9 +1,9 @@
 //! A client and upstreams that speak HTTP/1.1 byte by byte, so that nothing is tidied up on the way.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::{BufRead, BufReader, ErrorKind, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use super::case::{Body, Message, Sent};
@@ -106,24 +106,10 @@ fn exchange(mut stream: TcpStream, sent: &Sent) -> Option<Message> {
             bytes.extend(format!("content-length: {}\r\n\r\n", body.len()).as_bytes());
             bytes.extend(body);
         }
-        Body::Chunks(..) => bytes.extend(b"transfer-encoding: chunked\r\n\r\n"),
+        Body::Chunks(..) | Body::Unfinished(_) => bytes.extend(b"transfer-encoding: chunked\r\n\r\n"),
     }
     stream.write_all(&bytes).ok()?;
-    if let Body::Chunks(chunks, trailers) = &sent.body {
-        for chunk in chunks {
-            // One read of Envoy's each, so that it sees the parts as they are.
-            std::thread::sleep(Duration::from_millis(30));
-            let frame = [format!("{:x}\r\n", chunk.len()).as_bytes(), chunk, b"\r\n"].concat();
-            stream.write_all(&frame).ok()?;
-        }
-        std::thread::sleep(Duration::from_millis(30));
-        let mut end = b"0\r\n".to_vec();
-        for (name, value) in trailers {
-            end.extend(format!("{name}: {value}\r\n").as_bytes());
-        }
-        end.extend(b"\r\n");
-        stream.write_all(&end).ok()?;
-    }
+    send_chunks(&mut stream, &sent.body).ok()?;
     let mut reader = BufReader::new(stream);
     let raw = if sent.method == "HEAD" { head(&mut reader) } else { read(&mut reader, true) };
     let raw = raw.ok()?;
@@ -131,13 +117,41 @@ fn exchange(mut stream: TcpStream, sent: &Sent) -> Option<Message> {
     Some(raw.message(&[(":status", &status)]))
 }
 
+/// The chunks of a body, and its end if it has one.
+fn send_chunks(to: &mut TcpStream, body: &Body) -> std::io::Result<()> {
+    let (chunks, trailers) = match body {
+        Body::None | Body::Whole(_) => return Ok(()),
+        Body::Chunks(chunks, trailers) => (chunks, Some(trailers)),
+        Body::Unfinished(chunks) => (chunks, None),
+    };
+    // One read of Envoy's each, so that it sees the parts as they are.
+    let pause = || std::thread::sleep(Duration::from_millis(30));
+    for chunk in chunks {
+        pause();
+        to.write_all(&[format!("{:x}\r\n", chunk.len()).as_bytes(), chunk, b"\r\n"].concat())?;
+    }
+    let Some(trailers) = trailers else { return Ok(()) };
+    pause();
+    let trailers: String = trailers.iter().map(|(n, v)| format!("{n}: {v}\r\n")).collect();
+    to.write_all(format!("0\r\n{trailers}\r\n").as_bytes())
+}
+
 /// The body of a page; empty if it cannot be had.
 pub(crate) fn fetch(from: SocketAddr, path: &str) -> String {
+    ask(from, "GET", path)
+}
+
+/// Posts nothing to a page, for what that does.
+pub(crate) fn post(to: SocketAddr, path: &str) {
+    ask(to, "POST", path);
+}
+
+fn ask(from: SocketAddr, method: &str, path: &str) -> String {
     let ask = || -> std::io::Result<Raw> {
         let mut stream = TcpStream::connect(from)?;
         stream.set_read_timeout(Some(Duration::from_secs(5)))?;
         stream.write_all(
-            format!("GET {path} HTTP/1.1\r\nhost: admin\r\nconnection: close\r\n\r\n").as_bytes(),
+            format!("{method} {path} HTTP/1.1\r\nhost: admin\r\nconnection: close\r\n\r\n").as_bytes(),
         )?;
         read(&mut BufReader::new(stream), true)
     };
@@ -164,6 +178,8 @@ pub(crate) enum Reaction {
     Never,
     /// The usual answer, after 300 ms.
     Slow,
+    /// The usual answer, when the test says so.
+    Held,
 }
 
 /// The answers that requests name in `x-answer`, on both sides.
@@ -195,8 +211,10 @@ pub(crate) fn reaction(name: &str) -> Reaction {
         ),
         "forged" => answer(200, &[("x-portcullis-subject", "mallory")], Body::Whole(b"f".to_vec())),
         "slow" => Reaction::Slow,
+        "held" => Reaction::Held,
         "reset" => Reaction::Reset,
         "never" => Reaction::Never,
+        "stall" => answer(200, &[("x-from", "upstream")], Body::Unfinished(vec![b"half".to_vec()])),
         _ => answer(200, &[("x-from", "upstream")], Body::Whole(b"hello".to_vec())),
     }
 }
@@ -204,31 +222,49 @@ pub(crate) fn reaction(name: &str) -> Reaction {
 /// A server on loopback that reacts as requests say and keeps what it saw by their `x-case`.
 pub(crate) struct Server {
     pub(crate) address: SocketAddr,
-    seen: Arc<Mutex<BTreeMap<String, Message>>>,
+    state: Arc<State>,
+}
+
+#[derive(Default)]
+struct State {
+    seen: Mutex<BTreeMap<String, Message>>,
+    /// The cases whose held requests are answered now.
+    released: Mutex<BTreeSet<String>>,
+    release: Condvar,
 }
 
 impl Server {
     pub(crate) fn start() -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
         let address = listener.local_addr().expect("bound");
-        let seen = Arc::new(Mutex::new(BTreeMap::new()));
-        let shared = Arc::clone(&seen);
+        let state = Arc::new(State::default());
+        let shared = Arc::clone(&state);
         std::thread::spawn(move || {
             for stream in listener.incoming().flatten() {
-                let seen = Arc::clone(&shared);
+                let state = Arc::clone(&shared);
                 // A broken connection is what some cases want to see.
-                std::thread::spawn(move || serve(stream, &seen).ok());
+                std::thread::spawn(move || serve(stream, &state).ok());
             }
         });
-        Self { address, seen }
+        Self { address, state }
     }
 
     pub(crate) fn seen(&self, case: &str) -> Option<Message> {
-        self.seen.lock().unwrap_or_else(PoisonError::into_inner).get(case).cloned()
+        lock(&self.state.seen).get(case).cloned()
+    }
+
+    /// Answers a held request, now or when it comes.
+    pub(crate) fn release(&self, case: &str) {
+        lock(&self.state.released).insert(case.to_owned());
+        self.state.release.notify_all();
     }
 }
 
-fn serve(stream: TcpStream, seen: &Mutex<BTreeMap<String, Message>>) -> std::io::Result<()> {
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn serve(stream: TcpStream, state: &State) -> std::io::Result<()> {
     stream.set_nodelay(true)?;
     let mut writer = stream.try_clone()?;
     let mut reader = BufReader::new(stream);
@@ -238,18 +274,28 @@ fn serve(stream: TcpStream, seen: &Mutex<BTreeMap<String, Message>>) -> std::io:
         let (method, path) = (start.next().unwrap_or_default(), start.next().unwrap_or_default());
         let case = raw.header("x-case").unwrap_or_default();
         let message = raw.message(&[(":method", method), (":path", path)]);
-        seen.lock().unwrap_or_else(PoisonError::into_inner).insert(case, message);
+        lock(&state.seen).insert(case.clone(), message);
         match reaction(&raw.header("x-answer").unwrap_or_default()) {
             Reaction::Slow => {
                 std::thread::sleep(SLOW);
-                if let Reaction::Answer { status, headers, body } = reaction("") {
-                    respond(&mut writer, status, &headers, &body)?;
-                }
+                usual(&mut writer)?;
+            }
+            Reaction::Held => {
+                let waits = |released: &mut BTreeSet<String>| !released.contains(&case);
+                drop(state.release.wait_while(lock(&state.released), waits));
+                usual(&mut writer)?;
             }
             Reaction::Reset => return Ok(()),
             Reaction::Never => std::thread::sleep(Duration::from_secs(60)),
             Reaction::Answer { status, headers, body } => respond(&mut writer, status, &headers, &body)?,
         }
+    }
+}
+
+fn usual(to: &mut TcpStream) -> std::io::Result<()> {
+    match reaction("") {
+        Reaction::Answer { status, headers, body } => respond(to, status, &headers, &body),
+        other => panic!("the usual answer is {other:?}"),
     }
 }
 
@@ -268,16 +314,10 @@ fn respond(to: &mut TcpStream, status: u16, headers: &[(&str, &str)], body: &Bod
             bytes.extend(body);
             to.write_all(&bytes)
         }
-        Body::Chunks(chunks, trailers) => {
+        Body::Chunks(..) | Body::Unfinished(_) => {
             bytes.extend(b"transfer-encoding: chunked\r\n\r\n");
             to.write_all(&bytes)?;
-            for chunk in chunks {
-                std::thread::sleep(Duration::from_millis(30));
-                to.write_all(&[format!("{:x}\r\n", chunk.len()).as_bytes(), chunk, b"\r\n"].concat())?;
-            }
-            std::thread::sleep(Duration::from_millis(30));
-            let trailers: String = trailers.iter().map(|(n, v)| format!("{n}: {v}\r\n")).collect();
-            to.write_all(format!("0\r\n{trailers}\r\n").as_bytes())
+            send_chunks(to, body)
         }
     }
 }

@@ -14,6 +14,15 @@ use crate::overlay::Overlay;
 /// The file that the scenario adds to `overlays/local`.
 const POLICY: &str = "agents-only-get.yaml";
 
+/// Refusals in a row after which a suspension has reached everybody.
+const SETTLED: usize = 200;
+
+/// How long the traffic of a suspension lasts at most.
+const AT_MOST: Duration = Duration::from_secs(20);
+
+/// What counts as at once. It takes milliseconds; the rest is for machines that are busy otherwise.
+const AT_ONCE: Duration = Duration::from_secs(3);
+
 impl Scenario<'_> {
     /// An `AuthorizationPolicy` takes effect without a restart; a file that does not parse changes nothing.
     pub(super) async fn policy_edit(&mut self) -> Result<()> {
@@ -53,11 +62,12 @@ impl Scenario<'_> {
         let request = self.human_request()?;
         let (admin, probe) = (self.mesh.admin()?.clone(), request.clone());
         let traffic = tokio::spawn(async move {
-            let mut answers = Vec::new();
-            let end = Instant::now() + Duration::from_millis(1500);
-            while Instant::now() < end {
+            let (mut answers, mut refused_in_a_row) = (Vec::new(), 0);
+            let begun = Instant::now();
+            while refused_in_a_row < SETTLED && begun.elapsed() < AT_MOST {
                 if let Ok(response) = probe.send().await {
                     answers.push((Instant::now(), response.status));
+                    refused_in_a_row = if response.status == 403 { refused_in_a_row + 1 } else { 0 };
                 }
             }
             answers
@@ -71,7 +81,7 @@ impl Scenario<'_> {
         let first_refusal = answers.iter().find(|(_, status)| *status == 403).map(|(at, _)| since(at));
         let last_pass = answers.iter().rfind(|(_, status)| *status == 200).map(|(at, _)| since(at));
         let passed_before = answers.first().is_some_and(|(_, status)| *status == 200);
-        let ok = passed_before && first_refusal.is_some() && last_pass < Some(Duration::from_secs(1));
+        let ok = passed_before && first_refusal.is_some() && last_pass < Some(AT_ONCE);
         let ms = |time: Option<Duration>| time.map_or(0.0, |time| time.as_secs_f64() * 1e3);
         self.note(Row {
             who: "operator".to_owned(),

@@ -194,7 +194,7 @@ impl Child {
     }
 
     pub(crate) fn assert_ended(&self) {
-        let deadline = Instant::now() + Duration::from_secs(5);
+        let deadline = Instant::now() + PATIENCE;
         while self.runs() {
             assert!(Instant::now() < deadline, "{} (pid {}) is still there", self.name, self.pid);
             std::thread::sleep(Duration::from_millis(20));

@@ -133,6 +133,8 @@ enum Outcome {
     Answer,
     /// Ends in the middle, after the headers and body given.
     Cut,
+    /// Nothing comes after the headers and body given.
+    Stall,
     Reset,
     Refused,
     Never,
@@ -318,7 +320,7 @@ pub(crate) fn text(plugin: &str, config: &Value) -> Result<String, ScenarioError
 impl AnswerEntry {
     fn answer(&self) -> Answer {
         let start = match self.outcome {
-            Outcome::Answer | Outcome::Cut => Answer::status(self.status),
+            Outcome::Answer | Outcome::Cut | Outcome::Stall => Answer::status(self.status),
             Outcome::Reset => Answer::reset(),
             Outcome::Refused => Answer::refused(),
             Outcome::Never => Answer::never(),
@@ -327,7 +329,11 @@ impl AnswerEntry {
         let answer = if self.body.is_empty() { answer } else { answer.body(&self.body) };
         let answer = self.chunks.iter().fold(answer, Answer::chunk);
         let answer = self.trailers.iter().fold(answer, |answer, (name, value)| answer.trailer(name, value));
-        let answer = if matches!(self.outcome, Outcome::Cut) { answer.cut() } else { answer };
+        let answer = match self.outcome {
+            Outcome::Cut => answer.cut(),
+            Outcome::Stall => answer.stall(),
+            _ => answer,
+        };
         answer.after(Duration::from_millis(self.delay_ms))
     }
 }

@@ -25,6 +25,32 @@ pub(super) fn cases() -> Vec<Case> {
         call("call-time-out", "call upstream 300 - :method GET :path / :authority a x-answer never", "call_response: get 6 :status; call_response: body 4 0 200; call_response: get 6 content-type; call_response: status"),
         call("call-refused", "call refused 5000 - :method GET :path / :authority a", "call_response: get 6 :status; call_response: body 4 0 20"),
         call("call-empty", "call upstream 5000 - :method GET :path / :authority a x-answer empty", "call_response: get 6 content-length; call_response: body 4 0 20; call_response: body_status 4"),
+        // In a VM of its own, where the status "reset" stays with the root context.
+        Case::new(
+            "call-stall",
+            Setup::named("call-stall").plugin(GO_ON),
+            vec![
+                Sent::get("/").script(&format!(
+                    "request_headers: call upstream 300 - :method GET :path / :authority a x-answer stall; {GO_ON}; \
+                     call_response: get 6 :status; call_response: pairs 6; call_response: size 6; \
+                     call_response: body 4 0 200; call_response: body_status 4; call_response: status"
+                )),
+                Sent::get("/").script(&format!(
+                    "request_headers: {get}; {GO_ON}; call_response: get 6 :status; call_response: status"
+                )),
+            ],
+        ),
+        Case::new(
+            "call-after-a-grpc-error",
+            Setup::named("call-after-grpc").plugin(GO_ON),
+            vec![
+                Sent::get("/").script(
+                    "request_headers: grpc grpc acme.Denied Check ping 5000; request_headers: return 1; \
+                     grpc_close: status; grpc_close: continue 0; response_headers: status",
+                ),
+                Sent::get("/").script(&format!("request_headers: {get}; {GO_ON}; call_response: status")),
+            ],
+        ),
         Case::plain("call-unknown-cluster", Sent::get("/").script("request_headers: call nowhere 100 - :method GET :path / :authority a")),
         Case::plain("call-no-path", Sent::get("/").script("request_headers: call upstream 100 - :method GET :authority a")),
         Case::plain("call-no-method", Sent::get("/").script("request_headers: call upstream 100 - :path / :authority a")),

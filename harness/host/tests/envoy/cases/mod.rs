@@ -5,6 +5,7 @@ mod callouts;
 mod differences;
 mod failures;
 mod headers;
+mod leavers;
 mod modules;
 mod replies;
 mod roots;
@@ -22,6 +23,7 @@ pub(crate) fn all() -> Vec<Case> {
     all.extend(state::cases());
     all.extend(failures::cases());
     all.extend(roots::cases());
+    all.extend(leavers::cases());
     all.extend(modules::cases());
     all.extend(differences::cases());
     all
