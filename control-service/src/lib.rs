@@ -12,6 +12,7 @@ pub mod config;
 pub mod introspection;
 pub mod issuers;
 pub mod judge;
+pub mod listen;
 pub mod metrics;
 pub mod oauth;
 pub mod outbound;

@@ -79,6 +79,8 @@ pub struct Metrics {
     pub token_requests: Family,
     /// Filters' wishes for newer keys by outcome.
     pub key_refreshes: Family,
+    /// Calls of the platform API without an administrator's token, by what became of them.
+    pub refused_callers: Family,
     requests: Mutex<BTreeMap<(&'static str, u16), u64>>,
 }
 
@@ -157,6 +159,12 @@ impl Metrics {
         self.key_refreshes.render(
             "key_refreshes_total",
             "Keys that filters missed.",
+            &["outcome"],
+            &mut text,
+        );
+        self.refused_callers.render(
+            "refused_administrators_total",
+            "Calls without an administrator's token: audited, or paused because many came.",
             &["outcome"],
             &mut text,
         );

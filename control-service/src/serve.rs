@@ -7,8 +7,6 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::Router;
-use axum::serve::ListenerExt;
 use serde::Serialize;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -19,6 +17,7 @@ use crate::api::{self, Current, Service};
 use crate::config::{Config, LoadError};
 use crate::introspection::Providers;
 use crate::issuers::Issuers;
+use crate::listen::serve as listen;
 use crate::metrics::Metrics;
 use crate::oauth::Backoff;
 use crate::presence::Presence;
@@ -99,9 +98,10 @@ pub async fn serve(config: Config, ready_file: Option<&Path>) -> Result<(), Serv
     let bound =
         Bound { mesh: address(&mesh)?, platform: address(&platform)?, operations: address(&operations)? };
     let mut servers = JoinSet::new();
-    servers.spawn(run(mesh, api::mesh(&service), stopping.clone()));
-    servers.spawn(run(platform, api::platform(&service), stopping.clone()));
-    servers.spawn(run(operations, api::operations(&service), stopping));
+    let limits = config.listeners.limits;
+    servers.spawn(listen(mesh, api::mesh(&service), limits, stopping.clone()));
+    servers.spawn(listen(platform, api::platform(&service), limits, stopping.clone()));
+    servers.spawn(listen(operations, api::operations(&service), limits, stopping));
     if let Some(path) = ready_file {
         write_ready(path, &bound)
             .map_err(|source| ServeError::ReadyFile { path: path.to_owned(), source })?;
@@ -156,6 +156,7 @@ async fn assemble(config: &Config, stopping: watch::Receiver<bool>) -> Result<Ar
         signing,
         providers: Current::new(Providers::new(&config.policy.introspection)),
         backoff: Backoff::default(),
+        refused_callers: Backoff::default(),
         stopping,
         principals: Current::new(config.policy.principals.clone()),
     });
@@ -176,23 +177,6 @@ fn lock(data_dir: &Path) -> Result<File, ServeError> {
 
 async fn bind(name: &'static str, address: SocketAddr) -> Result<TcpListener, ServeError> {
     TcpListener::bind(address).await.map_err(|source| ServeError::Bind { name, address, source })
-}
-
-async fn run(listener: TcpListener, routes: Router, mut stopping: watch::Receiver<bool>) {
-    // A page that wakes a worker must not wait for Nagle's algorithm.
-    let listener = listener.tap_io(|io| {
-        if let Err(error) = io.set_nodelay(true) {
-            tracing::debug!(%error, "TCP_NODELAY could not be set");
-        }
-    });
-    let routes = routes.into_make_service_with_connect_info::<SocketAddr>();
-    let stopped = async move {
-        // An error means that the sender is gone: the service has ended.
-        let _ = stopping.wait_for(|stop| *stop).await;
-    };
-    if let Err(error) = axum::serve(listener, routes).with_graceful_shutdown(stopped).await {
-        tracing::error!(%error, "a listener failed");
-    }
 }
 
 fn write_ready(path: &Path, bound: &Bound) -> std::io::Result<()> {

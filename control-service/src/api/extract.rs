@@ -1,5 +1,7 @@
 //! What handlers take from a request, with problem documents for what is not right.
 
+use std::time::Duration;
+
 use axum::body::Bytes;
 use axum::extract::{FromRequest, FromRequestParts, Query, Request};
 use axum::http::{HeaderMap, StatusCode, header, request};
@@ -7,6 +9,9 @@ use portcullis_core::ids::ClusterId;
 use serde::de::DeserializeOwned;
 
 use super::problem::{Fault, Problem};
+
+/// Time for a body, from when the head is there.
+const BODY_TIME: Duration = Duration::from_secs(30);
 
 /// A JSON body.
 pub(super) struct Body<T>(pub(super) T);
@@ -44,7 +49,9 @@ impl<S: Send + Sync, T: DeserializeOwned + Default> FromRequest<S> for OptionalB
 
 /// Reads a body up to the limit of its route.
 pub(super) async fn read<S: Send + Sync>(request: Request, state: &S) -> Result<Bytes, Problem> {
-    Bytes::from_request(request, state).await.map_err(|rejection| {
+    let body = tokio::time::timeout(BODY_TIME, Bytes::from_request(request, state)).await;
+    let body = body.map_err(|_| Problem::new(Fault::BodyTooSlow, "send the whole body within 30 s"))?;
+    body.map_err(|rejection| {
         let fault = match rejection.status() {
             StatusCode::PAYLOAD_TOO_LARGE => Fault::BodyTooLarge,
             _ => Fault::BodyInvalid,

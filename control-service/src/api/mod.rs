@@ -55,6 +55,8 @@ pub struct Service {
     pub providers: Current<Providers>,
     /// Pauses for clients of the token endpoint.
     pub backoff: Backoff,
+    /// Pauses for addresses from which calls come without an administrator's token.
+    pub refused_callers: Backoff,
     /// Turns true when the service ends.
     pub stopping: watch::Receiver<bool>,
     /// Who may read which view.

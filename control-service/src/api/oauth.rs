@@ -4,8 +4,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Instant;
 
-use axum::body::Bytes;
-use axum::extract::{ConnectInfo, DefaultBodyLimit, Extension, State};
+use axum::extract::{ConnectInfo, DefaultBodyLimit, Extension, Request, State};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
@@ -18,6 +17,7 @@ use serde_json::{Value, json};
 use subtle::ConstantTimeEq;
 
 use super::Service;
+use super::extract::read;
 use super::platform::request_id;
 use super::problem::{Fault, Problem};
 use crate::clock::now_ms;
@@ -87,9 +87,13 @@ struct TokenAnswer {
 async fn token(
     State(service): State<Arc<Service>>,
     Extension(ConnectInfo(peer)): Extension<ConnectInfo<SocketAddr>>,
-    headers: HeaderMap,
-    body: Bytes,
+    request: Request,
 ) -> Response {
+    let headers = request.headers().clone();
+    let body = match read(request, &()).await {
+        Ok(body) => body,
+        Err(problem) => return problem.into_response(),
+    };
     let outcome = match own(&service) {
         Err(problem) => return problem.into_response(),
         Ok(own) => answer(&service, own, peer, &headers, &body).await,

@@ -2,10 +2,11 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Instant;
 
 use axum::Router;
 use axum::extract::{ConnectInfo, DefaultBodyLimit, Request, State};
-use axum::http::{HeaderMap, Method};
+use axum::http::{HeaderMap, HeaderValue, Method, header};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use portcullis_core::audit::hex;
@@ -18,6 +19,8 @@ use crate::tokens::{Token, TokenKind, random};
 
 /// Bytes of a body at most.
 const MAX_BODY: usize = 64 * 1024;
+/// Characters of a path in an audit record at most: those of refused calls are anybody's.
+const MAX_PATH: usize = 1024;
 
 pub(super) fn routes(service: &Arc<Service>) -> Router<Arc<Service>> {
     let administrators = middleware::from_fn_with_state(Arc::clone(service), administrators_only);
@@ -40,14 +43,11 @@ async fn administrators_only(
     mut request: Request,
     next: Next,
 ) -> Response {
-    let authenticated = match presented(&request) {
-        Ok((token, action)) => authenticate(&service, &token).await.map(|()| action),
-        Err(problem) => Err(problem),
-    };
-    let action = match authenticated {
-        Ok(action) => action,
-        Err(problem) => return problem.into_response(),
-    };
+    let token = bearer(request.headers()).map(|text| Token::parse(TokenKind::Administrator, text));
+    let action = action(&request, token.as_ref().and_then(|token| token.as_ref()));
+    if let Err(problem) = authenticate(&service, token).await {
+        return refuse(&service, action, problem).await;
+    }
     let reads = request.method() == Method::GET || request.method() == Method::HEAD;
     let reads_audit = reads && request.uri().path().starts_with("/v1/audit/");
     request.extensions_mut().insert(action.clone());
@@ -63,34 +63,57 @@ async fn administrators_only(
     response
 }
 
-/// The token that was presented, and what would be audited of the call.
-fn presented(request: &Request) -> Result<(Token, Action), Problem> {
-    let text = bearer(request.headers()).ok_or_else(|| {
+/// What is audited of a call. A name that a token claims for itself is not believed before it is checked, but
+/// it is worth a record.
+fn action(request: &Request, token: Option<&Token>) -> Action {
+    let peer = request.extensions().get::<ConnectInfo<SocketAddr>>();
+    let id = token.map(Token::id).unwrap_or_default();
+    Action {
+        subject: if id.is_empty() { String::new() } else { ["admin:", id].concat() },
+        credential: "admin_token",
+        key_id: id.to_owned(),
+        method: request.method().to_string(),
+        path: request.uri().path().chars().take(MAX_PATH).collect(),
+        request_id: request_id(request.headers()),
+        client_address: peer.map(|p| p.0.ip().to_string()).unwrap_or_default(),
+    }
+}
+
+/// Whether an administrator calls; `token` is none when there is none, and a none within when it is malformed.
+async fn authenticate(service: &Service, token: Option<Option<Token>>) -> Result<(), Problem> {
+    let invalid = || Problem::new(Fault::TokenInvalid, "this is not the token of an administrator");
+    let token = token.ok_or_else(|| {
         Problem::new(
             Fault::TokenMissing,
             "send Authorization: Bearer with the token that `portcullis bootstrap-admin` printed",
         )
     })?;
-    let token = Token::parse(TokenKind::Administrator, text).ok_or_else(invalid)?;
-    let peer = request.extensions().get::<ConnectInfo<SocketAddr>>();
-    let action = Action {
-        subject: ["admin:", token.id()].concat(),
-        credential: "admin_token",
-        key_id: token.id().to_owned(),
-        method: request.method().to_string(),
-        path: request.uri().path().to_owned(),
-        request_id: request_id(request.headers()),
-        client_address: peer.map(|p| p.0.ip().to_string()).unwrap_or_default(),
-    };
-    Ok((token, action))
+    let token = token.ok_or_else(invalid)?;
+    service.store.is_administrator(&token).await?.then_some(()).ok_or_else(invalid)
 }
 
-fn invalid() -> Problem {
-    Problem::new(Fault::TokenInvalid, "this is not the token of an administrator")
-}
-
-async fn authenticate(service: &Service, token: &Token) -> Result<(), Problem> {
-    service.store.is_administrator(token).await?.then_some(()).ok_or_else(invalid)
+/// Refuses a call without an administrator's token. Each refusal is audited; when many come from one address
+/// they get slower, so that nobody can fill the audit log. A good token is never slowed down.
+async fn refuse(service: &Service, action: Action, problem: Problem) -> Response {
+    let fault = problem.fault();
+    if !matches!(fault, Fault::TokenMissing | Fault::TokenInvalid) {
+        return problem.into_response();
+    }
+    let now = Instant::now();
+    if let Some(pause) = service.refused_callers.pause(&action.client_address, false, now) {
+        service.metrics.refused_callers.count(&["paused"]);
+        let mut response =
+            Problem::new(Fault::TooManyRefusals, "try again later, with the right token").into_response();
+        response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(pause.as_secs() + 1));
+        return response;
+    }
+    service.refused_callers.failed(&action.client_address, false, now);
+    service.metrics.refused_callers.count(&["audited"]);
+    match service.store.record(action, 401, fault.code()).await {
+        Ok(()) => problem.into_response(),
+        // An answer that cannot be audited is not given.
+        Err(error) => Problem::from(error).into_response(),
+    }
 }
 
 /// The caller's request id if it is a sound one, else a new one.

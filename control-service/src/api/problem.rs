@@ -44,6 +44,10 @@ faults! {
     BatchInvalid = "batch_invalid", 400, "The audit batch is malformed";
     /// The body is not right.
     BodyInvalid = "body_invalid", 400, "The body is not valid";
+    /// Too many calls without a valid token came from this address.
+    TooManyRefusals = "too_many_refusals", 429, "Too many calls without a valid token";
+    /// The body does not come.
+    BodyTooSlow = "body_too_slow", 408, "The body did not come in time";
     /// A path or query parameter is not right.
     ParameterInvalid = "parameter_invalid", 400, "A parameter is not valid";
     /// No such path.
@@ -117,6 +121,12 @@ impl Problem {
     #[must_use]
     pub fn new(fault: Fault, detail: impl Into<String>) -> Self {
         Self { fault, detail: detail.into() }
+    }
+
+    /// What is wrong.
+    #[must_use]
+    pub fn fault(&self) -> Fault {
+        self.fault
     }
 
     /// A parameter or field that is not right.

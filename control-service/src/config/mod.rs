@@ -16,6 +16,8 @@ use std::time::Duration;
 
 use sha2::{Digest, Sha256};
 
+use crate::listen::Limits;
+
 pub use files::{Authorities, Remote, is_trustworthy};
 pub use introspection::IntrospectionConfig;
 pub use issuer::{IssuerConfig, KeySource};
@@ -66,7 +68,7 @@ fn bullets(errors: &[ConfigError]) -> String {
     errors.iter().map(|e| format!("  - {e}")).collect::<Vec<_>>().join("\n")
 }
 
-/// The three listeners.
+/// The three listeners, and what each bears.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Listeners {
     /// Mesh API, for filters, behind the service's own sidecar.
@@ -75,6 +77,8 @@ pub struct Listeners {
     pub platform: SocketAddr,
     /// Health and metrics.
     pub operations: SocketAddr,
+    /// What each of them bears.
+    pub limits: Limits,
 }
 
 /// How the log is written.
@@ -209,8 +213,14 @@ fn listeners(mut section: Section<'_>) -> Option<Listeners> {
             section.error(field, "is the address of another listener too");
         }
     }
+    let connections = section.number("maxConnections", 10_000, 8, 100_000);
+    let header_time = section.number("headerSeconds", 30, 1, 300);
     section.finish();
-    Some(Listeners { mesh: mesh?, platform: platform?, operations: operations? })
+    let limits = Limits {
+        connections: usize::try_from(connections).unwrap_or(8),
+        header_time: Duration::from_secs(header_time.into()),
+    };
+    Some(Listeners { mesh: mesh?, platform: platform?, operations: operations?, limits })
 }
 
 fn mesh_token(folder: &Path, mesh: &mut Section<'_>) -> Option<[u8; 32]> {

@@ -317,3 +317,12 @@ async fn spawn(folder: &Path) -> (Child, Value) {
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
 }
+
+/// The same id with another secret and the checksum that fits it: only the digest tells it.
+pub(crate) fn forge(token: &str) -> String {
+    let (body, _) = token.rsplit_once('_').unwrap();
+    let last = if body.ends_with('0') { "1" } else { "0" };
+    let body = [&body[..body.len() - 1], last].concat();
+    let sum = portcullis_core::audit::hex(&crc32fast::hash(body.as_bytes()).to_be_bytes());
+    [body, sum].join("_")
+}

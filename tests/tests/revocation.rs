@@ -1,0 +1,150 @@
+//! How soon a revocation of each kind holds at the gateway, for credentials that every worker has cached and
+//! while requests with them go on.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use portcullis_mesh::control::{CLIENT_PEOPLE, CLIENT_WORKERS};
+use portcullis_mesh::http::Request;
+use portcullis_mesh::idp::{Algorithm, OPAQUE_PREFIX, claims};
+use portcullis_mesh::scenario::SELECTOR;
+use portcullis_mesh::{HOSTED, Mesh, Options, TENANT};
+use serde_json::{Value, json};
+
+/// What a revocation may take until it holds.
+const BOUND: Duration = Duration::from_secs(1);
+
+/// Clients that send requests one after the other, with a pause: the proxies and the service share the machine
+/// with them.
+const CLIENTS: usize = 2;
+const PAUSE: Duration = Duration::from_millis(3);
+
+/// A kind of revocation: what it is called, whose request it ends, and the call that revokes.
+struct Kind {
+    name: &'static str,
+    request: Request,
+    method: &'static str,
+    path: String,
+    body: Option<Value>,
+    reason: &'static str,
+}
+
+fn by_name(name: &'static str, request: Request, revoked: &str) -> Kind {
+    let (method, path) = ("POST", "/v1/revocations".to_owned());
+    Kind { name, request, method, path, body: Some(json!({"name": revoked})), reason: "credential_revoked" }
+}
+
+/// One credential for each kind, none of which ends another one.
+async fn kinds(mesh: &Mesh) -> Vec<Kind> {
+    let admin = mesh.admin().unwrap();
+    let to = || mesh.get("/tables").header(SELECTOR, HOSTED);
+    let token = |algorithm, subject: &str, extra: Value| {
+        to().bearer(&mesh.idp().sign(algorithm, &claims(subject, TENANT, &extra)).unwrap())
+    };
+    let person = |subject: &str, name: &str, value: &str| {
+        token(Algorithm::Rs256, subject, json!({"client_id": CLIENT_PEOPLE, name: value}))
+    };
+    let key = admin.create_key(TENANT, "nightly-batch", "worker").await.unwrap();
+    let secret = admin.create_client("svc-report", TENANT, false).await.unwrap();
+    let form = format!("grant_type=client_credentials&client_id=svc-report&client_secret={secret}");
+    let service = admin.request_token(&form).await.unwrap();
+    let opaque = [OPAQUE_PREFIX, "session"].concat();
+    let extra = json!({"active": true, "client_id": CLIENT_PEOPLE, "sid": "opaque-session"});
+    mesh.idp().served().grant(&opaque, &claims("opaque@acme.example", TENANT, &extra));
+    let delete =
+        |name, request, path, reason| Kind { name, request, method: "DELETE", path, body: None, reason };
+    vec![
+        by_name("token id", person("token-id@acme.example", "jti", "t-1"), "jti:t-1"),
+        by_name("subject", person("subject@acme.example", "jti", "t-2"), "sub:subject@acme.example"),
+        by_name("session", person("session@acme.example", "sid", "s-1"), "sid:s-1"),
+        by_name("session of an opaque token", to().bearer(&opaque), "sid:opaque-session"),
+        by_name(
+            "client",
+            token(Algorithm::Es256, "flow", json!({"client_id": CLIENT_WORKERS})),
+            &["client:", CLIENT_WORKERS].concat(),
+        ),
+        by_name(
+            "key of an issuer",
+            token(Algorithm::EdDsa, "key@acme.example", json!({"client_id": CLIENT_PEOPLE})),
+            "kid:sample-eddsa",
+        ),
+        delete(
+            "API key",
+            to().header("x-api-key", &key.key),
+            format!("/v1/api-keys/{}", key.id),
+            "api_key_unknown",
+        ),
+        delete(
+            "service client",
+            to().bearer(&service),
+            "/v1/service-clients/svc-report".to_owned(),
+            "credential_revoked",
+        ),
+    ]
+}
+
+/// Sends the request until it is told to stop; when each began, and whether it was let through.
+async fn go_on(request: Request, reason: &'static str, over: Arc<AtomicBool>) -> Vec<(Instant, bool)> {
+    let mut seen = Vec::new();
+    while !over.load(Ordering::Relaxed) {
+        let begun = Instant::now();
+        let answer = request.send().await.unwrap();
+        let passed = answer.status == 200;
+        assert!(
+            passed || (answer.status, answer.header("x-portcullis-reason")) == (401, reason),
+            "{} {}",
+            answer.status,
+            answer.text()
+        );
+        seen.push((begun, passed));
+        tokio::time::sleep(PAUSE).await;
+    }
+    seen
+}
+
+/// From the administrator's call to the last request that began later and was let through.
+async fn measure(mesh: &Mesh, kind: Kind) -> Duration {
+    // Every worker has to have met the credential, and the snapshot that it is good by.
+    let (begun, mut in_a_row) = (Instant::now(), 0);
+    while in_a_row < 40 {
+        in_a_row = if kind.request.send().await.unwrap().status == 200 { in_a_row + 1 } else { 0 };
+        assert!(begun.elapsed() < Duration::from_secs(30), "{}: not let through before", kind.name);
+    }
+    let over = Arc::new(AtomicBool::new(false));
+    let clients: Vec<_> = (0..CLIENTS)
+        .map(|_| tokio::spawn(go_on(kind.request.clone(), kind.reason, Arc::clone(&over))))
+        .collect();
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    let called = Instant::now();
+    let method = kind.method.parse().unwrap();
+    mesh.admin().unwrap().call(method, &kind.path, kind.body.as_ref()).await.unwrap();
+    tokio::time::sleep(BOUND + Duration::from_millis(300)).await;
+    over.store(true, Ordering::Relaxed);
+    let mut seen = Vec::new();
+    for client in clients {
+        seen.extend(client.await.unwrap());
+    }
+    let (before, after): (Vec<_>, Vec<_>) = seen.into_iter().partition(|(begun, _)| *begun < called);
+    assert!(before.iter().all(|(_, passed)| *passed) && before.len() >= CLIENTS, "{}", kind.name);
+    let refused = after.iter().filter(|(_, passed)| !passed).count();
+    assert!(refused >= 20, "{}: only {refused} requests were refused", kind.name);
+    let last = after.iter().filter(|(_, passed)| *passed).map(|(begun, _)| *begun).max();
+    last.map_or(Duration::ZERO, |last| last.duration_since(called))
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn every_kind_of_revocation_holds_within_a_second() {
+    let mesh = Mesh::start(Options::default(), &mut |line| eprintln!("{line}")).await.unwrap();
+    let mut took = Vec::new();
+    for kind in kinds(&mesh).await {
+        let name = kind.name;
+        took.push((name, measure(&mesh, kind).await));
+    }
+    mesh.stop().await;
+    for (name, took) in &took {
+        println!("{name}: last request let through {} ms after the call", took.as_millis());
+    }
+    let late: Vec<_> = took.iter().filter(|(_, took)| *took >= BOUND).collect();
+    assert!(late.is_empty(), "later than a second: {late:?}");
+}
