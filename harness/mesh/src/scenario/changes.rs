@@ -20,8 +20,8 @@ const SETTLED: usize = 200;
 /// How long the traffic of a suspension lasts at most.
 const AT_MOST: Duration = Duration::from_secs(20);
 
-/// What counts as at once. It takes milliseconds; the rest is for machines that are busy otherwise.
-const AT_ONCE: Duration = Duration::from_secs(3);
+/// What counts as at once. It takes milliseconds; the rest is for busy machines.
+const AT_ONCE: Duration = Duration::from_secs(1);
 
 impl Scenario<'_> {
     /// An `AuthorizationPolicy` takes effect without a restart; a file that does not parse changes nothing.
