@@ -11,7 +11,7 @@ use crate::envoy::{Envoy, Launch};
 use crate::error::{BenchError, Result};
 use crate::filters::Chain;
 use crate::open_loop::{self, Plan};
-use crate::probe::{PROBES, Probe};
+use crate::probe::{Probe, probes};
 use crate::setup::Setup;
 use crate::stats::Spread;
 use crate::trace::{self, Site};
@@ -62,6 +62,14 @@ impl Breakdown {
         if !self.costs.is_empty() {
             line(&mut out, "sum of what was timed", 1.0, Some(sum));
         }
+        let made = |label: &str| self.counts.keys().any(|site| site.call == label);
+        let others: Vec<_> = self.costs.iter().filter(|(label, _)| !made(label)).collect();
+        if !others.is_empty() {
+            out.push_str("calls that it does not make, for comparison\n");
+        }
+        for (label, cost) in others {
+            let _ = writeln!(out, "  {label:<44} {:>7}  {cost:>6.2} µs", "");
+        }
         out
     }
 
@@ -75,7 +83,7 @@ impl Breakdown {
                     "cost_us": self.costs.get(site.call.as_str())})
             })
             .collect();
-        json!({"calls": calls, "context_us": self.context_us})
+        json!({"calls": calls, "costs_us": self.costs, "context_us": self.context_us})
     }
 }
 
@@ -112,7 +120,8 @@ fn counts(setup: &Setup) -> Result<BTreeMap<Site, f64>> {
 /// Microseconds of a context that does nothing, and of each call.
 fn costs(setup: &Setup) -> Result<(Option<f64>, BTreeMap<&'static str, f64>)> {
     let mut chains = vec![Chain::bare()];
-    for probe in PROBES {
+    let probes = probes(&setup.world)?;
+    for probe in &probes {
         chains.push(Chain::probe(probe.name, &probe.write(&setup.dir)?));
     }
     let mut envoy = Envoy::start("probes", &setup.launch(), &chains, &setup.api)?;
@@ -123,6 +132,9 @@ fn costs(setup: &Setup) -> Result<(Option<f64>, BTreeMap<&'static str, f64>)> {
             let target = envoy.address(chain.name)?;
             let before = envoy.processor_ns();
             let round = setup.wrk.run(target, &feed, Duration::from_secs(1))?;
+            if round.refused > 0.0 {
+                return Err(BenchError::invalid(chain.name, "the call that is timed fails"));
+            }
             let cost = (envoy.processor_ns() - before) as f64 / 1e3 / round.requests;
             // The first round only warms up.
             if number > 0 {
@@ -132,10 +144,11 @@ fn costs(setup: &Setup) -> Result<(Option<f64>, BTreeMap<&'static str, f64>)> {
         envoy.check()?;
     }
     let median = |name: &str| samples.get(name).and_then(|s| Spread::of(s)).map_or(0.0, |s| s.median);
-    let nothing = median(PROBES[0].name);
+    let mut probes = probes.iter();
+    let nothing = probes.next().map_or(0.0, |probe| median(probe.name));
     let cost = |probe: &Probe| {
         let cost = (median(probe.name) - nothing) / f64::from(probe.repeat.max(1));
-        (probe.call, cost.max(0.0))
+        (probe.label, cost.max(0.0))
     };
-    Ok((Some(nothing - median("bare")), PROBES[1..].iter().map(cost).collect()))
+    Ok((Some(nothing - median("bare")), probes.map(cost).collect()))
 }

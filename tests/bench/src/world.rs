@@ -53,6 +53,16 @@ pub(crate) struct Credential {
     pub cluster: String,
 }
 
+/// A signature, and what it takes to verify it.
+pub(crate) struct Signed {
+    /// The key as a `SubjectPublicKeyInfo` (RFC 5280), DER.
+    pub public_key: Vec<u8>,
+    /// The signature, in the form of X.509.
+    pub signature: Vec<u8>,
+    /// What was signed.
+    pub text: Vec<u8>,
+}
+
 /// Keys made at start, for this run alone.
 pub(crate) struct World {
     rsa: RsaKeyPair,
@@ -121,6 +131,21 @@ impl World {
         text.push('.');
         URL_SAFE_NO_PAD.encode_string(signature, &mut text);
         Ok(text)
+    }
+
+    /// The signed part of a token, its signature, and the key.
+    ///
+    /// # Errors
+    /// When the machine gives no randomness.
+    pub(crate) fn signed(&self, algorithm: Algorithm) -> Result<Signed> {
+        let token = self.token(algorithm, 0, 0)?;
+        let (text, _) = token.rsplit_once('.').unwrap_or_default();
+        let signature = self.sign(algorithm, text.as_bytes())?;
+        let (head, key, signature) = match algorithm {
+            Algorithm::Rs256 => (RSA_SPKI_HEAD, self.rsa.public().as_ref(), signature),
+            Algorithm::Es256 => (P256_SPKI_HEAD, self.ec.public_key().as_ref(), der_signature(&signature)),
+        };
+        Ok(Signed { public_key: [head, key].concat(), signature, text: text.as_bytes().to_vec() })
     }
 
     fn sign(&self, algorithm: Algorithm, text: &[u8]) -> Result<Vec<u8>> {
@@ -218,6 +243,28 @@ impl World {
     }
 }
 
+/// What precedes a PKCS #1 key of 2048 bits, with exponent 65537, in a `SubjectPublicKeyInfo`.
+const RSA_SPKI_HEAD: &[u8] =
+    b"\x30\x82\x01\x22\x30\x0d\x06\x09\x2a\x86\x48\x86\xf7\x0d\x01\x01\x01\x05\x00\x03\x82\x01\x0f\x00";
+
+/// What precedes an uncompressed point of P-256.
+const P256_SPKI_HEAD: &[u8] = b"\x30\x59\x30\x13\x06\x07\x2a\x86\x48\xce\x3d\x02\x01\x06\x08\x2a\x86\x48\xce\x3d\x03\x01\x07\x03\x42\x00";
+
+/// An ECDSA signature in the form of X.509: a sequence of two integers (RFC 3279 §2.2.3).
+fn der_signature(fixed: &[u8]) -> Vec<u8> {
+    let mut body = Vec::with_capacity(fixed.len() + 8);
+    for half in fixed.chunks(fixed.len().div_ceil(2).max(1)) {
+        let zeros = half.iter().take_while(|byte| **byte == 0).count();
+        let digits = half.get(zeros..).unwrap_or_default();
+        // An integer is signed: a zero keeps the first bit from saying that it is negative.
+        let sign: &[u8] = if digits.first().is_none_or(|byte| *byte >= 0x80) { &[0] } else { &[] };
+        body.extend_from_slice(&[2, (sign.len() + digits.len()) as u8]);
+        body.extend_from_slice(sign);
+        body.extend_from_slice(digits);
+    }
+    [&[0x30, body.len() as u8], body.as_slice()].concat()
+}
+
 /// The rule that makes every bearer of a token a person. Sent again, it makes filters judge every
 /// credential again.
 pub(crate) fn source_rules() -> wire::Record {
@@ -266,6 +313,21 @@ mod tests {
         seen.dedup();
         assert_eq!(seen.len(), tokens.len());
         assert_eq!(tokens[3].cluster, tokens[3 + IDENTITIES].cluster);
+    }
+
+    #[test]
+    fn a_signature_is_given_in_the_form_of_x509() {
+        assert_eq!(der_signature(&[0, 1, 0x80, 2]), [0x30, 7, 2, 1, 1, 2, 3, 0, 0x80, 2][..]);
+        let world = World::new().unwrap();
+        let es = world.signed(Algorithm::Es256).unwrap();
+        let point = &es.public_key[P256_SPKI_HEAD.len()..];
+        let key = signature::UnparsedPublicKey::new(&signature::ECDSA_P256_SHA256_ASN1, point);
+        key.verify(&es.text, &es.signature).unwrap();
+        let rs = world.signed(Algorithm::Rs256).unwrap();
+        assert_eq!(rs.public_key.len(), 0x122 + 4);
+        let pkcs1 = &rs.public_key[RSA_SPKI_HEAD.len()..];
+        let key = signature::UnparsedPublicKey::new(&signature::RSA_PKCS1_2048_8192_SHA256, pkcs1);
+        key.verify(&rs.text, &rs.signature).unwrap();
     }
 
     #[test]
