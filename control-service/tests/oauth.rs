@@ -215,6 +215,48 @@ async fn an_agent_acts_for_a_person_and_never_has_more_than_both() {
 }
 
 #[tokio::test]
+async fn an_exchanged_token_ends_with_everything_that_led_to_it() {
+    let (server, idp) = start(|_| {}).await;
+    let first = client(&server, "svc-first", json!({"may_exchange": true})).await;
+    let second = client(&server, "svc-second", json!({"may_exchange": true})).await;
+    let plain = client(&server, "svc-plain", json!({})).await;
+    let exchange = async |id: &str, secret: &str, subject: &str| {
+        let form =
+            [("grant_type", EXCHANGE), ("subject_token_type", ACCESS_TOKEN), ("subject_token", subject)];
+        text(&good(&server, id, secret, &form).await["access_token"])
+    };
+    let extra = json!({"sid": "s-1", "jti": "t-1", "client_id": "web"});
+    let once = exchange("svc-first", &first, &token_of(&idp, &extra)).await;
+    let twice = exchange("svc-second", &second, &once).await;
+    let own = text(&good(&server, "svc-plain", &plain, &PLAIN).await["access_token"]);
+    let of_own = exchange("svc-second", &second, &own).await;
+    let mut reader = server.reader("gateway", GATEWAY, "01");
+    reader.sync(&server).await;
+    let kid = judge_by(&reader.state, &once).unwrap().principal.derived_from[1].clone();
+    assert_eq!(kid, "kid:idp");
+    for name in ["sid:s-1", "jti:t-1", "kid:idp", "client:web", "sub:ann"] {
+        server.expect(201, Method::POST, "/v1/revocations", Some(json!({"name": name}))).await;
+        reader.sync(&server).await;
+        for token in [&once, &twice] {
+            assert_eq!(judge_by(&reader.state, token), Err(Reason::CredentialRevoked), "{name}");
+        }
+        let path = ["/v1/revocations?name=", name].concat();
+        server.expect(200, Method::DELETE, &path, None).await;
+        reader.sync(&server).await;
+        assert!(judge_by(&reader.state, &twice).is_ok(), "{name} was taken back");
+    }
+    // The second token ends with the first one's own id, and with the client that made it.
+    let id = judge_by(&reader.state, &once).unwrap().principal.token_id.unwrap();
+    let name = ["jti:", &id].concat();
+    server.expect(201, Method::POST, "/v1/revocations", Some(json!({"name": name}))).await;
+    server.expect(200, Method::DELETE, "/v1/service-clients/svc-plain", None).await;
+    reader.sync(&server).await;
+    for token in [&once, &twice, &of_own] {
+        assert_eq!(judge_by(&reader.state, token), Err(Reason::CredentialRevoked));
+    }
+}
+
+#[tokio::test]
 async fn secrets_rotate_with_an_overlap_and_a_revoked_client_ends_at_once() {
     let (server, _) = start(|_| {}).await;
     let old = client(&server, "svc-a", json!({})).await;

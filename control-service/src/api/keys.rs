@@ -8,6 +8,7 @@ use axum::response::IntoResponse;
 use axum::routing::{delete, get, post};
 use axum::{Json, Router};
 use portcullis_core::SourceType;
+use portcullis_core::claims::is_revocable;
 use portcullis_core::ids::{Role, Scope, Subject, TenantId};
 use serde::{Deserialize, Serialize};
 
@@ -199,9 +200,7 @@ async fn add_revocation(
 ) -> Result<impl IntoResponse, Problem> {
     let wait = wait.duration()?;
     let known = |(kind, value): (&str, &str)| {
-        matches!(kind, "jti" | "sub" | "sid" | "kid" | "client")
-            && (1..=255).contains(&value.len())
-            && value.bytes().all(|b| b.is_ascii_graphic())
+        matches!(kind, "jti" | "sub" | "sid" | "kid" | "client") && is_revocable(value)
     };
     if !body.name.split_once(':').is_some_and(known) || body.note.len() > 1024 {
         return Err(Problem::new(

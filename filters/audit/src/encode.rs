@@ -132,6 +132,7 @@ mod tests {
             expires_at: 0,
             token_id: None,
             session_id: None,
+            derived_from: vec![],
         };
         let entry = Entry {
             sequence: 7,

@@ -37,6 +37,7 @@ pub fn verify(key: &[u8], snapshot: &SnapshotState, now_s: u64) -> Result<Verifi
         expires_at: entry.expires_at,
         token_id: None,
         session_id: None,
+        derived_from: Vec::new(),
     };
     Ok(Verified { principal, claims: Map::new(), source_type: Some(entry.source_type) })
 }

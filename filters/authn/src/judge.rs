@@ -5,7 +5,7 @@
 //! afterwards.
 
 use portcullis_core::Reason;
-use portcullis_core::claims::{Claims, claim, has_any};
+use portcullis_core::claims::{Claims, DERIVED_FROM, MAX_DERIVED_FROM, claim, has_any, is_revocable};
 use portcullis_core::identity::{CredentialKind, Principal};
 use portcullis_core::ids::{ClientId, IssuerId, Role, Scope, Subject, TenantId};
 use portcullis_core::snapshot::policy::{
@@ -19,8 +19,8 @@ const MAX_ACTORS: usize = 8;
 /// Roles or scopes of one token that are read; more are refused.
 const MAX_NAMES: usize = 64;
 
-/// The longest `jti` or `sid` that is read, in bytes; a longer one is refused.
-const MAX_ID: usize = 255;
+/// The longest name of a revocation, in bytes.
+const MAX_NAME: usize = 264;
 
 /// What is required of claims.
 #[derive(Debug, Clone, Copy)]
@@ -200,14 +200,28 @@ fn principal(claims: &Claims, rules: Rules<'_>) -> Result<Principal, Reason> {
         expires_at: 0,
         token_id: id(claims, "jti")?,
         session_id: id(claims, "sid")?,
+        derived_from: derived_from(claims, rules.credential)?,
     })
 }
 
-/// An id by which something can be revoked; one that is no text could not be.
+/// An id by which something can be revoked; one that no revocation can name is refused.
 fn id(claims: &Claims, name: &str) -> Result<Option<String>, Reason> {
     match claims.get(name) {
         None => Ok(None),
-        Some(Value::String(id)) if id.len() <= MAX_ID => Ok(Some(id.clone())),
+        Some(Value::String(id)) if is_revocable(id) => Ok(Some(id.clone())),
+        Some(_) => Err(Reason::ClaimInvalid),
+    }
+}
+
+/// By what else a service token can be revoked. Only the control service's own word counts: of anybody else's
+/// token the claim means something else, or nothing.
+fn derived_from(claims: &Claims, credential: CredentialKind) -> Result<Vec<String>, Reason> {
+    let named = |name: &Value| name.as_str().filter(|name| name.len() <= MAX_NAME).map(str::to_owned);
+    match claims.get(DERIVED_FROM).filter(|_| credential == CredentialKind::ServiceToken) {
+        None => Ok(Vec::new()),
+        Some(Value::Array(names)) if names.len() <= MAX_DERIVED_FROM => {
+            names.iter().map(named).collect::<Option<_>>().ok_or(Reason::ClaimInvalid)
+        }
         Some(_) => Err(Reason::ClaimInvalid),
     }
 }

@@ -63,6 +63,7 @@ fn weight(principal: &Principal) -> usize {
     list(&mut principal.roles.iter().map(|r| r.as_str()))
         + list(&mut principal.scopes.iter().map(|s| s.as_str()))
         + list(&mut principal.actors.iter().map(|a| a.as_str()))
+        + list(&mut principal.derived_from.iter().map(String::as_str))
         + list(&mut optional.into_iter().flatten())
 }
 

@@ -276,5 +276,6 @@ fn principal(caller: Forwarded) -> Principal {
         expires_at: caller.expires_at,
         token_id: None,
         session_id: caller.session_id,
+        derived_from: Vec::new(),
     }
 }

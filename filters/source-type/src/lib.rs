@@ -66,6 +66,7 @@ mod tests {
             expires_at: 1,
             token_id: None,
             session_id: None,
+            derived_from: vec![],
         }
     }
 
