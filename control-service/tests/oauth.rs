@@ -282,6 +282,38 @@ async fn secrets_rotate_with_an_overlap_and_a_revoked_client_ends_at_once() {
 }
 
 #[tokio::test]
+async fn deleting_a_client_or_a_key_never_shortens_a_revocation_and_never_keeps_a_shorter_one() {
+    let (server, _) = start(|_| {}).await;
+    let key = text(&server.create_key("batch").await["api_key"]["id"]);
+    for id in ["svc-short", "svc-long", "svc-endless"] {
+        client(&server, id, json!({})).await;
+    }
+    let (short, long, endless) = ("client:svc-short", "client:svc-long", "client:svc-endless");
+    let of_key = ["kid:", &key].concat();
+    for (name, life) in
+        [(short, json!(60)), (long, json!(90_000)), (endless, Value::Null), (of_key.as_str(), json!(60))]
+    {
+        let body = json!({"name": name, "note": "by hand", "expires_in_s": life});
+        server.expect(201, Method::POST, "/v1/revocations", Some(body)).await;
+    }
+    for id in ["svc-short", "svc-long", "svc-endless"] {
+        server.expect(200, Method::DELETE, &["/v1/service-clients/", id].concat(), None).await;
+    }
+    server.expect(200, Method::DELETE, &["/v1/api-keys/", &key].concat(), None).await;
+    let list = server.expect(200, Method::GET, "/v1/revocations", None).await;
+    let left = |name: &str| {
+        let found = list["revocations"].as_array().unwrap().iter().find(|r| r["name"] == name).unwrap();
+        assert_eq!(found["note"], "by hand");
+        found["expires_at_s"].as_u64().map(|end| end - now_s())
+    };
+    for name in [short, &of_key] {
+        assert!(left(name).is_some_and(|s| (3590..=3600).contains(&s)), "{name}: {list}");
+    }
+    assert!(left(long).is_some_and(|s| s > 80_000), "{list}");
+    assert_eq!(left(endless), None);
+}
+
+#[tokio::test]
 async fn guessing_costs_pauses_and_shuts_nobody_else_out() {
     let (server, _) = start(|_| {}).await;
     let secret = client(&server, "svc-a", json!({})).await;
