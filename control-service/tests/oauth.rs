@@ -31,6 +31,10 @@ async fn start(edit: impl FnOnce(&mut Value)) -> (Server, Ed25519KeyPair) {
         config["serviceTokens"] = json!({"issuer": ISSUER, "audiences": ["portcullis"]});
         config["issuers"][0]["jwks"] =
             json!({"keys": [{"kty": "OKP", "crv": "Ed25519", "kid": "idp", "x": x}]});
+        config["sourceRules"] = json!([
+            {"name": "services", "sourceType": "worker", "when": {"credential": ["service_token"]}},
+            {"name": "people", "sourceType": "human", "when": {"credential": ["jwt"], "delegated": false}},
+        ]);
         edit(config);
     })
     .await;
@@ -191,7 +195,7 @@ async fn an_agent_acts_for_a_person_and_never_has_more_than_both() {
     };
     let answer = exchange(&token_of(&idp, &json!({}))).await;
     assert_eq!(text(&answer["issued_token_type"]), ACCESS_TOKEN);
-    assert!(answer["expires_in"].as_u64().unwrap() <= 130, "no longer than the person's token: {answer}");
+    assert!(answer["expires_in"].as_u64().unwrap() <= 100, "no longer than the person's token: {answer}");
     let first = text(&answer["access_token"]);
     let principal = judge(&server, &first).await.unwrap().principal;
     assert_eq!((principal.subject.as_str(), principal.actors[0].as_str()), ("ann", "svc-agent"));
@@ -254,6 +258,32 @@ async fn an_exchanged_token_ends_with_everything_that_led_to_it() {
     for token in [&once, &twice, &of_own] {
         assert_eq!(judge_by(&reader.state, token), Err(Reason::CredentialRevoked));
     }
+}
+
+#[tokio::test]
+async fn a_token_that_a_gateway_would_refuse_is_not_exchanged() {
+    let (server, idp) = start(|_| {}).await;
+    let secret = client(&server, "svc-agent", json!({"may_exchange": true})).await;
+    let ask = async |extra: Value| {
+        let subject = token_of(&idp, &extra);
+        let form = [
+            ("grant_type", EXCHANGE),
+            ("subject_token_type", ACCESS_TOKEN),
+            ("subject_token", subject.as_str()),
+        ];
+        let answer = ask(&server, "svc-agent", &secret, &form).await;
+        (answer.status().as_u16(), answer.json::<Value>().await.unwrap())
+    };
+    // No source rule fits what somebody else acts for already.
+    let (status, answer) = ask(json!({"act": {"sub": "somebody"}})).await;
+    assert_eq!((status, &answer["error"]), (400, &json!("invalid_grant")));
+    assert_eq!(answer["error_description"], "source_type_unknown");
+    // The leeway is for clocks that differ: neither a longer life nor a new one comes of it.
+    let (status, answer) = ask(json!({"exp": now_s() + 40})).await;
+    let lives = answer["expires_in"].as_u64().unwrap();
+    assert!(status == 200 && (30..=40).contains(&lives), "{answer}");
+    let (status, answer) = ask(json!({"exp": now_s() - 5})).await;
+    assert_eq!((status, &answer["error_description"]), (400, &json!("token_expired")));
 }
 
 #[tokio::test]

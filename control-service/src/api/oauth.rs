@@ -229,15 +229,18 @@ async fn grant(
 
 fn verify(service: &Service, token: &str) -> Result<Principal, TokenError> {
     let hub = service.store.hub();
-    let page = hub.excerpt(&[RecordKind::Issuer, RecordKind::IssuerSecret, RecordKind::Revocation]);
+    let page = hub.excerpt(&[
+        RecordKind::Issuer,
+        RecordKind::IssuerSecret,
+        RecordKind::SourceRules,
+        RecordKind::Revocation,
+    ]);
     let snapshot = judge::open(&page, hub.seed()).map_err(|error| {
         tracing::error!(%error, "the snapshot cannot be read");
         TokenError::Unavailable
     })?;
-    match judge::token(token, &snapshot, now_ms() / 1000) {
-        Ok(verified) => Ok(verified.principal),
-        Err(reason) => Err(TokenError::InvalidGrant(reason.code())),
-    }
+    let verified = judge::subject_token(token, &snapshot, now_ms() / 1000);
+    verified.map_err(|reason| TokenError::InvalidGrant(reason.code()))
 }
 
 /// Every token, and every one that an authenticated client did not get, is audited before the answer.

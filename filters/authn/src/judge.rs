@@ -147,12 +147,15 @@ fn is_there(claims: &Claims, required: &RequiredClaim) -> bool {
 }
 
 /// A NumericDate (RFC 7519 §2), whole seconds; `None` when absent.
+///
+/// # Errors
+/// [`Reason::ClaimInvalid`] when it is something else.
 #[allow(
     clippy::cast_possible_truncation,
     clippy::cast_sign_loss,
     reason = "the value was checked to lie between 0 and 2^53"
 )]
-fn numeric_date(claims: &Claims, name: &str) -> Result<Option<u64>, Reason> {
+pub fn numeric_date(claims: &Claims, name: &str) -> Result<Option<u64>, Reason> {
     const MAX: f64 = 9_007_199_254_740_992.0;
     match claims.get(name) {
         None => Ok(None),
