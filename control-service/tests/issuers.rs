@@ -24,6 +24,8 @@ use tokio_rustls::rustls::pki_types::PrivateKeyDer;
 struct Idp {
     number: Arc<AtomicU16>,
     asked: Arc<AtomicUsize>,
+    /// While it is true, nobody gets an answer.
+    hangs: tokio::sync::watch::Sender<bool>,
     origin: String,
 }
 
@@ -39,24 +41,45 @@ impl Idp {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let port = listener.local_addr().unwrap().port();
         let origin = format!("{scheme}://{host}:{port}");
-        (Self { number: Arc::new(AtomicU16::new(1)), asked: Arc::default(), origin }, listener)
+        let hangs = tokio::sync::watch::Sender::new(false);
+        (Self { number: Arc::new(AtomicU16::new(1)), asked: Arc::default(), hangs, origin }, listener)
     }
 
     fn routes(&self) -> axum::Router {
         let (keys, origin) = (self.clone(), self.origin.clone());
         let discovery = json!({"issuer": origin, "jwks_uri": format!("{origin}/jwks.json")});
-        axum::Router::new().route("/jwks.json", get(move || std::future::ready(keys.answer()))).route(
+        axum::Router::new().route("/jwks.json", get(move || keys.clone().answer_late())).route(
             "/.well-known/openid-configuration",
             get(move || std::future::ready(axum::Json(discovery.clone()))),
         )
     }
 
+    /// A well-formed set in which nothing can verify.
+    fn withdraw(&self) {
+        self.set(u16::MAX);
+    }
+
     fn answer(&self) -> (StatusCode, axum::Json<Value>) {
         self.asked.fetch_add(1, Ordering::SeqCst);
         let n = self.number.load(Ordering::SeqCst);
+        if n == u16::MAX {
+            let keys = json!([{"kty": "RSA", "use": "enc", "n": "AA", "e": "AQAB", "kid": "e"}]);
+            return (StatusCode::OK, axum::Json(json!({ "keys": keys })));
+        }
         let key = json!({"kty": "OKP", "crv": "Ed25519", "x": "AAAA", "kid": n.to_string()});
         let status = if n == 0 { StatusCode::INTERNAL_SERVER_ERROR } else { StatusCode::OK };
         (status, axum::Json(json!({"keys": [key]})))
+    }
+
+    async fn answer_late(self) -> (StatusCode, axum::Json<Value>) {
+        let answer = self.answer();
+        // It can fail only when there is no sender, and `self` is one.
+        let _ = self.hangs.subscribe().wait_for(|hangs| !hangs).await;
+        answer
+    }
+
+    fn hang(&self, hangs: bool) {
+        self.hangs.send_replace(hangs);
     }
 
     fn set(&self, number: u16) {
@@ -259,6 +282,92 @@ async fn an_outage_is_told_and_changes_nothing_and_a_withdrawn_key_goes() {
     assert_eq!(state(1).await.0, "fresh");
     assert!(metrics().await.contains("portcullis_issuer_keys_stale{issuer=\"https://up.example.com\"} 0"));
     assert!(server.log().contains("keys are fresh again"));
+}
+
+#[tokio::test]
+async fn an_issuer_that_withdraws_its_only_key_has_none() {
+    let idp = Idp::start().await;
+    let mut server = start(1, json!([idp.issuer(NAME)])).await;
+    let mut reader = server.reader("gateway", GATEWAY, "01");
+    until_kids(&server, &mut reader, NAME, &["1"]).await;
+    idp.withdraw();
+    let begun = Instant::now();
+    until_kids(&server, &mut reader, NAME, &[]).await;
+    assert!(begun.elapsed() < Duration::from_secs(5), "{:?}", begun.elapsed());
+    assert!(!reader.state.issuer(NAME).unwrap().keys_expired);
+    assert!(server.log().contains("the issuer publishes no usable key any more"), "{}", server.log());
+    let state = async |server: &Server| {
+        let list = server.expect(200, Method::GET, "/v1/issuers", None).await;
+        text(&list["issuers"][0]["state"])
+    };
+    assert_eq!(state(&server).await, "empty");
+    let url = server.url("operations", "/metrics");
+    let metrics = server.http.get(url).send().await.unwrap().text().await.unwrap();
+    for line in [
+        "portcullis_issuer_keys_empty{issuer=\"https://up.example.com\"} 1",
+        "portcullis_issuer_keys_stale{issuer=\"https://up.example.com\"} 0",
+        "portcullis_issuer_keys{issuer=\"https://up.example.com\"} 0",
+    ] {
+        assert!(metrics.contains(line), "{line} not in {metrics}");
+    }
+    // A failure after that brings nothing back, and neither does a restart.
+    idp.set(0);
+    until("it fails", async || server.log().contains("keys could not be fetched")).await;
+    server.restart().await;
+    let mut again = server.reader("gateway", GATEWAY, "02");
+    again.sync(&server).await;
+    assert_eq!(kids(&again, NAME), Vec::<String>::new());
+    assert_eq!(state(&server).await, "empty");
+    idp.set(2);
+    until_kids(&server, &mut again, NAME, &["2"]).await;
+}
+
+#[tokio::test]
+async fn new_keys_that_cannot_be_published_are_published_later() {
+    let idp = Idp::start().await;
+    let server = start(1, json!([idp.issuer(NAME)])).await;
+    let mut reader = server.reader("gateway", GATEWAY, "01");
+    until_kids(&server, &mut reader, NAME, &["1"]).await;
+    // From here on every change of the snapshot fails, and everything else can be stored.
+    let database = rusqlite::Connection::open(server.folder.path().join("data/portcullis.db")).unwrap();
+    database.busy_timeout(Duration::from_secs(10)).unwrap();
+    let trigger =
+        "CREATE TRIGGER fails BEFORE INSERT ON snapshot_entry BEGIN SELECT RAISE(ABORT, 'test'); END";
+    database.execute_batch(trigger).unwrap();
+    idp.set(2);
+    until("publishing fails", async || server.log().contains("keys could not be stored")).await;
+    // The next fetches bring the same keys.
+    let asked = idp.asked.load(Ordering::SeqCst);
+    until("it was fetched again", async || idp.asked.load(Ordering::SeqCst) > asked + 1).await;
+    database.execute_batch("DROP TRIGGER fails").unwrap();
+    let begun = Instant::now();
+    until_kids(&server, &mut reader, NAME, &["2"]).await;
+    assert!(begun.elapsed() < Duration::from_secs(5), "{:?}", begun.elapsed());
+}
+
+#[tokio::test]
+async fn an_answer_of_a_source_that_was_replaced_is_not_used() {
+    let (old, new) = (Idp::start().await, Idp::start().await);
+    let server = start(3600, json!([old.issuer(NAME)])).await;
+    let mut reader = server.reader("gateway", GATEWAY, "01");
+    until_kids(&server, &mut reader, NAME, &["1"]).await;
+    // A filter's wish hangs at the old source while the configuration names another one.
+    old.hang(true);
+    old.set(7);
+    new.set(2);
+    let wish = KeyRefresh { issuer: NAME.to_owned(), key_id: "7".to_owned() }.encode_to_vec();
+    let wish = tokio::spawn(server.mesh(Method::POST, "/mesh/v1/keys/refresh", GATEWAY).body(wish).send());
+    until("the old source is asked", async || old.asked.load(Ordering::SeqCst) == 2).await;
+    let mut config = common::configuration();
+    config["jwksRefreshSeconds"] = json!(3600);
+    config["issuers"] = json!([new.issuer(NAME)]);
+    common::write_config(server.folder.path(), &config);
+    server.signal("HUP");
+    until_kids(&server, &mut reader, NAME, &["2"]).await;
+    old.hang(false);
+    assert_eq!(wish.await.unwrap().unwrap().status(), 502);
+    reader.poll(&server, 0).await;
+    assert_eq!(kids(&reader, NAME), ["2"]);
 }
 
 #[tokio::test]

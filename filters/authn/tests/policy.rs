@@ -232,6 +232,21 @@ fn what_an_exchanged_token_comes_from_is_read_strictly() {
 }
 
 #[test]
+fn a_key_that_is_not_for_verifying_verifies_nothing() {
+    let signer = ed25519();
+    let run = |ops: Value| {
+        let mut jwk = signer.jwk.clone();
+        jwk["key_ops"] = ops;
+        verify(&snapshot(&[issuer(&["EdDSA"], &json!([jwk]))]), &signer.token(&claims())).map(|_| ())
+    };
+    assert_eq!(run(json!(["verify"])), Ok(()));
+    assert_eq!(run(json!(["sign", "verify"])), Ok(()));
+    for ops in [json!(["sign"]), json!([]), json!(["encrypt", "wrapKey"])] {
+        assert_eq!(run(ops.clone()), Err(Reason::KeyUnknown), "{ops}");
+    }
+}
+
+#[test]
 fn leeway_is_bounded() {
     let signer = ed25519();
     let mut document = issuer(&["EdDSA"], &json!([signer.jwk]));

@@ -201,6 +201,9 @@ pub struct Jwk {
     /// `sig` or `enc`.
     #[serde(default, rename = "use", skip_serializing_if = "Option::is_none")]
     pub key_use: Option<String>,
+    /// What the key may do.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub key_ops: Option<Vec<String>>,
     /// Curve, for `EC` and `OKP`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub crv: Option<String>,
@@ -216,6 +219,15 @@ pub struct Jwk {
     /// Second coordinate, base64url.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub y: Option<String>,
+}
+
+impl Jwk {
+    /// Whether the issuer lets the key verify signatures (RFC 7517 §4.2, §4.3).
+    #[must_use]
+    pub fn may_verify(&self) -> bool {
+        self.key_use.as_deref().is_none_or(|usage| usage == "sig")
+            && self.key_ops.as_ref().is_none_or(|ops| ops.iter().any(|op| op == "verify"))
+    }
 }
 
 /// Which claims say what. A claim is named by its member's name, or by a path of names, outermost first.
