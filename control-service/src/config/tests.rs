@@ -315,7 +315,9 @@ fn providers_and_workloads_are_told_apart() {
     assert_eq!(tell(&two(provider("a", ""), provider("b", "x_"))), Vec::<String>::new());
     assert_eq!(tell(&two(provider("a", ""), provider("a", "x_"))), ["introspection[1].name"]);
     assert_eq!(tell(&two(provider("a", ""), provider("b", ""))), ["introspection[1].tokenPrefix"]);
-    assert_eq!(tell(&two(provider("a", ""), provider("b", "pck_x"))), ["introspection[1].tokenPrefix"]);
+    for own in ["pck_x", "pca_", "pcc_x", "pcs_"] {
+        assert_eq!(tell(&two(provider("a", ""), provider("b", own))), ["introspection[1].tokenPrefix"]);
+    }
     assert_eq!(tell(&two(provider("a", ""), provider("B", "x"))), ["introspection[1].name"]);
     let same = "{spiffeId: 'spiffe://d/a', tenant: t}";
     assert_eq!(tell(&format!("workloads: [{same}, {same}]\n")), ["workloads[1].spiffeId"]);

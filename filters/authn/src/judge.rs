@@ -88,8 +88,13 @@ impl<'a> Read<'a> {
     /// Reads the claims.
     ///
     /// # Errors
-    /// [`Reason::ClaimInvalid`] when one that is needed is missing, or one is of the wrong form.
+    /// [`Reason::ClaimInvalid`] when one that is needed is missing, or one is of the wrong form;
+    /// [`Reason::CredentialUnsupported`] for a token that is bound to a key of its holder (RFC 7800, RFC 8705,
+    /// RFC 9449): who has stolen it must not get by as if it were a plain bearer token.
     pub fn new(claims: &'a Claims, rules: Rules<'a>) -> Result<Self, Reason> {
+        if claims.contains_key("cnf") {
+            return Err(Reason::CredentialUnsupported);
+        }
         let exp = numeric_date(claims, "exp")?;
         if exp.is_none() && rules.needs_end {
             return Err(Reason::ClaimInvalid);

@@ -232,6 +232,16 @@ fn what_an_exchanged_token_comes_from_is_read_strictly() {
 }
 
 #[test]
+fn a_token_that_is_bound_to_its_holders_key_does_not_pass_for_a_bearer_token() {
+    let signer = ed25519();
+    let state = snapshot(&[issuer(&["EdDSA"], &json!([signer.jwk]))]);
+    for cnf in [json!({"jkt": "thumbprint"}), json!({"x5t#S256": "thumbprint"}), json!({}), json!(1)] {
+        let token = signer.token(&with("cnf", cnf.clone()));
+        assert_eq!(verify(&state, &token), Err(Reason::CredentialUnsupported), "{cnf}");
+    }
+}
+
+#[test]
 fn a_key_that_is_not_for_verifying_verifies_nothing() {
     let signer = ed25519();
     let run = |ops: Value| {

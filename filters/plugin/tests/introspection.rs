@@ -82,6 +82,17 @@ fn an_active_token_gets_through_and_is_asked_about_once() {
 }
 
 #[test]
+fn a_secret_of_the_control_service_is_shown_to_no_provider() {
+    // A provider without a prefix is asked about everything that is opaque.
+    let mut world = world_with(|p| p["tokenPrefix"] = json!(""));
+    for prefix in ["pca_", "pcc_", "pcs_"] {
+        assert_refused(&ask(&mut world, &[prefix, "00_11"].concat()), 401, "credential_unsupported");
+    }
+    assert!(world.questions.asked.is_empty());
+    ask(&mut world, "op_good").assert_status(200);
+}
+
+#[test]
 fn an_inactive_token_is_refused_and_remembered_for_a_while() {
     let mut world = world();
     assert_refused(&ask(&mut world, "op_bad"), 401, "token_inactive");
