@@ -328,6 +328,44 @@ fn providers_and_workloads_are_told_apart() {
 }
 
 #[test]
+fn all_mistakes_in_source_rules_come_at_once_and_name_rule_and_field() {
+    let begin = GOOD.find("sourceRules:").unwrap();
+    let tell = |rules: &str| fields(&[&GOOD[..begin], "sourceRules: ", rules, "\n"].concat());
+    let bad = r"
+  - {name: a, sourceType: robot}
+  - {name: a, sourceType: human, when: {clientid: [web]}}
+  - {name: b, sourceType: human, when: {clientId: [], role: }}
+  - {sourceType: worker, when: {credential: [password], claims: [{claim: [a], anyOf: []}]}}
+  - {name: c, when: [], extra: 1}";
+    let wanted = [
+        "sourceRules[0].sourceType",
+        "sourceRules[1].name",
+        "sourceRules[1].when.clientid",
+        "sourceRules[2].when.clientId",
+        "sourceRules[2].when.role",
+        "sourceRules[3].name",
+        "sourceRules[3].when.credential",
+        "sourceRules[3].when.claims",
+        "sourceRules[4].sourceType",
+        "sourceRules[4].when",
+        "sourceRules[4].extra",
+    ];
+    assert_eq!(tell(bad), wanted);
+    for field in ["credential", "issuer", "clientId", "spiffeId", "role", "scope", "claims"] {
+        for empty in ["[]", "null", ""] {
+            let rule = format!("[{{name: a, sourceType: human, when: {{{field}: {empty}}}}}]");
+            assert_eq!(tell(&rule), [format!("sourceRules[0].when.{field}")], "{empty:?}");
+        }
+    }
+    // Without any condition a rule is for everybody, and says so by having none.
+    for rest in ["", ", when: {}"] {
+        let rule = format!("sourceRules: [{{name: a, sourceType: human{rest}}}]\n");
+        let config = parse(&[&GOOD[..begin], &rule].concat()).unwrap();
+        assert_eq!(config.policy.source_rules.rules[0].when, Default::default());
+    }
+}
+
+#[test]
 fn the_services_own_issuer_is_apart_from_all_others() {
     let tell = |text: &str| fields(&[GOOD, "serviceTokens: ", text, "\n"].concat());
     let own = |issuer: &str| format!("{{issuer: '{issuer}', audiences: [a]}}");

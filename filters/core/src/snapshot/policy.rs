@@ -1,6 +1,6 @@
 //! Policy documents that travel in the snapshot as JSON: issuers and source rules.
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::identity::{CredentialKind, SourceType};
 use crate::ids::{IssuerId, Role, Scope, SpiffeId, TenantId};
@@ -281,26 +281,40 @@ pub struct SourceRule {
     pub when: SourceConditions,
 }
 
-/// Conditions over verified facts. A list holds when one of its members does.
+/// Conditions over verified facts. A list holds when one of its members does, so one without members never does:
+/// only a condition that is not there at all holds for everybody.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct SourceConditions {
     /// Credential kinds.
-    pub credential: Vec<CredentialKind>,
+    #[serde(skip_serializing_if = "Option::is_none", deserialize_with = "present")]
+    pub credential: Option<Vec<CredentialKind>>,
     /// Issuers, exact.
-    pub issuer: Vec<IssuerId>,
+    #[serde(skip_serializing_if = "Option::is_none", deserialize_with = "present")]
+    pub issuer: Option<Vec<IssuerId>>,
     /// OAuth clients, exact.
-    pub client_id: Vec<String>,
+    #[serde(skip_serializing_if = "Option::is_none", deserialize_with = "present")]
+    pub client_id: Option<Vec<String>>,
     /// SPIFFE ids of the mutual-TLS peer, exact. Known only to plugins with `workload: true`.
-    pub spiffe_id: Vec<SpiffeId>,
+    #[serde(skip_serializing_if = "Option::is_none", deserialize_with = "present")]
+    pub spiffe_id: Option<Vec<SpiffeId>>,
     /// Roles that the credential grants.
-    pub role: Vec<Role>,
+    #[serde(skip_serializing_if = "Option::is_none", deserialize_with = "present")]
+    pub role: Option<Vec<Role>>,
     /// Scopes that the credential grants.
-    pub scope: Vec<Scope>,
-    /// Claims that must have one of the given text values.
-    pub claims: Vec<ClaimCondition>,
+    #[serde(skip_serializing_if = "Option::is_none", deserialize_with = "present")]
+    pub scope: Option<Vec<Scope>>,
+    /// Claims that must have one of the given text values: all of them.
+    #[serde(skip_serializing_if = "Option::is_none", deserialize_with = "present")]
+    pub claims: Option<Vec<ClaimCondition>>,
     /// True: the token must name an actor (`act`); false: it must not.
+    #[serde(skip_serializing_if = "Option::is_none", deserialize_with = "present")]
     pub delegated: Option<bool>,
+}
+
+/// Reads what is there; a null is not nothing but a mistake.
+fn present<'de, T: Deserialize<'de>, D: Deserializer<'de>>(value: D) -> Result<Option<T>, D::Error> {
+    T::deserialize(value).map(Some)
 }
 
 /// A claim and the text values that satisfy the condition.
