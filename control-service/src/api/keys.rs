@@ -24,8 +24,8 @@ use crate::store::{Action, ApiKey, NewApiKey, Revocation, reaches_sidecars};
 pub(super) const MAX_GRANTS: usize = 64;
 /// Longest time in seconds for which a key and the one in its place are good together.
 const MAX_OVERLAP_S: u64 = 30 * 86_400;
-/// Longest life of a key or a revocation with an end, in seconds: ten years.
-const MAX_LIFE_S: u64 = 3660 * 86_400;
+/// Longest life of a key, an administrator's token or a revocation with an end, in seconds: ten years.
+pub(crate) const MAX_LIFE_S: u64 = 3660 * 86_400;
 
 pub(super) fn routes() -> Router<Arc<Service>> {
     Router::new()
@@ -77,7 +77,7 @@ async fn create(
 }
 
 /// When something ends that is to live for so long.
-fn end(expires_in_s: Option<u64>) -> Result<Option<u64>, Problem> {
+pub(super) fn end(expires_in_s: Option<u64>) -> Result<Option<u64>, Problem> {
     if expires_in_s.is_some_and(|s| s == 0 || s > MAX_LIFE_S) {
         return Err(Problem::new(Fault::BodyInvalid, "expires_in_s: must be from 1 second to ten years"));
     }
