@@ -209,7 +209,9 @@ impl Command {
                 print(&base64::engine::general_purpose::STANDARD.encode(key))
             }
             Self::Config { command: ConfigCommand::Check { config } } => {
-                Config::load(&config.path)?;
+                for warning in Config::load(&config.path)?.policy.warnings() {
+                    print(&["warning: ", &warning].concat())?;
+                }
                 print("the configuration is good")
             }
             Self::Config { command: ConfigCommand::Schema } => {

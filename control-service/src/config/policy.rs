@@ -33,6 +33,25 @@ pub struct Policy {
     pub jwks_refresh: Duration,
 }
 
+impl Policy {
+    /// What is allowed and should be looked at all the same.
+    #[must_use]
+    pub fn warnings(&self) -> Vec<String> {
+        let issuers = self.issuers.iter().map(|i| (&i.issuer, i.tenants.is_empty()));
+        let providers =
+            self.introspection.iter().map(|p| (&p.document.issuer, p.document.tenants.is_empty()));
+        let all: Vec<_> = issuers.chain(providers).collect();
+        let several = all.len() > 1;
+        let any_tenant = all.into_iter().filter(|(_, any)| several && *any);
+        any_tenant
+            .map(|(issuer, _)| {
+                let text = "may vouch for every tenant, although there is more than one issuer; name those that it may vouch for in `tenants`";
+                [issuer.as_str(), " ", text].concat()
+            })
+            .collect()
+    }
+}
+
 /// Which SPIFFE id may read which view of the snapshot.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Principals {

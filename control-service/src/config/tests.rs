@@ -288,6 +288,9 @@ fn every_field_of_an_issuer_is_checked() {
         ("jwksUri: 'https://a/', maxStaleSeconds: 2592001", "from 2 to 2592000"),
         ("jwksUri: 'https://a/', maxStaleSeconds: 119", "twice jwksRefreshSeconds"),
         ("jwks: {keys: [{kty: OKP}]}, maxStaleSeconds: 200", "for keys that are fetched"),
+        ("jwksUri: 'https://a/', tenants: []", "issuers[0].tenants: is empty"),
+        ("jwksUri: 'https://a/', tenants: ", "issuers[0].tenants: is empty"),
+        ("jwksUri: 'https://a/', tenants: [ACME]", "tenant id"),
     ] {
         let found = tell(rest);
         assert!(found.iter().any(|e| e.contains(wanted)), "{rest}: {found:?}");
@@ -325,6 +328,41 @@ fn providers_and_workloads_are_told_apart() {
         tell("workloads: [{spiffeId: 'spiffe:///a', tenant: t, roles: ['a,b']}]\n"),
         ["workloads[0].spiffeId", "workloads[0].roles"]
     );
+}
+
+#[test]
+fn a_provider_with_another_configuration_has_another_digest() {
+    let folder = example_folder();
+    std::fs::write(folder.path().join("token"), "0123456789abcdef").unwrap();
+    let read = |change: &str| {
+        let provider = "name: a, issuer: i, clientSecretFile: introspection-secret, audiences: [b]";
+        let text = [GOOD, "introspection: [{", provider, ", ", change, "}]\n"].concat();
+        let config = parse_in(&folder, &text).unwrap();
+        config.policy.introspection[0].document.config_digest.clone()
+    };
+    let first = read("endpoint: 'https://a/', clientId: c");
+    assert_eq!((first.len(), read("endpoint: 'https://a/', clientId: c")), (64, first.clone()));
+    for other in [
+        "endpoint: 'https://b/', clientId: c",
+        "endpoint: 'https://a/', clientId: d",
+        "endpoint: 'https://a/', clientId: c, caFile: corporate-ca.pem",
+        "endpoint: 'https://a/', clientId: c, activeSeconds: 1",
+        "endpoint: 'https://a/', clientId: c, tenants: [acme]",
+    ] {
+        assert_ne!(read(other), first, "{other}");
+    }
+}
+
+#[test]
+fn several_issuers_without_tenants_are_warned_about() {
+    let second =
+        "  - {issuer: b, audiences: [a], algorithms: [RS256], jwksUri: 'https://b/', tenants: [acme]}\n";
+    let begin = GOOD.find("sourceRules:").unwrap();
+    let with = |more: &str| parse(&[&GOOD[..begin], more, &GOOD[begin..]].concat()).unwrap().policy;
+    assert_eq!(with("").warnings(), Vec::<String>::new());
+    let found = with(second).warnings();
+    assert!(found.len() == 1 && found[0].starts_with("https://idp.example.com may vouch"), "{found:?}");
+    assert_eq!(with(&second.replace(", tenants: [acme]", "")).warnings().len(), 2);
 }
 
 #[test]

@@ -102,6 +102,9 @@ impl Issuers {
     /// # Errors
     /// [`StoreError`] when it cannot be published.
     pub async fn apply(self: &Arc<Self>, policy: &Policy) -> Result<(), StoreError> {
+        for warning in policy.warnings() {
+            tracing::warn!("{warning}");
+        }
         let mut known = self.known.lock().await;
         self.store.set_policy(policy).await?;
         known.policy = Some(policy.clone());
@@ -357,6 +360,7 @@ fn document(issuer: &IssuerConfig, known: &HashMap<String, StoredKeys>, now_ms: 
         token_types: issuer.token_types.clone(),
         max_token_bytes: issuer.max_token_bytes,
         required_claims: issuer.required_claims.clone(),
+        tenants: issuer.tenants.clone(),
         keys_expired,
     }
 }

@@ -34,6 +34,8 @@ pub struct Rules<'a> {
     needs_end: bool,
     mapping: &'a ClaimMapping,
     required: &'a [RequiredClaim],
+    /// Empty for all.
+    tenants: &'a [TenantId],
 }
 
 impl<'a> Rules<'a> {
@@ -54,6 +56,7 @@ impl<'a> Rules<'a> {
             needs_end: true,
             mapping: &document.claims,
             required: &document.required_claims,
+            tenants: &document.tenants,
         })
     }
 
@@ -69,6 +72,7 @@ impl<'a> Rules<'a> {
             needs_end: false,
             mapping: &document.claims,
             required: &document.required_claims,
+            tenants: &document.tenants,
         }
     }
 }
@@ -119,6 +123,9 @@ impl<'a> Read<'a> {
         let rules = self.rules;
         if !self.audience.iter().any(|a| rules.audiences.iter().any(|d| d == a)) {
             return Err(Reason::AudienceMismatch);
+        }
+        if !rules.tenants.is_empty() && !rules.tenants.contains(&self.principal.tenant) {
+            return Err(Reason::TenantNotAllowed);
         }
         if !rules.required.iter().all(|required| is_there(self.claims, required)) {
             return Err(Reason::ClaimInvalid);

@@ -257,6 +257,20 @@ fn a_key_that_is_not_for_verifying_verifies_nothing() {
 }
 
 #[test]
+fn an_issuer_vouches_for_its_own_tenants_only() {
+    let signer = ed25519();
+    let run = |tenants: Value| {
+        let mut document = issuer(&["EdDSA"], &json!([signer.jwk]));
+        document["tenants"] = tenants;
+        verify(&snapshot(&[document]), &signer.token(&claims())).map(|_| ())
+    };
+    assert_eq!(run(json!(["globex", "acme"])), Ok(()));
+    assert_eq!(run(json!(["globex"])), Err(Reason::TenantNotAllowed));
+    assert_eq!(run(json!(["acme-2"])), Err(Reason::TenantNotAllowed));
+    assert_eq!(run(json!([])), Ok(()), "no list stands for all");
+}
+
+#[test]
 fn leeway_is_bounded() {
     let signer = ed25519();
     let mut document = issuer(&["EdDSA"], &json!([signer.jwk]));

@@ -69,6 +69,8 @@ reasons! {
     TokenNotYetValid = "token_not_yet_valid", 401, "The token is not valid yet";
     /// The token is meant for somebody else.
     AudienceMismatch = "audience_mismatch", 401, "The token is meant for another audience";
+    /// The token speaks for a tenant for which its issuer may not vouch.
+    TenantNotAllowed = "tenant_not_allowed", 401, "The token's issuer may not vouch for this tenant";
     /// A claim that the issuer's policy requires is missing or of the wrong form.
     ClaimInvalid = "claim_invalid", 401, "A required claim is missing or malformed";
     /// No such API key.

@@ -208,8 +208,8 @@ impl Asking<'_> {
         provider: &Rc<IntrospectionDocument>,
         link: &mut Link,
     ) -> Result<Result<(Verified, bool), Outcome>, Reason> {
-        let digest =
-            link.identities.digest(OPAQUE, &[provider.name.as_bytes(), b"\0", token.as_bytes()].concat());
+        let whose = [provider.name.as_bytes(), b"\0", provider.config_digest.as_bytes(), b"\0"].concat();
+        let digest = link.identities.digest(OPAQUE, &[&whose, token.as_bytes()].concat());
         link.read_clock(self.host);
         let now_ms = link.now_ms;
         match link.introspections.find(digest, now_ms, self.waits.token.map(|(since_ms, _)| since_ms)) {

@@ -39,6 +39,9 @@ pub struct IssuerDocument {
     /// Claims that must be there.
     #[serde(default)]
     pub required_claims: Vec<RequiredClaim>,
+    /// The tenants for which the issuer may vouch; empty for all.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub tenants: Vec<TenantId>,
     /// True when the issuer has not confirmed its keys for longer than its configuration allows: every token
     /// is refused, whatever keys there are. Written only then, so that an older filter reads the rest of the
     /// time what it knows.
@@ -89,6 +92,13 @@ pub struct IntrospectionDocument {
     /// Claims that must be there.
     #[serde(default)]
     pub required_claims: Vec<RequiredClaim>,
+    /// The tenants for which the provider may vouch; empty for all.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub tenants: Vec<TenantId>,
+    /// Another one for each configuration of the provider, its address included: what one of them said of a
+    /// token is not taken for the word of the next.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub config_digest: String,
     /// How long an active token is taken as such without asking again, in seconds; 0–300, and never past
     /// its `exp`.
     pub active_seconds: u32,
