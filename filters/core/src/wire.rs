@@ -319,4 +319,7 @@ pub struct AuditRecord {
     /// The root id that recorded it.
     #[prost(string, tag = "26")]
     pub hop: String,
+    /// Issuer of the credential, where there is one: only together with it does a subject name one person.
+    #[prost(string, tag = "27")]
+    pub issuer: String,
 }

@@ -269,7 +269,7 @@ fn principal(caller: Forwarded) -> Principal {
         scopes: caller.scopes,
         credential: caller.credential,
         key_id: caller.key_id,
-        issuer: None,
+        issuer: caller.credential_issuer,
         client_id: caller.client_id,
         spiffe_id: None,
         actors: caller.actors,
