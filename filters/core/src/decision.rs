@@ -47,6 +47,8 @@ reasons! {
     MethodRefused = "method_refused", 501, "This method is not supported";
     /// A browser's preflight that the policy does not answer.
     PreflightRefused = "preflight_refused", 403, "This cross-origin request is not allowed";
+    /// A cookie is the credential, and nothing says that one of the cluster's own pages sent the request.
+    CrossSiteRefused = "cross_site_refused", 403, "A cookie counts only for requests of the cluster's own pages";
     /// No credential at all.
     CredentialMissing = "credential_missing", 401, "A credential is required";
     /// A credential that cannot be read.

@@ -93,9 +93,14 @@ impl Asking<'_> {
             }
             (credential, _) => credential?,
         };
-        // Under a path selector all clusters are one origin to a browser.
-        if matches!(head.presented.place(), Some(Place::Cookie(_))) && head.path.starts_with(b"/clusters/") {
-            return Err(Reason::CredentialUnsupported);
+        if matches!(head.presented.place(), Some(Place::Cookie(_))) {
+            // Under a path selector all clusters are one origin to a browser.
+            if head.path.starts_with(b"/clusters/") {
+                return Err(Reason::CredentialUnsupported);
+            }
+            if head.may_be_cross_site() {
+                return Err(Reason::CrossSiteRefused);
+            }
         }
         let kind = match credential {
             Credential::Bearer(_) => BEARER,
