@@ -355,12 +355,47 @@ async fn guessing_costs_pauses_and_shuts_nobody_else_out() {
     assert_eq!(last, 429);
     assert!(ask(&server, "svc-a", &stranger, &PLAIN).await.headers().contains_key("retry-after"));
     good(&server, "svc-a", &secret, &PLAIN).await;
-    // Who knows the secret's name and guesses the rest is slowed down too.
+    // Who knows the secret's name and guesses the rest is slowed down too, and its holder is not.
     let forged = forge(&secret);
     for _ in 0..8 {
         last = refused(&server, "svc-a", &forged, &PLAIN).await.0;
     }
     assert_eq!(last, 429);
+    good(&server, "svc-a", &secret, &PLAIN).await;
+}
+
+#[tokio::test]
+async fn whoever_is_no_client_is_audited_and_cannot_fill_the_log() {
+    let (server, _) = start(|_| {}).await;
+    let secret = client(&server, "svc-a", json!({})).await;
+    let forged = forge(&secret);
+    assert_eq!(refused(&server, "svc-a", &forged, &PLAIN).await.0, 401);
+    let records = async |query: &str| {
+        let path = ["/v1/audit/records?decision=refuse&limit=1000", query].concat();
+        server.expect(200, Method::GET, &path, None).await["records"].as_array().unwrap().clone()
+    };
+    let seen = records("&subject=client:svc-a").await;
+    let name = secret.split('_').nth(1).unwrap();
+    assert_eq!(seen.len(), 1, "{seen:?}");
+    for (member, value) in [
+        ("reason", json!("invalid_client")),
+        ("status", json!(401)),
+        ("stage", json!("token-endpoint")),
+        ("credential", json!("client_secret")),
+        ("key_id", json!(name)),
+        ("path", json!("/oauth2/token")),
+    ] {
+        assert_eq!(seen[0][member], value, "{member}");
+    }
+    assert!(!seen[0].to_string().contains(&forged[20..]));
+    let mut paused = 0;
+    for n in 0..30 {
+        let (status, _) = refused(&server, &format!("made-up-{n}"), "x", &PLAIN).await;
+        paused += u32::from(status == 429);
+    }
+    assert!(paused >= 20, "{paused}");
+    assert!(records("").await.len() <= 11);
+    good(&server, "svc-a", &secret, &PLAIN).await;
 }
 
 /// The same name with another secret, and the checksum that fits it.
