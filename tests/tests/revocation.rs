@@ -20,6 +20,10 @@ const BOUND: Duration = Duration::from_secs(1);
 const CLIENTS: usize = 2;
 const PAUSE: Duration = Duration::from_millis(3);
 
+/// What a request for a token to act for somebody begins with.
+const EXCHANGE: &str = "grant_type=urn:ietf:params:oauth:grant-type:token-exchange\
+     &subject_token_type=urn:ietf:params:oauth:token-type:jwt";
+
 /// A kind of revocation: what it is called, whose request it ends, and the call that revokes.
 struct Kind {
     name: &'static str,
@@ -49,6 +53,12 @@ async fn kinds(mesh: &Mesh) -> Vec<Kind> {
     let secret = admin.create_client("svc-report", TENANT, false).await.unwrap();
     let form = format!("grant_type=client_credentials&client_id=svc-report&client_secret={secret}");
     let service = admin.request_token(&form).await.unwrap();
+    let agent = admin.create_client("svc-acting", TENANT, true).await.unwrap();
+    let acted_for =
+        claims("acted-for@acme.example", TENANT, &json!({"client_id": CLIENT_PEOPLE, "sid": "s-2"}));
+    let acted_for = mesh.idp().sign(Algorithm::Rs256, &acted_for).unwrap();
+    let form = format!("{EXCHANGE}&client_id=svc-acting&client_secret={agent}&subject_token={acted_for}");
+    let exchanged = admin.request_token(&form).await.unwrap();
     let opaque = [OPAQUE_PREFIX, "session"].concat();
     let extra = json!({"active": true, "client_id": CLIENT_PEOPLE, "sid": "opaque-session"});
     mesh.idp().served().grant(&opaque, &claims("opaque@acme.example", TENANT, &extra));
@@ -58,6 +68,7 @@ async fn kinds(mesh: &Mesh) -> Vec<Kind> {
         by_name("token id", person("token-id@acme.example", "jti", "t-1"), "jti:t-1"),
         by_name("subject", person("subject@acme.example", "jti", "t-2"), "sub:subject@acme.example"),
         by_name("session", person("session@acme.example", "sid", "s-1"), "sid:s-1"),
+        by_name("session of the person that an agent acts for", to().bearer(&exchanged), "sid:s-2"),
         by_name("session of an opaque token", to().bearer(&opaque), "sid:opaque-session"),
         by_name(
             "client",
