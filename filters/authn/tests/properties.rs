@@ -9,7 +9,7 @@ use std::rc::Rc;
 
 use common::*;
 use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Validation, decode};
-use jwt_simple::algorithms::{ECDSAP256KeyPairLike, ES256KeyPair, RS256KeyPair, RSAKeyPairLike};
+use jwt_simple::algorithms::{ECDSAP256PublicKeyLike, ES256KeyPair, RS256KeyPair};
 use portcullis_authn::keys::PureRust;
 use portcullis_authn::{KeyRing, Verified, jwt};
 use portcullis_core::Reason;

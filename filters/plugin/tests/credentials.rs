@@ -7,7 +7,7 @@ use std::time::Duration;
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use jsonwebtoken::{Algorithm, EncodingKey};
-use jwt_simple::algorithms::{RS256KeyPair, RSAKeyPairLike};
+use jwt_simple::algorithms::RS256KeyPair;
 use portcullis_core::audit::keyed_hash;
 use portcullis_core::wire::{ApiKey, RecordKind};
 use portcullis_testhost::{Exchange, Request};
