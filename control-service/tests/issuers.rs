@@ -348,3 +348,24 @@ async fn a_sidecar_gets_the_workloads_of_its_own_tenant() {
     early.sync(&server).await;
     assert!(early.state.workload(&own).is_some(), "registering the cluster brings its workloads");
 }
+
+/// How late a withdrawn key may still be known, measured from the withdrawal: the refresh interval, and a second
+/// for a busy machine.
+#[tokio::test]
+async fn a_withdrawn_key_stops_within_the_refresh_interval() {
+    for refresh_s in [1, 2] {
+        let idp = Idp::start().await;
+        let server = start(refresh_s, json!([idp.issuer(NAME)])).await;
+        let mut reader = server.reader("gateway", GATEWAY, "01");
+        until_kids(&server, &mut reader, NAME, &["1"]).await;
+        for number in 2..5 {
+            idp.set(number);
+            let withdrawn = Instant::now();
+            until_kids(&server, &mut reader, NAME, &[number.to_string().as_str()]).await;
+            let took = withdrawn.elapsed();
+            assert!(took < Duration::from_secs(u64::from(refresh_s) + 1), "{refresh_s} s: {took:?}");
+            // Not always right after a fetch: the interval counts from any moment.
+            tokio::time::sleep(Duration::from_millis(300) * number.into()).await;
+        }
+    }
+}

@@ -1,10 +1,11 @@
-//! How soon a revocation of each kind holds at the gateway, for credentials that every worker has cached and
-//! while requests with them go on.
+//! How soon a revocation of each kind holds at the gateway and at a sidecar, for credentials that every worker
+//! has cached and while requests with them go on.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
+use portcullis_identity::HEADER;
 use portcullis_mesh::control::{CLIENT_PEOPLE, CLIENT_WORKERS};
 use portcullis_mesh::http::Request;
 use portcullis_mesh::idp::{Algorithm, OPAQUE_PREFIX, claims};
@@ -144,12 +145,32 @@ async fn measure(mesh: &Mesh, kind: Kind) -> Duration {
     last.map_or(Duration::ZERO, |last| last.duration_since(called))
 }
 
+/// Somebody whose identity token the gateway has minted already, and what revokes them. The request goes to the
+/// sidecar alone, so that no refusal of the gateway hides that of the sidecar.
+async fn at_sidecar(mesh: &Mesh, name: &'static str, subject: &str, extra: Value, revoked: &str) -> Kind {
+    let mut all = json!({"client_id": CLIENT_PEOPLE});
+    all.as_object_mut().unwrap().extend(extra.as_object().unwrap().clone());
+    let token = mesh.idp().sign(Algorithm::Rs256, &claims(subject, TENANT, &all)).unwrap();
+    let through_gateway = mesh.get("/tables").header(SELECTOR, HOSTED).bearer(&token);
+    let identity = mesh.identity_token(&through_gateway).await.unwrap();
+    by_name(name, mesh.at_sidecar().unwrap().header(HEADER, identity), revoked)
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn every_kind_of_revocation_holds_within_a_second() {
-    let mesh = Mesh::start(Options::default(), &mut |line| eprintln!("{line}")).await.unwrap();
+    let options = Options { private_manifests: true, ..Options::default() };
+    let mesh = Mesh::start(options, &mut |line| eprintln!("{line}")).await.unwrap();
     let mut took = Vec::new();
     for kind in kinds(&mesh).await {
         let name = kind.name;
+        took.push((name, measure(&mesh, kind).await));
+    }
+    mesh.guard_sidecar().await.unwrap();
+    for (name, subject, extra, revoked) in [
+        ("subject, at a sidecar", "sidecar-1@acme.example", json!({}), "sub:sidecar-1@acme.example"),
+        ("session, at a sidecar", "sidecar-2@acme.example", json!({"sid": "s-9"}), "sid:s-9"),
+    ] {
+        let kind = at_sidecar(&mesh, name, subject, extra, revoked).await;
         took.push((name, measure(&mesh, kind).await));
     }
     mesh.stop().await;
