@@ -1,11 +1,14 @@
 //! Judging a credential with the filters' own code, over what the filters hold.
 
+use portcullis_authn::judge::numeric_date;
 use portcullis_authn::keys::PureRust;
 use portcullis_authn::{KeyRing, Verified, is_revoked, jwt};
 use portcullis_core::Reason;
+use portcullis_core::identity::Principal;
 use portcullis_core::snapshot::state::SnapshotState;
 use portcullis_core::snapshot::{PageError, public_key, sign_page, verify_page};
 use portcullis_core::wire::Page;
+use portcullis_source_type::classify;
 
 /// Opens a page as a filter does. Signed and verified on the spot, because nothing but a verified page can
 /// become a snapshot.
@@ -20,6 +23,22 @@ pub fn open(page: &Page, seed: [u8; 32]) -> Result<SnapshotState, PageError> {
         tracing::warn!(problem, "an entry of the snapshot cannot be read");
     }
     Ok(state)
+}
+
+/// Verifies a token for which another one is to be given out. What a gateway would refuse for want of a source
+/// rule must not become a token that has one, and the new token must not outlive the old one's own end: the
+/// leeway of `expires_at` is for clocks that differ, not for a longer life.
+///
+/// # Errors
+/// The reason for which a gateway would refuse it.
+pub fn subject_token(text: &str, snapshot: &SnapshotState, now_s: u64) -> Result<Principal, Reason> {
+    let Verified { mut principal, claims, source_type } = token(text, snapshot, now_s)?;
+    if source_type.is_none() && classify(snapshot.source_rules(), &principal, &claims).is_none() {
+        return Err(Reason::SourceTypeUnknown);
+    }
+    let end = numeric_date(&claims, "exp")?.unwrap_or(u64::MAX);
+    principal.expires_at = principal.expires_at.min(end);
+    if principal.expires_at <= now_s { Err(Reason::TokenExpired) } else { Ok(principal) }
 }
 
 /// Verifies a JSON Web Token and that nothing of it is revoked.

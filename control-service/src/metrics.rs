@@ -188,13 +188,20 @@ fn issuer_metrics(issuers: &[IssuerReport], text: &mut String) {
     family("issuer_keys", "gauge", "Keys of an issuer.", &|i| Some(size(i.key_count)));
     family("issuer_keys_age_seconds", "gauge", "Seconds since the last good fetch.", &|i| i.age_s);
     family("issuer_keys_stale", "gauge", "1 while the last fetch failed.", &|i| {
-        fetched(i).then(|| u64::from(i.state != KeyState::Fresh))
+        let well = matches!(i.state, KeyState::Fresh | KeyState::Empty) && i.last_error.is_none();
+        fetched(i).then(|| u64::from(!well))
     });
     family(
         "issuer_keys_expired",
         "gauge",
         "1 while tokens are refused because the keys are too old.",
         &|i| fetched(i).then(|| u64::from(i.state == KeyState::Expired)),
+    );
+    family(
+        "issuer_keys_empty",
+        "gauge",
+        "1 while tokens are refused because the issuer publishes no usable key.",
+        &|i| fetched(i).then(|| u64::from(i.state == KeyState::Empty)),
     );
     family("issuer_fetches_total", "counter", "Good fetches of keys.", &|i| fetched(i).then_some(i.fetched));
     family("issuer_fetch_failures_total", "counter", "Failed fetches of keys.", &|i| {

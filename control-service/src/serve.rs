@@ -241,8 +241,12 @@ async fn take_over(config: &Config, text: &str, service: &Service) -> Result<Con
             "only mesh.gateways, mesh.sidecars, issuers, introspection, workloads, sourceRules and jwksRefreshSeconds are reloaded; the rest of the change needs a restart"
         );
     }
-    service.issuers.apply(&new.policy).await?;
+    // The providers first: what the old ones say must not be kept by filters as the new ones' word.
     service.providers.set(Providers::new(&new.policy.introspection));
+    if let Err(error) = service.issuers.apply(&new.policy).await {
+        service.providers.set(Providers::new(&config.policy.introspection));
+        return Err(error.into());
+    }
     service.principals.set(new.policy.principals.clone());
     tracing::info!(revision = service.store.hub().revision(), "configuration reloaded");
     Ok(Config { policy: new.policy, ..config.clone() })

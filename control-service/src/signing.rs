@@ -212,6 +212,8 @@ fn own_issuer(service: &ServiceTokens, jwks: Jwks) -> IssuerDocument {
         token_types: vec!["at+jwt".to_owned()],
         max_token_bytes: 0,
         required_claims: Vec::new(),
+        // Each client has its own tenant, and nobody but this service says which.
+        tenants: Vec::new(),
         keys_expired: false,
     }
 }

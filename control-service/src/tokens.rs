@@ -141,6 +141,35 @@ mod tests {
         assert!(Token::parse(TokenKind::Administrator, token.reveal()).is_none());
     }
 
+    /// What a scanner looks for, as the reference says it.
+    fn documented(kind: &str) -> regex::Regex {
+        let page = include_str!("../../docs/reference.md");
+        let row = page.lines().find(|line| line.starts_with(&format!("| {kind} | `\\b")));
+        let row = row.unwrap_or_else(|| panic!("docs/reference.md has no expression for: {kind}"));
+        regex::Regex::new(row.split('`').nth(1).unwrap()).unwrap()
+    }
+
+    #[test]
+    fn the_documented_expressions_find_every_secret_and_tell_the_kinds_apart() {
+        let kinds = [
+            ("API key", TokenKind::ApiKey),
+            ("administrator's token", TokenKind::Administrator),
+            ("data cluster's token", TokenKind::Cluster),
+            ("service client's secret", TokenKind::ServiceClient),
+        ];
+        for (name, kind) in kinds {
+            let (expression, token) = (documented(name), Token::generate(kind));
+            let leaked = format!("curl -H 'x-api-key: {}' https://a/, again\"", token.reveal());
+            let found = expression.find(&leaked).map(|found| found.as_str());
+            assert_eq!(found, Some(token.reveal()), "{name}");
+            assert!(Token::parse(kind, found.unwrap()).is_some(), "{name}: the checksum holds");
+            assert!(!expression.is_match(&token.reveal()[..token.reveal().len() - 1]), "{name}, cut");
+            for (other, kind) in kinds.into_iter().filter(|(other, _)| *other != name) {
+                assert!(!expression.is_match(Token::generate(kind).reveal()), "{other} as {name}");
+            }
+        }
+    }
+
     #[test]
     fn a_token_is_not_in_its_debug_output() {
         let token = Token::generate(TokenKind::ApiKey);

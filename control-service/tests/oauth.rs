@@ -1,6 +1,7 @@
 //! The token endpoint: client credentials, token exchange, errors, rotation, revocation.
 
 mod common;
+mod oauth_cases;
 
 use std::time::Duration;
 
@@ -31,6 +32,10 @@ async fn start(edit: impl FnOnce(&mut Value)) -> (Server, Ed25519KeyPair) {
         config["serviceTokens"] = json!({"issuer": ISSUER, "audiences": ["portcullis"]});
         config["issuers"][0]["jwks"] =
             json!({"keys": [{"kty": "OKP", "crv": "Ed25519", "kid": "idp", "x": x}]});
+        config["sourceRules"] = json!([
+            {"name": "services", "sourceType": "worker", "when": {"credential": ["service_token"]}},
+            {"name": "people", "sourceType": "human", "when": {"credential": ["jwt"], "delegated": false}},
+        ]);
         edit(config);
     })
     .await;
@@ -181,40 +186,6 @@ async fn errors_are_those_of_the_rfcs() {
 }
 
 #[tokio::test]
-async fn an_agent_acts_for_a_person_and_never_has_more_than_both() {
-    let (server, idp) = start(|_| {}).await;
-    let secret = client(&server, "svc-agent", json!({"may_exchange": true})).await;
-    let exchange = async |subject: &str| {
-        let form =
-            [("grant_type", EXCHANGE), ("subject_token_type", ACCESS_TOKEN), ("subject_token", subject)];
-        good(&server, "svc-agent", &secret, &form).await
-    };
-    let answer = exchange(&token_of(&idp, &json!({}))).await;
-    assert_eq!(text(&answer["issued_token_type"]), ACCESS_TOKEN);
-    assert!(answer["expires_in"].as_u64().unwrap() <= 130, "no longer than the person's token: {answer}");
-    let first = text(&answer["access_token"]);
-    let principal = judge(&server, &first).await.unwrap().principal;
-    assert_eq!((principal.subject.as_str(), principal.actors[0].as_str()), ("ann", "svc-agent"));
-    let names =
-        |list: &[portcullis_core::ids::Role]| list.iter().map(ToString::to_string).collect::<Vec<_>>();
-    assert_eq!(names(&principal.roles), ["reader"]);
-    assert_eq!((principal.scopes.len(), principal.scopes[0].as_str()), (1, "b"));
-    // A second agent in the chain, from a service token.
-    let again = exchange(&first).await;
-    let chain = judge(&server, &text(&again["access_token"])).await.unwrap().principal.actors;
-    assert_eq!(chain.iter().map(|a| a.as_str()).collect::<Vec<_>>(), ["svc-agent", "svc-agent"]);
-    // A person whose session is revoked is not acted for.
-    let revoked = json!({"name": "sub:ann"});
-    server.expect(201, Method::POST, "/v1/revocations", Some(revoked)).await;
-    let subject = token_of(&idp, &json!({}));
-    let form =
-        [("grant_type", EXCHANGE), ("subject_token_type", ACCESS_TOKEN), ("subject_token", subject.as_str())];
-    assert_eq!(refused(&server, "svc-agent", &secret, &form).await, (400, "invalid_grant".to_owned()));
-    let records = server.expect(200, Method::GET, "/v1/audit/records?subject=ann", None).await;
-    assert_eq!(records["records"][0]["actors"], json!(["svc-agent"]));
-}
-
-#[tokio::test]
 async fn secrets_rotate_with_an_overlap_and_a_revoked_client_ends_at_once() {
     let (server, _) = start(|_| {}).await;
     let old = client(&server, "svc-a", json!({})).await;
@@ -240,6 +211,38 @@ async fn secrets_rotate_with_an_overlap_and_a_revoked_client_ends_at_once() {
 }
 
 #[tokio::test]
+async fn deleting_a_client_or_a_key_never_shortens_a_revocation_and_never_keeps_a_shorter_one() {
+    let (server, _) = start(|_| {}).await;
+    let key = text(&server.create_key("batch").await["api_key"]["id"]);
+    for id in ["svc-short", "svc-long", "svc-endless"] {
+        client(&server, id, json!({})).await;
+    }
+    let (short, long, endless) = ("client:svc-short", "client:svc-long", "client:svc-endless");
+    let of_key = ["kid:", &key].concat();
+    for (name, life) in
+        [(short, json!(60)), (long, json!(90_000)), (endless, Value::Null), (of_key.as_str(), json!(60))]
+    {
+        let body = json!({"name": name, "note": "by hand", "expires_in_s": life});
+        server.expect(201, Method::POST, "/v1/revocations", Some(body)).await;
+    }
+    for id in ["svc-short", "svc-long", "svc-endless"] {
+        server.expect(200, Method::DELETE, &["/v1/service-clients/", id].concat(), None).await;
+    }
+    server.expect(200, Method::DELETE, &["/v1/api-keys/", &key].concat(), None).await;
+    let list = server.expect(200, Method::GET, "/v1/revocations", None).await;
+    let left = |name: &str| {
+        let found = list["revocations"].as_array().unwrap().iter().find(|r| r["name"] == name).unwrap();
+        assert_eq!(found["note"], "by hand");
+        found["expires_at_s"].as_u64().map(|end| end - now_s())
+    };
+    for name in [short, &of_key] {
+        assert!(left(name).is_some_and(|s| (3590..=3600).contains(&s)), "{name}: {list}");
+    }
+    assert!(left(long).is_some_and(|s| s > 80_000), "{list}");
+    assert_eq!(left(endless), None);
+}
+
+#[tokio::test]
 async fn guessing_costs_pauses_and_shuts_nobody_else_out() {
     let (server, _) = start(|_| {}).await;
     let secret = client(&server, "svc-a", json!({})).await;
@@ -251,12 +254,47 @@ async fn guessing_costs_pauses_and_shuts_nobody_else_out() {
     assert_eq!(last, 429);
     assert!(ask(&server, "svc-a", &stranger, &PLAIN).await.headers().contains_key("retry-after"));
     good(&server, "svc-a", &secret, &PLAIN).await;
-    // Who knows the secret's name and guesses the rest is slowed down too.
+    // Who knows the secret's name and guesses the rest is slowed down too, and its holder is not.
     let forged = forge(&secret);
     for _ in 0..8 {
         last = refused(&server, "svc-a", &forged, &PLAIN).await.0;
     }
     assert_eq!(last, 429);
+    good(&server, "svc-a", &secret, &PLAIN).await;
+}
+
+#[tokio::test]
+async fn whoever_is_no_client_is_audited_and_cannot_fill_the_log() {
+    let (server, _) = start(|_| {}).await;
+    let secret = client(&server, "svc-a", json!({})).await;
+    let forged = forge(&secret);
+    assert_eq!(refused(&server, "svc-a", &forged, &PLAIN).await.0, 401);
+    let records = async |query: &str| {
+        let path = ["/v1/audit/records?decision=refuse&limit=1000", query].concat();
+        server.expect(200, Method::GET, &path, None).await["records"].as_array().unwrap().clone()
+    };
+    let seen = records("&subject=client:svc-a").await;
+    let name = secret.split('_').nth(1).unwrap();
+    assert_eq!(seen.len(), 1, "{seen:?}");
+    for (member, value) in [
+        ("reason", json!("invalid_client")),
+        ("status", json!(401)),
+        ("stage", json!("token-endpoint")),
+        ("credential", json!("client_secret")),
+        ("key_id", json!(name)),
+        ("path", json!("/oauth2/token")),
+    ] {
+        assert_eq!(seen[0][member], value, "{member}");
+    }
+    assert!(!seen[0].to_string().contains(&forged[20..]));
+    let mut paused = 0;
+    for n in 0..30 {
+        let (status, _) = refused(&server, &format!("made-up-{n}"), "x", &PLAIN).await;
+        paused += u32::from(status == 429);
+    }
+    assert!(paused >= 20, "{paused}");
+    assert!(records("").await.len() <= 11);
+    good(&server, "svc-a", &secret, &PLAIN).await;
 }
 
 /// The same name with another secret, and the checksum that fits it.

@@ -91,6 +91,54 @@ async fn only_an_administrator_gets_in() {
 }
 
 #[tokio::test]
+async fn an_administrators_token_ends_when_it_is_revoked_or_over() {
+    let server = Server::start().await;
+    let status = async |token: &str| {
+        let call = server.http.get(server.url("platform", "/v1/clusters")).bearer_auth(token);
+        call.send().await.unwrap().status().as_u16()
+    };
+    let first = server.admin.split('_').nth(1).unwrap();
+    let path_of = |id: &str| ["/v1/administrators/", id].concat();
+    // Without another one, the last one stays.
+    let problem = server.expect(409, Method::DELETE, &path_of(first), None).await;
+    assert_eq!(problem["reason"], "administrator_last");
+    let detail = text(&problem["detail"]);
+    assert!(detail.contains("portcullis admins create") && detail.contains("--break-glass"), "{detail}");
+    server.expect(404, Method::DELETE, &path_of("0011223344556677"), None).await;
+    let made = server.expect(201, Method::POST, "/v1/administrators", None).await;
+    let (second, id) = (text(&made["token"]), text(&made["administrator"]["id"]));
+    assert_eq!((status(&second).await, second.split('_').nth(1)), (200, Some(id.as_str())));
+    // It is gone with the next call, and doing it again changes nothing.
+    let revoked = server.expect(200, Method::DELETE, &path_of(&id), None).await;
+    assert!(revoked["administrator"]["revoked_at_ms"].is_u64());
+    assert_eq!(status(&second).await, 401);
+    assert_eq!(server.expect(200, Method::DELETE, &path_of(&id), None).await, revoked);
+    server.expect(409, Method::DELETE, &path_of(first), None).await;
+    // One that ends by itself is no other one any more.
+    let body = Some(json!({"expires_in_s": 2}));
+    let short = text(&server.expect(201, Method::POST, "/v1/administrators", body).await["token"]);
+    assert_eq!(status(&short).await, 200);
+    until("it is over", async || status(&short).await == 401).await;
+    server.expect(409, Method::DELETE, &path_of(first), None).await;
+    server.expect(400, Method::POST, "/v1/administrators", Some(json!({"expires_in_s": 0}))).await;
+    let list = server.expect(200, Method::GET, "/v1/administrators", None).await;
+    assert_eq!(list["administrators"].as_array().unwrap().len(), 3);
+    for secret in [&server.admin, &second, &short] {
+        assert!(!list.to_string().contains(&secret[20..]));
+    }
+    // Everything is audited, what was refused too.
+    let records = server.expect(200, Method::GET, "/v1/audit/records?limit=1000", None).await;
+    let of = |method: &str, path: &str, status: u16| {
+        let records = records["records"].as_array().unwrap();
+        let fits = |r: &&Value| r["method"] == method && r["path"] == path && r["status"] == status;
+        records.iter().filter(fits).count()
+    };
+    assert_eq!(of("POST", &path_of(&id), 201), 1);
+    assert_eq!(of("DELETE", &path_of(&id), 200), 2);
+    assert_eq!(of("DELETE", &path_of(first), 409), 3);
+}
+
+#[tokio::test]
 async fn heartbeats_and_operators_together_make_the_state() {
     let server = Server::start_with(|config| config["clusters"] = json!({"offlineAfterSeconds": 1})).await;
     let token = text(&server.register("acme").await["token"]);

@@ -213,6 +213,24 @@ async fn the_first_administrator_is_made_once_and_a_broken_glass_is_audited() {
     let records: Value = call.send().await.unwrap().json().await.unwrap();
     let paths: Vec<_> = records["records"].as_array().unwrap().iter().map(|r| text(&r["path"])).collect();
     assert_eq!(paths, ["/bootstrap-admin", "/bootstrap-admin/break-glass"]);
+    // The lost one is revoked with the new one. A new start over the same folder makes no third without the flag.
+    let url = server.url("platform", "");
+    let admins = |token: &str, arguments: &[&str]| {
+        let mut command = common::portcullis();
+        command.env("PORTCULLIS_TOKEN", token).env("PORTCULLIS_SERVER", &url);
+        command.arg("admins").args(arguments).output().unwrap()
+    };
+    let (first, id) = (server.admin.as_str(), second.split('_').nth(1).unwrap());
+    stdout(&admins(&second, &["revoke", first.split('_').nth(1).unwrap()]));
+    assert!(stderr(&admins(first, &["list"])).contains("token_invalid"));
+    assert!(stderr(&admins(&second, &["revoke", id])).contains("--break-glass"));
+    assert!(stderr(&run(&["bootstrap-admin", "--config", config])).contains("--break-glass"));
+    // One for an hour.
+    let third =
+        stdout(&run(&["bootstrap-admin", "--config", config, "--break-glass", "--expires-in", "3600"]));
+    assert!(stdout(&admins(&third, &["list"])).contains(id));
+    assert!(stdout(&admins(&third, &["create", "--expires-in", "60"])).contains("token: pca_"));
+    assert_eq!(run(&["bootstrap-admin", "--config", config, "--expires-in", "0"]).status.code(), Some(2));
 }
 
 #[tokio::test]

@@ -1,6 +1,6 @@
 //! Verification with a key set that is fetched when it has to be.
 
-use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, TryLockError};
 
 use portcullis_core::ClusterId;
 
@@ -18,7 +18,8 @@ const ASK_EVERY_S: u64 = 5;
 /// last good one stays in use.
 ///
 /// How to fetch is the caller's: a closure that returns the text of `/v1/identity/jwks`, so that this crate
-/// needs no HTTP client. It is called on the thread that verifies, by one thread at a time.
+/// needs no HTTP client. It is called on the thread that verifies, by one thread at a time; give it a time-out.
+/// While one thread fetches, the others go on with the set at hand; they wait only when there is none yet.
 ///
 /// ```
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -77,7 +78,9 @@ where
         match self.current(now_s) {
             Some(keys) => match keys.verify(token, now_s) {
                 Err(VerifyError::UnknownKey) => {
-                    self.refresh(now_s, ASK_EVERY_S);
+                    if let Some(turn) = self.turn() {
+                        self.refresh(now_s, ASK_EVERY_S, turn);
+                    }
                     self.keys().map_or(Err(VerifyError::KeySet), |keys| keys.verify(token, now_s))
                 }
                 outcome => outcome,
@@ -93,15 +96,28 @@ where
     /// The key set at hand, fetched anew when it is too old or missing.
     fn current(&self, now_s: u64) -> Option<Arc<Verifier>> {
         let keys = self.keys();
-        let every = if keys.is_some() { MAX_AGE_S } else { ASK_EVERY_S };
-        self.refresh(now_s, every);
+        if keys.is_none() {
+            let turn = self.asked.lock().unwrap_or_else(PoisonError::into_inner);
+            self.refresh(now_s, ASK_EVERY_S, turn);
+        } else if let Some(turn) = self.turn() {
+            self.refresh(now_s, MAX_AGE_S, turn);
+        }
         self.keys()
     }
 
-    /// Fetches unless that was done within `every` seconds. Whoever waits here for another thread's fetch
-    /// finds that it was done just now.
-    fn refresh(&self, now_s: u64, every: u64) {
-        let mut asked = self.asked.lock().unwrap_or_else(PoisonError::into_inner);
+    /// The right to fetch, unless another thread has it. Who has keys at hand does not wait for it: a server that
+    /// hangs would hang everybody.
+    fn turn(&self) -> Option<MutexGuard<'_, Asked>> {
+        match self.asked.try_lock() {
+            Ok(asked) => Some(asked),
+            Err(TryLockError::Poisoned(poisoned)) => Some(poisoned.into_inner()),
+            Err(TryLockError::WouldBlock) => None,
+        }
+    }
+
+    /// Fetches unless that was done within `every` seconds. Whoever has waited for another thread's fetch finds
+    /// that it was done just now.
+    fn refresh(&self, now_s: u64, every: u64, mut asked: MutexGuard<'_, Asked>) {
         let recent = asked.last_s.is_some_and(|last| now_s.saturating_sub(last) < every);
         if recent {
             return;

@@ -3,6 +3,7 @@
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use ed25519_compact::{KeyPair, Seed};
+use portcullis_core::ids::IssuerId;
 use portcullis_core::{ClusterId, Identity, KeyId};
 use serde::Serialize;
 use serde_json::{Value, json};
@@ -50,6 +51,8 @@ struct Claims<'a> {
     tenant: &'a str,
     source_type: &'static str,
     credential: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    credential_issuer: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     key_id: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -114,6 +117,7 @@ impl Minter {
             tenant: principal.tenant.as_str(),
             source_type: identity.source_type.as_str(),
             credential: principal.credential.as_str(),
+            credential_issuer: principal.issuer.as_ref().map(IssuerId::as_str),
             key_id: principal.key_id.as_ref().map(KeyId::as_str),
             client_id: principal.client_id.as_ref().map(|c| c.as_str()),
             sid: principal.session_id.as_deref(),

@@ -26,6 +26,7 @@ pub fn identity(subject: &str, tenant: &str) -> Identity {
         expires_at: u64::MAX,
         token_id: None,
         session_id: None,
+        derived_from: Vec::new(),
     };
     Identity { principal, source_type: SourceType::Human }
 }

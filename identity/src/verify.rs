@@ -6,7 +6,7 @@ use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use ed25519_compact::{PublicKey, Signature};
 use portcullis_core::identity::CredentialKind;
-use portcullis_core::ids::{ClientId, KeyId, Role, Scope, Subject};
+use portcullis_core::ids::{ClientId, IssuerId, KeyId, Role, Scope, Subject};
 use portcullis_core::{ClusterId, SourceType, TenantId};
 use serde::Deserialize;
 
@@ -61,6 +61,9 @@ pub struct Caller {
     pub source_type: SourceType,
     /// By what means they proved it at the gateway.
     pub credential: CredentialKind,
+    /// Who issued that credential, where there is an issuer: only together with it does a subject name one
+    /// person. Gateways of an older version do not tell.
+    pub credential_issuer: Option<IssuerId>,
     /// Public id of the key that proved it.
     pub key_id: Option<KeyId>,
     /// The OAuth client.
@@ -97,6 +100,7 @@ struct Claims {
     tenant: TenantId,
     source_type: SourceType,
     credential: CredentialKind,
+    credential_issuer: Option<IssuerId>,
     key_id: Option<KeyId>,
     client_id: Option<ClientId>,
     sid: Option<String>,
@@ -216,6 +220,7 @@ pub fn verify_with(
         tenant: claims.tenant,
         source_type: claims.source_type,
         credential: claims.credential,
+        credential_issuer: claims.credential_issuer,
         key_id: claims.key_id,
         client_id: claims.client_id,
         session_id: claims.sid,

@@ -1,6 +1,8 @@
 //! The key set is fetched when it has to be, and no more often.
 
 use std::cell::{Cell, RefCell};
+use std::sync::{Mutex, mpsc};
+use std::time::{Duration, Instant};
 
 use portcullis_core::{ClusterId, KeyId};
 use portcullis_identity::{LiveVerifier, Minter, VerifyError, testing};
@@ -101,4 +103,41 @@ fn the_last_good_set_stays_through_an_outage() {
     *server.answer.borrow_mut() = None;
     verifier.verify(&token(1, NOW + 900), NOW + 900).unwrap();
     assert_eq!(server.asked.get(), 4);
+}
+
+#[test]
+fn a_key_server_that_hangs_stalls_one_thread_and_no_other() {
+    let (asks, asked) = mpsc::channel();
+    let (answers, answer) = mpsc::channel::<String>();
+    let (asks, answer) = (Mutex::new(asks), Mutex::new(answer));
+    let fetch = || {
+        asks.lock().unwrap().send(()).unwrap();
+        answer.lock().unwrap().recv_timeout(Duration::from_secs(30))
+    };
+    let verifier = LiveVerifier::new(ISSUER, cluster(), fetch);
+    let later = NOW + 200;
+    std::thread::scope(|scope| {
+        // Without any keys all have to wait for the one that fetches.
+        let first: Vec<_> =
+            (0..2).map(|_| scope.spawn(|| verifier.verify(&token(1, NOW), NOW).map(drop))).collect();
+        asked.recv().unwrap();
+        assert!(first.iter().all(|thread| !thread.is_finished()));
+        answers.send(key_set(&[1])).unwrap();
+        for thread in first {
+            assert_eq!(thread.join().unwrap(), Ok(()));
+        }
+        assert!(asked.try_recv().is_err(), "one fetch for both");
+        // With keys at hand one thread hangs, and the others go on.
+        let slow = scope.spawn(|| verifier.verify(&token(1, later), later).map(drop));
+        asked.recv().unwrap();
+        let begun = Instant::now();
+        for _ in 0..100 {
+            verifier.verify(&token(1, later), later).unwrap();
+        }
+        assert_eq!(verifier.verify(&token(2, later), later), Err(VerifyError::UnknownKey));
+        assert!(begun.elapsed() < Duration::from_secs(10) && !slow.is_finished());
+        answers.send(key_set(&[1, 2])).unwrap();
+        assert_eq!(slow.join().unwrap(), Ok(()));
+        verifier.verify(&token(2, later), later).unwrap();
+    });
 }

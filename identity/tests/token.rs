@@ -1,6 +1,6 @@
 //! A minted token verifies for its cluster and its time, and for nothing else.
 
-use portcullis_core::ids::{Role, Scope, Subject};
+use portcullis_core::ids::{IssuerId, Role, Scope, Subject};
 use portcullis_core::{ClusterId, Identity, KeyId, SourceType};
 use portcullis_identity::{Minter, Verifier, VerifyError, testing};
 
@@ -24,6 +24,7 @@ fn agent() -> Identity {
     identity.source_type = SourceType::McpAgent;
     identity.principal.roles = vec![Role::new("reader").unwrap()];
     identity.principal.scopes = vec![Scope::new("a").unwrap(), Scope::new("b").unwrap()];
+    identity.principal.issuer = Some(IssuerId::new("https://idp.example").unwrap());
     identity.principal.actors = vec![Subject::new("agent-1").unwrap(), Subject::new("agent-0").unwrap()];
     identity
 }
@@ -36,10 +37,14 @@ fn what_was_minted_is_read_back() {
     let caller = verifier(&minter).verify(&token.text, NOW + 30).unwrap();
     assert_eq!(caller.subject.as_str(), "ann");
     assert_eq!(caller.source_type, SourceType::McpAgent);
+    assert_eq!(caller.credential_issuer.unwrap().as_str(), "https://idp.example");
     assert_eq!(caller.roles.len(), 1);
     assert_eq!(caller.scopes.len(), 2);
     let actors: Vec<_> = caller.actors.iter().map(Subject::as_str).collect();
     assert_eq!(actors, ["agent-1", "agent-0"]);
+    // A gateway of an older version names no issuer.
+    let token = minter.mint(&testing::identity("ann", "acme"), &cluster("acme"), NOW);
+    assert_eq!(verifier(&minter).verify(&token.text, NOW).unwrap().credential_issuer, None);
 }
 
 #[test]

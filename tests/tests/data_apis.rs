@@ -1,7 +1,5 @@
 //! The programs of `docs/data-apis.md` against tokens that were minted here: each accepts the good one and
-//! refuses all others, also while the key changes.
-
-#![cfg(feature = "slow")]
+//! refuses all others, also while the key changes. Those that need tools of their own run in `make test-full`.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpListener;
@@ -170,6 +168,7 @@ fn sources(language: &str) -> PathBuf {
 }
 
 /// A copy of a language's folder in which packages may be installed.
+#[cfg(feature = "slow")]
 fn workplace(language: &str) -> PathBuf {
     let place = Path::new(env!("CARGO_TARGET_TMPDIR")).join("data-apis").join(language);
     std::fs::create_dir_all(&place).unwrap();
@@ -180,12 +179,21 @@ fn workplace(language: &str) -> PathBuf {
     place
 }
 
+#[cfg(feature = "slow")]
 fn run(program: &str, arguments: &[&str], folder: &Path) {
     let status = Command::new(program).args(arguments).current_dir(folder).stdin(Stdio::null()).status();
     let status = status.unwrap_or_else(|e| panic!("{program} cannot be started: {e}; install it"));
     assert!(status.success(), "{program} {arguments:?} failed");
 }
 
+#[test]
+fn rust() {
+    // `cargo test` builds examples beside the tests: target/PROFILE/deps/THIS, target/PROFILE/examples.
+    let own = std::env::current_exe().unwrap();
+    check(Command::new(own.ancestors().nth(2).unwrap().join("examples/data_api")));
+}
+
+#[cfg(feature = "slow")]
 #[test]
 fn python() {
     let place = workplace("python");
@@ -200,6 +208,7 @@ fn python() {
     check(command);
 }
 
+#[cfg(feature = "slow")]
 #[test]
 fn node() {
     let place = workplace("node");
@@ -209,6 +218,7 @@ fn node() {
     check(command);
 }
 
+#[cfg(feature = "slow")]
 #[test]
 fn go() {
     let place = workplace("go");
@@ -216,6 +226,7 @@ fn go() {
     check(Command::new(place.join("verify")));
 }
 
+#[cfg(feature = "slow")]
 #[test]
 fn java() {
     let place = workplace("java");
@@ -230,6 +241,7 @@ fn java() {
 fn the_page_shows_the_programs_that_were_tried() {
     let page = include_str!("../../docs/data-apis.md");
     for (fence, language, file) in [
+        ("rust", "rust", "main.rs"),
         ("python", "python", "verify.py"),
         ("js", "node", "verify.mjs"),
         ("go", "go", "main.go"),

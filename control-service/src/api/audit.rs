@@ -57,6 +57,7 @@ struct Shown {
     tenant: String,
     source_type: String,
     credential: String,
+    issuer: String,
     key_id: String,
     actors: Vec<String>,
     cluster: String,
@@ -76,7 +77,7 @@ impl From<AuditRow> for Shown {
             row.record;
         let AuditRecord { reason, status, response_flags, duration_us, subject, tenant, source_type, .. } =
             row.record;
-        let AuditRecord { credential, key_id, actors, cluster, method, path, client_address, .. } =
+        let AuditRecord { credential, issuer, key_id, actors, cluster, method, path, client_address, .. } =
             row.record;
         let AuditRecord { request_bytes, response_bytes, mode, hop, .. } = row.record;
         Self {
@@ -97,6 +98,7 @@ impl From<AuditRow> for Shown {
             tenant,
             source_type,
             credential,
+            issuer,
             key_id,
             actors,
             cluster,

@@ -8,6 +8,7 @@ use axum::response::IntoResponse;
 use axum::routing::{delete, get, post};
 use axum::{Json, Router};
 use portcullis_core::SourceType;
+use portcullis_core::claims::is_revocable;
 use portcullis_core::ids::{Role, Scope, Subject, TenantId};
 use serde::{Deserialize, Serialize};
 
@@ -23,8 +24,8 @@ use crate::store::{Action, ApiKey, NewApiKey, Revocation, reaches_sidecars};
 pub(super) const MAX_GRANTS: usize = 64;
 /// Longest time in seconds for which a key and the one in its place are good together.
 const MAX_OVERLAP_S: u64 = 30 * 86_400;
-/// Longest life of a key or a revocation with an end, in seconds: ten years.
-const MAX_LIFE_S: u64 = 3660 * 86_400;
+/// Longest life of a key, an administrator's token or a revocation with an end, in seconds: ten years.
+pub(crate) const MAX_LIFE_S: u64 = 3660 * 86_400;
 
 pub(super) fn routes() -> Router<Arc<Service>> {
     Router::new()
@@ -76,7 +77,7 @@ async fn create(
 }
 
 /// When something ends that is to live for so long.
-fn end(expires_in_s: Option<u64>) -> Result<Option<u64>, Problem> {
+pub(super) fn end(expires_in_s: Option<u64>) -> Result<Option<u64>, Problem> {
     if expires_in_s.is_some_and(|s| s == 0 || s > MAX_LIFE_S) {
         return Err(Problem::new(Fault::BodyInvalid, "expires_in_s: must be from 1 second to ten years"));
     }
@@ -199,9 +200,7 @@ async fn add_revocation(
 ) -> Result<impl IntoResponse, Problem> {
     let wait = wait.duration()?;
     let known = |(kind, value): (&str, &str)| {
-        matches!(kind, "jti" | "sub" | "sid" | "kid" | "client")
-            && (1..=255).contains(&value.len())
-            && value.bytes().all(|b| b.is_ascii_graphic())
+        matches!(kind, "jti" | "sub" | "sid" | "kid" | "client") && is_revocable(value)
     };
     if !body.name.split_once(':').is_some_and(known) || body.note.len() > 1024 {
         return Err(Problem::new(

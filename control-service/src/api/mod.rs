@@ -1,5 +1,6 @@
 //! The HTTP APIs: mesh, platform, operations.
 
+mod admins;
 mod audit;
 mod clients;
 mod clusters;
@@ -31,6 +32,7 @@ use crate::presence::Presence;
 use crate::signing::SigningKeys;
 use crate::snapshot::Workers;
 use crate::store::Store;
+pub(crate) use keys::MAX_LIFE_S;
 pub use problem::{Fault, Problem};
 
 /// What the handlers share.

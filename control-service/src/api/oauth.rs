@@ -11,7 +11,7 @@ use axum::routing::{get, post};
 use axum::{Json, Router};
 use portcullis_core::identity::Principal;
 use portcullis_core::snapshot::policy::Jwks;
-use portcullis_core::wire::RecordKind;
+use portcullis_core::wire::{AuditRecord, RecordKind};
 use serde::Serialize;
 use serde_json::{Value, json};
 use subtle::ConstantTimeEq;
@@ -24,14 +24,16 @@ use crate::clock::now_ms;
 use crate::config::ServiceTokens;
 use crate::judge;
 use crate::oauth::{
-    Credentials, Grant, GrantRequest, Issued, TokenError, TokenRequest, client_credentials, credentials,
-    exchange, form, issue,
+    Form, Grant, GrantRequest, Issued, TokenError, TokenRequest, client_credentials, credentials, exchange,
+    form, issue,
 };
 use crate::store::{Action, Purpose, ServiceClient};
 use crate::tokens::{Token, TokenKind};
 
 /// Bytes of a token request at most: two tokens and a little.
 const MAX_FORM: usize = 32 * 1024;
+/// The stage of audit records.
+const STAGE: &str = "token-endpoint";
 const ACCESS_TOKEN: &str = "urn:ietf:params:oauth:token-type:access_token";
 
 pub(super) fn routes() -> Router<Arc<Service>> {
@@ -143,19 +145,7 @@ async fn answer(
         return Err(TokenError::InvalidRequest("send content-type: application/x-www-form-urlencoded"));
     }
     let form = form(body)?;
-    let authorization: Option<Vec<&str>> =
-        headers.get_all(header::AUTHORIZATION).iter().map(|v| v.to_str().ok()).collect();
-    let proof = credentials(&authorization.ok_or(TokenError::InvalidClient)?, &form)?;
-    let (client, secret_id) = authenticate(service, &proof).await?;
-    let action = Action {
-        subject: ["client:", &client.id].concat(),
-        credential: "client_secret",
-        key_id: secret_id,
-        method: "POST".to_owned(),
-        path: "/oauth2/token".to_owned(),
-        request_id: request_id(headers),
-        client_address: peer.ip().to_string(),
-    };
+    let (client, action) = caller(service, peer, headers, &form).await?;
     let granted = match TokenRequest::read(&form) {
         Ok(request) => grant(service, &client, &request).await.map(|granted| (request, granted)),
         Err(error) => Err(error),
@@ -181,33 +171,83 @@ async fn answer(
     })
 }
 
-/// The client, and what names the secret that it presented. A wrong secret costs a pause, and while one
-/// lasts no secret is looked at.
-async fn authenticate(service: &Service, proof: &Credentials) -> Result<(ServiceClient, String), TokenError> {
+/// The client, and what is audited of its request. Who is none is audited too.
+async fn caller(
+    service: &Service,
+    peer: SocketAddr,
+    headers: &HeaderMap,
+    form: &Form,
+) -> Result<(ServiceClient, Action), TokenError> {
+    let mut action = Action {
+        subject: String::new(),
+        credential: "client_secret",
+        key_id: String::new(),
+        method: "POST".to_owned(),
+        path: "/oauth2/token".to_owned(),
+        request_id: request_id(headers),
+        client_address: peer.ip().to_string(),
+    };
+    let authorization: Option<Vec<&str>> =
+        headers.get_all(header::AUTHORIZATION).iter().map(|v| v.to_str().ok()).collect();
+    let outcome = match authorization.ok_or(TokenError::InvalidClient).and_then(|a| credentials(&a, form)) {
+        Err(error) => Err(error),
+        Ok(proof) => {
+            let token = Token::parse(TokenKind::ServiceClient, &proof.secret);
+            // What a caller says of itself is not believed before it is checked, but it is worth a record.
+            action.subject = ["client:", &proof.id].concat();
+            action.key_id = token.as_ref().map(|t| t.id().to_owned()).unwrap_or_default();
+            authenticate(service, &proof.id, token.as_ref()).await
+        }
+    };
+    match outcome {
+        Ok(client) => Ok((client, action)),
+        Err(TokenError::InvalidClient) => Err(refuse(service, &action).await),
+        Err(error) => Err(error),
+    }
+}
+
+/// Audits a caller that is no client. When many come from one address they get slower, so that nobody can fill
+/// the audit log by making up clients; a client with its secret never comes here.
+async fn refuse(service: &Service, action: &Action) -> TokenError {
+    // Not counted with calls for want of an administrator's token, which come by the same gateway.
+    let address = ["token endpoint, ", &action.client_address].concat();
+    let now = Instant::now();
+    if let Some(pause) = service.refused_callers.pause(&address, false, now) {
+        return TokenError::TooManyFailures(pause.as_secs() + 1);
+    }
+    service.refused_callers.failed(&address, false, now);
+    let refused = TokenError::InvalidClient;
+    let mut record = action.record(refused.status(), refused.code());
+    STAGE.clone_into(&mut record.stage);
+    append(service, record).await.map_or_else(|error| error, |()| refused)
+}
+
+/// The client that a secret proves. A wrong secret costs a pause for further wrong
+/// ones; the right one is never slowed down, whoever guesses beside it.
+async fn authenticate(
+    service: &Service,
+    id: &str,
+    token: Option<&Token>,
+) -> Result<ServiceClient, TokenError> {
     let unavailable = |error| {
         tracing::error!(%error, "the store failed");
         TokenError::Unavailable
     };
-    let found = service.store.service_client(proof.id.clone()).await.map_err(unavailable)?;
-    let token = Token::parse(TokenKind::ServiceClient, &proof.secret);
+    let found = service.store.service_client(id.to_owned()).await.map_err(unavailable)?;
     let secrets = found.as_ref().map(|(_, secrets)| secrets.as_slice()).unwrap_or_default();
-    let named = token.as_ref().is_some_and(|t| secrets.iter().any(|s| s.id == t.id()));
+    let named = token.is_some_and(|t| secrets.iter().any(|s| s.id == t.id()));
+    let digest = token.map(Token::digest);
+    let right = digest.is_some_and(|d| secrets.iter().any(|s| bool::from(s.digest.ct_eq(&d))));
+    if let (Some((client, _)), true) = (found, right) {
+        service.backoff.succeeded(id);
+        return Ok(client);
+    }
     let now = Instant::now();
-    if let Some(pause) = service.backoff.pause(&proof.id, named, now) {
+    if let Some(pause) = service.backoff.pause(id, named, now) {
         return Err(TokenError::TooManyFailures(pause.as_secs() + 1));
     }
-    let digest = token.as_ref().map(Token::digest);
-    let right = digest.is_some_and(|d| secrets.iter().any(|s| bool::from(s.digest.ct_eq(&d))));
-    match (found, token) {
-        (Some((client, _)), Some(token)) if right => {
-            service.backoff.succeeded(&proof.id);
-            Ok((client, token.id().to_owned()))
-        }
-        _ => {
-            service.backoff.failed(&proof.id, named, now);
-            Err(TokenError::InvalidClient)
-        }
-    }
+    service.backoff.failed(id, named, now);
+    Err(TokenError::InvalidClient)
 }
 
 async fn grant(
@@ -229,15 +269,18 @@ async fn grant(
 
 fn verify(service: &Service, token: &str) -> Result<Principal, TokenError> {
     let hub = service.store.hub();
-    let page = hub.excerpt(&[RecordKind::Issuer, RecordKind::IssuerSecret, RecordKind::Revocation]);
+    let page = hub.excerpt(&[
+        RecordKind::Issuer,
+        RecordKind::IssuerSecret,
+        RecordKind::SourceRules,
+        RecordKind::Revocation,
+    ]);
     let snapshot = judge::open(&page, hub.seed()).map_err(|error| {
         tracing::error!(%error, "the snapshot cannot be read");
         TokenError::Unavailable
     })?;
-    match judge::token(token, &snapshot, now_ms() / 1000) {
-        Ok(verified) => Ok(verified.principal),
-        Err(reason) => Err(TokenError::InvalidGrant(reason.code())),
-    }
+    let verified = judge::subject_token(token, &snapshot, now_ms() / 1000);
+    verified.map_err(|reason| TokenError::InvalidGrant(reason.code()))
 }
 
 /// Every token, and every one that an authenticated client did not get, is audited before the answer.
@@ -250,7 +293,7 @@ async fn record(
     reason: &str,
 ) -> Result<(), TokenError> {
     let mut record = action.record(status, reason);
-    "token-endpoint".clone_into(&mut record.stage);
+    STAGE.clone_into(&mut record.stage);
     record.tenant.clone_from(&client.tenant);
     if let Some((grant, issued)) = issued {
         record.path = [record.path.as_str(), "/", &issued.id].concat();
@@ -259,6 +302,10 @@ async fn record(
             record.actors.clone_from(&grant.actors);
         }
     }
+    append(service, record).await
+}
+
+async fn append(service: &Service, record: AuditRecord) -> Result<(), TokenError> {
     service.store.append(record).await.map_err(|error| {
         tracing::error!(%error, "a token request could not be audited");
         TokenError::Unavailable

@@ -13,7 +13,7 @@ use portcullis_core::audit::hex;
 
 use super::extract::bearer;
 use super::problem::{Fault, Problem, ReasonOf};
-use super::{Service, audit, clients, clusters, issuers, keys, oauth};
+use super::{Service, admins, audit, clients, clusters, issuers, keys, oauth};
 use crate::store::Action;
 use crate::tokens::{Token, TokenKind, random};
 
@@ -29,6 +29,7 @@ pub(super) fn routes(service: &Arc<Service>) -> Router<Arc<Service>> {
         .merge(clients::routes())
         .merge(issuers::routes())
         .merge(audit::routes())
+        .merge(admins::routes())
         .route_layer(administrators)
         .merge(clusters::heartbeat_routes())
         .merge(issuers::public_routes())

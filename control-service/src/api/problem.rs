@@ -84,6 +84,10 @@ faults! {
     RevocationUnknown = "revocation_unknown", 404, "There is no such revocation";
     /// The cluster id is taken.
     ClusterExists = "cluster_exists", 409, "The cluster exists already";
+    /// No such administrator.
+    AdministratorUnknown = "administrator_unknown", 404, "There is no such administrator";
+    /// The last administrator.
+    AdministratorLast = "administrator_last", 409, "The last administrator cannot be revoked";
     /// Already revoked.
     RevocationExists = "revocation_exists", 409, "The revocation exists already";
     /// The cluster was retired.
@@ -149,6 +153,8 @@ impl From<StoreError> for Problem {
                 Refused::ServiceClientUnknown => Fault::ServiceClientUnknown,
                 Refused::ServiceClientRevoked => Fault::ServiceClientRevoked,
                 Refused::RotationUnderWay => Fault::RotationUnderWay,
+                Refused::AdministratorUnknown => Fault::AdministratorUnknown,
+                Refused::AdministratorLast => Fault::AdministratorLast,
                 Refused::RevocationExists => Fault::RevocationExists,
                 Refused::RevocationUnknown => Fault::RevocationUnknown,
             },

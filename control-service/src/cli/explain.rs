@@ -12,7 +12,7 @@ use clap::Args;
 use portcullis_authn::jws::Jws;
 use portcullis_authn::{Credential, Presented, Verified, api_key, introspection, is_revoked};
 use portcullis_core::Reason;
-use portcullis_core::claims::claim;
+use portcullis_core::claims::{DERIVED_FROM, claim};
 use portcullis_core::fair::Source;
 use portcullis_core::identity::Principal;
 use portcullis_core::snapshot::PageError;
@@ -242,7 +242,7 @@ impl Explanation<'_> {
             };
             self.line(&required.claim.join(" > "), &shown(claim(claims, &required.claim)), &wanted);
         }
-        for name in ["act", "jti", "sid"] {
+        for name in ["act", "jti", "sid", DERIVED_FROM] {
             if let Some(value) = claims.get(name) {
                 self.line(name, &value.to_string(), "");
             }

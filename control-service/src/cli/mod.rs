@@ -1,5 +1,6 @@
 //! The command line.
 
+mod admins;
 mod client;
 mod explain;
 mod table;
@@ -14,6 +15,8 @@ use base64::Engine;
 use clap::{Args, Parser, Subcommand};
 use tracing_subscriber::EnvFilter;
 
+use crate::api::MAX_LIFE_S;
+use crate::clock::now_ms;
 use crate::config::{Config, LoadError, LogConfig};
 use crate::serve::{ServeError, serve};
 use crate::store::{Database, StoreError};
@@ -44,6 +47,16 @@ enum Command {
         /// Make another one although there is one already. This is audited.
         #[arg(long)]
         break_glass: bool,
+        /// Seconds until its token ends, up to ten years.
+        #[arg(long, value_parser = clap::value_parser!(u64).range(1..=MAX_LIFE_S))]
+        expires_in: Option<u64>,
+    },
+    /// Make, list and revoke administrators.
+    Admins {
+        #[command(flatten)]
+        connection: client::Connection,
+        #[command(subcommand)]
+        command: admins::Admins,
     },
     /// Print the public key of the snapshot: `snapshot.key` of every plugin's configuration.
     SnapshotKey {
@@ -184,9 +197,10 @@ impl Command {
                 let runtime = tokio::runtime::Runtime::new().map_err(CommandError::Runtime)?;
                 Ok(runtime.block_on(serve(config, ready_file.as_deref()))?)
             }
-            Self::BootstrapAdmin { config, break_glass } => {
+            Self::BootstrapAdmin { config, break_glass, expires_in } => {
                 let mut database = Database::open(&Config::load(&config.path)?.data_dir)?;
-                let token = database.bootstrap_administrator(break_glass)?;
+                let token =
+                    database.bootstrap_administrator(break_glass, expires_in.map(|s| now_ms() / 1000 + s))?;
                 print(token.ok_or(CommandError::AdministratorExists)?.reveal())
             }
             Self::SnapshotKey { config } => {
@@ -195,7 +209,9 @@ impl Command {
                 print(&base64::engine::general_purpose::STANDARD.encode(key))
             }
             Self::Config { command: ConfigCommand::Check { config } } => {
-                Config::load(&config.path)?;
+                for warning in Config::load(&config.path)?.policy.warnings() {
+                    print(&["warning: ", &warning].concat())?;
+                }
                 print("the configuration is good")
             }
             Self::Config { command: ConfigCommand::Schema } => {
@@ -203,6 +219,7 @@ impl Command {
             }
             Self::Explain { config, question } => Ok(explain::run(&Config::load(&config.path)?, &question)?),
             Self::TestIdentity(wanted) => print(&wanted.run()?),
+            Self::Admins { connection, command } => call(admins::admins(&connection, command)),
             Self::Issuers { connection } => call(tokens::issuers(&connection)),
             Self::SigningKeys { connection, command } => call(tokens::signing_keys(&connection, command)),
             Self::Token { connection, command } => call(tokens::clients(&connection, command)),

@@ -19,6 +19,7 @@ const LISTS: &[(&str, &[&str])] = &[
             "replaced_by",
         ],
     ),
+    ("administrators", &["id", "break_glass", "created_at_ms", "expires_at_s", "revoked_at_ms"]),
     ("issuers", &["issuer", "source", "state", "keys", "age_s", "fetched", "failed", "last_error"]),
     ("signing_keys", &["kid", "purpose", "state", "created_at_ms", "signs_from_ms", "signs_until_ms"]),
     (

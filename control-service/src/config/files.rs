@@ -15,6 +15,12 @@ pub struct Authorities {
 }
 
 impl Authorities {
+    /// The file's bytes.
+    #[must_use]
+    pub fn pem(&self) -> &[u8] {
+        &self.pem
+    }
+
     /// The certificates.
     ///
     /// # Errors

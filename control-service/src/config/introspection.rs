@@ -4,12 +4,15 @@ use std::collections::HashSet;
 use std::path::Path;
 use std::time::Duration;
 
+use portcullis_authn::api_key::{API_KEY_PREFIX, is_secret_of_the_service};
+use portcullis_core::audit::hex;
 use portcullis_core::ids::{ClientId, IssuerId, Role, Scope, SpiffeId, TenantId};
 use portcullis_core::snapshot::policy::{
     IntrospectionDocument, MAX_LEEWAY_SECONDS, WorkloadEntry, WorkloadsDocument,
 };
+use sha2::{Digest, Sha256};
 
-use super::files::{self, Remote};
+use super::files::{self, Authorities, Remote};
 use super::issuer::{audiences, claims, required_claims};
 use super::section::Section;
 use crate::secret::SecretBytes;
@@ -75,19 +78,21 @@ fn provider(folder: &Path, mut section: Section<'_>) -> Option<IntrospectionConf
     if token_prefix.len() > 64 || !token_prefix.bytes().all(|b| b.is_ascii_graphic()) {
         section.error("tokenPrefix", "must be at most 64 visible ASCII characters");
     }
-    if token_prefix.starts_with("pck_") {
-        section.error("tokenPrefix", "pck_ begins an API key of this service");
+    let bytes = token_prefix.as_bytes();
+    if bytes.starts_with(API_KEY_PREFIX) || is_secret_of_the_service(bytes) {
+        section.error("tokenPrefix", "pck_, pca_, pcc_ and pcs_ begin secrets of this service");
     }
     let audiences = audiences(&mut section);
     let claims = claims(&mut section);
     let required_claims = required_claims(&mut section);
+    let tenants = section.filled("tenants").unwrap_or_default();
     let leeway_seconds = section.number("leewaySeconds", 30, 0, MAX_LEEWAY_SECONDS);
     let active_seconds = section.number("activeSeconds", 30, 0, 300);
     let inactive_seconds = section.number("inactiveSeconds", 10, 0, 60);
     let timeout = section.number("timeoutMilliseconds", 3000, 100, 10_000);
     let max_in_flight = section.number("maxInFlight", 64, 1, 1024);
     section.finish();
-    let document = IntrospectionDocument {
+    let mut document = IntrospectionDocument {
         name: name?,
         issuer: issuer?,
         token_prefix,
@@ -95,17 +100,36 @@ fn provider(folder: &Path, mut section: Section<'_>) -> Option<IntrospectionConf
         leeway_seconds,
         claims,
         required_claims,
+        tenants,
+        config_digest: String::new(),
         active_seconds,
         inactive_seconds,
     };
+    let (endpoint, client_id) = (Remote { url: url?, authorities }, client_id?);
+    document.config_digest = digest(&document, &endpoint, &client_id);
     Some(IntrospectionConfig {
         document,
-        endpoint: Remote { url: url?, authorities },
-        client_id: client_id?,
+        endpoint,
+        client_id,
         client_secret: client_secret?,
         timeout: Duration::from_millis(timeout.into()),
         max_in_flight: usize::try_from(max_in_flight).unwrap_or(64),
     })
+}
+
+/// Names a configuration. The secret is left out: with it, whoever reads the snapshot could try guesses.
+fn digest(document: &IntrospectionDocument, endpoint: &Remote, client_id: &ClientId) -> String {
+    let authorities = endpoint.authorities.as_ref().map(Authorities::pem).unwrap_or_default();
+    // A document of this type always serialises; none of the parts can run into the next.
+    let document = serde_json::to_vec(document).unwrap_or_default();
+    let parts =
+        [document.as_slice(), endpoint.url.as_str().as_bytes(), client_id.as_str().as_bytes(), authorities];
+    let mut hasher = Sha256::new();
+    for part in parts {
+        hasher.update(part);
+        hasher.update(b"\0");
+    }
+    hex(&hasher.finalize())
 }
 
 fn is_name(name: &str) -> bool {

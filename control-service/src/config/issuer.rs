@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::time::Duration;
 
-use portcullis_core::ids::IssuerId;
+use portcullis_core::ids::{IssuerId, TenantId};
 use portcullis_core::snapshot::policy::{Algorithm, ClaimMapping, Jwks, MAX_LEEWAY_SECONDS, RequiredClaim};
 use serde_json::Value;
 
@@ -35,6 +35,8 @@ pub struct IssuerConfig {
     pub max_token_bytes: u32,
     /// Claims that must be there.
     pub required_claims: Vec<RequiredClaim>,
+    /// The tenants for which it may vouch; empty for all.
+    pub tenants: Vec<TenantId>,
     /// Accepted clock difference in seconds.
     pub leeway_seconds: u32,
     /// Greatest accepted age of a token in seconds; 0 for none.
@@ -90,6 +92,7 @@ pub(super) fn read(folder: &Path, mut section: Section<'_>) -> Option<IssuerConf
     let token_types = token_types(&mut section);
     let max_token_bytes = section.number("maxTokenBytes", 0, 0, MAX_TOKEN_BYTES);
     let required_claims = required_claims(&mut section);
+    let tenants = section.filled("tenants").unwrap_or_default();
     let leeway_seconds = section.number("leewaySeconds", 30, 0, MAX_LEEWAY_SECONDS);
     let max_age_seconds = section.number("maxAgeSeconds", 0, 0, 366 * 86_400);
     let claims = claims(&mut section);
@@ -108,6 +111,7 @@ pub(super) fn read(folder: &Path, mut section: Section<'_>) -> Option<IssuerConf
         token_types,
         max_token_bytes,
         required_claims,
+        tenants,
         leeway_seconds,
         max_age_seconds,
         claims,

@@ -265,4 +265,6 @@ fn log(mut section: Section<'_>) -> LogConfig {
 }
 
 #[cfg(test)]
+mod schema_tests;
+#[cfg(test)]
 mod tests;

@@ -5,8 +5,11 @@ use std::collections::{HashMap, HashSet};
 use std::path::Path;
 use std::time::Duration;
 
+use portcullis_core::SourceType;
 use portcullis_core::ids::{ClusterId, SpiffeId};
-use portcullis_core::snapshot::policy::{SourceRule, SourceRulesDocument, WorkloadsDocument};
+use portcullis_core::snapshot::policy::{
+    ClaimCondition, SourceConditions, SourceRule, SourceRulesDocument, WorkloadsDocument,
+};
 
 use super::introspection::{self, IntrospectionConfig};
 use super::issuer::{self, IssuerConfig};
@@ -28,6 +31,25 @@ pub struct Policy {
     pub source_rules: SourceRulesDocument,
     /// How often keys are fetched.
     pub jwks_refresh: Duration,
+}
+
+impl Policy {
+    /// What is allowed and should be looked at all the same.
+    #[must_use]
+    pub fn warnings(&self) -> Vec<String> {
+        let issuers = self.issuers.iter().map(|i| (&i.issuer, i.tenants.is_empty()));
+        let providers =
+            self.introspection.iter().map(|p| (&p.document.issuer, p.document.tenants.is_empty()));
+        let all: Vec<_> = issuers.chain(providers).collect();
+        let several = all.len() > 1;
+        let any_tenant = all.into_iter().filter(|(_, any)| several && *any);
+        any_tenant
+            .map(|(issuer, _)| {
+                let text = "may vouch for every tenant, although there is more than one issuer; name those that it may vouch for in `tenants`";
+                [issuer.as_str(), " ", text].concat()
+            })
+            .collect()
+    }
 }
 
 /// Which SPIFFE id may read which view of the snapshot.
@@ -88,13 +110,7 @@ pub(super) fn read(folder: &Path, root: &mut Section<'_>, principals: Principals
         }
         issuers.push(read);
     }
-    let rules: Vec<SourceRule> = root.optional("sourceRules").unwrap_or_default();
-    let mut names = HashSet::new();
-    for rule in &rules {
-        if !names.insert(rule.name.as_str()) {
-            root.error("sourceRules", format!("two rules are named {:?}; names must differ", rule.name));
-        }
-    }
+    let rules = source_rules(root);
     Policy {
         principals,
         issuers,
@@ -103,4 +119,41 @@ pub(super) fn read(folder: &Path, root: &mut Section<'_>, principals: Principals
         source_rules: SourceRulesDocument { rules },
         jwks_refresh: Duration::from_secs(refresh.into()),
     }
+}
+
+fn source_rules(root: &mut Section<'_>) -> Vec<SourceRule> {
+    let mut names = HashSet::new();
+    let mut rules = Vec::new();
+    for mut section in root.list("sourceRules") {
+        let name: Option<String> = section.required("name", "a name for `portcullis explain`");
+        if name.as_ref().is_some_and(|name| !names.insert(name.clone())) {
+            section.error("name", "is that of another rule too; names must differ");
+        }
+        let source_type: Option<SourceType> = section.required("sourceType", "human, worker or mcp_agent");
+        let when = conditions(section.section("when"));
+        section.finish();
+        if let (Some(name), Some(source_type)) = (name, source_type) {
+            rules.push(SourceRule { name, source_type, when });
+        }
+    }
+    rules
+}
+
+fn conditions(mut when: Section<'_>) -> SourceConditions {
+    let conditions = SourceConditions {
+        credential: when.filled("credential"),
+        issuer: when.filled("issuer"),
+        client_id: when.filled("clientId"),
+        spiffe_id: when.filled("spiffeId"),
+        role: when.filled("role"),
+        scope: when.filled("scope"),
+        claims: when.filled("claims"),
+        delegated: when.filled("delegated"),
+    };
+    let says_nothing = |c: &ClaimCondition| c.claim.is_empty() || c.any_of.is_empty();
+    if conditions.claims.iter().flatten().any(says_nothing) {
+        when.error("claims", "each needs `claim`, a path of member names, and `anyOf`, the accepted values");
+    }
+    when.finish();
+    conditions
 }

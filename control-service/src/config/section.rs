@@ -85,6 +85,18 @@ impl<'e> Section<'e> {
         self.optional(field)
     }
 
+    /// A field that may be absent, but must say something where it stands: as a condition, nothing could be taken
+    /// for anything.
+    pub(super) fn filled<T: DeserializeOwned>(&mut self, field: &'static str) -> Option<T> {
+        self.known.push(field);
+        let value = self.fields.remove(field)?;
+        if value.is_null() || value.as_sequence().is_some_and(Vec::is_empty) {
+            self.error(field, "is empty: say what it must be, or leave the field out where anything will do");
+            return None;
+        }
+        serde_norway::from_value(value).map_err(|e| self.error(field, e.to_string())).ok()
+    }
+
     /// A whole number within bounds, or the default.
     pub(super) fn number(&mut self, field: &'static str, default: u32, min: u32, max: u32) -> u32 {
         match self.optional::<i64>(field).map(u32::try_from) {

@@ -288,6 +288,9 @@ fn every_field_of_an_issuer_is_checked() {
         ("jwksUri: 'https://a/', maxStaleSeconds: 2592001", "from 2 to 2592000"),
         ("jwksUri: 'https://a/', maxStaleSeconds: 119", "twice jwksRefreshSeconds"),
         ("jwks: {keys: [{kty: OKP}]}, maxStaleSeconds: 200", "for keys that are fetched"),
+        ("jwksUri: 'https://a/', tenants: []", "issuers[0].tenants: is empty"),
+        ("jwksUri: 'https://a/', tenants: ", "issuers[0].tenants: is empty"),
+        ("jwksUri: 'https://a/', tenants: [ACME]", "tenant id"),
     ] {
         let found = tell(rest);
         assert!(found.iter().any(|e| e.contains(wanted)), "{rest}: {found:?}");
@@ -315,7 +318,9 @@ fn providers_and_workloads_are_told_apart() {
     assert_eq!(tell(&two(provider("a", ""), provider("b", "x_"))), Vec::<String>::new());
     assert_eq!(tell(&two(provider("a", ""), provider("a", "x_"))), ["introspection[1].name"]);
     assert_eq!(tell(&two(provider("a", ""), provider("b", ""))), ["introspection[1].tokenPrefix"]);
-    assert_eq!(tell(&two(provider("a", ""), provider("b", "pck_x"))), ["introspection[1].tokenPrefix"]);
+    for own in ["pck_x", "pca_", "pcc_x", "pcs_"] {
+        assert_eq!(tell(&two(provider("a", ""), provider("b", own))), ["introspection[1].tokenPrefix"]);
+    }
     assert_eq!(tell(&two(provider("a", ""), provider("B", "x"))), ["introspection[1].name"]);
     let same = "{spiffeId: 'spiffe://d/a', tenant: t}";
     assert_eq!(tell(&format!("workloads: [{same}, {same}]\n")), ["workloads[1].spiffeId"]);
@@ -323,6 +328,79 @@ fn providers_and_workloads_are_told_apart() {
         tell("workloads: [{spiffeId: 'spiffe:///a', tenant: t, roles: ['a,b']}]\n"),
         ["workloads[0].spiffeId", "workloads[0].roles"]
     );
+}
+
+#[test]
+fn a_provider_with_another_configuration_has_another_digest() {
+    let folder = example_folder();
+    std::fs::write(folder.path().join("token"), "0123456789abcdef").unwrap();
+    let read = |change: &str| {
+        let provider = "name: a, issuer: i, clientSecretFile: introspection-secret, audiences: [b]";
+        let text = [GOOD, "introspection: [{", provider, ", ", change, "}]\n"].concat();
+        let config = parse_in(&folder, &text).unwrap();
+        config.policy.introspection[0].document.config_digest.clone()
+    };
+    let first = read("endpoint: 'https://a/', clientId: c");
+    assert_eq!((first.len(), read("endpoint: 'https://a/', clientId: c")), (64, first.clone()));
+    for other in [
+        "endpoint: 'https://b/', clientId: c",
+        "endpoint: 'https://a/', clientId: d",
+        "endpoint: 'https://a/', clientId: c, caFile: corporate-ca.pem",
+        "endpoint: 'https://a/', clientId: c, activeSeconds: 1",
+        "endpoint: 'https://a/', clientId: c, tenants: [acme]",
+    ] {
+        assert_ne!(read(other), first, "{other}");
+    }
+}
+
+#[test]
+fn several_issuers_without_tenants_are_warned_about() {
+    let second =
+        "  - {issuer: b, audiences: [a], algorithms: [RS256], jwksUri: 'https://b/', tenants: [acme]}\n";
+    let begin = GOOD.find("sourceRules:").unwrap();
+    let with = |more: &str| parse(&[&GOOD[..begin], more, &GOOD[begin..]].concat()).unwrap().policy;
+    assert_eq!(with("").warnings(), Vec::<String>::new());
+    let found = with(second).warnings();
+    assert!(found.len() == 1 && found[0].starts_with("https://idp.example.com may vouch"), "{found:?}");
+    assert_eq!(with(&second.replace(", tenants: [acme]", "")).warnings().len(), 2);
+}
+
+#[test]
+fn all_mistakes_in_source_rules_come_at_once_and_name_rule_and_field() {
+    let begin = GOOD.find("sourceRules:").unwrap();
+    let tell = |rules: &str| fields(&[&GOOD[..begin], "sourceRules: ", rules, "\n"].concat());
+    let bad = r"
+  - {name: a, sourceType: robot}
+  - {name: a, sourceType: human, when: {clientid: [web]}}
+  - {name: b, sourceType: human, when: {clientId: [], role: }}
+  - {sourceType: worker, when: {credential: [password], claims: [{claim: [a], anyOf: []}]}}
+  - {name: c, when: [], extra: 1}";
+    let wanted = [
+        "sourceRules[0].sourceType",
+        "sourceRules[1].name",
+        "sourceRules[1].when.clientid",
+        "sourceRules[2].when.clientId",
+        "sourceRules[2].when.role",
+        "sourceRules[3].name",
+        "sourceRules[3].when.credential",
+        "sourceRules[3].when.claims",
+        "sourceRules[4].sourceType",
+        "sourceRules[4].when",
+        "sourceRules[4].extra",
+    ];
+    assert_eq!(tell(bad), wanted);
+    for field in ["credential", "issuer", "clientId", "spiffeId", "role", "scope", "claims"] {
+        for empty in ["[]", "null", ""] {
+            let rule = format!("[{{name: a, sourceType: human, when: {{{field}: {empty}}}}}]");
+            assert_eq!(tell(&rule), [format!("sourceRules[0].when.{field}")], "{empty:?}");
+        }
+    }
+    // Without any condition a rule is for everybody, and says so by having none.
+    for rest in ["", ", when: {}"] {
+        let rule = format!("sourceRules: [{{name: a, sourceType: human{rest}}}]\n");
+        let config = parse(&[&GOOD[..begin], &rule].concat()).unwrap();
+        assert_eq!(config.policy.source_rules.rules[0].when, Default::default());
+    }
 }
 
 #[test]

@@ -26,9 +26,6 @@ pub enum FetchError {
     /// The answer is not a key set.
     #[error("is not a JSON Web Key Set: {0}")]
     Malformed(serde_json::Error),
-    /// There is no key that could verify anything.
-    #[error("holds no public signing key")]
-    Empty,
     /// The answer is not a discovery document.
     #[error("is not an OpenID Connect discovery document: {0}")]
     Discovery(serde_json::Error),
@@ -36,7 +33,9 @@ pub enum FetchError {
     #[error("the discovery document is of issuer {0:?}")]
     OtherIssuer(String),
     /// The discovery document names an address that cannot be trusted.
-    #[error("the discovery document's jwks_uri {0:?} is neither https nor on a loopback address")]
+    #[error(
+        "the discovery document's jwks_uri {0:?} is not https; plain http is accepted where the document itself came by it from a loopback address"
+    )]
     Untrusted(String),
 }
 
@@ -77,7 +76,7 @@ impl Fetcher {
     /// Fetches once.
     pub(super) async fn fetch(&self) -> Result<Jwks, FetchError> {
         let url = match &self.discovers {
-            Some(issuer) => key_set_of(&self.get(&self.url).await?, issuer)?,
+            Some(issuer) => key_set_of(&self.get(&self.url).await?, issuer, &self.url)?,
             None => self.url.clone(),
         };
         read_keys(&self.get(&url).await?)
@@ -90,8 +89,9 @@ impl Fetcher {
 }
 
 /// The address of the keys, from a discovery document (OpenID Connect Discovery 1.0 §4.3: its issuer must
-/// be the one asked for, exactly).
-fn key_set_of(body: &[u8], issuer: &IssuerId) -> Result<Url, FetchError> {
+/// be the one asked for, exactly). A document that came over https leads to nothing that does not: an issuer
+/// elsewhere has no business naming an address of this machine.
+fn key_set_of(body: &[u8], issuer: &IssuerId, from: &Url) -> Result<Url, FetchError> {
     #[derive(Deserialize)]
     struct Document {
         issuer: String,
@@ -101,26 +101,30 @@ fn key_set_of(body: &[u8], issuer: &IssuerId) -> Result<Url, FetchError> {
     if document.issuer != issuer.as_str() {
         return Err(FetchError::OtherIssuer(document.issuer.chars().take(255).collect()));
     }
-    let url = Url::parse(&document.jwks_uri).ok().filter(is_trustworthy);
+    let trusted = |url: &Url| url.scheme() == "https" || (from.scheme() == "http" && is_trustworthy(url));
+    let url = Url::parse(&document.jwks_uri).ok().filter(trusted);
     url.ok_or_else(|| FetchError::Untrusted(document.jwks_uri.chars().take(255).collect()))
 }
 
-/// The usable keys of a set. RFC 7517 §5: keys that are not understood are passed over.
+/// The usable keys of a set, in an order of their own: issuers that list them now so and now otherwise have not
+/// changed them. RFC 7517 §5: keys that are not understood are passed over. None left is an answer too: the issuer
+/// has withdrawn the others.
 fn read_keys(body: &[u8]) -> Result<Jwks, FetchError> {
     #[derive(Deserialize)]
     struct Set {
         keys: Vec<serde_json::Value>,
     }
     let set: Set = serde_json::from_slice(body).map_err(FetchError::Malformed)?;
-    let keys: Vec<Jwk> = set
+    let mut keys: Vec<Jwk> = set
         .keys
         .into_iter()
         .filter_map(|key| serde_json::from_value(key).ok())
         .filter(|key: &Jwk| matches!(key.kty.as_str(), "RSA" | "EC" | "OKP"))
-        .filter(|key| key.key_use.as_deref().is_none_or(|usage| usage == "sig"))
-        .take(MAX_KEYS)
+        .filter(Jwk::may_verify)
         .collect();
-    if keys.is_empty() { Err(FetchError::Empty) } else { Ok(Jwks { keys }) }
+    keys.sort_by_cached_key(|key| serde_json::to_string(key).unwrap_or_default());
+    keys.truncate(MAX_KEYS);
+    Ok(Jwks { keys })
 }
 
 #[cfg(test)]
@@ -130,31 +134,56 @@ mod tests {
     #[test]
     fn keys_that_verify_nothing_are_passed_over() {
         let body = br#"{"keys":[{"kty":"OKP","crv":"Ed25519","x":"AA","kid":"a"},{"kty":"oct","k":"AA"},
-            {"kty":"RSA","use":"enc","n":"AA","e":"AQAB"},{"kid":"no type"},7]}"#;
+            {"kty":"RSA","use":"enc","n":"AA","e":"AQAB"},{"kid":"no type"},7,
+            {"kty":"OKP","crv":"Ed25519","x":"AA","kid":"b","key_ops":["encrypt","sign"]},
+            {"kty":"OKP","crv":"Ed25519","x":"AA","kid":"c","key_ops":["verify"]}]}"#;
         let keys = read_keys(body).unwrap().keys;
-        assert_eq!(keys.iter().map(|k| k.kid.as_deref()).collect::<Vec<_>>(), [Some("a")]);
+        assert_eq!(keys.iter().map(|k| k.kid.as_deref()).collect::<Vec<_>>(), [Some("a"), Some("c")]);
     }
 
     #[test]
-    fn a_set_without_keys_does_not_replace_a_good_one() {
-        assert!(matches!(read_keys(br#"{"keys":[]}"#), Err(FetchError::Empty)));
-        assert!(matches!(read_keys(b"<html>"), Err(FetchError::Malformed(_))));
+    fn a_set_without_usable_keys_is_an_answer_and_anything_else_is_none() {
+        for body in
+            [&br#"{"keys":[]}"#[..], br#"{"keys":[{"kty":"oct","k":"AA"},{"kty":"RSA","use":"enc"}]}"#]
+        {
+            assert_eq!(read_keys(body).unwrap(), Jwks::default());
+        }
+        for body in [&b"<html>"[..], b"{}", b"[]", br#"{"keys":null}"#, br#"{"keys":{}}"#, b""] {
+            assert!(matches!(read_keys(body), Err(FetchError::Malformed(_))), "{body:?}");
+        }
+    }
+
+    #[test]
+    fn the_order_of_keys_is_no_change() {
+        let [a, b] =
+            ["a", "b"].map(|kid| serde_json::json!({"kty": "RSA", "kid": kid, "n": "AA", "e": "AQAB"}));
+        let read = |keys: [&serde_json::Value; 2]| {
+            read_keys(serde_json::json!({ "keys": keys }).to_string().as_bytes()).unwrap()
+        };
+        assert_eq!(read([&a, &b]), read([&b, &a]));
     }
 
     #[test]
     fn a_discovery_document_must_be_the_issuers_own() {
         let issuer = IssuerId::new("https://idp.example.com/").unwrap();
+        let from = std::cell::Cell::new("https://idp.example.com/.well-known/openid-configuration");
         let tell = |issuer_member: &str, uri: &str| {
             let text = serde_json::json!({"issuer": issuer_member, "jwks_uri": uri}).to_string();
-            key_set_of(text.as_bytes(), &issuer)
+            key_set_of(text.as_bytes(), &issuer, &Url::parse(from.get()).unwrap())
         };
         let good = "https://keys.example.com/k";
         assert_eq!(tell("https://idp.example.com/", good).unwrap().as_str(), good);
         // Without the slash it is another issuer.
         assert!(matches!(tell("https://idp.example.com", good), Err(FetchError::OtherIssuer(_))));
-        for bad in ["http://keys.example.com/k", "ftp://127.0.0.1/", "keys"] {
+        let local = "http://127.0.0.1:1/k";
+        for bad in ["http://keys.example.com/k", "ftp://127.0.0.1/", "keys", local, "http://[::1]/k"] {
             assert!(matches!(tell("https://idp.example.com/", bad), Err(FetchError::Untrusted(_))), "{bad}");
         }
-        assert!(matches!(key_set_of(b"{}", &issuer), Err(FetchError::Discovery(_))));
+        let document = Url::parse(from.get()).unwrap();
+        assert!(matches!(key_set_of(b"{}", &issuer, &document), Err(FetchError::Discovery(_))));
+        // What came from this machine by plain http may name another address of it, and nobody else's.
+        from.set("http://127.0.0.1:2/.well-known/openid-configuration");
+        assert_eq!(tell("https://idp.example.com/", local).unwrap().as_str(), local);
+        assert!(tell("https://idp.example.com/", "http://keys.example.com/k").is_err());
     }
 }

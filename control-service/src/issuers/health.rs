@@ -34,6 +34,8 @@ pub enum KeyState {
     Stale,
     /// The last good fetch is longer ago than `maxStaleSeconds`: every token of the issuer is refused.
     Expired,
+    /// The last good answer held no usable key: every token of the issuer is refused.
+    Empty,
     /// There was no good fetch yet: every token of the issuer is refused.
     Missing,
 }

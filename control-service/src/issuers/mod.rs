@@ -102,6 +102,9 @@ impl Issuers {
     /// # Errors
     /// [`StoreError`] when it cannot be published.
     pub async fn apply(self: &Arc<Self>, policy: &Policy) -> Result<(), StoreError> {
+        for warning in policy.warnings() {
+            tracing::warn!("{warning}");
+        }
         let mut known = self.known.lock().await;
         self.store.set_policy(policy).await?;
         known.policy = Some(policy.clone());
@@ -230,7 +233,11 @@ impl Issuers {
         let issuer = &watch.issuer;
         let good = match watch.fetcher.fetch().await {
             Ok(jwks) => match self.learned(watch, jwks).await {
-                Ok(()) => {
+                Ok(false) => {
+                    tracing::info!(%issuer, "an answer came after its source was replaced and is not used");
+                    false
+                }
+                Ok(true) => {
                     self.metrics.jwks_fetched.add(1);
                     if let Some(since) = watch.health.good(now_ms()) {
                         let outage_s = now_ms().saturating_sub(since) / 1000;
@@ -259,24 +266,41 @@ impl Issuers {
         good
     }
 
-    async fn learned(&self, watch: &Watch, jwks: Jwks) -> Result<(), StoreError> {
+    /// Takes over what was fetched; false when a reload has replaced the source meanwhile.
+    async fn learned(&self, watch: &Watch, jwks: Jwks) -> Result<bool, StoreError> {
         let (issuer, source) = (watch.issuer.clone(), watch.fetcher.url().to_string());
         let keys = StoredKeys { issuer, source, jwks, fetched_at_ms: now_ms() };
         let mut known = self.known.lock().await;
-        let before = known.keys.get(&keys.issuer);
-        let changed = before.is_none_or(|b| b.source != keys.source || b.jwks != keys.jwks);
+        // What a filter wished for goes on when a reload ends the tasks: the old source must not have the last
+        // word.
+        let current = known.watches.get(&watch.issuer);
+        if !current.is_some_and(|current| std::ptr::eq(Arc::as_ptr(current), watch)) {
+            return Ok(false);
+        }
+        let before = known.keys.get(&keys.issuer).cloned();
+        let changed = before.as_ref().is_none_or(|b| b.source != keys.source || b.jwks != keys.jwks);
         // Keys that had expired are published again, whether or not they changed.
         let expired = watch.health.get().state(now_ms()) == KeyState::Expired;
         self.store.keep_keys(keys.clone(), changed).await?;
         let count = keys.jwks.keys.len();
-        known.keys.insert(keys.issuer.clone(), keys);
-        if changed {
-            tracing::info!(issuer = %watch.issuer, keys = count, "new keys");
+        known.keys.insert(watch.issuer.clone(), keys);
+        if (changed || expired)
+            && let Err(error) = self.publish(&known).await
+        {
+            // What is not published is not known: the next fetch has to try again.
+            match before {
+                Some(before) => known.keys.insert(watch.issuer.clone(), before),
+                None => known.keys.remove(&watch.issuer),
+            };
+            return Err(error);
         }
-        if changed || expired {
-            self.publish(&known).await?;
+        match (changed, count) {
+            (true, 0) => tracing::error!(issuer = %watch.issuer,
+                "the issuer publishes no usable key any more: every token of it is refused"),
+            (true, _) => tracing::info!(issuer = %watch.issuer, keys = count, "new keys"),
+            (false, _) => {}
         }
-        Ok(())
+        Ok(true)
     }
 }
 
@@ -293,7 +317,10 @@ fn report(
         issuer: issuer.to_owned(),
         source,
         url,
-        state: health.map_or(KeyState::Configured, |h| h.state(now_ms)),
+        state: match health.map_or(KeyState::Configured, |h| h.state(now_ms)) {
+            KeyState::Fresh | KeyState::Stale if jwks.keys.is_empty() => KeyState::Empty,
+            state => state,
+        },
         keys: jwks.keys.iter().filter_map(|k: &Jwk| k.kid.clone()).collect(),
         key_count: jwks.keys.len(),
         fetched_at_ms,
@@ -333,6 +360,7 @@ fn document(issuer: &IssuerConfig, known: &HashMap<String, StoredKeys>, now_ms: 
         token_types: issuer.token_types.clone(),
         max_token_bytes: issuer.max_token_bytes,
         required_claims: issuer.required_claims.clone(),
+        tenants: issuer.tenants.clone(),
         keys_expired,
     }
 }

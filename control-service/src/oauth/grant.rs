@@ -1,8 +1,9 @@
 //! What a token grants: never more than the client may have, and for somebody else never more than they
 //! have.
 
+use portcullis_core::claims::MAX_DERIVED_FROM;
 use portcullis_core::identity::Principal;
-use portcullis_core::ids::{Role, Scope, Subject};
+use portcullis_core::ids::{ClientId, KeyId, Role, Scope, Subject};
 
 use super::{TokenError, TokenRequest};
 use crate::store::ServiceClient;
@@ -25,6 +26,10 @@ pub struct Grant {
     pub audiences: Vec<String>,
     /// Who acts for the subject, the current actor first.
     pub actors: Vec<String>,
+    /// The session that the subject's token belongs to.
+    pub session_id: Option<String>,
+    /// By what else the subject's token, and those behind it, can be revoked.
+    pub derived_from: Vec<String>,
     /// No token of this grant may live longer, seconds since the Unix epoch.
     pub ends_at_s: u64,
 }
@@ -41,6 +46,8 @@ pub fn client_credentials(client: &ServiceClient, request: &TokenRequest) -> Res
         scopes: scopes(client, request, &client.scopes)?,
         audiences: audiences(client, request)?,
         actors: Vec::new(),
+        session_id: None,
+        derived_from: Vec::new(),
         ends_at_s: u64::MAX,
     })
 }
@@ -74,8 +81,29 @@ pub fn exchange(
         scopes: scopes(client, request, &own)?,
         audiences: audiences(client, request)?,
         actors,
+        session_id: subject.session_id.clone(),
+        derived_from: derived_from(subject)?,
         ends_at_s: subject.expires_at,
     })
+}
+
+/// What revokes the new token beside its own names: everything that revokes the subject's, but for what the new
+/// one says in claims of its own (`sub`, `act`, `sid`).
+fn derived_from(subject: &Principal) -> Result<Vec<String>, TokenError> {
+    let mut names = subject.derived_from.clone();
+    let own = [
+        ("jti:", subject.token_id.as_deref()),
+        ("kid:", subject.key_id.as_ref().map(KeyId::as_str)),
+        ("client:", subject.client_id.as_ref().map(ClientId::as_str)),
+    ];
+    for (kind, value) in own {
+        let name = value.map(|value| [kind, value].concat());
+        names.extend(name.filter(|name| !names.contains(name)));
+    }
+    if names.len() > MAX_DERIVED_FROM {
+        return Err(TokenError::InvalidGrant("the subject token was exchanged too often already"));
+    }
+    Ok(names)
 }
 
 /// The scopes asked for, or all that client and subject share. Scopes that only one of them has are left
@@ -154,6 +182,30 @@ mod tests {
         for scope in ["a", "c"] {
             assert_eq!(exchange(&client(), &ask(Some(&[scope]), &[]), &ann()), Err(TokenError::InvalidScope));
         }
+    }
+
+    #[test]
+    fn what_revokes_the_subjects_token_revokes_the_new_one() {
+        let mut subject = ann();
+        subject.session_id = Some("s-1".to_owned());
+        subject.token_id = Some("t-1".to_owned());
+        subject.key_id = Some(KeyId::new("k1").unwrap());
+        subject.client_id = Some(ClientId::new("web").unwrap());
+        let grant = exchange(&client(), &ask(None, &[]), &subject).unwrap();
+        assert_eq!(grant.session_id.as_deref(), Some("s-1"));
+        assert_eq!(grant.derived_from, ["jti:t-1", "kid:k1", "client:web"]);
+        // A second exchange adds to the names and repeats none.
+        subject.derived_from = grant.derived_from;
+        subject.token_id = Some("t-2".to_owned());
+        let again = exchange(&client(), &ask(None, &[]), &subject).unwrap().derived_from;
+        assert_eq!(again, ["jti:t-1", "kid:k1", "client:web", "jti:t-2"]);
+        subject.derived_from = (0..MAX_DERIVED_FROM).map(|n| ["jti:", &n.to_string()].concat()).collect();
+        let refused = exchange(&client(), &ask(None, &[]), &subject).unwrap_err();
+        assert_eq!(refused.code(), "invalid_grant");
+        assert_eq!(
+            client_credentials(&client(), &ask(None, &[])).unwrap().derived_from,
+            Vec::<String>::new()
+        );
     }
 
     #[test]

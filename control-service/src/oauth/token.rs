@@ -4,6 +4,7 @@ use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use ed25519_compact::{KeyPair, Seed};
 use portcullis_core::audit::hex;
+use portcullis_core::claims::DERIVED_FROM;
 use serde_json::{Map, Value, json};
 
 use super::Grant;
@@ -53,6 +54,12 @@ pub fn issue(
     }
     if let Some(act) = nested(&grant.actors) {
         claims.insert("act".to_owned(), act);
+    }
+    if let Some(session) = &grant.session_id {
+        claims.insert("sid".to_owned(), json!(session));
+    }
+    if !grant.derived_from.is_empty() {
+        claims.insert(DERIVED_FROM.to_owned(), json!(grant.derived_from));
     }
     let header = json!({"alg": "EdDSA", "typ": "at+jwt", "kid": key.kid});
     let encode = |value: &Value| URL_SAFE_NO_PAD.encode(value.to_string());

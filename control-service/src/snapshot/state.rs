@@ -5,6 +5,7 @@
 //! passes them; a reader below the floor gets everything anew.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::ops::Bound;
 use std::sync::Arc;
 
@@ -19,7 +20,7 @@ use super::View;
 const PAGE_BYTES: usize = 24 * 1024;
 
 /// A change of one entry, as it was committed.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct Change {
     /// Kind of the entry.
     pub kind: RecordKind,
@@ -29,6 +30,17 @@ pub struct Change {
     pub revision: u64,
     /// The new value; `None` when the entry was removed.
     pub value: Option<Arc<[u8]>>,
+}
+
+impl fmt::Debug for Change {
+    /// Without the value, which may be a secret.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Change")
+            .field("kind", &self.kind)
+            .field("revision", &self.revision)
+            .field("removed", &self.value.is_none())
+            .finish_non_exhaustive()
+    }
 }
 
 /// What one commit did to the snapshot.
@@ -59,7 +71,7 @@ impl EntryKey {
     }
 }
 
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 struct Entry {
     revision: u64,
     value: Option<Arc<[u8]>>,
@@ -79,7 +91,6 @@ pub struct Ask {
 }
 
 /// The snapshot.
-#[derive(Debug)]
 pub struct State {
     generation: [u8; 16],
     revision: u64,
@@ -88,6 +99,16 @@ pub struct State {
     by_revision: BTreeMap<u64, EntryKey>,
     /// The same for what every sidecar sees: its readers must not walk through everybody else's changes.
     public_by_revision: BTreeMap<u64, EntryKey>,
+}
+
+impl fmt::Debug for State {
+    /// Without the entries, of which some are secrets.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("State")
+            .field("revision", &self.revision)
+            .field("entries", &self.entries.len())
+            .finish_non_exhaustive()
+    }
 }
 
 impl State {
@@ -367,6 +388,14 @@ mod tests {
         assert_eq!(seen, [(&b"b"[..], false), (b"a", true)]);
         assert_eq!((page.revision, page.reset, news), (3, false, true));
         assert!(!state.answer(&ask(3)).1);
+    }
+
+    #[test]
+    fn no_debug_output_holds_a_value() {
+        let change = change("a", 1, true);
+        let told = format!("{change:?} {:?}", state(vec![change.clone()]));
+        // The value is `v`.
+        assert!(!told.contains("118") && told.contains("revision: 1"), "{told}");
     }
 
     #[test]

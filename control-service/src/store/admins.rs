@@ -1,22 +1,84 @@
 //! Administrators of the platform API. Only the digests of their tokens are kept.
 
-use rusqlite::{Connection, OptionalExtension, params};
+use rusqlite::{Connection, OptionalExtension, Row, params};
+use serde::Serialize;
 use subtle::ConstantTimeEq;
 
 use super::transaction::Action;
-use super::{Database, Store, StoreError};
+use super::{Database, Listed, Refused, Store, StoreError};
 use crate::clock::now_ms;
 use crate::tokens::{Token, TokenKind};
 
+/// An administrator as the API shows it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Administrator {
+    /// The public part of the token.
+    pub id: String,
+    /// Made although there was an administrator already, by whoever has the data folder.
+    pub break_glass: bool,
+    /// When it was made, milliseconds since the Unix epoch.
+    pub created_at_ms: u64,
+    /// When its token ends, seconds since the Unix epoch.
+    pub expires_at_s: Option<u64>,
+    /// When it was revoked, milliseconds since the Unix epoch.
+    pub revoked_at_ms: Option<u64>,
+}
+
+const COLUMNS: &str = "id, break_glass, created_at_ms, expires_at_s, revoked_at_ms";
+
+/// Whether a token is good at the time `?2`, in seconds.
+const GOOD: &str = "revoked_at_ms IS NULL AND (expires_at_s IS NULL OR expires_at_s > ?2)";
+
+fn read(row: &Row<'_>) -> rusqlite::Result<Administrator> {
+    Ok(Administrator {
+        id: row.get(0)?,
+        break_glass: row.get(1)?,
+        created_at_ms: row.get(2)?,
+        expires_at_s: row.get(3)?,
+        revoked_at_ms: row.get(4)?,
+    })
+}
+
+fn insert(
+    connection: &Connection,
+    administrator: &Administrator,
+    digest: &[u8; 32],
+) -> Result<(), StoreError> {
+    connection
+        .prepare_cached(
+            "INSERT INTO administrator (id, token_digest, break_glass, created_at_ms, expires_at_s)
+             VALUES (?1, ?2, ?3, ?4, ?5)",
+        )?
+        .execute(params![
+            administrator.id,
+            digest,
+            administrator.break_glass,
+            administrator.created_at_ms,
+            administrator.expires_at_s
+        ])?;
+    Ok(())
+}
+
+/// A new administrator with its token.
+fn make(expires_at_s: Option<u64>) -> (Administrator, Token) {
+    let token = Token::generate(TokenKind::Administrator);
+    let (id, created_at_ms) = (token.id().to_owned(), now_ms());
+    (Administrator { id, break_glass: false, created_at_ms, expires_at_s, revoked_at_ms: None }, token)
+}
+
 impl Database {
-    /// Makes the first administrator. `None` when there is one already, unless `break_glass` is set; the
-    /// making is audited either way.
+    /// Makes the first administrator. `None` when there is one already, also one whose token has ended or was
+    /// revoked, unless `break_glass` is set; the making is audited either way.
     ///
     /// # Errors
     /// [`StoreError`] when the database fails.
-    pub fn bootstrap_administrator(&mut self, break_glass: bool) -> Result<Option<Token>, StoreError> {
-        let token = Token::generate(TokenKind::Administrator);
-        let (id, digest) = (token.id().to_owned(), token.digest());
+    pub fn bootstrap_administrator(
+        &mut self,
+        break_glass: bool,
+        expires_at_s: Option<u64>,
+    ) -> Result<Option<Token>, StoreError> {
+        let (mut administrator, token) = make(expires_at_s);
+        let digest = token.digest();
         let made = self.write(move |transaction| {
             let exists: bool = transaction.connection().query_row(
                 "SELECT EXISTS (SELECT 1 FROM administrator)",
@@ -26,14 +88,11 @@ impl Database {
             if exists && !break_glass {
                 return Ok(false);
             }
-            transaction.connection().execute(
-                "INSERT INTO administrator (id, token_digest, break_glass, created_at_ms)
-                 VALUES (?1, ?2, ?3, ?4)",
-                params![id, digest, exists, now_ms()],
-            )?;
+            administrator.break_glass = exists;
+            insert(transaction.connection(), &administrator, &digest)?;
             let action = Action {
                 subject: "local-operator".to_owned(),
-                key_id: id,
+                key_id: administrator.id,
                 method: "CLI".to_owned(),
                 path: if exists { "/bootstrap-admin/break-glass" } else { "/bootstrap-admin" }.to_owned(),
                 ..Action::default()
@@ -46,7 +105,8 @@ impl Database {
 }
 
 impl Store {
-    /// Whether this is an administrator's token.
+    /// Whether this is the token of an administrator, neither revoked nor ended. Asked for each call, so that a
+    /// revocation holds with the next one.
     ///
     /// # Errors
     /// [`StoreError`] when the database fails.
@@ -59,9 +119,90 @@ impl Store {
             })
             .await
     }
+
+    /// Makes an administrator; its token is to be shown once.
+    ///
+    /// # Errors
+    /// [`StoreError`] when the database fails.
+    pub async fn create_administrator(
+        &self,
+        expires_at_s: Option<u64>,
+        action: Action,
+    ) -> Result<(Administrator, Token), StoreError> {
+        let (administrator, token) = make(expires_at_s);
+        let (made, digest) = (administrator.clone(), token.digest());
+        self.writer
+            .run(move |transaction| {
+                insert(transaction.connection(), &administrator, &digest)?;
+                let mut record = action.record(201, "");
+                record.path = [record.path.as_str(), "/", &administrator.id].concat();
+                transaction.record(record)
+            })
+            .await?;
+        Ok((made, token))
+    }
+
+    /// Revokes an administrator's token; doing so again changes nothing. The last good one stays: nobody could
+    /// do anything any more.
+    ///
+    /// # Errors
+    /// [`Refused::AdministratorUnknown`] or [`Refused::AdministratorLast`], or the database fails.
+    pub async fn revoke_administrator(
+        &self,
+        id: String,
+        action: Action,
+    ) -> Result<Administrator, StoreError> {
+        self.writer
+            .run(move |transaction| {
+                let connection = transaction.connection();
+                let find = ["SELECT ", COLUMNS, " FROM administrator WHERE id = ?1"].concat();
+                let found = connection.prepare_cached(&find)?.query_row([&id], read).optional()?;
+                let mut administrator = found.ok_or(Refused::AdministratorUnknown)?;
+                if administrator.revoked_at_ms.is_none() {
+                    let others =
+                        ["SELECT EXISTS (SELECT 1 FROM administrator WHERE id <> ?1 AND ", GOOD, ")"];
+                    let now = now_ms();
+                    let others: bool = connection
+                        .prepare_cached(&others.concat())?
+                        .query_row(params![id, now / 1000], |row| row.get(0))?;
+                    if !others {
+                        return Err(Refused::AdministratorLast.into());
+                    }
+                    administrator.revoked_at_ms = Some(now);
+                    connection
+                        .prepare_cached("UPDATE administrator SET revoked_at_ms = ?2 WHERE id = ?1")?
+                        .execute(params![id, now])?;
+                }
+                transaction.record(action.record(200, ""))?;
+                Ok(administrator)
+            })
+            .await
+    }
+
+    /// Administrators in the order of their ids, revoked ones included.
+    ///
+    /// # Errors
+    /// [`StoreError`] when the database fails.
+    pub async fn administrators(
+        &self,
+        after: String,
+        limit: usize,
+    ) -> Result<Listed<Administrator>, StoreError> {
+        self.readers
+            .run(move |connection| {
+                let sql =
+                    ["SELECT ", COLUMNS, " FROM administrator WHERE id > ?1 ORDER BY id LIMIT ?2"].concat();
+                let mut statement = connection.prepare_cached(&sql)?;
+                let rows = statement.query_map(params![after, limit + 1], read)?;
+                let items = rows.collect::<Result<_, _>>()?;
+                Ok(Listed::new(items, limit, |administrator: &Administrator| administrator.id.clone()))
+            })
+            .await
+    }
 }
 
 fn stored_digest(connection: &Connection, id: &str) -> Result<Option<[u8; 32]>, StoreError> {
-    let mut statement = connection.prepare_cached("SELECT token_digest FROM administrator WHERE id = ?1")?;
-    Ok(statement.query_row([id], |row| row.get(0)).optional()?)
+    let sql = ["SELECT token_digest FROM administrator WHERE id = ?1 AND ", GOOD].concat();
+    let mut statement = connection.prepare_cached(&sql)?;
+    Ok(statement.query_row(params![id, now_ms() / 1000], |row| row.get(0)).optional()?)
 }

@@ -27,6 +27,7 @@ use std::sync::atomic::AtomicU64;
 use portcullis_core::wire::{Page, RecordKind};
 use rusqlite::Connection;
 
+pub use admins::Administrator;
 pub use audit::{AuditRow, AuditStatus, Parsed, RecordQuery, StreamStatus};
 pub use clients::{ClientSecret, NewServiceClient, ServiceClient};
 pub use cluster::{
@@ -76,6 +77,14 @@ pub enum Refused {
     /// A new key waits already.
     #[error("a new key is published already and will sign soon; see the list of signing keys")]
     RotationUnderWay,
+    /// There is no such administrator.
+    #[error("there is no administrator of this id")]
+    AdministratorUnknown,
+    /// Without this one nobody could administer anything.
+    #[error(
+        "this is the last administrator whose token is good; make another one first (`portcullis admins create`), and revoke this one with the new token; where no token is at hand, `portcullis bootstrap-admin --break-glass` on the service's machine makes one"
+    )]
+    AdministratorLast,
     /// It is revoked already.
     #[error("this is revoked already")]
     RevocationExists,

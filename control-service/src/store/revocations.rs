@@ -38,7 +38,8 @@ fn read(row: &Row<'_>) -> rusqlite::Result<Revocation> {
     })
 }
 
-/// Revokes the tokens of something that gets no new ones.
+/// Revokes the tokens of something that gets no new ones. Of a revocation that is there already the later end
+/// counts, and none is later than any.
 pub(super) fn revoke_tokens(
     transaction: &mut Transaction<'_>,
     name: &str,
@@ -49,7 +50,8 @@ pub(super) fn revoke_tokens(
         .connection()
         .prepare_cached(
             "INSERT INTO revocation (name, note, created_at_ms, expires_at_s) VALUES (?1, ?2, ?3, ?4)
-             ON CONFLICT (name) DO NOTHING",
+             ON CONFLICT (name) DO UPDATE SET expires_at_s = excluded.expires_at_s
+                WHERE revocation.expires_at_s < excluded.expires_at_s",
         )?
         .execute(params![name, note, now, now / 1000 + TOKENS_S])?;
     transaction.publish_revocation(name, true)

@@ -25,7 +25,7 @@ pub struct Secrets {
 }
 
 /// What of the configuration becomes entries of the snapshot before anything is served.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Clone, Default, PartialEq, Eq)]
 pub struct Settings {
     /// `iss` of identity tokens.
     pub identity_issuer: String,
@@ -33,6 +33,12 @@ pub struct Settings {
     pub identity_lifetime_s: u32,
     /// Shared secrets by issuer.
     pub(super) issuer_secrets: BTreeMap<Vec<u8>, Vec<u8>>,
+}
+
+impl std::fmt::Debug for Settings {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Settings").field("identity_issuer", &self.identity_issuer).finish_non_exhaustive()
+    }
 }
 
 impl Settings {

@@ -30,6 +30,7 @@ pub fn identity(principal: &Principal, source_type: Option<SourceType>) -> Vec<u
     text(&mut out, 15, source_type.map(SourceType::as_str).unwrap_or_default());
     text(&mut out, 16, principal.credential.as_str());
     text(&mut out, 17, principal.key_id.as_ref().map(|k| k.as_str()).unwrap_or_default());
+    text(&mut out, 27, principal.issuer.as_ref().map(|i| i.as_str()).unwrap_or_default());
     for actor in &principal.actors {
         text(&mut out, 18, actor.as_str());
     }
@@ -112,7 +113,7 @@ pub(crate) fn number(out: &mut Vec<u8>, tag: u32, value: u64) {
 mod tests {
     use super::*;
     use portcullis_core::identity::CredentialKind;
-    use portcullis_core::ids::{KeyId, Subject, TenantId};
+    use portcullis_core::ids::{IssuerId, KeyId, Subject, TenantId};
     use portcullis_core::wire::AuditRecord;
     use prost::Message;
 
@@ -125,13 +126,14 @@ mod tests {
             scopes: vec![],
             credential: CredentialKind::Jwt,
             key_id: Some(KeyId::new("k1").unwrap()),
-            issuer: None,
+            issuer: Some(IssuerId::new("https://idp").unwrap()),
             client_id: None,
             spiffe_id: None,
             actors: vec![Subject::new("a1").unwrap(), Subject::new("a2").unwrap()],
             expires_at: 0,
             token_id: None,
             session_id: None,
+            derived_from: vec![],
         };
         let entry = Entry {
             sequence: 7,
@@ -180,6 +182,7 @@ mod tests {
             response_bytes: 24,
             mode: "enforce".into(),
             hop: "gateway".into(),
+            issuer: "https://idp".into(),
         };
         assert_eq!(AuditRecord::decode(encoded.as_slice()).unwrap(), expected);
         encoded.clear();

@@ -11,6 +11,16 @@ use crate::Verified;
 /// What every API key begins with, so that scanners find leaked ones.
 pub const API_KEY_PREFIX: &[u8] = b"pck_";
 
+/// What secrets of the control service begin with that are no credential at a gateway: administrators' tokens,
+/// clusters' tokens, clients' secrets.
+const SECRET_PREFIXES: [&[u8]; 3] = [b"pca_", b"pcc_", b"pcs_"];
+
+/// Whether this is a secret that only the control service itself may get.
+#[must_use]
+pub fn is_secret_of_the_service(token: &[u8]) -> bool {
+    SECRET_PREFIXES.iter().any(|prefix| token.starts_with(prefix))
+}
+
 /// Looks an API key up by its HMAC-SHA-256 digest.
 ///
 /// The look-up is by a keyed digest, so its timing tells nothing about the key.
@@ -37,6 +47,7 @@ pub fn verify(key: &[u8], snapshot: &SnapshotState, now_s: u64) -> Result<Verifi
         expires_at: entry.expires_at,
         token_id: None,
         session_id: None,
+        derived_from: Vec::new(),
     };
     Ok(Verified { principal, claims: Map::new(), source_type: Some(entry.source_type) })
 }

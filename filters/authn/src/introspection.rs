@@ -84,6 +84,7 @@ mod tests {
             ("tenant", json!(null), Reason::ClaimInvalid),
             ("kind", json!("b"), Reason::ClaimInvalid),
             ("sub", json!(7), Reason::ClaimInvalid),
+            ("cnf", json!({"jkt": "thumbprint"}), Reason::CredentialUnsupported),
         ] {
             let mut claims = good();
             claims[name] = value.clone();

@@ -5,7 +5,7 @@
 //! afterwards.
 
 use portcullis_core::Reason;
-use portcullis_core::claims::{Claims, claim, has_any};
+use portcullis_core::claims::{Claims, DERIVED_FROM, MAX_DERIVED_FROM, claim, has_any, is_revocable};
 use portcullis_core::identity::{CredentialKind, Principal};
 use portcullis_core::ids::{ClientId, IssuerId, Role, Scope, Subject, TenantId};
 use portcullis_core::snapshot::policy::{
@@ -19,8 +19,8 @@ const MAX_ACTORS: usize = 8;
 /// Roles or scopes of one token that are read; more are refused.
 const MAX_NAMES: usize = 64;
 
-/// The longest `jti` or `sid` that is read, in bytes; a longer one is refused.
-const MAX_ID: usize = 255;
+/// The longest name of a revocation, in bytes.
+const MAX_NAME: usize = 264;
 
 /// What is required of claims.
 #[derive(Debug, Clone, Copy)]
@@ -34,6 +34,8 @@ pub struct Rules<'a> {
     needs_end: bool,
     mapping: &'a ClaimMapping,
     required: &'a [RequiredClaim],
+    /// Empty for all.
+    tenants: &'a [TenantId],
 }
 
 impl<'a> Rules<'a> {
@@ -54,6 +56,7 @@ impl<'a> Rules<'a> {
             needs_end: true,
             mapping: &document.claims,
             required: &document.required_claims,
+            tenants: &document.tenants,
         })
     }
 
@@ -69,6 +72,7 @@ impl<'a> Rules<'a> {
             needs_end: false,
             mapping: &document.claims,
             required: &document.required_claims,
+            tenants: &document.tenants,
         }
     }
 }
@@ -88,8 +92,13 @@ impl<'a> Read<'a> {
     /// Reads the claims.
     ///
     /// # Errors
-    /// [`Reason::ClaimInvalid`] when one that is needed is missing, or one is of the wrong form.
+    /// [`Reason::ClaimInvalid`] when one that is needed is missing, or one is of the wrong form;
+    /// [`Reason::CredentialUnsupported`] for a token that is bound to a key of its holder (RFC 7800, RFC 8705,
+    /// RFC 9449): who has stolen it must not get by as if it were a plain bearer token.
     pub fn new(claims: &'a Claims, rules: Rules<'a>) -> Result<Self, Reason> {
+        if claims.contains_key("cnf") {
+            return Err(Reason::CredentialUnsupported);
+        }
         let exp = numeric_date(claims, "exp")?;
         if exp.is_none() && rules.needs_end {
             return Err(Reason::ClaimInvalid);
@@ -114,6 +123,9 @@ impl<'a> Read<'a> {
         let rules = self.rules;
         if !self.audience.iter().any(|a| rules.audiences.iter().any(|d| d == a)) {
             return Err(Reason::AudienceMismatch);
+        }
+        if !rules.tenants.is_empty() && !rules.tenants.contains(&self.principal.tenant) {
+            return Err(Reason::TenantNotAllowed);
         }
         if !rules.required.iter().all(|required| is_there(self.claims, required)) {
             return Err(Reason::ClaimInvalid);
@@ -147,12 +159,15 @@ fn is_there(claims: &Claims, required: &RequiredClaim) -> bool {
 }
 
 /// A NumericDate (RFC 7519 §2), whole seconds; `None` when absent.
+///
+/// # Errors
+/// [`Reason::ClaimInvalid`] when it is something else.
 #[allow(
     clippy::cast_possible_truncation,
     clippy::cast_sign_loss,
     reason = "the value was checked to lie between 0 and 2^53"
 )]
-fn numeric_date(claims: &Claims, name: &str) -> Result<Option<u64>, Reason> {
+pub fn numeric_date(claims: &Claims, name: &str) -> Result<Option<u64>, Reason> {
     const MAX: f64 = 9_007_199_254_740_992.0;
     match claims.get(name) {
         None => Ok(None),
@@ -200,14 +215,28 @@ fn principal(claims: &Claims, rules: Rules<'_>) -> Result<Principal, Reason> {
         expires_at: 0,
         token_id: id(claims, "jti")?,
         session_id: id(claims, "sid")?,
+        derived_from: derived_from(claims, rules.credential)?,
     })
 }
 
-/// An id by which something can be revoked; one that is no text could not be.
+/// An id by which something can be revoked; one that no revocation can name is refused.
 fn id(claims: &Claims, name: &str) -> Result<Option<String>, Reason> {
     match claims.get(name) {
         None => Ok(None),
-        Some(Value::String(id)) if id.len() <= MAX_ID => Ok(Some(id.clone())),
+        Some(Value::String(id)) if is_revocable(id) => Ok(Some(id.clone())),
+        Some(_) => Err(Reason::ClaimInvalid),
+    }
+}
+
+/// By what else a service token can be revoked. Only the control service's own word counts: of anybody else's
+/// token the claim means something else, or nothing.
+fn derived_from(claims: &Claims, credential: CredentialKind) -> Result<Vec<String>, Reason> {
+    let named = |name: &Value| name.as_str().filter(|name| name.len() <= MAX_NAME).map(str::to_owned);
+    match claims.get(DERIVED_FROM).filter(|_| credential == CredentialKind::ServiceToken) {
+        None => Ok(Vec::new()),
+        Some(Value::Array(names)) if names.len() <= MAX_DERIVED_FROM => {
+            names.iter().map(named).collect::<Option<_>>().ok_or(Reason::ClaimInvalid)
+        }
         Some(_) => Err(Reason::ClaimInvalid),
     }
 }

@@ -90,12 +90,11 @@ impl IssuerKeys {
     }
 
     fn public(document: &IssuerDocument) -> Self {
-        let usable = |jwk: &&Jwk| jwk.key_use.as_deref().is_none_or(|u| u == "sig");
         let keys = document
             .jwks
             .keys
             .iter()
-            .filter(usable)
+            .filter(|jwk| jwk.may_verify())
             .flat_map(|jwk| {
                 document
                     .algorithms

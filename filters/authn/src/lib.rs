@@ -29,7 +29,8 @@ pub mod strict_json;
 pub mod workload;
 
 use portcullis_core::claims::Claims;
-use portcullis_core::identity::Principal;
+use portcullis_core::identity::{CredentialKind, Principal};
+use portcullis_core::ids::Subject;
 use portcullis_core::snapshot::state::SnapshotState;
 
 pub use keys::{KeyRing, NativeVerify};
@@ -50,14 +51,22 @@ pub struct Verified {
 }
 
 /// Whether a principal's credential has been revoked: by token id, session, key or client, or by the subject
-/// that it speaks for or that acts for it.
+/// that it speaks for or that acts for it. An exchanged service token ends with each of the tokens that led to
+/// it.
 #[must_use]
 pub fn is_revoked(principal: &Principal, snapshot: &SnapshotState) -> bool {
     if !snapshot.has_revocations() {
         return false;
     }
     let named = |kind: &str, value: &str| snapshot.is_revoked(&format!("{kind}:{value}"));
+    // Who got a service token from the control service is a client of it, under the same name as subject and
+    // as actor; of other issuers' subjects that is not so.
+    let own = principal.credential == CredentialKind::ServiceToken;
+    let is_client = |subject: &Subject| own && named("client", subject.as_str());
     named("sub", principal.subject.as_str())
+        || is_client(&principal.subject)
+        || principal.actors.iter().any(is_client)
+        || principal.derived_from.iter().any(|name| snapshot.is_revoked(name))
         || principal.actors.iter().any(|actor| named("sub", actor.as_str()))
         || principal.session_id.as_deref().is_some_and(|id| named("sid", id))
         || principal.token_id.as_deref().is_some_and(|id| named("jti", id))

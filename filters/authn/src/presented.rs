@@ -3,7 +3,7 @@
 use portcullis_core::Reason;
 
 use crate::MAX_CREDENTIAL_LEN;
-use crate::api_key::API_KEY_PREFIX;
+use crate::api_key::{API_KEY_PREFIX, is_secret_of_the_service};
 
 /// A credential as found, unverified.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -105,6 +105,10 @@ impl<'a> Presented<'a> {
         if bytes.is_empty() || other {
             return Err(Reason::CredentialMalformed);
         }
+        // Nobody else is to see it, a provider of introspection least of all.
+        if matches!(found, Credential::Bearer(token) if is_secret_of_the_service(token)) {
+            return Err(Reason::CredentialUnsupported);
+        }
         Ok(found)
     }
 }
@@ -191,6 +195,21 @@ mod tests {
         assert_eq!(tell(&[(header, b"pck_x")], None), Ok(Credential::ApiKey(b"pck_x")));
         assert_eq!(tell(&[(cookie, b"pck_x")], None), Err(Reason::CredentialUnsupported));
         assert_eq!(tell(&[(Place::Query, b"pck_x")], None), Err(Reason::CredentialUnsupported));
+    }
+
+    #[test]
+    fn a_secret_of_the_control_service_is_no_credential_here() {
+        for prefix in ["pca_", "pcc_", "pcs_"] {
+            let secret = [prefix, "0011223344556677_00"].concat();
+            let bearer = ["Bearer ", &secret].concat();
+            assert_eq!(tell(&[bearer.as_bytes()], &[]), Err(Reason::CredentialUnsupported), "{prefix}");
+            for place in [Place::Header(b"x-t"), Place::Cookie(b"t=a"), Place::Query] {
+                let mut presented = Presented::default();
+                presented.elsewhere(place, secret.as_bytes());
+                assert_eq!(presented.credential(), Err(Reason::CredentialUnsupported), "{prefix} {place:?}");
+            }
+        }
+        assert!(tell(&[b"Bearer pcx_0"], &[]).is_ok() && tell(&[b"Bearer xpca_0"], &[]).is_ok());
     }
 
     #[test]

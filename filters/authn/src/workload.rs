@@ -29,6 +29,7 @@ pub fn verify(peer: &SpiffeId, snapshot: &SnapshotState) -> Result<Verified, Rea
         expires_at: u64::MAX,
         token_id: None,
         session_id: None,
+        derived_from: Vec::new(),
     };
     Ok(Verified { principal, claims: Map::new(), source_type: None })
 }

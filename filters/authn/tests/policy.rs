@@ -5,6 +5,7 @@ mod common;
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use common::*;
+use portcullis_authn::is_revoked;
 use portcullis_core::Reason;
 use portcullis_core::identity::CredentialKind;
 use serde_json::{Map, Value, json};
@@ -185,6 +186,91 @@ fn service_tokens_are_a_kind_of_their_own_and_nothing_else_is() {
 }
 
 #[test]
+fn an_exchanged_token_ends_with_everything_that_led_to_it() {
+    let signer = ed25519();
+    let mut document = issuer(&["EdDSA"], &json!([signer.jwk]));
+    let mut claims = with("derived_from", json!(["jti:t-1", "kid:k0", "client:web"]));
+    claims.insert("sid".into(), json!("s-1"));
+    claims.insert("act".into(), json!({"sub": "svc-b", "act": {"sub": "svc-a"}}));
+    let token = signer.token(&claims);
+    let revoked = |document: &Value, name: &str| {
+        let state = snapshot_with(std::slice::from_ref(document), vec![revocation(name)]);
+        is_revoked(&verify(&state, &token).unwrap().principal, &state)
+    };
+    let names = [
+        "jti:t-1",
+        "kid:k0",
+        "client:web",
+        "sid:s-1",
+        "sub:svc-a",
+        "client:svc-a",
+        "client:svc-b",
+        "client:ann",
+    ];
+    document["credential"] = json!("service_token");
+    for name in names {
+        assert!(revoked(&document, name), "{name}");
+    }
+    assert!(!revoked(&document, "jti:t-2") && !revoked(&document, "client:reader"));
+    // What any other issuer says under that name is its own affair, and so are its subjects' names.
+    document["credential"] = json!("jwt");
+    let found: Vec<_> = names.into_iter().filter(|name| revoked(&document, name)).collect();
+    assert_eq!(found, ["client:web", "sid:s-1", "sub:svc-a"], "its own client, session and actor");
+}
+
+#[test]
+fn what_an_exchanged_token_comes_from_is_read_strictly() {
+    let signer = ed25519();
+    let mut document = issuer(&["EdDSA"], &json!([signer.jwk]));
+    document["credential"] = json!("service_token");
+    let state = snapshot(&[document]);
+    let run = |value: Value| verify(&state, &signer.token(&with("derived_from", value))).map(|_| ());
+    assert_eq!(run(json!(vec!["jti:a"; 32])), Ok(()));
+    for bad in [json!(vec!["jti:a"; 33]), json!("jti:a"), json!([1]), json!({}), json!(["a".repeat(265)])] {
+        assert_eq!(run(bad.clone()), Err(Reason::ClaimInvalid), "{bad}");
+    }
+}
+
+#[test]
+fn a_token_that_is_bound_to_its_holders_key_does_not_pass_for_a_bearer_token() {
+    let signer = ed25519();
+    let state = snapshot(&[issuer(&["EdDSA"], &json!([signer.jwk]))]);
+    for cnf in [json!({"jkt": "thumbprint"}), json!({"x5t#S256": "thumbprint"}), json!({}), json!(1)] {
+        let token = signer.token(&with("cnf", cnf.clone()));
+        assert_eq!(verify(&state, &token), Err(Reason::CredentialUnsupported), "{cnf}");
+    }
+}
+
+#[test]
+fn a_key_that_is_not_for_verifying_verifies_nothing() {
+    let signer = ed25519();
+    let run = |ops: Value| {
+        let mut jwk = signer.jwk.clone();
+        jwk["key_ops"] = ops;
+        verify(&snapshot(&[issuer(&["EdDSA"], &json!([jwk]))]), &signer.token(&claims())).map(|_| ())
+    };
+    assert_eq!(run(json!(["verify"])), Ok(()));
+    assert_eq!(run(json!(["sign", "verify"])), Ok(()));
+    for ops in [json!(["sign"]), json!([]), json!(["encrypt", "wrapKey"])] {
+        assert_eq!(run(ops.clone()), Err(Reason::KeyUnknown), "{ops}");
+    }
+}
+
+#[test]
+fn an_issuer_vouches_for_its_own_tenants_only() {
+    let signer = ed25519();
+    let run = |tenants: Value| {
+        let mut document = issuer(&["EdDSA"], &json!([signer.jwk]));
+        document["tenants"] = tenants;
+        verify(&snapshot(&[document]), &signer.token(&claims())).map(|_| ())
+    };
+    assert_eq!(run(json!(["globex", "acme"])), Ok(()));
+    assert_eq!(run(json!(["globex"])), Err(Reason::TenantNotAllowed));
+    assert_eq!(run(json!(["acme-2"])), Err(Reason::TenantNotAllowed));
+    assert_eq!(run(json!([])), Ok(()), "no list stands for all");
+}
+
+#[test]
 fn leeway_is_bounded() {
     let signer = ed25519();
     let mut document = issuer(&["EdDSA"], &json!([signer.jwk]));
@@ -196,14 +282,17 @@ fn leeway_is_bounded() {
 }
 
 #[test]
-fn ids_by_which_something_is_revoked_have_a_bound() {
+fn ids_by_which_something_is_revoked_can_be_named() {
     let signer = ed25519();
     let state = snapshot(&[issuer(&["EdDSA"], &json!([signer.jwk]))]);
     for name in ["jti", "sid"] {
         let run = |value: Value| verify(&state, &signer.token(&with(name, value))).map(|v| v.principal);
         let principal = run(json!("a".repeat(255))).unwrap();
         assert!(principal.token_id.or(principal.session_id).is_some());
-        assert_eq!(run(json!("a".repeat(256))), Err(Reason::ClaimInvalid));
-        assert_eq!(run(json!(["a"])), Err(Reason::ClaimInvalid));
+        for bad in
+            [json!("a".repeat(256)), json!(["a"]), json!(""), json!("a b"), json!("\u{e4}"), json!("a\n")]
+        {
+            assert_eq!(run(bad.clone()), Err(Reason::ClaimInvalid), "{bad} cannot be named by a revocation");
+        }
     }
 }

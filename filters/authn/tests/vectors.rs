@@ -18,6 +18,36 @@ use serde_json::{Value, json};
 const CLAIMS: &str =
     "eyJpc3MiOiJqb2UiLA0KICJleHAiOjEzMDA4MTkzODAsDQogImh0dHA6Ly9leGFtcGxlLmNvbS9pc19yb290Ijp0cnVlfQ";
 
+/// RFC 7519 A.1.
+const ENCRYPTED: &str = "eyJhbGciOiJSU0ExXzUiLCJlbmMiOiJBMTI4Q0JDLUhTMjU2In0.\
+    QR1Owv2ug2WyPBnbQrRARTeEk9kDO2w8qDcjiHnSJflSdv1iNqhWXaKH4MqAkQtM\
+    oNfABIPJaZm0HaA415sv3aeuBWnD8J-Ui7Ah6cWafs3ZwwFKDFUUsWHSK-IPKxLG\
+    TkND09XyjORj_CHAgOPJ-Sd8ONQRnJvWn_hXV1BNMHzUjPyYwEsRhDhzjAD26ima\
+    sOTsgruobpYGoQcXUwFDn7moXPRfDE8-NoQX7N7ZYMmpUDkR-Cx9obNGwJQ3nM52\
+    YCitxoQVPzjbl7WBuB7AohdBoZOdZ24WlN1lVIeh8v1K4krB8xgKvRU8kgFrEn_a\
+    1rZgN5TiysnmzTROF869lQ.AxY8DCtDaGlsbGljb3RoZQ.\
+    MKOle7UQrG6nSxTLX6Mqwt0orbHvAKeWnDYvpIAeZ72deHxz3roJDXQyhxx0wKaM\
+    HDjUEOKIwrtkHthpqEanSBNYHZgmNOV7sln1Eu9g3J8.fiK51VwhsxJ-siBMR-YFiA";
+
+/// RFC 7519 A.2: the token of RFC 7515 A.2, signed with RS256, within an encrypted one.
+const NESTED: &str = "eyJhbGciOiJSU0ExXzUiLCJlbmMiOiJBMTI4Q0JDLUhTMjU2IiwiY3R5IjoiSldUIn0.\
+    g_hEwksO1Ax8Qn7HoN-BVeBoa8FXe0kpyk_XdcSmxvcM5_P296JXXtoHISr_DD_M\
+    qewaQSH4dZOQHoUgKLeFly-9RI11TG-_Ge1bZFazBPwKC5lJ6OLANLMd0QSL4fYE\
+    b9ERe-epKYE3xb2jfY1AltHqBO-PM6j23Guj2yDKnFv6WO72tteVzm_2n17SBFvh\
+    DuR9a2nHTE67pe0XGBUS_TK7ecA-iVq5COeVdJR4U4VZGGlxRGPLRHvolVLEHx6D\
+    YyLpw30Ay9R6d68YCLi9FYTq3hIXPK_-dmPlOUlKvPr1GgJzRoeC9G5qCvdcHWsq\
+    JGTO_z3Wfo5zsqwkxruxwA.UmVkbW9uZCBXQSA5ODA1Mg.\
+    VwHERHPvCNcHHpTjkoigx3_ExK0Qc71RMEParpatm0X_qpg-w8kozSjfNIPPXiTB\
+    BLXR65CIPkFqz4l1Ae9w_uowKiwyi9acgVztAi-pSL8GQSXnaamh9kX1mdh3M_TT\
+    -FZGQFQsFhu0Z72gJKGdfGE-OE7hS1zuBD5oEUfk0Dmb0VzWEzpxxiSSBbBAzP10\
+    l56pPfAtrjEYw-7ygeMkwBl6Z_mLS6w6xUgKlvW6ULmkV-uLC4FUiyKECK4e3WZY\
+    Kw1bpgIqGYsw2v_grHjszJZ-_I5uM-9RA8ycX9KqPRp9gc6pXmoU_-27ATs9XCvr\
+    ZXUtK2902AUzqpeEUJYjWWxSNsS-r1TJ1I-FMJ4XyAiGrfmo9hQPcNBYxPz3GQb2\
+    8Y5CLSQfNgKSGt0A4isp1hBUXBHAndgtcslt7ZoQJaKe_nNJgNliWtWpJ_ebuOpE\
+    l8jdhehdccnRMIwAmU1n7SPkmhIl1HlSOpvcvDfhUN5wuqU955vOBvfkBOh5A11U\
+    zBuo2WlgZ6hYi9-e3w29bR0C2-pp3jbqxEDw3iWaf2dc5b-LnR0FEYXvI_tYk5rd\
+    _J9N0mg0tQ6RbpxNEMNoA9QWk5lgdPvbh9BaO195abQ.AVO9iT5AV4CzvDJCdhSFlQ";
+
 /// BoringSSL's arithmetic, as Envoy offers it.
 struct Native;
 
@@ -136,8 +166,30 @@ fn unsecured_and_encrypted_examples_are_refused() {
     let unsecured = format!("eyJhbGciOiJub25lIn0.{CLAIMS}.");
     let joe = json!({"issuer": "joe", "audiences": ["a"], "algorithms": ["RS256"], "jwks": {"keys": []}});
     assert_eq!(verify(&snapshot(&[joe]), &unsecured), Err(Reason::AlgorithmNotAllowed));
-    // RFC 7519 A.1 has the five parts of a JWE.
-    let parts =
-        ["eyJhbGciOiJSU0ExXzUiLCJlbmMiOiJBMTI4Q0JDLUhTMjU2In0", "a", "AxY8DCtDaGlsbGljb3RoZQ", "b", "c"];
-    assert_eq!(Jws::parse(parts.join(".").as_bytes()).unwrap_err(), Reason::CredentialUnsupported);
+    for (name, token, header) in [
+        ("RFC 7519 A.1: encrypted", ENCRYPTED, json!({"alg": "RSA1_5", "enc": "A128CBC-HS256"})),
+        ("RFC 7519 A.2: nested", NESTED, json!({"alg": "RSA1_5", "enc": "A128CBC-HS256", "cty": "JWT"})),
+    ] {
+        // The examples are whole: a key of 2048 bits, initialisation vector and tag of a block each.
+        let parts: Vec<_> = token.split('.').map(|part| URL_SAFE_NO_PAD.decode(part).unwrap()).collect();
+        let lengths: Vec<_> = parts[1..].iter().map(Vec::len).collect();
+        assert_eq!(serde_json::from_slice::<Value>(&parts[0]).unwrap(), header, "{name}");
+        assert_eq!((lengths[0], lengths[1], lengths[2] % 16, lengths[3]), (256, 16, 0, 16), "{name}");
+        assert_eq!(Jws::parse(token.as_bytes()).unwrap_err(), Reason::CredentialUnsupported, "{name}");
+        assert_eq!(verify(&snapshot(&[]), token), Err(Reason::CredentialUnsupported), "{name}");
+    }
+}
+
+/// A nested JWT that is signed and not encrypted (RFC 7519 §5.2): good signatures inside and outside.
+#[test]
+fn a_token_within_a_signed_token_is_refused() {
+    let signer = ed25519();
+    let state = snapshot(&[issuer(&["EdDSA"], &json!([signer.jwk]))]);
+    let inner = signer.token(&claims());
+    assert!(verify(&state, &inner).is_ok());
+    for payload in [inner.clone(), Value::from(inner).to_string()] {
+        let header = json!({"alg": "EdDSA", "kid": "k1", "typ": "JWT", "cty": "JWT"});
+        let outer = (signer.sign)(&format!("{}.{}", b64(header.to_string()), b64(payload)));
+        assert_eq!(verify(&state, &outer), Err(Reason::CredentialMalformed));
+    }
 }

@@ -5,6 +5,20 @@ use serde_json::{Map, Value};
 /// The claims of a token (RFC 7519 §4).
 pub type Claims = Map<String, Value>;
 
+/// A claim of exchanged service tokens: the names (`jti:…`, `kid:…`, `client:…`) by which the tokens that they
+/// were made from can be revoked, so that these end with them.
+pub const DERIVED_FROM: &str = "derived_from";
+
+/// Names of [`DERIVED_FROM`] at most: three for each exchange that a chain of eight actors has room for, and
+/// some to spare.
+pub const MAX_DERIVED_FROM: usize = 32;
+
+/// Whether something can be named by a revocation. A token that can be known by nothing else must not pass.
+#[must_use]
+pub fn is_revocable(id: &str) -> bool {
+    (1..=255).contains(&id.len()) && id.bytes().all(|b| b.is_ascii_graphic())
+}
+
 /// A claim by its path of member names, outermost first. A path of one name reads that member, whatever
 /// characters the name has (a namespaced claim is such a name).
 #[must_use]

@@ -47,6 +47,8 @@ reasons! {
     MethodRefused = "method_refused", 501, "This method is not supported";
     /// A browser's preflight that the policy does not answer.
     PreflightRefused = "preflight_refused", 403, "This cross-origin request is not allowed";
+    /// A cookie is the credential, and nothing says that one of the cluster's own pages sent the request.
+    CrossSiteRefused = "cross_site_refused", 403, "A cookie counts only for requests of the cluster's own pages";
     /// No credential at all.
     CredentialMissing = "credential_missing", 401, "A credential is required";
     /// A credential that cannot be read.
@@ -69,6 +71,8 @@ reasons! {
     TokenNotYetValid = "token_not_yet_valid", 401, "The token is not valid yet";
     /// The token is meant for somebody else.
     AudienceMismatch = "audience_mismatch", 401, "The token is meant for another audience";
+    /// The token speaks for a tenant for which its issuer may not vouch.
+    TenantNotAllowed = "tenant_not_allowed", 401, "The token's issuer may not vouch for this tenant";
     /// A claim that the issuer's policy requires is missing or of the wrong form.
     ClaimInvalid = "claim_invalid", 401, "A required claim is missing or malformed";
     /// No such API key.

@@ -101,6 +101,9 @@ pub struct Principal {
     pub token_id: Option<String>,
     /// The token's `sid` (OpenID Connect Front-Channel Logout §3), for revocation of a session.
     pub session_id: Option<String>,
+    /// Further names by which the credential can be revoked: those of the tokens that a service token was
+    /// exchanged for ([`crate::claims::DERIVED_FROM`]).
+    pub derived_from: Vec<String>,
 }
 
 /// A principal with its source type: what is authorised, forwarded and audited.

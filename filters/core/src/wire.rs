@@ -4,6 +4,8 @@
 //! fields are skipped, missing ones read as empty. The messages carry raw values; checked types are made
 //! from them in [`crate::snapshot`] and [`crate::audit`].
 
+use std::fmt;
+
 use prost::Message;
 
 /// The newest snapshot format that this code writes and reads.
@@ -46,6 +48,7 @@ pub struct Page {
 
 /// One entry of the snapshot.
 #[derive(Clone, PartialEq, Message)]
+#[prost(skip_debug)]
 pub struct Record {
     /// A [`RecordKind`]; a reader skips kinds that it does not know.
     #[prost(enumeration = "RecordKind", tag = "1")]
@@ -134,6 +137,7 @@ pub struct ApiKey {
 
 /// The key with which gateways sign identity tokens.
 #[derive(Clone, PartialEq, Message)]
+#[prost(skip_debug)]
 pub struct IdentitySigner {
     /// `kid` of the key.
     #[prost(string, tag = "1")]
@@ -151,6 +155,7 @@ pub struct IdentitySigner {
 
 /// What an opaque token stands for, asked by a filter: `POST /mesh/v1/introspect`.
 #[derive(Clone, PartialEq, Message)]
+#[prost(skip_debug)]
 pub struct IntrospectionRequest {
     /// Random, 16 bytes; repeated in the answer.
     #[prost(bytes = "vec", tag = "1")]
@@ -199,6 +204,7 @@ pub struct KeyRefresh {
 
 /// A message and the control service's signature over its context and it.
 #[derive(Clone, PartialEq, Message)]
+#[prost(skip_debug)]
 pub struct SignedMessage {
     /// The encoded message.
     #[prost(bytes = "vec", tag = "1")]
@@ -319,4 +325,35 @@ pub struct AuditRecord {
     /// The root id that recorded it.
     #[prost(string, tag = "26")]
     pub hop: String,
+    /// Issuer of the credential, where there is one: only together with it does a subject name one person.
+    #[prost(string, tag = "27")]
+    pub issuer: String,
+}
+
+impl fmt::Debug for Record {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Record")
+            .field("kind", &self.kind())
+            .field("value_bytes", &self.value.len())
+            .field("removed", &self.removed)
+            .finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for IdentitySigner {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("IdentitySigner").field("key_id", &self.key_id).finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for IntrospectionRequest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("IntrospectionRequest").field("provider", &self.provider).finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for SignedMessage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SignedMessage").field("message_bytes", &self.message.len()).finish_non_exhaustive()
+    }
 }

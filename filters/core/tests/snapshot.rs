@@ -151,14 +151,45 @@ fn only_what_can_change_a_judgement_makes_identities_be_judged_again() {
     let before = state.authentication_revision();
     apply(&mut state, &page(6, vec![cluster("c"), api_key(1, "acme")])).unwrap();
     assert_eq!(state.authentication_revision(), before, "a new cluster or key judges nobody differently");
+    apply(&mut state, &page(6, vec![api_key(2, "acme")])).unwrap();
     for (revision, record) in [
         (7, api_key(1, "globex")),
         (8, remove(RecordKind::ApiKey, &[1; 32])),
         (9, put(RecordKind::Revocation, b"sub:x", vec![])),
+        // The key is gone because its update cannot be read.
+        (10, api_key(2, "No")),
     ] {
         let before = state.authentication_revision();
         apply(&mut state, &page(revision, vec![record])).unwrap();
         assert_ne!(state.authentication_revision(), before, "revision {revision}");
     }
     assert!(state.is_revoked("sub:x") && !state.is_revoked("sub:y"));
+    assert!(state.api_key(&[2; 32]).is_none());
+}
+
+#[test]
+fn no_debug_output_holds_a_secret() {
+    // 171 and 205 stand nowhere else.
+    let (pepper, seed) = ([171; 32], [205; 32]);
+    let signer =
+        wire::IdentitySigner { key_id: "k".into(), seed: seed.to_vec(), issuer: "i".into(), lifetime_s: 60 };
+    let page = page(
+        6,
+        vec![
+            put(RecordKind::ApiKeyPepper, b"", pepper.to_vec()),
+            put(RecordKind::IdentitySigner, b"", signer.encode_to_vec()),
+            put(RecordKind::IssuerSecret, b"i", pepper.to_vec()),
+        ],
+    );
+    let page = Page { reset: true, ..page };
+    let mut state = SnapshotState::default();
+    apply(&mut state, &page).unwrap();
+    assert!(state.pepper().is_some() && state.signer().is_some());
+    let question = wire::IntrospectionRequest { token: "op_secret".into(), ..Default::default() };
+    let signed = wire::SignedMessage::decode(sign_page(&page, [1; 32]).as_slice()).unwrap();
+    let told = format!("{state:?} {page:?} {signer:?} {question:?} {signed:?}");
+    for secret in ["171, 171", "205, 205", "op_secret"] {
+        assert!(!told.contains(secret), "{told}");
+    }
+    assert!(told.contains("revision: 6") && told.contains("ApiKeyPepper"), "{told}");
 }

@@ -63,6 +63,7 @@ fn weight(principal: &Principal) -> usize {
     list(&mut principal.roles.iter().map(|r| r.as_str()))
         + list(&mut principal.scopes.iter().map(|s| s.as_str()))
         + list(&mut principal.actors.iter().map(|a| a.as_str()))
+        + list(&mut principal.derived_from.iter().map(String::as_str))
         + list(&mut optional.into_iter().flatten())
 }
 
@@ -261,13 +262,14 @@ mod tests {
         let two = known(&mut cache, 200, 8);
         assert!(Rc::ptr_eq(&one.tokens, &two.tokens));
         let base = portcullis_identity::testing::identity("ann", "acme").principal;
-        let mut others = vec![base.clone(); 6];
+        let mut others = vec![base.clone(); 7];
         others[0].subject = "bob".parse().unwrap();
         others[1].tenant = "globex".parse().unwrap();
         others[2].roles = vec!["r".parse().unwrap()];
         others[3].scopes = vec!["r".parse().unwrap()];
         others[4].client_id = Some("r".parse().unwrap());
         others[5].session_id = Some("r".to_owned());
+        others[6].issuer = Some("https://other".parse().unwrap());
         for other in others {
             let other = cache.admit(other, Some(SourceType::Human), 7);
             assert!(!Rc::ptr_eq(&one.tokens, &other.tokens), "{other:?}");

@@ -6,6 +6,9 @@ use portcullis_core::Reason;
 use portcullis_core::config::is_reserved_header;
 use portcullis_host::Pairs;
 
+/// What a header counts as that came twice: it says nothing that could be believed.
+const TWICE: &[u8] = b"";
+
 /// The head of a request. Values are as the client sent them.
 #[derive(Debug, Default)]
 pub(crate) struct Head<'a> {
@@ -29,8 +32,12 @@ pub(crate) struct Head<'a> {
     pub traceparent: Option<&'a [u8]>,
     /// Reserved headers that came in, to be removed.
     pub reserved: Vec<&'a [u8]>,
-    /// `Origin` is there.
-    pub origin: bool,
+    /// `Origin`.
+    pub origin: Option<&'a [u8]>,
+    /// `Sec-Fetch-Site`.
+    pub fetch_site: Option<&'a [u8]>,
+    /// `Upgrade` is there, of a WebSocket for example.
+    pub upgrade: bool,
     /// `Access-Control-Request-Method` is there.
     pub preflight: bool,
     /// A gRPC request.
@@ -62,7 +69,9 @@ impl<'a> Head<'a> {
                     head.length = std::str::from_utf8(value).ok().and_then(|v| v.parse().ok())
                 }
                 b"traceparent" => head.traceparent = Some(value),
-                b"origin" => head.origin = true,
+                b"origin" => head.origin = Some(head.origin.map_or(value, |_| TWICE)),
+                b"sec-fetch-site" => head.fetch_site = Some(head.fetch_site.map_or(value, |_| TWICE)),
+                b"upgrade" => head.upgrade = true,
                 b"access-control-request-method" => head.preflight = true,
                 b"content-type" => head.grpc = value.starts_with(b"application/grpc"),
                 b"mcp-protocol-version" | b"mcp-session-id" => head.mcp = true,
@@ -108,7 +117,34 @@ impl<'a> Head<'a> {
     /// A browser's preflight (Fetch standard §3.2.2).
     #[must_use]
     pub(crate) fn is_preflight(&self) -> bool {
-        self.method == b"OPTIONS" && self.origin && self.preflight
+        self.method == b"OPTIONS" && self.origin.is_some() && self.preflight
+    }
+
+    /// Whether a browser may have been made to send the request by somebody else's page, so that a cookie proves
+    /// nothing: it changes something or opens a channel, and neither `Origin` (RFC 6454 §7) nor `Sec-Fetch-Site`
+    /// (Fetch Metadata §2.3), which no page can set, says that it comes from a page of this host. One that says
+    /// otherwise is not outvoted by the other.
+    #[must_use]
+    pub(crate) fn may_be_cross_site(&self) -> bool {
+        let safe = matches!(self.method, b"GET" | b"HEAD" | b"OPTIONS") && !self.upgrade;
+        let own_site = |site: &[u8]| site == b"same-origin";
+        !safe
+            && match (self.origin, self.fetch_site) {
+                (None, None) => true,
+                (None, Some(site)) => !own_site(site),
+                (Some(origin), None) => !self.is_own_origin(origin),
+                // A page that hides where it comes from (`Referrer-Policy: no-referrer`) sends `null`.
+                (Some(origin), Some(site)) => {
+                    !(own_site(site) && (origin == b"null" || self.is_own_origin(origin)))
+                }
+            }
+    }
+
+    /// Whether an origin is that of the host that was asked. Both schemes count, because the gateway does not
+    /// know which one the browser used when TLS ends before it.
+    fn is_own_origin(&self, origin: &[u8]) -> bool {
+        let host = origin.strip_prefix(b"https://").or_else(|| origin.strip_prefix(b"http://"));
+        !self.authority.is_empty() && host.is_some_and(|host| host.eq_ignore_ascii_case(self.authority))
     }
 
     /// Whether the method makes an upstream send back what it got, the forwarded identity included (TRACE,
@@ -156,6 +192,56 @@ mod tests {
             assert_eq!(head.identity, Some(&b"forged"[..]));
             assert_eq!(head.reserved, [&b"x-portcullis-identity"[..], b"x_portcullis_subject"]);
         });
+    }
+
+    #[test]
+    fn only_a_page_of_the_same_host_is_no_other_site() {
+        type Headers<'a> = &'a [(&'a [u8], &'a [u8])];
+        let tell = |method: &[u8], more: Headers<'_>| {
+            let mut pairs: Vec<(&[u8], &[u8])> =
+                vec![(&b":method"[..], method), (b":authority", b"h.test:8443")];
+            pairs.extend(more);
+            let mut found = None;
+            read(&pairs, |head| found = Some(head.may_be_cross_site()));
+            found.unwrap()
+        };
+        let (origin, site) = (&b"origin"[..], &b"sec-fetch-site"[..]);
+        let own = (origin, &b"https://h.test:8443"[..]);
+        let same = (site, &b"same-origin"[..]);
+        for method in [&b"GET"[..], b"HEAD", b"OPTIONS"] {
+            assert!(!tell(method, &[]) && !tell(method, &[(origin, b"https://evil.test")]));
+        }
+        for method in [&b"POST"[..], b"PUT", b"DELETE", b"PATCH", b"get", b"PROPFIND"] {
+            for good in [&[own][..], &[same], &[own, same]] {
+                assert!(!tell(method, good), "{good:?}");
+            }
+            assert!(!tell(method, &[(origin, b"http://H.TEST:8443")]));
+            assert!(!tell(method, &[(origin, b"null"), same]));
+            let bad: &[Headers<'_>] = &[
+                &[],
+                &[(origin, b"https://evil.test")],
+                &[(origin, b"https://h.test")],
+                &[(origin, b"https://h.test:8443.evil.test")],
+                &[(origin, b"https://evil.test/https://h.test:8443")],
+                &[(origin, b"h.test:8443")],
+                &[(origin, b"null")],
+                &[(origin, b"")],
+                &[own, own],
+                &[(site, b"same-site")],
+                &[(site, b"cross-site")],
+                &[(site, b"none")],
+                &[same, same],
+                &[own, (site, b"cross-site")],
+                &[(origin, b"https://evil.test"), same],
+            ];
+            for bad in bad {
+                assert!(tell(method, bad), "{bad:?}");
+            }
+        }
+        assert!(
+            tell(b"GET", &[(b"upgrade", b"websocket")]) && !tell(b"GET", &[(b"upgrade", b"websocket"), own])
+        );
+        read(&[(b":method", b"POST"), (origin, b"https://")], |head| assert!(head.may_be_cross_site()));
     }
 
     #[test]

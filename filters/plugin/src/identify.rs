@@ -93,9 +93,14 @@ impl Asking<'_> {
             }
             (credential, _) => credential?,
         };
-        // Under a path selector all clusters are one origin to a browser.
-        if matches!(head.presented.place(), Some(Place::Cookie(_))) && head.path.starts_with(b"/clusters/") {
-            return Err(Reason::CredentialUnsupported);
+        if matches!(head.presented.place(), Some(Place::Cookie(_))) {
+            // Under a path selector all clusters are one origin to a browser.
+            if head.path.starts_with(b"/clusters/") {
+                return Err(Reason::CredentialUnsupported);
+            }
+            if head.may_be_cross_site() {
+                return Err(Reason::CrossSiteRefused);
+            }
         }
         let kind = match credential {
             Credential::Bearer(_) => BEARER,
@@ -208,8 +213,8 @@ impl Asking<'_> {
         provider: &Rc<IntrospectionDocument>,
         link: &mut Link,
     ) -> Result<Result<(Verified, bool), Outcome>, Reason> {
-        let digest =
-            link.identities.digest(OPAQUE, &[provider.name.as_bytes(), b"\0", token.as_bytes()].concat());
+        let whose = [provider.name.as_bytes(), b"\0", provider.config_digest.as_bytes(), b"\0"].concat();
+        let digest = link.identities.digest(OPAQUE, &[&whose, token.as_bytes()].concat());
         link.read_clock(self.host);
         let now_ms = link.now_ms;
         match link.introspections.find(digest, now_ms, self.waits.token.map(|(since_ms, _)| since_ms)) {
@@ -269,12 +274,13 @@ fn principal(caller: Forwarded) -> Principal {
         scopes: caller.scopes,
         credential: caller.credential,
         key_id: caller.key_id,
-        issuer: None,
+        issuer: caller.credential_issuer,
         client_id: caller.client_id,
         spiffe_id: None,
         actors: caller.actors,
         expires_at: caller.expires_at,
         token_id: None,
         session_id: caller.session_id,
+        derived_from: Vec::new(),
     }
 }

@@ -2,11 +2,16 @@
 
 mod world;
 
+use std::time::Duration;
+
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use jsonwebtoken::{Algorithm, EncodingKey};
+use jwt_simple::algorithms::RS256KeyPair;
 use portcullis_core::audit::keyed_hash;
-use portcullis_core::wire::RecordKind;
+use portcullis_core::wire::{ApiKey, RecordKind};
 use portcullis_testhost::{Exchange, Request};
+use prost::Message;
 use serde_json::{Value, json};
 use world::{API_KEY, ISSUER, NOW, World, claims, config, plugin, put, sign, to, token};
 
@@ -118,6 +123,100 @@ fn an_issuer_with_a_shared_secret_works_and_a_new_secret_replaces_the_old_one() 
     world.host.request(bearer(&signed(&[2; 32]))).assert_status(200);
     let told = format!("{:?}", world.host.logs());
     assert!(!told.contains("\\u{1}") && !told.contains("Secret"), "{told}");
+}
+
+/// Puts an API key into the snapshot; returns a request with it.
+fn key_that_ends(world: &mut World, id: &str, ends_at: u64) -> Request {
+    let text = format!("pck_{id}_secret");
+    let key = ApiKey {
+        id: id.into(),
+        tenant: "acme".into(),
+        subject: "batch".into(),
+        source_type: "worker".into(),
+        expires_at: ends_at,
+        ..ApiKey::default()
+    };
+    world.change(put(RecordKind::ApiKey, &world::api_key_digest(&text), key.encode_to_vec()));
+    to("acme-1").header("x-api-key", &text)
+}
+
+#[test]
+fn an_api_key_ends_when_it_was_made_to_end() {
+    let mut world = World::gateway();
+    let kept = key_that_ends(&mut world, "0002", NOW + 5);
+    let unused = key_that_ends(&mut world, "0003", NOW + 5);
+    let lasting = key_that_ends(&mut world, "0004", NOW + 600);
+    for request in [&kept, &kept, &lasting] {
+        world.host.request(request.clone()).assert_status(200);
+    }
+    world.host.advance(Duration::from_secs(6));
+    world.answer_all();
+    for request in [kept, unused] {
+        assert_refused(&world.host.request(request), 401, "token_expired");
+    }
+    world.host.request(lasting).assert_status(200);
+}
+
+/// In a rotation the old key goes on for a while beside the new one.
+#[test]
+fn the_overlap_of_a_rotation_ends_for_the_old_key_alone() {
+    let mut world = World::gateway();
+    let lasts = |request: &Request, world: &mut World| world.host.request(request.clone()).status();
+    let old = key_that_ends(&mut world, "0005", NOW + 600);
+    assert_eq!(lasts(&old, &mut world), Some(200));
+    let same = key_that_ends(&mut world, "0005", NOW + 5);
+    let new = key_that_ends(&mut world, "0006", NOW + 600);
+    assert_eq!((lasts(&same, &mut world), lasts(&new, &mut world)), (Some(200), Some(200)));
+    world.host.advance(Duration::from_secs(6));
+    world.answer_all();
+    assert_refused(&world.host.request(old), 401, "token_expired");
+    assert_eq!(lasts(&new, &mut world), Some(200));
+}
+
+#[test]
+fn forged_tokens_neither_enter_the_cache_nor_push_a_good_one_out() {
+    const FORGED: usize = 10_500;
+    let pair = RS256KeyPair::generate(2048).unwrap();
+    let parts = pair.public_key().to_components();
+    let b64 = |bytes: &[u8]| URL_SAFE_NO_PAD.encode(bytes);
+    let jwk = json!({"kty": "RSA", "kid": "r1", "n": b64(&parts.n), "e": b64(&parts.e)});
+    let name = "https://rsa.test";
+    let mut world = World::gateway();
+    world.change(issuer(name, |d| {
+        d["algorithms"] = json!(["RS256"]);
+        d["jwks"] = json!({"keys": [jwk]});
+    }));
+    let text = |id: usize| {
+        let claims = claims(|c| {
+            c["iss"] = json!(name);
+            c["jti"] = json!(format!("id-{id:05}"));
+        });
+        format!("{}.{}", b64(br#"{"alg":"RS256","kid":"r1"}"#), b64(claims.to_string().as_bytes()))
+    };
+    let signing = EncodingKey::from_rsa_pem(pair.to_pem().unwrap().as_bytes()).unwrap();
+    let first = text(0);
+    let signature = jsonwebtoken::crypto::sign(first.as_bytes(), &signing, Algorithm::RS256).unwrap();
+    let good = format!("{first}.{signature}");
+    let verified = |exchange: &Exchange| format!("{}", exchange.trace()).matches("verify_signature").count();
+    let exchange = world.host.request(bearer(&good));
+    assert_eq!((exchange.assert_status(200).status(), verified(&exchange)), (Some(200), 1));
+    let mut memory = Vec::new();
+    for id in 1..=FORGED {
+        // The good signature, under claims that it was not made for.
+        let exchange = world.host.request(bearer(&format!("{}.{signature}", text(id))));
+        assert_refused(&exchange, 401, "signature_invalid");
+        if id % 500 == 0 {
+            assert_eq!(verified(&exchange), 1, "each one is looked at");
+            world.settle();
+            world.host.clear_history();
+            memory.push(world.host.vms().iter().map(|vm| vm.memory_bytes).sum::<usize>());
+        }
+    }
+    let again = world.host.request(bearer(&good));
+    again.assert_status(200);
+    assert_eq!(verified(&again), 0, "the identity was kept all the while");
+    // What waits for delivery comes and goes; nothing of a forged token stays.
+    assert_eq!(memory.iter().skip(1).max(), memory.get(1), "{memory:?}");
 }
 
 #[test]

@@ -82,6 +82,40 @@ fn an_active_token_gets_through_and_is_asked_about_once() {
 }
 
 #[test]
+fn what_another_provider_of_the_same_name_said_does_not_count() {
+    let mut world = world_with(|p| p["configDigest"] = json!("aa"));
+    ask(&mut world, "op_good").assert_status(200);
+    assert_refused(&ask(&mut world, "op_bad"), 401, "token_inactive");
+    assert_eq!(world.questions.asked.len(), 2);
+    // The name stays, and behind it stands somebody else, who knows the one token and not the other.
+    let claims = world.questions.tokens.remove("op_good").unwrap();
+    world.questions.tokens.insert("op_bad".into(), claims);
+    world.change(provider(|p| p["configDigest"] = json!("bb")));
+    assert_refused(&ask(&mut world, "op_good"), 401, "token_inactive");
+    ask(&mut world, "op_bad").assert_status(200);
+    assert_eq!(world.questions.asked.len(), 4);
+}
+
+#[test]
+fn a_secret_of_the_control_service_is_shown_to_no_provider() {
+    // A provider without a prefix is asked about everything that is opaque.
+    let mut world = world_with(|p| p["tokenPrefix"] = json!(""));
+    for prefix in ["pca_", "pcc_", "pcs_"] {
+        assert_refused(&ask(&mut world, &[prefix, "00_11"].concat()), 401, "credential_unsupported");
+    }
+    assert!(world.questions.asked.is_empty());
+    ask(&mut world, "op_good").assert_status(200);
+}
+
+#[test]
+fn a_provider_vouches_for_its_own_tenants_only() {
+    let mut world = world_with(|p| p["tenants"] = json!(["globex"]));
+    assert_refused(&ask(&mut world, "op_good"), 401, "tenant_not_allowed");
+    world.change(provider(|p| p["tenants"] = json!(["globex", "acme"])));
+    ask(&mut world, "op_good").assert_status(200);
+}
+
+#[test]
 fn an_inactive_token_is_refused_and_remembered_for_a_while() {
     let mut world = world();
     assert_refused(&ask(&mut world, "op_bad"), 401, "token_inactive");

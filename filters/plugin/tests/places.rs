@@ -134,6 +134,37 @@ fn a_path_selector_takes_no_cookie() {
 }
 
 #[test]
+fn a_cookie_is_good_for_the_clusters_own_pages_only() {
+    let mut world = world(everywhere());
+    let token = token(|_| ());
+    let cookie = format!("__Host-session={token}");
+    let ask = |method: &str| Request::new(method, "/v1").authority(HOST);
+    let own = format!("https://{HOST}");
+    for method in ["POST", "PUT", "PATCH", "DELETE"] {
+        let with = |more: &[(&'static str, &str)]| {
+            let request = ask(method).header("cookie", &cookie);
+            more.iter().fold(request, |request, (name, value)| request.header(*name, *value))
+        };
+        for more in [&[][..], &[("origin", "https://evil.test")], &[("sec-fetch-site", "cross-site")]] {
+            assert_refused(&world.host.request(with(more)), 403, "cross_site_refused");
+        }
+        for more in [&[("origin", own.as_str())][..], &[("sec-fetch-site", "same-origin")]] {
+            world.host.request(with(more)).assert_status(200);
+        }
+        // Nobody's page can make a browser send any of these.
+        for (name, value) in [("authorization", format!("Bearer {token}")), ("x-token", token.clone())] {
+            world.host.request(ask(method).header(name, value)).assert_status(200);
+        }
+    }
+    let socket = || get("/v1").header("cookie", &cookie).header("upgrade", "websocket");
+    assert_refused(&world.host.request(socket()), 403, "cross_site_refused");
+    let foreign = socket().header("origin", "https://evil.test");
+    assert_refused(&world.host.request(foreign), 403, "cross_site_refused");
+    world.host.request(socket().header("origin", &own)).assert_status(200);
+    world.host.request(get("/v1").header("cookie", &cookie)).assert_status(200);
+}
+
+#[test]
 fn api_keys_stand_in_headers_only() {
     let mut world = world(everywhere());
     let exchange = world.host.request(get("/v1").header("x-token", API_KEY));

@@ -17,7 +17,7 @@
 use portcullis_core::SourceType;
 use portcullis_core::claims::{Claims, has_any};
 use portcullis_core::identity::Principal;
-use portcullis_core::snapshot::policy::{SourceConditions, SourceRule, SourceRulesDocument};
+use portcullis_core::snapshot::policy::{ClaimCondition, SourceConditions, SourceRule, SourceRulesDocument};
 
 /// Tells the source type: the first rule that fits, with the rule itself for an explanation.
 #[must_use]
@@ -30,18 +30,24 @@ pub fn classify<'a>(
 }
 
 fn fits(when: &SourceConditions, principal: &Principal, claims: &Claims) -> bool {
-    any_or_empty(&when.credential, |kind| *kind == principal.credential)
-        && any_or_empty(&when.issuer, |issuer| principal.issuer.as_ref() == Some(issuer))
-        && any_or_empty(&when.client_id, |id| principal.client_id.as_ref().is_some_and(|c| c.as_str() == id))
-        && any_or_empty(&when.spiffe_id, |id| principal.spiffe_id.as_ref() == Some(id))
-        && any_or_empty(&when.role, |role| principal.roles.contains(role))
-        && any_or_empty(&when.scope, |scope| principal.scopes.contains(scope))
+    any_if_given(&when.credential, |kind| *kind == principal.credential)
+        && any_if_given(&when.issuer, |issuer| principal.issuer.as_ref() == Some(issuer))
+        && any_if_given(&when.client_id, |id| principal.client_id.as_ref().is_some_and(|c| c.as_str() == id))
+        && any_if_given(&when.spiffe_id, |id| principal.spiffe_id.as_ref() == Some(id))
+        && any_if_given(&when.role, |role| principal.roles.contains(role))
+        && any_if_given(&when.scope, |scope| principal.scopes.contains(scope))
         && when.delegated.is_none_or(|wanted| wanted != principal.actors.is_empty())
-        && when.claims.iter().all(|condition| has_any(claims, &condition.claim, &condition.any_of))
+        && when.claims.as_ref().is_none_or(|all| !all.is_empty() && all.iter().all(|c| holds(c, claims)))
 }
 
-fn any_or_empty<T>(list: &[T], mut test: impl FnMut(&T) -> bool) -> bool {
-    list.is_empty() || list.iter().any(&mut test)
+/// A list that is there and empty fits nobody: a rule from which the last client was taken must not become one
+/// for all of them.
+fn any_if_given<T>(list: &Option<Vec<T>>, test: impl FnMut(&T) -> bool) -> bool {
+    list.as_ref().is_none_or(|list| list.iter().any(test))
+}
+
+fn holds(condition: &ClaimCondition, claims: &Claims) -> bool {
+    has_any(claims, &condition.claim, &condition.any_of)
 }
 
 #[cfg(test)]
@@ -66,6 +72,7 @@ mod tests {
             expires_at: 1,
             token_id: None,
             session_id: None,
+            derived_from: vec![],
         }
     }
 
@@ -96,6 +103,22 @@ mod tests {
     fn every_condition_must_hold() {
         let rules = json!([{"name": "r", "sourceType": "human", "when": {"credential": ["api_key"], "clientId": ["web"]}}]);
         assert_eq!(tell(rules, &principal(), json!({})), None);
+    }
+
+    #[test]
+    fn an_empty_list_fits_nobody() {
+        for field in ["credential", "issuer", "clientId", "spiffeId", "role", "scope", "claims"] {
+            let rules = json!([{"name": "r", "sourceType": "human", "when": {field: []}}]);
+            assert_eq!(tell(rules, &principal(), json!({})), None, "{field}");
+        }
+        for field in ["credential", "claims", "delegated"] {
+            let rules = json!({"rules": [{"name": "r", "sourceType": "human", "when": {field: null}}]});
+            assert!(serde_json::from_value::<SourceRulesDocument>(rules).is_err(), "{field}");
+        }
+        // What is not there is not sent either, so that it does not come back as empty.
+        let rule = json!({"name": "r", "sourceType": "human", "when": {"clientId": ["web"]}});
+        let read: SourceRule = serde_json::from_value(rule.clone()).unwrap();
+        assert_eq!(serde_json::to_value(read).unwrap(), rule);
     }
 
     #[test]

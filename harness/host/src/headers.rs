@@ -109,8 +109,7 @@ impl HeaderMap {
     }
 
     /// Adds an entry, keeping those of the same name. As in Envoy, pseudo headers stay in front, and a
-    /// name that Envoy keeps in a single slot is joined to its first entry with a comma (`cookie`: with
-    /// a semicolon, in the connection's codec only).
+    /// name that Envoy keeps in a single slot is joined to its first entry with a comma.
     pub fn add(&mut self, name: impl AsRef<[u8]>, value: impl AsRef<[u8]>) {
         let name = name.as_ref().to_ascii_lowercase();
         let value = value.as_ref();
@@ -158,6 +157,15 @@ impl HeaderMap {
     pub fn remove(&mut self, name: impl AsRef<[u8]>) {
         let name = name.as_ref();
         self.entries.retain(|(n, _)| !n.eq_ignore_ascii_case(name));
+    }
+
+    /// Makes one entry of all cookies, at the end, as the codec of HTTP/2 does.
+    pub(crate) fn join_cookies(&mut self) {
+        let cookies: Vec<Vec<u8>> = self.get_all("cookie").map(<[u8]>::to_vec).collect();
+        if !cookies.is_empty() {
+            self.remove("cookie");
+            self.add("cookie", cookies.join(&b"; "[..]));
+        }
     }
 
     /// The bytes of all names and values, as `proxy_get_header_map_size` counts them.

@@ -33,19 +33,3 @@ pub use vm::VmId;
 pub use world::{
     Call, CallKind, CallState, Fault, Hostcall, Limits, LogLine, Metric, Metrics, Misuse, Trace,
 };
-
-/// A module in WebAssembly text for the examples of this documentation: it adds `x-stamp: seen` to every
-/// request.
-#[doc(hidden)]
-pub fn doc_example_module() -> &'static str {
-    include_str!("../examples/stamp.wat")
-}
-
-/// Keeps the body of a test in an example of this documentation, which the compiler would leave out.
-#[doc(hidden)]
-#[macro_export]
-macro_rules! doc_example_test {
-    (#[test] fn $name:ident() $body:block) => {
-        fn $name() $body
-    };
-}

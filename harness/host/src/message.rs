@@ -18,8 +18,17 @@ pub struct Request {
     pub(crate) properties: PropertyTree,
     pub(crate) exact: bool,
     pub(crate) open: bool,
-    pub(crate) elsewhere: Option<u16>,
+    pub(crate) elsewhere: Option<Elsewhere>,
     pub(crate) http2: bool,
+}
+
+/// Who refuses a request before the plugins see it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Elsewhere {
+    /// Another filter, with this status.
+    Filter(u16),
+    /// The connection's codec, since the request is none.
+    Codec,
 }
 
 impl Request {
@@ -136,7 +145,15 @@ impl Request {
     /// in `proxy_on_log`.
     #[must_use]
     pub fn refused_before_plugins(mut self, status: u16) -> Self {
-        self.elsewhere = Some(status);
+        self.elsewhere = Some(Elsewhere::Filter(status));
+        self
+    }
+
+    /// What came over the connection is no HTTP/1.1: the codec answers 400, and the plugins only see that
+    /// in `proxy_on_log`, where there are no request headers.
+    #[must_use]
+    pub fn malformed(mut self) -> Self {
+        self.elsewhere = Some(Elsewhere::Codec);
         self
     }
 

@@ -111,6 +111,90 @@ fn misuse_that_nobody_looked_at_fails_the_test() {
     host.request(Request::get("/"));
 }
 
+const CALL: &str = "call authz 100 - :method GET :path / :authority a";
+
+/// A call that the ABI does not allow where it is made, and what is said of it. One line for each place in
+/// `src/abi` that reports misuse.
+const MISUSES: &[(&str, &str)] = &[
+    (
+        "request_headers: body 0 0 9",
+        "proxy_get_buffer_bytes in proxy_on_request_headers (worker 0, context 2): request_body cannot be read \
+         in this phase: Envoy shows it empty",
+    ),
+    ("request_headers: body 7 0 9", "the plugin's configuration can be read in proxy_on_configure only"),
+    ("request_headers: body 4 0 9", "http_call_response_body can be read in the callout's callback only"),
+    ("request_headers: set_body 4 0 9 x", "http_call_response_body cannot be changed"),
+    ("request_headers: set_body 0 0 9 x", "request_body cannot be changed in this phase"),
+    (
+        "request_headers: call authz 100 - :method GET :path /",
+        "a callout needs :method, :authority and :path",
+    ),
+    (
+        "request_headers: grpc_stream authz a.B C",
+        "this host offers unary gRPC callouts only: use proxy_grpc_call",
+    ),
+    ("request_headers: grpc_send 5 x", "there is no gRPC stream: this host offers unary gRPC callouts only"),
+    ("request_headers: grpc_cancel 4", "this is not the token of a gRPC callout"),
+    ("request_headers: done", "proxy_done without a proxy_on_done that returned false"),
+    ("request_headers: effective 99", "there is no context 99"),
+    (
+        "tick: continue 0",
+        "proxy_continue_stream in proxy_on_tick (main, context 1): a root context has no stream",
+    ),
+    ("tick: close 0", "a root context has no stream to close"),
+    ("tick: reply 403 d b -1", "a root context has no stream to answer: the call does nothing"),
+    ("tick: set_property a b", "a root context has no filter state to set a property in"),
+    ("log: reply 403 d b -1", "a reply in proxy_on_log makes Envoy 1.40 crash; here it does nothing"),
+    ("request_headers: set_map 0 x", "the serialised map is malformed or too big; Envoy takes it as empty"),
+    ("response_headers: get 0 :path", "request_headers cannot be read in this phase"),
+    ("response_headers: add 0 x-a 1", "request_headers cannot be changed in this phase"),
+    ("request_headers: metric 2 h; request_headers: increment h 1", "a histogram cannot be incremented"),
+    (
+        "request_headers: metric 0 c; request_headers: increment c 0",
+        "a counter's increment must be above zero",
+    ),
+];
+
+#[test]
+fn every_misuse_says_what_was_wrong() {
+    for (line, expected) in MISUSES {
+        // A root context misuses things when it ticks, once.
+        let script = format!("configure: tick_period 10; tick: tick_period 0; {line}");
+        let mut host = scripted(&script).cluster("authz", Answer::ok()).start().unwrap();
+        host.request(Request::get("/"));
+        host.advance(Duration::from_millis(10));
+        let said: Vec<_> = host.take_misuse().iter().map(ToString::to_string).collect();
+        assert!(said.first().is_some_and(|said| said.contains(expected)), "{line}: {said:#?}");
+    }
+}
+
+/// A place that reports misuse and has no line in the table fails here.
+#[test]
+fn no_misuse_is_left_out() {
+    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/src/abi");
+    let sources =
+        std::fs::read_dir(folder).unwrap().map(|entry| std::fs::read_to_string(entry.unwrap().path()));
+    let places: usize = sources.map(|source| source.unwrap().matches(".misuse(").count()).sum();
+    assert_eq!(places, MISUSES.len());
+}
+
+/// A callout without an answer is a likely reason.
+#[test]
+fn misuse_after_a_reset_callout_names_the_reason() {
+    let script = format!(
+        "request_headers: {CALL}; request_headers: return 1; call_response: get 6 :status; call_response: continue 0"
+    );
+    let mut host = scripted(&script).cluster("authz", Answer::ok().body("half").cut()).start().unwrap();
+    host.request(Request::get("/")).assert_status(200);
+    let said = host.take_misuse();
+    assert!(
+        said[0]
+            .to_string()
+            .ends_with("(a callout that was reset, or cut in the middle, has no answer: zero headers)"),
+        "{said:?}"
+    );
+}
+
 /// Text of a scripted exchange, for snapshots: the same in every run.
 #[test]
 fn an_exchange_reads_the_same_in_every_run() {

@@ -16,6 +16,16 @@ fn run(arguments: &[&str]) -> (Option<i32>, String) {
     (output.status.code(), String::from_utf8_lossy(&text).into_owned())
 }
 
+/// Writes a scenario and a second module, which adds `x-other` instead of `x-stamp`, into a folder.
+fn folder_with(scenario: &str) -> tempfile::TempDir {
+    let folder = tempfile::tempdir().expect("a folder");
+    std::fs::write(folder.path().join("scenario.yaml"), scenario).expect("written");
+    let stamp = std::fs::read_to_string(MODULE).expect("the example");
+    std::fs::write(folder.path().join("stamp.wat"), &stamp).expect("written");
+    std::fs::write(folder.path().join("other.wat"), stamp.replace("x-stamp", "x-other")).expect("written");
+    folder
+}
+
 /// Plays a scenario, given as text, for the example module.
 fn play(scenario: &str) -> (Option<i32>, String) {
     let folder = tempfile::tempdir().expect("a folder");
@@ -54,6 +64,135 @@ steps:
 "#,
     );
     assert_eq!(code, Some(0), "{text}");
+}
+
+#[test]
+fn plugins_of_a_scenario_can_have_modules_of_their_own() {
+    let scenario = "
+module: stamp.wat
+plugins: [{name: first}, {name: second, module: other.wat}]
+steps:
+- {request: {}, expect: {upstreamHeaders: {x-stamp: seen, x-other: seen}}}
+";
+    let folder = folder_with(scenario);
+    let at = |name: &str| folder.path().join(name).to_string_lossy().into_owned();
+    let play = |given: &[String]| {
+        let path = at("scenario.yaml");
+        let given = given.iter().flat_map(|given| ["--module", given.as_str()]);
+        run(&[["run", path.as_str()].as_slice(), &given.collect::<Vec<_>>()].concat())
+    };
+    let (code, text) = play(&[]);
+    assert_eq!(code, Some(0), "{text}");
+    let place = |name: &str| text.find(&format!("request_headers, \"{name}\"")).expect("the call is traced");
+    assert!(place("x-stamp") < place("x-other"), "{text}");
+    // Each the other one's: both headers still come, in the other order.
+    let (code, text) = play(&[format!("first={}", at("other.wat")), format!("second={}", at("stamp.wat"))]);
+    assert_eq!(code, Some(0), "{text}");
+    let place = |name: &str| text.find(&format!("request_headers, \"{name}\"")).expect("the call is traced");
+    assert!(place("x-other") < place("x-stamp"), "{text}");
+    // A module in the place of the scenario's leaves that of the second plugin alone.
+    let (code, text) = play(&[at("other.wat")]);
+    assert_eq!(
+        (code, text.contains("upstream header x-stamp: expected \"seen\", found none")),
+        (Some(1), true),
+        "{text}"
+    );
+    let (code, text) = play(&["third=nowhere.wasm".to_owned()]);
+    assert_eq!((code, text.contains("third=nowhere.wasm")), (Some(2), true), "{text}");
+}
+
+#[test]
+fn the_full_example_is_played() {
+    let (code, text) = run(&["run", "examples/scenarios/everything.yaml"]);
+    assert_eq!(code, Some(0), "{text}");
+}
+
+/// What serde says that it would have expected, in each part of a scenario.
+#[test]
+fn every_field_is_in_the_documentation_and_in_the_full_example() {
+    const README: &str = include_str!("../README.md");
+    const EXAMPLE: &str = include_str!("../examples/scenarios/everything.yaml");
+    let mut count = 0;
+    for scenario in [
+        "{_: 0}",
+        "plugins: [{_: 0}]",
+        "plugins: [{}]\nclusters: {x: [{_: 0}]}",
+        "plugins: [{}]\nsteps: [{_: 0}]",
+        "plugins: [{}]\nsteps: [{request: {_: 0}}]",
+        "plugins: [{}]\nsteps: [{request: {}, expect: {_: 0}}]",
+        "plugins: [{onFailure: _}]",
+        "plugins: [{}]\nclusters: {x: [{outcome: _}]}",
+    ] {
+        let (_, text) = play(scenario);
+        let (_, expected) = text.split_once("expected one of ").unwrap_or_else(|| panic!("{text}"));
+        let names = expected.split('`').skip(1).step_by(2);
+        for name in names {
+            count += 1;
+            assert!(README.contains(&format!("`{name}`")), "README.md does not name {name} ({scenario})");
+            assert!(EXAMPLE.contains(name), "everything.yaml does not use {name} ({scenario})");
+        }
+    }
+    assert!(count > 50, "{count}");
+}
+
+#[test]
+fn a_bench_says_how_fast_it_went() {
+    let (code, text) = run(&["bench", "examples/scenarios/stamp.yaml", "--seconds", "1"]);
+    assert_eq!(code, Some(0), "{text}");
+    let number = |after: &str, before: &str| -> f64 {
+        let line = text.lines().find(|line| line.contains(after) && line.contains(before));
+        let line = line.unwrap_or_else(|| panic!("no {after:?} {before:?} in {text}"));
+        line.replace(after, "").replace(before, "").trim().parse().expect("a number")
+    };
+    assert!(number("", " requests/s on one thread") > 100.0, "{text}");
+    assert!(number("host started: ", " ms") > 0.0, "{text}");
+    assert!(number("modules loaded (from the cache, if they were there): ", " ms") > 0.0, "{text}");
+    let (code, text) =
+        run(&["bench", "examples/scenarios/stamp.yaml", "--seconds", "1", "--module", "nowhere"]);
+    assert_eq!(code, Some(2), "{text}");
+}
+
+/// The second process takes the compiled code from the disk: it runs what lies there, even if that is another
+/// module's.
+#[test]
+fn compiled_code_is_taken_from_the_cache() {
+    let folder = folder_with("plugins: [{}]\nsteps: [{request: {}, expect: {status: 200}}]");
+    let scenario = folder.path().join("scenario.yaml");
+    let play = |module: &str| {
+        let output = Command::new(env!("CARGO_BIN_EXE_portcullis-testhost"))
+            .arg("run")
+            .arg(&scenario)
+            .arg("--module")
+            .arg(folder.path().join(module))
+            .env_clear()
+            .env("HOME", folder.path())
+            .env("XDG_CACHE_HOME", folder.path().join("cache"))
+            .output()
+            .expect("it runs");
+        assert!(output.status.success(), "{output:?}");
+        String::from_utf8_lossy(&output.stdout).into_owned()
+    };
+    let entries = || -> Vec<PathBuf> {
+        let mut folders = vec![folder.path().join("cache")];
+        let mut files = Vec::new();
+        while let Some(folder) = folders.pop() {
+            for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
+                let is_folder = entry.file_type().is_ok_and(|kind| kind.is_dir());
+                let into = if is_folder { &mut folders } else { &mut files };
+                into.push(entry.path());
+            }
+        }
+        files.retain(|file| file.extension().is_none());
+        files
+    };
+    assert!(play("stamp.wat").contains("\"x-stamp\""));
+    let first = entries();
+    assert_eq!(first.len(), 1, "one module, one entry: {first:?}");
+    assert!(play("other.wat").contains("\"x-other\""));
+    let second: Vec<_> = entries().into_iter().filter(|entry| !first.contains(entry)).collect();
+    assert_eq!(second.len(), 1, "another module, another entry: {second:?}");
+    std::fs::copy(&second[0], &first[0]).expect("copied");
+    assert!(play("stamp.wat").contains("\"x-other\""), "the entry is not used");
 }
 
 #[test]

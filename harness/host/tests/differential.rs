@@ -10,7 +10,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::{SocketAddr, TcpListener};
 use std::time::{Duration, Instant};
 
-use envoy::case::{Case, Observed, Probe, Setup};
+use envoy::case::{Case, Observed, Probe, Sent, Setup};
+use envoy::crowd::{Crowd, Gathered, WORKERS};
+use envoy::http2;
 use envoy::logged as logs_of;
 use envoy::process::{Envoy, GRPC, Modules};
 use envoy::story::{Story, Told};
@@ -22,6 +24,20 @@ const README: &str = include_str!("../README.md");
 const DIFFERENCES: &str = include_str!("../docs/differences.md");
 
 #[test]
+fn the_readme_says_how_much_is_compared() {
+    let cases = envoy::cases::all();
+    let known = cases.iter().filter(|case| case.differs.is_some()).count();
+    let stories = envoy::stories::all().len() + envoy::stories::last().len();
+    for number in [
+        format!("{} cases without a difference, {known} that hold", cases.len() - known),
+        format!("{} crowds", envoy::crowd::all().len()),
+        format!("{stories} stories"),
+    ] {
+        assert!(README.contains(&number), "the README should say: {number}");
+    }
+}
+
+#[test]
 fn this_host_behaves_as_envoy_does() {
     let paths: Modules = [
         (Probe::Script, common::probe_path("script")),
@@ -29,12 +45,10 @@ fn this_host_behaves_as_envoy_does() {
         (Probe::GoSdk, common::go_probe_path("go-sdk")),
     ]
     .into();
-    let load = |path| Module::from_file(path).expect("the probe loads");
-    let modules: BTreeMap<Probe, Module> = paths.iter().map(|(probe, path)| (*probe, load(path))).collect();
+    let modules = load(&paths);
     let cases = envoy::cases::all();
     let names: BTreeSet<_> = cases.iter().map(|case| case.name).collect();
     assert_eq!(names.len(), cases.len(), "two cases have the same name");
-    assert!(README.contains(&format!("{} cases", cases.len())), "the README says another number of cases");
     let mut setups: BTreeMap<String, Setup> = BTreeMap::new();
     for case in &cases {
         setups.insert(case.setup.name.clone(), case.setup.clone());
@@ -43,28 +57,21 @@ fn this_host_behaves_as_envoy_does() {
     // Envoy itself turns its upstream's answers into those of a gRPC server.
     setups.push(Setup::named(GRPC));
     let server = Server::start();
-    // A port that was free a moment ago and that nobody listens on.
-    let free = || TcpListener::bind("127.0.0.1:0").and_then(|l| l.local_addr()).expect("a port");
-    let (closed, grpc) = (free(), free());
-    let clusters: BTreeMap<&str, SocketAddr> = [
-        ("upstream", server.address),
-        ("upstream-b", server.address),
-        ("refused", closed),
-        (GRPC, grpc),
-        ("grpc-refused", closed),
-    ]
-    .into();
-    let envoy = Envoy::start(&setups, &paths, &clusters);
+    let envoy = Envoy::start(&setups, &paths, &clusters(&server), 1);
 
     let only = std::env::var("CASE").ok();
     let mut differing = Vec::new();
     for case in cases.iter().filter(|case| only.as_deref().is_none_or(|only| case.name.contains(only))) {
         let here = envoy::here::run(case, &modules);
         let there = run_there(case, &envoy, &server, here.logs.len());
-        if let Some(row) = case.differs {
+        if let Some(known) = &case.differs {
+            let (name, row) = (case.name, known.row);
             let listed = DIFFERENCES.contains(&format!("\n| {row} |"));
-            assert!(listed, "{}: docs/differences.md has no row {row:?}", case.name);
-            assert_ne!(here, there, "{}: the known difference {row:?} is gone", case.name);
+            assert!(listed, "{name}: docs/differences.md has no row {row:?}");
+            assert_ne!(here, there, "{name}: the known difference {row:?} is gone");
+            if here.logs != known.here {
+                differing.push(format!("== {name}: here is\n{:?}\nand not\n{:?}", here.logs, known.here));
+            }
         } else if here != there {
             differing.push(format!(
                 "== {}\n{}",
@@ -83,9 +90,77 @@ fn this_host_behaves_as_envoy_does() {
 }
 
 #[test]
+fn several_workers_go_as_in_envoy() {
+    let cases = envoy::crowd::all();
+    let paths: Modules = [(Probe::Script, common::probe_path("script"))].into();
+    let modules = load(&paths);
+    let server = Server::start();
+    let setups: Vec<Setup> = cases.iter().map(|case| case.setup.clone()).collect();
+    let envoy = Envoy::start(&setups, &paths, &clusters(&server), WORKERS);
+    let mut differing = Vec::new();
+    for case in &cases {
+        let here = envoy::here::crowd(case, &modules);
+        for (at, here, there) in crowd_there(case, &envoy, &server, &here) {
+            println!("{}, step {at}:\n{here}", case.name);
+            if *here != there {
+                let difference = difference(&here.to_string(), &there.to_string());
+                differing.push(format!("== {}, step {at}\n{difference}", case.name));
+            }
+        }
+    }
+    assert!(differing.is_empty(), "(- this host, + Envoy)\n{}", differing.join("\n"));
+}
+
+/// A case of several workers through Envoy, beside what this host made of it, whose log lines are awaited.
+fn crowd_there<'a>(
+    case: &Crowd,
+    envoy: &Envoy,
+    server: &Server,
+    here: &'a [Gathered],
+) -> Vec<(usize, &'a Gathered, Gathered)> {
+    let step = |(at, ((tag, sent, times), here)): (usize, ((String, Sent, usize), &'a Gathered))| {
+        let mut gathered = Gathered::default();
+        let before = envoy.log().len();
+        for _ in 0..times {
+            let client = wire::send(envoy.address(&case.setup.name), &sent).expect("Envoy listens");
+            gathered.add(&tag, server.take(&tag).as_ref(), client.as_ref());
+        }
+        let lines =
+            || -> BTreeSet<String> { logs_of(&envoy.log()[before..], case.name).into_iter().collect() };
+        let deadline = Instant::now() + Duration::from_secs(10);
+        while !lines().is_superset(&here.logs) && Instant::now() < deadline {
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        // Lines beyond those that are expected come late, too.
+        std::thread::sleep(Duration::from_millis(50));
+        gathered.logs = lines();
+        (at, here, gathered)
+    };
+    case.tagged().zip(here).enumerate().map(step).collect()
+}
+
+fn load(paths: &Modules) -> BTreeMap<Probe, Module> {
+    let load = |path| Module::from_file(path).expect("the probe loads");
+    paths.iter().map(|(probe, path)| (*probe, load(path))).collect()
+}
+
+/// The clusters that chains route to or call.
+fn clusters(server: &Server) -> BTreeMap<&'static str, SocketAddr> {
+    // A port that was free a moment ago and that nobody listens on.
+    let free = || TcpListener::bind("127.0.0.1:0").and_then(|l| l.local_addr()).expect("a port");
+    let closed = free();
+    [
+        ("upstream", server.address),
+        ("upstream-b", server.address),
+        ("refused", closed),
+        (GRPC, free()),
+        ("grpc-refused", closed),
+    ]
+    .into()
+}
+
+#[test]
 fn new_configurations_and_drains_go_as_in_envoy() {
-    let count = envoy::stories::all().len() + envoy::stories::last().len();
-    assert!(README.contains(&format!("{count} stories")), "the README says another number of stories");
     tell_alike(envoy::stories::all());
 }
 
@@ -97,8 +172,7 @@ fn a_shutdown_goes_as_in_envoy() {
 /// Tells stories on both sides, side by side, since most of a story is waiting.
 fn tell_alike(mut stories: Vec<Story>) {
     let paths: Modules = [(Probe::Script, common::probe_path("script"))].into();
-    let load = |path| Module::from_file(path).expect("the probe loads");
-    let modules: BTreeMap<Probe, Module> = paths.iter().map(|(probe, path)| (*probe, load(path))).collect();
+    let modules = load(&paths);
     let server = Server::start();
     let only = std::env::var("CASE").ok();
     stories.retain(|story| only.as_deref().is_none_or(|only| story.first.name.contains(only)));
@@ -133,7 +207,8 @@ fn run_there(case: &Case, envoy: &Envoy, server: &Server, lines: usize) -> Obser
     let mut observed = Observed::default();
     let before = envoy.log().len();
     for (tag, sent) in case.tagged() {
-        let client = wire::send(envoy.address(&case.setup.name), &sent);
+        let address = envoy.address(&case.setup.name);
+        let client = if case.setup.http2 { http2::send(address, &sent) } else { wire::send(address, &sent) };
         let client = client.unwrap_or_else(|error| {
             let log = envoy.log();
             let tail: Vec<_> = log.lines().rev().take(40).collect();

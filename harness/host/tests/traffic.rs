@@ -41,6 +41,36 @@ fn http2_ends_a_body_with_its_last_part() {
 }
 
 #[test]
+fn http2_makes_one_header_of_all_cookies() {
+    let mut host = scripted("request_headers: get 0 cookie").start().unwrap();
+    let cookies = || Request::get("/").header("cookie", "a=1").header("cookie", "b=2");
+    host.request(cookies().http2()).assert_upstream_header("cookie", "a=1; b=2");
+    let seen = host.request(cookies()).assert_forwarded();
+    assert_eq!(seen.headers.get_all("cookie").count(), 2);
+}
+
+#[test]
+fn what_the_codec_refuses_is_only_logged() {
+    let script = "request_headers: note; response_headers: note; log: get 0 :path; log: get 2 :status; \
+                  log: property response|flags; log: property request|path; done: note";
+    let mut host = scripted(script).start().unwrap();
+    let exchange = host.request(Request::get("/").malformed());
+    exchange.assert_status(400).assert_response_body("Bad Request");
+    assert_eq!(exchange.upstream(), None);
+    let lines: Vec<_> = host.logs().into_iter().map(|line| line.message).collect();
+    assert_eq!(
+        lines,
+        [
+            "[] log 2 get -> 1 ",
+            "[] log 3 get -> 0 400",
+            "[] log 4 property -> 0 %00%00%04%00%00%00%00%00",
+            "[] log 5 property -> 1 ",
+            "[] done ",
+        ]
+    );
+}
+
+#[test]
 fn properties_come_from_the_test_the_stream_and_the_plugin() {
     let script = "request_headers: property source|address; request_headers: property node|id; \
                   request_headers: property metadata|filter_metadata|envoy.x|key; \

@@ -4,10 +4,9 @@ mod common;
 
 use std::time::Duration;
 
-use common::{script, scripted};
+use common::{scripted, signatures};
 use portcullis_testhost::{
-    Answer, CallState, Callback, FailureKind, FailurePolicy, Fault, Host, Limits, Metric, Plugin, Request,
-    Status, Upstream, VmId,
+    Answer, CallState, Callback, FailureKind, Fault, Host, Limits, Metric, Request, Status, Upstream, VmId,
 };
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -44,34 +43,6 @@ fn a_queue_tells_its_last_registrant_and_survives_a_trap() {
     host.request(Request::get("/").header("x-script", "request_headers: enqueue jobs j2"));
     assert_eq!(host.queue("", "jobs"), Some(vec![b"j2".to_vec()]));
     assert_eq!(host.enqueue("", b"nobody", b"x"), Err(Status::NotFound));
-}
-
-#[test]
-fn plugins_of_one_module_share_a_vm_unless_ids_differ() {
-    let count = |plugins: Vec<Plugin>| {
-        let host = plugins.into_iter().fold(Host::builder(), |builder, plugin| builder.plugin(plugin));
-        host.start().unwrap().vms().len()
-    };
-    let [a, b] = [script("request_headers: note").root_id("a"), script("log: note").root_id("b")];
-    assert_eq!(count(vec![a.clone(), b.clone()]), 2, "one on main, one on the worker");
-    assert_eq!(count(vec![a.clone(), b.clone().vm_id("other")]), 4);
-    assert_eq!(count(vec![a, b.vm_config("log: note")]), 4);
-}
-
-#[test]
-fn a_trap_takes_all_plugins_of_its_vm_and_each_follows_its_own_policy() {
-    let plugin = |root: &str, policy| script("request_headers: note").root_id(root).on_failure(policy);
-    let mut host = Host::builder()
-        .plugin(plugin("a", FailurePolicy::Open))
-        .plugin(plugin("b", FailurePolicy::Open).name("other"))
-        .start()
-        .unwrap();
-    host.inject(Fault::trap().nth(3));
-    host.request(Request::get("/")).assert_status(503);
-    host.clear_faults();
-    let after = host.request(Request::get("/"));
-    after.assert_status(200);
-    assert_eq!(after.trace().calls(), [], "neither plugin is called any more");
 }
 
 #[test]
@@ -163,7 +134,7 @@ fn a_configuration_is_tried_in_a_canary_once() {
 
 #[test]
 fn a_chain_can_be_replaced_by_a_longer_or_shorter_one() {
-    let adds = |value: &str| script(&format!("request_headers: add 0 x-seen {value}")).root_id(value);
+    let adds = |value: &str| common::script(&format!("request_headers: add 0 x-seen {value}")).root_id(value);
     let mut host = Host::builder().plugin(adds("one")).start().unwrap();
     host.update([adds("one"), adds("two")]).unwrap();
     let seen = host.request(Request::get("/")).assert_forwarded();
@@ -312,27 +283,28 @@ fn metrics_are_seen_by_name() {
     assert_eq!(metrics.get("hits"), Some(&Metric::Counter(2)));
 }
 
+/// The differential cases say the same of many more.
 #[test]
-fn verify_signature_answers_as_envoy_does() {
-    // A key and signature made with `openssl ecparam -genkey -name prime256v1` and `openssl dgst -sha256`.
-    let hex = |text: &str| -> Vec<u8> {
-        (0..text.len()).step_by(2).map(|at| u8::from_str_radix(&text[at..at + 2], 16).unwrap()).collect()
-    };
-    let field = |number: u8, bytes: &[u8]| [&[number << 3 | 2, bytes.len() as u8][..], bytes].concat();
-    let escape = |bytes: &[u8]| bytes.iter().map(|byte| format!("%{byte:02x}")).collect::<String>();
-    let key = hex(include_str!("data/es256-key.hex").trim());
-    let signature = hex(include_str!("data/es256-signature.hex").trim());
-    let arguments =
-        |text: &[u8]| [field(1, b"sha256"), field(2, &key), field(3, &signature), field(4, text)].concat();
-    let script = format!(
-        "request_headers: foreign verify_signature {}; request_headers: foreign verify_signature {}",
-        escape(&arguments(b"signed text")),
-        escape(&arguments(b"other text")),
-    );
-    let mut host = scripted(&script).start().unwrap();
-    host.request(Request::get("/"));
-    host.assert_logged("0 foreign -> 0 %08%01");
-    host.assert_logged("1 foreign -> 0 %12");
+fn verify_signature_tells_good_from_bad() {
+    for signed in signatures::all() {
+        let name = signed.name.clone();
+        let calls = [
+            signed.call(),
+            signed.clone().spoilt().call(),
+            signed.clone().text("other text").call(),
+            signed.clone().hash("md5").call(),
+        ];
+        let script = calls.map(|call| format!("request_headers: {call}")).join("; ");
+        let mut host = scripted(&script).start().unwrap();
+        host.request(Request::get("/"));
+        let said: Vec<_> = host.logs().into_iter().map(|line| line.message).collect();
+        assert_eq!(said[0], "[] request_headers 0 foreign -> 0 %08%01", "{name}: it is good");
+        for (at, why) in
+            [(1, "Failed to verify digest"), (2, "Failed to verify digest"), (3, "md5 is not supported")]
+        {
+            assert!(said[at].contains(why), "{name}, {at}: {}", said[at]);
+        }
+    }
 }
 
 #[test]

@@ -81,6 +81,8 @@ addresses! {
     idp = (0, 3, 8000);
     /// The ingress gateway: clients come here.
     ingress = (1, 1, 8080);
+    /// The ingress gateway's port for callers inside the mesh (mutual TLS).
+    ingress_mesh = (1, 1, 9443);
     /// The ingress gateway's admin page.
     ingress_admin = (1, 1, 15000);
     /// The control service's mesh API, plain, reached by its sidecar.
@@ -91,6 +93,8 @@ addresses! {
     control_operations = (2, 1, 9702);
     /// The control service's sidecar.
     control_sidecar = (2, 2, 9700);
+    /// The control service's platform API behind its sidecar.
+    platform_sidecar = (2, 2, 9701);
     /// The admin page of the control service's sidecar.
     control_admin = (2, 2, 15000);
     /// The Data API of `acme-hosted`.

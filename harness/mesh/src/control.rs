@@ -11,7 +11,7 @@ use crate::block::Plan;
 use crate::error::{MeshError, Result};
 use crate::http::{Request, Response};
 use crate::idp::{AUDIENCE, CLIENT, ISSUER, OPAQUE_PREFIX};
-use crate::mesh::{HOSTED, ONPREM};
+use crate::mesh::{HOSTED, ONPREM, TENANT};
 use crate::pki::{Workload, write_private};
 
 /// `iss` of the identity tokens that the gateway forwards.
@@ -19,6 +19,9 @@ pub const IDENTITY_ISSUER: &str = "https://identity.alfred-platform.example.com/
 
 /// `iss` of the service tokens of the control service.
 pub const SERVICE_ISSUER: &str = "https://platform.alfred-platform.example.com";
+
+/// How often the issuers' keys are fetched. Short, so that a test need not wait for a withdrawn key.
+pub const JWKS_REFRESH_S: u32 = 2;
 
 /// The OAuth client whose users are people.
 pub const CLIENT_PEOPLE: &str = "web-console";
@@ -107,6 +110,8 @@ fn configuration(plan: Plan, offline_after_s: u32) -> Value {
             "activeSeconds": 1,
             "inactiveSeconds": 1,
         }],
+        "jwksRefreshSeconds": JWKS_REFRESH_S,
+        "workloads": [{"spiffeId": Workload::RUNNER.spiffe_id(), "tenant": TENANT, "roles": ["pipeline"]}],
         "serviceTokens": {"issuer": SERVICE_ISSUER, "audiences": [AUDIENCE], "publishSeconds": 1},
         "sourceRules": [
             {"name": "agents for people", "sourceType": "mcp_agent",
@@ -114,6 +119,7 @@ fn configuration(plan: Plan, offline_after_s: u32) -> Value {
             {"name": "services", "sourceType": "worker", "when": {"credential": ["service_token"]}},
             {"name": "people with opaque tokens", "sourceType": "human",
                 "when": {"credential": ["oauth_token"], "clientId": [CLIENT_PEOPLE]}},
+            {"name": "workloads", "sourceType": "worker", "when": {"credential": ["workload"]}},
             rule("people", "human", CLIENT_PEOPLE),
             rule("workflows", "worker", CLIENT_WORKERS),
             rule("agents", "mcp_agent", CLIENT_AGENTS),

@@ -44,6 +44,7 @@ impl Trust {
             "tenant": caller.tenant.as_str(),
             "source_type": caller.source_type.as_str(),
             "cluster": caller.cluster.as_str(),
+            "credential": caller.credential.as_str(),
             "actors": caller.actors.iter().map(portcullis_core::ids::Subject::as_str).collect::<Vec<_>>(),
         }))
     }
@@ -107,4 +108,12 @@ async fn echo(State(api): State<DataApi>, request: Request) -> Response {
     });
     let status = if refused { StatusCode::UNAUTHORIZED } else { StatusCode::OK };
     (status, Json(body)).into_response()
+}
+
+/// The headers that a sample Data API says it got, in order.
+#[must_use]
+pub fn headers_seen(response: &crate::http::Response) -> Vec<(String, String)> {
+    let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+    let body = response.json();
+    body["headers"].as_array().into_iter().flatten().map(|pair| (text(&pair[0]), text(&pair[1]))).collect()
 }

@@ -9,9 +9,11 @@ use hyper::body::Bytes;
 use hyper::header::{HOST, HeaderName, HeaderValue};
 use hyper::{HeaderMap, Method};
 use hyper_util::rt::TokioIo;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 
 use crate::error::{MeshError, Result};
+use crate::tls::Tls;
 
 /// How long an exchange may take.
 const DEADLINE: Duration = Duration::from_secs(20);
@@ -25,6 +27,7 @@ pub struct Request {
     headers: Vec<(HeaderName, HeaderValue)>,
     body: Vec<u8>,
     invalid: Option<String>,
+    tls: Option<Tls>,
 }
 
 /// What came back.
@@ -44,13 +47,35 @@ impl Request {
     /// A request with a method and a path.
     #[must_use]
     pub fn new(method: Method, address: SocketAddr, path: &str) -> Self {
-        Self { address, method, path: path.to_owned(), headers: Vec::new(), body: Vec::new(), invalid: None }
+        Self {
+            address,
+            method,
+            path: path.to_owned(),
+            headers: Vec::new(),
+            body: Vec::new(),
+            invalid: None,
+            tls: None,
+        }
     }
 
     /// A GET request.
     #[must_use]
     pub fn get(address: SocketAddr, path: &str) -> Self {
         Self::new(Method::GET, address, path)
+    }
+
+    /// The same request with another path.
+    #[must_use]
+    pub fn at(mut self, path: &str) -> Self {
+        path.clone_into(&mut self.path);
+        self
+    }
+
+    /// Speaks TLS.
+    #[must_use]
+    pub fn over(mut self, tls: &Tls) -> Self {
+        self.tls = Some(tls.clone());
+        self
     }
 
     /// Adds a header; one of the same name before it stays. The value may hold any bytes but controls.
@@ -100,6 +125,21 @@ impl Request {
         }
         let start = Instant::now();
         let stream = TcpStream::connect(self.address).await.map_err(|e| e.to_string())?;
+        stream.set_nodelay(true).map_err(|e| e.to_string())?;
+        match &self.tls {
+            None => self.speak(stream, start).await,
+            Some(tls) => {
+                let stream = tls.connect(stream).await.map_err(|e| format!("cut off: no TLS: {e}"))?;
+                self.speak(stream, start).await
+            }
+        }
+    }
+
+    async fn speak(
+        &self,
+        stream: impl AsyncRead + AsyncWrite + Send + Unpin + 'static,
+        start: Instant,
+    ) -> std::result::Result<Response, String> {
         let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
             .await
             .map_err(|e| format!("no HTTP: {e}"))?;

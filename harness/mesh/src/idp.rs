@@ -80,6 +80,8 @@ pub struct Idp {
     rsa: RS256KeyPair,
     ec: ES256KeyPair,
     ec_id: String,
+    /// The key before this one, still published, and its name.
+    ec_before: Option<(ES256KeyPair, String)>,
     ed: Ed25519KeyPair,
     served: Served,
 }
@@ -96,6 +98,7 @@ impl Idp {
             rsa: rsa.with_key_id("sample-rs256"),
             ec: ES256KeyPair::generate().with_key_id(&ec_id),
             ec_id,
+            ec_before: None,
             ed: Ed25519KeyPair::generate().with_key_id("sample-eddsa"),
             served: Served::default(),
         };
@@ -112,8 +115,20 @@ impl Idp {
     /// Replaces the ES256 key by a new one of this name, and forgets the old one at once: harder on those who
     /// verify than any provider should be.
     pub fn rotate(&mut self, key_id: &str) {
-        key_id.clone_into(&mut self.ec_id);
-        self.ec = ES256KeyPair::generate().with_key_id(key_id);
+        self.rotate_gently(key_id);
+        self.withdraw_key();
+    }
+
+    /// Signs with a new ES256 key of this name from now on, and goes on publishing the old one.
+    pub fn rotate_gently(&mut self, key_id: &str) {
+        let old = std::mem::replace(&mut self.ec, ES256KeyPair::generate().with_key_id(key_id));
+        self.ec_before = Some((old, std::mem::replace(&mut self.ec_id, key_id.to_owned())));
+        self.served.write().jwks = self.jwks();
+    }
+
+    /// No longer publishes the key before the present one.
+    pub fn withdraw_key(&mut self) {
+        self.ec_before = None;
         self.served.write().jwks = self.jwks();
     }
 
@@ -122,15 +137,19 @@ impl Idp {
     pub fn jwks(&self) -> Value {
         let text = |bytes: &[u8]| URL_SAFE_NO_PAD.encode(bytes);
         let rsa = self.rsa.public_key().to_components();
-        // An uncompressed point: 0x04, x, y (SEC 1 §2.3.3).
-        let point = self.ec.public_key().public_key().to_bytes_uncompressed();
-        let (x, y) = point.get(1..).unwrap_or_default().split_at(32);
-        json!({"keys": [
-            {"kty": "RSA", "kid": "sample-rs256", "use": "sig", "alg": "RS256", "n": text(&rsa.n), "e": text(&rsa.e)},
-            {"kty": "EC", "kid": self.ec_id, "use": "sig", "alg": "ES256", "crv": "P-256", "x": text(x), "y": text(y)},
-            {"kty": "OKP", "kid": "sample-eddsa", "use": "sig", "alg": "EdDSA", "crv": "Ed25519",
-                "x": text(&self.ed.public_key().to_bytes())},
-        ]})
+        let mut keys = vec![
+            json!({"kty": "RSA", "kid": "sample-rs256", "use": "sig", "alg": "RS256", "n": text(&rsa.n), "e": text(&rsa.e)}),
+            json!({"kty": "OKP", "kid": "sample-eddsa", "use": "sig", "alg": "EdDSA", "crv": "Ed25519",
+                "x": text(&self.ed.public_key().to_bytes())}),
+        ];
+        let before = self.ec_before.iter().map(|(key, id)| (key, id));
+        keys.extend(before.chain([(&self.ec, &self.ec_id)]).map(|(key, id)| {
+            // An uncompressed point: 0x04, x, y (SEC 1 §2.3.3).
+            let point = key.public_key().public_key().to_bytes_uncompressed();
+            let (x, y) = point.get(1..).unwrap_or_default().split_at(32);
+            json!({"kty": "EC", "kid": id, "use": "sig", "alg": "ES256", "crv": "P-256", "x": text(x), "y": text(y)})
+        }));
+        json!({ "keys": keys })
     }
 
     /// Signs exactly these claims.

@@ -19,6 +19,7 @@ pub mod process;
 pub mod render;
 pub mod scenario;
 pub mod sds;
+pub mod tls;
 pub mod tools;
 
 pub use error::{MeshError, Result};

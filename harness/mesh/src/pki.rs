@@ -39,6 +39,11 @@ impl Workload {
     /// The on-premises tunnel agent.
     pub const AGENT: Self = Self { namespace: "acme-onprem", account: "tunnel-agent" };
 
+    /// A workflow runner of tenant `acme` inside the mesh: the policy knows it.
+    pub const RUNNER: Self = Self { namespace: "acme-workflows", account: "workflow-runner" };
+    /// A workload inside the mesh that the policy does not know.
+    pub const STRANGER: Self = Self { namespace: "acme-workflows", account: "notebook" };
+
     /// The SPIFFE id, `spiffe://cluster.local/ns/…/sa/…`.
     #[must_use]
     pub fn spiffe_id(self) -> String {

@@ -1,9 +1,12 @@
 //! The mesh itself, without the filters: both data paths, and what must not get through.
 
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use portcullis_mesh::http::{Request, Response};
+use portcullis_mesh::overlay::Overlay;
 use portcullis_mesh::{HOSTED, Impostor, Mesh, ONPREM, Options, Result};
+use serde_json::json;
 
 async fn get(mesh: &Mesh, cluster: &str) -> Result<Response> {
     mesh.get("/tables")
@@ -35,7 +38,33 @@ async fn both_data_paths_work_and_nothing_else_does() {
         assert!(plaintext.contains("cut off"), "{plaintext}");
     }
     impostors_are_refused(&mut mesh).await;
+    a_further_port_lets_nobody_in(&mesh).await;
     mesh.stop().await;
+}
+
+/// A server that somebody adds to the `Gateway`, at a port that no plugin and no policy knows.
+async fn a_further_port_lets_nobody_in(mesh: &Mesh) {
+    let server = json!({"port": {"number": 8090, "name": "http-more", "protocol": "HTTP"}, "hosts": ["*"],
+        "bind": mesh.plan().ingress().ip().to_string()});
+    let operations = json!([{"op": "add", "path": "/spec/servers/-", "value": server}]);
+    let patch = json!({"target": {"kind": "Gateway", "name": "ingress"}, "patch": operations.to_string()});
+    Overlay::local(mesh.manifests()).edit_list("patches", |patches| patches.push(patch)).unwrap();
+    mesh.apply().await.unwrap();
+    let request = Request::get(SocketAddr::new(mesh.plan().ingress().ip(), 8090), "/tables")
+        .header("x-portcullis-cluster", HOSTED)
+        .header("x-portcullis-source-type", "human");
+    let mut answer = request.send().await;
+    for _ in 0..100 {
+        if answer.is_ok() {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        answer = request.send().await;
+    }
+    let answer = answer.unwrap();
+    assert_eq!(answer.status, 403, "{}", answer.text());
+    assert!(answer.text().contains("RBAC"), "{}", answer.text());
+    reached(mesh, HOSTED).await;
 }
 
 async fn impostors_are_refused(mesh: &mut Mesh) {

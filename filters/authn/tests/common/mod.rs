@@ -97,6 +97,11 @@ pub fn secret(bytes: &[u8]) -> Record {
     Record { kind: RecordKind::IssuerSecret.into(), key: ISSUER.into(), value: bytes.into(), removed: false }
 }
 
+/// Something that is revoked.
+pub fn revocation(name: &str) -> Record {
+    Record { kind: RecordKind::Revocation.into(), key: name.into(), ..Record::default() }
+}
+
 /// Signs with a secret.
 pub fn shared(alg: &'static str, secret: &[u8]) -> Signer {
     let secret = secret.to_vec();

@@ -1,6 +1,6 @@
 //! Policy documents that travel in the snapshot as JSON: issuers and source rules.
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::identity::{CredentialKind, SourceType};
 use crate::ids::{IssuerId, Role, Scope, SpiffeId, TenantId};
@@ -39,6 +39,9 @@ pub struct IssuerDocument {
     /// Claims that must be there.
     #[serde(default)]
     pub required_claims: Vec<RequiredClaim>,
+    /// The tenants for which the issuer may vouch; empty for all.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub tenants: Vec<TenantId>,
     /// True when the issuer has not confirmed its keys for longer than its configuration allows: every token
     /// is refused, whatever keys there are. Written only then, so that an older filter reads the rest of the
     /// time what it knows.
@@ -89,6 +92,13 @@ pub struct IntrospectionDocument {
     /// Claims that must be there.
     #[serde(default)]
     pub required_claims: Vec<RequiredClaim>,
+    /// The tenants for which the provider may vouch; empty for all.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub tenants: Vec<TenantId>,
+    /// Another one for each configuration of the provider, its address included: what one of them said of a
+    /// token is not taken for the word of the next.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub config_digest: String,
     /// How long an active token is taken as such without asking again, in seconds; 0–300, and never past
     /// its `exp`.
     pub active_seconds: u32,
@@ -201,6 +211,9 @@ pub struct Jwk {
     /// `sig` or `enc`.
     #[serde(default, rename = "use", skip_serializing_if = "Option::is_none")]
     pub key_use: Option<String>,
+    /// What the key may do.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub key_ops: Option<Vec<String>>,
     /// Curve, for `EC` and `OKP`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub crv: Option<String>,
@@ -216,6 +229,15 @@ pub struct Jwk {
     /// Second coordinate, base64url.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub y: Option<String>,
+}
+
+impl Jwk {
+    /// Whether the issuer lets the key verify signatures (RFC 7517 §4.2, §4.3).
+    #[must_use]
+    pub fn may_verify(&self) -> bool {
+        self.key_use.as_deref().is_none_or(|usage| usage == "sig")
+            && self.key_ops.as_ref().is_none_or(|ops| ops.iter().any(|op| op == "verify"))
+    }
 }
 
 /// Which claims say what. A claim is named by its member's name, or by a path of names, outermost first.
@@ -269,26 +291,40 @@ pub struct SourceRule {
     pub when: SourceConditions,
 }
 
-/// Conditions over verified facts. A list holds when one of its members does.
+/// Conditions over verified facts. A list holds when one of its members does, so one without members never does:
+/// only a condition that is not there at all holds for everybody.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct SourceConditions {
     /// Credential kinds.
-    pub credential: Vec<CredentialKind>,
+    #[serde(skip_serializing_if = "Option::is_none", deserialize_with = "present")]
+    pub credential: Option<Vec<CredentialKind>>,
     /// Issuers, exact.
-    pub issuer: Vec<IssuerId>,
+    #[serde(skip_serializing_if = "Option::is_none", deserialize_with = "present")]
+    pub issuer: Option<Vec<IssuerId>>,
     /// OAuth clients, exact.
-    pub client_id: Vec<String>,
+    #[serde(skip_serializing_if = "Option::is_none", deserialize_with = "present")]
+    pub client_id: Option<Vec<String>>,
     /// SPIFFE ids of the mutual-TLS peer, exact. Known only to plugins with `workload: true`.
-    pub spiffe_id: Vec<SpiffeId>,
+    #[serde(skip_serializing_if = "Option::is_none", deserialize_with = "present")]
+    pub spiffe_id: Option<Vec<SpiffeId>>,
     /// Roles that the credential grants.
-    pub role: Vec<Role>,
+    #[serde(skip_serializing_if = "Option::is_none", deserialize_with = "present")]
+    pub role: Option<Vec<Role>>,
     /// Scopes that the credential grants.
-    pub scope: Vec<Scope>,
-    /// Claims that must have one of the given text values.
-    pub claims: Vec<ClaimCondition>,
+    #[serde(skip_serializing_if = "Option::is_none", deserialize_with = "present")]
+    pub scope: Option<Vec<Scope>>,
+    /// Claims that must have one of the given text values: all of them.
+    #[serde(skip_serializing_if = "Option::is_none", deserialize_with = "present")]
+    pub claims: Option<Vec<ClaimCondition>>,
     /// True: the token must name an actor (`act`); false: it must not.
+    #[serde(skip_serializing_if = "Option::is_none", deserialize_with = "present")]
     pub delegated: Option<bool>,
+}
+
+/// Reads what is there; a null is not nothing but a mistake.
+fn present<'de, T: Deserialize<'de>, D: Deserializer<'de>>(value: D) -> Result<Option<T>, D::Error> {
+    T::deserialize(value).map(Some)
 }
 
 /// A claim and the text values that satisfy the condition.

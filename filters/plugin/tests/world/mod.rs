@@ -122,6 +122,11 @@ pub fn verifier(cluster: &str) -> Verifier {
     Verifier::from_jwks(&minter().jwks().to_string(), "https://platform.test", cluster).unwrap()
 }
 
+/// The key under which the snapshot knows an API key.
+pub fn api_key_digest(key: &str) -> [u8; 32] {
+    keyed_hash(&PEPPER, key.as_bytes())
+}
+
 pub fn put(kind: RecordKind, key: &[u8], value: impl Into<Vec<u8>>) -> Record {
     Record { kind: kind.into(), key: key.to_vec(), value: value.into(), removed: false }
 }
@@ -167,7 +172,7 @@ fn first_records() -> Vec<Record> {
         cluster("acme-suspended", "acme", ClusterState::Suspended),
         cluster("acme-retired", "acme", ClusterState::Retired),
         cluster("globex-1", "globex", ClusterState::Online),
-        put(RecordKind::ApiKey, &keyed_hash(&PEPPER, API_KEY.as_bytes()), key.encode_to_vec()),
+        put(RecordKind::ApiKey, &api_key_digest(API_KEY), key.encode_to_vec()),
         put(RecordKind::IdentityKey, b"g1", minter().public_key()),
         put(RecordKind::IdentitySigner, b"", signer.encode_to_vec()),
         put(RecordKind::ApiKeyPepper, b"", PEPPER),

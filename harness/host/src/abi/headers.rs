@@ -128,8 +128,14 @@ fn change(cx: &mut Cx<'_, '_>, kind: MapKind, change: impl FnOnce(&mut HeaderMap
     Ok(())
 }
 
+/// The size of a map that could be changed: Envoy has none for the others, nor any in `proxy_on_log`.
 pub(super) fn size(cx: &mut Cx<'_, '_>, map: u32, size: u32) -> Done {
     let kind = kind(cx, map)?;
+    let in_log = cx.state().context()?.window.log;
+    if in_log || matches!(readable(cx, kind)?, Place::Answer) {
+        cx.write_u32(size, 0)?;
+        return Err(Status::BadArgument.into());
+    }
     let bytes = with(cx, kind, HeaderMap::byte_size)?.ok_or(Status::BadArgument)?;
     cx.result(Arg::Number(bytes as u64));
     Ok(cx.write_u32(size, u32::try_from(bytes).unwrap_or(u32::MAX))?)

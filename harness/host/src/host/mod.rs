@@ -15,7 +15,7 @@ use crate::error::StartError;
 use crate::exchange::Exchange;
 use crate::flow::{Dir, Item, Link, Slot, Stream, StreamRef};
 use crate::headers::HeaderMap;
-use crate::message::Request;
+use crate::message::{Elsewhere, Request};
 use crate::plugin::{FailurePolicy, Plugin, RootKey, VmKey};
 use crate::upstream::Upstream;
 use crate::vm::Vm;
@@ -32,20 +32,22 @@ pub(crate) type Router = Box<dyn Fn(&HeaderMap) -> Option<String> + Send>;
 /// A proxy with one filter chain: a main thread and workers, each with VMs of its own, and a world of
 /// scripted services around them, under a clock that only the test moves.
 ///
-/// ```
+/// ```no_run
 /// use portcullis_testhost::{Answer, Host, Module, Plugin, Request};
-/// # let wat = portcullis_testhost::doc_example_module();
-/// // Given a plugin and a world …
-/// let module = Module::from_bytes("stamp", wat.as_bytes())?;
-/// let mut host = Host::builder()
-///     .plugin(Plugin::new(&module))
-///     .upstream(Answer::ok().body("hello"))
-///     .start()?;
-/// // … when this request comes …
-/// let exchange = host.request(Request::get("/"));
-/// // … then:
-/// exchange.assert_status(200).assert_upstream_header("x-stamp", "seen");
-/// # Ok::<(), Box<dyn std::error::Error>>(())
+///
+/// fn main() -> Result<(), Box<dyn std::error::Error>> {
+///     // Given a plugin and a world …
+///     let module = Module::from_file("my_filter.wasm")?;
+///     let mut host = Host::builder()
+///         .plugin(Plugin::new(&module))
+///         .upstream(Answer::ok().body("hello"))
+///         .start()?;
+///     // … when this request comes …
+///     let exchange = host.request(Request::get("/"));
+///     // … then:
+///     exchange.assert_status(200).assert_upstream_header("x-stamp", "seen");
+///     Ok(())
+/// }
 /// ```
 pub struct Host {
     pub(crate) world: Arc<World>,
@@ -80,10 +82,10 @@ impl Host {
     pub fn request(&mut self, request: Request) -> Exchange {
         let stream = self.open_stream(&request);
         let exchange = Exchange::new(&stream, &self.world);
-        if let Some(status) = request.elsewhere {
-            self.refuse_before_plugins(&stream, &request, status);
-        } else {
-            self.send(&stream, &request);
+        match request.elsewhere {
+            None => self.send(&stream, &request),
+            Some(Elsewhere::Filter(status)) => self.refuse_before_plugins(&stream, &request, status),
+            Some(Elsewhere::Codec) => self.refuse_by_codec(&stream),
         }
         self.settle();
         exchange
@@ -94,7 +96,11 @@ impl Host {
         let mut locked = stream.lock();
         locked.route = Some((self.router)(&request.headers));
         locked.exact = request.exact;
-        locked.way_mut(Dir::Request).headers = Some(request.headers.clone());
+        let mut headers = request.headers.clone();
+        if request.http2 {
+            headers.join_cookies();
+        }
+        locked.way_mut(Dir::Request).headers = Some(headers);
         drop(locked);
         self.add_envoy_headers(stream, request.exact);
         self.deliver(stream, Dir::Request, 0, Item::Headers { end: !more });

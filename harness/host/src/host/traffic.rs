@@ -15,6 +15,7 @@ const UPSTREAM_REQUEST_TIMEOUT: u64 = 4;
 const UPSTREAM_CONNECTION_FAILURE: u64 = 32;
 const UPSTREAM_CONNECTION_TERMINATION: u64 = 64;
 const NO_ROUTE: u64 = 256;
+const DOWNSTREAM_PROTOCOL_ERROR: u64 = 262_144;
 pub(super) const DOWNSTREAM_CONNECTION_TERMINATION: u64 = 16384;
 
 /// Envoy's default time-out of a route.
@@ -263,6 +264,22 @@ impl Host {
         locked.downstream = Some(Seen { headers, complete: true, ..Seen::default() });
         drop(locked);
         self.add_envoy_headers(stream, request.exact);
+        self.finish(stream);
+    }
+
+    /// There is no request that a filter could be shown.
+    pub(super) fn refuse_by_codec(&mut self, stream: &StreamRef) {
+        let details = "http1.codec_error";
+        let (headers, body) = Reply::host(400, details, "Bad Request", 0).render(&HeaderMap::new());
+        let mut locked = stream.lock();
+        locked.details = Some(details.to_owned());
+        locked.flags |= DOWNSTREAM_PROTOCOL_ERROR;
+        locked.local_reply = Some(LocalReply { status: 400, details: details.to_owned(), plugin: None });
+        let way = locked.way_mut(Dir::Response);
+        way.headers = Some(headers.clone());
+        way.bytes = body.len() as u64;
+        locked.downstream = Some(Seen { headers, body: vec![body], complete: true, ..Seen::default() });
+        drop(locked);
         self.finish(stream);
     }
 

@@ -35,6 +35,8 @@ pub(crate) struct Scripted {
 pub(crate) struct Setup {
     pub(crate) name: String,
     pub(crate) plugins: Vec<Scripted>,
+    /// Clients speak HTTP/2.
+    pub(crate) http2: bool,
 }
 
 impl Setup {
@@ -45,14 +47,24 @@ impl Setup {
 
     /// A chain of its own, with VMs of its own.
     pub(crate) fn named(name: &str) -> Self {
-        Self { name: name.to_owned(), plugins: Vec::new() }
+        Self { name: name.to_owned(), plugins: Vec::new(), http2: false }
     }
 
-    pub(crate) fn plugin(mut self, config: &str) -> Self {
+    /// The same for clients that speak HTTP/2.
+    pub(crate) fn http2() -> Self {
+        Self { http2: true, ..Self::named("http2").plugin("") }
+    }
+
+    /// Another plugin, of the script probe.
+    pub(crate) fn plugin(self, config: &str) -> Self {
+        self.plugin_of(Probe::Script, config)
+    }
+
+    pub(crate) fn plugin_of(mut self, probe: Probe, config: &str) -> Self {
         let name = format!("p{}", self.plugins.len());
         let (root_id, config) = (format!("r{}", self.plugins.len()), config.to_owned());
         self.plugins.push(Scripted {
-            probe: Probe::Script,
+            probe,
             name,
             root_id,
             config,
@@ -62,17 +74,17 @@ impl Setup {
         self
     }
 
-    /// All plugins are of this module.
-    pub(crate) fn probe(mut self, probe: Probe) -> Self {
+    pub(crate) fn policy(mut self, policy: Policy) -> Self {
         for plugin in &mut self.plugins {
-            plugin.probe = probe;
+            plugin.policy = policy;
         }
         self
     }
 
-    pub(crate) fn policy(mut self, policy: Policy) -> Self {
-        for plugin in &mut self.plugins {
-            plugin.policy = policy;
+    /// One for each plugin.
+    pub(crate) fn policies(mut self, policies: &[Policy]) -> Self {
+        for (plugin, policy) in self.plugins.iter_mut().zip(policies) {
+            plugin.policy = *policy;
         }
         self
     }
@@ -174,8 +186,17 @@ pub(crate) struct Case {
     pub(crate) requests: Vec<Sent>,
     /// Start of the names of metrics to compare.
     pub(crate) metrics: Option<&'static str>,
-    /// The hosts are known to differ: the row of `docs/differences.md` that says so, by its first cell.
-    pub(crate) differs: Option<&'static str>,
+    /// The hosts are known to differ.
+    pub(crate) differs: Option<Difference>,
+}
+
+/// A known difference.
+#[derive(Clone, Debug)]
+pub(crate) struct Difference {
+    /// The row of `docs/differences.md` that names it, by its first cell.
+    pub(crate) row: &'static str,
+    /// The lines of the log on this side.
+    pub(crate) here: Vec<String>,
 }
 
 impl Case {
@@ -198,9 +219,9 @@ impl Case {
         self
     }
 
-    /// The hosts differ here, as this row of `docs/differences.md` says.
-    pub(crate) fn differs(mut self, row: &'static str) -> Self {
-        self.differs = Some(row);
+    /// The hosts differ here, as this row of `docs/differences.md` says; this one logs these lines.
+    pub(crate) fn differs(mut self, row: &'static str, here: Vec<String>) -> Self {
+        self.differs = Some(Difference { row, here });
         self
     }
 

@@ -6,6 +6,7 @@ use std::time::Duration;
 use portcullis_testhost::{Answer, Exchange, FailurePolicy, Host, Module, Plugin, Request, Seen, Upstream};
 
 use super::case::{Body, Case, Message, Observed, Policy, Probe, Scripted, Sent, Setup};
+use super::crowd::{Crowd, Gathered, WORKERS};
 use super::of_case;
 use super::story::{Step, Story, Told};
 use super::wire::{Reaction, SLOW, reaction};
@@ -17,12 +18,12 @@ const BACKOFF: Duration = Duration::from_millis(200);
 const LONGEST: Duration = Duration::from_secs(16);
 
 pub(crate) fn run(case: &Case, modules: &BTreeMap<Probe, Module>) -> Observed {
-    let mut host = host(&case.setup, modules);
+    let mut host = host(&case.setup, modules, 1);
     let mut observed = Observed::default();
     let mut before = host.logs().len();
     for (_, sent) in case.tagged() {
         host.advance(Duration::from_millis(sent.pause));
-        let exchange = host.request(request(&sent));
+        let exchange = host.request(request(&sent, case.setup.http2));
         // A client that is not answered leaves, as the one of Envoy does.
         let patience = Duration::from_secs(sent.patience);
         host.advance(patience.min(LONGEST));
@@ -51,7 +52,7 @@ pub(crate) fn run(case: &Case, modules: &BTreeMap<Probe, Module>) -> Observed {
 
 /// A story through the test host.
 pub(crate) fn tell(story: &Story, modules: &BTreeMap<Probe, Module>) -> Vec<Told> {
-    let mut host = host(&story.first, modules);
+    let mut host = host(&story.first, modules, 1);
     let (mut begun, mut removed) = (Vec::new(), false);
     let mut before = 0;
     let mut told = Vec::new();
@@ -61,11 +62,11 @@ pub(crate) fn tell(story: &Story, modules: &BTreeMap<Probe, Module>) -> Vec<Told
         match step {
             None => {}
             Some(Step::Request(sent)) => {
-                let exchange = host.request(request(&sent));
+                let exchange = host.request(request(&sent, false));
                 host.advance(LONGEST);
                 now.exchanges.push(ends(&exchange));
             }
-            Some(Step::Begin(sent)) => begun.push(host.request(request(&sent))),
+            Some(Step::Begin(sent)) => begun.push(host.request(request(&sent, false))),
             Some(Step::Finish) => {
                 // Time for the callouts of requests that wait for one.
                 host.advance(Duration::from_secs(5));
@@ -100,6 +101,27 @@ pub(crate) fn tell(story: &Story, modules: &BTreeMap<Probe, Module>) -> Vec<Told
     told
 }
 
+/// A case of several workers through the test host: they take turns.
+pub(crate) fn crowd(case: &Crowd, modules: &BTreeMap<Probe, Module>) -> Vec<Gathered> {
+    let mut host = host(&case.setup, modules, WORKERS);
+    let mut before = 0;
+    let step = |(tag, sent, times): (String, Sent, usize)| {
+        let mut gathered = Gathered::default();
+        for turn in 0..times {
+            host.advance(Duration::from_millis(sent.pause));
+            let exchange = host.request(request(&sent, false).on_worker(turn % WORKERS));
+            let (upstream, client) = ends(&exchange);
+            gathered.add(&tag, upstream.as_ref(), client.as_ref());
+        }
+        let logs = host.logs();
+        let lines = logs.iter().skip(before).filter(|line| of_case(&line.message, case.name).is_some());
+        gathered.logs = lines.map(|line| format!("{} {}", line.level, line.message)).collect();
+        before = logs.len();
+        gathered
+    };
+    case.tagged().map(step).collect()
+}
+
 /// What both ends saw of an exchange.
 fn ends(exchange: &Exchange) -> (Option<Message>, Option<Message>) {
     let message = |seen: Seen| Message::new(seen.headers.iter(), &seen.body_bytes(), seen.trailers.iter());
@@ -120,10 +142,11 @@ fn upstream(seen: Seen) -> Message {
     Message::new(headers, &seen.body_bytes(), seen.trailers.iter())
 }
 
-fn host(setup: &Setup, modules: &BTreeMap<Probe, Module>) -> Host {
+fn host(setup: &Setup, modules: &BTreeMap<Probe, Module>, workers: usize) -> Host {
     let named = |request: &Request| answer(request.headers.get("x-answer").unwrap_or_default());
     let mut builder = Host::builder()
         .allow_misuse()
+        .workers(workers)
         .property("xds.node.id", "node-1")
         .property("xds.node.cluster", "cluster-1")
         .upstream(Upstream::with(named))
@@ -180,8 +203,17 @@ fn plugins(setup: &Setup, modules: &BTreeMap<Probe, Module>) -> Vec<Plugin> {
     setup.plugins.iter().map(plugin).collect()
 }
 
-fn request(sent: &Sent) -> Request {
-    let mut request = Request::new(&sent.method, &sent.path);
+fn request(sent: &Sent, http2: bool) -> Request {
+    let request = Request::new(&sent.method, &sent.path);
+    match http2 {
+        true => fill(request, sent).http2(),
+        // The codec of HTTP/1.1 takes no such path.
+        false if !sent.path.is_ascii() => request.malformed(),
+        false => fill(request, sent),
+    }
+}
+
+fn fill(mut request: Request, sent: &Sent) -> Request {
     for (name, value) in &sent.headers {
         request = request.header(name, value);
     }

@@ -2,7 +2,9 @@
 
 pub(crate) mod case;
 pub(crate) mod cases;
+pub(crate) mod crowd;
 pub(crate) mod here;
+pub(crate) mod http2;
 pub(crate) mod process;
 pub(crate) mod stories;
 pub(crate) mod story;

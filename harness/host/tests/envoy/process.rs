@@ -59,14 +59,19 @@ pub(crate) struct Envoy {
 
 impl Envoy {
     /// Starts Envoy with one listener per set-up.
-    pub(crate) fn start(setups: &[Setup], modules: &Modules, clusters: &BTreeMap<&str, SocketAddr>) -> Self {
+    pub(crate) fn start(
+        setups: &[Setup],
+        modules: &Modules,
+        clusters: &BTreeMap<&str, SocketAddr>,
+        workers: usize,
+    ) -> Self {
         let folder = tempfile::tempdir().expect("a folder");
         let listeners = setups.iter().map(|setup| {
             // A cluster leads to the listener of its name.
             listener(setup, modules, clusters.get(setup.name.as_str()).copied())
         });
         let config = config(clusters, &json!({"listeners": listeners.collect::<Vec<_>>()}), &json!({}));
-        Self::run(folder, &config, setups.len())
+        Self::run(folder, &config, setups.len(), workers)
     }
 
     /// Starts Envoy with listeners that [`Updates`](super::updates::Updates) change.
@@ -77,10 +82,10 @@ impl Envoy {
         clusters: &BTreeMap<&str, SocketAddr>,
     ) -> Self {
         let dynamic = json!({"lds_config": {"path_config_source": {"path": listeners}}});
-        Self::run(folder, &config(clusters, &json!({}), &dynamic), count)
+        Self::run(folder, &config(clusters, &json!({}), &dynamic), count, 1)
     }
 
-    fn run(folder: TempDir, config: &Value, listeners: usize) -> Self {
+    fn run(folder: TempDir, config: &Value, listeners: usize, workers: usize) -> Self {
         let path = folder.path().join("envoy.json");
         std::fs::write(&path, serde_json::to_vec_pretty(config).expect("JSON")).expect("written");
         // The shell ends Envoy when the pipe to this process breaks, so that nothing stays behind even if
@@ -89,7 +94,8 @@ impl Envoy {
         let child = Command::new("sh")
             .args(["-c", watch, "sh"])
             .arg(binary())
-            .args(["--use-dynamic-base-id", "--concurrency", "1", "--log-format", "%l|%v", "-l", "warning"])
+            .args(["--use-dynamic-base-id", "--log-format", "%l|%v", "-l", "warning"])
+            .args(["--concurrency", &workers.to_string()])
             .args(["--component-log-level", "wasm:trace", "--drain-time-s", &DRAIN.as_secs().to_string()])
             .arg("--admin-address-path")
             .arg(folder.path().join("admin"))
@@ -241,7 +247,7 @@ fn connection_manager(setup: &Setup, modules: &Modules) -> Value {
     json!({
         "@type": "type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager",
         "stat_prefix": "test",
-        "codec_type": if setup.name == GRPC { "HTTP2" } else { "HTTP1" },
+        "codec_type": if setup.http2 || setup.name == GRPC { "HTTP2" } else { "HTTP1" },
         "http_protocol_options": {"enable_trailers": true},
         "server_header_transformation": "PASS_THROUGH",
         "request_headers_timeout": "5s",

@@ -209,6 +209,7 @@ pub(crate) fn reaction(name: &str) -> Reaction {
             &[("content-type", "application/grpc")],
             chunks(&["\0\0\0\0\x04pong"], &[("grpc-status", "0")]),
         ),
+        "large" => answer(200, &[("x-from", "upstream")], Body::Whole(vec![b'l'; 1_200_000])),
         "forged" => answer(200, &[("x-portcullis-subject", "mallory")], Body::Whole(b"f".to_vec())),
         "slow" => Reaction::Slow,
         "held" => Reaction::Held,
@@ -251,6 +252,11 @@ impl Server {
 
     pub(crate) fn seen(&self, case: &str) -> Option<Message> {
         lock(&self.state.seen).get(case).cloned()
+    }
+
+    /// The same, once.
+    pub(crate) fn take(&self, case: &str) -> Option<Message> {
+        lock(&self.state.seen).remove(case)
     }
 
     /// Answers a held request, now or when it comes.

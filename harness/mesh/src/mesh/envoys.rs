@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use serde_json::Value;
 use tokio::process::Command;
 
-use super::{Mesh, ONPREM, READY};
+use super::{HOSTED, Mesh, ONPREM, READY};
 use crate::bootstrap::{self, Dialler, Managed, Upstream, accepting_gateway};
 use crate::error::Result;
 use crate::http::Request;
@@ -17,6 +17,9 @@ pub(super) const AGENT: &str = "tunnel-agent";
 
 /// The component name of the ingress gateway.
 const INGRESS: &str = "ingressgateway";
+
+/// The proxies that may run a filter: they have the mesh token.
+const GUARDED: [&str; 2] = [INGRESS, HOSTED];
 
 /// The node id of the tunnel agent's Envoy.
 pub(super) const AGENT_NODE: &str = "acme-onprem/tunnel-agent";
@@ -153,9 +156,9 @@ impl Mesh {
             .arg("--disable-hot-restart")
             .args(["--concurrency", &workers.to_string(), "--log-level", "info"])
             .args(["--drain-time-s", "1", "--parent-shutdown-time-s", "2"])
-            // Nothing of the user's environment; only the gateway's filter has the mesh token.
+            // Nothing of the user's environment.
             .env_clear();
-        if let (true, Some(token)) = (name == INGRESS, &self.mesh_token) {
+        if let (true, Some(token)) = (GUARDED.contains(&name), &self.mesh_token) {
             command.env("PORTCULLIS_MESH_TOKEN", token);
         }
         let process = Process::start(name, command, &self.log(name))?;

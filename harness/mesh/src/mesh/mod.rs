@@ -2,6 +2,7 @@
 
 mod envoys;
 mod guard;
+mod inside;
 mod start;
 
 use std::collections::BTreeMap;
@@ -43,6 +44,7 @@ pub struct Mesh {
     renderer: Renderer,
     istiod: Istiod,
     idp: Idp,
+    authority: Authority,
     tunnels: Authority,
     trust: BTreeMap<&'static str, Trust>,
     processes: BTreeMap<String, Process>,

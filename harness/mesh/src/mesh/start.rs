@@ -82,6 +82,7 @@ impl Mesh {
             renderer,
             istiod,
             idp: Idp::new()?,
+            authority: Authority::new("Portcullis local mesh")?,
             tunnels: Authority::new("Portcullis local tunnels")?,
             trust: BTreeMap::new(),
             processes: BTreeMap::new(),
@@ -110,14 +111,14 @@ impl Mesh {
     }
 
     async fn start_services(&mut self) -> Result<()> {
-        let root = Authority::new("Portcullis local mesh")?;
         let managed = Managed::all(self.plan);
         let nodes: Vec<(String, Workload)> = managed
             .iter()
             .map(|m| (m.node_id(), m.workload))
             .chain([(AGENT_NODE.to_owned(), Workload::AGENT)])
             .collect();
-        let secrets = Secrets::new(&root, nodes.iter().map(|(node, workload)| (node.as_str(), *workload)))?;
+        let root = &self.authority;
+        let secrets = Secrets::new(root, nodes.iter().map(|(node, workload)| (node.as_str(), *workload)))?;
         self.tasks.push(sds::serve(secrets, self.plan.sds()).await?);
         self.tasks.push(idp::serve(self.idp.served().clone(), self.plan.idp()).await?);
         for (name, address) in [(HOSTED, self.plan.hosted_api()), (ONPREM, self.plan.onprem_api())] {
@@ -182,11 +183,13 @@ fn require_free(plan: Plan) -> Result<()> {
         (plan.istiod_http(), "istiod"),
         (plan.istiod_monitoring(), "istiod"),
         (plan.ingress(), "the ingress gateway"),
+        (plan.ingress_mesh(), "the ingress gateway"),
         (plan.ingress_admin(), "the ingress gateway's admin page"),
         (plan.control_mesh_api(), "the control service"),
         (plan.control_platform_api(), "the control service"),
         (plan.control_operations(), "the control service"),
         (plan.control_sidecar(), "the control service's sidecar"),
+        (plan.platform_sidecar(), "the control service's sidecar"),
         (plan.control_admin(), "the control service's sidecar"),
         (plan.hosted_sidecar(), "acme-hosted's sidecar"),
         (plan.hosted_admin(), "acme-hosted's sidecar"),

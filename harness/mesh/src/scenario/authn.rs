@@ -1,17 +1,20 @@
 //! Credentials that live: opaque tokens, service tokens, agents that act for people, keys that change, an
 //! identity provider that is down.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-use super::{Expect, Scenario};
-use crate::control::{CLIENT_PEOPLE, IDENTITY_ISSUER};
+use super::{Expect, Scenario, fits};
+use crate::control::{CLIENT_PEOPLE, IDENTITY_ISSUER, JWKS_REFRESH_S};
 use crate::error::Result;
 use crate::http::Request;
 use crate::idp::{Algorithm, OPAQUE_PREFIX, claims};
 use crate::mesh::{HOSTED, ONPREM, TENANT};
 use crate::overlay::Overlay;
+
+/// How long a withdrawn key is watched.
+const WITHDRAWN: Duration = Duration::from_secs(5);
 
 const EXCHANGE: &str = "grant_type=urn:ietf:params:oauth:grant-type:token-exchange\
     &subject_token_type=urn:ietf:params:oauth:token-type:access_token";
@@ -54,6 +57,41 @@ impl Scenario<'_> {
         Ok(())
     }
 
+    /// The provider changes its key as it should: both are published for a while, and nobody is refused. Then
+    /// the old one is withdrawn.
+    pub(super) async fn issuer_rotation(&mut self) -> Result<()> {
+        let old = self.human_request()?;
+        self.mesh.idp_mut().rotate_gently("sample-es256-1b");
+        let new = self.human_request()?;
+        let (start, mut sent, mut refused) = (Instant::now(), 0_u32, 0_u32);
+        while start.elapsed() < Duration::from_secs(u64::from(JWKS_REFRESH_S)) * 2 {
+            for request in [&old, &new] {
+                refused += u32::from(!fits(&request.send().await?, Expect::Reaches(HOSTED)));
+                sent += 1;
+            }
+        }
+        let outcome = if refused == 0 { Ok(()) } else { Err(format!("{refused} refused")) };
+        let what = format!("new key beside the old one ({sent} requests)");
+        self.outcome("identity provider", &what, "nobody refused", outcome, start.elapsed());
+        self.mesh.idp_mut().withdraw_key();
+        let (start, mut last) = (Instant::now(), Duration::ZERO);
+        while start.elapsed() < WITHDRAWN {
+            if fits(&old.send().await?, Expect::Reaches(HOSTED)) {
+                last = start.elapsed();
+            }
+            refused += u32::from(!fits(&new.send().await?, Expect::Reaches(HOSTED)));
+        }
+        let late = Duration::from_secs(u64::from(JWKS_REFRESH_S) + 1);
+        let outcome = match (last < late, refused) {
+            (true, 0) => Ok(()),
+            _ => Err(format!("{refused} of the new key refused")),
+        };
+        let what = format!("old key withdrawn, passed for {:.1} s", last.as_secs_f64());
+        self.outcome("identity provider", &what, "within the refresh interval", outcome, last);
+        self.expect("person, ES256", "token of the old key", old, Expect::Refused(401, "key_unknown")).await;
+        Ok(())
+    }
+
     /// The provider replaces its key without notice: nobody is refused. It goes down: nobody is refused who
     /// has a token already.
     pub(super) async fn issuer_keys(&mut self) -> Result<()> {
@@ -80,7 +118,7 @@ impl Scenario<'_> {
         let begun = admin.call(hyper::Method::POST, "/v1/signing-keys/identity", None).await?;
         let kid = begun["signing_key"]["kid"].as_str().unwrap_or_default().to_owned();
         let request = self.human_request()?;
-        let (start, mut refused, mut signs) = (std::time::Instant::now(), 0, false);
+        let (start, mut refused, mut signs) = (Instant::now(), 0, false);
         let mut sent = 0;
         while start.elapsed() < Duration::from_secs(60) && !signs {
             let answer = request.send().await?;

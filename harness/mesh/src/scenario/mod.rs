@@ -7,14 +7,18 @@ mod callers;
 mod changes;
 mod credentials;
 mod outage;
+mod platform;
+mod sidecar;
 mod table;
 mod tunnels;
+mod workloads;
 
 use std::time::Duration;
 
 use serde_json::{Value, json};
 
 use crate::control::{ApiKey, CLIENT_AGENTS, CLIENT_PEOPLE, CLIENT_WORKERS};
+use crate::data_api::headers_seen;
 use crate::error::Result;
 use crate::http::{Request, Response};
 use crate::idp::{Algorithm, claims};
@@ -65,6 +69,13 @@ impl Report {
 enum Expect {
     /// It reaches the Data API of this cluster, with an identity that verifies.
     Reaches(&'static str),
+    /// The same, as this caller.
+    Caller {
+        cluster: &'static str,
+        source_type: &'static str,
+        credential: &'static str,
+        subject: &'static str,
+    },
     /// The filter refuses it with this status and reason.
     Refused(u16, &'static str),
     /// An `AuthorizationPolicy` refuses it.
@@ -102,11 +113,14 @@ impl<'a> Scenario<'a> {
         scenario.unchanging().await?;
         scenario.opaque_tokens().await?;
         scenario.service_tokens().await?;
+        scenario.platform_endpoints().await?;
         scenario.identity_key().await?;
+        scenario.issuer_rotation().await?;
         scenario.issuer_keys().await?;
         scenario.claims_at_sidecar().await?;
         scenario.policy_edit().await?;
         scenario.suspension().await?;
+        scenario.filter_at_sidecar().await?;
         scenario.tunnels().await?;
         scenario.outage().await?;
         let audit = scenario.audit().await?;
@@ -133,6 +147,7 @@ impl<'a> Scenario<'a> {
         self.callers().await?;
         self.forgeries().await?;
         self.credentials().await?;
+        self.workloads().await?;
         self.clusters().await?;
         self.headers().await
     }
@@ -221,6 +236,7 @@ impl std::fmt::Display for Expect {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::Reaches(cluster) => write!(f, "200 {cluster}"),
+            Self::Caller { cluster, source_type, .. } => write!(f, "200 {cluster} {source_type}"),
             Self::Refused(status, reason) => write!(f, "{status} {reason}"),
             Self::Policy => f.write_str("403 by policy"),
             Self::Envoy(status) => write!(f, "{status} by Envoy"),
@@ -234,6 +250,13 @@ fn fits(response: &Response, expect: Expect) -> bool {
         Expect::Reaches(cluster) => {
             let body = response.json();
             response.status == 200 && body["cluster"] == cluster && body["identity"]["cluster"] == cluster
+        }
+        Expect::Caller { cluster, source_type, credential, subject } => {
+            let identity = &response.json()["identity"];
+            fits(response, Expect::Reaches(cluster))
+                && identity["source_type"] == source_type
+                && identity["credential"] == credential
+                && identity["subject"] == subject
         }
         Expect::Refused(status, reason) => {
             response.status == status
@@ -266,7 +289,7 @@ fn describe(response: &Response) -> (String, String) {
 /// The decision that the audit log must have recorded.
 fn recorded_as(expect: Expect) -> Option<&'static str> {
     match expect {
-        Expect::Reaches(_) => Some("allow"),
+        Expect::Reaches(_) | Expect::Caller { .. } => Some("allow"),
         Expect::Refused(..) => Some("refuse"),
         Expect::Policy | Expect::Envoy(_) | Expect::CutOff => None,
     }
@@ -274,7 +297,8 @@ fn recorded_as(expect: Expect) -> Option<&'static str> {
 
 /// The id by which the audit log knows a request: in a refusal, or as the Data API saw it.
 fn request_id(response: &Response) -> Option<String> {
-    let body = response.json();
-    let seen = body["headers"].as_array().into_iter().flatten().find(|header| header[0] == "x-request-id");
-    body["request_id"].as_str().or_else(|| seen?[1].as_str()).map(ToOwned::to_owned)
+    let told = response.json()["request_id"].as_str().map(ToOwned::to_owned);
+    told.or_else(|| {
+        headers_seen(response).into_iter().find(|(name, _)| name == "x-request-id").map(|(_, id)| id)
+    })
 }

@@ -16,7 +16,6 @@ use crate::wire;
 
 /// An API key as it is held: encoded, because a hundred thousand of them must fit into a worker, and
 /// each is decoded only when its holder comes for the first time.
-#[derive(Debug)]
 struct HeldApiKey {
     encoded: Box<[u8]>,
     epoch: u8,
@@ -32,7 +31,7 @@ pub struct Applied {
 }
 
 /// A reader's copy of the snapshot.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub struct SnapshotState {
     generation: Vec<u8>,
     revision: u64,
@@ -53,6 +52,16 @@ pub struct SnapshotState {
     identity_keys: HashMap<Box<str>, ([u8; 32], u8)>,
     signer: Option<Rc<SignerEntry>>,
     pepper: Option<[u8; 32]>,
+}
+
+impl std::fmt::Debug for SnapshotState {
+    /// Without the entries: some are secrets, and others name people.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("SnapshotState")
+            .field("revision", &self.revision)
+            .field("complete", &self.complete)
+            .finish_non_exhaustive()
+    }
 }
 
 impl SnapshotState {

@@ -29,8 +29,9 @@ impl SnapshotState {
             RecordKind::ApiKey => {
                 let before = self.api_keys.len();
                 let result = self.apply_api_key(record);
-                // A new key cannot change how a cached credential is judged; a changed one can.
-                applied.authentication_changed |= record.removed || self.api_keys.len() == before;
+                // A new key cannot change how a cached credential is judged; a changed one can, and so can one
+                // that is gone because its update cannot be read.
+                applied.authentication_changed |= record.removed || self.api_keys.len() <= before;
                 return result;
             }
             RecordKind::Unspecified => return Ok(()),

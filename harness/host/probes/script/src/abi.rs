@@ -100,6 +100,7 @@ unsafe extern "C" {
         metadata_size: usize,
         token: *mut u32,
     ) -> u32;
+    pub fn proxy_grpc_send(token: u32, message: *const u8, size: usize, end: u32) -> u32;
     pub fn proxy_grpc_cancel(token: u32) -> u32;
     pub fn proxy_call_foreign_function(
         name: *const u8,
@@ -109,6 +110,11 @@ unsafe extern "C" {
         results: *mut *mut u8,
         results_size: *mut usize,
     ) -> u32;
+}
+
+#[link(wasm_import_module = "wasi_snapshot_preview1")]
+unsafe extern "C" {
+    pub fn random_get(bytes: *mut u8, len: usize) -> u32;
 }
 
 /// The host's allocator: it takes over what it is given, byte for byte.
@@ -163,7 +169,15 @@ pub fn unpairs(map: &[u8]) -> Vec<(Vec<u8>, Vec<u8>)> {
     (0..count).map(|i| (string(word(4 + i * 8)), string(word(8 + i * 8)))).collect()
 }
 
+/// A map of so many entries, with values of this size.
+pub fn flood(count: usize, size: usize) -> Vec<u8> {
+    let entry = |n: usize| [format!("x-{n}").into_bytes(), vec![b'v'; size]];
+    pairs(&(0..count).flat_map(entry).collect::<Vec<_>>())
+}
+
 thread_local! {
+    /// Counters of this VM by name.
+    pub static COUNTS: RefCell<std::collections::BTreeMap<Vec<u8>, u32>> = RefCell::default();
     /// Metric ids by name.
     pub static METRICS: RefCell<std::collections::BTreeMap<Vec<u8>, u32>> = RefCell::default();
 }

@@ -44,6 +44,11 @@ pub fn call(context: u32, name: &str, arguments: &[Vec<u8>]) -> (u32, String) {
                 let map = pairs(rest(1));
                 plain(proxy_set_header_map_pairs(word(0), map.as_ptr(), map.len()))
             }
+            "set_map" => plain(proxy_set_header_map_pairs(word(0), bytes(1).as_ptr(), bytes(1).len())),
+            "flood" => {
+                let map = flood(word(1) as usize, word(2) as usize);
+                plain(proxy_set_header_map_pairs(word(0), map.as_ptr(), map.len()))
+            }
             "body" => shown(buffer(word(0), word(1), word(2))),
             "body_status" => {
                 let (mut len, mut flags) = (0, 0);
@@ -124,6 +129,13 @@ fn more(name: &str, arguments: &[Vec<u8>]) -> (u32, String) {
                 let cas = cas.wrapping_add(word(2));
                 plain(with(bytes(0), bytes(1), |k, l, v, s| proxy_set_shared_data(k, l, v, s, cas)))
             }
+            "add_up" => add_up(bytes(0)),
+            "counted" => (0, counted(bytes(0), 0).to_string()),
+            "has_counted" => (0, (counted(bytes(0), 0) > 0).to_string()),
+            "random" => {
+                let mut random = vec![0; word(0) as usize];
+                (random_get(random.as_mut_ptr(), random.len()), escape(&random))
+            }
             "queue" => {
                 let mut token = 0;
                 plain(proxy_register_shared_queue(bytes(0).as_ptr(), bytes(0).len(), &mut token))
@@ -203,6 +215,7 @@ fn more(name: &str, arguments: &[Vec<u8>]) -> (u32, String) {
                 );
                 (status, token.to_string())
             }
+            "grpc_send" => plain(proxy_grpc_send(word(0), bytes(1).as_ptr(), bytes(1).len(), 0)),
             "grpc_cancel" => plain(proxy_grpc_cancel(word(0))),
             "foreign" => shown(taking(|results, size| {
                 proxy_call_foreign_function(
@@ -248,6 +261,36 @@ fn wild(which: u32) -> u32 {
             _ => proxy_get_property(nowhere, 64, &mut data, &mut size),
         }
     }
+}
+
+/// Adds one to a number in the shared data, whoever else does so at the same time.
+pub fn add_up(key: &[u8]) -> (u32, String) {
+    // A number that is never given: it makes a new entry and leaves a present one alone.
+    const IF_ABSENT: u32 = u32::MAX;
+    let set = |value: &str, cas| {
+        // SAFETY: as above.
+        with(key, value.as_bytes(), |k, l, v, s| unsafe { proxy_set_shared_data(k, l, v, s, cas) })
+    };
+    set("0", IF_ABSENT);
+    loop {
+        let mut cas = 0;
+        // SAFETY: as above.
+        let (_, present) =
+            taking(|value, size| unsafe { proxy_get_shared_data(key.as_ptr(), key.len(), value, size, &mut cas) });
+        let next = (String::from_utf8_lossy(&present).parse::<u64>().unwrap_or(0) + 1).to_string();
+        if set(&next, cas) == 0 {
+            return (0, next);
+        }
+    }
+}
+
+/// A counter of this VM, after so much was added to it.
+pub fn counted(name: &[u8], more: u32) -> u32 {
+    COUNTS.with_borrow_mut(|counts| {
+        let count = counts.entry(name.to_vec()).or_default();
+        *count += more;
+        *count
+    })
 }
 
 fn resolve(name: &[u8]) -> u32 {

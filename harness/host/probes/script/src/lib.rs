@@ -80,6 +80,11 @@ fn say(level: u32, text: &str) {
     unsafe { abi::proxy_log(level, text.as_ptr(), text.len()) };
 }
 
+/// Counts a line's first argument up in the shared data; true if it is the second then.
+fn nth(line: &Line) -> bool {
+    calls::add_up(&line.arguments[0]).1.as_bytes() == line.arguments[1]
+}
+
 /// Runs the lines of an event. The number that the event returns, if a line says so.
 fn run(context: u32, event: &str, note: &str) -> Option<u32> {
     let (case, lines) = CONTEXTS.with_borrow(|contexts| {
@@ -93,13 +98,21 @@ fn run(context: u32, event: &str, note: &str) -> Option<u32> {
 }
 
 fn run_lines(context: u32, event: &str, note: &str, case: &str, lines: &[Line]) -> Option<u32> {
-    let mut returned = None;
+    let (mut returned, mut case) = (None, case.to_owned());
     for (number, line) in lines.iter().enumerate().filter(|(_, line)| line.event == event) {
         let text = |at: usize| line.arguments.get(at).map(|a| escape(a)).unwrap_or_default();
         match line.call.as_str() {
             "return" => returned = text(0).parse().ok(),
+            // If it is the n-th time, in all VMs together: return_nth KEY N VALUE, trap_nth KEY N.
+            "return_nth" if nth(line) => returned = text(2).parse().ok(),
+            "trap_nth" if nth(line) => panic!("it is the time"),
+            "return_nth" | "trap_nth" => {}
+            "count" => drop(calls::counted(&line.arguments[0], 1)),
+            // The case of the lines that follow, where no request says it.
+            "case" => case = text(0),
             "note" => say(2, &format!("[{case}] {event} {note}")),
             "trap" => panic!("the script says so"),
+            "trap_if_counted" => assert!(calls::counted(&line.arguments[0], 0) == 0, "counted"),
             "loop" => loop {
                 std::hint::black_box(());
             },

@@ -11,13 +11,13 @@ use crate::scenario::{Scenario, ScenarioError};
 const ROUND: usize = 256;
 
 /// Prints requests a second, and how long a start takes.
-pub(crate) fn bench(path: &Path, module: Option<&Path>, seconds: u64) -> Result<bool, ScenarioError> {
+pub(crate) fn bench(path: &Path, given: &[String], seconds: u64) -> Result<bool, ScenarioError> {
     let scenario = Scenario::read(path)?;
     let began = Instant::now();
-    let module = scenario.module(path, module)?;
+    let modules = scenario.modules(path, given)?;
     let loaded = began.elapsed();
     let began = Instant::now();
-    let mut host = scenario.world(&module)?.without_trace().start()?;
+    let mut host = scenario.world(&modules)?.without_trace().start()?;
     let started = began.elapsed();
     for milliseconds in scenario.steps.iter().filter_map(|step| step.advance_ms) {
         host.advance(Duration::from_millis(milliseconds));
@@ -37,7 +37,7 @@ pub(crate) fn bench(path: &Path, module: Option<&Path>, seconds: u64) -> Result<
         count += ROUND;
     }
     let rate = count as f64 / began.elapsed().as_secs_f64();
-    println!("module loaded (from the cache, if it was there): {:.2} ms", loaded.as_secs_f64() * 1e3);
+    println!("modules loaded (from the cache, if they were there): {:.2} ms", loaded.as_secs_f64() * 1e3);
     println!("host started: {:.2} ms", started.as_secs_f64() * 1e3);
     println!("{rate:.0} requests/s on one thread");
     Ok(true)

@@ -2,6 +2,7 @@
 
 mod bench;
 mod inspect;
+mod modules;
 mod run;
 mod scenario;
 
@@ -24,9 +25,9 @@ enum Command {
     Run {
         /// The scenario (YAML).
         scenario: PathBuf,
-        /// Another module than the scenario names.
-        #[arg(long)]
-        module: Option<PathBuf>,
+        /// A module in the place of the scenario's, or of that of one plugin. Give it as often as needed.
+        #[arg(long, value_name = "[PLUGIN=]PATH")]
+        module: Vec<String>,
         /// Print only the verdicts, not the exchanges with their traces.
         #[arg(long)]
         quiet: bool,
@@ -40,9 +41,9 @@ enum Command {
     Bench {
         /// The scenario (YAML).
         scenario: PathBuf,
-        /// Another module than the scenario names.
-        #[arg(long)]
-        module: Option<PathBuf>,
+        /// A module in the place of the scenario's, or of that of one plugin. Give it as often as needed.
+        #[arg(long, value_name = "[PLUGIN=]PATH")]
+        module: Vec<String>,
         /// For how long.
         #[arg(long, default_value_t = 3)]
         seconds: u64,
@@ -54,9 +55,9 @@ const BAD_INPUT: u8 = 2;
 
 fn main() -> ExitCode {
     let result = match Arguments::parse().command {
-        Command::Run { scenario, module, quiet } => run::run(&scenario, module.as_deref(), quiet),
+        Command::Run { scenario, module, quiet } => run::run(&scenario, &module, quiet),
         Command::Inspect { module } => inspect::inspect(&module),
-        Command::Bench { scenario, module, seconds } => bench::bench(&scenario, module.as_deref(), seconds),
+        Command::Bench { scenario, module, seconds } => bench::bench(&scenario, &module, seconds),
     };
     match result {
         Ok(true) => ExitCode::SUCCESS,

@@ -8,10 +8,10 @@ use portcullis_testhost::{Exchange, Host};
 use crate::scenario::{Expect, Scenario, ScenarioError, Step, text};
 
 /// Plays the scenario; true if every expectation was met.
-pub(crate) fn run(path: &Path, module: Option<&Path>, quiet: bool) -> Result<bool, ScenarioError> {
+pub(crate) fn run(path: &Path, given: &[String], quiet: bool) -> Result<bool, ScenarioError> {
     let scenario = Scenario::read(path)?;
-    let module = scenario.module(path, module)?;
-    let mut host = scenario.world(&module)?.start()?;
+    let modules = scenario.modules(path, given)?;
+    let mut host = scenario.world(&modules)?.start()?;
     for failure in host.start_failures() {
         println!("! plugin {} is left out on {}: {}", failure.plugin, failure.vm, failure.error);
     }

@@ -17,8 +17,8 @@ pub(crate) enum ScenarioError {
     Read { path: PathBuf, source: std::io::Error },
     #[error("the scenario {path} is not valid: {source}")]
     Parse { path: PathBuf, source: serde_norway::Error },
-    #[error("the scenario {path} names no module; add `module:` or give --module")]
-    NoModule { path: PathBuf },
+    #[error("the scenario {path} names no module for {plugin}; add `module:` to either, or give --module")]
+    NoModule { path: PathBuf, plugin: String },
     #[error("the configuration of plugin {plugin} cannot be written as JSON: {source}")]
     Config { plugin: String, source: serde_json::Error },
     #[error("step {step} of {path} does nothing: it needs one of request, advanceMs, reconfigure, drain")]
@@ -37,9 +37,9 @@ pub(crate) enum ScenarioError {
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
 pub(crate) struct Scenario {
-    /// Relative to the scenario file.
-    module: Option<PathBuf>,
-    plugins: Vec<PluginEntry>,
+    /// The module of the plugins that name none; relative to the scenario file.
+    pub(crate) module: Option<PathBuf>,
+    pub(crate) plugins: Vec<PluginEntry>,
     #[serde(default = "one")]
     workers: usize,
     #[serde(default)]
@@ -65,9 +65,11 @@ fn one() -> usize {
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
-struct PluginEntry {
+pub(crate) struct PluginEntry {
     #[serde(default)]
     name: Option<String>,
+    /// Relative to the scenario file.
+    pub(crate) module: Option<PathBuf>,
     #[serde(default)]
     root_id: String,
     #[serde(default)]
@@ -198,6 +200,9 @@ pub(crate) struct RequestEntry {
     peer: Option<String>,
     /// A filter in front of the plugins refuses the request with this status.
     refused_before: Option<u16>,
+    /// What comes is no HTTP/1.1: the codec refuses it.
+    #[serde(default)]
+    malformed: bool,
     #[serde(default)]
     http2: bool,
     #[serde(default)]
@@ -267,17 +272,11 @@ impl Scenario {
         step.plugin.as_deref().and_then(|name| self.plugin_named(name)).unwrap_or(0)
     }
 
-    pub(crate) fn module(&self, path: &Path, other: Option<&Path>) -> Result<Module, ScenarioError> {
-        let own = || self.module.as_ref().map(|module| path.parent().unwrap_or(Path::new("")).join(module));
-        let module = other.map(Path::to_owned).or_else(own);
-        Ok(Module::from_file(module.ok_or_else(|| ScenarioError::NoModule { path: path.to_owned() })?)?)
-    }
-
-    /// The world of the scenario, not started.
-    pub(crate) fn world(&self, module: &Module) -> Result<HostBuilder, ScenarioError> {
+    /// The world of the scenario, not started; each plugin with its module.
+    pub(crate) fn world(&self, modules: &[Module]) -> Result<HostBuilder, ScenarioError> {
         let mut builder = Host::builder().workers(self.workers).seed(self.seed).allow_misuse();
-        for (at, entry) in self.plugins.iter().enumerate() {
-            let name = entry.name.clone().unwrap_or_else(|| format!("plugin {at}"));
+        for (at, (entry, module)) in self.plugins.iter().zip(modules).enumerate() {
+            let name = entry.name(at);
             let mut plugin = Plugin::new(module)
                 .root_id(&entry.root_id)
                 .vm_id(&entry.vm_id)
@@ -304,6 +303,13 @@ impl Scenario {
             builder = builder.upstream(Upstream::sequence(self.upstream.iter().map(AnswerEntry::answer)));
         }
         Ok(builder)
+    }
+}
+
+impl PluginEntry {
+    /// Its name, else its place in the chain.
+    pub(crate) fn name(&self, at: usize) -> String {
+        self.name.clone().unwrap_or_else(|| format!("plugin {at}"))
     }
 }
 
@@ -361,6 +367,9 @@ impl RequestEntry {
         }
         if let Some(status) = self.refused_before {
             request = request.refused_before_plugins(status);
+        }
+        if self.malformed {
+            request = request.malformed();
         }
         if self.http2 {
             request = request.http2();

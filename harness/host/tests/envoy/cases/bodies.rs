@@ -5,6 +5,7 @@ use crate::envoy::case::{Case, Sent};
 pub(super) fn cases() -> Vec<Case> {
     let two = || Sent::chunks("/", &["one ", "two"], &[]);
     let with_trailers = || Sent::chunks("/", &["one ", "two"], &[("x-sum", "7")]);
+    let large = || Sent::get("/").answer("large");
     vec![
         Case::plain("body-read", Sent::post("/", "hello body").script("request_headers: note; request_body: note; request_body: body 0 0 100; request_body: body 0 6 4; request_body: body 0 50 4; request_body: body_status 0")),
         Case::plain("body-buffered", two().script("request_body: note; request_part: return 1; request_end: body 0 0 100")),
@@ -32,6 +33,11 @@ pub(super) fn cases() -> Vec<Case> {
         Case::plain("body-watermark", two().script("request_body: note; request_part: return 2; request_end: body 0 0 100")),
         Case::plain("body-too-large", Sent::post("/", &"x".repeat(1_200_000)).script("request_part: return 1; request_end: return 1; log: property response|code_details; response_headers: get 2 :status")),
         Case::plain("headers-too-large-when-buffered", Sent::post("/", &"x".repeat(1_200_000)).script("request_headers: return 3; log: property response|code_details")),
+        // Nothing of the response has left: it is replaced by a 500.
+        Case::plain("response-too-large", large().script("response_headers: return 3; response_part: return 1; response_end: return 1; log: property response|code_details; log: property response|code; log: get 2 :status")),
+        // Its headers have: all that is left is to cut it.
+        Case::plain("response-too-large-after-headers", large().impatient().script("response_part: return 1; response_end: return 1; log: property response|code_details; log: property response|code; log: property response|flags")),
+        Case::plain("response-large-and-let-through", large().script("response_headers: note; response_end: log 2 [response-large-and-let-through-0]end")),
         Case::plain("odd-returns", Sent::get("/").script("request_headers: return 2; response_headers: return 2")),
     ]
 }

@@ -19,7 +19,7 @@ pub(super) fn cases() -> Vec<Case> {
     let get = "call upstream 5000 - :method GET :path / :authority a";
     vec![
         call("call", "call upstream 5000 hi :method POST :path /x :authority a x-q 1", "call_response: get 6 :status; call_response: get 6 x-from; call_response: body 4 0 100; call_response: body 4 1 2; call_response: status"),
-        call("call-pairs", "call upstream 5000 - :method GET :path / :authority a x-answer teapot", "call_response: get 6 x-kind; call_response: get 6 x-none; call_response: get 7 x-none; call_response: pairs 7; call_response: add 6 x-a 1"),
+        call("call-pairs", "call upstream 5000 - :method GET :path / :authority a x-answer teapot", "call_response: get 6 x-kind; call_response: get 6 x-none; call_response: get 7 x-none; call_response: size 6; call_response: size 7; call_response: pairs 7; call_response: add 6 x-a 1"),
         call("call-trailers", "call upstream 5000 - :method GET :path / :authority a x-answer trailers", "call_response: get 7 x-sum; call_response: body 4 0 99"),
         call("call-reset", "call upstream 5000 - :method GET :path / :authority a x-answer reset", "call_response: get 6 :status; call_response: body 4 0 200; call_response: status"),
         call("call-time-out", "call upstream 300 - :method GET :path / :authority a x-answer never", "call_response: get 6 :status; call_response: body 4 0 200; call_response: get 6 content-type; call_response: status"),

@@ -90,6 +90,25 @@ pub(super) fn cases() -> Vec<Case> {
         Case::plain("head", Sent { method: "HEAD".into(), ..Sent::get("/") }.script("request_headers: note; response_headers: note; response_headers: get 2 content-length")),
         Case::plain("no-content", Sent::get("/").answer("no-content").script("response_headers: note; response_part: note; response_end: note")),
         Case::plain("query", Sent::get("/up?a=1&b=%20").script("request_headers: property request|path; request_headers: property request|url_path; request_headers: property request|query")),
+        // A map from a module may have 1,024 entries and 1 MiB; a bigger one is taken as empty.
+        flooded("flood-to-the-last-entry", 1024, 1),
+        flooded("flood-by-an-entry", 1025, 1),
+        flooded("flood-to-the-last-byte", 1, (1 << 20) - 17),
+        flooded("flood-by-a-byte", 1, (1 << 20) - 16),
+        Case::plain("map-malformed", Sent::chunks("/", &["a"], &[("x-t", "1")]).script("request_trailers: set_map 1 x; request_trailers: size 1; request_trailers: set_map 1 %ff%ff%ff%ff; request_trailers: size 1; request_trailers: set_map 1 %01%00%00%00%01%00%00%00%01%00%00%00a%00b; request_trailers: size 1; request_trailers: set_map 1; request_trailers: set_pairs 1 x-sum 1")),
+        // What is no HTTP/1.1 ends in the codec: a plugin sees it in its log callback only.
+        Case::new(
+            "refused-by-the-codec",
+            Setup::named("refused-by-the-codec").plugin(
+                "request_headers: log 2 [refused-by-the-codec-x]request; response_headers: log 2 [refused-by-the-codec-x]response; \
+                 log: case refused-by-the-codec-x; log: note; log: get 0 :path; log: size 0; log: size 2; log: get 0 x-case; log: get 2 :status; \
+                 log: property response|code; log: property response|flags; log: property response|code_details; \
+                 log: property request|path; log: property request|protocol; log: has_property request|time; \
+                 log: has_property request|duration; log: has_property source|address; log: property response|size; \
+                 done: case refused-by-the-codec-x; done: note",
+            ),
+            vec![Sent::get("/\u{e9}"), Sent::get("/")],
+        ),
         Case::new(
             "order-of-two",
             Setup::named("two")
@@ -98,6 +117,15 @@ pub(super) fn cases() -> Vec<Case> {
             vec![Sent::get("/")],
         ),
     ]
+}
+
+/// Trailers in the place of those that came: so many, each with a value of so many bytes.
+fn flooded(name: &'static str, count: usize, size: usize) -> Case {
+    let script = format!(
+        "request_trailers: flood 1 {count} {size}; request_trailers: size 1; request_trailers: get 1 x-none; \
+         request_trailers: set_pairs 1 x-sum 1"
+    );
+    Case::plain(name, Sent::chunks("/", &["a"], &[("x-t", "1")]).script(&script))
 }
 
 /// Two headers of a name in a response.

@@ -5,6 +5,7 @@ mod callouts;
 mod differences;
 mod failures;
 mod headers;
+mod http2;
 mod leavers;
 mod modules;
 mod replies;
@@ -17,6 +18,7 @@ use super::case::Case;
 pub(crate) fn all() -> Vec<Case> {
     let mut all = Vec::new();
     all.extend(headers::cases());
+    all.extend(http2::cases());
     all.extend(bodies::cases());
     all.extend(replies::cases());
     all.extend(callouts::cases());

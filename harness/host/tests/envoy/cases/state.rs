@@ -1,29 +1,39 @@
 //! Properties, shared data, queues, metrics, foreign functions, configuration, environment.
 
+use crate::common::signatures::{self, Signed};
 use crate::envoy::case::{Case, Sent, Setup};
 
 fn plain(name: &'static str, script: &str) -> Case {
     Case::plain(name, Sent::get("/").script(script))
 }
 
-/// A signature by P-256 over `signed text`.
-fn verify(name: &'static str, hash: &str, text: &str) -> Case {
-    let hex = |text: &str| -> Vec<u8> {
-        let byte = |at| u8::from_str_radix(&text[at..at + 2], 16).expect("hexadecimal");
-        (0..text.trim().len()).step_by(2).map(byte).collect()
-    };
-    let key = hex(include_str!("../../data/es256-key.hex"));
-    let signature = hex(include_str!("../../data/es256-signature.hex"));
-    let fields: [(u8, &[u8]); 4] = [(1, hash.as_bytes()), (2, &key), (3, &signature), (4, text.as_bytes())];
-    let arguments: String = fields
-        .iter()
-        .flat_map(|(number, bytes)| [&[number << 3 | 2, bytes.len() as u8][..], bytes].concat())
-        .map(|byte| format!("%{byte:02x}"))
-        .collect();
-    plain(name, &format!("request_headers: foreign verify_signature {arguments}"))
+/// What Envoy says of a signature: as it is, spoilt, over another text, and under other hashes.
+fn signature(signed: &Signed) -> Case {
+    let name: &'static str = Box::leak(format!("verify-{}", signed.name).into_boxed_str());
+    let mut calls = vec![signed.clone(), signed.clone().spoilt(), signed.clone().text("other text")];
+    let hashes = ["sha1", "sha224", "sha256", "sha384", "sha512", "SHA256", "sha-256", "md5", ""];
+    calls.extend(hashes.map(|hash| signed.clone().hash(hash)));
+    calls.push(Signed { signature: Vec::new(), ..signed.clone() });
+    calls.push(Signed { signature: signed.signature[1..].to_vec(), ..signed.clone() });
+    calls.push(Signed { signature: [&signed.signature[..], &[0]].concat(), ..signed.clone() });
+    calls.push(Signed { text: String::new(), ..signed.clone() });
+    calls.push(Signed { key: signed.key[..signed.key.len() - 1].to_vec(), ..signed.clone() });
+    calls.push(Signed { key: [&signed.key[..], &[0]].concat(), ..signed.clone() });
+    calls.push(Signed { key: Vec::new(), ..signed.clone() });
+    calls.push(Signed { key: vec![b'k'; 99], ..signed.clone() });
+    let lines: Vec<_> = calls.iter().map(|call| format!("request_headers: {}", call.call())).collect();
+    // Too long for a header.
+    Case::new(name, Setup::named(name).plugin(&lines.join("; ")), vec![Sent::get("/")])
 }
 
 pub(super) fn cases() -> Vec<Case> {
+    let mut all = plugins();
+    all.extend(signatures::all().iter().map(signature));
+    all.extend(signatures::unknown().iter().filter(|signed| signed.name != "p224").map(signature));
+    all
+}
+
+fn plugins() -> Vec<Case> {
     vec![
         plain("property-set", "request_headers: set_property mine value; request_headers: property mine; response_headers: property mine; log: property mine; response_headers: property filter_state|wasm.mine"),
         plain("property-path-set", "request_headers: set_property a|b v; request_headers: property a|b; request_headers: property a"),
@@ -47,13 +57,8 @@ pub(super) fn cases() -> Vec<Case> {
         plain("log-levels", "request_headers: log 0 [log-levels-x]trace; request_headers: log 1 [log-levels-x]debug; request_headers: log 3 [log-levels-x]warn; request_headers: log 4 [log-levels-x]error; request_headers: log 5 [log-levels-x]critical; request_headers: stdout [log-levels-x]out"),
         plain("environment", "request_headers: env PROBE; request_headers: env NONE"),
         plain("foreign-unknown", "request_headers: foreign nothing x; request_headers: foreign clear_route_cache"),
-        verify("foreign-verify-good", "sha256", "signed text"),
-        verify("foreign-verify-bad", "sha256", "other text"),
-        verify("foreign-verify-other-hash", "sha384", "signed text"),
-        verify("foreign-verify-no-hash", "md17", "signed text"),
-        verify("foreign-verify-no-text", "sha256", ""),
         plain("foreign-verify-garbage", "request_headers: foreign verify_signature x; request_headers: foreign verify_signature; request_headers: foreign verify_signature %0a%06sha256"),
-        plain("foreign-uncompress", "request_headers: foreign uncompress x%9cK%04%00%00b%00b; request_headers: foreign uncompress garbage"),
+        plain("foreign-uncompress", "request_headers: foreign uncompress x%9cK%04%00%00b%00b; request_headers: foreign uncompress garbage; request_headers: foreign uncompress; request_headers: foreign uncompress x%9cK%04%00%00b%00; request_headers: foreign uncompress x%9cK%04%00%00b%00bmore; request_headers: foreign uncompress x%9cK%04%00%00b%00c; request_headers: foreign uncompress K%04%00"),
         plain("foreign-filter-state-seen", "request_headers: foreign set_envoy_filter_state %0a%0cenvoy.string%12%05hello; request_headers: property filter_state|envoy.string; response_headers: property filter_state|envoy.string; request_headers: property envoy.string; log: property filter_state|envoy.string; request_headers: foreign set_envoy_filter_state %0a%0cenvoy.string%12%05other; request_headers: property filter_state|envoy.string"),
         plain("foreign-filter-state", "request_headers: foreign set_envoy_filter_state garbage; request_headers: foreign set_envoy_filter_state %0a%07nothing%12%01v"),
         plain("from-root", "request_headers: effective 1; request_headers: set_property a b; request_headers: get 0 :path; request_headers: continue 0; request_headers: property request|path; request_headers: effective"),

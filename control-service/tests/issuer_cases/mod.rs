@@ -1,0 +1,3 @@
+//! What becomes of issuers' keys, by subject.
+
+mod life;

@@ -1,0 +1,3 @@
+//! What the token endpoint does, by subject.
+
+mod exchange;
