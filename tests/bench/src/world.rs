@@ -143,7 +143,11 @@ impl World {
         let signature = self.sign(algorithm, text.as_bytes())?;
         let (head, key, signature) = match algorithm {
             Algorithm::Rs256 => (RSA_SPKI_HEAD, self.rsa.public().as_ref(), signature),
-            Algorithm::Es256 => (P256_SPKI_HEAD, self.ec.public_key().as_ref(), der_signature(&signature)),
+            Algorithm::Es256 => {
+                let signature = portcullis_authn::der::ecdsa_signature(&signature, 32)
+                    .ok_or_else(|| BenchError::invalid("anything", "a token cannot be signed"))?;
+                (P256_SPKI_HEAD, self.ec.public_key().as_ref(), signature)
+            }
         };
         Ok(Signed { public_key: [head, key].concat(), signature, text: text.as_bytes().to_vec() })
     }
@@ -250,21 +254,6 @@ const RSA_SPKI_HEAD: &[u8] =
 /// What precedes an uncompressed point of P-256.
 const P256_SPKI_HEAD: &[u8] = b"\x30\x59\x30\x13\x06\x07\x2a\x86\x48\xce\x3d\x02\x01\x06\x08\x2a\x86\x48\xce\x3d\x03\x01\x07\x03\x42\x00";
 
-/// An ECDSA signature in the form of X.509: a sequence of two integers (RFC 3279 §2.2.3).
-fn der_signature(fixed: &[u8]) -> Vec<u8> {
-    let mut body = Vec::with_capacity(fixed.len() + 8);
-    for half in fixed.chunks(fixed.len().div_ceil(2).max(1)) {
-        let zeros = half.iter().take_while(|byte| **byte == 0).count();
-        let digits = half.get(zeros..).unwrap_or_default();
-        // An integer is signed: a zero keeps the first bit from saying that it is negative.
-        let sign: &[u8] = if digits.first().is_none_or(|byte| *byte >= 0x80) { &[0] } else { &[] };
-        body.extend_from_slice(&[2, (sign.len() + digits.len()) as u8]);
-        body.extend_from_slice(sign);
-        body.extend_from_slice(digits);
-    }
-    [&[0x30, body.len() as u8], body.as_slice()].concat()
-}
-
 /// The rule that makes every bearer of a token a person. Sent again, it makes filters judge every
 /// credential again.
 pub(crate) fn source_rules() -> wire::Record {
@@ -317,7 +306,6 @@ mod tests {
 
     #[test]
     fn a_signature_is_given_in_the_form_of_x509() {
-        assert_eq!(der_signature(&[0, 1, 0x80, 2]), [0x30, 7, 2, 1, 1, 2, 3, 0, 0x80, 2][..]);
         let world = World::new().unwrap();
         let es = world.signed(Algorithm::Es256).unwrap();
         let point = &es.public_key[P256_SPKI_HEAD.len()..];
