@@ -66,7 +66,10 @@ fn fresh_tokens(effort: Effort) -> usize {
 }
 
 /// What every load presents, in files for wrk.
-fn feeds(setup: &Setup) -> Result<BTreeMap<Present, Feed>> {
+///
+/// # Errors
+/// When a token cannot be signed or a file cannot be written.
+pub(crate) fn feeds(setup: &Setup) -> Result<BTreeMap<Present, Feed>> {
     let world = &setup.world;
     let cached = world.tokens(Algorithm::Rs256, 1)?;
     let count = fresh_tokens(setup.effort);
@@ -103,7 +106,14 @@ pub(crate) fn forge(mut credential: Credential) -> Credential {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Load {
     chain: &'static str,
-    present: Present,
+    pub(crate) present: Present,
+}
+
+impl Load {
+    /// Chain and credentials.
+    pub(crate) fn title(self) -> String {
+        format!("{} {}", self.chain, self.present.name())
+    }
 }
 
 const fn load(chain: &'static str, present: Present) -> Load {
@@ -142,6 +152,15 @@ const RULES: [(&str, Load, Load); 2] = [
         load("claim-rule", Present::Identity),
         load("bare", Present::Identity),
     ),
+];
+
+/// What a profile is taken of.
+pub(crate) const PROFILED: [Load; 5] = [
+    load("bare", Present::Cached),
+    load("gateway", Present::Cached),
+    load("native", Present::FreshRs256),
+    load("gateway", Present::FreshRs256),
+    load("gateway", Present::Mixed),
 ];
 
 /// Two builds of the module, load by load.
@@ -343,25 +362,23 @@ impl Rounds {
 /// # Errors
 /// When the load could not be made.
 pub(crate) fn saturation(setup: &Setup, envoy: &mut Envoy) -> Result<f64> {
-    saturate(setup, envoy, "gateway", Duration::from_secs(1))?;
-    Ok(saturate(setup, envoy, "gateway", Duration::from_secs(2))?.rate())
+    let feed = Feed::write(&setup.dir, "one", &setup.world.tokens(Algorithm::Rs256, 1)?)?;
+    let load = load("gateway", Present::Cached);
+    one(setup, envoy, load, &feed, Duration::from_secs(1))?;
+    Ok(one(setup, envoy, load, &feed, Duration::from_secs(2))?.rate())
 }
 
-/// Saturates a chain with a cached credential.
+/// Saturates a chain with a load, and checks that the answers are those of the load.
 ///
 /// # Errors
-/// When the load could not be made.
-pub(crate) fn saturate(
+/// When they are not, or the load could not be made.
+pub(crate) fn one(
     setup: &Setup,
     envoy: &mut Envoy,
-    chain: &'static str,
+    load: Load,
+    feed: &Feed,
     length: Duration,
 ) -> Result<Round> {
-    let feed = Feed::write(&setup.dir, "one", &setup.world.tokens(Algorithm::Rs256, 1)?)?;
-    one(setup, envoy, load(chain, Present::Cached), &feed, length)
-}
-
-fn one(setup: &Setup, envoy: &mut Envoy, load: Load, feed: &Feed, length: Duration) -> Result<Round> {
     setup.api.drain();
     let target = envoy.address(load.chain)?;
     let over = AtomicBool::new(false);

@@ -4,16 +4,16 @@
 //! whether the module was running, or something that the module called: its compiled code is memory of no
 //! file, which perf names `/tmp/perf-<pid>.map`, `[JIT]` or `//anon`.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use crate::child::tie;
-use crate::closed_loop;
+use crate::closed_loop::{self, Load};
 use crate::envoy::Envoy;
 use crate::error::{BenchError, Result};
 use crate::setup::Setup;
-use crate::wrk::require;
+use crate::wrk::{Feed, require};
 
 /// Seconds that are recorded of each chain.
 const SECONDS: u64 = 5;
@@ -58,46 +58,49 @@ impl Place {
     }
 }
 
-/// Records the bare chain and the gateway under saturation, and prints what a request costs at each place.
+/// Records the worker under saturation, load by load, and prints what a request costs at each place.
 ///
 /// # Errors
 /// When perf is missing or not allowed.
 pub(crate) fn record(setup: &Setup, envoy: &mut Envoy) -> Result<()> {
     require("perf", "linux-perf")?;
-    let bare = chain(setup, envoy, "bare")?;
-    let gateway = chain(setup, envoy, "gateway")?;
-    println!("µs a request, by the samples of the worker       bare  gateway   more");
-    let total = |costs: &[f64]| costs.iter().sum();
-    let rows = PLACES.iter().zip(&bare.costs).zip(&gateway.costs).map(|(((_, name), a), b)| (*name, *a, *b));
-    for (name, a, b) in rows.chain([("all", total(&bare.costs), total(&gateway.costs))]) {
-        println!("  {name:<42} {a:>8.1} {b:>8.1} {:>6.1}", b - a);
+    let feeds = closed_loop::feeds(setup)?;
+    let mut columns = Vec::new();
+    for load in closed_loop::PROFILED {
+        if let Some(feed) = feeds.get(&load.present) {
+            columns.push((load.title(), profile(setup, envoy, load, feed)?));
+        }
     }
-    println!("look deeper: perf report --input {}", gateway.data.display());
+    print!("{:<44}", "µs a request, by the samples of the worker");
+    columns.iter().for_each(|(title, _)| print!(" {title:>19}"));
+    println!();
+    for (at, (_, place)) in PLACES.iter().enumerate() {
+        print!("  {place:<42}");
+        columns.iter().filter_map(|(_, costs)| costs.get(at)).for_each(|cost| print!(" {cost:>19.1}"));
+        println!();
+    }
+    print!("  {:<42}", "all");
+    columns.iter().for_each(|(_, costs)| print!(" {:>19.1}", costs.iter().sum::<f64>()));
+    println!("\nlook deeper: perf report --input {}/perf-….data", setup.dir.display());
     Ok(())
 }
 
-/// The costs of a chain in microseconds a request, in the order of [`PLACES`].
-struct Costs {
-    costs: [f64; 4],
-    data: PathBuf,
-}
-
-fn chain(setup: &Setup, envoy: &mut Envoy, chain: &'static str) -> Result<Costs> {
-    let data = setup.dir.join(format!("perf-{chain}.data"));
+/// The costs of a load in microseconds a request, in the order of [`PLACES`].
+fn profile(setup: &Setup, envoy: &mut Envoy, load: Load, feed: &Feed) -> Result<[f64; 4]> {
+    let data = setup.dir.join(format!("perf-{}.data", load.title().replace(' ', "-")));
     let mut command = Command::new("perf");
     command.args(["record", "--quiet", "--call-graph", "fp", "--pid", &envoy.id().to_string(), "--output"]);
     command.arg(&data).args(["--", "sleep", &SECONDS.to_string()]);
     command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
     tie(&mut command, &[setup.cores.load]);
     let perf = command.spawn().map_err(BenchError::io("start", "perf"))?;
-    let round = closed_loop::saturate(setup, envoy, chain, Duration::from_secs(SECONDS + 1))?;
+    let round = closed_loop::one(setup, envoy, load, feed, Duration::from_secs(SECONDS + 1))?;
     let output = perf.wait_with_output().map_err(BenchError::io("wait for", "perf"))?;
     if !output.status.success() {
         let said = String::from_utf8_lossy(&output.stderr).into_owned();
         return Err(BenchError::invalid("the profile", said));
     }
-    let shares = shares(&stacks(&data)?);
-    Ok(Costs { costs: shares.map(|share| share * round.cost_us()), data })
+    Ok(shares(&stacks(&data)?).map(|share| share * round.cost_us()))
 }
 
 /// The stacks of the samples as perf prints them.
