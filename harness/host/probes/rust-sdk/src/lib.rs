@@ -65,6 +65,10 @@ impl Context for Filter {
 impl HttpContext for Filter {
     fn on_http_request_headers(&mut self, _count: usize, _end: bool) -> Action {
         let path = self.get_http_request_header(":path").unwrap_or_default();
+        // Panics in the SDK where the value is not UTF-8.
+        if let Some(odd) = self.get_http_request_header("x-odd") {
+            log(&format!("odd: {odd}"));
+        }
         let headers = vec![(":method", "GET"), (":path", path.as_str()), (":authority", "authz")];
         match self.dispatch_http_call(&self.cluster, headers, None, vec![], Duration::from_millis(100)) {
             Ok(_) => Action::Pause,

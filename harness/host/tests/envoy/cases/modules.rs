@@ -36,12 +36,16 @@ pub(super) fn cases() -> Vec<Case> {
         sdk("rust-sdk-lets-through", Probe::RustSdk, "upstream", vec![Sent::get("/up"), body()]),
         sdk("rust-sdk-no-service", Probe::RustSdk, "nowhere", vec![Sent::get("/up")]),
         sdk("rust-sdk-refuses", Probe::RustSdk, "refused", vec![Sent::get("/up"), body()]),
-        // One request only: Envoy strands what is paused in a VM that dies.
+        // One request at a time: Envoy strands what is paused in a VM that dies.
         sdk(
             "rust-sdk-panics",
             Probe::RustSdk,
             "upstream",
-            vec![Sent::get("/up"), Sent::get("/up").header("x-odd", "1")],
+            vec![
+                Sent::get("/up").header("x-odd", "1"),
+                Sent::get("/up").header("x-odd", b"\xff"),
+                Sent::get("/up"),
+            ],
         ),
         sdk("go-sdk-refuses", Probe::GoSdk, "upstream", vec![Sent::get("/up"), body()]),
         sdk(
