@@ -5,6 +5,7 @@ use portcullis_core::wire::AuditBatch;
 use prost::Message;
 
 use super::*;
+use crate::batch::MAX_BATCH_BYTES;
 
 /// The proxy's shared data.
 #[derive(Default)]

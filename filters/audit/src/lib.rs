@@ -14,6 +14,7 @@
     )
 )]
 
+mod batch;
 mod encode;
 mod journal;
 mod record;
