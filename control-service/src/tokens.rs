@@ -8,6 +8,7 @@
 use std::fmt;
 
 use portcullis_core::audit::hex;
+use portcullis_core::secrets;
 use sha2::{Digest, Sha256};
 use zeroize::Zeroizing;
 
@@ -29,10 +30,10 @@ impl TokenKind {
     #[must_use]
     pub fn prefix(self) -> &'static str {
         match self {
-            Self::ApiKey => "pck",
-            Self::Administrator => "pca",
-            Self::Cluster => "pcc",
-            Self::ServiceClient => "pcs",
+            Self::ApiKey => secrets::API_KEY,
+            Self::Administrator => secrets::ADMINISTRATOR,
+            Self::Cluster => secrets::CLUSTER,
+            Self::ServiceClient => secrets::SERVICE_CLIENT,
         }
     }
 }
@@ -68,7 +69,7 @@ impl Token {
     pub fn generate(kind: TokenKind) -> Self {
         let id = hex(&random::<8>());
         let secret = Zeroizing::new(hex(&*Zeroizing::new(random::<32>())));
-        let body = Zeroizing::new([kind.prefix(), &id, &secret].join("_"));
+        let body = Zeroizing::new([kind.prefix(), &id, "_", &secret].concat());
         let text = Zeroizing::new([body.as_str(), &checksum(&body)].join("_"));
         Self { text, id }
     }
@@ -77,12 +78,9 @@ impl Token {
     #[must_use]
     pub fn parse(kind: TokenKind, text: &str) -> Option<Self> {
         let (body, sum) = text.rsplit_once('_')?;
-        let mut parts = body.split('_');
-        let (prefix, id, secret) = (parts.next()?, parts.next()?, parts.next()?);
+        let (id, secret) = body.strip_prefix(kind.prefix())?.split_once('_')?;
         let hexadecimal = |t: &str| t.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'));
-        let sound = parts.next().is_none()
-            && prefix == kind.prefix()
-            && (id.len(), secret.len()) == (16, 64)
+        let sound = (id.len(), secret.len()) == (16, 64)
             && hexadecimal(id)
             && hexadecimal(secret)
             && sum == checksum(body);

@@ -67,6 +67,11 @@ pub fn exchange(
     if subject.tenant.as_str() != client.tenant {
         return Err(TokenError::InvalidGrant("the subject belongs to another tenant than the client"));
     }
+    // Otherwise a service would become an agent by its own word: whoever has an actor is one.
+    let itself = |name: &Subject| name.as_str() == client.id;
+    if itself(&subject.subject) || subject.actors.first().is_some_and(itself) {
+        return Err(TokenError::InvalidGrant("the client would act for itself"));
+    }
     let mut actors = vec![client.id.clone()];
     actors.extend(subject.actors.iter().map(Subject::to_string));
     if actors.len() > MAX_ACTORS {
@@ -214,6 +219,17 @@ mod tests {
         assert_eq!(exchange(&plain, &ask(None, &[]), &ann()), Err(TokenError::UnauthorizedClient));
         let stranger = Principal { tenant: TenantId::new("globex").unwrap(), ..ann() };
         assert_eq!(exchange(&client(), &ask(None, &[]), &stranger).unwrap_err().code(), "invalid_grant");
+    }
+
+    #[test]
+    fn nobody_acts_for_themselves() {
+        let own = Principal { subject: Subject::new("svc-agent").unwrap(), ..ann() };
+        let acting = Principal { actors: vec![Subject::new("svc-agent").unwrap()], ..ann() };
+        for subject in [own, acting] {
+            assert_eq!(exchange(&client(), &ask(None, &[]), &subject).unwrap_err().code(), "invalid_grant");
+        }
+        let behind = ["agent-0", "svc-agent"].map(|name| Subject::new(name).unwrap()).to_vec();
+        assert!(exchange(&client(), &ask(None, &[]), &Principal { actors: behind, ..ann() }).is_ok());
     }
 
     #[test]

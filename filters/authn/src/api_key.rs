@@ -3,22 +3,20 @@
 use portcullis_core::Reason;
 use portcullis_core::audit::keyed_hash;
 use portcullis_core::identity::{CredentialKind, Principal};
+use portcullis_core::secrets;
 use portcullis_core::snapshot::state::SnapshotState;
 use serde_json::Map;
 
 use crate::Verified;
 
 /// What every API key begins with, so that scanners find leaked ones.
-pub const API_KEY_PREFIX: &[u8] = b"pck_";
+pub const API_KEY_PREFIX: &[u8] = secrets::API_KEY.as_bytes();
 
-/// What secrets of the control service begin with that are no credential at a gateway: administrators' tokens,
-/// clusters' tokens, clients' secrets.
-const SECRET_PREFIXES: [&[u8]; 3] = [b"pca_", b"pcc_", b"pcs_"];
-
-/// Whether this is a secret that only the control service itself may get.
+/// Whether this is a secret that only the control service itself may get, and no credential at a gateway.
 #[must_use]
 pub fn is_secret_of_the_service(token: &[u8]) -> bool {
-    SECRET_PREFIXES.iter().any(|prefix| token.starts_with(prefix))
+    let mut others = secrets::PREFIXES.into_iter().filter(|prefix| *prefix != secrets::API_KEY);
+    others.any(|prefix| token.starts_with(prefix.as_bytes()))
 }
 
 /// Looks an API key up by its HMAC-SHA-256 digest.

@@ -29,6 +29,18 @@ pub fn judge(claims: &[u8], provider: &IntrospectionDocument, now_s: u64) -> Res
     if claims.get("active") != Some(&Value::Bool(true)) {
         return Err(Reason::TokenInactive);
     }
+    // A provider may tell of refresh tokens as well (RFC 7662 §2.1), and of tokens that are bound to a key
+    // (RFC 9449 §6.2), which nobody has proved here.
+    match claims.get("token_type") {
+        None => {}
+        Some(Value::String(kind)) if kind.eq_ignore_ascii_case("bearer") => {}
+        Some(_) => return Err(Reason::TokenInactive),
+    }
+    match claims.get("iss") {
+        None => {}
+        Some(Value::String(issuer)) if issuer == provider.issuer.as_str() => {}
+        Some(_) => return Err(Reason::IssuerUnknown),
+    }
     let principal = Read::new(&claims, Rules::of_provider(provider))?.judge(now_s)?;
     Ok(Verified { principal, claims, source_type: None })
 }
@@ -66,6 +78,10 @@ mod tests {
         assert_eq!((principal.subject.as_str(), principal.tenant.as_str()), ("ann", "acme"));
         assert_eq!(principal.issuer.unwrap().as_str(), "https://as");
         assert_eq!((principal.scopes.len(), principal.expires_at), (2, 1_130));
+        let mut told = good();
+        told["token_type"] = json!("Bearer");
+        told["iss"] = json!("https://as");
+        assert!(tell(told).is_ok());
         let mut endless = good();
         endless.as_object_mut().unwrap().remove("exp");
         assert_eq!(tell(endless).unwrap().principal.expires_at, u64::MAX);
@@ -84,6 +100,11 @@ mod tests {
             ("tenant", json!(null), Reason::ClaimInvalid),
             ("kind", json!("b"), Reason::ClaimInvalid),
             ("sub", json!(7), Reason::ClaimInvalid),
+            ("token_type", json!("refresh_token"), Reason::TokenInactive),
+            ("token_type", json!("DPoP"), Reason::TokenInactive),
+            ("token_type", json!(null), Reason::TokenInactive),
+            ("iss", json!("https://as.evil"), Reason::IssuerUnknown),
+            ("iss", json!(1), Reason::IssuerUnknown),
             ("cnf", json!({"jkt": "thumbprint"}), Reason::CredentialUnsupported),
         ] {
             let mut claims = good();

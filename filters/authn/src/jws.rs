@@ -54,8 +54,9 @@ impl<'a> Jws<'a> {
         let header =
             URL_SAFE_NO_PAD.decode(header).ok().and_then(|h| strict_json::object(&h)).ok_or(malformed)?;
         let algorithm = header.get("alg").and_then(Value::as_str).ok_or(malformed)?.to_owned();
-        // No extension is understood, so a critical one cannot be (RFC 7515 §4.1.11).
-        if header.contains_key("crit") {
+        // No extension is understood, so a critical one cannot be (RFC 7515 §4.1.11). `b64` has to be a
+        // critical one (RFC 7797 §6), and would change what is signed.
+        if header.contains_key("crit") || header.contains_key("b64") {
             return Err(malformed);
         }
         let member = |name: &str| match header.get(name) {
@@ -153,6 +154,8 @@ mod tests {
             token(r#"{"alg":"RS256","alg":"none"}"#, "{}"),
             token(r#"{"alg":"RS256"}"#, r#"{"sub":"a","sub":"b"}"#),
             token(r#"{"alg":"RS256","crit":[]}"#, "{}"),
+            token(r#"{"alg":"RS256","b64":false}"#, "{}"),
+            token(r#"{"alg":"RS256","b64":true}"#, "{}"),
             token(r#"{"alg":"RS256","kid":1}"#, "{}"),
             token(r#"{"alg":"RS256","typ":null}"#, "{}"),
             token(r#"{"alg":null}"#, "{}"),

@@ -25,6 +25,7 @@ pub mod fair;
 pub mod identity;
 pub mod ids;
 pub mod pace;
+pub mod secrets;
 pub mod snapshot;
 pub mod wire;
 

@@ -111,7 +111,9 @@ impl<'a> Head<'a> {
     /// What an audit record says of the request, encoded.
     #[must_use]
     pub(crate) fn audit_part(&self) -> Vec<u8> {
-        portcullis_audit::request(self.request_id, self.traceparent, self.method, self.path)
+        // CONNECT has no path: its target is the authority (RFC 9110 §9.3.6).
+        let target = if self.path.is_empty() { self.authority } else { self.path };
+        portcullis_audit::request(self.request_id, self.traceparent, self.method, target)
     }
 
     /// A browser's preflight (Fetch standard §3.2.2).

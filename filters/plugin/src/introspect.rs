@@ -107,6 +107,8 @@ pub(crate) struct Introspections {
     active: LruCache<u128, (Rc<[u8]>, Validity)>,
     active_bytes: usize,
     inactive: LruCache<u128, Validity>,
+    /// When a failure was logged last.
+    warned_ms: Option<u64>,
 }
 
 impl Default for Introspections {
@@ -117,11 +119,21 @@ impl Default for Introspections {
             active: LruCache::new(bound(MAX_ACTIVE)),
             active_bytes: 0,
             inactive: LruCache::new(bound(MAX_INACTIVE)),
+            warned_ms: None,
         }
     }
 }
 
 impl Introspections {
+    /// Whether a failure may be logged: once a second. Clients bring failures about, the metrics count them.
+    fn may_warn(&mut self, now_ms: u64) -> bool {
+        let may = self.warned_ms.is_none_or(|last| now_ms.saturating_sub(last) >= 1_000);
+        if may {
+            self.warned_ms = Some(now_ms);
+        }
+        may
+    }
+
     /// What is known of a token. `asked_ms`: since when the request has been waiting for that.
     pub(crate) fn find(&mut self, digest: u128, now_ms: u64, asked_ms: Option<u64>) -> Option<Answer> {
         if let Some((claims, validity)) = self.active.get(&digest)
@@ -265,7 +277,9 @@ impl Link {
         };
         match answer {
             Err(error) => {
-                host.log(LogLevel::Warn, &format!("introspection by {}: {error}", provider.name));
+                if self.introspections.may_warn(self.now_ms) {
+                    host.log(LogLevel::Warn, &format!("introspection by {}: {error}", provider.name));
+                }
             }
             Ok(answer) if answer.active => {
                 let validity = Validity::new(self.now_ms, provider.active_seconds, 300);

@@ -69,6 +69,25 @@ fn no_secret_is_recorded() {
 }
 
 #[test]
+fn a_secret_that_a_client_wrote_into_the_path_is_blotted_out() {
+    let mut world = World::gateway();
+    for secret in [["pck_", &"01ab".repeat(20)].concat(), world::token(|_| ())] {
+        let request = Request::get(&format!("/v1/{secret}/x")).authority("acme-1.data.platform.test");
+        world.host.request(request).assert_status(401);
+    }
+    let paths: Vec<_> = world.records().into_iter().map(|r| r.path).collect();
+    assert_eq!(paths, ["/v1/[secret]/x", "/v1/[secret]/x"]);
+}
+
+#[test]
+fn a_tunnel_that_was_asked_for_is_recorded_with_its_target() {
+    let mut world = World::gateway();
+    let pairs = [(&b":method"[..], &b"CONNECT"[..]), (b":authority", b"db.internal:5432")];
+    world.host.request(Request::exact(pairs)).assert_status(501);
+    assert_eq!(world.records()[0].path, "db.internal:5432");
+}
+
+#[test]
 fn records_are_kept_until_they_are_acknowledged() {
     let mut world = World::gateway();
     world.acknowledge = false;

@@ -177,6 +177,22 @@ fn every_failure_refuses_and_nothing_of_it_is_remembered() {
 }
 
 #[test]
+fn failures_are_logged_once_a_second() {
+    let mut world = world();
+    world.questions.provider = Provider::Fails(500);
+    let warnings = |world: &World| {
+        world.host.logs().iter().filter(|line| line.to_string().contains("introspection by")).count()
+    };
+    for n in 0..5 {
+        ask(&mut world, &format!("op_{n}"));
+    }
+    assert_eq!(warnings(&world), 1);
+    world.host.advance(Duration::from_millis(1_000));
+    ask(&mut world, "op_more");
+    assert_eq!(warnings(&world), 2);
+}
+
+#[test]
 fn silence_refuses_after_two_seconds() {
     let mut world = world();
     world.questions.provider = Provider::Silent;
