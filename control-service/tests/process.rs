@@ -244,7 +244,11 @@ async fn the_command_line_does_what_the_api_does() {
     };
     let registered = stdout(&call(&["clusters", "register", "acme", "--tenant", "acme"]));
     assert!(registered.contains("token: pcc_"), "{registered}");
-    assert!(stdout(&call(&["clusters", "suspend", "acme", "--wait", "1"])).contains("state: suspended"));
+    // Without any worker nobody can say that it has the change.
+    let alone = call(&["clusters", "suspend", "acme", "--wait", "1"]);
+    assert!(String::from_utf8_lossy(&alone.stdout).contains("state: suspended"));
+    assert!(String::from_utf8_lossy(&alone.stderr).contains("no worker is known"));
+    assert_eq!(alone.status.code(), Some(3));
     assert!(stdout(&call(&["clusters", "list"])).contains("acme  acme    on_premises  suspended"));
     let created = stdout(&call(&[
         "keys",

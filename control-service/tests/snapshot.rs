@@ -299,4 +299,10 @@ async fn a_worker_that_is_gone_stops_counting() {
         proxies["workers"].as_array().unwrap().is_empty()
     })
     .await;
+    // It may be cut off and serve by what it has: whoever waits is told.
+    let answer = server.expect(200, Method::POST, "/v1/clusters/acme/suspend?wait=1", None).await;
+    assert_eq!((&answer["workers"], &answer["pending"]), (&json!(0), &json!([])), "{answer}");
+    assert_eq!(answer["silent"][0]["worker"], "01", "{answer}");
+    let left = answer["silent"][0]["stale_in_ms"].as_u64().unwrap();
+    assert!((200_000..300_000).contains(&left), "{answer}");
 }

@@ -28,7 +28,7 @@ use super::problem::{Fault, Problem};
 use crate::clock::now_ms;
 use crate::introspection::{IntrospectError, Introspected};
 use crate::issuers::Asked;
-use crate::snapshot::{Ask, Poll, View};
+use crate::snapshot::{Ask, Poll, Told, View};
 use crate::xfcc::{self, XfccError};
 
 /// Bytes of an audit batch at most, and records in it.
@@ -37,6 +37,9 @@ const MAX_RECORDS: usize = 10_000;
 /// Bytes of any other message at most, and of a token in it.
 const MAX_MESSAGE: usize = 16 * 1024;
 const MAX_TOKEN: usize = 8192;
+/// `staleAfterSeconds` of a plugin that does not tell it, and the greatest one that there is.
+const USUAL_STALE_S: u64 = 300;
+const MAX_STALE_S: u64 = 86_400;
 
 pub(super) fn routes() -> Router<Arc<Service>> {
     Router::new()
@@ -79,6 +82,14 @@ struct PollQuery {
     wait: u64,
     worker: String,
     proxy: String,
+    stale: u64,
+}
+
+impl PollQuery {
+    /// For how long the worker serves without a poll that comes to an end.
+    fn stale_after(&self) -> Duration {
+        Duration::from_secs(if self.stale == 0 { USUAL_STALE_S } else { self.stale.min(MAX_STALE_S) })
+    }
 }
 
 fn malformed(name: &str, problem: &str) -> Problem {
@@ -125,7 +136,8 @@ async fn snapshot(
     let hub = service.store.hub();
     let known = poll.ask.generation == hub.generation() && poll.ask.cursor.is_empty();
     let acknowledged = known.then_some(poll.ask.revision);
-    let polling = service.workers.polls(&query.worker, &query.proxy, &poll.ask.view, acknowledged);
+    let told = Told { proxy: &query.proxy, acknowledged, stale_after: query.stale_after() };
+    let polling = service.workers.polls(&query.worker, &poll.ask.view, told);
     let page = hub.poll(poll, service.stopping.clone(), now_ms).await;
     drop(polling);
     service.metrics.polls.add(1);

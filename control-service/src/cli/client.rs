@@ -201,6 +201,15 @@ pub(super) enum ClientError {
     /// Not every proxy has the change.
     #[error("the change is made, but {0} of {1} worker(s) have not acknowledged it yet")]
     Pending(usize, u64),
+    /// Some proxies may be cut off.
+    #[error(
+        "the change is made, but {0} worker(s) were not heard of lately: they are gone, or go on without it for \
+         as long as stale_in_ms says"
+    )]
+    Silent(usize),
+    /// Nobody is there to have it.
+    #[error("the change is made, but no worker is known that could have it: see GET /v1/proxies")]
+    NoWorker,
     /// The answer cannot be printed.
     #[error("the answer cannot be printed: {0}")]
     Print(#[from] std::io::Error),
@@ -321,12 +330,19 @@ pub(super) async fn run(connection: &Connection, call: Call) -> Result<(), Clien
         Output::Table => table::render(&answer),
     };
     std::io::stdout().lock().write_all(text.as_bytes())?;
-    let pending = answer.get("pending").and_then(Value::as_array).map_or(0, Vec::len);
-    if waited && pending > 0 {
-        let workers = answer.get("workers").and_then(Value::as_u64).unwrap_or_default();
-        return Err(ClientError::Pending(pending, workers));
+    if waited { everywhere(&answer) } else { Ok(()) }
+}
+
+/// Whether every worker has the change that was waited for.
+fn everywhere(answer: &Value) -> Result<(), ClientError> {
+    let count = |name| answer.get(name).and_then(Value::as_array).map_or(0, Vec::len);
+    let workers = answer.get("workers").and_then(Value::as_u64);
+    match (count("pending"), count("silent"), workers) {
+        (0, 0, Some(0)) => Err(ClientError::NoWorker),
+        (0, 0, _) => Ok(()),
+        (0, silent, _) => Err(ClientError::Silent(silent)),
+        (pending, _, workers) => Err(ClientError::Pending(pending, workers.unwrap_or_default())),
     }
-    Ok(())
 }
 
 async fn send(connection: &Connection, call: Call) -> Result<Value, ClientError> {

@@ -179,7 +179,9 @@ impl Cli {
                 // Nothing is left to tell when standard error is gone.
                 let _ = writeln!(std::io::stderr(), "portcullis: {error}");
                 match error {
-                    CommandError::Client(ClientError::Pending(..)) => ExitCode::from(3),
+                    CommandError::Client(
+                        ClientError::Pending(..) | ClientError::Silent(_) | ClientError::NoWorker,
+                    ) => ExitCode::from(3),
                     CommandError::Explain(explain::ExplainError::Refused(_)) => ExitCode::from(4),
                     _ => ExitCode::FAILURE,
                 }

@@ -46,6 +46,7 @@ const LISTS: &[(&str, &[&str])] = &[
     ),
     ("streams", &["stream", "proxy", "hop", "stored", "highest", "missing", "duplicates", "gaps"]),
     ("pending", &["worker", "proxy", "view", "revision"]),
+    ("silent", &["worker", "proxy", "view", "revision", "stale_in_ms"]),
 ];
 
 /// Prints an answer: its simple members as lines, its lists as tables.

@@ -42,13 +42,20 @@ impl Policy {
             self.introspection.iter().map(|p| (&p.document.issuer, p.document.tenants.is_empty()));
         let all: Vec<_> = issuers.chain(providers).collect();
         let several = all.len() > 1;
-        let any_tenant = all.into_iter().filter(|(_, any)| several && *any);
-        any_tenant
-            .map(|(issuer, _)| {
-                let text = "may vouch for every tenant, although there is more than one issuer; name those that it may vouch for in `tenants`";
-                [issuer.as_str(), " ", text].concat()
-            })
-            .collect()
+        let any_tenant = all.into_iter().filter(|(_, any)| several && *any).map(|(issuer, _)| {
+            let text = "may vouch for every tenant, although there is more than one issuer; name those that it may vouch for in `tenants`";
+            [issuer.as_str(), " ", text].concat()
+        });
+        let any_issuer = self
+            .source_rules
+            .rules
+            .iter()
+            .filter(|rule| several && rule.when.client_id.is_some() && rule.when.issuer.is_none());
+        let any_issuer = any_issuer.map(|rule| {
+            let text = "names clients and no issuer, although there is more than one: a client of the same name at any of them fits; name the issuer in `issuer`";
+            ["source rule ", &rule.name, " ", text].concat()
+        });
+        any_tenant.chain(any_issuer).collect()
     }
 }
 

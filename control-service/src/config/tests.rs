@@ -366,6 +366,20 @@ fn several_issuers_without_tenants_are_warned_about() {
 }
 
 #[test]
+fn rules_about_clients_of_any_issuer_are_warned_about() {
+    let second =
+        "  - {issuer: b, audiences: [a], algorithms: [RS256], jwksUri: 'https://b/', tenants: [acme]}\n";
+    let begin = GOOD.find("sourceRules:").unwrap();
+    let rules = |when: &str| {
+        let rule = ["sourceRules:\n  - {name: web, sourceType: human, when: {", when, "}}\n"].concat();
+        parse(&[&GOOD[..begin], second, &rule].concat()).unwrap().policy.warnings()
+    };
+    let warned = |when: &str| rules(when).iter().any(|w| w.starts_with("source rule web names clients"));
+    assert!(warned("clientId: [w]"));
+    assert!(!warned("clientId: [w], issuer: [b]") && !warned("issuer: [b]"));
+}
+
+#[test]
 fn all_mistakes_in_source_rules_come_at_once_and_name_rule_and_field() {
     let begin = GOOD.find("sourceRules:").unwrap();
     let tell = |rules: &str| fields(&[&GOOD[..begin], "sourceRules: ", rules, "\n"].concat());

@@ -11,7 +11,7 @@ use portcullis_core::ids::ClusterId;
 
 pub use hub::{Hub, Poll};
 pub use state::{Ask, Change, Published, State};
-pub use workers::{Concerns, Progress, WorkerReport, Workers};
+pub use workers::{Concerns, Progress, SilentWorker, Told, WorkerReport, Workers};
 
 /// Which part of the snapshot a reader gets.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]

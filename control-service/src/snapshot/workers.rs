@@ -20,6 +20,29 @@ struct Worker {
     acknowledged: u64,
     polls: u32,
     last_seen: Instant,
+    stale_after: Duration,
+}
+
+impl Worker {
+    /// Since when nothing was heard of it; zero while it polls.
+    fn silence(&self, now: Instant) -> Duration {
+        if self.polls > 0 { Duration::ZERO } else { now.saturating_duration_since(self.last_seen) }
+    }
+
+    fn report(&self, id: &str, now: Instant) -> WorkerReport {
+        WorkerReport {
+            worker: id.to_owned(),
+            proxy: self.proxy.clone(),
+            view: self.view.to_string(),
+            revision: self.acknowledged,
+            polling: self.polls > 0,
+            last_seen_ms_ago: millis(self.silence(now)),
+        }
+    }
+}
+
+fn millis(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
 }
 
 /// A worker as the API shows it.
@@ -50,6 +73,17 @@ pub enum Concerns<'a> {
     Everybody,
 }
 
+impl Concerns<'_> {
+    fn includes(self, view: &str) -> bool {
+        let is = |one: View| view == one.to_string();
+        match self {
+            Self::Everybody => true,
+            Self::Gateways => is(View::Gateway),
+            Self::Cluster(id) => is(View::Gateway) || is(View::Public(id.clone())),
+        }
+    }
+}
+
 /// How far a change has got.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Progress {
@@ -61,6 +95,29 @@ pub struct Progress {
     pub workers: usize,
     /// Those that do not have it yet.
     pub pending: Vec<WorkerReport>,
+    /// Those that do not have it and no longer count: they are gone, or cut off and serve by what they have.
+    pub silent: Vec<SilentWorker>,
+}
+
+/// A worker of which nothing was heard for a while, although its snapshot is not stale yet.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct SilentWorker {
+    /// The worker.
+    #[serde(flatten)]
+    pub worker: WorkerReport,
+    /// Milliseconds for which it may go on; then it refuses every request.
+    pub stale_in_ms: u64,
+}
+
+/// What a poll says of its worker.
+#[derive(Debug, Clone, Copy)]
+pub struct Told<'a> {
+    /// Node id of its proxy.
+    pub proxy: &'a str,
+    /// The revision that it has, `None` while it is still resyncing.
+    pub acknowledged: Option<u64>,
+    /// How long it serves without a poll that comes to an end.
+    pub stale_after: Duration,
 }
 
 /// All workers that are alive.
@@ -98,9 +155,9 @@ impl Workers {
         self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Notes a poll; `acknowledged` is what the worker has, `None` while it is still resyncing.
+    /// Notes a poll.
     #[must_use]
-    pub fn polls(self: &Arc<Self>, id: &str, proxy: &str, view: &View, acknowledged: Option<u64>) -> Polling {
+    pub fn polls(self: &Arc<Self>, id: &str, view: &View, told: Told<'_>) -> Polling {
         {
             let mut known = self.lock();
             let now = Instant::now();
@@ -111,13 +168,15 @@ impl Workers {
                 }
             }
             let worker = known.entry(id.to_owned()).or_insert_with(|| Worker {
-                proxy: proxy.to_owned(),
+                proxy: told.proxy.to_owned(),
                 view: view.clone(),
                 acknowledged: 0,
                 polls: 0,
                 last_seen: now,
+                stale_after: told.stale_after,
             });
-            worker.acknowledged = acknowledged.unwrap_or(0);
+            worker.acknowledged = told.acknowledged.unwrap_or(0);
+            worker.stale_after = told.stale_after;
             worker.view = view.clone();
             worker.polls = worker.polls.saturating_add(1);
             worker.last_seen = now;
@@ -130,25 +189,9 @@ impl Workers {
     #[must_use]
     pub fn list(&self) -> Vec<WorkerReport> {
         let now = Instant::now();
-        let mut known = self.lock();
-        let forget = self.forget_after;
-        known.retain(|_, w| w.polls > 0 || now.saturating_duration_since(w.last_seen) < forget);
-        let mut list: Vec<_> = known
-            .iter()
-            .map(|(id, w)| WorkerReport {
-                worker: id.clone(),
-                proxy: w.proxy.clone(),
-                view: w.view.to_string(),
-                revision: w.acknowledged,
-                polling: w.polls > 0,
-                last_seen_ms_ago: if w.polls > 0 {
-                    0
-                } else {
-                    let ago = now.saturating_duration_since(w.last_seen);
-                    u64::try_from(ago.as_millis()).unwrap_or(u64::MAX)
-                },
-            })
-            .collect();
+        let known = self.lock();
+        let counts = known.iter().filter(|(_, w)| w.silence(now) < self.forget_after);
+        let mut list: Vec<_> = counts.map(|(id, w)| w.report(id, now)).collect();
         list.sort_by(|a, b| (&a.proxy, &a.worker).cmp(&(&b.proxy, &b.worker)));
         list
     }
@@ -156,19 +199,32 @@ impl Workers {
     /// How far a change is now.
     #[must_use]
     pub fn progress(&self, revision: u64, concerns: Concerns<'_>) -> Progress {
-        let gateway = View::Gateway.to_string();
         let mut concerned = self.list();
-        match concerns {
-            Concerns::Everybody => {}
-            Concerns::Gateways => concerned.retain(|w| w.view == gateway),
-            Concerns::Cluster(id) => {
-                let sidecar = View::Public(id.clone()).to_string();
-                concerned.retain(|w| w.view == gateway || w.view == sidecar);
-            }
-        }
+        concerned.retain(|w| concerns.includes(&w.view));
         let workers = concerned.len();
         concerned.retain(|w| w.revision < revision);
-        Progress { revision, acknowledged: workers - concerned.len(), workers, pending: concerned }
+        let silent = self.silent(revision, concerns);
+        Progress { revision, acknowledged: workers - concerned.len(), workers, pending: concerned, silent }
+    }
+
+    /// Whom a change concerns that does not count any more and may serve without it all the same. Forgets those
+    /// that cannot.
+    fn silent(&self, revision: u64, concerns: Concerns<'_>) -> Vec<SilentWorker> {
+        let now = Instant::now();
+        let mut known = self.lock();
+        let forget = self.forget_after;
+        known.retain(|_, w| w.silence(now) < w.stale_after.max(forget));
+        let mut silent: Vec<_> = known
+            .iter()
+            .filter(|(_, w)| w.silence(now) >= forget && w.acknowledged < revision)
+            .map(|(id, w)| SilentWorker {
+                worker: w.report(id, now),
+                stale_in_ms: millis(w.stale_after.saturating_sub(w.silence(now))),
+            })
+            .filter(|silent| concerns.includes(&silent.worker.view))
+            .collect();
+        silent.sort_by(|a, b| a.worker.worker.cmp(&b.worker.worker));
+        silent
     }
 
     /// Whether every worker that counts, sidecars included, has a revision.
@@ -192,5 +248,29 @@ impl Workers {
                 () = tokio::time::sleep_until(deadline) => return self.progress(revision, concerns),
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_is_silent_is_named_until_it_cannot_serve_any_more() {
+        let forget = Duration::from_millis(50);
+        let workers = Arc::new(Workers::new(forget));
+        let told = |stale_after| Told { proxy: "p", acknowledged: Some(7), stale_after };
+        drop(workers.polls("long", &View::Gateway, told(Duration::from_secs(60))));
+        drop(workers.polls("short", &View::Gateway, told(Duration::from_millis(60))));
+        let now = workers.progress(8, Concerns::Gateways);
+        assert_eq!((now.workers, now.pending.len(), now.silent.len()), (2, 2, 0));
+        std::thread::sleep(Duration::from_millis(80));
+        let later = workers.progress(8, Concerns::Gateways);
+        assert_eq!((later.workers, later.pending.len(), later.silent.len()), (0, 0, 1));
+        assert_eq!(later.silent[0].worker.worker, "long");
+        assert!((50_000..60_000).contains(&later.silent[0].stale_in_ms));
+        assert_eq!(workers.progress(7, Concerns::Gateways).silent, []);
+        drop(workers.polls("long", &View::Gateway, told(Duration::from_secs(60))));
+        assert_eq!(workers.progress(8, Concerns::Gateways).pending.len(), 1);
     }
 }

@@ -145,7 +145,7 @@ impl Link {
             return self.poller.failed(self.now_ms);
         }
         let path = format!(
-            "/mesh/v1/snapshot?view={}&generation={}&revision={}&cursor={}&nonce={}&wait={}&worker={}&proxy={}",
+            "/mesh/v1/snapshot?view={}&generation={}&revision={}&cursor={}&nonce={}&wait={}&worker={}&stale={}&proxy={}",
             self.view,
             hex(self.snapshot.generation()),
             self.snapshot.revision(),
@@ -153,6 +153,7 @@ impl Link {
             hex(&self.poller.nonce),
             self.source.poll_s,
             self.stream.to_hex(),
+            self.source.stale_after_s,
             encode_query(&self.proxy),
         );
         let timeout = Duration::from_secs(u64::from(self.source.poll_s).saturating_add(5));
