@@ -4,14 +4,18 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use portcullis_core::ids::ClusterId;
+use portcullis_core::ids::{ClusterId, SpiffeId};
 use serde::Serialize;
 use tokio::sync::watch;
 
 use super::View;
+use crate::shares::POLLS;
 
 /// Workers remembered at most; beyond that, those that were away longest are dropped.
 const MAX_WORKERS: usize = 10_000;
+
+/// A worker: whose it is, and what it calls itself. The second is free text.
+type Key = (SpiffeId, String);
 
 #[derive(Debug)]
 struct Worker {
@@ -66,7 +70,7 @@ pub struct Progress {
 /// All workers that are alive.
 #[derive(Debug)]
 pub struct Workers {
-    known: Mutex<HashMap<String, Worker>>,
+    known: Mutex<HashMap<Key, Worker>>,
     changed: watch::Sender<u64>,
     forget_after: Duration,
 }
@@ -75,12 +79,12 @@ pub struct Workers {
 #[derive(Debug)]
 pub struct Polling {
     workers: Arc<Workers>,
-    id: String,
+    key: Key,
 }
 
 impl Drop for Polling {
     fn drop(&mut self) {
-        if let Some(worker) = self.workers.lock().get_mut(&self.id) {
+        if let Some(worker) = self.workers.lock().get_mut(&self.key) {
             worker.polls = worker.polls.saturating_sub(1);
             worker.last_seen = Instant::now();
         }
@@ -94,23 +98,29 @@ impl Workers {
         Self { known: Mutex::default(), changed: watch::Sender::new(0), forget_after }
     }
 
-    fn lock(&self) -> MutexGuard<'_, HashMap<String, Worker>> {
+    fn lock(&self) -> MutexGuard<'_, HashMap<Key, Worker>> {
         self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Notes a poll; `acknowledged` is what the worker has, `None` while it is still resyncing.
+    /// Notes a poll of a principal's worker; `acknowledged` is what the worker has, `None` while it is still
+    /// resyncing.
     #[must_use]
-    pub fn polls(self: &Arc<Self>, id: &str, proxy: &str, view: &View, acknowledged: Option<u64>) -> Polling {
+    pub fn polls(
+        self: &Arc<Self>,
+        principal: &SpiffeId,
+        id: &str,
+        proxy: &str,
+        view: &View,
+        acknowledged: Option<u64>,
+    ) -> Polling {
+        let key = (principal.clone(), id.to_owned());
         {
             let mut known = self.lock();
             let now = Instant::now();
-            if known.len() >= MAX_WORKERS && !known.contains_key(id) {
-                let oldest = known.iter().filter(|(_, w)| w.polls == 0).min_by_key(|(_, w)| w.last_seen);
-                if let Some(oldest) = oldest.map(|(id, _)| id.clone()) {
-                    known.remove(&oldest);
-                }
+            if !known.contains_key(&key) {
+                make_room(&mut known, principal, *view == View::Gateway);
             }
-            let worker = known.entry(id.to_owned()).or_insert_with(|| Worker {
+            let worker = known.entry(key.clone()).or_insert_with(|| Worker {
                 proxy: proxy.to_owned(),
                 view: view.clone(),
                 acknowledged: 0,
@@ -123,7 +133,7 @@ impl Workers {
             worker.last_seen = now;
         }
         self.changed.send_modify(|n| *n = n.wrapping_add(1));
-        Polling { workers: Arc::clone(self), id: id.to_owned() }
+        Polling { workers: Arc::clone(self), key }
     }
 
     /// Every worker that counts, by proxy.
@@ -135,7 +145,7 @@ impl Workers {
         known.retain(|_, w| w.polls > 0 || now.saturating_duration_since(w.last_seen) < forget);
         let mut list: Vec<_> = known
             .iter()
-            .map(|(id, w)| WorkerReport {
+            .map(|((_, id), w)| WorkerReport {
                 worker: id.clone(),
                 proxy: w.proxy.clone(),
                 view: w.view.to_string(),
@@ -192,5 +202,77 @@ impl Workers {
                 () = tokio::time::sleep_until(deadline) => return self.progress(revision, concerns),
             }
         }
+    }
+}
+
+/// Drops a worker that is away, if the list is too long for one more of this principal: a sidecar has no more of
+/// them than polls, and only gateways displace gateways.
+fn make_room(known: &mut HashMap<Key, Worker>, principal: &SpiffeId, gateway: bool) {
+    if !gateway && known.keys().filter(|(owner, _)| owner == principal).count() >= POLLS {
+        drop_oldest(known, |owner, _| owner == principal);
+    }
+    let is_sidecar = |_: &SpiffeId, worker: &Worker| worker.view != View::Gateway;
+    if known.len() >= MAX_WORKERS && !drop_oldest(known, is_sidecar) && gateway {
+        drop_oldest(known, |_, _| true);
+    }
+}
+
+/// Drops the one that has been away longest; false when there is none.
+fn drop_oldest(known: &mut HashMap<Key, Worker>, which: impl Fn(&SpiffeId, &Worker) -> bool) -> bool {
+    let away = known.iter().filter(|((owner, _), worker)| worker.polls == 0 && which(owner, worker));
+    let oldest = away.min_by_key(|(_, worker)| worker.last_seen).map(|(key, _)| key.clone());
+    oldest.is_some_and(|key| known.remove(&key).is_some())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn name(text: &str) -> SpiffeId {
+        SpiffeId::new(&["spiffe://cluster.local/ns/a/sa/", text].concat()).unwrap()
+    }
+
+    fn public() -> View {
+        View::Public(ClusterId::new("acme").unwrap())
+    }
+
+    #[test]
+    fn a_sidecar_has_a_bounded_part_of_the_list_and_displaces_itself_alone() {
+        let workers = Arc::new(Workers::new(Duration::from_secs(60)));
+        drop(workers.polls(&name("gateway"), "01", "g", &View::Gateway, Some(1)));
+        drop(workers.polls(&name("other"), "01", "o", &public(), Some(1)));
+        for n in 0..1000 {
+            drop(workers.polls(&name("sidecar"), &n.to_string(), "s", &public(), Some(1)));
+        }
+        let list = workers.list();
+        assert_eq!(list.iter().filter(|w| w.proxy == "s").count(), POLLS);
+        assert_eq!(list.iter().filter(|w| w.proxy != "s").count(), 2);
+        assert!(list.iter().any(|w| w.worker == "999"), "the newest is in the list");
+    }
+
+    #[test]
+    fn a_full_list_drops_sidecars_before_gateways() {
+        let workers = Arc::new(Workers::new(Duration::from_secs(60)));
+        for n in 0..2 {
+            drop(workers.polls(&name("gateway"), &n.to_string(), "g", &View::Gateway, Some(1)));
+        }
+        for n in 2..MAX_WORKERS {
+            let (id, last_seen) = (n.to_string(), Instant::now());
+            let worker = Worker { proxy: "s".into(), view: public(), acknowledged: 1, polls: 0, last_seen };
+            workers.lock().insert((name(&id), id), worker);
+        }
+        drop(workers.polls(&name("gateway"), "new", "g", &View::Gateway, Some(1)));
+        drop(workers.polls(&name("sidecar"), "new", "s", &public(), Some(1)));
+        let list = workers.list();
+        assert_eq!(list.len(), MAX_WORKERS);
+        assert_eq!(list.iter().filter(|w| w.proxy == "g").count(), 3);
+    }
+
+    #[test]
+    fn a_sidecar_that_calls_itself_like_a_gateways_worker_is_another_worker() {
+        let workers = Arc::new(Workers::new(Duration::from_secs(60)));
+        let _gateway = workers.polls(&name("gateway"), "01", "g", &View::Gateway, Some(1));
+        let _sidecar = workers.polls(&name("sidecar"), "01", "g", &public(), Some(9));
+        assert_eq!(workers.progress(9, Concerns::Gateways).pending.len(), 1);
     }
 }
