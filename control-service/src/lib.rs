@@ -20,6 +20,7 @@ pub mod presence;
 pub mod seal;
 pub mod secret;
 pub mod serve;
+pub mod shares;
 pub mod signing;
 pub mod snapshot;
 pub mod store;

@@ -1,31 +1,59 @@
 //! Taking connections: so many at a time, and none that is slow to say what it wants.
 //!
-//! `axum::serve` knows neither bound, so the connections are taken here and served by hyper.
+//! `axum::serve` knows neither bound, so the connections are taken here and served by hyper. A connection
+//! without a request under way gives way to a new one; when every one has a request, the new one is refused.
 
-use std::io;
+mod idle;
+
+use std::io::{self, Read, Write};
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use axum::extract::ConnectInfo;
 use axum::{Extension, Router};
 use hyper::server::conn::http1;
+use hyper::service::{Service, service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::task::JoinSet;
 
+use idle::{Idle, Member};
+
 /// After a failure that has nothing to do with one client, such as too many open files.
 const PAUSE: Duration = Duration::from_millis(200);
+/// Connections that may wait for being taken, however many are there.
+const BACKLOG: u32 = 1024;
+/// Time for a connection that gives way to finish what it was sending.
+const GRACE: Duration = Duration::from_millis(50);
+/// The same for one that has asked nothing yet: its first request may just be on its way.
+const GRACE_OF_NEW: Duration = Duration::from_millis(5);
+/// Connections that are asked to give way to a new one, before it is refused.
+const ASKED: usize = 4;
+/// What a connection too many gets.
+const FULL: &[u8] =
+    b"HTTP/1.1 503 Service Unavailable\r\nretry-after: 2\r\ncontent-length: 0\r\nconnection: close\r\n\r\n";
 
 /// What a listener bears.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limits {
-    /// Connections at a time; further ones wait in the system's queue until one ends.
+    /// Connections at a time.
     pub connections: usize,
     /// Time for the head of a request, from when the connection is ready for it.
     pub header_time: Duration,
+}
+
+/// Takes an address, with a queue that is long enough for a burst.
+///
+/// # Errors
+/// What the system says.
+pub fn bind(address: SocketAddr) -> io::Result<TcpListener> {
+    let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
+    socket.set_reuseaddr(true)?;
+    socket.bind(address)?;
+    socket.listen(BACKLOG)
 }
 
 /// Serves a listener until `stopping` turns true, and then until the requests under way have ended.
@@ -36,42 +64,65 @@ pub async fn serve(
     mut stopping: watch::Receiver<bool>,
 ) {
     let slots = Arc::new(Semaphore::new(limits.connections));
+    let idle = Arc::new(Idle::default());
     let mut connections = JoinSet::new();
     let stopped = stopping.clone();
+    let mut said = None::<Instant>;
     loop {
         let accepted = tokio::select! {
             () = is_stopping(&mut stopping) => break,
             _ = connections.join_next(), if !connections.is_empty() => continue,
-            accepted = accept(&listener, &slots) => accepted,
+            accepted = listener.accept() => accepted,
         };
-        match accepted {
-            Ok((stream, peer, slot)) => {
-                connections.spawn(connection(stream, peer, slot, routes.clone(), limits, stopped.clone()));
-            }
+        let (stream, peer) = match accepted {
+            Ok(accepted) => accepted,
+            // That client has gone away again.
+            Err(error) if is_of_one_client(&error) => continue,
             Err(error) => {
                 tracing::error!(%error, "no connection could be taken");
                 tokio::time::sleep(PAUSE).await;
+                continue;
             }
-        }
+        };
+        let Some(slot) = room(&slots, &idle).await else {
+            refuse(stream);
+            if said.is_none_or(|at| at.elapsed() >= Duration::from_secs(1)) {
+                said = Some(Instant::now());
+                tracing::warn!(%peer, connections = limits.connections, "refused: listeners.maxConnections is reached");
+            }
+            continue;
+        };
+        let member = Member::new(Arc::clone(&idle));
+        let client = Client { stream, peer, member, _slot: slot };
+        connections.spawn(client.served(routes.clone(), limits, stopped.clone()));
     }
     drop(listener);
     while connections.join_next().await.is_some() {}
 }
 
-/// The next connection, once there is a place for it.
-async fn accept(
-    listener: &TcpListener,
-    slots: &Arc<Semaphore>,
-) -> io::Result<(TcpStream, SocketAddr, OwnedSemaphorePermit)> {
-    let slot = Arc::clone(slots).acquire_owned().await.map_err(io::Error::other)?;
-    loop {
-        match listener.accept().await {
-            Ok((stream, peer)) => return Ok((stream, peer, slot)),
-            // That client has gone away again.
-            Err(error) if is_of_one_client(&error) => {}
-            Err(error) => return Err(error),
+/// A place for one more connection, made by those without a request if need be.
+async fn room(slots: &Arc<Semaphore>, idle: &Idle) -> Option<OwnedSemaphorePermit> {
+    if let Ok(slot) = Arc::clone(slots).try_acquire_owned() {
+        return Some(slot);
+    }
+    for _ in 0..ASKED {
+        if !idle.ask_oldest() {
+            return None;
+        }
+        if let Ok(Ok(slot)) = tokio::time::timeout(GRACE * 2, Arc::clone(slots).acquire_owned()).await {
+            return Some(slot);
         }
     }
+    None
+}
+
+/// Says why and closes, so that no proxy holds a connection that nobody serves.
+fn refuse(stream: TcpStream) {
+    // Whatever fails here, the connection is closed.
+    let Ok(mut stream) = stream.into_std() else { return };
+    // Closing with something unread would be a reset, which may overtake the answer.
+    let _ = stream.read(&mut [0; 4096]);
+    let _ = stream.write(FULL);
 }
 
 fn is_of_one_client(error: &io::Error) -> bool {
@@ -84,30 +135,52 @@ async fn is_stopping(stopping: &mut watch::Receiver<bool>) {
     let _ = stopping.wait_for(|stop| *stop).await;
 }
 
-async fn connection(
+/// A connection that was taken.
+struct Client {
     stream: TcpStream,
     peer: SocketAddr,
+    member: Arc<Member>,
     _slot: OwnedSemaphorePermit,
-    routes: Router,
-    limits: Limits,
-    mut stopping: watch::Receiver<bool>,
-) {
-    // A page that wakes a worker must not wait for Nagle's algorithm.
-    if let Err(error) = stream.set_nodelay(true) {
-        tracing::debug!(%error, "TCP_NODELAY could not be set");
-    }
-    let service = TowerToHyperService::new(routes.layer(Extension(ConnectInfo(peer))));
-    let mut builder = http1::Builder::new();
-    builder.timer(TokioTimer::new()).header_read_timeout(limits.header_time);
-    let mut served = std::pin::pin!(builder.serve_connection(TokioIo::new(stream), service));
-    let outcome = tokio::select! {
-        outcome = served.as_mut() => outcome,
-        () = is_stopping(&mut stopping) => {
-            served.as_mut().graceful_shutdown();
-            served.await
+}
+
+impl Client {
+    async fn served(self, routes: Router, limits: Limits, mut stopping: watch::Receiver<bool>) {
+        let Self { stream, peer, member, _slot } = self;
+        // A page that wakes a worker must not wait for Nagle's algorithm.
+        if let Err(error) = stream.set_nodelay(true) {
+            tracing::debug!(%error, "TCP_NODELAY could not be set");
         }
-    };
-    if let Err(error) = outcome {
-        tracing::debug!(%peer, %error, "a connection ended early");
+        let routes = TowerToHyperService::new(routes.layer(Extension(ConnectInfo(peer))));
+        let service = service_fn(|request| {
+            let under_way = member.begin();
+            let answer = routes.call(request);
+            async move {
+                let answer = answer.await;
+                drop(under_way);
+                answer
+            }
+        });
+        let mut builder = http1::Builder::new();
+        builder.timer(TokioTimer::new()).header_read_timeout(limits.header_time);
+        let mut served = std::pin::pin!(builder.serve_connection(TokioIo::new(stream), service));
+        let outcome = tokio::select! {
+            outcome = served.as_mut() => outcome,
+            () = is_stopping(&mut stopping) => {
+                served.as_mut().graceful_shutdown();
+                served.await
+            }
+            () = member.is_asked() => {
+                served.as_mut().graceful_shutdown();
+                let grace = if member.is_new() { GRACE_OF_NEW } else { GRACE };
+                match tokio::time::timeout(grace, served.as_mut()).await {
+                    Ok(outcome) => outcome,
+                    Err(_) if member.is_busy() => served.await,
+                    Err(_) => Ok(()),
+                }
+            }
+        };
+        if let Err(error) = outcome {
+            tracing::debug!(%peer, %error, "a connection ended early");
+        }
     }
 }

@@ -100,6 +100,12 @@ impl Presence {
         }
     }
 
+    /// Whether the token is this cluster's.
+    #[must_use]
+    pub fn is_token_of(&self, id: &ClusterId, digest: [u8; 32]) -> bool {
+        self.lock().get(id).is_some_and(|b| bool::from(b.digest.ct_eq(&digest)))
+    }
+
     /// Takes a heartbeat; returns the cluster's state as filters enforce it.
     ///
     /// # Errors

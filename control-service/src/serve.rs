@@ -10,17 +10,18 @@ use std::time::Duration;
 use serde::Serialize;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
 
 use crate::api::{self, Current, Service};
 use crate::config::{Config, LoadError};
 use crate::introspection::Providers;
 use crate::issuers::Issuers;
-use crate::listen::serve as listen;
+use crate::listen;
 use crate::metrics::Metrics;
 use crate::oauth::Backoff;
 use crate::presence::Presence;
+use crate::shares::Shares;
 use crate::signing::SigningKeys;
 use crate::snapshot::Workers;
 use crate::store::{Database, Settings, Store, StoreError};
@@ -84,9 +85,9 @@ pub struct Bound {
 pub async fn serve(config: Config, ready_file: Option<&Path>) -> Result<(), ServeError> {
     let _lock = lock(&config.data_dir)?;
     let (mesh, platform, operations) = (
-        bind("mesh", config.listeners.mesh).await?,
-        bind("platform", config.listeners.platform).await?,
-        bind("operations", config.listeners.operations).await?,
+        bind("mesh", config.listeners.mesh)?,
+        bind("platform", config.listeners.platform)?,
+        bind("operations", config.listeners.operations)?,
     );
     let system = |what| move |source| ServeError::System { what, source };
     let mut hangup = signal(SignalKind::hangup()).map_err(system("a handler for SIGHUP"))?;
@@ -99,9 +100,9 @@ pub async fn serve(config: Config, ready_file: Option<&Path>) -> Result<(), Serv
         Bound { mesh: address(&mesh)?, platform: address(&platform)?, operations: address(&operations)? };
     let mut servers = JoinSet::new();
     let limits = config.listeners.limits;
-    servers.spawn(listen(mesh, api::mesh(&service), limits, stopping.clone()));
-    servers.spawn(listen(platform, api::platform(&service), limits, stopping.clone()));
-    servers.spawn(listen(operations, api::operations(&service), limits, stopping));
+    servers.spawn(listen::serve(mesh, api::mesh(&service), limits, stopping.clone()));
+    servers.spawn(listen::serve(platform, api::platform(&service), limits, stopping.clone()));
+    servers.spawn(listen::serve(operations, api::operations(&service), limits, stopping));
     if let Some(path) = ready_file {
         write_ready(path, &bound)
             .map_err(|source| ServeError::ReadyFile { path: path.to_owned(), source })?;
@@ -157,6 +158,8 @@ async fn assemble(config: &Config, stopping: watch::Receiver<bool>) -> Result<Ar
         providers: Current::new(Providers::new(&config.policy.introspection)),
         backoff: Backoff::default(),
         refused_callers: Backoff::default(),
+        shares: Shares::new(config.listeners.limits.connections),
+        token_places: Semaphore::new(api::token_places(config.listeners.limits.connections)),
         stopping,
         principals: Current::new(config.policy.principals.clone()),
     });
@@ -175,8 +178,8 @@ fn lock(data_dir: &Path) -> Result<File, ServeError> {
     }
 }
 
-async fn bind(name: &'static str, address: SocketAddr) -> Result<TcpListener, ServeError> {
-    TcpListener::bind(address).await.map_err(|source| ServeError::Bind { name, address, source })
+fn bind(name: &'static str, address: SocketAddr) -> Result<TcpListener, ServeError> {
+    listen::bind(address).map_err(|source| ServeError::Bind { name, address, source })
 }
 
 fn write_ready(path: &Path, bound: &Bound) -> std::io::Result<()> {

@@ -4,7 +4,7 @@ mod common;
 
 use std::time::{Duration, Instant};
 
-use common::Server;
+use common::{Reader, Server};
 use reqwest::Method;
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -75,27 +75,187 @@ async fn a_client_that_is_slow_with_its_head_is_cut_and_hurts_nobody() {
 }
 
 #[tokio::test]
-async fn a_connection_too_many_waits_and_hurts_none_that_is_there() {
+async fn a_connection_without_a_request_gives_way_to_a_new_one() {
+    let server = start(8, 60).await;
+    let mut held = Vec::new();
+    // Four that had a request, two that say nothing, and two that never end their heads.
+    for n in 0..8 {
+        let mut stream = connect(&server, "operations").await;
+        match n {
+            0..4 => {
+                stream.write_all(GET).await.unwrap();
+                answer(&mut stream, Duration::from_secs(5)).await.unwrap();
+            }
+            4..6 => {}
+            _ => stream.write_all(b"GET /healthz HTTP/1.1\r\nx-a: b").await.unwrap(),
+        }
+        held.push(stream);
+    }
+    for n in 0..30 {
+        let mut new = connect(&server, "operations").await;
+        new.write_all(GET).await.unwrap();
+        let found = answer(&mut new, Duration::from_secs(5)).await;
+        assert!(found.as_ref().is_ok_and(|a| a.starts_with("HTTP/1.1 200 ")), "{n}: {found:?}");
+        held.push(new);
+    }
+    // The other listeners have places of their own.
+    server.expect(200, Method::GET, "/v1/clusters", None).await;
+}
+
+/// A poll that has nothing to wait for but its end, of a worker with a name of its own; the answer is not awaited.
+async fn raw_poll(server: &Server, reader: &Reader, worker: usize) -> TcpStream {
+    let mut stream = connect(server, "mesh").await;
+    let hex = portcullis_core::audit::hex;
+    let head = format!(
+        "GET /mesh/v1/snapshot?view={}&generation={}&revision={}&nonce={}&wait=60&worker={worker:04x}&proxy=p{worker} HTTP/1.1\r\n\
+         host: x\r\nauthorization: Bearer {}\r\nx-forwarded-client-cert: URI={}\r\n\r\n",
+        reader.view,
+        hex(reader.state.generation()),
+        reader.state.revision(),
+        hex(&[1; 16]),
+        common::MESH_TOKEN,
+        reader.principal,
+    );
+    stream.write_all(head.as_bytes()).await.unwrap();
+    stream
+}
+
+/// The status of the answer that is there within this time.
+async fn status(stream: &mut TcpStream, within: Duration) -> Option<u16> {
+    let mut head = [0; 12];
+    timeout(within, stream.read_exact(&mut head)).await.ok()?.ok()?;
+    std::str::from_utf8(&head).unwrap().split(' ').nth(1)?.parse().ok()
+}
+
+#[tokio::test]
+async fn when_every_connection_has_a_request_a_further_one_is_refused_at_once() {
     let server = start(8, 60).await;
     let mut held = Vec::new();
     for _ in 0..8 {
-        let mut stream = connect(&server, "operations").await;
-        stream.write_all(GET).await.unwrap();
-        answer(&mut stream, Duration::from_secs(5)).await.unwrap();
+        // Bodies of callers that are known: an administrator and what it sends.
+        let mut stream = connect(&server, "platform").await;
+        let head = format!(
+            "POST /v1/clusters HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {}\r\ncontent-type: application/json\r\ncontent-length: 100\r\n\r\n{{",
+            server.admin
+        );
+        stream.write_all(head.as_bytes()).await.unwrap();
         held.push(stream);
     }
-    let mut ninth = connect(&server, "operations").await;
-    ninth.write_all(GET).await.unwrap();
-    assert_eq!(answer(&mut ninth, Duration::from_millis(500)).await, Err("nothing".to_owned()));
-    // Those that are there go on, and so do the other listeners.
-    for stream in &mut held {
-        stream.write_all(GET).await.unwrap();
-        answer(stream, Duration::from_secs(5)).await.unwrap();
-    }
-    server.expect(200, Method::GET, "/v1/clusters", None).await;
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    let begun = Instant::now();
+    let mut ninth = connect(&server, "platform").await;
+    assert_eq!(status(&mut ninth, Duration::from_secs(5)).await, Some(503));
+    let mut rest = Vec::new();
+    ninth.read_to_end(&mut rest).await.unwrap();
+    assert!(String::from_utf8(rest).unwrap().contains("retry-after: "));
+    assert!(begun.elapsed() < Duration::from_secs(1), "{:?}", begun.elapsed());
     held.pop();
-    let waited = answer(&mut ninth, Duration::from_secs(5)).await.unwrap();
-    assert!(waited.starts_with("HTTP/1.1 200 "), "{waited}");
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    server.expect(200, Method::GET, "/v1/clusters", None).await;
+}
+
+/// A token request whose body never comes.
+async fn slow_token_request(server: &Server) -> TcpStream {
+    let mut stream = connect(server, "platform").await;
+    let head = b"POST /oauth2/token HTTP/1.1\r\nhost: x\r\ncontent-type: application/x-www-form-urlencoded\r\ncontent-length: 100\r\n\r\ng";
+    // It may have been refused already.
+    let _ = stream.write_all(head).await;
+    stream
+}
+
+#[tokio::test]
+async fn token_requests_whose_bodies_never_come_keep_nobody_else_out() {
+    let server = Server::start_with(|config| {
+        config["listeners"]["maxConnections"] = json!(40);
+        config["serviceTokens"] =
+            json!({"issuer": "https://portcullis.example.com", "audiences": ["portcullis"]});
+    })
+    .await;
+    let token = common::text(&server.register("acme").await["token"]);
+    // Five times as many as the listener bears, and again as soon as they are refused.
+    let mut held = Vec::new();
+    for _ in 0..200 {
+        held.push(slow_token_request(&server).await);
+    }
+    let begun = Instant::now();
+    let (mut ended, mut refused) = (0, 0);
+    for stream in &mut held[100..] {
+        // Closed without an answer is possible, too: what the client sends meanwhile may make it a reset.
+        let mut head = [0; 12];
+        let read = timeout(Duration::from_millis(500), stream.read_exact(&mut head)).await;
+        ended += usize::from(read.is_ok());
+        refused += usize::from(read.is_ok_and(|r| r.is_ok()) && head.ends_with(b" 503"));
+    }
+    assert!(ended == 100 && refused >= 80, "of the last 100, {ended} ended and {refused} with 503");
+    for _ in 0..10 {
+        held.push(slow_token_request(&server).await);
+        // New connections, as of an administrator who comes just now.
+        let http = reqwest::Client::builder().no_proxy().timeout(Duration::from_secs(2)).build().unwrap();
+        let get = async |path: &str| {
+            let call = http.get(server.url("platform", path)).bearer_auth(&server.admin);
+            call.send().await.unwrap().status()
+        };
+        assert_eq!(get("/v1/clusters").await, 200);
+        assert_eq!(get("/oauth2/jwks").await, 200);
+        assert_eq!(server.heartbeat("acme", &token, None).await.0, 200);
+    }
+    assert!(begun.elapsed() < Duration::from_secs(5), "the bodies were still awaited: {:?}", begun.elapsed());
+    // Who is refused is told so as RFC 6749 has it; who is too slow is cut, and then there is room again.
+    let form = async || {
+        let call = server.http.post(server.url("platform", "/oauth2/token"));
+        let call = call.header("content-type", "application/x-www-form-urlencoded");
+        call.body("grant_type=client_credentials").send().await.unwrap()
+    };
+    let busy = form().await;
+    assert_eq!((busy.status().as_u16(), &busy.headers()["retry-after"]), (503, &"2".parse().unwrap()));
+    assert_eq!(busy.json::<Value>().await.unwrap()["error"], "temporarily_unavailable");
+    assert_eq!(status(&mut held[0], Duration::from_secs(8)).await, Some(408));
+    assert!(begun.elapsed() < Duration::from_secs(8), "{:?}", begun.elapsed());
+    common::until("there is room again", async || form().await.status() == 401).await;
+}
+
+#[tokio::test]
+async fn a_body_of_a_caller_that_is_no_cluster_is_not_awaited() {
+    let server = start(8, 60).await;
+    server.register("acme").await;
+    let mut stream = connect(&server, "platform").await;
+    let head = b"POST /v1/clusters/acme/heartbeat HTTP/1.1\r\nhost: x\r\nauthorization: Bearer x\r\ncontent-length: 100\r\n\r\n{";
+    stream.write_all(head).await.unwrap();
+    assert_eq!(status(&mut stream, Duration::from_secs(5)).await, Some(401));
+}
+
+#[tokio::test]
+async fn one_sidecar_cannot_fill_the_mesh_listener() {
+    let server = start(400, 60).await;
+    server.register("acme").await;
+    let mut gateway = server.reader("gateway", common::GATEWAY, "01");
+    gateway.sync(&server).await;
+    // One certificate, many names.
+    let mut sidecar = server.reader("public:acme", common::SIDECAR, "02");
+    sidecar.sync(&server).await;
+    let mut held = Vec::new();
+    for worker in 0..500 {
+        held.push(raw_poll(&server, &sidecar, worker).await);
+    }
+    let mut refused = 0;
+    for stream in &mut held {
+        refused += usize::from(status(stream, Duration::from_millis(20)).await == Some(503));
+    }
+    assert_eq!(refused, 500 - 64);
+    let begun = Instant::now();
+    for _ in 0..5 {
+        gateway.poll(&server, 0).await;
+    }
+    let proxies = server.expect(200, Method::GET, "/v1/proxies", None).await;
+    assert!(begun.elapsed() < Duration::from_secs(3), "{:?}", begun.elapsed());
+    let workers = proxies["workers"].as_array().unwrap();
+    assert_eq!(workers.iter().filter(|w| w["view"] == "public:acme").count(), 64);
+    assert_eq!(workers.iter().filter(|w| w["view"] == "gateway").count(), 1);
+    assert!(server.log().matches("as many calls open as it may").count() <= 15);
+    // What it gives back it may take again.
+    held.clear();
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    sidecar.poll(&server, 0).await;
 }
 
 #[tokio::test]

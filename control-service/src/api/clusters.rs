@@ -3,8 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::extract::{Extension, State};
-use axum::http::{HeaderMap, StatusCode};
+use axum::extract::{Extension, FromRequest, Request, State};
+use axum::http::StatusCode;
 use axum::response::IntoResponse;
 use axum::routing::{get, post};
 use axum::{Json, Router};
@@ -189,11 +189,16 @@ struct HeartbeatAnswer {
 async fn heartbeat(
     State(service): State<Arc<Service>>,
     ClusterPath(id): ClusterPath,
-    headers: HeaderMap,
-    OptionalBody(body): OptionalBody<HeartbeatBody>,
+    request: Request,
 ) -> Result<Json<HeartbeatAnswer>, Problem> {
     let invalid = || Problem::new(Fault::TokenInvalid, "send the token that registration gave this cluster");
-    let token = bearer(&headers).and_then(|t| Token::parse(TokenKind::Cluster, t)).ok_or_else(invalid)?;
+    let token =
+        bearer(request.headers()).and_then(|t| Token::parse(TokenKind::Cluster, t)).ok_or_else(invalid)?;
+    // Before the body is read: who is no cluster does not hold a connection with it.
+    if !service.presence.is_token_of(&id, token.digest()) {
+        return Err(invalid());
+    }
+    let OptionalBody(body) = OptionalBody::<HeartbeatBody>::from_request(request, &()).await?;
     // A cluster's own word is shown to operators.
     let sound = |v: &String| (1..=64).contains(&v.len()) && v.bytes().all(|b| b.is_ascii_graphic());
     if !body.version.as_ref().is_none_or(sound) {

@@ -49,8 +49,21 @@ impl<S: Send + Sync, T: DeserializeOwned + Default> FromRequest<S> for OptionalB
 
 /// Reads a body up to the limit of its route.
 pub(super) async fn read<S: Send + Sync>(request: Request, state: &S) -> Result<Bytes, Problem> {
-    let body = tokio::time::timeout(BODY_TIME, Bytes::from_request(request, state)).await;
-    let body = body.map_err(|_| Problem::new(Fault::BodyTooSlow, "send the whole body within 30 s"))?;
+    read_within(BODY_TIME, request, state).await
+}
+
+/// The same, in a time of its own.
+pub(super) async fn read_within<S: Send + Sync>(
+    time: Duration,
+    request: Request,
+    state: &S,
+) -> Result<Bytes, Problem> {
+    let body = tokio::time::timeout(time, Bytes::from_request(request, state)).await;
+    let slow = |_| {
+        let detail = ["send the whole body within ", &time.as_secs().to_string(), " s"].concat();
+        Problem::new(Fault::BodyTooSlow, detail)
+    };
+    let body = body.map_err(slow)?;
     body.map_err(|rejection| {
         let fault = match rejection.status() {
             StatusCode::PAYLOAD_TOO_LARGE => Fault::BodyTooLarge,

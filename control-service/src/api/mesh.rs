@@ -7,8 +7,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
-use axum::extract::{DefaultBodyLimit, Request, State};
+use axum::extract::{DefaultBodyLimit, Extension, Request, State};
 use axum::http::{HeaderMap, StatusCode, header};
+use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use portcullis_core::audit::unhex;
@@ -28,6 +29,7 @@ use super::problem::{Fault, Problem};
 use crate::clock::now_ms;
 use crate::introspection::{IntrospectError, Introspected};
 use crate::issuers::Asked;
+use crate::shares::Kind;
 use crate::snapshot::{Ask, Poll, Told, View};
 use crate::xfcc::{self, XfccError};
 
@@ -41,12 +43,33 @@ const MAX_TOKEN: usize = 8192;
 const USUAL_STALE_S: u64 = 300;
 const MAX_STALE_S: u64 = 86_400;
 
-pub(super) fn routes() -> Router<Arc<Service>> {
+const SNAPSHOT: &str = "/mesh/v1/snapshot";
+
+pub(super) fn routes(service: &Arc<Service>) -> Router<Arc<Service>> {
     Router::new()
-        .route("/mesh/v1/snapshot", get(snapshot))
+        .route(SNAPSHOT, get(snapshot))
         .route("/mesh/v1/introspect", post(introspect).layer(DefaultBodyLimit::max(MAX_MESSAGE)))
         .route("/mesh/v1/keys/refresh", post(refresh_keys).layer(DefaultBodyLimit::max(MAX_MESSAGE)))
         .route("/mesh/v1/audit", post(audit).layer(DefaultBodyLimit::max(MAX_BATCH)))
+        .route_layer(middleware::from_fn_with_state(Arc::clone(service), within_share))
+}
+
+/// Tells handlers who calls, and holds a sidecar to its share: by its principal, since whatever else it says of
+/// itself is free text. Gateways get whatever sidecars may not have.
+async fn within_share(
+    State(service): State<Arc<Service>>,
+    mut request: Request,
+    next: Next,
+) -> Result<Response, Problem> {
+    let principal = authenticate(&service, request.headers())?;
+    let gateway = service.principals.get().may_read(&principal, &View::Gateway);
+    let kind = if request.uri().path() == SNAPSHOT { Kind::Poll } else { Kind::Call };
+    let share = if gateway { None } else { service.shares.take(&principal, kind) };
+    if share.is_none() && !gateway {
+        return Err(Problem::new(Fault::ShareTaken, "wait until some of them have ended"));
+    }
+    request.extensions_mut().insert(principal);
+    Ok(next.run(request).await)
 }
 
 /// Who calls; checked before anything else of the request is read.
@@ -124,10 +147,9 @@ impl PollQuery {
 
 async fn snapshot(
     State(service): State<Arc<Service>>,
-    headers: HeaderMap,
+    Extension(principal): Extension<SpiffeId>,
     Parameters(query): Parameters<PollQuery>,
 ) -> Result<Response, Problem> {
-    let principal = authenticate(&service, &headers)?;
     let poll = query.check()?;
     if !service.principals.get().may_read(&principal, &poll.ask.view) {
         let detail = [principal.as_str(), " may not read view ", &query.view].concat();
@@ -137,7 +159,7 @@ async fn snapshot(
     let known = poll.ask.generation == hub.generation() && poll.ask.cursor.is_empty();
     let acknowledged = known.then_some(poll.ask.revision);
     let told = Told { proxy: &query.proxy, acknowledged, stale_after: query.stale_after() };
-    let polling = service.workers.polls(&query.worker, &poll.ask.view, told);
+    let polling = service.workers.polls(&principal, &query.worker, &poll.ask.view, told);
     let page = hub.poll(poll, service.stopping.clone(), now_ms).await;
     drop(polling);
     service.metrics.polls.add(1);
@@ -160,8 +182,11 @@ async fn audit(State(service): State<Arc<Service>>, request: Request) -> Result<
 }
 
 /// What an opaque token stands for. Gateways only: the answer may hold a person's claims.
-async fn introspect(State(service): State<Arc<Service>>, request: Request) -> Result<Response, Problem> {
-    let principal = authenticate(&service, request.headers())?;
+async fn introspect(
+    State(service): State<Arc<Service>>,
+    Extension(principal): Extension<SpiffeId>,
+    request: Request,
+) -> Result<Response, Problem> {
     if !service.principals.get().may_read(&principal, &View::Gateway) {
         let detail = [principal.as_str(), " is no gateway"].concat();
         return Err(Problem::new(Fault::ViewForbidden, detail));
@@ -204,7 +229,6 @@ fn no_answer(service: &Service, provider: &str, error: &IntrospectError) -> Prob
 
 /// Fetches an issuer's keys because a filter met one that it has not.
 async fn refresh_keys(State(service): State<Arc<Service>>, request: Request) -> Result<Response, Problem> {
-    authenticate(&service, request.headers())?;
     let body = read(request, &()).await?;
     let wish = KeyRefresh::decode(body).map_err(|e| Problem::new(Fault::BodyInvalid, e.to_string()))?;
     let asked = service.issuers.ask(&wish.issuer, &wish.key_id).await;

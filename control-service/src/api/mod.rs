@@ -20,7 +20,7 @@ use axum::http::{StatusCode, header};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
 use zeroize::Zeroizing;
 
 use crate::config::Principals;
@@ -29,10 +29,12 @@ use crate::issuers::Issuers;
 use crate::metrics::{Gauges, Metrics};
 use crate::oauth::Backoff;
 use crate::presence::Presence;
+use crate::shares::Shares;
 use crate::signing::SigningKeys;
 use crate::snapshot::Workers;
 use crate::store::Store;
 pub(crate) use keys::MAX_LIFE_S;
+pub use oauth::token_places;
 pub use problem::{Fault, Problem};
 
 /// What the handlers share.
@@ -59,6 +61,10 @@ pub struct Service {
     pub backoff: Backoff,
     /// Pauses for addresses from which calls come without an administrator's token.
     pub refused_callers: Backoff,
+    /// Token requests that may be under way.
+    pub token_places: Semaphore,
+    /// What sidecars hold of the mesh API.
+    pub shares: Shares,
     /// Turns true when the service ends.
     pub stopping: watch::Receiver<bool>,
     /// Who may read which view.
@@ -90,7 +96,7 @@ impl<T> Current<T> {
 
 /// The mesh API.
 pub fn mesh(service: &Arc<Service>) -> Router {
-    finish(mesh::routes(), service, "mesh")
+    finish(mesh::routes(service), service, "mesh")
 }
 
 /// The platform API.

@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use axum::extract::{ConnectInfo, DefaultBodyLimit, Extension, Request, State};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
@@ -17,7 +17,7 @@ use serde_json::{Value, json};
 use subtle::ConstantTimeEq;
 
 use super::Service;
-use super::extract::read;
+use super::extract::read_within;
 use super::platform::request_id;
 use super::problem::{Fault, Problem};
 use crate::clock::now_ms;
@@ -32,6 +32,10 @@ use crate::tokens::{Token, TokenKind};
 
 /// Bytes of a token request at most: two tokens and a little.
 const MAX_FORM: usize = 32 * 1024;
+/// Time for its body: whoever asks has it at hand.
+const BODY_TIME: Duration = Duration::from_secs(5);
+/// Token requests under way at most.
+const MAX_PLACES: usize = 256;
 /// The stage of audit records.
 const STAGE: &str = "token-endpoint";
 const ACCESS_TOKEN: &str = "urn:ietf:params:oauth:token-type:access_token";
@@ -41,6 +45,12 @@ pub(super) fn routes() -> Router<Arc<Service>> {
         .route("/oauth2/token", post(token).layer(DefaultBodyLimit::max(MAX_FORM)))
         .route("/oauth2/jwks", get(keys))
         .route("/.well-known/oauth-authorization-server", get(metadata))
+}
+
+/// How many token requests may be under way: anybody can begin one, so no more than half of the connections.
+#[must_use]
+pub fn token_places(connections: usize) -> usize {
+    MAX_PLACES.min(connections / 2).max(1)
 }
 
 fn own(service: &Service) -> Result<&ServiceTokens, Problem> {
@@ -91,14 +101,21 @@ async fn token(
     Extension(ConnectInfo(peer)): Extension<ConnectInfo<SocketAddr>>,
     request: Request,
 ) -> Response {
-    let headers = request.headers().clone();
-    let body = match read(request, &()).await {
-        Ok(body) => body,
+    let own = match own(&service) {
+        Ok(own) => own,
         Err(problem) => return problem.into_response(),
     };
-    let outcome = match own(&service) {
-        Err(problem) => return problem.into_response(),
-        Ok(own) => answer(&service, own, peer, &headers, &body).await,
+    // Before the body is read: bodies that never come are what fills the service.
+    let place = service.token_places.try_acquire();
+    let outcome = match &place {
+        Err(_) => Err(TokenError::Unavailable),
+        Ok(_) => {
+            let headers = request.headers().clone();
+            match read_within(BODY_TIME, request, &()).await {
+                Ok(body) => answer(&service, own, peer, &headers, &body).await,
+                Err(problem) => return problem.into_response(),
+            }
+        }
     };
     let code = outcome.as_ref().map_or_else(TokenError::code, |_| "issued");
     service.metrics.token_requests.count(&[code]);

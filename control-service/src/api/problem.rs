@@ -38,6 +38,8 @@ faults! {
     PrincipalUnknown = "principal_unknown", 403, "The caller's mesh identity is not known here";
     /// The caller may not read this view.
     ViewForbidden = "view_forbidden", 403, "The caller may not read this view";
+    /// A sidecar's calls are as many as it may have open.
+    ShareTaken = "share_taken", 503, "As many calls of this caller are open as it may have";
     /// A poll's parameters are not right.
     PollInvalid = "poll_invalid", 400, "The poll is malformed";
     /// Not an audit batch.

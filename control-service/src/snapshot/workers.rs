@@ -4,14 +4,18 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use portcullis_core::ids::ClusterId;
+use portcullis_core::ids::{ClusterId, SpiffeId};
 use serde::Serialize;
 use tokio::sync::watch;
 
 use super::View;
+use crate::shares::POLLS;
 
 /// Workers remembered at most; beyond that, those that were away longest are dropped.
 const MAX_WORKERS: usize = 10_000;
+
+/// A worker: whose it is, and what it calls itself. The second is free text.
+type Key = (SpiffeId, String);
 
 #[derive(Debug)]
 struct Worker {
@@ -123,7 +127,7 @@ pub struct Told<'a> {
 /// All workers that are alive.
 #[derive(Debug)]
 pub struct Workers {
-    known: Mutex<HashMap<String, Worker>>,
+    known: Mutex<HashMap<Key, Worker>>,
     changed: watch::Sender<u64>,
     forget_after: Duration,
 }
@@ -132,12 +136,12 @@ pub struct Workers {
 #[derive(Debug)]
 pub struct Polling {
     workers: Arc<Workers>,
-    id: String,
+    key: Key,
 }
 
 impl Drop for Polling {
     fn drop(&mut self) {
-        if let Some(worker) = self.workers.lock().get_mut(&self.id) {
+        if let Some(worker) = self.workers.lock().get_mut(&self.key) {
             worker.polls = worker.polls.saturating_sub(1);
             worker.last_seen = Instant::now();
         }
@@ -151,23 +155,21 @@ impl Workers {
         Self { known: Mutex::default(), changed: watch::Sender::new(0), forget_after }
     }
 
-    fn lock(&self) -> MutexGuard<'_, HashMap<String, Worker>> {
+    fn lock(&self) -> MutexGuard<'_, HashMap<Key, Worker>> {
         self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Notes a poll.
+    /// Notes a poll of a principal's worker.
     #[must_use]
-    pub fn polls(self: &Arc<Self>, id: &str, view: &View, told: Told<'_>) -> Polling {
+    pub fn polls(self: &Arc<Self>, principal: &SpiffeId, id: &str, view: &View, told: Told<'_>) -> Polling {
+        let key = (principal.clone(), id.to_owned());
         {
             let mut known = self.lock();
             let now = Instant::now();
-            if known.len() >= MAX_WORKERS && !known.contains_key(id) {
-                let oldest = known.iter().filter(|(_, w)| w.polls == 0).min_by_key(|(_, w)| w.last_seen);
-                if let Some(oldest) = oldest.map(|(id, _)| id.clone()) {
-                    known.remove(&oldest);
-                }
+            if !known.contains_key(&key) {
+                make_room(&mut known, principal, *view == View::Gateway);
             }
-            let worker = known.entry(id.to_owned()).or_insert_with(|| Worker {
+            let worker = known.entry(key.clone()).or_insert_with(|| Worker {
                 proxy: told.proxy.to_owned(),
                 view: view.clone(),
                 acknowledged: 0,
@@ -182,7 +184,7 @@ impl Workers {
             worker.last_seen = now;
         }
         self.changed.send_modify(|n| *n = n.wrapping_add(1));
-        Polling { workers: Arc::clone(self), id: id.to_owned() }
+        Polling { workers: Arc::clone(self), key }
     }
 
     /// Every worker that counts, by proxy.
@@ -191,7 +193,7 @@ impl Workers {
         let now = Instant::now();
         let known = self.lock();
         let counts = known.iter().filter(|(_, w)| w.silence(now) < self.forget_after);
-        let mut list: Vec<_> = counts.map(|(id, w)| w.report(id, now)).collect();
+        let mut list: Vec<_> = counts.map(|((_, id), w)| w.report(id, now)).collect();
         list.sort_by(|a, b| (&a.proxy, &a.worker).cmp(&(&b.proxy, &b.worker)));
         list
     }
@@ -217,7 +219,7 @@ impl Workers {
         let mut silent: Vec<_> = known
             .iter()
             .filter(|(_, w)| w.silence(now) >= forget && w.acknowledged < revision)
-            .map(|(id, w)| SilentWorker {
+            .map(|((_, id), w)| SilentWorker {
                 worker: w.report(id, now),
                 stale_in_ms: millis(w.stale_after.saturating_sub(w.silence(now))),
             })
@@ -251,17 +253,97 @@ impl Workers {
     }
 }
 
+/// Drops a worker that is away, if the list is too long for one more of this principal: a sidecar has no more of
+/// them than polls, and only gateways displace gateways.
+fn make_room(known: &mut HashMap<Key, Worker>, principal: &SpiffeId, gateway: bool) {
+    if !gateway && known.keys().filter(|(owner, _)| owner == principal).count() >= POLLS {
+        drop_oldest(known, |owner, _| owner == principal);
+    }
+    let is_sidecar = |_: &SpiffeId, worker: &Worker| worker.view != View::Gateway;
+    if known.len() >= MAX_WORKERS && !drop_oldest(known, is_sidecar) && gateway {
+        drop_oldest(known, |_, _| true);
+    }
+}
+
+/// Drops the one that has been away longest; false when there is none.
+fn drop_oldest(known: &mut HashMap<Key, Worker>, which: impl Fn(&SpiffeId, &Worker) -> bool) -> bool {
+    let away = known.iter().filter(|((owner, _), worker)| worker.polls == 0 && which(owner, worker));
+    let oldest = away.min_by_key(|(_, worker)| worker.last_seen).map(|(key, _)| key.clone());
+    oldest.is_some_and(|key| known.remove(&key).is_some())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn name(text: &str) -> SpiffeId {
+        SpiffeId::new(&["spiffe://cluster.local/ns/a/sa/", text].concat()).unwrap()
+    }
+
+    const HOUR: Duration = Duration::from_secs(3600);
+
+    fn told(proxy: &str, acknowledged: u64) -> Told<'_> {
+        Told { proxy, acknowledged: Some(acknowledged), stale_after: HOUR }
+    }
+
+    fn public() -> View {
+        View::Public(ClusterId::new("acme").unwrap())
+    }
+
+    #[test]
+    fn a_sidecar_has_a_bounded_part_of_the_list_and_displaces_itself_alone() {
+        let workers = Arc::new(Workers::new(Duration::from_secs(60)));
+        drop(workers.polls(&name("gateway"), "01", &View::Gateway, told("g", 1)));
+        drop(workers.polls(&name("other"), "01", &public(), told("o", 1)));
+        for n in 0..1000 {
+            drop(workers.polls(&name("sidecar"), &n.to_string(), &public(), told("s", 1)));
+        }
+        let list = workers.list();
+        assert_eq!(list.iter().filter(|w| w.proxy == "s").count(), POLLS);
+        assert_eq!(list.iter().filter(|w| w.proxy != "s").count(), 2);
+        assert!(list.iter().any(|w| w.worker == "999"), "the newest is in the list");
+    }
+
+    #[test]
+    fn a_full_list_drops_sidecars_before_gateways() {
+        let workers = Arc::new(Workers::new(Duration::from_secs(60)));
+        for n in 0..2 {
+            drop(workers.polls(&name("gateway"), &n.to_string(), &View::Gateway, told("g", 1)));
+        }
+        for n in 2..MAX_WORKERS {
+            let (id, last_seen) = (n.to_string(), Instant::now());
+            let worker = Worker {
+                proxy: "s".into(),
+                view: public(),
+                acknowledged: 1,
+                polls: 0,
+                last_seen,
+                stale_after: HOUR,
+            };
+            workers.lock().insert((name(&id), id), worker);
+        }
+        drop(workers.polls(&name("gateway"), "new", &View::Gateway, told("g", 1)));
+        drop(workers.polls(&name("sidecar"), "new", &public(), told("s", 1)));
+        let list = workers.list();
+        assert_eq!(list.len(), MAX_WORKERS);
+        assert_eq!(list.iter().filter(|w| w.proxy == "g").count(), 3);
+    }
+
+    #[test]
+    fn a_sidecar_that_calls_itself_like_a_gateways_worker_is_another_worker() {
+        let workers = Arc::new(Workers::new(Duration::from_secs(60)));
+        let _gateway = workers.polls(&name("gateway"), "01", &View::Gateway, told("g", 1));
+        let _sidecar = workers.polls(&name("sidecar"), "01", &public(), told("g", 9));
+        assert_eq!(workers.progress(9, Concerns::Gateways).pending.len(), 1);
+    }
 
     #[test]
     fn who_is_silent_is_named_until_it_cannot_serve_any_more() {
         let forget = Duration::from_millis(50);
         let workers = Arc::new(Workers::new(forget));
         let told = |stale_after| Told { proxy: "p", acknowledged: Some(7), stale_after };
-        drop(workers.polls("long", &View::Gateway, told(Duration::from_secs(60))));
-        drop(workers.polls("short", &View::Gateway, told(Duration::from_millis(60))));
+        drop(workers.polls(&name("gateway"), "long", &View::Gateway, told(Duration::from_secs(60))));
+        drop(workers.polls(&name("gateway"), "short", &View::Gateway, told(Duration::from_millis(60))));
         let now = workers.progress(8, Concerns::Gateways);
         assert_eq!((now.workers, now.pending.len(), now.silent.len()), (2, 2, 0));
         std::thread::sleep(Duration::from_millis(80));
@@ -270,7 +352,7 @@ mod tests {
         assert_eq!(later.silent[0].worker.worker, "long");
         assert!((50_000..60_000).contains(&later.silent[0].stale_in_ms));
         assert_eq!(workers.progress(7, Concerns::Gateways).silent, []);
-        drop(workers.polls("long", &View::Gateway, told(Duration::from_secs(60))));
+        drop(workers.polls(&name("gateway"), "long", &View::Gateway, told(Duration::from_secs(60))));
         assert_eq!(workers.progress(8, Concerns::Gateways).pending.len(), 1);
     }
 }
