@@ -68,6 +68,15 @@ fn authenticate(service: &Service, headers: &HeaderMap) -> Result<SpiffeId, Prob
     Ok(principal)
 }
 
+/// The same, for what only gateways need.
+fn gateway(service: &Service, headers: &HeaderMap) -> Result<(), Problem> {
+    let principal = authenticate(service, headers)?;
+    if service.principals.get().may_read(&principal, &View::Gateway) {
+        return Ok(());
+    }
+    Err(Problem::new(Fault::ViewForbidden, [principal.as_str(), " is no gateway"].concat()))
+}
+
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
 struct PollQuery {
@@ -149,11 +158,7 @@ async fn audit(State(service): State<Arc<Service>>, request: Request) -> Result<
 
 /// What an opaque token stands for. Gateways only: the answer may hold a person's claims.
 async fn introspect(State(service): State<Arc<Service>>, request: Request) -> Result<Response, Problem> {
-    let principal = authenticate(&service, request.headers())?;
-    if !service.principals.get().may_read(&principal, &View::Gateway) {
-        let detail = [principal.as_str(), " is no gateway"].concat();
-        return Err(Problem::new(Fault::ViewForbidden, detail));
-    }
+    gateway(&service, request.headers())?;
     let body = read(request, &()).await?;
     // The decoder's error is left out: it might repeat a piece of the token.
     let bad = |detail: &str| Problem::new(Fault::BodyInvalid, detail);
@@ -190,9 +195,9 @@ fn no_answer(service: &Service, provider: &str, error: &IntrospectError) -> Prob
     Problem::new(fault, error.to_string())
 }
 
-/// Fetches an issuer's keys because a filter met one that it has not.
+/// Fetches an issuer's keys because a gateway met one that it has not. Sidecars take no issuer's tokens.
 async fn refresh_keys(State(service): State<Arc<Service>>, request: Request) -> Result<Response, Problem> {
-    authenticate(&service, request.headers())?;
+    gateway(&service, request.headers())?;
     let body = read(request, &()).await?;
     let wish = KeyRefresh::decode(body).map_err(|e| Problem::new(Fault::BodyInvalid, e.to_string()))?;
     let asked = service.issuers.ask(&wish.issuer, &wish.key_id).await;
