@@ -29,6 +29,7 @@ use crate::clock::now_ms;
 use crate::introspection::{IntrospectError, Introspected};
 use crate::issuers::Asked;
 use crate::snapshot::{Ask, Poll, View};
+use crate::store::Ingested;
 use crate::xfcc::{self, XfccError};
 
 /// Bytes of an audit batch at most, and records in it.
@@ -143,13 +144,19 @@ async fn snapshot(
 }
 
 async fn audit(State(service): State<Arc<Service>>, request: Request) -> Result<Response, Problem> {
-    authenticate(&service, request.headers())?;
+    let principal = authenticate(&service, request.headers())?;
+    let origin = service.principals.get().origin(&principal);
+    let origin = origin.ok_or_else(|| Problem::new(Fault::PrincipalUnknown, principal.as_str()))?;
     let body = read(request, &()).await?;
     let batch = AuditBatch::decode(body).map_err(|e| Problem::new(Fault::BatchInvalid, e.to_string()))?;
     if batch.records.len() > MAX_RECORDS {
         return Err(Problem::new(Fault::BatchInvalid, "a batch holds at most 10,000 records"));
     }
-    let ack = service.store.ingest(batch).await?;
+    // What the principal may not write is counted and acknowledged: refused, the batch would come again for ever.
+    let Ingested { ack, refusals } = service.store.ingest(origin, batch).await?;
+    for (unfit, n) in refusals {
+        service.metrics.audit_refused.add(&[principal.as_str(), unfit.code()], n);
+    }
     service.metrics.audit_stored.add(ack.stored);
     service.metrics.audit_duplicates.add(ack.duplicates);
     service.metrics.audit_rejected.add(ack.rejected);
