@@ -29,9 +29,14 @@ pub struct Family(Mutex<BTreeMap<Vec<String>, u64>>);
 impl Family {
     /// Counts one; the values of the labels must come from a bounded set.
     pub fn count(&self, labels: &[&str]) {
+        self.add(labels, 1);
+    }
+
+    /// Counts several.
+    pub fn add(&self, labels: &[&str], n: u64) {
         let labels = labels.iter().map(|&l| l.to_owned()).collect();
         let mut counts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        *counts.entry(labels).or_default() += 1;
+        *counts.entry(labels).or_default() += n;
     }
 
     fn render(&self, name: &str, help: &str, labels: &[&str], text: &mut String) {
@@ -65,8 +70,10 @@ pub struct Metrics {
     pub audit_stored: Counter,
     /// Audit records that were there already.
     pub audit_duplicates: Counter,
-    /// Audit records that could not be read.
+    /// Audit records that could not be read, or that their sender may not write.
     pub audit_rejected: Counter,
+    /// What of audit batches was not taken, by principal and reason.
+    pub audit_refused: Family,
     /// Heartbeats taken.
     pub heartbeats: Counter,
     /// Key sets fetched.
@@ -121,7 +128,7 @@ impl Metrics {
             ("snapshot_page_bytes_total", "Bytes of snapshot pages sent.", &self.page_bytes),
             ("audit_records_stored_total", "Audit records stored.", &self.audit_stored),
             ("audit_records_duplicate_total", "Audit records received again.", &self.audit_duplicates),
-            ("audit_records_rejected_total", "Audit records that could not be read.", &self.audit_rejected),
+            ("audit_records_rejected_total", "Audit records that were not taken.", &self.audit_rejected),
             ("heartbeats_total", "Heartbeats taken.", &self.heartbeats),
             ("jwks_fetched_total", "Key sets fetched.", &self.jwks_fetched),
             ("jwks_failed_total", "Key sets that could not be fetched.", &self.jwks_failed),
@@ -144,6 +151,12 @@ impl Metrics {
                 "portcullis_http_requests_total{{listener=\"{listener}\",status=\"{status}\"}} {n}"
             );
         }
+        self.audit_refused.render(
+            "audit_records_refused_total",
+            "Audit records, and words about lost ones, that were not taken.",
+            &["principal", "reason"],
+            &mut text,
+        );
         self.introspections.render(
             "introspections_total",
             "Opaque tokens asked about.",

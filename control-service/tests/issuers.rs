@@ -200,6 +200,11 @@ async fn a_missing_key_is_fetched_at_once_and_once_for_all_that_ask() {
     assert_eq!(garbage.send().await.unwrap().status(), 400);
     let stranger = server.mesh(Method::POST, "/mesh/v1/keys/refresh", "spiffe://cluster.local/ns/x/sa/x");
     assert_eq!(stranger.send().await.unwrap().status(), 403);
+    // A sidecar takes no issuer's tokens and needs none of their keys.
+    let sidecar = server.mesh(Method::POST, "/mesh/v1/keys/refresh", common::SIDECAR).body(Vec::new());
+    let answer = sidecar.send().await.unwrap();
+    assert_eq!(answer.status(), 403);
+    assert_eq!(answer.json::<Value>().await.unwrap()["reason"], "view_forbidden");
 }
 
 #[tokio::test]

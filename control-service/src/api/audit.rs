@@ -37,7 +37,7 @@ struct Filter {
     limit: Option<usize>,
 }
 
-/// A record as JSON; the members are those of [`AuditRecord`].
+/// A record as JSON; the members are those of [`AuditRecord`], and who sent it.
 #[derive(Serialize)]
 struct Shown {
     index: u64,
@@ -68,6 +68,7 @@ struct Shown {
     response_bytes: u64,
     mode: String,
     hop: String,
+    principal: String,
     leaf_hash: String,
 }
 
@@ -109,6 +110,7 @@ impl From<AuditRow> for Shown {
             response_bytes,
             mode,
             hop,
+            principal: row.principal,
             leaf_hash: hex(&row.leaf),
         }
     }

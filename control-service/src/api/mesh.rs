@@ -31,6 +31,7 @@ use crate::introspection::{IntrospectError, Introspected};
 use crate::issuers::Asked;
 use crate::shares::Kind;
 use crate::snapshot::{Ask, Poll, Told, View};
+use crate::store::Ingested;
 use crate::xfcc::{self, XfccError};
 
 /// Bytes of an audit batch at most, and records in it.
@@ -92,6 +93,14 @@ fn authenticate(service: &Service, headers: &HeaderMap) -> Result<SpiffeId, Prob
         return Err(Problem::new(Fault::PrincipalUnknown, detail));
     }
     Ok(principal)
+}
+
+/// Refuses whoever is no gateway.
+fn gateway(service: &Service, principal: &SpiffeId) -> Result<(), Problem> {
+    if service.principals.get().may_read(principal, &View::Gateway) {
+        return Ok(());
+    }
+    Err(Problem::new(Fault::ViewForbidden, [principal.as_str(), " is no gateway"].concat()))
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -167,14 +176,23 @@ async fn snapshot(
     Ok(protobuf(page))
 }
 
-async fn audit(State(service): State<Arc<Service>>, request: Request) -> Result<Response, Problem> {
-    authenticate(&service, request.headers())?;
+async fn audit(
+    State(service): State<Arc<Service>>,
+    Extension(principal): Extension<SpiffeId>,
+    request: Request,
+) -> Result<Response, Problem> {
+    let origin = service.principals.get().origin(&principal);
+    let origin = origin.ok_or_else(|| Problem::new(Fault::PrincipalUnknown, principal.as_str()))?;
     let body = read(request, &()).await?;
     let batch = AuditBatch::decode(body).map_err(|e| Problem::new(Fault::BatchInvalid, e.to_string()))?;
     if batch.records.len() > MAX_RECORDS {
         return Err(Problem::new(Fault::BatchInvalid, "a batch holds at most 10,000 records"));
     }
-    let ack = service.store.ingest(batch).await?;
+    // What the principal may not write is counted and acknowledged: refused, the batch would come again for ever.
+    let Ingested { ack, refusals } = service.store.ingest(origin, batch).await?;
+    for (unfit, n) in refusals {
+        service.metrics.audit_refused.add(&[principal.as_str(), unfit.code()], n);
+    }
     service.metrics.audit_stored.add(ack.stored);
     service.metrics.audit_duplicates.add(ack.duplicates);
     service.metrics.audit_rejected.add(ack.rejected);
@@ -187,10 +205,7 @@ async fn introspect(
     Extension(principal): Extension<SpiffeId>,
     request: Request,
 ) -> Result<Response, Problem> {
-    if !service.principals.get().may_read(&principal, &View::Gateway) {
-        let detail = [principal.as_str(), " is no gateway"].concat();
-        return Err(Problem::new(Fault::ViewForbidden, detail));
-    }
+    gateway(&service, &principal)?;
     let body = read(request, &()).await?;
     // The decoder's error is left out: it might repeat a piece of the token.
     let bad = |detail: &str| Problem::new(Fault::BodyInvalid, detail);
@@ -227,8 +242,13 @@ fn no_answer(service: &Service, provider: &str, error: &IntrospectError) -> Prob
     Problem::new(fault, error.to_string())
 }
 
-/// Fetches an issuer's keys because a filter met one that it has not.
-async fn refresh_keys(State(service): State<Arc<Service>>, request: Request) -> Result<Response, Problem> {
+/// Fetches an issuer's keys because a gateway met one that it has not. Sidecars take no issuer's tokens.
+async fn refresh_keys(
+    State(service): State<Arc<Service>>,
+    Extension(principal): Extension<SpiffeId>,
+    request: Request,
+) -> Result<Response, Problem> {
+    gateway(&service, &principal)?;
     let body = read(request, &()).await?;
     let wish = KeyRefresh::decode(body).map_err(|e| Problem::new(Fault::BodyInvalid, e.to_string()))?;
     let asked = service.issuers.ask(&wish.issuer, &wish.key_id).await;

@@ -44,7 +44,21 @@ const LISTS: &[(&str, &[&str])] = &[
             "request_id",
         ],
     ),
-    ("streams", &["stream", "proxy", "hop", "stored", "highest", "missing", "duplicates", "gaps"]),
+    (
+        "streams",
+        &[
+            "stream",
+            "kind",
+            "principal",
+            "proxy",
+            "hop",
+            "stored",
+            "highest",
+            "missing",
+            "duplicates",
+            "gaps",
+        ],
+    ),
     ("pending", &["worker", "proxy", "view", "revision"]),
     ("silent", &["worker", "proxy", "view", "revision", "stale_in_ms"]),
 ];

@@ -15,6 +15,7 @@ use super::introspection::{self, IntrospectionConfig};
 use super::issuer::{self, IssuerConfig};
 use super::section::Section;
 use crate::snapshot::View;
+use crate::store::Origin;
 
 /// What can change while the service runs.
 #[derive(Debug, Clone, PartialEq)]
@@ -71,6 +72,15 @@ impl Principals {
     #[must_use]
     pub fn knows(&self, principal: &SpiffeId) -> bool {
         self.gateways.contains(principal) || self.sidecars.contains_key(principal)
+    }
+
+    /// Whose audit records a principal's are; `None` when it may not speak to the mesh API.
+    #[must_use]
+    pub fn origin(&self, principal: &SpiffeId) -> Option<Origin> {
+        if self.gateways.contains(principal) {
+            return Some(Origin::gateway(principal));
+        }
+        self.sidecars.get(principal).map(|clusters| Origin::sidecar(principal, clusters.iter().cloned()))
     }
 
     /// True when the principal may read the view.

@@ -10,8 +10,10 @@ use rusqlite::{Connection, OptionalExtension, params, params_from_iter};
 use serde::Serialize;
 use sha2::{Digest, Sha256};
 
+use super::origin::{Origin, Refusals, Unfit};
 use super::transaction::{Action, Transaction};
 use super::{Store, StoreError};
+use crate::clock::now_ms;
 
 /// Bytes of one record at most.
 const MAX_RECORD: usize = 64 * 1024;
@@ -54,10 +56,61 @@ impl Parsed {
 
 struct Stream {
     id: i64,
+    principal: String,
+    base: i64,
+    began_at_ms: i64,
     stored: i64,
     highest: i64,
     duplicates: i64,
     conflicts: i64,
+}
+
+impl Stream {
+    /// Whether the stream is the sender's, and can have come so far by now.
+    fn admits(&self, origin: &Origin, number: i64) -> Result<(), Unfit> {
+        if self.principal != origin.principal() {
+            return Err(Unfit::Stream);
+        }
+        let elapsed_s = clock().saturating_sub(self.began_at_ms) / 1000;
+        // What is behind the highest number changes no sum.
+        let plausible = number <= self.highest || origin.can_have_reached(number, self.base, elapsed_s);
+        if plausible { Ok(()) } else { Err(Unfit::Number) }
+    }
+}
+
+fn clock() -> i64 {
+    i64::try_from(now_ms()).unwrap_or(i64::MAX)
+}
+
+/// What became of a batch.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Ingested {
+    /// The answer.
+    pub ack: AuditAck,
+    /// What was not taken: rejected records, and words about streams.
+    pub refusals: Refusals,
+}
+
+impl Ingested {
+    fn refuse(&mut self, unfit: Unfit) {
+        *self.refusals.entry(unfit).or_default() += 1;
+    }
+
+    fn reject(&mut self, unfit: Unfit, records: u64) {
+        if records > 0 {
+            self.ack.rejected += records;
+            *self.refusals.entry(unfit).or_default() += records;
+        }
+    }
+
+    fn add(&mut self, part: Self) {
+        self.ack.stored += part.ack.stored;
+        self.ack.duplicates += part.ack.duplicates;
+        self.ack.rejected += part.ack.rejected;
+        for (unfit, n) in part.refusals {
+            *self.refusals.entry(unfit).or_default() += n;
+        }
+    }
 }
 
 /// What a filter says of its own stream: numbers up to this one are not to come any more.
@@ -76,48 +129,55 @@ impl Settled {
 }
 
 /// Numbers that are not to come and are not there are missing, also behind the last record.
-fn settle(connection: &Connection, settled: Settled) -> Result<(), StoreError> {
+fn settle(connection: &Connection, origin: &Origin, settled: Settled) -> Result<Option<Unfit>, StoreError> {
+    let Some(stream) = find_stream(connection, settled.stream)? else { return Ok(None) };
+    if let Err(unfit) = stream.admits(origin, settled.number) {
+        return Ok(Some(unfit));
+    }
     connection
-        .prepare_cached("UPDATE audit_stream SET highest = max(highest, ?2) WHERE stream = ?1")?
-        .execute(params![settled.stream, settled.number])?;
+        .prepare_cached("UPDATE audit_stream SET highest = max(highest, ?2) WHERE id = ?1")?
+        .execute(params![stream.id, settled.number])?;
+    Ok(None)
+}
+
+/// Counts records that came and are not stored.
+fn count_rejected(connection: &Connection, origin: &Origin, records: u64) -> Result<(), StoreError> {
+    if records > 0 {
+        let only = |kind: bool| if kind { records } else { 0 };
+        connection
+            .prepare_cached(
+                "UPDATE audit_loss SET rejected = rejected + ?1, gateways = gateways + ?2,
+                    sidecars = sidecars + ?3",
+            )?
+            .execute([records, only(origin.is_gateway()), only(origin.is_sidecar())])?;
+    }
     Ok(())
 }
 
-/// Appends records; those that are there already are counted, not stored again.
-pub(super) fn append(connection: &Connection, records: &[Parsed]) -> Result<AuditAck, StoreError> {
+/// Appends the records that their sender may write; those that are there already are counted, not stored
+/// again.
+pub(super) fn append(
+    connection: &Connection,
+    origin: &Origin,
+    records: &[Parsed],
+) -> Result<Ingested, StoreError> {
     let mut streams: HashMap<[u8; 16], Stream> = HashMap::new();
-    let mut ack = AuditAck::default();
-    let mut insert = connection.prepare_cached(
-        "INSERT INTO audit_record (stream_id, sequence, request_id, subject, cluster, bytes, leaf)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7) ON CONFLICT (stream_id, sequence) DO NOTHING",
-    )?;
+    let mut outcome = Ingested::default();
+    let tenants = origin.tenants(connection)?;
     for parsed in records {
+        if let Err(unfit) = origin.judge(&parsed.record, &tenants) {
+            outcome.reject(unfit, 1);
+            continue;
+        }
         let stream = match streams.entry(parsed.stream) {
             std::collections::hash_map::Entry::Occupied(known) => known.into_mut(),
-            std::collections::hash_map::Entry::Vacant(new) => new.insert(load_stream(connection, parsed)?),
-        };
-        let record = &parsed.record;
-        let stored = insert.execute(params![
-            stream.id,
-            parsed.sequence,
-            record.request_id,
-            record.subject,
-            record.cluster,
-            parsed.bytes,
-            parsed.leaf
-        ])?;
-        if stored == 1 {
-            stream.stored += 1;
-            stream.highest = stream.highest.max(parsed.sequence);
-            ack.stored += 1;
-        } else {
-            stream.duplicates += 1;
-            ack.duplicates += 1;
-            if stored_leaf(connection, stream.id, parsed.sequence)? != parsed.leaf {
-                stream.conflicts += 1;
-                tracing::warn!(stream = %hex(&parsed.stream), sequence = parsed.sequence,
-                    "an audit record came twice with different content; the first one stands");
+            std::collections::hash_map::Entry::Vacant(new) => {
+                new.insert(load_stream(connection, origin, parsed)?)
             }
+        };
+        match stream.admits(origin, parsed.sequence) {
+            Ok(()) => insert(connection, stream, parsed, &mut outcome.ack)?,
+            Err(unfit) => outcome.reject(unfit, 1),
         }
     }
     let mut update = connection.prepare_cached(
@@ -132,35 +192,89 @@ pub(super) fn append(connection: &Connection, records: &[Parsed]) -> Result<Audi
             stream.conflicts
         ])?;
     }
-    Ok(ack)
+    count_rejected(connection, origin, outcome.ack.rejected)?;
+    Ok(outcome)
 }
 
-fn load_stream(connection: &Connection, first: &Parsed) -> Result<Stream, StoreError> {
-    let found = connection
+/// Appends a record to its stream.
+fn insert(
+    connection: &Connection,
+    stream: &mut Stream,
+    parsed: &Parsed,
+    ack: &mut AuditAck,
+) -> Result<(), StoreError> {
+    let record = &parsed.record;
+    let stored = connection
         .prepare_cached(
-            "SELECT id, stored, highest, duplicates, conflicts FROM audit_stream WHERE stream = ?1",
+            "INSERT INTO audit_record (stream_id, sequence, request_id, subject, cluster, bytes, leaf)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7) ON CONFLICT (stream_id, sequence) DO NOTHING",
         )?
-        .query_row([first.stream], |row| {
+        .execute(params![
+            stream.id,
+            parsed.sequence,
+            record.request_id,
+            record.subject,
+            record.cluster,
+            parsed.bytes,
+            parsed.leaf
+        ])?;
+    if stored == 1 {
+        stream.stored += 1;
+        stream.highest = stream.highest.max(parsed.sequence);
+        ack.stored += 1;
+        return Ok(());
+    }
+    stream.duplicates += 1;
+    ack.duplicates += 1;
+    if stored_leaf(connection, stream.id, parsed.sequence)? != parsed.leaf {
+        stream.conflicts += 1;
+        tracing::warn!(stream = %hex(&parsed.stream), sequence = parsed.sequence,
+            "an audit record came twice with different content; the first one stands");
+    }
+    Ok(())
+}
+
+fn find_stream(connection: &Connection, stream: [u8; 16]) -> Result<Option<Stream>, StoreError> {
+    Ok(connection
+        .prepare_cached(
+            "SELECT id, principal, base, began_at_ms, stored, highest, duplicates, conflicts
+             FROM audit_stream WHERE stream = ?1",
+        )?
+        .query_row([stream], |row| {
             Ok(Stream {
                 id: row.get(0)?,
-                stored: row.get(1)?,
-                highest: row.get(2)?,
-                duplicates: row.get(3)?,
-                conflicts: row.get(4)?,
+                principal: row.get(1)?,
+                base: row.get(2)?,
+                began_at_ms: row.get(3)?,
+                stored: row.get(4)?,
+                highest: row.get(5)?,
+                duplicates: row.get(6)?,
+                conflicts: row.get(7)?,
             })
         })
-        .optional()?;
-    if let Some(stream) = found {
-        return Ok(stream);
-    }
+        .optional()?)
+}
+
+/// The stream of a record; a new one is its sender's from now on, and so is one that nobody owns yet.
+fn load_stream(connection: &Connection, origin: &Origin, first: &Parsed) -> Result<Stream, StoreError> {
     connection
         .prepare_cached(
-            "INSERT INTO audit_stream (stream, proxy, hop, stored, highest, duplicates, conflicts)
-             VALUES (?1, ?2, ?3, 0, 0, 0, 0)",
+            "INSERT INTO audit_stream (stream, proxy, hop, stored, highest, duplicates, conflicts, principal,
+                kind, base, began_at_ms)
+             VALUES (?1, ?2, ?3, 0, 0, 0, 0, ?4, ?5, ?6, ?7)
+             ON CONFLICT (stream) DO UPDATE SET principal = ?4, kind = ?5 WHERE kind = 'unknown'",
         )?
-        .execute(params![first.stream, first.record.proxy, first.record.hop])?;
-    let id = connection.last_insert_rowid();
-    Ok(Stream { id, stored: 0, highest: 0, duplicates: 0, conflicts: 0 })
+        .execute(params![
+            first.stream,
+            first.record.proxy,
+            first.record.hop,
+            origin.principal(),
+            origin.kind(),
+            origin.base(first.sequence),
+            clock()
+        ])?;
+    find_stream(connection, first.stream)?
+        .ok_or_else(|| StoreError::Database("an audit stream is gone that was just written".to_owned()))
 }
 
 fn stored_leaf(connection: &Connection, stream: i64, sequence: i64) -> Result<[u8; 32], StoreError> {
@@ -184,7 +298,7 @@ pub struct RecordQuery {
     pub decision: Option<String>,
     /// Reason code.
     pub reason: Option<String>,
-    /// The root id that recorded it, or `control`.
+    /// The root id that recorded it, `sidecar` or `control`.
     pub hop: Option<String>,
     /// Records after this index.
     pub after: u64,
@@ -209,6 +323,8 @@ pub struct AuditRow {
     pub index: u64,
     /// RFC 9162 leaf hash.
     pub leaf: [u8; 32],
+    /// Who sent it; empty for the service's own records and for those of older versions.
+    pub principal: String,
     /// The record.
     pub record: AuditRecord,
 }
@@ -222,6 +338,10 @@ pub struct StreamStatus {
     pub proxy: String,
     /// The root id that recorded first.
     pub hop: String,
+    /// To whom it belongs; empty for the service's own.
+    pub principal: String,
+    /// `gateway`, `sidecar`, `control`, or `unknown` for a stream that an older version began.
+    pub kind: String,
     /// Records stored.
     pub stored: u64,
     /// The highest sequence number that came or, by the word of its filter, does not come any more.
@@ -243,10 +363,22 @@ pub struct AuditStatus {
     pub total: u64,
     /// Sequence numbers that are missing.
     pub missing: u64,
-    /// Records that came and could not be read.
+    /// Records that came and could not be read, or that their sender may not write.
     pub rejected: u64,
     /// Everything lost: missing and rejected.
     pub lost: u64,
+    /// Of these, what gateways sent or said.
+    pub gateways_missing: u64,
+    /// The same.
+    pub gateways_rejected: u64,
+    /// The same.
+    pub gateways_lost: u64,
+    /// Of these, what sidecars sent or said.
+    pub sidecars_missing: u64,
+    /// The same.
+    pub sidecars_rejected: u64,
+    /// The same.
+    pub sidecars_lost: u64,
     /// Records that came more than once.
     pub duplicates: u64,
     /// Of these, those whose content differed.
@@ -256,43 +388,45 @@ pub struct AuditStatus {
 }
 
 impl Store {
-    /// Stores a batch; returns when its records are durable.
+    /// Stores of a batch what its sender may write; returns when that is durable.
     ///
     /// # Errors
     /// [`StoreError`] when the database fails. A part of the batch may be stored then; sent again, it counts
     /// as duplicates.
-    pub async fn ingest(&self, batch: AuditBatch) -> Result<AuditAck, StoreError> {
+    pub async fn ingest(&self, origin: Origin, batch: AuditBatch) -> Result<Ingested, StoreError> {
         let settled = Settled::of(&batch);
         let total = batch.records.len();
         let parsed: Vec<_> = batch.records.into_iter().filter_map(Parsed::new).collect();
-        let rejected = u64::try_from(total - parsed.len()).unwrap_or(u64::MAX);
-        let mut ack = AuditAck { rejected, ..AuditAck::default() };
-        if rejected > 0 {
+        let unreadable = u64::try_from(total - parsed.len()).unwrap_or(u64::MAX);
+        let mut outcome = Ingested::default();
+        outcome.reject(Unfit::Unreadable, unreadable);
+        if unreadable > 0 {
+            let origin = origin.clone();
             self.writer
-                .run_bulk(move |transaction| {
-                    transaction
-                        .connection()
-                        .prepare_cached("UPDATE audit_loss SET rejected = rejected + ?1")?
-                        .execute([rejected])?;
-                    Ok(())
-                })
+                .run_bulk(move |transaction| count_rejected(transaction.connection(), &origin, unreadable))
                 .await?;
         }
-        parsed.iter().for_each(|p| self.usage.note(&p.record));
+        if origin.is_gateway() {
+            parsed.iter().for_each(|p| self.usage.note(&p.record));
+        }
         let chunks = parsed.chunks(CHUNK);
         let last = chunks.len().saturating_sub(1);
         for (at, chunk) in chunks.enumerate() {
-            let (chunk, settled) = (chunk.to_vec(), settled.filter(|_| at == last));
+            let (chunk, origin) = (chunk.to_vec(), origin.clone());
+            let settled = settled.filter(|_| at == last);
             let job = move |transaction: &mut Transaction<'_>| {
-                let ack = append(transaction.connection(), &chunk)?;
-                settled.map_or(Ok(()), |s| settle(transaction.connection(), s))?;
-                Ok(ack)
+                let mut part = append(transaction.connection(), &origin, &chunk)?;
+                if let Some(settled) = settled
+                    && let Some(unfit) = settle(transaction.connection(), &origin, settled)?
+                {
+                    part.refuse(unfit);
+                }
+                Ok(part)
             };
-            let part = self.writer.run_bulk(job).await?;
-            ack.stored += part.stored;
-            ack.duplicates += part.duplicates;
+            outcome.add(self.writer.run_bulk(job).await?);
         }
-        Ok(ack)
+        self.notices.tell(&origin, &outcome.refusals);
+        Ok(outcome)
     }
 
     /// Adds a record of something that an administrator did or tried.
@@ -329,7 +463,7 @@ impl Store {
 }
 
 fn records(connection: &Connection, query: &RecordQuery) -> Result<(Vec<AuditRow>, Option<u64>), StoreError> {
-    let mut sql = "SELECT position, leaf, bytes FROM audit_record WHERE position > ?".to_owned();
+    let mut sql = "SELECT position, leaf, bytes, stream_id FROM audit_record WHERE position > ?".to_owned();
     let mut values = vec![Value::Integer(i64::try_from(query.after).unwrap_or(i64::MAX))];
     // `<> ''` repeats the condition of the partial indexes, without which they are not used.
     let indexed = [
@@ -346,6 +480,7 @@ fn records(connection: &Connection, query: &RecordQuery) -> Result<(Vec<AuditRow
     sql.push_str(" ORDER BY position");
     let mut statement = connection.prepare_cached(&sql)?;
     let mut rows = statement.query(params_from_iter(values))?;
+    let mut sender = connection.prepare_cached("SELECT principal FROM audit_stream WHERE id = ?1")?;
     let (mut found, mut scanned, mut last) = (Vec::new(), 0, query.after);
     while let Some(row) = rows.next()? {
         if found.len() >= query.limit || scanned >= MAX_SCAN {
@@ -357,33 +492,46 @@ fn records(connection: &Connection, query: &RecordQuery) -> Result<(Vec<AuditRow
         let record = AuditRecord::decode(bytes.as_slice())
             .map_err(|e| StoreError::Database(format!("audit record {last} is not readable: {e}")))?;
         if query.fits(&record) {
-            found.push(AuditRow { index: last, leaf: row.get(1)?, record });
+            let principal = sender.query_row([row.get::<_, i64>(3)?], |row| row.get(0))?;
+            found.push(AuditRow { index: last, leaf: row.get(1)?, principal, record });
         }
     }
     Ok((found, None))
 }
 
 fn status(connection: &Connection) -> Result<AuditStatus, StoreError> {
-    let rejected: u64 = connection.query_row("SELECT rejected FROM audit_loss", [], |row| row.get(0))?;
+    let [rejected, gateways_rejected, sidecars_rejected]: [u64; 3] =
+        connection.query_row("SELECT rejected, gateways, sidecars FROM audit_loss", [], |row| {
+            Ok([row.get(0)?, row.get(1)?, row.get(2)?])
+        })?;
     let mut status = connection
         .prepare_cached(
             "SELECT coalesce(sum(stored), 0), coalesce(sum(highest - stored), 0),
-                coalesce(sum(duplicates), 0), coalesce(sum(conflicts), 0) FROM audit_stream",
+                coalesce(sum(duplicates), 0), coalesce(sum(conflicts), 0),
+                coalesce(sum(highest - stored) FILTER (WHERE kind = 'gateway'), 0),
+                coalesce(sum(highest - stored) FILTER (WHERE kind = 'sidecar'), 0) FROM audit_stream",
         )?
         .query_row([], |row| {
             let missing: u64 = row.get(1)?;
+            let (gateways_missing, sidecars_missing): (u64, u64) = (row.get(4)?, row.get(5)?);
             Ok(AuditStatus {
                 total: row.get(0)?,
                 missing,
                 rejected,
                 lost: missing.saturating_add(rejected),
+                gateways_missing,
+                gateways_rejected,
+                gateways_lost: gateways_missing.saturating_add(gateways_rejected),
+                sidecars_missing,
+                sidecars_rejected,
+                sidecars_lost: sidecars_missing.saturating_add(sidecars_rejected),
                 duplicates: row.get(2)?,
                 conflicts: row.get(3)?,
                 streams: Vec::new(),
             })
         })?;
     let mut streams = connection.prepare_cached(
-        "SELECT id, stream, proxy, hop, stored, highest, duplicates, conflicts FROM audit_stream
+        "SELECT id, stream, proxy, hop, stored, highest, duplicates, conflicts, principal, kind FROM audit_stream
          ORDER BY highest > stored DESC, id DESC LIMIT ?1",
     )?;
     let mut rows = streams.query([MAX_STREAMS])?;
@@ -399,6 +547,8 @@ fn status(connection: &Connection) -> Result<AuditStatus, StoreError> {
             missing,
             duplicates: row.get(6)?,
             conflicts: row.get(7)?,
+            principal: row.get(8)?,
+            kind: row.get(9)?,
             gaps: if missing > 0 { gaps(connection, row.get(0)?)? } else { Vec::new() },
         });
     }

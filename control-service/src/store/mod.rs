@@ -11,6 +11,7 @@ mod clients;
 mod cluster;
 mod clusters;
 mod keys;
+mod origin;
 mod policy;
 mod revocations;
 mod schema;
@@ -28,7 +29,7 @@ use portcullis_core::wire::{Page, RecordKind};
 use rusqlite::Connection;
 
 pub use admins::Administrator;
-pub use audit::{AuditRow, AuditStatus, Parsed, RecordQuery, StreamStatus};
+pub use audit::{AuditRow, AuditStatus, Ingested, Parsed, RecordQuery, StreamStatus};
 pub use clients::{ClientSecret, NewServiceClient, ServiceClient};
 pub use cluster::{
     Administer, Administrative, Cluster, ClusterQuery, Heartbeat, KnownCluster, NewCluster, Observed,
@@ -36,6 +37,7 @@ pub use cluster::{
 };
 pub use clusters::Observation;
 pub use keys::{ApiKey, NewApiKey, Replacement};
+pub use origin::{Origin, Refusals, Unfit};
 pub use policy::StoredKeys;
 pub use revocations::Revocation;
 pub use secrets::{Secrets, Settings};
@@ -236,6 +238,7 @@ pub struct Store {
     sealing: Arc<SealingKey>,
     settings: Arc<Settings>,
     usage: Arc<usage::Usage>,
+    notices: Arc<origin::Notices>,
 }
 
 impl Store {
@@ -256,8 +259,8 @@ impl Store {
         let readers = Readers::new(database.path.clone());
         let writer = Writer::start(database.connection, Arc::clone(&hub))?;
         let (sealing, settings) = (Arc::new(database.sealing), Arc::new(settings));
-        let (observations, usage) = (Arc::default(), Arc::default());
-        Ok(Self { writer, readers, hub, observations, sealing, settings, usage })
+        let (observations, usage, notices) = (Arc::default(), Arc::default(), Arc::default());
+        Ok(Self { writer, readers, hub, observations, sealing, settings, usage, notices })
     }
 
     /// The snapshot.

@@ -11,6 +11,7 @@ use sha2::{Digest, Sha256};
 
 use super::StoreError;
 use super::audit::Parsed;
+use super::origin::Origin;
 use crate::clock::now_ms;
 use crate::snapshot::{Change, Published};
 
@@ -271,7 +272,7 @@ impl<'c> Transaction<'c> {
         let record = AuditRecord { stream: self.control_stream.to_vec(), sequence: sequence + 1, ..record };
         let parsed = Parsed::new(record.encode_to_vec())
             .ok_or_else(|| StoreError::Database("an audit record of its own is not readable".to_owned()))?;
-        super::audit::append(self.connection, &[parsed])?;
+        super::audit::append(self.connection, &Origin::control(), &[parsed])?;
         Ok(())
     }
 

@@ -238,7 +238,7 @@ pub struct AuditAck {
     /// Records that were stored already.
     #[prost(uint64, tag = "2")]
     pub duplicates: u64,
-    /// Records that could not be read and are counted as lost.
+    /// Records that could not be read, or that the sender may not write; they are counted as lost.
     #[prost(uint64, tag = "3")]
     pub rejected: u64,
 }
@@ -322,7 +322,7 @@ pub struct AuditRecord {
     /// `enforce` or `dry-run`.
     #[prost(string, tag = "25")]
     pub mode: String,
-    /// The root id that recorded it.
+    /// The root id that recorded it; at a sidecar `sidecar`, whatever the root id.
     #[prost(string, tag = "26")]
     pub hop: String,
     /// Issuer of the credential, where there is one: only together with it does a subject name one person.

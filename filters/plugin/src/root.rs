@@ -3,7 +3,7 @@
 use std::rc::Rc;
 use std::time::Duration;
 
-use portcullis_core::config::{self, PluginConfig};
+use portcullis_core::config::{self, PluginConfig, Role};
 use portcullis_host::{CallResponse, ContextId, Host, HostResult, HttpContext, LogLevel, RootContext};
 
 use crate::http::Request;
@@ -58,7 +58,9 @@ impl Root {
         let link = vm::link(&LinkKey::of(&config), || Link::new(host, &config))?;
         let audit_part = {
             let link = link.try_borrow().ok()?;
-            portcullis_audit::hop(link.stream, &link.proxy, self.stages.name, config.mode.as_str()).into()
+            // The control service takes records of a gateway from gateways alone.
+            let hop = if config.role == Role::Edge { self.stages.name } else { "sidecar" };
+            portcullis_audit::hop(link.stream, &link.proxy, hop, config.mode.as_str()).into()
         };
         Some(Ready { config: Rc::new(config), link, audit_part, context: self.context })
     }

@@ -123,6 +123,26 @@ fn a_sidecar_takes_the_forwarded_identity_and_nothing_else() {
 }
 
 #[test]
+fn what_a_sidecar_records_has_a_hop_of_its_own_and_names_its_own_cluster() {
+    let mut world = World::new(vec![plugin("gateway", &sidecar("acme-1"))]);
+    for token in [identity_token("acme-1"), identity_token("acme-2")] {
+        world.host.request(Request::get("/v1").header("x-portcullis-identity", token));
+    }
+    world.host.request(Request::get("/v1"));
+    let records = world.records();
+    let seen: Vec<_> =
+        records.iter().map(|r| (r.hop.as_str(), r.cluster.as_str(), r.tenant.as_str())).collect();
+    assert_eq!(seen.len(), 3);
+    assert!(seen.iter().all(|(hop, ..)| *hop == "sidecar"), "{seen:?}");
+    assert!(
+        seen.iter().all(|(_, cluster, tenant)| {
+            ["acme-1", ""].contains(cluster) && ["acme", ""].contains(tenant)
+        }),
+        "{seen:?}"
+    );
+}
+
+#[test]
 fn cluster_status_at_a_sidecar_closes_its_own_cluster() {
     let mut world = World::new(vec![plugin("cluster-status", &sidecar("acme-1"))]);
     let request = || Request::get("/v1").header("x-portcullis-identity", identity_token("acme-1"));

@@ -1,0 +1,271 @@
+//! Who sent audit records, and what each sender may say.
+//!
+//! The mesh token is the same for all filters, so it proves nothing here: what counts is the principal that
+//! the service's own sidecar saw.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use portcullis_core::ids::{ClusterId, SpiffeId};
+use portcullis_core::wire::AuditRecord;
+use rusqlite::{Connection, OptionalExtension};
+
+use super::StoreError;
+
+/// `hop` and `proxy` of the service's own records, and how its callers prove themselves.
+const CONTROL_HOP: &str = "control";
+const CONTROL_PROXY: &str = "control-service";
+const CONTROL_CREDENTIALS: [&str; 2] = ["admin_token", "cluster_token"];
+/// `hop` of what the filter at a data cluster's sidecar records.
+const SIDECAR_HOP: &str = "sidecar";
+
+/// The highest number at which a gateway's stream may be when it is first heard of: a gateway may have
+/// counted for months before this database was made or restored.
+const MAX_FIRST: i64 = 1 << 40;
+/// How far a stream may be ahead of its pace. A gateway that refused everybody through a long outage counted
+/// all of that; what a sidecar may make up at once has to stay small.
+const AHEAD_GATEWAY: i64 = 1 << 32;
+const AHEAD_SIDECAR: i64 = 10_000_000;
+/// Requests a second that no worker reaches.
+const PACE: i64 = 100_000;
+
+/// A sender of audit records.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Origin {
+    principal: String,
+    standing: Standing,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Standing {
+    Control,
+    Gateway,
+    Sidecar(Vec<ClusterId>),
+}
+
+/// Why a record, or what a batch says of its stream, is not taken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Unfit {
+    /// It cannot be read.
+    Unreadable,
+    /// Only the control service itself records such a thing.
+    Control,
+    /// A sidecar's records have a hop of their own.
+    Hop,
+    /// The sidecar stands in another cluster.
+    Cluster,
+    /// The cluster belongs to another tenant.
+    Tenant,
+    /// The stream belongs to another principal.
+    Stream,
+    /// The stream cannot have come so far.
+    Number,
+}
+
+impl Unfit {
+    /// The name in the log and in metrics.
+    #[must_use]
+    pub fn code(self) -> &'static str {
+        match self {
+            Self::Unreadable => "unreadable",
+            Self::Control => "control",
+            Self::Hop => "hop",
+            Self::Cluster => "cluster",
+            Self::Tenant => "tenant",
+            Self::Stream => "stream",
+            Self::Number => "number",
+        }
+    }
+}
+
+/// How often what was not taken.
+pub type Refusals = BTreeMap<Unfit, u64>;
+
+/// What the clusters of a sender belong to.
+pub(super) type Tenants = HashMap<ClusterId, String>;
+
+impl Origin {
+    /// The control service itself.
+    pub(super) fn control() -> Self {
+        Self { principal: String::new(), standing: Standing::Control }
+    }
+
+    /// A gateway: it sees requests for all clusters of all tenants.
+    #[must_use]
+    pub fn gateway(principal: &SpiffeId) -> Self {
+        Self { principal: principal.to_string(), standing: Standing::Gateway }
+    }
+
+    /// A sidecar of these clusters.
+    #[must_use]
+    pub fn sidecar(principal: &SpiffeId, clusters: impl IntoIterator<Item = ClusterId>) -> Self {
+        let standing = Standing::Sidecar(clusters.into_iter().collect());
+        Self { principal: principal.to_string(), standing }
+    }
+
+    /// The SPIFFE id; empty for the control service itself.
+    #[must_use]
+    pub fn principal(&self) -> &str {
+        &self.principal
+    }
+
+    pub(super) fn is_gateway(&self) -> bool {
+        self.standing == Standing::Gateway
+    }
+
+    pub(super) fn is_sidecar(&self) -> bool {
+        matches!(self.standing, Standing::Sidecar(_))
+    }
+
+    /// The name in the database.
+    pub(super) fn kind(&self) -> &'static str {
+        match self.standing {
+            Standing::Control => "control",
+            Standing::Gateway => "gateway",
+            Standing::Sidecar(_) => "sidecar",
+        }
+    }
+
+    /// The tenants of the sender's clusters, where they matter. A cluster that nobody registered has none.
+    pub(super) fn tenants(&self, connection: &Connection) -> Result<Tenants, StoreError> {
+        let mut tenants = Tenants::new();
+        if let Standing::Sidecar(clusters) = &self.standing {
+            let mut select = connection.prepare_cached("SELECT tenant FROM cluster WHERE id = ?1")?;
+            for id in clusters {
+                let tenant: Option<String> = select.query_row([id.as_str()], |row| row.get(0)).optional()?;
+                tenants.insert(id.clone(), tenant.unwrap_or_default());
+            }
+        }
+        Ok(tenants)
+    }
+
+    /// Whether the sender may write this record.
+    pub(super) fn judge(&self, record: &AuditRecord, tenants: &Tenants) -> Result<(), Unfit> {
+        if self.standing == Standing::Control {
+            return Ok(());
+        }
+        let control = record.hop == CONTROL_HOP
+            || record.proxy == CONTROL_PROXY
+            || CONTROL_CREDENTIALS.contains(&record.credential.as_str());
+        if control {
+            return Err(Unfit::Control);
+        }
+        if !self.is_sidecar() {
+            return Ok(());
+        }
+        if record.hop != SIDECAR_HOP {
+            return Err(Unfit::Hop);
+        }
+        // A request that was refused early names neither cluster nor tenant.
+        let mut own =
+            tenants.iter().filter(|(id, _)| [id.as_str(), ""].contains(&&*record.cluster)).peekable();
+        if own.peek().is_none() {
+            return Err(Unfit::Cluster);
+        }
+        if !record.tenant.is_empty() && !own.any(|(_, tenant)| *tenant == record.tenant) {
+            return Err(Unfit::Tenant);
+        }
+        Ok(())
+    }
+
+    /// Where a stream begins that is first heard of at this number.
+    pub(super) fn base(&self, number: i64) -> i64 {
+        if self.is_gateway() && number <= MAX_FIRST { number } else { 0 }
+    }
+
+    /// Whether a stream of this sender can have come so far.
+    pub(super) fn can_have_reached(&self, number: i64, base: i64, elapsed_s: i64) -> bool {
+        let ahead = match self.standing {
+            Standing::Control => return true,
+            Standing::Gateway => AHEAD_GATEWAY,
+            Standing::Sidecar(_) => AHEAD_SIDECAR,
+        };
+        number <= base.saturating_add(ahead).saturating_add(PACE.saturating_mul(elapsed_s.max(0)))
+    }
+}
+
+/// Tells the log of refusals, of each principal once in a second.
+#[derive(Debug, Default)]
+pub(super) struct Notices(Mutex<HashMap<String, Instant>>);
+
+impl Notices {
+    const EVERY: Duration = Duration::from_secs(1);
+
+    /// Whether a principal's turn has come.
+    fn turn(&self, principal: &str, now: Instant) -> bool {
+        let mut lately = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        lately.retain(|_, said| now.saturating_duration_since(*said) < Self::EVERY);
+        let turn = !lately.contains_key(principal);
+        if turn {
+            lately.insert(principal.to_owned(), now);
+        }
+        turn
+    }
+
+    /// Nothing that the records say is repeated: they may hold anything.
+    pub(super) fn tell(&self, origin: &Origin, refusals: &Refusals) {
+        if refusals.is_empty() || !self.turn(origin.principal(), Instant::now()) {
+            return;
+        }
+        let reasons: Vec<_> =
+            refusals.iter().map(|(unfit, n)| [unfit.code(), "=", &n.to_string()].concat()).collect();
+        tracing::warn!(principal = origin.principal(), kind = origin.kind(), reasons = %reasons.join(" "),
+            "audit records were refused; see the reasons under \"Whose audit records are taken\" in docs/reference.md");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn id(name: &str) -> SpiffeId {
+        SpiffeId::new(&["spiffe://cluster.local/ns/", name, "/sa/x"].concat()).unwrap()
+    }
+
+    #[test]
+    fn a_sidecar_of_two_clusters_names_each_with_its_own_tenant() {
+        let cluster = |name: &str| ClusterId::new(name).unwrap();
+        let origin = Origin::sidecar(&id("a"), [cluster("one"), cluster("two")]);
+        let tenants = Tenants::from([(cluster("one"), "acme".into()), (cluster("two"), "globex".into())]);
+        for (tenant, named, wanted) in [
+            ("acme", "one", Ok(())),
+            ("globex", "two", Ok(())),
+            ("globex", "", Ok(())),
+            ("", "", Ok(())),
+            ("globex", "one", Err(Unfit::Tenant)),
+            ("other", "", Err(Unfit::Tenant)),
+            ("acme", "three", Err(Unfit::Cluster)),
+            ("", "three", Err(Unfit::Cluster)),
+        ] {
+            let record = AuditRecord {
+                tenant: tenant.into(),
+                cluster: named.into(),
+                hop: "sidecar".into(),
+                ..AuditRecord::default()
+            };
+            assert_eq!(origin.judge(&record, &tenants), wanted, "{tenant} {named}");
+        }
+    }
+
+    #[test]
+    fn a_stream_that_was_too_far_ahead_is_believed_again_in_time() {
+        let origin = Origin::sidecar(&id("a"), []);
+        assert!(origin.can_have_reached(AHEAD_SIDECAR, 0, 0));
+        assert!(!origin.can_have_reached(AHEAD_SIDECAR + 1, 0, 0));
+        assert!(!origin.can_have_reached(AHEAD_SIDECAR + 1, 0, -5), "the clock was set back");
+        assert!(origin.can_have_reached(AHEAD_SIDECAR + PACE, 0, 1));
+        assert!(!origin.can_have_reached(i64::MAX, 0, 3600));
+        let gateway = Origin::gateway(&id("g"));
+        assert_eq!((gateway.base(MAX_FIRST), gateway.base(MAX_FIRST + 1)), (MAX_FIRST, 0));
+        assert_eq!(origin.base(5), 0);
+    }
+
+    #[test]
+    fn a_principal_has_one_turn_in_a_second() {
+        let (notices, now) = (Notices::default(), Instant::now());
+        assert!(notices.turn("a", now) && notices.turn("b", now));
+        assert!(!notices.turn("a", now + Duration::from_millis(999)));
+        assert!(notices.turn("a", now + Duration::from_secs(1)));
+    }
+}
