@@ -209,7 +209,12 @@ async fn token_requests_whose_bodies_never_come_keep_nobody_else_out() {
     let busy = form().await;
     assert_eq!((busy.status().as_u16(), &busy.headers()["retry-after"]), (503, &"2".parse().unwrap()));
     assert_eq!(busy.json::<Value>().await.unwrap()["error"], "temporarily_unavailable");
-    assert_eq!(status(&mut held[0], Duration::from_secs(8)).await, Some(408));
+    // Which of the first ones got the places, and which gave way before they had asked, is the scheduler's choice.
+    let mut slow = 0;
+    for stream in &mut held[..100] {
+        slow += usize::from(status(stream, Duration::from_secs(8)).await == Some(408));
+    }
+    assert!(slow >= 10, "{slow} were told that they are too slow");
     assert!(begun.elapsed() < Duration::from_secs(8), "{:?}", begun.elapsed());
     common::until("there is room again", async || form().await.status() == 401).await;
 }
