@@ -6,12 +6,13 @@ use crate::*;
 async fn an_agent_acts_for_a_person_and_never_has_more_than_both() {
     let (server, idp) = start(|_| {}).await;
     let secret = client(&server, "svc-agent", json!({"may_exchange": true})).await;
-    let exchange = async |subject: &str| {
+    let second = client(&server, "svc-second", json!({"may_exchange": true})).await;
+    let exchange = async |id: &str, secret: &str, subject: &str| {
         let form =
             [("grant_type", EXCHANGE), ("subject_token_type", ACCESS_TOKEN), ("subject_token", subject)];
-        good(&server, "svc-agent", &secret, &form).await
+        good(&server, id, secret, &form).await
     };
-    let answer = exchange(&token_of(&idp, &json!({}))).await;
+    let answer = exchange("svc-agent", &secret, &token_of(&idp, &json!({}))).await;
     assert_eq!(text(&answer["issued_token_type"]), ACCESS_TOKEN);
     assert!(answer["expires_in"].as_u64().unwrap() <= 100, "no longer than the person's token: {answer}");
     let first = text(&answer["access_token"]);
@@ -22,9 +23,16 @@ async fn an_agent_acts_for_a_person_and_never_has_more_than_both() {
     assert_eq!(names(&principal.roles), ["reader"]);
     assert_eq!((principal.scopes.len(), principal.scopes[0].as_str()), (1, "b"));
     // A second agent in the chain, from a service token.
-    let again = exchange(&first).await;
+    let again = exchange("svc-second", &second, &first).await;
     let chain = judge(&server, &text(&again["access_token"])).await.unwrap().principal.actors;
-    assert_eq!(chain.iter().map(|a| a.as_str()).collect::<Vec<_>>(), ["svc-agent", "svc-agent"]);
+    assert_eq!(chain.iter().map(|a| a.as_str()).collect::<Vec<_>>(), ["svc-second", "svc-agent"]);
+    // Nobody acts for themselves: not in a token in which they act already, and not in their own.
+    let own = text(&good(&server, "svc-agent", &secret, &PLAIN).await["access_token"]);
+    for subject in [&first, &own] {
+        let form =
+            [("grant_type", EXCHANGE), ("subject_token_type", ACCESS_TOKEN), ("subject_token", subject)];
+        assert_eq!(refused(&server, "svc-agent", &secret, &form).await, (400, "invalid_grant".to_owned()));
+    }
     // A person whose session is revoked is not acted for.
     let revoked = json!({"name": "sub:ann"});
     server.expect(201, Method::POST, "/v1/revocations", Some(revoked)).await;
