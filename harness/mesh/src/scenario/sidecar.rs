@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use hyper::Method;
 use portcullis_identity::HEADER;
 use serde_json::{Value, json};
 
@@ -11,6 +12,7 @@ use crate::error::Result;
 use crate::http::{Request, Response};
 use crate::mesh::{HOSTED, ONPREM};
 use crate::overlay::Overlay;
+use crate::pki::Workload;
 
 /// What the sidecar writes anew from the token of the person.
 const ALL: [(&str, &str); 4] = [
@@ -56,6 +58,7 @@ impl Scenario<'_> {
             let request = token.into_iter().fold(self.mesh.at_sidecar()?, |r, token| r.header(HEADER, token));
             self.expect("gateway", what, forged(request), Expect::Refused(401, reason)).await;
         }
+        self.records_of_sidecar().await?;
         self.source_type_at_sidecar(&direct).await?;
         self.mesh.unguard_sidecar().await?;
         // Without the filter nobody takes forged headers away: that was its doing.
@@ -63,6 +66,34 @@ impl Scenario<'_> {
         let outcome =
             if flat(&passed).iter().any(|(_, value)| value == "root") { Ok(()) } else { Err(passed.text()) };
         self.outcome("operator", "filter at the sidecar taken away", "headers pass", outcome, passed.elapsed);
+        Ok(())
+    }
+
+    /// Its records are taken, all of them, as its own.
+    async fn records_of_sidecar(&mut self) -> Result<()> {
+        let begun = std::time::Instant::now();
+        let mut outcome = Err("no record came".to_owned());
+        for _ in 0..100 {
+            let admin = self.mesh.admin()?;
+            let records = admin.call(Method::GET, "/v1/audit/records?hop=sidecar", None).await?;
+            let status = admin.call(Method::GET, "/v1/audit/status", None).await?;
+            let records = records["records"].as_array().cloned().unwrap_or_default();
+            let own = Workload::HOSTED.spiffe_id();
+            if let Some(foreign) = records.iter().find(|r| r["principal"] != own.as_str()) {
+                outcome = Err(foreign.to_string());
+                break;
+            }
+            outcome = match (status["rejected"].as_u64(), records.iter().any(|r| r["decision"] == "refuse")) {
+                (Some(0), true) => Ok(()),
+                _ => Err(format!("{} records, rejected: {}", records.len(), status["rejected"])),
+            };
+            if outcome.is_ok() {
+                break;
+            }
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+        let what = "records of the filter at the sidecar";
+        self.outcome("operator", what, "taken as its own", outcome, begun.elapsed());
         Ok(())
     }
 
