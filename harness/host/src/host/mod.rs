@@ -209,7 +209,8 @@ impl Host {
         let stream = StreamRef::new(stream);
         for plugin in 0..self.plugins.len() {
             let link = self.link(worker, plugin, &stream);
-            let slot = Slot { plugin, link, sides: Default::default(), created: false, failed: false };
+            let slot =
+                Slot { plugin, link, sides: Default::default(), created: false, failed: false, death: None };
             stream.lock().slots.push(slot);
         }
         let id = stream.lock().id;
