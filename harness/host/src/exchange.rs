@@ -29,6 +29,10 @@ impl Exchange {
         &self.stream
     }
 
+    pub(crate) fn is_of(&self, world: &Arc<World>) -> bool {
+        Arc::ptr_eq(&self.world, world)
+    }
+
     pub(crate) fn death(&self) -> Option<String> {
         self.stream.lock().held_by_the_dead()
     }

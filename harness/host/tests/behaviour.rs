@@ -327,3 +327,25 @@ fn a_stream_held_by_a_dead_vm_says_so() {
     let said = panic.downcast_ref::<String>().unwrap();
     assert!(said.starts_with(&format!("expected status 200, but nothing will come: {death}")), "{said}");
 }
+
+fn said(test: impl FnOnce()) -> String {
+    let panic = std::panic::catch_unwind(std::panic::AssertUnwindSafe(test)).unwrap_err();
+    let text = panic.downcast_ref::<String>().cloned();
+    text.or_else(|| panic.downcast_ref::<&str>().map(|text| (*text).to_owned())).unwrap()
+}
+
+#[test]
+fn what_belongs_to_another_host_is_not_taken() {
+    let mut hosts = [0; 2].map(|_| scripted("").start().unwrap());
+    let exchange = hosts[0].request(Request::post("/").stay_open());
+    let other = &mut hosts[1];
+    for said in [
+        said(|| other.send_body(&exchange, "x")),
+        said(|| other.end_request(&exchange)),
+        said(|| other.disconnect(&exchange)),
+    ] {
+        assert_eq!(said, "this exchange is of another host");
+    }
+    let unknown = said(|| drop(hosts[0].reconfigure(3, "")));
+    assert_eq!(unknown, "there is no plugin 3: this host has 1, counted from 0");
+}
