@@ -94,7 +94,11 @@ async fn a_token_is_explained_claim_by_claim_and_never_shown() {
     }
     let stranger = Ed25519KeyPair::generate().with_key_id("idp");
     for (credential, verdict, why) in [
-        (token(&idp, &json!({"exp": now_s() - 100, "iat": now_s() - 200})), "token_expired", "100 s ago"),
+        (
+            token(&idp, &json!({"exp": now_s() - 100, "iat": now_s() - 200})),
+            "token_expired",
+            "100 s ago|101 s ago|102 s ago",
+        ),
         (token(&idp, &json!({"aud": "other"})), "audience_mismatch", "accepted: portcullis"),
         (token(&idp, &json!({"iss": "https://other"})), "issuer_unknown", "not configured"),
         (
@@ -108,7 +112,8 @@ async fn a_token_is_explained_claim_by_claim_and_never_shown() {
     ] {
         let said = explain(&server, &credential);
         assert_eq!(said.status.code(), Some(4), "{}", shown(&said));
-        assert!(has(&said, &["verdict", "refused: ", verdict]) && has(&said, &[why]), "{}", shown(&said));
+        let why = why.split('|').any(|why| has(&said, &[why]));
+        assert!(has(&said, &["verdict", "refused: ", verdict]) && why, "{}", shown(&said));
         let secret = credential.rsplit('.').next().unwrap();
         assert!(secret.len() < 5 || !shown(&said).contains(secret), "{}", shown(&said));
     }

@@ -32,6 +32,9 @@ impl Exchange {
             },
             (Some(status), None, _) => format!("the client saw {status}"),
             (None, _, Some(reason)) => format!("the stream was reset ({reason})"),
+            (None, _, None) if self.death().is_some() => {
+                format!("nothing will come: {}", self.death().unwrap_or_default())
+            }
             (None, _, None) => "the client has seen nothing yet (Host::advance moves the time on)".to_owned(),
         }
     }

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use crate::VmId;
 
 /// A module cannot be loaded.
-#[derive(Debug, thiserror::Error)]
+#[derive(thiserror::Error)]
 #[non_exhaustive]
 pub enum LoadError {
     /// The file cannot be read.
@@ -92,7 +92,7 @@ pub enum LoadError {
 }
 
 /// A host cannot start. Envoy would reject the configuration.
-#[derive(Clone, Debug, thiserror::Error)]
+#[derive(Clone, thiserror::Error)]
 #[non_exhaustive]
 pub enum StartError {
     /// No plugin was given.
@@ -163,6 +163,20 @@ pub enum StartError {
     },
 }
 
+// Tests call `expect`, which prints `Debug`: derived, it would be one line with the compiler's messages or the
+// module's backtrace escaped in it.
+impl std::fmt::Debug for LoadError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        std::fmt::Display::fmt(self, f)
+    }
+}
+
+impl std::fmt::Debug for StartError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        std::fmt::Display::fmt(self, f)
+    }
+}
+
 fn last(log: &[String]) -> String {
     match log.last() {
         Some(line) => format!("; its last log line: {line}"),
@@ -212,5 +226,19 @@ impl std::fmt::Display for FailureKind {
             Self::Restricted => "restricted hostcall",
             Self::HostLimit => "limit of the host",
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_expect_prints_is_meant_to_be_read() {
+        let reason = "error[E0425]\n --> src/lib.rs:3".to_owned();
+        let error = LoadError::Build { manifest: "Cargo.toml".into(), reason };
+        assert_eq!(format!("{error:?}"), error.to_string());
+        assert!(format!("{error:?}").contains("\n --> src/lib.rs:3"));
+        assert_eq!(format!("{:?}", StartError::NoPlugin), StartError::NoPlugin.to_string());
     }
 }

@@ -29,6 +29,14 @@ impl Exchange {
         &self.stream
     }
 
+    pub(crate) fn is_of(&self, world: &Arc<World>) -> bool {
+        Arc::ptr_eq(&self.world, world)
+    }
+
+    pub(crate) fn death(&self) -> Option<String> {
+        self.stream.lock().held_by_the_dead()
+    }
+
     /// What the upstream saw; `None` if the request did not get there.
     pub fn upstream(&self) -> Option<Seen> {
         self.stream.lock().upstream.clone()
@@ -110,6 +118,8 @@ impl fmt::Display for Exchange {
             format!("reset ({reason})")
         } else if let Some(status) = self.status().filter(|_| self.is_over()) {
             format!("over, status {status}")
+        } else if let Some(death) = self.death() {
+            format!("waiting for ever: {death}")
         } else {
             "waiting".to_owned()
         };

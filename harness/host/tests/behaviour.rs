@@ -5,7 +5,7 @@ mod common;
 use std::time::Duration;
 
 use common::{script, scripted};
-use portcullis_testhost::{Answer, FailurePolicy, Fault, Host, Request, Upstream, VmId};
+use portcullis_testhost::{Answer, Callback, FailurePolicy, Fault, Host, Request, Upstream, VmId};
 
 #[test]
 fn a_header_is_added_for_the_upstream() {
@@ -308,4 +308,44 @@ fn a_failed_assertion_shows_the_whole_exchange() {
         "{text}"
     );
     assert!(text.contains("proxy_add_header_map_value(request_headers, \"x-a\", \"1\")"), "{text}");
+}
+
+/// As in Envoy the stream waits for ever; the host must not say that time helps.
+#[test]
+fn a_stream_held_by_a_dead_vm_says_so() {
+    let script = format!("request_headers: {CALL}; request_headers: return 1; call_response: get 6 :status");
+    let mut host = scripted(&script).cluster("authz", Answer::ok()).start().unwrap();
+    host.inject(Fault::trap().during(Callback::HttpCallResponse));
+    let exchange = host.request(Request::get("/"));
+    let death = "the VM of plugin \"script\" on worker 0 died at +0 ms in proxy_on_http_call_response: ";
+    let text = exchange.to_string();
+    assert!(text.starts_with(&format!("exchange: waiting for ever: {death}")), "{text}");
+    let failed = || {
+        exchange.assert_status(200);
+    };
+    let panic = std::panic::catch_unwind(std::panic::AssertUnwindSafe(failed)).unwrap_err();
+    let said = panic.downcast_ref::<String>().unwrap();
+    assert!(said.starts_with(&format!("expected status 200, but nothing will come: {death}")), "{said}");
+}
+
+fn said(test: impl FnOnce()) -> String {
+    let panic = std::panic::catch_unwind(std::panic::AssertUnwindSafe(test)).unwrap_err();
+    let text = panic.downcast_ref::<String>().cloned();
+    text.or_else(|| panic.downcast_ref::<&str>().map(|text| (*text).to_owned())).unwrap()
+}
+
+#[test]
+fn what_belongs_to_another_host_is_not_taken() {
+    let mut hosts = [0; 2].map(|_| scripted("").start().unwrap());
+    let exchange = hosts[0].request(Request::post("/").stay_open());
+    let other = &mut hosts[1];
+    for said in [
+        said(|| other.send_body(&exchange, "x")),
+        said(|| other.end_request(&exchange)),
+        said(|| other.disconnect(&exchange)),
+    ] {
+        assert_eq!(said, "this exchange is of another host");
+    }
+    let unknown = said(|| drop(hosts[0].reconfigure(3, "")));
+    assert_eq!(unknown, "there is no plugin 3: this host has 1, counted from 0");
 }

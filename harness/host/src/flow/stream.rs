@@ -151,6 +151,8 @@ pub(crate) struct Slot {
     pub(crate) created: bool,
     /// The filter's VM failed and the host answered for it: it is not called any more.
     pub(crate) failed: bool,
+    /// How the filter's VM died, if it did while the stream was open.
+    pub(crate) death: Option<String>,
 }
 
 pub(crate) struct Stream {
@@ -221,6 +223,13 @@ impl Stream {
 
     pub(crate) fn side_mut(&mut self, dir: Dir, slot: usize) -> &mut Side {
         &mut self.slots[slot].sides[dir.index()]
+    }
+
+    /// How a VM died whose filter holds this stream: as in Envoy, nothing will let it go on.
+    pub(crate) fn held_by_the_dead(&self) -> Option<String> {
+        let holds = |slot: &&Slot| slot.sides.iter().any(|side| side.stop != Stop::No);
+        let open = self.finished.is_none();
+        self.slots.iter().filter(|_| open).filter(holds).find_map(|slot| slot.death.clone())
     }
 
     pub(crate) fn is_over(&self) -> bool {

@@ -110,8 +110,11 @@ impl Host {
     ///
     /// # Panics
     /// If there is no plugin at `index`.
+    #[track_caller]
     pub fn reconfigure(&mut self, index: usize, config: impl AsRef<[u8]>) -> Result<(), StartError> {
         let mut plugins = self.plugins.clone();
+        let count = plugins.len();
+        assert!(index < count, "there is no plugin {index}: this host has {count}, counted from 0");
         plugins[index] = plugins[index].clone().config(config);
         self.update(plugins)
     }

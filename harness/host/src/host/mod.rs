@@ -152,25 +152,51 @@ impl Host {
     }
 
     /// Sends another part of the body of a request that [`stays open`](Request::stay_open).
+    ///
+    /// # Panics
+    /// If the exchange is of another host.
+    #[track_caller]
     pub fn send_body(&mut self, exchange: &Exchange, part: impl AsRef<[u8]>) {
+        self.own(exchange);
         self.feed_body(exchange.stream(), part.as_ref(), false);
         self.settle();
     }
 
     /// Ends the body of a request that stays open.
+    ///
+    /// # Panics
+    /// If the exchange is of another host.
+    #[track_caller]
     pub fn end_request(&mut self, exchange: &Exchange) {
+        self.own(exchange);
         self.feed_body(exchange.stream(), &[], true);
         self.settle();
     }
 
     /// Ends a request that stays open with trailers.
+    ///
+    /// # Panics
+    /// If the exchange is of another host.
+    #[track_caller]
     pub fn send_trailers(&mut self, exchange: &Exchange, trailers: impl Into<HeaderMap>) {
+        self.own(exchange);
         self.feed_trailers(exchange.stream(), trailers.into());
         self.settle();
     }
 
+    /// Two hosts in one test are easily mixed up, and what is said of the wrong one looks like a plugin's fault.
+    #[track_caller]
+    pub(crate) fn own(&self, exchange: &Exchange) {
+        assert!(exchange.is_of(&self.world), "this exchange is of another host");
+    }
+
     /// The client closes its connection before the exchange is over.
+    ///
+    /// # Panics
+    /// If the exchange is of another host.
+    #[track_caller]
     pub fn disconnect(&mut self, exchange: &Exchange) {
+        self.own(exchange);
         self.reset(exchange.stream(), "downstream_remote_disconnect", DOWNSTREAM_CONNECTION_TERMINATION);
         self.settle();
     }
@@ -209,7 +235,8 @@ impl Host {
         let stream = StreamRef::new(stream);
         for plugin in 0..self.plugins.len() {
             let link = self.link(worker, plugin, &stream);
-            let slot = Slot { plugin, link, sides: Default::default(), created: false, failed: false };
+            let slot =
+                Slot { plugin, link, sides: Default::default(), created: false, failed: false, death: None };
             stream.lock().slots.push(slot);
         }
         let id = stream.lock().id;
@@ -248,10 +275,14 @@ impl Host {
 impl Drop for Host {
     /// Misuse of the ABI that no test looked at is a failure of the test.
     fn drop(&mut self) {
+        let misuse = inspect::list(&self.misuse());
+        if std::thread::panicking() && !misuse.is_empty() {
+            // It may be the cause of what failed.
+            eprintln!("the module misused the Proxy-Wasm ABI:\n{misuse}");
+        }
         if !self.misuse_is_failure || std::thread::panicking() {
             return;
         }
-        let misuse = inspect::list(&self.misuse());
         assert!(
             misuse.is_empty(),
             "the module misused the Proxy-Wasm ABI (see HostBuilder::allow_misuse):\n{misuse}"

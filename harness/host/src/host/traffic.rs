@@ -320,9 +320,10 @@ impl Host {
     /// [`Upstream::manual`]: crate::Upstream::manual
     ///
     /// # Panics
-    /// If the request does not wait for its upstream.
+    /// If the exchange is of another host, or the request does not wait for its upstream.
     #[track_caller]
     pub fn respond(&mut self, exchange: &crate::Exchange, answer: Answer) {
+        self.own(exchange);
         let (waiting, id) = {
             let mut locked = exchange.stream().lock();
             (std::mem::take(&mut locked.waiting), locked.id)

@@ -137,7 +137,22 @@ impl Vm {
     fn fail(&mut self, callback: Callback, context: u32, error: &wasmtime::Error) {
         let failure = failure(callback, context, error);
         self.store.data().log(LogLevel::Critical, format!("VM died: {failure}"));
+        self.tell_streams(&failure);
         self.failed = Some(failure);
+    }
+
+    /// Exchanges outlive their host, and can say by themselves why nothing comes.
+    fn tell_streams(&self, failure: &VmFailure) {
+        let state = self.store.data();
+        let at = state.world.lock().clock.elapsed().as_millis();
+        for context in state.contexts.values() {
+            let Some((stream, slot)) = &context.stream else { continue };
+            let (plugin, vm, VmFailure { kind, callback, .. }) = (&context.spec.name, state.vm, failure);
+            let death = format!("the VM of plugin {plugin:?} on {vm} died at +{at} ms in {callback}: {kind}");
+            if let Some(slot) = stream.lock().slots.get_mut(*slot) {
+                slot.death = Some(death);
+            }
+        }
     }
 }
 
