@@ -25,4 +25,5 @@ pub mod signing;
 pub mod snapshot;
 pub mod store;
 pub mod tokens;
+pub mod turns;
 pub mod xfcc;

@@ -25,6 +25,7 @@ use crate::shares::Shares;
 use crate::signing::SigningKeys;
 use crate::snapshot::Workers;
 use crate::store::{Database, Settings, Store, StoreError};
+use crate::turns::Turns;
 
 /// How often the configuration file is looked at.
 const LOOK: Duration = Duration::from_secs(2);
@@ -158,6 +159,7 @@ async fn assemble(config: &Config, stopping: watch::Receiver<bool>) -> Result<Ar
         providers: Current::new(Providers::new(&config.policy.introspection)),
         backoff: Backoff::default(),
         refused_callers: Backoff::default(),
+        complaints: Turns::default(),
         shares: Shares::new(config.listeners.limits.connections),
         token_places: Semaphore::new(api::token_places(config.listeners.limits.connections)),
         stopping,

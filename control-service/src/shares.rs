@@ -3,17 +3,15 @@
 
 use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
 
 use portcullis_core::ids::SpiffeId;
+
+use crate::turns::Turns;
 
 /// Long polls of one principal at a time. A worker has one open.
 pub(crate) const POLLS: usize = 64;
 /// Other calls of one principal at a time.
 const CALLS: usize = 32;
-/// How often it is said of one principal that it is refused.
-const SAY: Duration = Duration::from_secs(1);
-
 /// What a call does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
@@ -27,7 +25,6 @@ pub enum Kind {
 struct Held {
     polls: usize,
     calls: usize,
-    said: Option<Instant>,
 }
 
 impl Held {
@@ -51,13 +48,14 @@ struct All {
 pub struct Shares {
     together: usize,
     all: Mutex<All>,
+    said: Turns,
 }
 
 impl Shares {
     /// Sidecars get no more than half of a listener's connections; the rest is the gateways'.
     #[must_use]
     pub fn new(connections: usize) -> Self {
-        Self { together: (connections / 2).max(1), all: Mutex::default() }
+        Self { together: (connections / 2).max(1), all: Mutex::default(), said: Turns::default() }
     }
 
     fn lock(&self) -> MutexGuard<'_, All> {
@@ -79,8 +77,7 @@ impl Shares {
             all.used += 1;
             return Some(Share { shares: self, principal: principal.clone(), kind });
         }
-        if held.said.is_none_or(|at| at.elapsed() >= SAY) {
-            held.said = Some(Instant::now());
+        if self.said.take(principal.as_str()) {
             tracing::warn!(%principal, ?kind, most, together = self.together, "a sidecar has as many calls open as it may");
         }
         None

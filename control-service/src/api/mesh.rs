@@ -233,7 +233,9 @@ fn no_answer(service: &Service, provider: &str, error: &IntrospectError) -> Prob
     // Only names of the configuration become labels: a caller's would grow the metrics without bound.
     let known = if matches!(error, IntrospectError::Unknown) { "" } else { provider };
     service.metrics.introspections.count(&[known, error.outcome()]);
-    tracing::warn!(provider = known, %error, "a token could not be introspected");
+    if service.complaints.take(known) {
+        tracing::warn!(provider = known, %error, "a token could not be introspected");
+    }
     let fault = match error {
         IntrospectError::Unknown => Fault::ProviderUnknown,
         IntrospectError::Busy => Fault::ProviderBusy,

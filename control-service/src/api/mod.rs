@@ -33,6 +33,7 @@ use crate::shares::Shares;
 use crate::signing::SigningKeys;
 use crate::snapshot::Workers;
 use crate::store::Store;
+use crate::turns::Turns;
 pub(crate) use keys::MAX_LIFE_S;
 pub use oauth::token_places;
 pub use problem::{Fault, Problem};
@@ -63,6 +64,8 @@ pub struct Service {
     pub refused_callers: Backoff,
     /// Token requests that may be under way.
     pub token_places: Semaphore,
+    /// Which provider of opaque tokens may be complained of.
+    pub complaints: Turns,
     /// What sidecars hold of the mesh API.
     pub shares: Shares,
     /// Turns true when the service ends.

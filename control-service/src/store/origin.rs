@@ -4,14 +4,13 @@
 //! the service's own sidecar saw.
 
 use std::collections::{BTreeMap, HashMap};
-use std::sync::{Mutex, PoisonError};
-use std::time::{Duration, Instant};
 
 use portcullis_core::ids::{ClusterId, SpiffeId};
 use portcullis_core::wire::AuditRecord;
 use rusqlite::{Connection, OptionalExtension};
 
 use super::StoreError;
+use crate::turns::Turns;
 
 /// `hop` and `proxy` of the service's own records, and how its callers prove themselves.
 const CONTROL_HOP: &str = "control";
@@ -187,25 +186,12 @@ impl Origin {
 
 /// Tells the log of refusals, of each principal once in a second.
 #[derive(Debug, Default)]
-pub(super) struct Notices(Mutex<HashMap<String, Instant>>);
+pub(super) struct Notices(Turns);
 
 impl Notices {
-    const EVERY: Duration = Duration::from_secs(1);
-
-    /// Whether a principal's turn has come.
-    fn turn(&self, principal: &str, now: Instant) -> bool {
-        let mut lately = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        lately.retain(|_, said| now.saturating_duration_since(*said) < Self::EVERY);
-        let turn = !lately.contains_key(principal);
-        if turn {
-            lately.insert(principal.to_owned(), now);
-        }
-        turn
-    }
-
     /// Nothing that the records say is repeated: they may hold anything.
     pub(super) fn tell(&self, origin: &Origin, refusals: &Refusals) {
-        if refusals.is_empty() || !self.turn(origin.principal(), Instant::now()) {
+        if refusals.is_empty() || !self.0.take(origin.principal()) {
             return;
         }
         let reasons: Vec<_> =
@@ -259,13 +245,5 @@ mod tests {
         let gateway = Origin::gateway(&id("g"));
         assert_eq!((gateway.base(MAX_FIRST), gateway.base(MAX_FIRST + 1)), (MAX_FIRST, 0));
         assert_eq!(origin.base(5), 0);
-    }
-
-    #[test]
-    fn a_principal_has_one_turn_in_a_second() {
-        let (notices, now) = (Notices::default(), Instant::now());
-        assert!(notices.turn("a", now) && notices.turn("b", now));
-        assert!(!notices.turn("a", now + Duration::from_millis(999)));
-        assert!(notices.turn("a", now + Duration::from_secs(1)));
     }
 }
