@@ -56,7 +56,15 @@ impl Policy {
             let text = "names clients and no issuer, although there is more than one: a client of the same name at any of them fits; name the issuer in `issuer`";
             ["source rule ", &rule.name, " ", text].concat()
         });
-        any_tenant.chain(any_issuer).collect()
+        any_tenant.chain(any_issuer).chain(self.catch_all()).collect()
+    }
+
+    /// A rule that fits everybody and is not the last one: those behind it are never reached.
+    fn catch_all(&self) -> Option<String> {
+        let (_, all_but_last) = self.source_rules.rules.split_last()?;
+        let rule = all_but_last.iter().find(|rule| rule.when == SourceConditions::default())?;
+        let text = "has no conditions and fits everybody: no rule behind it is ever reached";
+        Some(["source rule ", &rule.name, " ", text].concat())
     }
 }
 

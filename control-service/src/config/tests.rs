@@ -380,6 +380,17 @@ fn rules_about_clients_of_any_issuer_are_warned_about() {
 }
 
 #[test]
+fn a_rule_for_everybody_before_others_is_warned_about() {
+    let begin = GOOD.find("sourceRules:").unwrap();
+    let warnings =
+        |rules: &str| parse(&[&GOOD[..begin], "sourceRules:\n", rules].concat()).unwrap().policy.warnings();
+    let (all, web) =
+        ("  - {name: all, sourceType: worker}\n", "  - {name: web, sourceType: human, when: {role: [r]}}\n");
+    assert!(warnings(&[all, web].concat())[0].starts_with("source rule all has no conditions"));
+    assert_eq!(warnings(&[web, all].concat()), Vec::<String>::new());
+}
+
+#[test]
 fn all_mistakes_in_source_rules_come_at_once_and_name_rule_and_field() {
     let begin = GOOD.find("sourceRules:").unwrap();
     let tell = |rules: &str| fields(&[&GOOD[..begin], "sourceRules: ", rules, "\n"].concat());

@@ -3,6 +3,7 @@ package main
 
 import (
 	"bufio"
+	"context"
 	"errors"
 	"fmt"
 	"os"
@@ -10,6 +11,7 @@ import (
 
 	"github.com/MicahParks/keyfunc/v3"
 	"github.com/golang-jwt/jwt/v5"
+	"golang.org/x/time/rate"
 )
 
 type Caller struct {
@@ -49,8 +51,13 @@ func Verify(token string, keys jwt.Keyfunc) (*Caller, error) {
 }
 
 func main() {
-	// Fetched in time, and when a token names a key that is not in it.
-	keys, err := keyfunc.NewDefault([]string{os.Getenv("IDENTITY_JWKS_URL")})
+	// Fetched in time, and when a token names a key that is not in it. The defaults are an hour and five minutes.
+	keys, err := keyfunc.NewDefaultOverrideCtx(context.Background(), []string{os.Getenv("IDENTITY_JWKS_URL")}, keyfunc.Override{
+		RefreshInterval:   2 * time.Minute,
+		RefreshUnknownKID: rate.NewLimiter(rate.Every(5*time.Second), 1),
+		RateLimitWaitMax:  time.Second,
+		HTTPTimeout:       5 * time.Second,
+	})
 	if err != nil {
 		panic(err)
 	}

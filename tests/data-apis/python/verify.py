@@ -1,4 +1,4 @@
-"""The caller of a request, as the gateway established it. pip install "pyjwt[crypto]" """
+"""The caller of a request, as the gateway established it. pip install "pyjwt[crypto]>=2.15" """
 import os
 import sys
 
@@ -6,8 +6,9 @@ import jwt
 
 ISSUER = os.environ["IDENTITY_ISSUER"]
 CLUSTER = os.environ["CLUSTER"]
-# Fetched when it is older than `lifespan` seconds, and when a token names a key that is not in it.
-KEYS = jwt.PyJWKClient(os.environ["IDENTITY_JWKS_URL"], lifespan=120, timeout=5)
+# Fetched when it is older than `lifespan` seconds, and when a token names a key that is not in it, but then once in
+# `cooldown_duration` seconds, which is 30 otherwise.
+KEYS = jwt.PyJWKClient(os.environ["IDENTITY_JWKS_URL"], lifespan=120, cooldown_duration=5, timeout=5)
 
 
 def verify(token: str) -> dict:
