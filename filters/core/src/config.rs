@@ -294,7 +294,11 @@ fn role(role: Option<&str>, cluster: Option<&str>, errors: &mut Errors) -> Optio
                 .add("cluster", "is required with role sidecar: the id of the cluster this proxy stands in");
             None
         }
-        _ => {
+        (Some(_), _) => {
+            errors.add("role", "is neither edge nor sidecar");
+            None
+        }
+        (None, _) => {
             errors.add("role", "is required: edge or sidecar");
             None
         }
@@ -392,6 +396,10 @@ mod tests {
             "audit.batch",
         ] {
             assert!(fields.contains(&field), "{field} not in {fields:?}");
+        }
+        for (config, problem) in [("{\"role\": \"egde\"}", "is neither"), ("{}", "is required")] {
+            let errors = parse(config.as_bytes()).unwrap_err();
+            assert!(errors.iter().any(|e| e.field == "role" && e.problem.starts_with(problem)), "{errors:?}");
         }
     }
 
