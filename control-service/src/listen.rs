@@ -8,7 +8,7 @@ mod idle;
 use std::io::{self, Read, Write};
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use axum::extract::ConnectInfo;
 use axum::{Extension, Router};
@@ -20,6 +20,7 @@ use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::task::JoinSet;
 
+use crate::turns::Turns;
 use idle::{Idle, Member};
 
 /// After a failure that has nothing to do with one client, such as too many open files.
@@ -67,7 +68,7 @@ pub async fn serve(
     let idle = Arc::new(Idle::default());
     let mut connections = JoinSet::new();
     let stopped = stopping.clone();
-    let mut said = None::<Instant>;
+    let said = Turns::default();
     loop {
         let accepted = tokio::select! {
             () = is_stopping(&mut stopping) => break,
@@ -86,8 +87,7 @@ pub async fn serve(
         };
         let Some(slot) = room(&slots, &idle).await else {
             refuse(stream);
-            if said.is_none_or(|at| at.elapsed() >= Duration::from_secs(1)) {
-                said = Some(Instant::now());
+            if said.take("maxConnections") {
                 tracing::warn!(%peer, connections = limits.connections, "refused: listeners.maxConnections is reached");
             }
             continue;

@@ -63,12 +63,13 @@ async fn within_share(
     next: Next,
 ) -> Result<Response, Problem> {
     let principal = authenticate(&service, request.headers())?;
-    let gateway = service.principals.get().may_read(&principal, &View::Gateway);
     let kind = if request.uri().path() == SNAPSHOT { Kind::Poll } else { Kind::Call };
-    let share = if gateway { None } else { service.shares.take(&principal, kind) };
-    if share.is_none() && !gateway {
-        return Err(Problem::new(Fault::ShareTaken, "wait until some of them have ended"));
-    }
+    let _share = if service.principals.get().may_read(&principal, &View::Gateway) {
+        None
+    } else {
+        let taken = || Problem::new(Fault::ShareTaken, "wait until some of them have ended");
+        Some(service.shares.take(&principal, kind).ok_or_else(taken)?)
+    };
     request.extensions_mut().insert(principal);
     Ok(next.run(request).await)
 }
@@ -117,18 +118,16 @@ struct PollQuery {
     stale: u64,
 }
 
-impl PollQuery {
-    /// For how long the worker serves without a poll that comes to an end.
-    fn stale_after(&self) -> Duration {
-        Duration::from_secs(if self.stale == 0 { USUAL_STALE_S } else { self.stale.min(MAX_STALE_S) })
-    }
-}
-
 fn malformed(name: &str, problem: &str) -> Problem {
     Problem::new(Fault::PollInvalid, [name, ": ", problem].concat())
 }
 
 impl PollQuery {
+    /// For how long the worker serves without a poll that comes to an end.
+    fn stale_after(&self) -> Duration {
+        Duration::from_secs(if self.stale == 0 { USUAL_STALE_S } else { self.stale.min(MAX_STALE_S) })
+    }
+
     fn check(&self) -> Result<Poll, Problem> {
         let view: View =
             self.view.parse().map_err(|e: crate::snapshot::UnknownView| malformed("view", &e.to_string()))?;

@@ -4,9 +4,9 @@ use std::collections::HashSet;
 use std::path::Path;
 use std::time::Duration;
 
-use portcullis_authn::api_key::{API_KEY_PREFIX, is_secret_of_the_service};
 use portcullis_core::audit::hex;
 use portcullis_core::ids::{ClientId, IssuerId, Role, Scope, SpiffeId, TenantId};
+use portcullis_core::secrets::PREFIXES;
 use portcullis_core::snapshot::policy::{
     IntrospectionDocument, MAX_LEEWAY_SECONDS, WorkloadEntry, WorkloadsDocument,
 };
@@ -78,8 +78,7 @@ fn provider(folder: &Path, mut section: Section<'_>) -> Option<IntrospectionConf
     if token_prefix.len() > 64 || !token_prefix.bytes().all(|b| b.is_ascii_graphic()) {
         section.error("tokenPrefix", "must be at most 64 visible ASCII characters");
     }
-    let bytes = token_prefix.as_bytes();
-    if bytes.starts_with(API_KEY_PREFIX) || is_secret_of_the_service(bytes) {
+    if PREFIXES.iter().any(|prefix| token_prefix.starts_with(prefix)) {
         section.error("tokenPrefix", "pck_, pca_, pcc_ and pcs_ begin secrets of this service");
     }
     let audiences = audiences(&mut section);

@@ -5,6 +5,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 
+use portcullis_core::audit::SIDECAR_HOP;
 use portcullis_core::ids::{ClusterId, SpiffeId};
 use portcullis_core::wire::AuditRecord;
 use rusqlite::{Connection, OptionalExtension};
@@ -13,11 +14,9 @@ use super::StoreError;
 use crate::turns::Turns;
 
 /// `hop` and `proxy` of the service's own records, and how its callers prove themselves.
-const CONTROL_HOP: &str = "control";
-const CONTROL_PROXY: &str = "control-service";
+pub(super) const CONTROL_HOP: &str = "control";
+pub(super) const CONTROL_PROXY: &str = "control-service";
 const CONTROL_CREDENTIALS: [&str; 2] = ["admin_token", "cluster_token"];
-/// `hop` of what the filter at a data cluster's sidecar records.
-const SIDECAR_HOP: &str = "sidecar";
 
 /// The highest number at which a gateway's stream may be when it is first heard of: a gateway may have
 /// counted for months before this database was made or restored.

@@ -11,7 +11,7 @@ use sha2::{Digest, Sha256};
 
 use super::StoreError;
 use super::audit::Parsed;
-use super::origin::Origin;
+use super::origin::{CONTROL_HOP, CONTROL_PROXY, Origin};
 use crate::clock::now_ms;
 use crate::snapshot::{Change, Published};
 
@@ -46,7 +46,7 @@ impl Action {
     pub fn record(&self, status: u16, reason: &str) -> AuditRecord {
         AuditRecord {
             time_ms: now_ms(),
-            proxy: "control-service".to_owned(),
+            proxy: CONTROL_PROXY.to_owned(),
             request_id: self.request_id.clone(),
             decision: if status < 400 { "allow" } else { "refuse" }.to_owned(),
             stage: "platform-api".to_owned(),
@@ -59,7 +59,7 @@ impl Action {
             path: self.path.clone(),
             client_address: self.client_address.clone(),
             mode: "enforce".to_owned(),
-            hop: "control".to_owned(),
+            hop: CONTROL_HOP.to_owned(),
             ..AuditRecord::default()
         }
     }

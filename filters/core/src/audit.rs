@@ -3,6 +3,10 @@
 use hmac::{Hmac, KeyInit, Mac};
 use sha2::Sha256;
 
+/// `hop` of what the filter at a data cluster's sidecar records: the control service takes records of a gateway
+/// from gateways alone.
+pub const SIDECAR_HOP: &str = "sidecar";
+
 /// Random name of one start of one VM; with a sequence number it names a record for good.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct StreamId(pub [u8; 16]);

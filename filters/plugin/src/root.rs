@@ -3,6 +3,7 @@
 use std::rc::Rc;
 use std::time::Duration;
 
+use portcullis_core::audit::SIDECAR_HOP;
 use portcullis_core::config::{self, PluginConfig, Role};
 use portcullis_host::{CallResponse, ContextId, Host, HostResult, HttpContext, LogLevel, RootContext};
 
@@ -58,8 +59,7 @@ impl Root {
         let link = vm::link(&LinkKey::of(&config), || Link::new(host, &config))?;
         let audit_part = {
             let link = link.try_borrow().ok()?;
-            // The control service takes records of a gateway from gateways alone.
-            let hop = if config.role == Role::Edge { self.stages.name } else { "sidecar" };
+            let hop = if config.role == Role::Edge { self.stages.name } else { SIDECAR_HOP };
             portcullis_audit::hop(link.stream, &link.proxy, hop, config.mode.as_str()).into()
         };
         Some(Ready { config: Rc::new(config), link, audit_part, context: self.context })
