@@ -6,7 +6,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use base64::Engine;
-use portcullis_core::fair::{Source, has_room};
+use portcullis_model::fair::{Source, has_room};
 use reqwest::Client;
 use serde_json::{Map, Value};
 

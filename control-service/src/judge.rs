@@ -3,11 +3,11 @@
 use portcullis_authn::judge::numeric_date;
 use portcullis_authn::keys::PureRust;
 use portcullis_authn::{KeyRing, Verified, is_revoked, jwt};
-use portcullis_core::Reason;
-use portcullis_core::identity::Principal;
-use portcullis_core::snapshot::state::SnapshotState;
-use portcullis_core::snapshot::{PageError, public_key, sign_page, verify_page};
-use portcullis_core::wire::Page;
+use portcullis_identity::Principal;
+use portcullis_model::Reason;
+use portcullis_model::state::SnapshotState;
+use portcullis_protocol::snapshot::{PageError, public_key, sign_page, verify_page};
+use portcullis_protocol::wire::Page;
 use portcullis_source_type::classify;
 
 /// Opens a page as a filter does. Signed and verified on the spot, because nothing but a verified page can

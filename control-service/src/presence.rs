@@ -8,8 +8,8 @@ use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use portcullis_core::decision::ClusterState;
-use portcullis_core::ids::ClusterId;
+use portcullis_identity::ids::ClusterId;
+use portcullis_model::decision::ClusterState;
 use subtle::ConstantTimeEq;
 
 use crate::clock::now_ms;
@@ -258,7 +258,7 @@ impl Beat {
 mod tests {
     use super::*;
     use crate::store::Placement;
-    use portcullis_core::ids::TenantId;
+    use portcullis_identity::ids::TenantId;
 
     fn cluster(observed: Observed) -> Cluster {
         Cluster {

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 
 use aes_gcm::aead::{Aead, KeyInit, Payload};
 use aes_gcm::{Aes256Gcm, Nonce};
-use portcullis_core::audit::{hex, unhex};
+use portcullis_protocol::audit::{hex, unhex};
 use zeroize::Zeroizing;
 
 use crate::tokens::random;

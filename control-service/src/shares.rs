@@ -4,7 +4,7 @@
 use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use portcullis_core::ids::SpiffeId;
+use portcullis_identity::ids::SpiffeId;
 
 use crate::turns::Turns;
 

@@ -6,8 +6,8 @@
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
-use portcullis_core::identity::CredentialKind;
-use portcullis_core::snapshot::policy::{Algorithm, ClaimMapping, IssuerDocument, Jwks};
+use portcullis_identity::CredentialKind;
+use portcullis_model::policy::{Algorithm, ClaimMapping, IssuerDocument, Jwks};
 use tokio::sync::Notify;
 
 use crate::clock::now_ms;

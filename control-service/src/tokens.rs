@@ -7,8 +7,8 @@
 
 use std::fmt;
 
-use portcullis_core::audit::hex;
-use portcullis_core::secrets;
+use portcullis_protocol::audit::hex;
+use portcullis_protocol::secrets;
 use sha2::{Digest, Sha256};
 use zeroize::Zeroizing;
 

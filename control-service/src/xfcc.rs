@@ -4,7 +4,7 @@
 //! that one is believed. Everything unexpected is refused: a value that is read wrongly is an identity
 //! given away.
 
-use portcullis_core::ids::SpiffeId;
+use portcullis_identity::ids::SpiffeId;
 
 /// Why no principal can be taken from the header.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]

@@ -3,8 +3,8 @@
 mod common;
 
 use common::{GATEWAY, Server};
-use portcullis_core::audit::hex;
-use portcullis_core::wire::{AuditAck, AuditBatch, AuditRecord};
+use portcullis_protocol::audit::hex;
+use portcullis_protocol::wire::{AuditAck, AuditBatch, AuditRecord};
 use prost::Message;
 use reqwest::Method;
 use serde_json::Value;

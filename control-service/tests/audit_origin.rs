@@ -3,8 +3,8 @@
 mod common;
 
 use common::{GATEWAY, SIDECAR, Server, text};
-use portcullis_core::audit::hex;
-use portcullis_core::wire::{AuditAck, AuditBatch, AuditRecord};
+use portcullis_protocol::audit::hex;
+use portcullis_protocol::wire::{AuditAck, AuditBatch, AuditRecord};
 use prost::Message;
 use reqwest::Method;
 use serde_json::{Value, json};
@@ -190,7 +190,7 @@ async fn a_stream_belongs_to_the_principal_that_wrote_to_it_first() {
         (&2.into(), &0.into(), &0.into())
     );
     assert_eq!((&found["principal"], &found["conflicts"]), (&GATEWAY.into(), &0.into()));
-    let stream = portcullis_core::audit::unhex(&text(&of("control")["stream"])).unwrap();
+    let stream = portcullis_protocol::audit::unhex(&text(&of("control")["stream"])).unwrap();
     let own = AuditRecord { stream, ..gateway(1, 1000) };
     assert_eq!(post(&server, GATEWAY, &[own]).await, [0, 0, 1]);
 }

@@ -243,7 +243,7 @@ fn test_identities_are_made_without_a_service_and_verify() {
         "agent-1",
     ]));
     let jwks = stdout(&make(&["--jwks"]));
-    let cluster = portcullis_core::ClusterId::new("acme").unwrap();
+    let cluster = portcullis_identity::ClusterId::new("acme").unwrap();
     let issuer = "https://portcullis.test/identity";
     let verifier = portcullis_identity::Verifier::from_jwks(&jwks, issuer, cluster).unwrap();
     let caller = verifier.verify(&token, now_s()).unwrap();

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use axum::http::StatusCode;
 use axum::routing::get;
 use common::{GATEWAY, Reader, SIDECAR, Server, text, until};
-use portcullis_core::wire::KeyRefresh;
+use portcullis_protocol::wire::KeyRefresh;
 use prost::Message;
 use reqwest::Method;
 use serde_json::{Value, json};

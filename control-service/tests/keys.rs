@@ -5,8 +5,8 @@ mod common;
 use std::time::{Duration, Instant};
 
 use common::{GATEWAY, Reader, SIDECAR, Server, text, until};
-use portcullis_core::audit::keyed_hash;
-use portcullis_core::wire::{AuditBatch, AuditRecord};
+use portcullis_protocol::audit::keyed_hash;
+use portcullis_protocol::wire::{AuditBatch, AuditRecord};
 use prost::Message;
 use reqwest::Method;
 use serde_json::{Value, json};

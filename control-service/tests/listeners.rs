@@ -105,7 +105,7 @@ async fn a_connection_without_a_request_gives_way_to_a_new_one() {
 /// A poll that has nothing to wait for but its end, of a worker with a name of its own; the answer is not awaited.
 async fn raw_poll(server: &Server, reader: &Reader, worker: usize) -> TcpStream {
     let mut stream = connect(server, "mesh").await;
-    let hex = portcullis_core::audit::hex;
+    let hex = portcullis_protocol::audit::hex;
     let head = format!(
         "GET /mesh/v1/snapshot?view={}&generation={}&revision={}&nonce={}&wait=60&worker={worker:04x}&proxy=p{worker} HTTP/1.1\r\n\
          host: x\r\nauthorization: Bearer {}\r\nx-forwarded-client-cert: URI={}\r\n\r\n",

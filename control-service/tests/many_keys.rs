@@ -9,8 +9,8 @@ use std::time::{Duration, Instant};
 
 use common::{GATEWAY, Server};
 use portcullis_control::store::{Action, Database, NewApiKey, Settings, Store};
-use portcullis_core::SourceType;
-use portcullis_core::ids::{Role, Subject, TenantId};
+use portcullis_identity::SourceType;
+use portcullis_identity::ids::{Role, Subject, TenantId};
 use reqwest::Method;
 
 const KEYS: usize = 100_000;

@@ -9,9 +9,9 @@ use common::{GATEWAY, Server, text, until};
 use jwt_simple::prelude::*;
 use portcullis_authn::keys::PureRust;
 use portcullis_authn::{KeyRing, Verified, is_revoked, jwt};
-use portcullis_core::Reason;
-use portcullis_core::identity::CredentialKind;
-use portcullis_core::snapshot::state::SnapshotState;
+use portcullis_identity::CredentialKind;
+use portcullis_model::Reason;
+use portcullis_model::state::SnapshotState;
 use reqwest::{Method, Response};
 use serde_json::{Value, json};
 
@@ -302,7 +302,7 @@ fn forge(token: &str) -> String {
     let (body, _) = token.rsplit_once('_').unwrap();
     let last = if body.ends_with('0') { "1" } else { "0" };
     let body = [&body[..body.len() - 1], last].concat();
-    let sum = portcullis_core::audit::hex(&crc32fast::hash(body.as_bytes()).to_be_bytes());
+    let sum = portcullis_protocol::audit::hex(&crc32fast::hash(body.as_bytes()).to_be_bytes());
     [body, sum].join("_")
 }
 
@@ -338,7 +338,7 @@ async fn the_signing_keys_rotate_by_themselves_and_no_token_is_refused() {
         }
         // The key that gateways sign with is always one that everybody can verify.
         let signer = reader.state.signer().unwrap();
-        let public = portcullis_core::snapshot::public_key(signer.seed);
+        let public = portcullis_protocol::snapshot::public_key(signer.seed);
         assert_eq!(reader.state.identity_key(signer.key_id.as_str()), Some(&public));
         if signers.last() != Some(&signer.key_id.to_string()) {
             signers.push(signer.key_id.to_string());

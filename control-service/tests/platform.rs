@@ -226,7 +226,7 @@ async fn a_key_is_shown_once_and_revoked_for_good() {
     assert!(!list.to_string().contains(&key));
     let mut reader = server.reader("gateway", GATEWAY, "01");
     reader.sync(&server).await;
-    let digest = portcullis_core::audit::keyed_hash(reader.state.pepper().unwrap(), key.as_bytes());
+    let digest = portcullis_protocol::audit::keyed_hash(reader.state.pepper().unwrap(), key.as_bytes());
     let entry = reader.state.api_key(&digest).unwrap();
     assert_eq!((entry.id.as_str(), entry.subject.as_str()), (id.as_str(), "batch"));
     let path = ["/v1/api-keys/", &id].concat();
@@ -308,6 +308,6 @@ async fn the_public_identity_keys_are_those_of_the_signer() {
         .unwrap();
     let key = &set["keys"][0];
     let x = base64::engine::general_purpose::URL_SAFE_NO_PAD.decode(text(&key["x"])).unwrap();
-    assert_eq!(x, portcullis_core::snapshot::public_key(signer.seed));
+    assert_eq!(x, portcullis_protocol::snapshot::public_key(signer.seed));
     assert_eq!((text(&key["kid"]), text(&key["alg"])), (signer.key_id.to_string(), "EdDSA".into()));
 }

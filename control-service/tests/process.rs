@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use axum::http::StatusCode;
 use axum::routing::get;
 use common::{GATEWAY, Reader, Server, run, stdout, text, until};
-use portcullis_core::wire::RecordKind;
+use portcullis_protocol::wire::RecordKind;
 use reqwest::Method;
 use serde_json::{Value, json};
 

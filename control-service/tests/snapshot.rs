@@ -5,10 +5,10 @@ mod common;
 use std::time::{Duration, Instant};
 
 use common::{GATEWAY, MESH_TOKEN, Reader, SIDECAR, Server, text};
-use portcullis_core::audit::keyed_hash;
-use portcullis_core::decision::ClusterState;
-use portcullis_core::ids::ClusterId;
-use portcullis_core::wire::RecordKind;
+use portcullis_identity::ids::ClusterId;
+use portcullis_model::decision::ClusterState;
+use portcullis_protocol::audit::keyed_hash;
+use portcullis_protocol::wire::RecordKind;
 use prost::Message;
 use reqwest::Method;
 use serde_json::json;
@@ -134,8 +134,8 @@ async fn a_reader_of_another_life_or_from_the_future_gets_everything_anew() {
         .send()
         .await
         .unwrap();
-    let signed = portcullis_core::wire::SignedMessage::decode(answer.bytes().await.unwrap()).unwrap();
-    assert!(portcullis_core::wire::Page::decode(signed.message.as_slice()).unwrap().reset);
+    let signed = portcullis_protocol::wire::SignedMessage::decode(answer.bytes().await.unwrap()).unwrap();
+    assert!(portcullis_protocol::wire::Page::decode(signed.message.as_slice()).unwrap().reset);
 }
 
 #[tokio::test]
@@ -169,7 +169,7 @@ async fn a_sidecar_gets_its_own_cluster_and_no_secret() {
     let signer = gateway.state.signer().unwrap();
     assert_eq!(
         sidecar.state.identity_key(signer.key_id.as_str()),
-        Some(&portcullis_core::snapshot::public_key(signer.seed))
+        Some(&portcullis_protocol::snapshot::public_key(signer.seed))
     );
 }
 

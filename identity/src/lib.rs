@@ -1,14 +1,18 @@
-//! The identity that a Portcullis gateway forwards: `x-portcullis-identity`, a short-lived JSON Web Token
-//! (RFC 7519) signed with Ed25519 (RFC 8037), of a `typ` of its own (RFC 8725 §3.11).
+//! Who is asking: names, identities, and the token by which a Portcullis gateway forwards them:
+//! `x-portcullis-identity`, a short-lived JSON Web Token (RFC 7519) signed with Ed25519 (RFC 8037), of a
+//! `typ` of its own (RFC 8725 §3.11).
+//!
+//! All else of Portcullis stands on this crate, and so does a Data API: it knows of no policy and of no
+//! message between filters and control service.
 //!
 //! A Data API trusts this one header:
 //!
 //! ```
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
-//! # use portcullis_identity::{Minter, Verifier};
-//! # let minter = Minter::new([7; 32], portcullis_core::KeyId::new("k1")?, "https://platform.example", 60);
+//! # use portcullis_identity::{ClusterId, KeyId, Minter, Verifier};
+//! # let minter = Minter::new([7; 32], KeyId::new("k1")?, "https://platform.example", 60);
 //! # let jwks = minter.jwks().to_string();
-//! # let cluster = portcullis_core::ClusterId::new("acme-hosted")?;
+//! # let cluster = ClusterId::new("acme-hosted")?;
 //! # let identity = portcullis_identity::testing::identity("ann", "acme");
 //! # let now = 1_800_000_000;
 //! # let header = minter.mint(&identity, &cluster, now).text;
@@ -29,12 +33,16 @@
     )
 )]
 
+mod identity;
+pub mod ids;
 mod live;
 mod mint;
 mod verify;
 
 pub mod testing;
 
+pub use identity::{CredentialKind, Identity, Principal, SourceType};
+pub use ids::{ClusterId, KeyId, SpiffeId, TenantId};
 pub use live::LiveVerifier;
 pub use mint::{Minted, Minter};
 pub use verify::{Caller, Verifier, VerifyError, verify_with};
@@ -50,3 +58,6 @@ pub const MAX_LIFETIME_S: u32 = 60;
 
 /// The longest identity token that is read, in bytes.
 pub const MAX_TOKEN_LEN: usize = 8192;
+
+/// The longest chain of actors, in any token: a longer one is refused.
+pub const MAX_ACTORS: usize = 8;

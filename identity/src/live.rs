@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, TryLockError};
 
-use portcullis_core::ClusterId;
+use crate::ClusterId;
 
 use crate::{Caller, Verifier, VerifyError};
 
@@ -23,9 +23,9 @@ const ASK_EVERY_S: u64 = 5;
 ///
 /// ```
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
-/// # use portcullis_identity::{LiveVerifier, Minter};
-/// # let minter = Minter::new([7; 32], portcullis_core::KeyId::new("k1")?, "https://platform.example", 60);
-/// # let cluster = portcullis_core::ClusterId::new("acme-hosted")?;
+/// # use portcullis_identity::{ClusterId, KeyId, LiveVerifier, Minter};
+/// # let minter = Minter::new([7; 32], KeyId::new("k1")?, "https://platform.example", 60);
+/// # let cluster = ClusterId::new("acme-hosted")?;
 /// # let identity = portcullis_identity::testing::identity("ann", "acme");
 /// # let (now, text) = (1_800_000_000, minter.jwks().to_string());
 /// # let header = minter.mint(&identity, &cluster, now).text;

@@ -1,10 +1,10 @@
 //! Minting: what the gateway does.
 
+use crate::ids::IssuerId;
+use crate::{ClusterId, Identity, KeyId};
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use ed25519_compact::{KeyPair, Seed};
-use portcullis_core::ids::IssuerId;
-use portcullis_core::{ClusterId, Identity, KeyId};
 use serde::Serialize;
 use serde_json::{Value, json};
 

@@ -2,9 +2,8 @@
 //! your API a [`crate::Verifier`] with that minter's key set.
 #![allow(clippy::expect_used, reason = "a test wants to stop at a name that is not valid")]
 
-use portcullis_core::identity::{CredentialKind, Principal};
-use portcullis_core::ids::{Subject, TenantId};
-use portcullis_core::{Identity, SourceType};
+use crate::ids::{Subject, TenantId};
+use crate::{CredentialKind, Identity, Principal, SourceType};
 
 /// A person with a JWT and no roles.
 ///

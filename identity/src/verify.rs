@@ -2,21 +2,17 @@
 
 use std::collections::HashMap;
 
+use crate::ids::{ClientId, IssuerId, KeyId, Role, Scope, Subject};
+use crate::{ClusterId, CredentialKind, SourceType, TenantId};
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use ed25519_compact::{PublicKey, Signature};
-use portcullis_core::identity::CredentialKind;
-use portcullis_core::ids::{ClientId, IssuerId, KeyId, Role, Scope, Subject};
-use portcullis_core::{ClusterId, SourceType, TenantId};
 use serde::Deserialize;
 
-use crate::{MAX_LIFETIME_S, MAX_TOKEN_LEN, TOKEN_TYPE};
+use crate::{MAX_ACTORS, MAX_LIFETIME_S, MAX_TOKEN_LEN, TOKEN_TYPE};
 
 /// Seconds by which the clocks of gateway and Data API may differ.
 const LEEWAY_S: u64 = 5;
-
-/// Actors in a chain that are read; a longer one is refused.
-const MAX_ACTORS: usize = 8;
 
 /// Why a forwarded identity was not accepted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]

@@ -4,8 +4,7 @@ use std::cell::{Cell, RefCell};
 use std::sync::{Mutex, mpsc};
 use std::time::{Duration, Instant};
 
-use portcullis_core::{ClusterId, KeyId};
-use portcullis_identity::{LiveVerifier, Minter, VerifyError, testing};
+use portcullis_identity::{ClusterId, KeyId, LiveVerifier, Minter, VerifyError, testing};
 
 const NOW: u64 = 1_800_000_000;
 const ISSUER: &str = "https://platform.example";

@@ -1,8 +1,7 @@
 //! A minted token verifies for its cluster and its time, and for nothing else.
 
-use portcullis_core::ids::{IssuerId, Role, Scope, Subject};
-use portcullis_core::{ClusterId, Identity, KeyId, SourceType};
-use portcullis_identity::{Minter, Verifier, VerifyError, testing};
+use portcullis_identity::ids::{IssuerId, Role, Scope, Subject};
+use portcullis_identity::{ClusterId, Identity, KeyId, Minter, SourceType, Verifier, VerifyError, testing};
 
 const NOW: u64 = 1_800_000_000;
 const ISSUER: &str = "https://platform.example";

@@ -11,8 +11,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use ed25519_compact::{KeyPair, Seed};
-use portcullis_core::{ClusterId, KeyId};
-use portcullis_identity::{Minter, testing};
+use portcullis_identity::{ClusterId, KeyId, Minter, testing};
 use serde_json::{Value, json};
 
 const ISSUER: &str = "https://platform.example/identity";

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use axum::extract::State;
 use axum::routing::get;
 use axum::{Json, Router};
-use portcullis_core::audit::hex;
-use portcullis_core::wire::AuditRecord;
+use portcullis_protocol::audit::hex;
+use portcullis_protocol::wire::AuditRecord;
 use serde::{Deserialize, Serialize};
 
 use super::Service;

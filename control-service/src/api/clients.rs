@@ -7,7 +7,7 @@ use axum::http::StatusCode;
 use axum::response::IntoResponse;
 use axum::routing::{delete, get, post};
 use axum::{Json, Router};
-use portcullis_core::ids::{ClientId, Role, Scope, TenantId};
+use portcullis_identity::ids::{ClientId, Role, Scope, TenantId};
 use serde::{Deserialize, Serialize};
 
 use super::Service;

@@ -8,8 +8,8 @@ use axum::http::StatusCode;
 use axum::response::IntoResponse;
 use axum::routing::{get, post};
 use axum::{Json, Router};
-use portcullis_core::decision::ClusterState;
-use portcullis_core::ids::{ClusterId, TenantId};
+use portcullis_identity::ids::{ClusterId, TenantId};
+use portcullis_model::decision::ClusterState;
 use serde::{Deserialize, Serialize};
 
 use super::Service;

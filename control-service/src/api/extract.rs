@@ -5,7 +5,7 @@ use std::time::Duration;
 use axum::body::Bytes;
 use axum::extract::{FromRequest, FromRequestParts, Query, Request};
 use axum::http::{HeaderMap, StatusCode, header, request};
-use portcullis_core::ids::ClusterId;
+use portcullis_identity::ids::ClusterId;
 use serde::de::DeserializeOwned;
 
 use super::problem::{Fault, Problem};

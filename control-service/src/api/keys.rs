@@ -7,9 +7,9 @@ use axum::http::StatusCode;
 use axum::response::IntoResponse;
 use axum::routing::{delete, get, post};
 use axum::{Json, Router};
-use portcullis_core::SourceType;
-use portcullis_core::claims::is_revocable;
-use portcullis_core::ids::{Role, Scope, Subject, TenantId};
+use portcullis_identity::SourceType;
+use portcullis_identity::ids::{Role, Scope, Subject, TenantId};
+use portcullis_model::claims::is_revocable;
 use serde::{Deserialize, Serialize};
 
 use super::Service;

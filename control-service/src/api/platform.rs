@@ -9,7 +9,7 @@ use axum::extract::{ConnectInfo, DefaultBodyLimit, Request, State};
 use axum::http::{HeaderMap, HeaderValue, Method, header};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
-use portcullis_core::audit::hex;
+use portcullis_protocol::audit::hex;
 
 use super::extract::bearer;
 use super::problem::{Fault, Problem, ReasonOf};

@@ -5,10 +5,9 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::PathBuf;
 
 use clap::Args;
-use portcullis_core::audit::{hex, unhex};
-use portcullis_core::ids::{InvalidId, Role, Scope, Subject};
-use portcullis_core::{ClusterId, KeyId, SourceType};
-use portcullis_identity::{MAX_LIFETIME_S, Minter, testing};
+use portcullis_identity::ids::{InvalidId, Role, Scope, Subject};
+use portcullis_identity::{ClusterId, KeyId, MAX_LIFETIME_S, Minter, SourceType, testing};
+use portcullis_protocol::audit::{hex, unhex};
 use zeroize::Zeroizing;
 
 use crate::clock::now_ms;
@@ -76,7 +75,7 @@ impl TestIdentity {
         }
         // Checked before, because the kit stops at names that are not valid.
         Subject::new(&self.subject)?;
-        portcullis_core::TenantId::new(&self.tenant)?;
+        portcullis_identity::TenantId::new(&self.tenant)?;
         let mut identity = testing::identity(&self.subject, &self.tenant);
         identity.source_type = self.source_type;
         identity.principal.roles = self.roles;

@@ -4,12 +4,10 @@ use std::collections::HashSet;
 use std::path::Path;
 use std::time::Duration;
 
-use portcullis_core::audit::hex;
-use portcullis_core::ids::{ClientId, IssuerId, Role, Scope, SpiffeId, TenantId};
-use portcullis_core::secrets::PREFIXES;
-use portcullis_core::snapshot::policy::{
-    IntrospectionDocument, MAX_LEEWAY_SECONDS, WorkloadEntry, WorkloadsDocument,
-};
+use portcullis_identity::ids::{ClientId, IssuerId, Role, Scope, SpiffeId, TenantId};
+use portcullis_model::policy::{IntrospectionDocument, MAX_LEEWAY_SECONDS, WorkloadEntry, WorkloadsDocument};
+use portcullis_protocol::audit::hex;
+use portcullis_protocol::secrets::PREFIXES;
 use sha2::{Digest, Sha256};
 
 use super::files::{self, Authorities, Remote};

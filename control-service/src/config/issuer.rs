@@ -3,8 +3,8 @@
 use std::path::Path;
 use std::time::Duration;
 
-use portcullis_core::ids::{IssuerId, TenantId};
-use portcullis_core::snapshot::policy::{Algorithm, ClaimMapping, Jwks, MAX_LEEWAY_SECONDS, RequiredClaim};
+use portcullis_identity::ids::{IssuerId, TenantId};
+use portcullis_model::policy::{Algorithm, ClaimMapping, Jwks, MAX_LEEWAY_SECONDS, RequiredClaim};
 use serde_json::Value;
 
 use super::files::{self, Remote};

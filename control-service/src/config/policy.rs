@@ -5,9 +5,9 @@ use std::collections::{HashMap, HashSet};
 use std::path::Path;
 use std::time::Duration;
 
-use portcullis_core::SourceType;
-use portcullis_core::ids::{ClusterId, SpiffeId};
-use portcullis_core::snapshot::policy::{
+use portcullis_identity::SourceType;
+use portcullis_identity::ids::{ClusterId, SpiffeId};
+use portcullis_model::policy::{
     ClaimCondition, SourceConditions, SourceRule, SourceRulesDocument, WorkloadsDocument,
 };
 

@@ -1,6 +1,6 @@
 //! The published schema against what is read as a whole: source rules, claims, key sets.
 
-use portcullis_core::snapshot::policy::{
+use portcullis_model::policy::{
     ClaimCondition, ClaimMapping, Jwk, RequiredClaim, SourceConditions, SourceRule,
 };
 use serde::de::DeserializeOwned;

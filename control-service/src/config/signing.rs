@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use portcullis_core::ids::IssuerId;
 use portcullis_identity::MAX_LIFETIME_S;
+use portcullis_identity::ids::IssuerId;
 use reqwest::Url;
 
 use super::files;

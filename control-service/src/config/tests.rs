@@ -1,6 +1,6 @@
 use super::*;
 use crate::snapshot::View;
-use portcullis_core::ids::{ClusterId, SpiffeId};
+use portcullis_identity::ids::{ClusterId, SpiffeId};
 
 const GOOD: &str = r"
 listeners: {mesh: '127.0.0.1:9700', platform: '127.0.0.1:9701', operations: '127.0.0.1:9702'}

@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use portcullis_core::ids::IssuerId;
-use portcullis_core::snapshot::policy::{Jwk, Jwks};
+use portcullis_identity::ids::IssuerId;
+use portcullis_model::policy::{Jwk, Jwks};
 use reqwest::{Client, Url};
 use serde::Deserialize;
 

@@ -8,9 +8,9 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use portcullis_core::identity::CredentialKind;
-use portcullis_core::pace::{Bucket, Turn, Wishes};
-use portcullis_core::snapshot::policy::{IssuerDocument, Jwk, Jwks};
+use portcullis_identity::CredentialKind;
+use portcullis_model::pace::{Bucket, Turn, Wishes};
+use portcullis_model::policy::{IssuerDocument, Jwk, Jwks};
 use tokio::sync::Mutex;
 use tokio::task::JoinSet;
 use tokio::time::Instant;

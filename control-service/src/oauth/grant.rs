@@ -1,15 +1,12 @@
 //! What a token grants: never more than the client may have, and for somebody else never more than they
 //! have.
 
-use portcullis_core::claims::MAX_DERIVED_FROM;
-use portcullis_core::identity::Principal;
-use portcullis_core::ids::{ClientId, KeyId, Role, Scope, Subject};
+use portcullis_identity::ids::{ClientId, KeyId, Role, Scope, Subject};
+use portcullis_identity::{MAX_ACTORS, Principal};
+use portcullis_model::claims::MAX_DERIVED_FROM;
 
 use super::{TokenError, TokenRequest};
 use crate::store::ServiceClient;
-
-/// Actors in a chain at most: filters read no longer one.
-const MAX_ACTORS: usize = 8;
 
 /// What a token will say.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -134,7 +131,7 @@ fn audiences(client: &ServiceClient, request: &TokenRequest) -> Result<Vec<Strin
 mod tests {
     use super::*;
     use crate::oauth::GrantRequest;
-    use portcullis_core::ids::TenantId;
+    use portcullis_identity::ids::TenantId;
 
     fn client() -> ServiceClient {
         let words = |text: &str| text.split(' ').map(str::to_owned).collect();

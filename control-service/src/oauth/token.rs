@@ -3,8 +3,8 @@
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use ed25519_compact::{KeyPair, Seed};
-use portcullis_core::audit::hex;
-use portcullis_core::claims::DERIVED_FROM;
+use portcullis_model::claims::DERIVED_FROM;
+use portcullis_protocol::audit::hex;
 use serde_json::{Map, Value, json};
 
 use super::Grant;

@@ -3,8 +3,8 @@
 use std::sync::{PoisonError, RwLock};
 use std::time::Duration;
 
-use portcullis_core::snapshot::sign_page;
-use portcullis_core::wire::{Page, RecordKind};
+use portcullis_protocol::snapshot::sign_page;
+use portcullis_protocol::wire::{Page, RecordKind};
 use tokio::sync::watch;
 use tokio::time::Instant;
 use zeroize::Zeroizing;

@@ -7,7 +7,7 @@ mod workers;
 use std::fmt;
 use std::str::FromStr;
 
-use portcullis_core::ids::ClusterId;
+use portcullis_identity::ids::ClusterId;
 
 pub use hub::{Hub, Poll};
 pub use state::{Ask, Change, Published, State};

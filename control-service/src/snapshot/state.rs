@@ -9,9 +9,9 @@ use std::fmt;
 use std::ops::Bound;
 use std::sync::Arc;
 
-use portcullis_core::ids::ClusterId;
-use portcullis_core::snapshot::policy::WorkloadsDocument;
-use portcullis_core::wire::{self, Page, Record, RecordKind, SNAPSHOT_FORMAT};
+use portcullis_identity::ids::ClusterId;
+use portcullis_model::policy::WorkloadsDocument;
+use portcullis_protocol::wire::{self, Page, Record, RecordKind, SNAPSHOT_FORMAT};
 use prost::Message;
 
 use super::View;

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use portcullis_core::ids::{ClusterId, SpiffeId};
+use portcullis_identity::ids::{ClusterId, SpiffeId};
 use serde::Serialize;
 use tokio::sync::watch;
 

@@ -4,8 +4,8 @@ mod read;
 
 use std::collections::HashMap;
 
-use portcullis_core::audit::hex;
-use portcullis_core::wire::{AuditAck, AuditBatch, AuditRecord};
+use portcullis_protocol::audit::hex;
+use portcullis_protocol::wire::{AuditAck, AuditBatch, AuditRecord};
 use prost::Message;
 use rusqlite::{Connection, OptionalExtension, params};
 use sha2::{Digest, Sha256};

@@ -1,6 +1,6 @@
 //! Clients of the token endpoint. Their secrets are nowhere but with their holders.
 
-use portcullis_core::ids::{ClientId, Role, Scope, TenantId};
+use portcullis_identity::ids::{ClientId, Role, Scope, TenantId};
 use rusqlite::{Connection, OptionalExtension, Row, params};
 use serde::Serialize;
 

@@ -3,8 +3,8 @@
 //! What an operator said (`administrative`) and what heartbeats say (`observed`) are kept apart, so that
 //! a suspended cluster stays suspended whatever it reports, and a resumed one is at once what it reports.
 
-use portcullis_core::decision::ClusterState;
-use portcullis_core::ids::{ClusterId, TenantId};
+use portcullis_identity::ids::{ClusterId, TenantId};
+use portcullis_model::decision::ClusterState;
 use rusqlite::types::{FromSql, FromSqlError, FromSqlResult, ToSql, ToSqlOutput, ValueRef};
 use serde::{Deserialize, Serialize};
 

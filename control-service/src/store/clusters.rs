@@ -3,9 +3,9 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use portcullis_core::decision::ClusterState;
-use portcullis_core::ids::ClusterId;
-use portcullis_core::wire::{self, RecordKind};
+use portcullis_identity::ids::ClusterId;
+use portcullis_model::decision::ClusterState;
+use portcullis_protocol::wire::{self, RecordKind};
 use prost::Message;
 use rusqlite::{Connection, OptionalExtension, Row, params};
 

@@ -1,9 +1,9 @@
 //! API keys. The key itself is nowhere but with its holder.
 
-use portcullis_core::SourceType;
-use portcullis_core::audit::keyed_hash;
-use portcullis_core::ids::{Role, Scope, Subject, TenantId};
-use portcullis_core::wire::{self, RecordKind};
+use portcullis_identity::SourceType;
+use portcullis_identity::ids::{Role, Scope, Subject, TenantId};
+use portcullis_protocol::audit::keyed_hash;
+use portcullis_protocol::wire::{self, RecordKind};
 use prost::Message;
 use rusqlite::{Connection, OptionalExtension, Row, params};
 use serde::Serialize;

@@ -25,7 +25,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
-use portcullis_core::wire::{Page, RecordKind};
+use portcullis_protocol::wire::{Page, RecordKind};
 use rusqlite::Connection;
 
 pub use admins::Administrator;

@@ -5,9 +5,9 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use portcullis_core::audit::SIDECAR_HOP;
-use portcullis_core::ids::{ClusterId, SpiffeId};
-use portcullis_core::wire::AuditRecord;
+use portcullis_identity::ids::{ClusterId, SpiffeId};
+use portcullis_protocol::audit::SIDECAR_HOP;
+use portcullis_protocol::wire::AuditRecord;
 use rusqlite::{Connection, OptionalExtension};
 
 use super::StoreError;

@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use portcullis_core::snapshot::policy::{IssuerDocument, Jwks};
-use portcullis_core::wire::RecordKind;
+use portcullis_model::policy::{IssuerDocument, Jwks};
+use portcullis_protocol::wire::RecordKind;
 use rusqlite::{Connection, params};
 
 use super::secrets::Entries;

@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use portcullis_core::snapshot::public_key;
-use portcullis_core::wire::{IdentitySigner, RecordKind};
+use portcullis_protocol::snapshot::public_key;
+use portcullis_protocol::wire::{IdentitySigner, RecordKind};
 use prost::Message;
 use rusqlite::{Connection, OptionalExtension, params};
 use zeroize::Zeroizing;

@@ -1,9 +1,9 @@
 //! Keys that sign tokens: identity tokens by the gateways, service tokens by this service.
 
-use portcullis_core::audit::hex;
-use portcullis_core::snapshot::policy::{Jwk, Jwks};
-use portcullis_core::snapshot::public_key;
-use portcullis_core::wire::RecordKind;
+use portcullis_model::policy::{Jwk, Jwks};
+use portcullis_protocol::audit::hex;
+use portcullis_protocol::snapshot::public_key;
+use portcullis_protocol::wire::RecordKind;
 use rusqlite::{Connection, params};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};

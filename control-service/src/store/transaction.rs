@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use portcullis_core::snapshot::revocation_digest;
-use portcullis_core::wire::{AuditRecord, RecordKind};
+use portcullis_protocol::snapshot::revocation_digest;
+use portcullis_protocol::wire::{AuditRecord, RecordKind};
 use prost::Message;
 use rusqlite::{Connection, OptionalExtension, params};
 use sha2::{Digest, Sha256};

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
 
-use portcullis_core::wire::AuditRecord;
+use portcullis_protocol::wire::AuditRecord;
 use rusqlite::params;
 
 use super::{Store, StoreError};

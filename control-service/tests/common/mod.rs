@@ -6,9 +6,9 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
-use portcullis_core::snapshot::state::SnapshotState;
-use portcullis_core::snapshot::verify_page;
-use portcullis_core::wire::Page;
+use portcullis_model::state::SnapshotState;
+use portcullis_protocol::snapshot::verify_page;
+use portcullis_protocol::wire::Page;
 use reqwest::{Client, Method, RequestBuilder, StatusCode};
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -189,7 +189,7 @@ impl Reader {
         self.polls += 1;
         let mut nonce = [0u8; 16];
         nonce[..8].copy_from_slice(&self.polls.to_be_bytes());
-        let hex = portcullis_core::audit::hex;
+        let hex = portcullis_protocol::audit::hex;
         let answer = server
             .mesh(Method::GET, "/mesh/v1/snapshot", self.principal)
             .query(&[
@@ -323,6 +323,6 @@ pub(crate) fn forge(token: &str) -> String {
     let (body, _) = token.rsplit_once('_').unwrap();
     let last = if body.ends_with('0') { "1" } else { "0" };
     let body = [&body[..body.len() - 1], last].concat();
-    let sum = portcullis_core::audit::hex(&crc32fast::hash(body.as_bytes()).to_be_bytes());
+    let sum = portcullis_protocol::audit::hex(&crc32fast::hash(body.as_bytes()).to_be_bytes());
     [body, sum].join("_")
 }

@@ -19,7 +19,7 @@ async fn an_agent_acts_for_a_person_and_never_has_more_than_both() {
     let principal = judge(&server, &first).await.unwrap().principal;
     assert_eq!((principal.subject.as_str(), principal.actors[0].as_str()), ("ann", "svc-agent"));
     let names =
-        |list: &[portcullis_core::ids::Role]| list.iter().map(ToString::to_string).collect::<Vec<_>>();
+        |list: &[portcullis_identity::ids::Role]| list.iter().map(ToString::to_string).collect::<Vec<_>>();
     assert_eq!(names(&principal.roles), ["reader"]);
     assert_eq!((principal.scopes.len(), principal.scopes[0].as_str()), (1, "b"));
     // A second agent in the chain, from a service token.

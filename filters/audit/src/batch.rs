@@ -2,7 +2,8 @@
 
 use std::collections::VecDeque;
 
-use portcullis_core::audit::StreamId;
+use portcullis_protocol::audit::StreamId;
+use portcullis_protocol::tags::audit_batch as tag;
 
 use crate::encode;
 
@@ -13,7 +14,7 @@ pub(crate) const MAX_BATCH_BYTES: usize = 1024 * 1024;
 /// Records that are sent together.
 #[derive(Default)]
 pub(crate) struct Batch {
-    /// An encoded [`AuditBatch`](portcullis_core::wire::AuditBatch).
+    /// An encoded [`AuditBatch`](portcullis_protocol::wire::AuditBatch).
     bytes: Vec<u8>,
     /// Length of the records in it; what is said of the stream when it is sent follows.
     pub(crate) body: usize,
@@ -37,8 +38,7 @@ impl Batch {
     fn push(&mut self, number: u64, slot: u64, record: &[u8]) -> usize {
         let before = self.body;
         self.bytes.truncate(before);
-        // Field 1 of `AuditBatch`.
-        encode::bytes(&mut self.bytes, 1, record);
+        encode::bytes(&mut self.bytes, tag::RECORDS, record);
         self.body = self.bytes.len();
         if self.records == 0 {
             self.first = number;
@@ -52,8 +52,8 @@ impl Batch {
     /// The batch with what it says of the sender's stream.
     pub(crate) fn seal(&mut self, stream: StreamId, settled: u64) -> &[u8] {
         self.bytes.truncate(self.body);
-        encode::bytes(&mut self.bytes, 2, &stream.0);
-        encode::number(&mut self.bytes, 3, settled);
+        encode::bytes(&mut self.bytes, tag::STREAM, &stream.0);
+        encode::number(&mut self.bytes, tag::SETTLED, settled);
         &self.bytes
     }
 

@@ -1,11 +1,11 @@
-//! Writes an [`AuditRecord`](portcullis_core::wire::AuditRecord) straight from what is at hand.
+//! Writes an [`AuditRecord`](portcullis_protocol::wire::AuditRecord) straight from what is at hand.
 //!
 //! Filling the message first would copy some twenty texts per request. Protobuf fields may come in any
 //! order, so what is the same for every request of a hop or an identity is encoded once and appended.
 
-use portcullis_core::SourceType;
-use portcullis_core::audit::StreamId;
-use portcullis_core::identity::Principal;
+use portcullis_identity::{Principal, SourceType};
+use portcullis_protocol::audit::StreamId;
+use portcullis_protocol::tags::audit_record as tag;
 use prost::encoding::{WireType, encode_key, encode_varint};
 
 use crate::record::{MAX_METHOD, MAX_REQUEST_ID, cut, trace_id, without_query};
@@ -14,10 +14,10 @@ use crate::record::{MAX_METHOD, MAX_REQUEST_ID, cut, trace_id, without_query};
 #[must_use]
 pub fn hop(stream: StreamId, proxy: &str, hop: &str, mode: &str) -> Vec<u8> {
     let mut out = Vec::new();
-    bytes(&mut out, 1, &stream.0);
-    text(&mut out, 4, proxy);
-    text(&mut out, 25, mode);
-    text(&mut out, 26, hop);
+    bytes(&mut out, tag::STREAM, &stream.0);
+    text(&mut out, tag::PROXY, proxy);
+    text(&mut out, tag::MODE, mode);
+    text(&mut out, tag::HOP, hop);
     out
 }
 
@@ -25,14 +25,14 @@ pub fn hop(stream: StreamId, proxy: &str, hop: &str, mode: &str) -> Vec<u8> {
 #[must_use]
 pub fn identity(principal: &Principal, source_type: Option<SourceType>) -> Vec<u8> {
     let mut out = Vec::new();
-    text(&mut out, 13, principal.subject.as_str());
-    text(&mut out, 14, principal.tenant.as_str());
-    text(&mut out, 15, source_type.map(SourceType::as_str).unwrap_or_default());
-    text(&mut out, 16, principal.credential.as_str());
-    text(&mut out, 17, principal.key_id.as_ref().map(|k| k.as_str()).unwrap_or_default());
-    text(&mut out, 27, principal.issuer.as_ref().map(|i| i.as_str()).unwrap_or_default());
+    text(&mut out, tag::SUBJECT, principal.subject.as_str());
+    text(&mut out, tag::TENANT, principal.tenant.as_str());
+    text(&mut out, tag::SOURCE_TYPE, source_type.map(SourceType::as_str).unwrap_or_default());
+    text(&mut out, tag::CREDENTIAL, principal.credential.as_str());
+    text(&mut out, tag::KEY_ID, principal.key_id.as_ref().map(|k| k.as_str()).unwrap_or_default());
+    text(&mut out, tag::ISSUER, principal.issuer.as_ref().map(|i| i.as_str()).unwrap_or_default());
     for actor in &principal.actors {
-        text(&mut out, 18, actor.as_str());
+        text(&mut out, tag::ACTORS, actor.as_str());
     }
     out
 }
@@ -42,10 +42,10 @@ pub fn identity(principal: &Principal, source_type: Option<SourceType>) -> Vec<u
 #[must_use]
 pub fn request(request_id: &[u8], traceparent: Option<&[u8]>, method: &[u8], path: &[u8]) -> Vec<u8> {
     let mut out = Vec::with_capacity(160);
-    text(&mut out, 5, &cut(request_id, MAX_REQUEST_ID));
-    text(&mut out, 6, &trace_id(traceparent));
-    text(&mut out, 20, &cut(method, MAX_METHOD));
-    text(&mut out, 21, &without_query(path));
+    text(&mut out, tag::REQUEST_ID, &cut(request_id, MAX_REQUEST_ID));
+    text(&mut out, tag::TRACE_ID, &trace_id(traceparent));
+    text(&mut out, tag::METHOD, &cut(method, MAX_METHOD));
+    text(&mut out, tag::PATH, &without_query(path));
     out
 }
 
@@ -73,18 +73,18 @@ impl Entry<'_> {
         out.extend_from_slice(hop);
         out.extend_from_slice(identity);
         out.extend_from_slice(request);
-        number(out, 2, self.sequence);
-        number(out, 3, self.time_ms);
-        text(out, 7, self.decision);
-        text(out, 8, self.stage);
-        text(out, 9, self.reason);
-        number(out, 10, u64::from(self.status));
-        number(out, 11, self.response_flags);
-        number(out, 12, self.duration_us);
-        text(out, 19, self.cluster);
-        text(out, 22, self.client_address);
-        number(out, 23, self.request_bytes);
-        number(out, 24, self.response_bytes);
+        number(out, tag::SEQUENCE, self.sequence);
+        number(out, tag::TIME_MS, self.time_ms);
+        text(out, tag::DECISION, self.decision);
+        text(out, tag::STAGE, self.stage);
+        text(out, tag::REASON, self.reason);
+        number(out, tag::STATUS, u64::from(self.status));
+        number(out, tag::RESPONSE_FLAGS, self.response_flags);
+        number(out, tag::DURATION_US, self.duration_us);
+        text(out, tag::CLUSTER, self.cluster);
+        text(out, tag::CLIENT_ADDRESS, self.client_address);
+        number(out, tag::REQUEST_BYTES, self.request_bytes);
+        number(out, tag::RESPONSE_BYTES, self.response_bytes);
     }
 }
 
@@ -112,9 +112,9 @@ pub(crate) fn number(out: &mut Vec<u8>, tag: u32, value: u64) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use portcullis_core::identity::CredentialKind;
-    use portcullis_core::ids::{IssuerId, KeyId, Subject, TenantId};
-    use portcullis_core::wire::AuditRecord;
+    use portcullis_identity::CredentialKind;
+    use portcullis_identity::ids::{IssuerId, KeyId, Subject, TenantId};
+    use portcullis_protocol::wire::AuditRecord;
     use prost::Message;
 
     #[test]

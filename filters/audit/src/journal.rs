@@ -17,8 +17,8 @@
 use std::collections::VecDeque;
 use std::hash::Hasher;
 
-use portcullis_core::audit::StreamId;
-use portcullis_core::config::AuditLimits;
+use portcullis_model::config::AuditLimits;
+use portcullis_protocol::audit::StreamId;
 use siphasher::sip128::{Hasher128, SipHasher24};
 
 use crate::batch::{Batch, keep};
@@ -267,7 +267,7 @@ impl Journal {
         !self.recovered.is_empty() || self.waiting.len() > 1
     }
 
-    /// The batch to send now, an encoded [`AuditBatch`](portcullis_core::wire::AuditBatch); `None` when one
+    /// The batch to send now, an encoded [`AuditBatch`](portcullis_protocol::wire::AuditBatch); `None` when one
     /// is under way, when a failed one has to wait, or when there is nothing. Records of VMs that are gone
     /// come first.
     pub fn next_batch(&mut self, now_ms: u64) -> Option<&[u8]> {

@@ -1,7 +1,7 @@
 use std::cell::RefCell;
 use std::collections::HashMap;
 
-use portcullis_core::wire::AuditBatch;
+use portcullis_protocol::wire::AuditBatch;
 use prost::Message;
 
 use super::*;

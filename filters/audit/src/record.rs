@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use portcullis_core::secrets::PREFIXES;
+use portcullis_protocol::secrets::PREFIXES;
 
 /// Bytes of a method that are recorded. Over HTTP/2 a client may send a method as long as all its headers.
 pub(crate) const MAX_METHOD: usize = 32;

@@ -1,10 +1,10 @@
 //! API keys, made by the control service and known to the filter by digest only.
 
-use portcullis_core::Reason;
-use portcullis_core::audit::keyed_hash;
-use portcullis_core::identity::{CredentialKind, Principal};
-use portcullis_core::secrets;
-use portcullis_core::snapshot::state::SnapshotState;
+use portcullis_identity::{CredentialKind, Principal};
+use portcullis_model::Reason;
+use portcullis_model::state::SnapshotState;
+use portcullis_protocol::audit::keyed_hash;
+use portcullis_protocol::secrets;
 use serde_json::Map;
 
 use crate::Verified;

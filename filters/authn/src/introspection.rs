@@ -2,8 +2,8 @@
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use portcullis_core::Reason;
-use portcullis_core::snapshot::policy::IntrospectionDocument;
+use portcullis_model::Reason;
+use portcullis_model::policy::IntrospectionDocument;
 use serde_json::Value;
 
 use crate::judge::{Read, Rules};

@@ -4,17 +4,14 @@
 //! Reading and judging are two steps, because a token is read before its signature is verified and judged
 //! afterwards.
 
-use portcullis_core::Reason;
-use portcullis_core::claims::{Claims, DERIVED_FROM, MAX_DERIVED_FROM, claim, has_any, is_revocable};
-use portcullis_core::identity::{CredentialKind, Principal};
-use portcullis_core::ids::{ClientId, IssuerId, Role, Scope, Subject, TenantId};
-use portcullis_core::snapshot::policy::{
+use portcullis_identity::ids::{ClientId, IssuerId, Role, Scope, Subject, TenantId};
+use portcullis_identity::{CredentialKind, MAX_ACTORS, Principal};
+use portcullis_model::Reason;
+use portcullis_model::claims::{Claims, DERIVED_FROM, MAX_DERIVED_FROM, claim, has_any, is_revocable};
+use portcullis_model::policy::{
     ClaimMapping, IntrospectionDocument, IssuerDocument, MAX_LEEWAY_SECONDS, RequiredClaim,
 };
 use serde_json::Value;
-
-/// Actors in a chain that are read; a longer one is refused.
-const MAX_ACTORS: usize = 8;
 
 /// Roles or scopes of one token that are read; more are refused.
 const MAX_NAMES: usize = 64;

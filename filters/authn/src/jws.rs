@@ -2,7 +2,7 @@
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use portcullis_core::Reason;
+use portcullis_model::Reason;
 use serde_json::{Map, Value};
 
 use crate::strict_json;

@@ -1,10 +1,11 @@
 //! JSON Web Tokens (RFC 7519) of configured issuers.
 
-use std::rc::Rc;
+use std::sync::Arc;
 
-use portcullis_core::snapshot::policy::{Algorithm, IssuerDocument};
-use portcullis_core::snapshot::state::SnapshotState;
-use portcullis_core::{KeyId, Reason};
+use portcullis_identity::KeyId;
+use portcullis_model::Reason;
+use portcullis_model::policy::{Algorithm, IssuerDocument};
+use portcullis_model::state::SnapshotState;
 use serde_json::Value;
 
 use crate::judge::{Read, Rules};
@@ -49,12 +50,12 @@ pub fn verify(
 /// The issuer and the name of the key of a token that was refused because the key is not known: what may be
 /// asked for. `None` where nobody can have it.
 #[must_use]
-pub fn unknown_key(token: &[u8], snapshot: &SnapshotState) -> Option<(Rc<IssuerDocument>, KeyId)> {
+pub fn unknown_key(token: &[u8], snapshot: &SnapshotState) -> Option<(Arc<IssuerDocument>, KeyId)> {
     let jws = Jws::parse(token).ok()?;
     let document = snapshot.issuer(jws.claims.get("iss")?.as_str()?)?;
     let key_id = KeyId::new(jws.key_id.as_deref()?).ok()?;
     let public = document.algorithms.iter().all(|algorithm| !is_shared(*algorithm));
-    public.then(|| (Rc::clone(document), key_id))
+    public.then(|| (Arc::clone(document), key_id))
 }
 
 /// What the issuer's policy says of a token's size, type and algorithm.

@@ -1,15 +1,15 @@
 //! Verification keys, prepared once from an issuer's JWKS.
 
 use std::collections::HashMap;
-use std::rc::Rc;
+use std::sync::Arc;
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use jwt_simple::prelude::*;
 use p521::ecdsa::signature::Verifier;
-use portcullis_core::KeyId;
-use portcullis_core::snapshot::policy::{Algorithm, IssuerDocument, Jwk};
-use portcullis_core::snapshot::state::Secret;
+use portcullis_identity::KeyId;
+use portcullis_model::policy::{Algorithm, IssuerDocument, Jwk};
+use portcullis_model::state::Secret;
 
 use crate::der;
 use crate::shared_secret::{SharedSecret, is_shared};
@@ -74,7 +74,7 @@ impl IssuerKeys {
     /// Prepares the keys of an issuer. A key that cannot be used is left out (RFC 7517 §5); an issuer that
     /// mixes shared secrets with public keys has none.
     #[must_use]
-    pub fn prepare(document: &IssuerDocument, secret: Option<&Rc<Secret>>) -> Self {
+    pub fn prepare(document: &IssuerDocument, secret: Option<&Arc<Secret>>) -> Self {
         let shared = document.algorithms.iter().filter(|alg| is_shared(**alg)).count();
         if shared == 0 {
             return Self::public(document);
@@ -240,33 +240,33 @@ pub struct KeyRing {
 
 /// An issuer's keys, and what they were prepared from.
 struct Prepared {
-    document: Rc<IssuerDocument>,
-    secret: Option<Rc<Secret>>,
-    keys: Rc<IssuerKeys>,
+    document: Arc<IssuerDocument>,
+    secret: Option<Arc<Secret>>,
+    keys: Arc<IssuerKeys>,
 }
 
 impl Prepared {
-    fn is_of(&self, document: &Rc<IssuerDocument>, secret: Option<&Rc<Secret>>) -> bool {
+    fn is_of(&self, document: &Arc<IssuerDocument>, secret: Option<&Arc<Secret>>) -> bool {
         let same_secret = match (&self.secret, secret) {
-            (Some(known), Some(secret)) => Rc::ptr_eq(known, secret),
+            (Some(known), Some(secret)) => Arc::ptr_eq(known, secret),
             (None, None) => true,
             _ => false,
         };
-        same_secret && Rc::ptr_eq(&self.document, document)
+        same_secret && Arc::ptr_eq(&self.document, document)
     }
 }
 
 impl KeyRing {
     /// The prepared keys of an issuer.
-    pub fn keys(&mut self, document: &Rc<IssuerDocument>, secret: Option<&Rc<Secret>>) -> Rc<IssuerKeys> {
+    pub fn keys(&mut self, document: &Arc<IssuerDocument>, secret: Option<&Arc<Secret>>) -> Arc<IssuerKeys> {
         if let Some(prepared) = self.issuers.get(document.issuer.as_str())
             && prepared.is_of(document, secret)
         {
-            return Rc::clone(&prepared.keys);
+            return Arc::clone(&prepared.keys);
         }
-        let keys = Rc::new(IssuerKeys::prepare(document, secret));
+        let keys = Arc::new(IssuerKeys::prepare(document, secret));
         let prepared =
-            Prepared { document: Rc::clone(document), secret: secret.cloned(), keys: Rc::clone(&keys) };
+            Prepared { document: Arc::clone(document), secret: secret.cloned(), keys: Arc::clone(&keys) };
         self.issuers.insert(document.issuer.as_str().to_owned(), prepared);
         keys
     }

@@ -28,10 +28,10 @@ pub mod shared_secret;
 pub mod strict_json;
 pub mod workload;
 
-use portcullis_core::claims::Claims;
-use portcullis_core::identity::{CredentialKind, Principal};
-use portcullis_core::ids::Subject;
-use portcullis_core::snapshot::state::SnapshotState;
+use portcullis_identity::ids::Subject;
+use portcullis_identity::{CredentialKind, Principal};
+use portcullis_model::claims::Claims;
+use portcullis_model::state::SnapshotState;
 
 pub use keys::{KeyRing, NativeVerify};
 pub use presented::{Credential, Place, Presented};
@@ -47,7 +47,7 @@ pub struct Verified {
     /// All claims of a token, for the source rules; empty for an API key.
     pub claims: Claims,
     /// The source type, where the credential itself fixes it (an API key).
-    pub source_type: Option<portcullis_core::SourceType>,
+    pub source_type: Option<portcullis_identity::SourceType>,
 }
 
 /// Whether a principal's credential has been revoked: by token id, session, key or client, or by the subject

@@ -1,6 +1,6 @@
 //! Finding the one credential that a request presents.
 
-use portcullis_core::Reason;
+use portcullis_model::Reason;
 
 use crate::MAX_CREDENTIAL_LEN;
 use crate::api_key::{API_KEY_PREFIX, is_secret_of_the_service};

@@ -3,11 +3,11 @@
 //! Whoever can verify such a token can also make one. So an issuer has either a secret or public keys,
 //! never both: a public key can then never be taken for a secret.
 
-use std::rc::Rc;
+use std::sync::Arc;
 
 use hmac::{Hmac, KeyInit, Mac};
-use portcullis_core::snapshot::policy::Algorithm;
-use portcullis_core::snapshot::state::Secret;
+use portcullis_model::policy::Algorithm;
+use portcullis_model::state::Secret;
 use sha2::{Sha256, Sha384, Sha512};
 
 /// Whether an algorithm signs with a shared secret.
@@ -29,16 +29,16 @@ fn shortest(algorithm: Algorithm) -> Option<usize> {
 
 /// A secret for one algorithm.
 pub struct SharedSecret {
-    secret: Rc<Secret>,
+    secret: Arc<Secret>,
     algorithm: Algorithm,
 }
 
 impl SharedSecret {
     /// Takes a secret, unless it is too short for the algorithm.
     #[must_use]
-    pub fn new(secret: &Rc<Secret>, algorithm: Algorithm) -> Option<Self> {
+    pub fn new(secret: &Arc<Secret>, algorithm: Algorithm) -> Option<Self> {
         let long_enough = secret.bytes().len() >= shortest(algorithm)?;
-        long_enough.then(|| Self { secret: Rc::clone(secret), algorithm })
+        long_enough.then(|| Self { secret: Arc::clone(secret), algorithm })
     }
 
     /// Verifies a signature, in a time that does not depend on where it differs.

@@ -1,9 +1,9 @@
 //! Workloads: the SPIFFE id of the mutual-TLS peer as a credential.
 
-use portcullis_core::identity::{CredentialKind, Principal};
-use portcullis_core::ids::Subject;
-use portcullis_core::snapshot::state::SnapshotState;
-use portcullis_core::{Reason, SpiffeId};
+use portcullis_identity::ids::Subject;
+use portcullis_identity::{CredentialKind, Principal, SpiffeId};
+use portcullis_model::Reason;
+use portcullis_model::state::SnapshotState;
 use serde_json::Map;
 
 use crate::Verified;

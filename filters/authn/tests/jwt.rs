@@ -10,7 +10,7 @@ use common::*;
 use jwt_simple::prelude::*;
 use portcullis_authn::keys::PureRust;
 use portcullis_authn::{KeyRing, NativeVerify, jwt};
-use portcullis_core::Reason;
+use portcullis_model::Reason;
 use serde_json::{Value, json};
 
 #[test]

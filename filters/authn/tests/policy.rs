@@ -6,8 +6,8 @@ use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use common::*;
 use portcullis_authn::is_revoked;
-use portcullis_core::Reason;
-use portcullis_core::identity::CredentialKind;
+use portcullis_identity::CredentialKind;
+use portcullis_model::Reason;
 use serde_json::{Map, Value, json};
 
 const LONG: [u8; 64] = [7; 64];

@@ -12,8 +12,8 @@ use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Validation, decode};
 use jwt_simple::algorithms::{ECDSAP256PublicKeyLike, ES256KeyPair, RS256KeyPair};
 use portcullis_authn::keys::PureRust;
 use portcullis_authn::{KeyRing, Verified, jwt};
-use portcullis_core::Reason;
-use portcullis_core::snapshot::state::SnapshotState;
+use portcullis_model::Reason;
+use portcullis_model::state::SnapshotState;
 use proptest::prelude::*;
 use serde_json::{Map, Value, json};
 

@@ -10,8 +10,8 @@ use common::*;
 use portcullis_authn::NativeVerify;
 use portcullis_authn::jws::Jws;
 use portcullis_authn::keys::{IssuerKeys, PureRust, Signed};
-use portcullis_core::Reason;
-use portcullis_core::snapshot::policy::Algorithm;
+use portcullis_model::Reason;
+use portcullis_model::policy::Algorithm;
 use ring::signature;
 use serde_json::{Value, json};
 

@@ -2,7 +2,7 @@
 //!
 //! A cluster can be named in three places: the host (`<cluster>.clusters.<domain>`), the path
 //! (`/clusters/<cluster>/…`) and the header [`CLUSTER_HEADER`]. All that are present must agree. Whether
-//! it may be reached is decided by [`portcullis_core::Permit::decide`].
+//! it may be reached is decided by [`portcullis_model::Permit::decide`].
 
 #![cfg_attr(
     not(test),
@@ -17,7 +17,8 @@
 
 use std::borrow::Cow;
 
-use portcullis_core::{ClusterId, Reason};
+use portcullis_identity::ClusterId;
+use portcullis_model::Reason;
 
 /// The request header by which a client may name a cluster.
 pub const CLUSTER_HEADER: &str = "x-target-cluster";

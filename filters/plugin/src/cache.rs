@@ -8,9 +8,7 @@ use std::num::NonZeroUsize;
 use std::rc::Rc;
 
 use lru::LruCache;
-use portcullis_core::identity::Principal;
-use portcullis_core::{ClusterId, Identity, SourceType};
-use portcullis_identity::Minter;
+use portcullis_identity::{ClusterId, Identity, Minter, Principal, SourceType};
 
 use crate::tokens::{Budget, TokenSet};
 use siphasher::sip128::{Hasher128, SipHasher24};

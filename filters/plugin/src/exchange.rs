@@ -2,7 +2,8 @@
 
 use std::rc::Rc;
 
-use portcullis_core::{ClusterId, Refusal};
+use portcullis_identity::ClusterId;
+use portcullis_model::Refusal;
 
 use crate::cache::Known;
 

@@ -1,8 +1,8 @@
 //! What goes upstream: reserved headers that came in are gone, ours are set.
 
 use portcullis_authn::Credential;
-use portcullis_core::config::{PluginConfig, Role};
 use portcullis_host::{Host, HostResult, MapType};
+use portcullis_model::config::{PluginConfig, Role};
 
 use crate::cache::Known;
 use crate::head::Head;

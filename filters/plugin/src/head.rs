@@ -2,9 +2,9 @@
 
 use portcullis_authn::Presented;
 use portcullis_cluster_status::{CLUSTER_HEADER, Selectors};
-use portcullis_core::Reason;
-use portcullis_core::config::is_reserved_header;
 use portcullis_host::Pairs;
+use portcullis_model::Reason;
+use portcullis_model::config::is_reserved_header;
 
 /// What a header counts as that came twice: it says nothing that could be believed.
 const TWICE: &[u8] = b"";

@@ -3,16 +3,16 @@
 
 use std::borrow::Cow;
 use std::rc::Rc;
+use std::sync::Arc;
 
 use portcullis_authn::{
     Credential, NativeVerify, Place, Verified, api_key, introspection, is_revoked, jwt, workload,
 };
-use portcullis_core::config::{PluginConfig, peer_spiffe_id};
-use portcullis_core::identity::Principal;
-use portcullis_core::snapshot::policy::IntrospectionDocument;
-use portcullis_core::{ClusterId, Reason, SpiffeId};
 use portcullis_host::{HashFunction, Host};
-use portcullis_identity::{Caller as Forwarded, VerifyError};
+use portcullis_identity::{Caller as Forwarded, ClusterId, Principal, SpiffeId, VerifyError};
+use portcullis_model::Reason;
+use portcullis_model::config::{PluginConfig, peer_spiffe_id};
+use portcullis_model::policy::IntrospectionDocument;
 use portcullis_source_type::classify;
 
 use crate::cache::Known;
@@ -210,7 +210,7 @@ impl Asking<'_> {
     fn opaque(
         &mut self,
         token: &str,
-        provider: &Rc<IntrospectionDocument>,
+        provider: &Arc<IntrospectionDocument>,
         link: &mut Link,
     ) -> Result<Result<(Verified, bool), Outcome>, Reason> {
         let whose = [provider.name.as_bytes(), b"\0", provider.config_digest.as_bytes(), b"\0"].concat();
@@ -239,10 +239,10 @@ impl Asking<'_> {
 }
 
 /// The provider of an opaque token.
-fn provider<'t>(token: &'t [u8], link: &Link) -> Option<(&'t str, Rc<IntrospectionDocument>)> {
+fn provider<'t>(token: &'t [u8], link: &Link) -> Option<(&'t str, Arc<IntrospectionDocument>)> {
     let text = std::str::from_utf8(token).ok()?;
     let provider = link.snapshot.introspection_of(text)?;
-    introspection::is_opaque(token).then(|| (text, Rc::clone(provider)))
+    introspection::is_opaque(token).then(|| (text, Arc::clone(provider)))
 }
 
 /// A credential as the cache knows it: with the peer, where that is a fact beside it.

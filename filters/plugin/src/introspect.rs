@@ -7,15 +7,16 @@
 use std::collections::HashMap;
 use std::num::NonZeroUsize;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 
 use lru::LruCache;
-use portcullis_core::Reason;
-use portcullis_core::fair::{Source, has_room};
-use portcullis_core::snapshot::policy::IntrospectionDocument;
-use portcullis_core::snapshot::{NONCE_LEN, verify_introspection};
-use portcullis_core::wire::IntrospectionRequest;
 use portcullis_host::{CallResponse, CallToken, ContextId, Host, LogLevel};
+use portcullis_model::Reason;
+use portcullis_model::fair::{Source, has_room};
+use portcullis_model::policy::IntrospectionDocument;
+use portcullis_protocol::snapshot::{NONCE_LEN, verify_introspection};
+use portcullis_protocol::wire::IntrospectionRequest;
 use prost::Message;
 
 use crate::link::Link;
@@ -68,7 +69,7 @@ pub(crate) enum Answer {
 struct Flight {
     call: CallToken,
     nonce: [u8; NONCE_LEN],
-    provider: Rc<IntrospectionDocument>,
+    provider: Arc<IntrospectionDocument>,
     source: Source,
     until_ms: u64,
 }
@@ -210,7 +211,7 @@ impl Link {
         host: &dyn Host,
         caller: Caller,
         digest: u128,
-        provider: &Rc<IntrospectionDocument>,
+        provider: &Arc<IntrospectionDocument>,
         token: &str,
     ) -> Result<(), Reason> {
         if self.introspections.is_asking(digest) {
@@ -232,7 +233,7 @@ impl Link {
             .call_as_root(host, caller, "/mesh/v1/introspect", &question.encode_to_vec(), TIMEOUT)
             .ok_or(Reason::IntrospectionUnavailable)?;
         let until_ms = self.now_ms.saturating_add(LONGEST_MS);
-        let provider = Rc::clone(provider);
+        let provider = Arc::clone(provider);
         let flight = Flight { call, nonce, provider, source, until_ms };
         self.introspections.flights.insert(digest, flight);
         Ok(())

@@ -2,15 +2,16 @@
 //! snapshot, and the records that go back.
 
 use std::rc::Rc;
+use std::sync::Arc;
 
 use portcullis_audit::Journal;
 use portcullis_authn::KeyRing;
-use portcullis_core::Reason;
-use portcullis_core::audit::{StreamId, derive_key};
-use portcullis_core::config::{PluginConfig, SnapshotSource};
-use portcullis_core::snapshot::state::{SignerEntry, SnapshotState};
 use portcullis_host::{ContextId, Host, LogLevel};
 use portcullis_identity::Minter;
+use portcullis_model::Reason;
+use portcullis_model::config::{PluginConfig, SnapshotSource};
+use portcullis_model::state::{SignerEntry, SnapshotState};
+use portcullis_protocol::audit::{StreamId, derive_key};
 
 use crate::cache::IdentityCache;
 use crate::introspect::Introspections;
@@ -73,7 +74,7 @@ pub(crate) struct Link {
     pub refreshes: Refreshes,
     /// Monotonic clock in milliseconds, as of the last tick or answer.
     pub now_ms: u64,
-    minter: Option<(Rc<SignerEntry>, Rc<Minter>)>,
+    minter: Option<(Arc<SignerEntry>, Rc<Minter>)>,
 }
 
 impl Link {
@@ -141,13 +142,13 @@ impl Link {
     pub(crate) fn minter(&mut self) -> Option<Rc<Minter>> {
         let signer = self.snapshot.signer()?;
         if let Some((known, minter)) = &self.minter
-            && Rc::ptr_eq(known, signer)
+            && Arc::ptr_eq(known, signer)
         {
             return Some(Rc::clone(minter));
         }
         let made = Minter::new(signer.seed, signer.key_id.clone(), &signer.issuer, signer.lifetime_s);
         let minter = Rc::new(made);
-        self.minter = Some((Rc::clone(signer), Rc::clone(&minter)));
+        self.minter = Some((Arc::clone(signer), Rc::clone(&minter)));
         Some(minter)
     }
 
@@ -159,7 +160,7 @@ impl Link {
             Awaited::Token(digest) => !introspections.is_asking(*digest),
             Awaited::Keys(old) => {
                 let issuer = old.issuer.as_str();
-                let changed = snapshot.issuer(issuer).is_none_or(|current| !Rc::ptr_eq(current, old));
+                let changed = snapshot.issuer(issuer).is_none_or(|current| !Arc::ptr_eq(current, old));
                 changed || refreshes.failed(issuer)
             }
         })

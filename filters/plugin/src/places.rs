@@ -4,8 +4,8 @@ use std::borrow::Cow;
 
 use portcullis_authn::places::{cookie_values, percent_decoded, query_values, without_cookie, without_query};
 use portcullis_authn::{Place, Presented};
-use portcullis_core::edge::{TokenHeader, TokenPlaces};
 use portcullis_host::{Host, HostResult, MapType, Pairs};
+use portcullis_model::edge::{TokenHeader, TokenPlaces};
 
 const MAP: MapType = MapType::HttpRequestHeaders;
 

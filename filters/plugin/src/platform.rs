@@ -4,11 +4,11 @@
 //! requests never have.
 
 use portcullis_cluster_status::{Selectors, select};
-use portcullis_core::Reason;
-use portcullis_core::config::{PluginConfig, Role};
-use portcullis_core::edge::{Resource, TokenPlaces, is_plain_path};
-use portcullis_core::snapshot::state::SnapshotState;
 use portcullis_host::{Host, HostResult, LocalResponse};
+use portcullis_model::Reason;
+use portcullis_model::config::{PluginConfig, Role};
+use portcullis_model::edge::{Resource, TokenPlaces, is_plain_path};
+use portcullis_model::state::SnapshotState;
 use serde_json::json;
 
 use crate::head::Head;

@@ -5,11 +5,11 @@
 use std::time::Duration;
 
 use portcullis_audit::Store;
-use portcullis_core::audit::hex;
-use portcullis_core::config::SnapshotSource;
-use portcullis_core::snapshot::{NONCE_LEN, verify_page};
-use portcullis_core::wire::AuditAck;
 use portcullis_host::{BufferType, CallResponse, CallToken, Cas, Host, HttpCall, LogLevel, MapType};
+use portcullis_model::config::SnapshotSource;
+use portcullis_protocol::audit::hex;
+use portcullis_protocol::snapshot::{NONCE_LEN, verify_page};
+use portcullis_protocol::wire::AuditAck;
 use prost::Message;
 
 use crate::link::Link;

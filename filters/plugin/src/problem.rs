@@ -1,7 +1,7 @@
 //! Bodies of refusals. Written straight to text: whoever floods a gateway with bad credentials should not
 //! make it build trees of JSON.
 
-use portcullis_core::Reason;
+use portcullis_model::Reason;
 use serde::Serialize;
 
 /// Problem details (RFC 9457 §3).

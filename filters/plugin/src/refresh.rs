@@ -7,11 +7,11 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
-use portcullis_core::KeyId;
-use portcullis_core::pace::{EVERY_MS, Turn, Wishes};
-use portcullis_core::snapshot::policy::IssuerDocument;
-use portcullis_core::wire::KeyRefresh;
 use portcullis_host::{CallResponse, CallToken, Host, LogLevel};
+use portcullis_identity::KeyId;
+use portcullis_model::pace::{EVERY_MS, Turn, Wishes};
+use portcullis_model::policy::IssuerDocument;
+use portcullis_protocol::wire::KeyRefresh;
 use prost::Message;
 
 use crate::introspect::Caller;

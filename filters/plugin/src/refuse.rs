@@ -1,8 +1,8 @@
 //! The answer to a request that is not let through: RFC 9457 problem details, a gRPC status for gRPC, a
 //! JSON-RPC error for the Model Context Protocol.
 
-use portcullis_core::Refusal;
 use portcullis_host::{Host, HostResult, LocalResponse};
+use portcullis_model::Refusal;
 
 use crate::problem::{Problem, RpcError};
 

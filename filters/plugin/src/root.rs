@@ -3,9 +3,9 @@
 use std::rc::Rc;
 use std::time::Duration;
 
-use portcullis_core::audit::SIDECAR_HOP;
-use portcullis_core::config::{self, PluginConfig, Role};
 use portcullis_host::{CallResponse, ContextId, Host, HostResult, HttpContext, LogLevel, RootContext};
+use portcullis_model::config::{self, PluginConfig, Role};
+use portcullis_protocol::audit::SIDECAR_HOP;
 
 use crate::http::Request;
 use crate::link::{Link, LinkKey};

@@ -6,8 +6,7 @@
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 
-use portcullis_core::{ClusterId, Identity};
-use portcullis_identity::Minter;
+use portcullis_identity::{ClusterId, Identity, Minter};
 
 /// Tokens kept per identity: a caller rarely works with more clusters at a time.
 const MAX_TOKENS: usize = 4;
@@ -122,7 +121,7 @@ impl TokenSet {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use portcullis_core::KeyId;
+    use portcullis_identity::KeyId;
 
     fn minter(kid: &str) -> Rc<Minter> {
         Rc::new(Minter::new([1; 32], KeyId::new(kid).unwrap(), "i", 60))

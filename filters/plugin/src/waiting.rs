@@ -4,11 +4,11 @@
 //! However many come, few are held, of those with a credential from one source no more than there is room left, and none for longer than its deadline; then it is decided with what
 //! there is, which is a refusal.
 
-use std::rc::Rc;
+use std::sync::Arc;
 
-use portcullis_core::fair::{Source, has_room};
-use portcullis_core::snapshot::policy::IssuerDocument;
 use portcullis_host::{ContextId, Host};
+use portcullis_model::fair::{Source, has_room};
+use portcullis_model::policy::IssuerDocument;
 
 /// How long a request waits for a snapshot, in milliseconds.
 pub(crate) const HOLD_MS: u64 = 1_000;
@@ -28,7 +28,7 @@ pub(crate) enum Awaited {
     /// What a token of this digest stands for.
     Token(u128),
     /// Another document of this issuer than this one.
-    Keys(Rc<IssuerDocument>),
+    Keys(Arc<IssuerDocument>),
 }
 
 /// A request that waits.

@@ -10,7 +10,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use jsonwebtoken::{Algorithm, EncodingKey};
 use jwt_simple::prelude::*;
 use p521::ecdsa::signature::Signer;
-use portcullis_core::wire::RecordKind;
+use portcullis_protocol::wire::RecordKind;
 use portcullis_testhost::{Callback, Fault, Status};
 use serde_json::{Value, json};
 use world::{World, claims, put, to};

@@ -8,7 +8,7 @@ use std::collections::HashSet;
 use std::time::Duration;
 
 use attack_cases::{Attack, claims, forms, keys, places};
-use portcullis_core::wire::RecordKind;
+use portcullis_protocol::wire::RecordKind;
 use serde_json::{Value, json};
 use world::{ISSUER, World, config, good, plugin, put};
 

@@ -8,8 +8,8 @@ use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use jsonwebtoken::{Algorithm, EncodingKey};
 use jwt_simple::algorithms::RS256KeyPair;
-use portcullis_core::audit::keyed_hash;
-use portcullis_core::wire::{ApiKey, RecordKind};
+use portcullis_protocol::audit::keyed_hash;
+use portcullis_protocol::wire::{ApiKey, RecordKind};
 use portcullis_testhost::{Exchange, Request};
 use prost::Message;
 use serde_json::{Value, json};
@@ -27,7 +27,7 @@ fn assert_refused(exchange: &Exchange, status: u16, reason: &str) {
 }
 
 /// An issuer with the key of the usual one.
-fn issuer(name: &str, change: impl FnOnce(&mut Value)) -> portcullis_core::wire::Record {
+fn issuer(name: &str, change: impl FnOnce(&mut Value)) -> portcullis_protocol::wire::Record {
     let mut document: Value = serde_json::from_slice(&world::issuer_document().value).unwrap();
     document["issuer"] = json!(name);
     change(&mut document);

@@ -4,7 +4,7 @@ mod world;
 
 use std::time::Duration;
 
-use portcullis_core::decision::ClusterState;
+use portcullis_model::decision::ClusterState;
 use portcullis_testhost::{Exchange, Request};
 use serde_json::{Value, json};
 use world::{API_KEY, NOW, World, config, good, plugin, sign, to, token, verifier};

@@ -4,14 +4,14 @@ mod world;
 
 use std::time::Duration;
 
-use portcullis_core::wire::RecordKind;
+use portcullis_protocol::wire::RecordKind;
 use portcullis_testhost::{Exchange, Request};
 use serde_json::{Value, json};
 use world::{NOW, Provider, World, config, plugin, put, to};
 
 const AUTHORITY: &str = "https://as.test";
 
-fn provider(change: impl FnOnce(&mut Value)) -> portcullis_core::wire::Record {
+fn provider(change: impl FnOnce(&mut Value)) -> portcullis_protocol::wire::Record {
     let mut document = json!({"name": "as", "issuer": AUTHORITY, "tokenPrefix": "op_", "audiences": ["portcullis"],
         "activeSeconds": 30, "inactiveSeconds": 10});
     change(&mut document);

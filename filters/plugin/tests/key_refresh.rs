@@ -4,7 +4,7 @@ mod world;
 
 use std::time::Duration;
 
-use portcullis_core::wire::{Record, RecordKind};
+use portcullis_protocol::wire::{Record, RecordKind};
 use portcullis_testhost::{Exchange, Request};
 use serde_json::{Value, json};
 use world::{ISSUER, World, put, to};

@@ -2,7 +2,7 @@
 
 mod world;
 
-use portcullis_core::wire::RecordKind;
+use portcullis_protocol::wire::RecordKind;
 use portcullis_testhost::{Exchange, Request};
 use serde_json::{Value, json};
 use world::{World, config, plugin, put, to};
@@ -30,7 +30,7 @@ fn api(method: &str, path: &str) -> Request {
 
 fn assert_no_trace_of_ours(exchange: &Exchange) {
     let seen = exchange.assert_forwarded();
-    let ours = |name: &[u8]| portcullis_core::config::is_reserved_header(name);
+    let ours = |name: &[u8]| portcullis_model::config::is_reserved_header(name);
     assert!(!seen.headers.iter().any(|(name, _)| ours(name)), "{exchange}");
 }
 

@@ -2,7 +2,7 @@
 
 mod world;
 
-use portcullis_core::decision::ClusterState;
+use portcullis_model::decision::ClusterState;
 use portcullis_testhost::Request;
 use serde_json::{Value, json};
 use world::{World, config, good, identity_token, plugin, to, verifier};

@@ -2,7 +2,7 @@
 
 mod world;
 
-use portcullis_core::wire::RecordKind;
+use portcullis_protocol::wire::RecordKind;
 use portcullis_testhost::{Exchange, Request};
 use serde_json::{Value, json};
 use world::{World, config, good, identity_token, plugin, put, to};

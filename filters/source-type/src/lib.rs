@@ -14,10 +14,9 @@
     )
 )]
 
-use portcullis_core::SourceType;
-use portcullis_core::claims::{Claims, has_any};
-use portcullis_core::identity::Principal;
-use portcullis_core::snapshot::policy::{ClaimCondition, SourceConditions, SourceRule, SourceRulesDocument};
+use portcullis_identity::{Principal, SourceType};
+use portcullis_model::claims::{Claims, has_any};
+use portcullis_model::policy::{ClaimCondition, SourceConditions, SourceRule, SourceRulesDocument};
 
 /// Tells the source type: the first rule that fits, with the rule itself for an explanation.
 #[must_use]
@@ -53,8 +52,8 @@ fn holds(condition: &ClaimCondition, claims: &Claims) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use portcullis_core::identity::CredentialKind;
-    use portcullis_core::ids::{ClientId, IssuerId, Subject, TenantId};
+    use portcullis_identity::CredentialKind;
+    use portcullis_identity::ids::{ClientId, IssuerId, Subject, TenantId};
     use serde_json::{Value, json};
 
     fn principal() -> Principal {

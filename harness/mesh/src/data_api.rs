@@ -10,8 +10,7 @@ use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{any, get};
 use axum::{Json, Router};
-use portcullis_core::ClusterId;
-use portcullis_identity::{HEADER, Verifier};
+use portcullis_identity::{ClusterId, HEADER, Verifier};
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
@@ -45,7 +44,7 @@ impl Trust {
             "source_type": caller.source_type.as_str(),
             "cluster": caller.cluster.as_str(),
             "credential": caller.credential.as_str(),
-            "actors": caller.actors.iter().map(portcullis_core::ids::Subject::as_str).collect::<Vec<_>>(),
+            "actors": caller.actors.iter().map(portcullis_identity::ids::Subject::as_str).collect::<Vec<_>>(),
         }))
     }
 }

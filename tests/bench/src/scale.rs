@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use portcullis_core::decision::ClusterState;
+use portcullis_model::decision::ClusterState;
 use serde_json::json;
 
 use crate::envoy::Envoy;

@@ -4,8 +4,8 @@ use std::fmt::Write;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use portcullis_core::decision::ClusterState;
-use portcullis_core::wire::{Record, RecordKind};
+use portcullis_model::decision::ClusterState;
+use portcullis_protocol::wire::{Record, RecordKind};
 
 use crate::closed_loop::forge;
 use crate::envoy::Envoy;

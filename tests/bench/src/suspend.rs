@@ -3,7 +3,7 @@
 use std::ops::ControlFlow;
 use std::time::{Duration, Instant};
 
-use portcullis_core::decision::ClusterState;
+use portcullis_model::decision::ClusterState;
 use serde_json::json;
 
 use crate::envoy::{Envoy, Launch};

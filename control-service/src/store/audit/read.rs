@@ -1,7 +1,7 @@
 //! What can be asked of the audit log.
 
-use portcullis_core::audit::hex;
-use portcullis_core::wire::AuditRecord;
+use portcullis_protocol::audit::hex;
+use portcullis_protocol::wire::AuditRecord;
 use prost::Message;
 use rusqlite::types::Value;
 use rusqlite::{Connection, params, params_from_iter};

@@ -7,9 +7,10 @@ use hmac::{Hmac, KeyInit, Mac};
 use p521::ecdsa::signature::Signer as _;
 use portcullis_authn::keys::PureRust;
 use portcullis_authn::{KeyRing, Verified, jwt};
-use portcullis_core::Reason;
-use portcullis_core::snapshot::{public_key, sign_page, state::SnapshotState, verify_page};
-use portcullis_core::wire::{Page, Record, RecordKind, SNAPSHOT_FORMAT};
+use portcullis_model::Reason;
+use portcullis_model::state::SnapshotState;
+use portcullis_protocol::snapshot::{public_key, sign_page, verify_page};
+use portcullis_protocol::wire::{Page, Record, RecordKind, SNAPSHOT_FORMAT};
 use serde_json::{Map, Value, json};
 
 pub const NOW: u64 = 1_800_000_000;

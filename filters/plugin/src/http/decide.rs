@@ -2,10 +2,10 @@
 
 use std::rc::Rc;
 
-use portcullis_core::config::{PluginConfig, Role};
-use portcullis_core::fair::Source;
-use portcullis_core::{Permit, Reason, Refusal};
 use portcullis_host::Host;
+use portcullis_model::config::{PluginConfig, Role};
+use portcullis_model::fair::Source;
+use portcullis_model::{Permit, Reason, Refusal};
 
 use super::{Next, REQUEST, Request, Stop};
 use crate::cache::Known;

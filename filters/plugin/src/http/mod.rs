@@ -5,9 +5,9 @@ mod decide;
 use std::cell::RefCell;
 use std::rc::Rc;
 
-use portcullis_core::config::Mode;
-use portcullis_core::{Reason, Refusal};
 use portcullis_host::{Action, ContextId, Host, HostResult, HttpContext, LogLevel, MapType};
+use portcullis_model::config::Mode;
+use portcullis_model::{Reason, Refusal};
 
 use crate::exchange::{Decision, Exchange};
 use crate::head::Head;
@@ -204,7 +204,7 @@ impl Request {
                 self.response.status = text(value).and_then(|s| s.parse().ok());
             } else if name == b"content-length" {
                 self.response.length = text(value).and_then(|s| s.parse().ok());
-            } else if !ours && portcullis_core::config::is_reserved_header(name) {
+            } else if !ours && portcullis_model::config::is_reserved_header(name) {
                 host.remove_header(RESPONSE, name)?;
             }
         }

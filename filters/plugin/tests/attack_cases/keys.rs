@@ -1,6 +1,6 @@
 //! Confusion of keys and algorithms.
 
-use portcullis_core::audit::keyed_hash;
+use portcullis_protocol::audit::keyed_hash;
 use serde_json::{Value, json};
 
 use super::{Attack, b64, parts, token};

@@ -4,8 +4,8 @@
 
 use std::time::Duration;
 
-use portcullis_core::snapshot::sign_page;
-use portcullis_core::wire::{Page, SignedMessage};
+use portcullis_protocol::snapshot::sign_page;
+use portcullis_protocol::wire::{Page, SignedMessage};
 use portcullis_testhost::{Answer, HeaderMap, Host, Plugin, Request, StartError, Upstream, VmId};
 use prost::Message;
 

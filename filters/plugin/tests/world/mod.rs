@@ -9,14 +9,13 @@ use std::time::Duration;
 
 use base64::Engine;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
-use portcullis_core::audit::{keyed_hash, unhex};
-use portcullis_core::decision::ClusterState;
-use portcullis_core::snapshot::{public_key, sign_page};
-use portcullis_core::wire::{
+use portcullis_identity::{ClusterId, KeyId, Minter, Verifier};
+use portcullis_model::decision::ClusterState;
+use portcullis_protocol::audit::{keyed_hash, unhex};
+use portcullis_protocol::snapshot::{public_key, sign_page};
+use portcullis_protocol::wire::{
     self, AuditAck, AuditBatch, AuditRecord, Page, Record, RecordKind, SNAPSHOT_FORMAT,
 };
-use portcullis_core::{ClusterId, KeyId};
-use portcullis_identity::{Minter, Verifier};
 use portcullis_testhost::{Answer, Host, HostBuilder, Module, Plugin, Request, Upstream};
 use prost::Message;
 #[allow(unused_imports, reason = "each test file uses a part of it")]
@@ -112,7 +111,7 @@ pub fn identity_token(cluster: &str) -> String {
 }
 
 /// The same of anybody.
-pub fn identity_token_of(identity: &portcullis_core::Identity, cluster: &str) -> String {
+pub fn identity_token_of(identity: &portcullis_identity::Identity, cluster: &str) -> String {
     minter().mint(identity, &ClusterId::new(cluster).unwrap(), NOW).text
 }
 
@@ -261,7 +260,7 @@ impl World {
 
     pub fn revoke(&mut self, name: &str) {
         // Gateways get names, sidecars digests.
-        let digest = portcullis_core::snapshot::revocation_digest(name);
+        let digest = portcullis_protocol::snapshot::revocation_digest(name);
         self.revision += 1;
         self.changes.push((self.revision, put(RecordKind::RevocationDigest, &digest, vec![])));
         self.change(put(RecordKind::Revocation, name.as_bytes(), vec![]));

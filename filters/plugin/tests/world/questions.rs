@@ -2,8 +2,8 @@
 
 use std::collections::{HashMap, HashSet};
 
-use portcullis_core::snapshot::sign_introspection;
-use portcullis_core::wire::{IntrospectionAnswer, IntrospectionRequest, KeyRefresh};
+use portcullis_protocol::snapshot::sign_introspection;
+use portcullis_protocol::wire::{IntrospectionAnswer, IntrospectionRequest, KeyRefresh};
 use portcullis_testhost::Answer;
 use prost::Message;
 use serde_json::Value;

@@ -5,8 +5,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::Args;
-use portcullis_core::ClusterId;
-use portcullis_identity::Verifier;
+use portcullis_identity::{ClusterId, Verifier};
 use portcullis_mesh::data_api::{DataApi, Trust, serve};
 use portcullis_mesh::idp::{Algorithm, Idp, claims};
 use portcullis_mesh::{MeshError, Result};

@@ -6,8 +6,7 @@ use std::time::Duration;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use portcullis_core::ClusterId;
-use portcullis_identity::Verifier;
+use portcullis_identity::{ClusterId, Verifier};
 use tokio::task::JoinHandle;
 
 use super::{HOSTED, Mesh, ONPREM, READY};

@@ -5,7 +5,7 @@ use std::fs;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
-use portcullis_core::ClusterId;
+use portcullis_identity::ClusterId;
 use tokio::task::JoinHandle;
 
 use super::envoys::{AGENT, AGENT_NODE};

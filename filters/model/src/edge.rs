@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use serde::Deserialize;
 use serde_json::Value;
 
-use crate::config::Errors;
+use crate::errors::Errors;
 
 /// Where bearer tokens are read from, besides `Authorization`.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

@@ -10,10 +10,6 @@
 //!
 //! A page is small, so one page is one slice of work on a worker.
 
-mod entries;
-pub mod policy;
-pub mod state;
-
 use ed25519_compact::{KeyPair, PublicKey, Seed, Signature};
 use prost::Message;
 use sha2::{Digest, Sha256};

@@ -1,9 +1,8 @@
 //! Policy documents that travel in the snapshot as JSON: issuers and source rules.
 
+use portcullis_identity::ids::{IssuerId, Role, Scope, SpiffeId, TenantId};
+use portcullis_identity::{CredentialKind, SourceType};
 use serde::{Deserialize, Deserializer, Serialize};
-
-use crate::identity::{CredentialKind, SourceType};
-use crate::ids::{IssuerId, Role, Scope, SpiffeId, TenantId};
 
 /// An issuer of JSON Web Tokens and what is required of its tokens.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

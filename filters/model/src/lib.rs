@@ -1,5 +1,5 @@
-//! What Portcullis decides with: identities, policy, decisions, audit records and the snapshot that
-//! carries policy from the control service to the filters.
+//! What Portcullis decides with: a plugin's configuration, policy documents, decisions, and the
+//! reader's copy of the snapshot.
 //!
 //! Nothing here knows of Proxy-Wasm, of tokio or of a clock: time and randomness are arguments, so that
 //! every rule can be tested natively. The filters and the control service share these types; neither
@@ -16,19 +16,14 @@
     )
 )]
 
-pub mod audit;
 pub mod claims;
 pub mod config;
 pub mod decision;
 pub mod edge;
+mod errors;
 pub mod fair;
-pub mod identity;
-pub mod ids;
 pub mod pace;
-pub mod secrets;
-pub mod snapshot;
-pub mod wire;
+pub mod policy;
+pub mod state;
 
 pub use decision::{Permit, Reason, Refusal};
-pub use identity::{CredentialKind, Identity, SourceType};
-pub use ids::{ClusterId, KeyId, SpiffeId, TenantId};

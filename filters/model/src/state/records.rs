@@ -1,23 +1,23 @@
 //! Taking over the entries of a page, kind by kind.
 
-use std::rc::Rc;
+use std::sync::Arc;
 
+use portcullis_identity::{ClusterId, KeyId, TenantId};
+use portcullis_protocol::wire::{self, Record, RecordKind};
 use prost::Message;
 
-use super::super::entries::{ClusterEntry, Secret, SignerEntry, api_key_entry};
-use super::super::policy::{IntrospectionDocument, IssuerDocument, WorkloadsDocument};
+use super::entries::{ClusterEntry, Secret, SignerEntry, api_key_entry};
 use super::{Applied, HeldApiKey, SnapshotState};
 use crate::decision::ClusterState;
-use crate::ids::{ClusterId, KeyId, TenantId};
-use crate::wire::{self, Record, RecordKind};
+use crate::policy::{IntrospectionDocument, IssuerDocument, WorkloadsDocument};
 
 impl SnapshotState {
-    fn tenant(&mut self, name: &str) -> Result<Rc<TenantId>, String> {
+    fn tenant(&mut self, name: &str) -> Result<Arc<TenantId>, String> {
         if let Some(known) = self.tenants.get(name) {
-            return Ok(Rc::clone(known));
+            return Ok(Arc::clone(known));
         }
-        let tenant = Rc::new(TenantId::new(name).map_err(|e| e.to_string())?);
-        self.tenants.insert(name.into(), Rc::clone(&tenant));
+        let tenant = Arc::new(TenantId::new(name).map_err(|e| e.to_string())?);
+        self.tenants.insert(name.into(), Arc::clone(&tenant));
         Ok(tenant)
     }
 
@@ -101,15 +101,15 @@ impl SnapshotState {
         if document.issuer.as_str() != &*name {
             return Err(format!("issuer {name}: its document names {}", document.issuer));
         }
-        self.issuers.insert(name, (Rc::new(document), self.epoch));
+        self.issuers.insert(name, (Arc::new(document), self.epoch));
         Ok(())
     }
 
     fn apply_source_rules(&mut self, record: &Record) -> Result<(), String> {
-        self.source_rules = Rc::default();
+        self.source_rules = Arc::default();
         if !record.removed {
             let rules = serde_json::from_slice(&record.value).map_err(|e| format!("source rules: {e}"))?;
-            self.source_rules = Rc::new(rules);
+            self.source_rules = Arc::new(rules);
         }
         Ok(())
     }
@@ -160,7 +160,7 @@ impl SnapshotState {
         }
         let key_id = KeyId::new(&raw.key_id).map_err(|e| format!("identity signer: {e}"))?;
         self.signer =
-            Some(Rc::new(SignerEntry { key_id, seed, issuer: raw.issuer, lifetime_s: raw.lifetime_s }));
+            Some(Arc::new(SignerEntry { key_id, seed, issuer: raw.issuer, lifetime_s: raw.lifetime_s }));
         Ok(())
     }
 
@@ -175,7 +175,7 @@ impl SnapshotState {
         if document.name != *name {
             return Err(format!("introspection {name}: its document names {}", document.name));
         }
-        self.introspections.insert(name, (Rc::new(document), self.epoch));
+        self.introspections.insert(name, (Arc::new(document), self.epoch));
         Ok(())
     }
 
@@ -187,7 +187,7 @@ impl SnapshotState {
         let document: WorkloadsDocument =
             serde_json::from_slice(&record.value).map_err(|e| format!("workloads: {e}"))?;
         for entry in document.workloads {
-            self.workloads.insert(entry.spiffe_id.clone(), (Rc::new(entry), self.epoch));
+            self.workloads.insert(entry.spiffe_id.clone(), (Arc::new(entry), self.epoch));
         }
         Ok(())
     }
@@ -197,7 +197,7 @@ impl SnapshotState {
         if record.removed {
             self.issuer_secrets.remove(&name);
         } else {
-            let secret = Rc::new(Secret(record.value.as_slice().into()));
+            let secret = Arc::new(Secret(record.value.as_slice().into()));
             self.issuer_secrets.insert(name, (secret, self.epoch));
         }
         Ok(())

@@ -1,18 +1,19 @@
 //! What a reader holds of the snapshot, kept current by pages.
 
+mod entries;
 mod records;
 
 use std::collections::HashMap;
-use std::rc::Rc;
+use std::sync::Arc;
 
+use portcullis_identity::{ClusterId, SpiffeId, TenantId};
+use portcullis_protocol::snapshot::{PageError, VerifiedPage, revocation_digest};
+use portcullis_protocol::wire;
 use prost::Message;
 
-use super::entries::api_key_entry;
-pub use super::entries::{ApiKeyEntry, ClusterEntry, Secret, SignerEntry};
-use super::policy::{IntrospectionDocument, IssuerDocument, SourceRulesDocument, WorkloadEntry};
-use super::{PageError, VerifiedPage, revocation_digest};
-use crate::ids::{ClusterId, SpiffeId, TenantId};
-use crate::wire;
+use self::entries::api_key_entry;
+pub use self::entries::{ApiKeyEntry, ClusterEntry, Secret, SignerEntry};
+use crate::policy::{IntrospectionDocument, IssuerDocument, SourceRulesDocument, WorkloadEntry};
 
 /// An API key as it is held: encoded, because a hundred thousand of them must fit into a worker, and
 /// each is decoded only when its holder comes for the first time.
@@ -39,18 +40,18 @@ pub struct SnapshotState {
     complete: bool,
     epoch: u8,
     authentication_revision: u64,
-    tenants: HashMap<Box<str>, Rc<TenantId>>,
-    issuers: HashMap<Box<str>, (Rc<IssuerDocument>, u8)>,
-    source_rules: Rc<SourceRulesDocument>,
-    introspections: HashMap<Box<str>, (Rc<IntrospectionDocument>, u8)>,
-    workloads: HashMap<SpiffeId, (Rc<WorkloadEntry>, u8)>,
-    issuer_secrets: HashMap<Box<str>, (Rc<Secret>, u8)>,
+    tenants: HashMap<Box<str>, Arc<TenantId>>,
+    issuers: HashMap<Box<str>, (Arc<IssuerDocument>, u8)>,
+    source_rules: Arc<SourceRulesDocument>,
+    introspections: HashMap<Box<str>, (Arc<IntrospectionDocument>, u8)>,
+    workloads: HashMap<SpiffeId, (Arc<WorkloadEntry>, u8)>,
+    issuer_secrets: HashMap<Box<str>, (Arc<Secret>, u8)>,
     clusters: HashMap<ClusterId, ClusterEntry>,
     api_keys: HashMap<[u8; 32], HeldApiKey>,
     revocations: HashMap<Box<str>, u8>,
     revocation_digests: HashMap<[u8; 32], u8>,
     identity_keys: HashMap<Box<str>, ([u8; 32], u8)>,
-    signer: Option<Rc<SignerEntry>>,
+    signer: Option<Arc<SignerEntry>>,
     pepper: Option<[u8; 32]>,
 }
 
@@ -97,43 +98,43 @@ impl SnapshotState {
 
     /// An issuer by its exact name.
     #[must_use]
-    pub fn issuer(&self, issuer: &str) -> Option<&Rc<IssuerDocument>> {
+    pub fn issuer(&self, issuer: &str) -> Option<&Arc<IssuerDocument>> {
         self.issuers.get(issuer).map(|(document, _)| document)
     }
 
     /// All issuers.
-    pub fn issuers(&self) -> impl Iterator<Item = &Rc<IssuerDocument>> {
+    pub fn issuers(&self) -> impl Iterator<Item = &Arc<IssuerDocument>> {
         self.issuers.values().map(|(document, _)| document)
     }
 
     /// The provider that is asked about opaque tokens that begin like this one: the one with the longest
     /// fitting prefix.
     #[must_use]
-    pub fn introspection_of(&self, token: &str) -> Option<&Rc<IntrospectionDocument>> {
+    pub fn introspection_of(&self, token: &str) -> Option<&Arc<IntrospectionDocument>> {
         let fitting = self.introspections.values().map(|(document, _)| document);
         fitting.filter(|d| token.starts_with(&d.token_prefix)).max_by_key(|d| d.token_prefix.len())
     }
 
     /// All providers of introspection.
-    pub fn introspections(&self) -> impl Iterator<Item = &Rc<IntrospectionDocument>> {
+    pub fn introspections(&self) -> impl Iterator<Item = &Arc<IntrospectionDocument>> {
         self.introspections.values().map(|(document, _)| document)
     }
 
     /// What a workload may do.
     #[must_use]
-    pub fn workload(&self, id: &SpiffeId) -> Option<&Rc<WorkloadEntry>> {
+    pub fn workload(&self, id: &SpiffeId) -> Option<&Arc<WorkloadEntry>> {
         self.workloads.get(id).map(|(entry, _)| entry)
     }
 
     /// The shared secret of an issuer of HMAC tokens (gateway view).
     #[must_use]
-    pub fn issuer_secret(&self, issuer: &str) -> Option<&Rc<Secret>> {
+    pub fn issuer_secret(&self, issuer: &str) -> Option<&Arc<Secret>> {
         self.issuer_secrets.get(issuer).map(|(secret, _)| secret)
     }
 
     /// The source rules.
     #[must_use]
-    pub fn source_rules(&self) -> &Rc<SourceRulesDocument> {
+    pub fn source_rules(&self) -> &Arc<SourceRulesDocument> {
         &self.source_rules
     }
 
@@ -184,7 +185,7 @@ impl SnapshotState {
 
     /// The signer of identity tokens (gateway view).
     #[must_use]
-    pub fn signer(&self) -> Option<&Rc<SignerEntry>> {
+    pub fn signer(&self) -> Option<&Arc<SignerEntry>> {
         self.signer.as_ref()
     }
 
@@ -244,6 +245,6 @@ impl SnapshotState {
         self.revocations.retain(|_, e| *e == epoch);
         self.revocation_digests.retain(|_, e| *e == epoch);
         self.identity_keys.retain(|_, (_, e)| *e == epoch);
-        self.tenants.retain(|_, t| Rc::strong_count(t) > 1);
+        self.tenants.retain(|_, t| Arc::strong_count(t) > 1);
     }
 }

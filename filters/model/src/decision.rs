@@ -1,6 +1,6 @@
 //! The outcome of the checks: a permit or a refusal with a stable reason code.
 
-use crate::ids::{ClusterId, TenantId};
+use portcullis_identity::{ClusterId, TenantId};
 
 macro_rules! reasons {
     ($($(#[$doc:meta])* $name:ident = $code:literal, $status:literal, $title:literal;)*) => {

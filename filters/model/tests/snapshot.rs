@@ -1,11 +1,18 @@
 //! A reader's copy of the snapshot through resyncs, deltas and entries that cannot be read.
 
-use portcullis_core::decision::ClusterState;
-use portcullis_core::ids::ClusterId;
-use portcullis_core::snapshot::state::{Applied, SnapshotState};
-use portcullis_core::snapshot::{PageError, public_key, revocation_digest, sign_page, verify_page};
-use portcullis_core::wire::{self, Page, Record, RecordKind, SNAPSHOT_FORMAT};
+use portcullis_identity::ids::ClusterId;
+use portcullis_model::decision::ClusterState;
+use portcullis_model::state::{Applied, SnapshotState};
+use portcullis_protocol::snapshot::{PageError, public_key, revocation_digest, sign_page, verify_page};
+use portcullis_protocol::wire::{self, Page, Record, RecordKind, SNAPSHOT_FORMAT};
 use prost::Message;
+
+/// One snapshot can be shared among threads.
+#[test]
+fn a_state_can_be_sent_and_shared() {
+    fn is_send_and_sync<T: Send + Sync>() {}
+    is_send_and_sync::<SnapshotState>();
+}
 
 fn page(revision: u64, records: Vec<Record>) -> Page {
     Page { format: SNAPSHOT_FORMAT, generation: vec![1; 16], revision, records, ..Page::default() }

@@ -6,11 +6,13 @@ use std::collections::BTreeMap;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
+use portcullis_identity::{ClusterId, SpiffeId};
 use serde::Deserialize;
 use serde_json::Value;
 
 use crate::edge::{self, RawResource, RawTokens, Resource, TokenPlaces, is_header_name};
-use crate::ids::{ClusterId, SpiffeId};
+pub use crate::errors::ConfigError;
+use crate::errors::Errors;
 
 /// Where the proxy stands.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -108,16 +110,6 @@ impl PluginConfig {
     }
 }
 
-/// One thing that is wrong in a configuration.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("pluginConfig.{field}: {problem}")]
-pub struct ConfigError {
-    /// Where, as a dotted path.
-    pub field: String,
-    /// What is wrong and what to write instead.
-    pub problem: String,
-}
-
 #[derive(Debug, Deserialize)]
 struct Raw {
     role: Option<String>,
@@ -161,51 +153,6 @@ struct RawAudit {
     unknown: BTreeMap<String, Value>,
 }
 
-#[derive(Debug, Default)]
-pub(crate) struct Errors(Vec<ConfigError>);
-
-impl Errors {
-    pub(crate) fn add(&mut self, field: &str, problem: impl Into<String>) {
-        self.0.push(ConfigError { field: field.to_owned(), problem: problem.into() });
-    }
-
-    pub(crate) fn unknown(&mut self, prefix: &str, fields: &BTreeMap<String, Value>, known: &str) {
-        for name in fields.keys() {
-            self.add(&format!("{prefix}{name}"), format!("there is no such field; known are {known}"));
-        }
-    }
-
-    fn required(&mut self, field: &str, value: Option<String>, hint: &str) -> String {
-        match value {
-            Some(text) if !text.is_empty() => text,
-            _ => {
-                self.add(field, format!("is required: {hint}"));
-                String::new()
-            }
-        }
-    }
-
-    #[cfg(test)]
-    pub(crate) fn into_fields(self) -> Vec<String> {
-        self.0.into_iter().map(|error| error.field).collect()
-    }
-
-    /// A whole number within bounds. Numbers arrive as doubles (they pass through a protobuf `Struct`).
-    #[allow(
-        clippy::cast_possible_truncation,
-        clippy::cast_sign_loss,
-        reason = "the value was checked to be whole and within u32 bounds"
-    )]
-    fn number(&mut self, field: &str, value: Option<f64>, default: u32, min: u32, max: u32) -> u32 {
-        let Some(found) = value else { return default };
-        if found.fract() == 0.0 && found >= f64::from(min) && found <= f64::from(max) {
-            return found as u32;
-        }
-        self.add(field, format!("{found} is not a whole number from {min} to {max}"));
-        default
-    }
-}
-
 /// The fields that there are.
 const KNOWN: &str = "role, mode, cluster, domain, snapshot, apiKeyHeader, readyPath, audit, tokens, workload, \
                      platformPaths, resource";
@@ -217,7 +164,7 @@ const KNOWN: &str = "role, mode, cluster, domain, snapshot, apiKeyHeader, readyP
 pub fn parse(json: &[u8]) -> Result<PluginConfig, Vec<ConfigError>> {
     let raw: Raw = serde_json::from_slice(json)
         .map_err(|e| vec![ConfigError { field: String::new(), problem: format!("cannot be read: {e}") }])?;
-    let mut errors = Errors(Vec::new());
+    let mut errors = Errors::default();
     errors.unknown("", &raw.unknown, KNOWN);
     let role = role(raw.role.as_deref(), raw.cluster.as_deref(), &mut errors);
     if raw.role.as_deref() == Some("sidecar") {
@@ -259,7 +206,7 @@ pub fn parse(json: &[u8]) -> Result<PluginConfig, Vec<ConfigError>> {
     }
     let tokens = edge::tokens(raw.tokens.unwrap_or_default(), &api_key_header, &mut errors);
     let resource = raw.resource.and_then(|raw| edge::resource(raw, &mut errors));
-    match (errors.0.is_empty(), role) {
+    match (errors.is_empty(), role) {
         (true, Some(role)) => Ok(PluginConfig {
             role,
             mode,
@@ -274,7 +221,7 @@ pub fn parse(json: &[u8]) -> Result<PluginConfig, Vec<ConfigError>> {
             resource,
             fingerprint: fingerprint(json),
         }),
-        _ => Err(errors.0),
+        _ => Err(errors.into_list()),
     }
 }
 

@@ -1,6 +1,6 @@
 //! The reference names every reason with its status and title.
 
-use portcullis_core::Reason;
+use portcullis_model::Reason;
 
 #[test]
 fn every_reason_is_documented() {

@@ -102,7 +102,7 @@ pub struct Principal {
     /// The token's `sid` (OpenID Connect Front-Channel Logout §3), for revocation of a session.
     pub session_id: Option<String>,
     /// Further names by which the credential can be revoked: those of the tokens that a service token was
-    /// exchanged for ([`crate::claims::DERIVED_FROM`]).
+    /// exchanged for (its claim `derived_from`).
     pub derived_from: Vec<String>,
 }
 

@@ -1,17 +1,18 @@
 //! What the entries of a snapshot are to a reader, checked.
 
-use std::rc::Rc;
+use std::sync::Arc;
+
+use portcullis_identity::SourceType;
+use portcullis_identity::ids::{InvalidId, KeyId, Role, Scope, Subject, TenantId};
+use portcullis_protocol::wire;
 
 use crate::decision::ClusterState;
-use crate::identity::SourceType;
-use crate::ids::{KeyId, Role, Scope, Subject, TenantId};
-use crate::wire;
 
 /// A data cluster as a filter needs it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ClusterEntry {
     /// Owner.
-    pub tenant: Rc<TenantId>,
+    pub tenant: Arc<TenantId>,
     /// State.
     pub state: ClusterState,
     /// The resync that touched it last.
@@ -76,7 +77,7 @@ impl std::fmt::Debug for SignerEntry {
 
 /// Checks what a message says of an API key.
 pub(super) fn api_key_entry(raw: &wire::ApiKey) -> Result<ApiKeyEntry, String> {
-    let say = |e: crate::ids::InvalidId| e.to_string();
+    let say = |e: InvalidId| e.to_string();
     Ok(ApiKeyEntry {
         id: KeyId::new(&raw.id).map_err(say)?,
         tenant: TenantId::new(&raw.tenant).map_err(say)?,
