@@ -21,7 +21,7 @@ toolchain:
 		{ echo "the target wasm32-wasip1 is missing: run 'rustup target add wasm32-wasip1' where rustup has a network" >&2; exit 1; }
 
 wasm: toolchain ## Build the Wasm module (target/wasm32-wasip1/wasm/portcullis.wasm)
-	$(CARGO) build --locked -p portcullis-plugin --target wasm32-wasip1 --profile wasm
+	$(CARGO) build --locked -p portcullis-proxy-wasm --target wasm32-wasip1 --profile wasm
 	@ls -l $(WASM) | awk '{printf "%s: %.0f KiB\n", $$9, $$5 / 1024}'
 
 build: wasm ## Build everything that the local mesh runs
@@ -40,10 +40,10 @@ up: build ## Start the local mesh and keep it running until Ctrl-C
 test: build tools test-unit test-filters test-e2e ## All tests but the slow ones
 
 test-unit: build tools ## Unit tests and the local mesh on its own
-	$(CARGO) test --locked --workspace --exclude portcullis-tests --exclude portcullis-plugin --exclude portcullis-testhost
+	$(CARGO) test --locked --workspace --exclude portcullis-tests --exclude portcullis-proxy-wasm --exclude portcullis-testhost
 
 test-filters: wasm tools ## The module in the test host, and the test host against the real Envoy
-	$(CARGO) test --locked -p portcullis-plugin -p portcullis-testhost
+	$(CARGO) test --locked -p portcullis-proxy-wasm -p portcullis-testhost
 
 test-e2e: build tools ## The scenario on the real istiod and the real Envoy
 	$(CARGO) test --locked -p portcullis-tests
@@ -55,7 +55,7 @@ test-full: test ## All tests, the slow ones too
 
 check: fmt deny ## Formatting, lints, licences, bans
 	$(CARGO) clippy --locked --workspace --all-targets -- -D warnings
-	$(CARGO) clippy --locked -p portcullis-plugin --target wasm32-wasip1 -- -D warnings
+	$(CARGO) clippy --locked -p portcullis-proxy-wasm --target wasm32-wasip1 -- -D warnings
 
 fmt:
 	$(CARGO) fmt --all --check
@@ -69,12 +69,12 @@ soak: wasm tools ## Ten million requests while the snapshot changes: memory must
 
 bench: wasm ## Measure (QUICK=1: under two minutes); writes target/bench.json
 	$(CARGO) run --locked --release -p portcullis-bench -- $(if $(QUICK),--quick,)
-	$(CARGO) run --locked --release -p portcullis-plugin --example testhost_speed
+	$(CARGO) run --locked --release -p portcullis-proxy-wasm --example testhost_speed
 
 FUZZ_SECONDS ?= 120
 
 fuzz: wasm ## Feed the module mutated headers, bodies, configurations and snapshots, and its test host mutated modules (FUZZ_SECONDS=120)
-	$(CARGO) run --locked --release -p portcullis-plugin --example fuzz $(FUZZ_SECONDS)
+	$(CARGO) run --locked --release -p portcullis-proxy-wasm --example fuzz $(FUZZ_SECONDS)
 	$(CARGO) run --locked --release -p portcullis-testhost --example fuzz_modules $$(( ($(FUZZ_SECONDS) + 3) / 4 ))
 
 clean: ## Remove what was built

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use crate::ids::{ClientId, IssuerId, KeyId, Role, Scope, Subject};
-use crate::{ClusterId, CredentialKind, SourceType, TenantId};
+use crate::{ClusterId, CredentialKind, Principal, SourceType, TenantId};
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use ed25519_compact::{PublicKey, Signature};
@@ -76,6 +76,29 @@ pub struct Caller {
     pub cluster: ClusterId,
     /// When the token ends, seconds since the Unix epoch.
     pub expires_at: u64,
+}
+
+impl From<Caller> for Principal {
+    /// What the forwarded identity says. The credential behind it is named, and not its token: an identity
+    /// token serves several.
+    fn from(caller: Caller) -> Self {
+        Self {
+            subject: caller.subject,
+            tenant: caller.tenant,
+            roles: caller.roles,
+            scopes: caller.scopes,
+            credential: caller.credential,
+            key_id: caller.key_id,
+            issuer: caller.credential_issuer,
+            client_id: caller.client_id,
+            spiffe_id: None,
+            actors: caller.actors,
+            expires_at: caller.expires_at,
+            token_id: None,
+            session_id: caller.session_id,
+            derived_from: Vec::new(),
+        }
+    }
 }
 
 #[derive(Deserialize)]

@@ -15,6 +15,7 @@
 )]
 
 pub mod audit;
+pub mod record;
 pub mod secrets;
 pub mod snapshot;
 pub mod tags;

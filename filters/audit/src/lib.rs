@@ -1,7 +1,7 @@
-//! The audit stage: one record a request, authenticated while it waits, bounded, and forgotten only when
-//! the control service has acknowledged it.
+//! The audit stage: a request is let in only where its record can be kept, and leaves one when it ends,
+//! however it does.
 //!
-//! See [`Journal`] for how a record waits.
+//! How a record waits and is delivered: [`portcullis_engine::journal`].
 
 #![cfg_attr(
     not(test),
@@ -14,10 +14,83 @@
     )
 )]
 
-mod batch;
-mod encode;
-mod journal;
-mod record;
+use portcullis_engine::exchange::Decision;
+use portcullis_engine::port::{OutcomeWanted, Severity};
+use portcullis_engine::stage::{Admission, Arrival, Context, Ending, Flow, Stage};
+use portcullis_model::{Reason, Refusal};
+use portcullis_protocol::record::Entry;
 
-pub use encode::{Entry, hop, identity, request};
-pub use journal::{DEAD_MS, Journal, Store};
+/// The stage's name.
+const STAGE: &str = "audit";
+
+/// Records every request.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Audit;
+
+impl Stage for Audit {
+    fn name(&self) -> &'static str {
+        STAGE
+    }
+
+    fn decides(&self) -> bool {
+        false
+    }
+
+    fn records(&self) -> bool {
+        true
+    }
+
+    fn admit(&self, arrival: &Arrival<'_>) -> Admission {
+        if arrival.backlog {
+            return Admission::Refuse(Refusal::new(STAGE, Reason::AuditBacklog));
+        }
+        Admission::Next
+    }
+
+    fn on_request_headers(&self, _context: &mut Context<'_>) -> Flow {
+        Flow::Next
+    }
+
+    fn on_end(&self, ending: &Ending<'_>) {
+        let (stream, exchange, response) = (ending.stream, ending.exchange, ending.response);
+        let now_ns = stream.wall_clock_ns().unwrap_or_default();
+        let address = stream.client_address().unwrap_or_default();
+        let outcome = stream.outcome(OutcomeWanted {
+            duration: exchange.started_ns == 0,
+            request_bytes: exchange.request_length.is_none(),
+            response_bytes: response.length.is_none(),
+        });
+        let (stage, reason) = match &exchange.decision {
+            Decision::Refuse(refusal) => (refusal.stage, refusal.reason.code()),
+            _ => ("", ""),
+        };
+        let mut courier = ending.worker.courier.lock();
+        let sequence = courier.journal.next_number();
+        let entry = Entry {
+            sequence,
+            time_ms: now_ns / 1_000_000,
+            decision: exchange.decision.as_str(),
+            stage,
+            reason,
+            status: u32::from(response.status.or_else(|| stream.final_status()).unwrap_or_default()),
+            response_flags: outcome.flags,
+            duration_us: match exchange.started_ns {
+                0 => outcome.duration_us,
+                started => now_ns.saturating_sub(started) / 1_000,
+            },
+            cluster: exchange.cluster.as_ref().map(|c| c.as_str()).unwrap_or_default(),
+            client_address: std::str::from_utf8(&address).unwrap_or_default(),
+            request_bytes: exchange.request_length.unwrap_or(outcome.request_bytes),
+            response_bytes: response.length.unwrap_or(outcome.response_bytes),
+        };
+        let identity = exchange.known.as_ref().map(|k| k.audit_part()).unwrap_or_default();
+        let kept = courier.journal.append(stream.store(), sequence, |out| {
+            entry.encode(ending.hop, identity, &exchange.audit_part, out);
+        });
+        drop(courier);
+        if !kept {
+            let line = "an audit record was dropped: too many wait for the control service";
+            stream.log(Severity::Error, line);
+        }
+    }
+}

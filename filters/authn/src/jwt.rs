@@ -24,7 +24,7 @@ use crate::{MAX_CREDENTIAL_LEN, Verified};
 pub fn verify(
     token: &[u8],
     snapshot: &SnapshotState,
-    keys: &mut KeyRing,
+    keys: &KeyRing,
     native: &dyn NativeVerify,
     now_s: u64,
 ) -> Result<Verified, Reason> {
@@ -35,7 +35,7 @@ pub fn verify(
     if document.keys_expired {
         return Err(Reason::IssuerKeysExpired);
     }
-    let prepared = keys.keys(document, snapshot.issuer_secret(issuer));
+    let prepared = keys.keys(document, snapshot);
     let key = prepared.select(algorithm, jws.key_id.as_deref()).ok_or(Reason::KeyUnknown)?;
     let read = Read::new(&jws.claims, Rules::of_issuer(document)?)?;
     if !key.verify(Signed { token: jws.text, text: jws.signed, signature: &jws.signature }, native) {

@@ -7,9 +7,10 @@ use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use jwt_simple::prelude::*;
 use p521::ecdsa::signature::Verifier;
+use portcullis_engine::guarded::{Guarded, Rebuild};
 use portcullis_identity::KeyId;
 use portcullis_model::policy::{Algorithm, IssuerDocument, Jwk};
-use portcullis_model::state::Secret;
+use portcullis_model::state::{Secret, SnapshotState};
 
 use crate::der;
 use crate::shared_secret::{SharedSecret, is_shared};
@@ -235,7 +236,16 @@ fn point(jwk: &Jwk, curve: &str, half: usize) -> Option<Vec<u8>> {
 /// The prepared keys of all issuers, prepared again only when an issuer's document changed.
 #[derive(Default)]
 pub struct KeyRing {
-    issuers: HashMap<String, Prepared>,
+    issuers: Guarded<Issuers>,
+}
+
+#[derive(Default)]
+struct Issuers(HashMap<String, Prepared>);
+
+impl Rebuild for Issuers {
+    fn rebuild(&mut self) {
+        self.0.clear();
+    }
 }
 
 /// An issuer's keys, and what they were prepared from.
@@ -257,9 +267,13 @@ impl Prepared {
 }
 
 impl KeyRing {
-    /// The prepared keys of an issuer.
-    pub fn keys(&mut self, document: &Arc<IssuerDocument>, secret: Option<&Arc<Secret>>) -> Arc<IssuerKeys> {
-        if let Some(prepared) = self.issuers.get(document.issuer.as_str())
+    /// The prepared keys of an issuer of the snapshot. Those of issuers that it no longer has are forgotten
+    /// when others are prepared.
+    pub fn keys(&self, document: &Arc<IssuerDocument>, snapshot: &SnapshotState) -> Arc<IssuerKeys> {
+        let issuer = document.issuer.as_str();
+        let secret = snapshot.issuer_secret(issuer);
+        let mut issuers = self.issuers.lock();
+        if let Some(prepared) = issuers.0.get(issuer)
             && prepared.is_of(document, secret)
         {
             return Arc::clone(&prepared.keys);
@@ -267,12 +281,8 @@ impl KeyRing {
         let keys = Arc::new(IssuerKeys::prepare(document, secret));
         let prepared =
             Prepared { document: Arc::clone(document), secret: secret.cloned(), keys: Arc::clone(&keys) };
-        self.issuers.insert(document.issuer.as_str().to_owned(), prepared);
+        issuers.0.retain(|issuer, _| snapshot.issuer(issuer).is_some());
+        issuers.0.insert(issuer.to_owned(), prepared);
         keys
-    }
-
-    /// Forgets issuers that the snapshot no longer has.
-    pub fn retain(&mut self, mut known: impl FnMut(&str) -> bool) {
-        self.issuers.retain(|issuer, _| known(issuer));
     }
 }

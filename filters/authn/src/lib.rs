@@ -3,6 +3,9 @@
 //!
 //! Exactly one credential is accepted. What decides about a token (issuer, key, algorithm) is taken from
 //! the operator's policy in the snapshot, never from the token: the token only selects among it.
+//!
+//! The flow stands in `flow`, what it decides by in the modules beside it: [`presented`] and [`places`] find
+//! the credential, [`jwt`], [`api_key`], [`introspection`] and [`workload`] judge it.
 
 #![cfg_attr(
     not(test),
@@ -16,25 +19,40 @@
 )]
 
 pub mod api_key;
+mod closed_list;
+mod cross_site;
 pub mod der;
+mod flow;
+pub mod forwarded_headers;
 pub mod introspection;
 pub mod judge;
 pub mod jws;
 pub mod jwt;
 pub mod keys;
+mod metadata;
 pub mod places;
 pub mod presented;
 pub mod shared_secret;
+mod stage;
 pub mod strict_json;
 pub mod workload;
 
 use portcullis_identity::ids::Subject;
-use portcullis_identity::{CredentialKind, Principal};
+use portcullis_identity::{CredentialKind, Principal, SourceType};
 use portcullis_model::claims::Claims;
+use portcullis_model::policy::SourceRulesDocument;
 use portcullis_model::state::SnapshotState;
 
 pub use keys::{KeyRing, NativeVerify};
 pub use presented::{Credential, Place, Presented};
+pub use stage::{Authenticate, Recognise};
+
+/// The name of this crate's stages.
+const STAGE: &str = "authn";
+
+/// Tells the source type of what was verified; `None` where no rule fits. The rules are the source-type
+/// stage's, and are asked while the claims are at hand: they are not kept.
+pub type Classify = fn(&SourceRulesDocument, &Principal, &Claims) -> Option<SourceType>;
 
 /// The longest credential that is read, in bytes.
 pub const MAX_CREDENTIAL_LEN: usize = 8192;
@@ -47,7 +65,7 @@ pub struct Verified {
     /// All claims of a token, for the source rules; empty for an API key.
     pub claims: Claims,
     /// The source type, where the credential itself fixes it (an API key).
-    pub source_type: Option<portcullis_identity::SourceType>,
+    pub source_type: Option<SourceType>,
 }
 
 /// Whether a principal's credential has been revoked: by token id, session, key or client, or by the subject

@@ -1,9 +1,14 @@
 //! Finding the one credential that a request presents.
 
-use portcullis_model::Reason;
+use std::borrow::Cow;
 
-use crate::MAX_CREDENTIAL_LEN;
+use portcullis_engine::head::{Head, Single};
+use portcullis_engine::headers::Headers;
+use portcullis_model::Reason;
+use portcullis_model::edge::TokenPlaces;
+
 use crate::api_key::{API_KEY_PREFIX, is_secret_of_the_service};
+use crate::{MAX_CREDENTIAL_LEN, places};
 
 /// A credential as found, unverified.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -45,6 +50,32 @@ pub struct Presented<'a> {
 }
 
 impl<'a> Presented<'a> {
+    /// What a request presents. `in_query`: the tokens in its query, decoded ([`places::in_query`]).
+    #[must_use]
+    pub fn of(
+        head: &Head<'a>,
+        headers: &'a Headers,
+        in_query: &'a [Cow<'a, [u8]>],
+        token_places: &TokenPlaces,
+    ) -> Self {
+        let mut presented = Self::default();
+        let twice = |presented: &mut Self| presented.repeated = true;
+        match head.authorization {
+            Single::Absent => {}
+            Single::Once(value) => presented.authorization(value),
+            Single::Repeated => twice(&mut presented),
+        }
+        match head.api_key {
+            Single::Absent => {}
+            Single::Once(value) => presented.api_key(value),
+            Single::Repeated => twice(&mut presented),
+        }
+        if !token_places.is_usual() {
+            places::collect(headers, in_query, token_places, &mut presented);
+        }
+        presented
+    }
+
     /// Takes note of an `Authorization` header.
     pub fn authorization(&mut self, value: &'a [u8]) {
         self.repeated |= self.authorization.replace(value).is_some();
@@ -64,18 +95,6 @@ impl<'a> Presented<'a> {
     #[must_use]
     pub fn place(&self) -> Option<Place<'a>> {
         self.elsewhere.map(|(place, _)| place)
-    }
-
-    /// True when there was an `Authorization` header.
-    #[must_use]
-    pub fn has_authorization(&self) -> bool {
-        self.authorization.is_some()
-    }
-
-    /// True when the API-key header was there.
-    #[must_use]
-    pub fn has_api_key(&self) -> bool {
-        self.api_key.is_some()
     }
 
     /// The one credential.

@@ -45,6 +45,8 @@ reasons! {
     ClusterMissing = "cluster_missing", 400, "The request names no cluster";
     /// A method that no upstream ever gets.
     MethodRefused = "method_refused", 501, "This method is not supported";
+    /// A stage has to see the body, and it is longer than that stage reads.
+    BodyTooLarge = "body_too_large", 413, "The request's body is too large";
     /// A browser's preflight that the policy does not answer.
     PreflightRefused = "preflight_refused", 403, "This cross-origin request is not allowed";
     /// A cookie is the credential, and nothing says that one of the cluster's own pages sent the request.

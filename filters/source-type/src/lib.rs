@@ -14,9 +14,13 @@
     )
 )]
 
+mod stage;
+
 use portcullis_identity::{Principal, SourceType};
 use portcullis_model::claims::{Claims, has_any};
 use portcullis_model::policy::{ClaimCondition, SourceConditions, SourceRule, SourceRulesDocument};
+
+pub use stage::{RequireSourceType, SOURCE_TYPE_HEADER};
 
 /// Tells the source type: the first rule that fits, with the rule itself for an explanation.
 #[must_use]

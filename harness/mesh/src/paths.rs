@@ -15,7 +15,7 @@ pub fn target() -> PathBuf {
     std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root().join("target"), PathBuf::from)
 }
 
-/// The Wasm module that `cargo build -p portcullis-plugin --target wasm32-wasip1 --profile wasm` makes.
+/// The Wasm module that `cargo build -p portcullis-proxy-wasm --target wasm32-wasip1 --profile wasm` makes.
 #[must_use]
 pub fn wasm_module() -> PathBuf {
     target().join("wasm32-wasip1/wasm/portcullis.wasm")

@@ -78,7 +78,7 @@ impl Setup {
             return Err(BenchError::Missing {
                 what: wasm.display().to_string(),
                 remedy:
-                    "run `make wasm` (cargo build -p portcullis-plugin --target wasm32-wasip1 --profile wasm)"
+                    "run `make wasm` (cargo build -p portcullis-proxy-wasm --target wasm32-wasip1 --profile wasm)"
                         .into(),
             });
         }

@@ -1,0 +1,269 @@
+//! The flow of authentication: who asks, from a client's credential at the edge, from the forwarded identity
+//! token at a sidecar, from the mutual-TLS peer where that is configured.
+
+use std::borrow::Cow;
+use std::sync::Arc;
+
+use portcullis_engine::cache::Known;
+use portcullis_engine::introspection::{Introspected, LONGEST_MS};
+use portcullis_engine::port::{Hash, Signature, Stream};
+use portcullis_engine::stage::{Context, Flow, Ticket};
+use portcullis_engine::waiting::{Awaited, HOLD_MS};
+use portcullis_identity::{ClusterId, Principal, SpiffeId, VerifyError};
+use portcullis_model::config::peer_spiffe_id;
+use portcullis_model::policy::IntrospectionDocument;
+use portcullis_model::state::SnapshotState;
+use portcullis_model::{Reason, Refusal};
+
+use crate::cross_site::may_be_cross_site;
+use crate::presented::{Credential, Place, Presented};
+use crate::{KeyRing, NativeVerify, Verified, api_key, introspection, is_revoked, jwt, workload};
+
+/// Kinds of credentials in the cache of identities: the same bytes of another kind are another credential.
+mod kind {
+    pub(super) const BEARER: u8 = 1;
+    pub(super) const API_KEY: u8 = 2;
+    pub(super) const FORWARDED: u8 = 3;
+    pub(super) const WORKLOAD: u8 = 4;
+    pub(super) const OPAQUE: u8 = 5;
+}
+
+/// How long an identity lasts whose provider wants to be asked for every request: as long as the identity
+/// token that goes with the request.
+const ONE_REQUEST_S: u64 = 60;
+
+/// Why there is no identity yet.
+pub(crate) enum Unidentified {
+    /// There will be none.
+    Refused(Reason),
+    /// The request has to wait for it.
+    Waits(Ticket),
+}
+
+impl From<Reason> for Unidentified {
+    fn from(reason: Reason) -> Self {
+        Self::Refused(reason)
+    }
+}
+
+impl From<Unidentified> for Flow {
+    fn from(unidentified: Unidentified) -> Self {
+        match unidentified {
+            Unidentified::Refused(reason) => Flow::Refuse(Refusal::new(crate::STAGE, reason)),
+            Unidentified::Waits(ticket) => Flow::Wait(ticket),
+        }
+    }
+}
+
+type Identified = Result<Arc<Known>, Unidentified>;
+
+/// What a credential stands for, and whether that may be kept for the next request.
+struct Judged {
+    verified: Verified,
+    keep: bool,
+}
+
+/// The proxy's own cryptography.
+struct Native<'a>(&'a dyn Stream);
+
+impl NativeVerify for Native<'_> {
+    fn verify(&self, hash: &str, key: &[u8], signature: &[u8], text: &[u8]) -> Option<bool> {
+        let hash = match hash {
+            "sha256" => Hash::Sha256,
+            "sha384" => Hash::Sha384,
+            "sha512" => Hash::Sha512,
+            _ => return None,
+        };
+        self.0.verify_signature(&Signature { hash, key, signature, text })
+    }
+}
+
+/// What the flow needs besides the request.
+pub(crate) struct Means<'a> {
+    /// Prepared verification keys.
+    pub(crate) keys: &'a KeyRing,
+    /// Tells the source type.
+    pub(crate) classify: crate::Classify,
+}
+
+impl Means<'_> {
+    /// Establishes the identity from the one credential that the client presents.
+    pub(crate) fn presented(&self, context: &mut Context<'_>, presented: &Presented<'_>) -> Identified {
+        if context.head.is_preflight() {
+            return Err(Reason::PreflightRefused.into());
+        }
+        let peer = peer(context)?;
+        let credential = match (presented.credential(), &peer) {
+            (Err(Reason::CredentialMissing), Some(peer)) => return self.workload(context, peer),
+            (credential, _) => credential?,
+        };
+        if matches!(presented.place(), Some(Place::Cookie(_))) {
+            // Under a path selector all clusters are one origin to a browser.
+            if context.head.path.starts_with(b"/clusters/") {
+                return Err(Reason::CredentialUnsupported.into());
+            }
+            if may_be_cross_site(context.head) {
+                return Err(Reason::CrossSiteRefused.into());
+            }
+        }
+        let kind = match credential {
+            Credential::Bearer(_) => kind::BEARER,
+            Credential::ApiKey(_) => kind::API_KEY,
+        };
+        let key = with_peer(credential.bytes(), peer.as_ref());
+        let revision = context.snapshot.authentication_revision();
+        let digest = context.link.identities.digest(kind, &key);
+        if let Some(known) = context.link.identities.get(digest, revision, context.now_s) {
+            return Ok(known);
+        }
+        let Judged { verified, keep } = self.judge(context, credential)?;
+        let known = self.admit(context, verified, peer)?;
+        if keep {
+            context.link.identities.put(digest, &known);
+        }
+        Ok(known)
+    }
+
+    /// Judges a credential that is not known yet.
+    fn judge(&self, context: &mut Context<'_>, credential: Credential<'_>) -> Result<Judged, Unidentified> {
+        match credential {
+            Credential::ApiKey(secret) => {
+                let verified = api_key::verify(secret, context.snapshot, context.now_s)?;
+                Ok(Judged { verified, keep: true })
+            }
+            Credential::Bearer(token) => match provider(token, context.snapshot) {
+                Some((token, provider)) => opaque(context, token, &provider),
+                None => self.jwt(context, token),
+            },
+        }
+    }
+
+    /// Establishes the identity from the token that the gateway forwarded, or of the mutual-TLS peer where
+    /// there is no token.
+    pub(crate) fn forwarded(&self, context: &mut Context<'_>, cluster: &ClusterId) -> Identified {
+        let Some(token) = context.head.identity else {
+            let peer = peer(context)?.ok_or(Reason::IdentityMissing)?;
+            return self.workload(context, &peer);
+        };
+        let snapshot = context.snapshot;
+        let revision = snapshot.authentication_revision();
+        let digest = context.link.identities.digest(kind::FORWARDED, token);
+        if let Some(known) = context.link.identities.get(digest, revision, context.now_s) {
+            return Ok(known);
+        }
+        let text = std::str::from_utf8(token).map_err(|_| Reason::IdentityInvalid)?;
+        let key = |kid: &str| snapshot.identity_key(kid).copied();
+        let caller = portcullis_identity::verify_with(text, key, None, cluster, context.now_s);
+        let caller = caller.map_err(|error| match error {
+            VerifyError::Time => Reason::TokenExpired,
+            _ => Reason::IdentityInvalid,
+        })?;
+        let source_type = caller.source_type;
+        let principal = Principal::from(caller);
+        if is_revoked(&principal, snapshot) {
+            return Err(Reason::CredentialRevoked.into());
+        }
+        let known = context.link.identities.admit(principal, Some(source_type), revision);
+        context.link.identities.put(digest, &known);
+        Ok(known)
+    }
+
+    fn workload(&self, context: &mut Context<'_>, peer: &SpiffeId) -> Identified {
+        let revision = context.snapshot.authentication_revision();
+        let digest = context.link.identities.digest(kind::WORKLOAD, peer.as_str().as_bytes());
+        if let Some(known) = context.link.identities.get(digest, revision, context.now_s) {
+            return Ok(known);
+        }
+        let verified = workload::verify(peer, context.snapshot)?;
+        let known = self.admit(context, verified, Some(peer.clone()))?;
+        context.link.identities.put(digest, &known);
+        Ok(known)
+    }
+
+    /// Verifies a token; one that names a key that is not known yet may wait for it once.
+    fn jwt(&self, context: &mut Context<'_>, token: &[u8]) -> Result<Judged, Unidentified> {
+        let native = Native(context.stream);
+        match jwt::verify(token, context.snapshot, self.keys, &native, context.now_s) {
+            Err(Reason::KeyUnknown) if !context.waited.keys => {}
+            result => return Ok(Judged { verified: result?, keep: true }),
+        }
+        context.waited.keys = true;
+        let (document, key_id) = jwt::unknown_key(token, context.snapshot).ok_or(Reason::KeyUnknown)?;
+        context.link.read_clock(context.stream);
+        if !context.link.ask_for_keys(context.stream, context.snapshot, &document, &key_id) {
+            return Err(Reason::KeyUnknown.into());
+        }
+        let until_ms = context.link.now_ms.saturating_add(HOLD_MS);
+        Err(Unidentified::Waits(Ticket { awaited: Awaited::Keys(document), until_ms }))
+    }
+
+    /// Adds the peer to what was verified, refuses what is revoked, and tells the source type.
+    fn admit(&self, context: &mut Context<'_>, mut verified: Verified, peer: Option<SpiffeId>) -> Identified {
+        let snapshot = context.snapshot;
+        verified.principal.spiffe_id = peer;
+        if is_revoked(&verified.principal, snapshot) {
+            return Err(Reason::CredentialRevoked.into());
+        }
+        let source_type = verified
+            .source_type
+            .or_else(|| (self.classify)(snapshot.source_rules(), &verified.principal, &verified.claims));
+        let revision = snapshot.authentication_revision();
+        Ok(context.link.identities.admit(verified.principal, source_type, revision))
+    }
+}
+
+/// The SPIFFE id of the mutual-TLS peer, where the configuration asks for it.
+fn peer(context: &Context<'_>) -> Result<Option<SpiffeId>, Reason> {
+    if !context.config.workload {
+        return Ok(None);
+    }
+    let uri = context.stream.peer_uri().map_err(|_| Reason::Internal)?;
+    Ok(uri.and_then(|uri| peer_spiffe_id(&uri)))
+}
+
+/// What a provider says of a token.
+fn opaque(
+    context: &mut Context<'_>,
+    token: &str,
+    provider: &Arc<IntrospectionDocument>,
+) -> Result<Judged, Unidentified> {
+    let whose = [provider.name.as_bytes(), b"\0", provider.config_digest.as_bytes(), b"\0"].concat();
+    let digest = context.link.identities.digest(kind::OPAQUE, &[&whose, token.as_bytes()].concat());
+    context.link.read_clock(context.stream);
+    let now_ms = context.link.now_ms;
+    let since_ms = context.waited.token.map(|(since_ms, _)| since_ms);
+    match context.link.introspections.find(digest, now_ms, since_ms) {
+        Some(Introspected::Inactive) => return Err(Reason::TokenInactive.into()),
+        Some(Introspected::Active { claims, fresh_s }) => {
+            let mut verified = introspection::judge(&claims, provider, context.now_s)?;
+            let lasts = if fresh_s == 0 { ONE_REQUEST_S } else { fresh_s };
+            let ends = &mut verified.principal.expires_at;
+            *ends = (*ends).min(context.now_s.saturating_add(lasts));
+            return Ok(Judged { verified, keep: fresh_s > 0 });
+        }
+        None => {}
+    }
+    match context.waited.token {
+        None => context.link.ask(context.stream, digest, provider, token)?,
+        Some((_, until_ms)) if context.link.introspections.is_asking(digest) && now_ms < until_ms => {}
+        Some(_) => return Err(Reason::IntrospectionUnavailable.into()),
+    }
+    let waits = (now_ms, now_ms.saturating_add(LONGEST_MS));
+    let (_, until_ms) = *context.waited.token.get_or_insert(waits);
+    Err(Unidentified::Waits(Ticket { awaited: Awaited::Token(digest), until_ms }))
+}
+
+/// The provider of an opaque token.
+fn provider<'t>(token: &'t [u8], snapshot: &SnapshotState) -> Option<(&'t str, Arc<IntrospectionDocument>)> {
+    let text = std::str::from_utf8(token).ok()?;
+    let provider = snapshot.introspection_of(text)?;
+    introspection::is_opaque(token).then(|| (text, Arc::clone(provider)))
+}
+
+/// A credential as the cache knows it: with the peer, where that is a fact beside it.
+fn with_peer<'a>(credential: &'a [u8], peer: Option<&SpiffeId>) -> Cow<'a, [u8]> {
+    match peer {
+        None => Cow::Borrowed(credential),
+        Some(peer) => Cow::Owned([credential, b"\0", peer.as_str().as_bytes()].concat()),
+    }
+}

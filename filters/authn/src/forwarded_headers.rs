@@ -1,0 +1,8 @@
+//! The headers that tell upstreams and `AuthorizationPolicy` who asks.
+
+/// The subject.
+pub const SUBJECT: &str = "x-portcullis-subject";
+/// The tenant.
+pub const TENANT: &str = "x-portcullis-tenant";
+/// Roles, separated by commas.
+pub const ROLES: &str = "x-portcullis-roles";

@@ -1,0 +1,170 @@
+//! The stages of this crate: one that authenticates, and one that only recognises who was authenticated
+//! before.
+
+use portcullis_engine::port::{PortResult, Stream};
+use portcullis_engine::reply::OwnedReply;
+use portcullis_engine::resource::asked_resource;
+use portcullis_engine::stage::{Admission, Arrival, Context, Flow, Stage, Unforwarded};
+use portcullis_model::config::Role;
+use portcullis_model::{Reason, Refusal};
+
+use crate::closed_list::is_exempt;
+use crate::flow::Means;
+use crate::forwarded_headers as names;
+use crate::presented::{Credential, Place, Presented};
+use crate::{Classify, KeyRing, STAGE, metadata, places};
+
+/// Authenticates: at the edge by the credential that the client presents, at a sidecar by the identity token
+/// that the gateway forwarded.
+pub struct Authenticate {
+    keys: KeyRing,
+    classify: Classify,
+}
+
+impl Authenticate {
+    /// The stage. `classify` tells the source type of what was verified.
+    #[must_use]
+    pub fn new(classify: Classify) -> Self {
+        Self { keys: KeyRing::default(), classify }
+    }
+
+    fn means(&self) -> Means<'_> {
+        Means { keys: &self.keys, classify: self.classify }
+    }
+}
+
+impl Stage for Authenticate {
+    fn name(&self) -> &'static str {
+        STAGE
+    }
+
+    fn admit(&self, arrival: &Arrival<'_>) -> Admission {
+        if is_exempt(arrival.config, arrival.head) { Admission::Exempt } else { Admission::Next }
+    }
+
+    fn on_request_headers(&self, context: &mut Context<'_>) -> Flow {
+        if let Some(resource) = asked_resource(context.config, context.head) {
+            let body = metadata::document(&resource, context.snapshot, &context.config.tokens);
+            return Flow::Answer(metadata_reply(body));
+        }
+        if context.exchange.known.is_some() {
+            return Flow::Next;
+        }
+        let identified = match &context.config.role {
+            Role::Sidecar { cluster } => self.means().forwarded(context, cluster),
+            Role::Edge => {
+                let in_query = places::in_query(context.head.path, &context.config.tokens);
+                let presented = Presented::of(context.head, context.headers, &in_query, &context.config.tokens);
+                self.means().presented(context, &presented)
+            }
+        };
+        match identified {
+            Ok(known) => {
+                context.exchange.known = Some(known);
+                Flow::Next
+            }
+            Err(unidentified) => unidentified.into(),
+        }
+    }
+
+    fn forward(&self, context: &mut Context<'_>) -> Result<(), Unforwarded> {
+        let Some(known) = &context.exchange.known else { return Ok(()) };
+        if context.config.role == Role::Edge {
+            strip_credential(context)?;
+        }
+        let principal = known.principal();
+        context.add(names::SUBJECT, principal.subject.as_str())?;
+        context.add(names::TENANT, principal.tenant.as_str())?;
+        if !known.roles.is_empty() {
+            context.add(names::ROLES, &known.roles)?;
+        }
+        Ok(())
+    }
+}
+
+/// The answer to who asks for the metadata of the protected resource. Anybody may read it, from any origin.
+fn metadata_reply(body: String) -> OwnedReply {
+    OwnedReply {
+        status: 200,
+        details: "portcullis_metadata",
+        headers: vec![
+            ("content-type", "application/json"),
+            ("cache-control", "public, max-age=60"),
+            ("access-control-allow-origin", "*"),
+        ],
+        body: body.into_bytes(),
+    }
+}
+
+/// Removes the credential, so that a Data API never sees it.
+fn strip_credential(context: &Context<'_>) -> PortResult<()> {
+    let (config, head, stream) = (context.config, context.head, context.stream);
+    let in_query = places::in_query(head.path, &config.tokens);
+    let presented = Presented::of(head, context.headers, &in_query, &config.tokens);
+    if config.tokens.keep && matches!(presented.credential(), Ok(Credential::Bearer(_))) {
+        return Ok(());
+    }
+    if let Some(place) = presented.place() {
+        strip_place(stream, place, context)?;
+    }
+    if head.authorization.is_there() {
+        stream.remove_request_header(b"authorization")?;
+    }
+    if head.api_key.is_there() {
+        stream.remove_request_header(config.api_key_header.as_bytes())?;
+    }
+    Ok(())
+}
+
+/// Removes the token from its place and leaves everything else as it is.
+fn strip_place(stream: &dyn Stream, place: Place<'_>, context: &Context<'_>) -> PortResult<()> {
+    let tokens = &context.config.tokens;
+    match (place, &tokens.cookie, &tokens.query) {
+        (Place::Header(name), ..) => stream.remove_request_header(name),
+        (Place::Cookie(value), Some(cookie), _) => match places::without_cookie(value, cookie) {
+            Some(rest) => stream.set_request_header("cookie", &rest),
+            None => stream.remove_request_header(b"cookie"),
+        },
+        (Place::Query, _, Some(parameter)) => {
+            stream.set_request_header(":path", &places::without_query(context.head.path, parameter))
+        }
+        (Place::Cookie(_) | Place::Query, ..) => Ok(()),
+    }
+}
+
+/// Recognises who was authenticated by a plugin before this one, or at a sidecar by the gateway. It is the
+/// first stage of plugins that do not authenticate themselves.
+pub struct Recognise {
+    keys: KeyRing,
+    classify: Classify,
+}
+
+impl Recognise {
+    /// The stage. `classify` tells the source type of a workload.
+    #[must_use]
+    pub fn new(classify: Classify) -> Self {
+        Self { keys: KeyRing::default(), classify }
+    }
+}
+
+impl Stage for Recognise {
+    fn name(&self) -> &'static str {
+        STAGE
+    }
+
+    fn on_request_headers(&self, context: &mut Context<'_>) -> Flow {
+        if context.exchange.known.is_some() {
+            return Flow::Next;
+        }
+        let Role::Sidecar { cluster } = &context.config.role else {
+            return Flow::Refuse(Refusal::new(STAGE, Reason::IdentityMissing));
+        };
+        match (Means { keys: &self.keys, classify: self.classify }).forwarded(context, cluster) {
+            Ok(known) => {
+                context.exchange.known = Some(known);
+                Flow::Next
+            }
+            Err(unidentified) => unidentified.into(),
+        }
+    }
+}

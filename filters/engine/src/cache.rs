@@ -1,0 +1,345 @@
+//! Identities of credentials that were verified before.
+//!
+//! Only verified credentials get in, so nobody can fill the cache with what does not verify. The key is a
+//! 128-bit keyed hash under a random key of the VM: the credential itself is not kept, and without the
+//! key nobody can make two credentials meet.
+
+use std::hash::Hasher;
+use std::num::NonZeroUsize;
+use std::sync::Arc;
+
+use lru::LruCache;
+use portcullis_identity::{ClusterId, Identity, Minter, Principal, SourceType};
+use portcullis_protocol::record;
+use siphasher::sip128::{Hasher128, SipHasher24};
+
+use crate::tokens::{Budget, TokenSet};
+
+/// Identities kept per worker.
+pub const MAX_IDENTITIES: usize = 10_000;
+
+/// Bytes of identities kept per worker: a few with hundreds of roles must not take what thousands need.
+const MAX_BYTES: usize = 12 * 1024 * 1024;
+
+/// What an identity takes besides its texts.
+const BASE_BYTES: usize = 512;
+
+/// Whom a verified credential speaks for, with a source type where a rule gave one.
+#[derive(Debug)]
+pub enum Who {
+    /// The whole identity.
+    Tagged(Identity),
+    /// No rule fits: this one is refused as soon as a source type is asked for.
+    Untagged(Principal),
+}
+
+/// A verified identity and what was made from it.
+#[derive(Debug)]
+pub struct Known {
+    /// Whom the credential speaks for.
+    pub who: Who,
+    /// The snapshot's authentication revision under which it was judged.
+    pub judged_at: u64,
+    /// Roles as one header value.
+    pub roles: String,
+    audit_part: Vec<u8>,
+    tokens: Arc<TokenSet>,
+    bytes: usize,
+}
+
+/// About how many bytes a principal takes.
+fn weight(principal: &Principal) -> usize {
+    let list = |texts: &mut dyn Iterator<Item = &str>| -> usize { texts.map(|t| t.len() + 16).sum() };
+    let optional = [
+        principal.key_id.as_ref().map(|k| k.as_str()),
+        principal.issuer.as_ref().map(|i| i.as_str()),
+        principal.client_id.as_ref().map(|c| c.as_str()),
+        principal.spiffe_id.as_ref().map(|s| s.as_str()),
+        principal.token_id.as_deref(),
+        principal.session_id.as_deref(),
+        Some(principal.subject.as_str()),
+    ];
+    list(&mut principal.roles.iter().map(|r| r.as_str()))
+        + list(&mut principal.scopes.iter().map(|s| s.as_str()))
+        + list(&mut principal.actors.iter().map(|a| a.as_str()))
+        + list(&mut principal.derived_from.iter().map(String::as_str))
+        + list(&mut optional.into_iter().flatten())
+}
+
+impl Known {
+    /// What an audit record says of it, encoded.
+    #[must_use]
+    pub fn audit_part(&self) -> &[u8] {
+        &self.audit_part
+    }
+
+    /// What the credential says.
+    #[must_use]
+    pub fn principal(&self) -> &Principal {
+        match &self.who {
+            Who::Tagged(identity) => &identity.principal,
+            Who::Untagged(principal) => principal,
+        }
+    }
+
+    /// The whole identity, where a source type is known.
+    #[must_use]
+    pub fn identity(&self) -> Option<&Identity> {
+        match &self.who {
+            Who::Tagged(identity) => Some(identity),
+            Who::Untagged(_) => None,
+        }
+    }
+
+    /// The identity token for a cluster: one in hand, or a new one.
+    pub fn token(
+        &self,
+        identity: &Identity,
+        cluster: &ClusterId,
+        minter: &Arc<Minter>,
+        now_s: u64,
+    ) -> Arc<str> {
+        self.tokens.get(identity, cluster, minter, now_s)
+    }
+}
+
+/// A bounded cache, least recently used out first.
+pub struct IdentityCache {
+    keys: (u64, u64),
+    entries: LruCache<u128, Arc<Known>>,
+    bytes: usize,
+    budget: Arc<Budget>,
+    /// Tokens by identity, because many credentials may speak for the same one.
+    tokens: LruCache<u128, Arc<TokenSet>>,
+}
+
+impl IdentityCache {
+    /// An empty cache under a random key.
+    #[must_use]
+    pub fn new(key: [u8; 16]) -> Self {
+        let [a, b, c, d, e, f, g, h, rest @ ..] = key;
+        Self {
+            keys: (u64::from_le_bytes([a, b, c, d, e, f, g, h]), u64::from_le_bytes(rest)),
+            entries: LruCache::new(NonZeroUsize::new(MAX_IDENTITIES).unwrap_or(NonZeroUsize::MIN)),
+            bytes: 0,
+            budget: Arc::default(),
+            tokens: LruCache::new(NonZeroUsize::new(MAX_IDENTITIES).unwrap_or(NonZeroUsize::MIN)),
+        }
+    }
+
+    fn hasher(&self, kind: u8) -> SipHasher24 {
+        let mut hasher = SipHasher24::new_with_keys(self.keys.0, self.keys.1);
+        hasher.write_u8(kind);
+        hasher
+    }
+
+    /// The name of a credential of a kind in a cache: without the cache's key nobody can make two meet.
+    pub fn digest(&self, kind: u8, credential: &[u8]) -> u128 {
+        let mut hasher = self.hasher(kind);
+        hasher.write(credential);
+        hasher.finish128().as_u128()
+    }
+
+    /// A freshly judged identity. Credentials of one identity share its minted tokens.
+    pub fn admit(
+        &mut self,
+        principal: Principal,
+        source_type: Option<SourceType>,
+        judged_at: u64,
+    ) -> Arc<Known> {
+        let roles: Vec<&str> = principal.roles.iter().map(|r| r.as_str()).collect();
+        let roles = roles.join(",");
+        let audit_part = record::identity(&principal, source_type);
+        // Everything that a minted token says, but its times. No part can run into the next: the first is
+        // protobuf, roles and scopes have no control characters.
+        let mut hasher = self.hasher(0);
+        hasher.write(&audit_part);
+        hasher.write(b"\0");
+        hasher.write(roles.as_bytes());
+        for scope in &principal.scopes {
+            hasher.write(b"\0");
+            hasher.write(scope.as_str().as_bytes());
+        }
+        hasher.write(b"\x01");
+        hasher.write(principal.client_id.as_ref().map(|c| c.as_str()).unwrap_or_default().as_bytes());
+        hasher.write(b"\x02");
+        hasher.write(principal.session_id.as_deref().unwrap_or_default().as_bytes());
+        let budget = &self.budget;
+        let tokens = self
+            .tokens
+            .get_or_insert(hasher.finish128().as_u128(), || Arc::new(TokenSet::new(Arc::clone(budget))));
+        let tokens = Arc::clone(tokens);
+        let bytes = BASE_BYTES + weight(&principal) + roles.len() + audit_part.len();
+        let who = match source_type {
+            Some(source_type) => Who::Tagged(Identity { principal, source_type }),
+            None => Who::Untagged(principal),
+        };
+        Arc::new(Known { who, judged_at, roles, audit_part, tokens, bytes })
+    }
+
+    /// The identity of the credential of a [digest](Self::digest), unless it was judged under other policy or has ended.
+    pub fn get(&mut self, digest: u128, revision: u64, now_s: u64) -> Option<Arc<Known>> {
+        let known = self.entries.get(&digest)?;
+        if known.judged_at == revision && known.principal().expires_at > now_s {
+            return Some(Arc::clone(known));
+        }
+        let stale = self.entries.pop(&digest);
+        self.took_out(stale);
+        None
+    }
+
+    fn took_out(&mut self, known: Option<Arc<Known>>) {
+        let bytes = known.map_or(0, |known| known.bytes);
+        self.bytes = self.bytes.saturating_sub(bytes);
+    }
+
+    /// Keeps a verified identity under the [digest](Self::digest) of its credential.
+    pub fn put(&mut self, digest: u128, known: &Arc<Known>) {
+        self.bytes = self.bytes.saturating_add(known.bytes);
+        let pushed_out = self.entries.push(digest, Arc::clone(known)).map(|(_, old)| old);
+        self.took_out(pushed_out);
+        while (self.bytes > MAX_BYTES || self.budget.is_tight())
+            && self.entries.len() > 1
+            && let Some((_, oldest)) = self.entries.pop_lru()
+        {
+            self.took_out(Some(oldest));
+            self.tokens.pop_lru();
+        }
+    }
+
+    /// Drops what has ended and what was judged under other policy.
+    pub fn sweep(&mut self, revision: u64, now_s: u64) {
+        let over = |known: &Known| known.judged_at != revision || known.principal().expires_at <= now_s;
+        let gone: Vec<u128> =
+            self.entries.iter().filter(|(_, known)| over(known)).map(|(digest, _)| *digest).collect();
+        for digest in gone {
+            let known = self.entries.pop(&digest);
+            self.took_out(known);
+        }
+        // Minted tokens that no identity has any more.
+        let unused: Vec<u128> = self
+            .tokens
+            .iter()
+            .filter(|(_, tokens)| Arc::strong_count(tokens) == 1)
+            .map(|(digest, _)| *digest)
+            .collect();
+        for digest in unused {
+            self.tokens.pop(&digest);
+        }
+    }
+
+    /// Number of identities kept.
+    #[cfg(test)]
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.entries.len()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn put(cache: &mut IdentityCache, kind: u8, credential: &[u8], known: &Arc<Known>) {
+        cache.put(cache.digest(kind, credential), known);
+    }
+
+    fn get(
+        cache: &mut IdentityCache,
+        kind: u8,
+        credential: &[u8],
+        revision: u64,
+        now_s: u64,
+    ) -> Option<Arc<Known>> {
+        cache.get(cache.digest(kind, credential), revision, now_s)
+    }
+
+    fn known(cache: &mut IdentityCache, expires_at: u64, judged_at: u64) -> Arc<Known> {
+        let mut identity = portcullis_identity::testing::identity("ann", "acme");
+        identity.principal.expires_at = expires_at;
+        cache.admit(identity.principal, Some(identity.source_type), judged_at)
+    }
+
+    #[test]
+    fn credentials_of_one_identity_share_its_tokens_and_no_others_do() {
+        let mut cache = IdentityCache::new([3; 16]);
+        let one = known(&mut cache, 100, 7);
+        let two = known(&mut cache, 200, 8);
+        assert!(Arc::ptr_eq(&one.tokens, &two.tokens));
+        let base = portcullis_identity::testing::identity("ann", "acme").principal;
+        let mut others = vec![base.clone(); 7];
+        others[0].subject = "bob".parse().unwrap();
+        others[1].tenant = "globex".parse().unwrap();
+        others[2].roles = vec!["r".parse().unwrap()];
+        others[3].scopes = vec!["r".parse().unwrap()];
+        others[4].client_id = Some("r".parse().unwrap());
+        others[5].session_id = Some("r".to_owned());
+        others[6].issuer = Some("https://other".parse().unwrap());
+        for other in others {
+            let other = cache.admit(other, Some(SourceType::Human), 7);
+            assert!(!Arc::ptr_eq(&one.tokens, &other.tokens), "{other:?}");
+        }
+        let agent = cache.admit(base, Some(SourceType::McpAgent), 7);
+        assert!(!Arc::ptr_eq(&one.tokens, &agent.tokens));
+    }
+
+    #[test]
+    fn an_identity_ends_with_its_credential_and_with_its_policy() {
+        let mut cache = IdentityCache::new([3; 16]);
+        let entry = known(&mut cache, 100, 7);
+        put(&mut cache, 1, b"token", &entry);
+        assert!(get(&mut cache, 1, b"token", 7, 99).is_some());
+        assert!(get(&mut cache, 2, b"token", 7, 99).is_none(), "another kind");
+        assert!(get(&mut cache, 1, b"tokem", 7, 99).is_none(), "another credential");
+        assert!(get(&mut cache, 1, b"token", 7, 100).is_none(), "ended");
+        let entry = known(&mut cache, 100, 7);
+        put(&mut cache, 1, b"token", &entry);
+        assert!(get(&mut cache, 1, b"token", 8, 99).is_none(), "other policy");
+        assert_eq!(cache.len(), 0);
+    }
+
+    #[test]
+    fn it_is_bounded_in_bytes_too() {
+        let mut cache = IdentityCache::new([3; 16]);
+        let mut principal = portcullis_identity::testing::identity("ann", "acme").principal;
+        principal.roles = (0..64).map(|n| format!("{n:0>64}").parse().unwrap()).collect();
+        principal.scopes = (0..64).map(|n| format!("{n:0>128}").parse().unwrap()).collect();
+        for n in 0..3_000_usize {
+            let known = cache.admit(principal.clone(), None, 7);
+            put(&mut cache, 1, &n.to_le_bytes(), &known);
+        }
+        assert!(cache.bytes <= MAX_BYTES && cache.len() < 1_000, "{} in {}", cache.bytes, cache.len());
+        let sum: usize = cache.entries.iter().map(|(_, known)| known.bytes).sum();
+        assert_eq!(cache.bytes, sum);
+        assert!(get(&mut cache, 1, &2_999_usize.to_le_bytes(), 7, 1).is_some());
+        assert!(get(&mut cache, 1, &2_998_usize.to_le_bytes(), 8, 1).is_none());
+        cache.sweep(8, 1);
+        assert_eq!((cache.len(), cache.bytes, cache.tokens.len()), (0, 0, 0));
+    }
+
+    #[test]
+    fn what_ended_is_swept_out() {
+        let mut cache = IdentityCache::new([3; 16]);
+        for (name, ends) in [(&b"a"[..], 100), (b"b", 200)] {
+            let entry = known(&mut cache, ends, 7);
+            put(&mut cache, 1, name, &entry);
+        }
+        cache.sweep(7, 100);
+        assert_eq!(cache.len(), 1);
+        assert!(get(&mut cache, 1, b"b", 7, 100).is_some());
+    }
+
+    #[test]
+    fn it_is_bounded_and_keeps_what_is_used() {
+        let mut cache = IdentityCache::new([3; 16]);
+        let entry = known(&mut cache, 100, 7);
+        put(&mut cache, 1, b"used", &entry);
+        for n in 0..MAX_IDENTITIES * 2 {
+            put(&mut cache, 1, &n.to_le_bytes(), &entry);
+            get(&mut cache, 1, b"used", 7, 1);
+        }
+        assert_eq!(cache.len(), MAX_IDENTITIES);
+        assert!(get(&mut cache, 1, b"used", 7, 1).is_some());
+        assert!(get(&mut cache, 1, &0usize.to_le_bytes(), 7, 1).is_none());
+    }
+}

@@ -1,0 +1,99 @@
+//! Delivers a worker's audit records to the control service.
+
+use std::time::Duration;
+
+use portcullis_model::config::AuditLimits;
+use portcullis_protocol::audit::{StreamId, derive_key};
+use portcullis_protocol::wire::AuditAck;
+use prost::Message;
+
+use crate::guarded::Rebuild;
+use crate::journal::Journal;
+use crate::port::{CallAnswer, CallId, Proxy, Severity};
+use crate::source::Source;
+
+/// Time in which a batch must be acknowledged.
+const DELIVERY_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// The journal of a worker, and its delivery.
+pub struct Courier {
+    /// Records on their way.
+    pub journal: Journal,
+    under_way: Option<CallId>,
+}
+
+/// The key of the journals' MAC: every worker of the proxy derives the same one from the mesh token.
+fn journal_key(token: &str) -> [u8; 16] {
+    let [low @ .., _, _, _, _, _, _, _, _, _, _, _, _, _, _, _, _] =
+        derive_key(token.as_bytes(), "audit journal");
+    low
+}
+
+impl Rebuild for Courier {
+    /// What was not delivered may be half written. The stream goes on with the next number, so that what is
+    /// missing is counted as lost.
+    fn rebuild(&mut self) {
+        self.under_way = None;
+        self.journal.begin_again();
+    }
+}
+
+impl Courier {
+    /// The courier of a worker.
+    #[must_use]
+    pub fn new(source: &Source, stream: StreamId, limits: AuditLimits) -> Self {
+        let space = format!("{}.{}", source.view, source.config.upstream);
+        let journal = Journal::new(stream, journal_key(source.token()), &space, limits);
+        Self { journal, under_way: None }
+    }
+
+    /// Takes over what workers that are gone left, and sends the next batch, if there is one.
+    pub fn on_tick(&mut self, proxy: &dyn Proxy, source: &Source, now_ms: u64) {
+        let recovered = self.journal.renew(proxy.store(), now_ms);
+        if recovered > 0 {
+            let line = format!("recovered {recovered} audit records of a VM that is gone");
+            proxy.log(Severity::Warning, &line);
+        }
+        self.deliver(proxy, source, now_ms);
+    }
+
+    fn deliver(&mut self, proxy: &dyn Proxy, source: &Source, now_ms: u64) {
+        let Some(batch) = self.journal.next_batch(now_ms) else { return };
+        self.under_way = source.post(proxy, "/mesh/v1/audit", batch, DELIVERY_TIMEOUT);
+        if self.under_way.is_none() {
+            self.journal.answered(false, now_ms);
+        }
+    }
+
+    /// Gives up a delivery whose owner is gone.
+    pub fn forget_delivery(&mut self, now_ms: u64) {
+        if self.under_way.take().is_some() {
+            self.journal.answered(false, now_ms);
+        }
+    }
+
+    /// Takes an answer; false when it is none to a delivery.
+    pub fn on_answer(
+        &mut self,
+        proxy: &dyn Proxy,
+        source: &Source,
+        answer: &CallAnswer<'_>,
+        now_ms: u64,
+    ) -> bool {
+        if self.under_way != Some(answer.call) {
+            return false;
+        }
+        self.under_way = None;
+        let acknowledged =
+            answer.status == Some(200) && answer.body.is_some_and(|body| AuditAck::decode(body).is_ok());
+        if !acknowledged {
+            let line = "audit records were not acknowledged; they are kept and sent again";
+            proxy.log(Severity::Warning, line);
+        }
+        self.journal.answered(acknowledged, now_ms);
+        if self.journal.has_full_batch() {
+            self.deliver(proxy, source, now_ms);
+        }
+        true
+    }
+}

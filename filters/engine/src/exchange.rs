@@ -1,0 +1,65 @@
+//! A request as the plugins of one module see it, and what was decided about it.
+
+use std::sync::Arc;
+
+use portcullis_identity::ClusterId;
+use portcullis_model::{Permit, Refusal};
+
+use crate::cache::Known;
+
+/// What was decided about a request.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub enum Decision {
+    /// Nothing: an earlier filter ended it, or no stage decided.
+    #[default]
+    None,
+    /// Let through.
+    Allow,
+    /// Let through, or answered here, without an identity: it is on the closed list.
+    Exempt,
+    /// Refused, or in dry-run what would have been refused.
+    Refuse(Refusal),
+}
+
+impl Decision {
+    /// The name in audit records.
+    #[must_use]
+    pub fn as_str(&self) -> &'static str {
+        match self {
+            Self::None => "none",
+            Self::Allow => "allow",
+            Self::Exempt => "exempt",
+            Self::Refuse(_) => "refuse",
+        }
+    }
+}
+
+/// A request.
+#[derive(Debug, Default)]
+pub struct Exchange {
+    /// Who asks, once authenticated.
+    pub known: Option<Arc<Known>>,
+    /// The cluster that is asked for.
+    pub cluster: Option<ClusterId>,
+    /// The proof that the cluster may be reached, once that was checked.
+    pub permit: Option<Permit>,
+    /// What was decided.
+    pub decision: Decision,
+    /// What an audit record says of the request, encoded.
+    pub audit_part: Vec<u8>,
+    /// Wall clock when the request began, nanoseconds since the Unix epoch; 0 when we did not see that.
+    pub started_ns: u64,
+    /// Bytes of the request's body, where they are known at its beginning.
+    pub request_length: Option<u64>,
+    /// True when a plugin of ours answered the request.
+    pub answered: bool,
+}
+
+/// What was seen of the response.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Response {
+    /// Status, once the response passed this filter.
+    pub status: Option<u16>,
+    /// Bytes of the body, where they are known at its beginning.
+    pub length: Option<u64>,
+}

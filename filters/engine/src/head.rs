@@ -1,0 +1,251 @@
+//! What the stages need of a request's headers, found in one pass.
+
+use portcullis_model::Reason;
+use portcullis_model::config::is_reserved_header;
+
+use crate::cluster::{CLUSTER_HEADER, Selectors};
+use crate::headers::Headers;
+
+/// What a header counts as that came twice: it says nothing that could be believed.
+const TWICE: &[u8] = b"";
+
+/// A header of which there should be one at most.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Single<'a> {
+    /// It is not there.
+    #[default]
+    Absent,
+    /// Its value.
+    Once(&'a [u8]),
+    /// It is there several times.
+    Repeated,
+}
+
+impl<'a> Single<'a> {
+    fn add(&mut self, value: &'a [u8]) {
+        *self = if *self == Self::Absent { Self::Once(value) } else { Self::Repeated };
+    }
+
+    /// Whether it is there at all.
+    #[must_use]
+    pub fn is_there(self) -> bool {
+        self != Self::Absent
+    }
+}
+
+/// The head of a request. Values are as the client sent them.
+#[derive(Debug, Default)]
+pub struct Head<'a> {
+    /// `:method`.
+    pub method: &'a [u8],
+    /// `:path`.
+    pub path: &'a [u8],
+    /// `:authority`.
+    pub authority: &'a [u8],
+    /// `Authorization`.
+    pub authorization: Single<'a>,
+    /// The header that carries an API key.
+    pub api_key: Single<'a>,
+    /// The header by which a client names a cluster.
+    pub cluster: Option<&'a [u8]>,
+    /// `x-portcullis-identity`.
+    pub identity: Option<&'a [u8]>,
+    /// `x-request-id`.
+    pub request_id: &'a [u8],
+    /// `content-length`.
+    pub length: Option<u64>,
+    /// `traceparent`.
+    pub traceparent: Option<&'a [u8]>,
+    /// Reserved headers that came in, to be removed.
+    pub reserved: Vec<&'a [u8]>,
+    /// `Origin`.
+    pub origin: Option<&'a [u8]>,
+    /// `Sec-Fetch-Site`.
+    pub fetch_site: Option<&'a [u8]>,
+    /// `Upgrade` is there, of a WebSocket for example.
+    pub upgrade: bool,
+    /// `Access-Control-Request-Method` is there.
+    pub preflight: bool,
+    /// A gRPC request.
+    pub grpc: bool,
+    /// A request of the Model Context Protocol's HTTP transport.
+    pub mcp: bool,
+    authorities: u32,
+    repeated: bool,
+}
+
+impl<'a> Head<'a> {
+    /// Reads the headers.
+    #[must_use]
+    pub fn read(headers: &'a Headers, api_key_header: &str) -> Self {
+        let mut head = Self::default();
+        for (name, value) in headers {
+            if !head.take_known(name, value) {
+                head.take_configured(name, value, api_key_header.as_bytes());
+            }
+        }
+        head.repeated |= head.authorities > 1;
+        head
+    }
+
+    /// Takes a header of a name that never changes; false when it is none of them. The length picks the few
+    /// names that it could be, so that most headers are compared with one name or none.
+    fn take_known(&mut self, name: &[u8], value: &'a [u8]) -> bool {
+        match (name.len(), name) {
+            (4, b"host") | (10, b":authority") => self.take_authority(value),
+            (5, b":path") => self.path = value,
+            (6, b"origin") => self.origin = Some(self.origin.map_or(value, |_| TWICE)),
+            (7, b":method") => self.method = value,
+            (7, b"upgrade") => self.upgrade = true,
+            (11, b"traceparent") => self.traceparent = Some(value),
+            (12, b"x-request-id") => self.request_id = value,
+            (12, b"content-type") => self.grpc = value.starts_with(b"application/grpc"),
+            (13, b"authorization") => self.authorization.add(value),
+            (14, b"content-length") => {
+                self.length = std::str::from_utf8(value).ok().and_then(|v| v.parse().ok());
+            }
+            (14, b"sec-fetch-site") => {
+                self.fetch_site = Some(self.fetch_site.map_or(value, |_| TWICE));
+            }
+            (14, b"mcp-session-id") | (20, b"mcp-protocol-version") => self.mcp = true,
+            (29, b"access-control-request-method") => self.preflight = true,
+            _ => return false,
+        }
+        true
+    }
+
+    fn take_authority(&mut self, value: &'a [u8]) {
+        self.authority = value;
+        self.authorities = self.authorities.saturating_add(1);
+        // Envoy joins two Host headers by a comma, and no host contains one.
+        self.repeated |= value.contains(&b',');
+    }
+
+    fn take_configured(&mut self, name: &'a [u8], value: &'a [u8], api_key_header: &[u8]) {
+        if name == api_key_header {
+            self.api_key.add(value);
+        } else if name == CLUSTER_HEADER.as_bytes() {
+            self.repeated |= self.cluster.replace(value).is_some();
+        } else if is_reserved_header(name) {
+            if name == portcullis_identity::HEADER.as_bytes() {
+                self.repeated |= self.identity.replace(value).is_some();
+            }
+            if !self.reserved.contains(&name) {
+                self.reserved.push(name);
+            }
+        }
+    }
+
+    /// Security-relevant headers must not be there twice.
+    ///
+    /// # Errors
+    /// [`Reason::HeaderInvalid`] when one is.
+    pub fn check(&self) -> Result<(), Reason> {
+        if self.repeated { Err(Reason::HeaderInvalid) } else { Ok(()) }
+    }
+
+    /// Where the request may name its cluster.
+    #[must_use]
+    pub fn selectors(&self) -> Selectors<'a> {
+        Selectors { authority: self.authority, path: self.path, header: self.cluster }
+    }
+
+    /// What the request is for: its path, or for CONNECT, which has none, the authority (RFC 9110 §9.3.6).
+    #[must_use]
+    pub fn target(&self) -> &'a [u8] {
+        if self.path.is_empty() { self.authority } else { self.path }
+    }
+
+    /// A browser's preflight (Fetch standard §3.2.2).
+    #[must_use]
+    pub fn is_preflight(&self) -> bool {
+        self.method == b"OPTIONS" && self.origin.is_some() && self.preflight
+    }
+
+    /// Whether the method makes an upstream send back what it got, the forwarded identity included (TRACE,
+    /// RFC 9110 §9.3.8; TRACK and DEBUG of some servers), or open a tunnel (CONNECT). Without regard to case,
+    /// although methods have one: an upstream may not be as strict.
+    #[must_use]
+    pub fn is_never_passed_on(&self) -> bool {
+        matches!(self.method.len(), 5 | 7)
+            && [&b"TRACE"[..], b"TRACK", b"DEBUG", b"CONNECT"]
+                .iter()
+                .any(|m| self.method.eq_ignore_ascii_case(m))
+    }
+
+    /// The path without its query.
+    #[must_use]
+    pub fn path_only(&self) -> &'a [u8] {
+        let end = self.path.iter().position(|b| *b == b'?').unwrap_or(self.path.len());
+        self.path.get(..end).unwrap_or_default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(pairs: &[(&[u8], &[u8])], test: impl FnOnce(Head<'_>)) {
+        let headers = Headers::from_pairs(pairs).unwrap();
+        test(Head::read(&headers, "x-api-key"));
+    }
+
+    #[test]
+    fn everything_is_found_in_one_pass() {
+        let pairs: &[(&[u8], &[u8])] = &[
+            (b":method", b"OPTIONS"),
+            (b":path", b"/a?b"),
+            (b":authority", b"h"),
+            (b"origin", b"o"),
+            (b"access-control-request-method", b"PUT"),
+            (b"x-portcullis-identity", b"forged"),
+            (b"x_portcullis_subject", b"forged"),
+            (b"x-target-cluster", b"acme"),
+            (b"x-other", b"\xff\xfe"),
+            (b"x-request-id", b"r"),
+            (b"traceparent", b"t"),
+            (b"content-length", b"7"),
+            (b"content-type", b"application/grpc+proto"),
+            (b"mcp-session-id", b"m"),
+            (b"sec-fetch-site", b"none"),
+            (b"upgrade", b"websocket"),
+            (b"authorization", b"a"),
+            (b"x-api-key", b"k"),
+        ];
+        read(pairs, |head| {
+            assert!(head.is_preflight() && head.check().is_ok());
+            assert_eq!(head.path_only(), b"/a");
+            assert_eq!(head.cluster, Some(&b"acme"[..]));
+            assert_eq!(head.identity, Some(&b"forged"[..]));
+            assert_eq!(head.reserved, [&b"x-portcullis-identity"[..], b"x_portcullis_subject"]);
+            assert_eq!((head.request_id, head.traceparent), (&b"r"[..], Some(&b"t"[..])));
+            assert_eq!((head.length, head.fetch_site), (Some(7), Some(&b"none"[..])));
+            assert!(head.grpc && head.mcp && head.upgrade);
+            assert_eq!((head.authorization, head.api_key), (Single::Once(b"a"), Single::Once(b"k")));
+        });
+    }
+
+    #[test]
+    fn security_relevant_headers_must_not_repeat() {
+        for name in [&b":authority"[..], b"x-target-cluster", b"x-portcullis-identity"] {
+            read(&[(name, b"a"), (name, b"a")], |head| assert_eq!(head.check(), Err(Reason::HeaderInvalid)));
+        }
+        read(&[(b":authority", b"a"), (b"host", b"b")], |head| {
+            assert_eq!(head.check(), Err(Reason::HeaderInvalid));
+        });
+        read(&[(b":authority", b"a,b")], |head| assert_eq!(head.check(), Err(Reason::HeaderInvalid)));
+        read(&[(b"authorization", b"a"), (b"authorization", b"a")], |head| {
+            assert_eq!(head.authorization, Single::Repeated);
+        });
+    }
+
+    #[test]
+    fn methods_that_reflect_or_tunnel_are_never_passed_on() {
+        for method in [&b"TRACE"[..], b"trace", b"Track", b"DEBUG", b"CONNECT", b"connect"] {
+            read(&[(b":method", method)], |head| assert!(head.is_never_passed_on()));
+        }
+        for method in [&b"GET"[..], b"TRACER", b"PATCH", b"OPTIONS"] {
+            read(&[(b":method", method)], |head| assert!(!head.is_never_passed_on()));
+        }
+    }
+}

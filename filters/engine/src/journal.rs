@@ -1,0 +1,419 @@
+//! Records on their way to the control service.
+//!
+//! A record waits in this VM's memory until the control service says that it is durable. A trap would
+//! take that memory away, so each record also stands in a slot of the proxy's shared data, which outlives
+//! the VM: written once per record, read only when somebody has to recover, and used again as soon as the
+//! record is acknowledged, so that a few warm slots serve for most. (A shared queue would do too, but each
+//! `enqueue` wakes a worker; a slot costs a fraction of that.)
+//!
+//! Every journal of a proxy is listed in a registry, and its owner renews its head. When a head is not
+//! renewed for [`DEAD_MS`], the VM is gone: another one takes the journal out of the registry, reads what
+//! was not acknowledged, and delivers it. The control service deduplicates, so a record may come twice.
+//! Other plugins can write into shared data: each slot and head carries a MAC.
+//!
+//! Records are laid down as the batches in which they will be sent, one behind the other in one buffer,
+//! and buffers are used again: keeping and sending a record allocates nothing.
+
+use std::collections::VecDeque;
+use std::hash::Hasher;
+
+use portcullis_model::config::AuditLimits;
+use portcullis_protocol::audit::StreamId;
+use siphasher::sip128::{Hasher128, SipHasher24};
+
+use crate::batch::{Batch, keep};
+use crate::port::Store;
+
+/// Batches that were acknowledged and are kept to be filled again.
+const SPARE: usize = 4;
+
+/// A journal whose head was not renewed for so long belongs to a VM that is gone, in milliseconds.
+pub const DEAD_MS: u64 = 5_000;
+
+/// Slots that a head announces at first; doubled when they do not suffice.
+const FIRST_SLOTS: u64 = 256;
+
+/// How often a head is renewed and the registry is looked through, in milliseconds.
+const RENEW_MS: u64 = 1_000;
+
+/// Bytes that a waiting record may take on average; with `maxWaiting` it bounds the memory.
+const BYTES_PER_RECORD: usize = 1024;
+
+const MAC_LEN: usize = 16;
+
+/// Bytes of a record's number in its slot.
+const NUMBER_LEN: usize = 8;
+
+/// The number in the slot of a record that was taken over: beyond every acknowledged one, since it is of
+/// another stream.
+const RECOVERED: u64 = u64::MAX;
+
+/// The first and the longest pause after a failed delivery, in milliseconds.
+const RETRY_MS: (u64, u64) = (100, 5_000);
+
+/// The MAC of one journal: SipHash-2-4 with 128 bits, keyed, with the journal's name absorbed.
+#[derive(Clone)]
+struct Seal(SipHasher24);
+
+impl Seal {
+    fn new(key: &[u8; 16], name: &str) -> Self {
+        let mut hasher = SipHasher24::new_with_key(key);
+        hasher.write(name.as_bytes());
+        hasher.write_u8(0xff);
+        Self(hasher)
+    }
+
+    fn mac(&self, text: &[u8]) -> [u8; MAC_LEN] {
+        let mut hasher = self.0;
+        hasher.write(text);
+        hasher.finish128().as_bytes()
+    }
+
+    /// The text of a sealed value; `None` when somebody else wrote it.
+    fn open<'a>(&self, sealed: &'a [u8]) -> Option<&'a [u8]> {
+        let (mac, text) = sealed.split_at_checked(MAC_LEN)?;
+        bool::from(subtle::ConstantTimeEq::ct_eq(mac, self.mac(text).as_slice())).then_some(text)
+    }
+
+    fn close(&self, text: &[u8]) -> Vec<u8> {
+        [self.mac(text).as_slice(), text].concat()
+    }
+}
+
+/// What the head of a journal says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Head {
+    renewed_ms: u64,
+    acknowledged: u64,
+    slots: u64,
+}
+
+impl Head {
+    fn encode(self) -> Vec<u8> {
+        [self.renewed_ms, self.acknowledged, self.slots].iter().flat_map(|n| n.to_le_bytes()).collect()
+    }
+
+    fn decode(text: &[u8]) -> Option<Self> {
+        let mut numbers = text.chunks_exact(8).map(|c| c.try_into().map(u64::from_le_bytes).ok());
+        let head =
+            Self { renewed_ms: numbers.next()??, acknowledged: numbers.next()??, slots: numbers.next()?? };
+        numbers.next().is_none().then_some(head).filter(|h| h.slots > 0)
+    }
+}
+
+/// The batch that is under way.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Flight {
+    Recovered,
+    Own,
+}
+
+/// The records of one VM.
+pub struct Journal {
+    key: [u8; 16],
+    space: String,
+    stream: StreamId,
+    name: String,
+    seal: Seal,
+    limits: AuditLimits,
+    /// Records that may wait at most.
+    bound: u64,
+    last: u64,
+    acknowledged: u64,
+    announced: u64,
+    used: u64,
+    free: Vec<u64>,
+    waiting: VecDeque<Batch>,
+    waiting_records: usize,
+    waiting_bytes: usize,
+    recovered: VecDeque<Batch>,
+    spare: Vec<Batch>,
+    flight: Option<Flight>,
+    failures: u32,
+    retry_at_ms: u64,
+    renewed_ms: u64,
+    renew_at_ms: u64,
+    slot_key: String,
+    scratch: Vec<u8>,
+}
+
+impl Journal {
+    /// A journal of a fresh random name. `space` keeps journals apart that go to different services.
+    #[must_use]
+    pub fn new(stream: StreamId, key: [u8; 16], space: &str, limits: AuditLimits) -> Self {
+        let name = format!("portcullis.{}", stream.to_hex());
+        Self {
+            key,
+            space: space.to_owned(),
+            stream,
+            seal: Seal::new(&key, &name),
+            limits,
+            bound: u64::from(limits.max_waiting).saturating_mul(2),
+            last: 0,
+            acknowledged: 0,
+            announced: FIRST_SLOTS,
+            used: 0,
+            free: Vec::new(),
+            waiting: VecDeque::new(),
+            waiting_records: 0,
+            waiting_bytes: 0,
+            recovered: VecDeque::new(),
+            spare: Vec::new(),
+            flight: None,
+            failures: 0,
+            retry_at_ms: 0,
+            renewed_ms: 0,
+            renew_at_ms: 0,
+            slot_key: format!("{name}."),
+            name,
+            scratch: Vec::new(),
+        }
+    }
+
+    /// True when no more may wait: a new request must be refused, because its record could not be kept.
+    #[must_use]
+    pub fn is_full(&self) -> bool {
+        let bound = usize::try_from(self.limits.max_waiting).unwrap_or(usize::MAX);
+        self.waiting_records >= bound || self.waiting_bytes >= bound.saturating_mul(BYTES_PER_RECORD)
+    }
+
+    /// The number of the next record; its stream counts from 1 without gaps.
+    pub fn next_number(&mut self) -> u64 {
+        self.last = self.last.saturating_add(1);
+        self.last
+    }
+
+    /// Keeps a record under the number it was given; `write` appends it. Beyond the limit there is room for
+    /// as many again, for requests under way when it was reached and for refusals; past that a record is
+    /// dropped, and because its number is missing, the control service counts it as lost. False when it
+    /// was dropped.
+    pub fn append(&mut self, store: &dyn Store, number: u64, write: impl FnOnce(&mut Vec<u8>)) -> bool {
+        let held = u64::try_from(self.waiting_records).unwrap_or(u64::MAX);
+        let bytes = usize::try_from(self.bound).unwrap_or(usize::MAX).saturating_mul(BYTES_PER_RECORD);
+        if held >= self.bound || self.waiting_bytes >= bytes {
+            return false;
+        }
+        self.begin_slot(number);
+        write(&mut self.scratch);
+        let slot = self.seal_slot(store);
+        let record = self.scratch.get(MAC_LEN.saturating_add(NUMBER_LEN)..).unwrap_or_default();
+        let spare = &mut self.spare;
+        let grown = keep(
+            &mut self.waiting,
+            self.flight == Some(Flight::Own),
+            usize::try_from(self.limits.batch).unwrap_or(usize::MAX),
+            || spare.pop().unwrap_or_default(),
+            (number, slot, record),
+        );
+        self.waiting_records = self.waiting_records.saturating_add(1);
+        self.waiting_bytes = self.waiting_bytes.saturating_add(grown);
+        true
+    }
+
+    /// Begins a slot in the scratch buffer: room for the MAC, and the number.
+    fn begin_slot(&mut self, number: u64) {
+        self.scratch.clear();
+        self.scratch.extend_from_slice(&[0; MAC_LEN]);
+        self.scratch.extend_from_slice(&number.to_le_bytes());
+    }
+
+    /// Seals what stands in the scratch buffer, writes it into a slot, and tells which.
+    fn seal_slot(&mut self, store: &dyn Store) -> u64 {
+        if let Some((mac, text)) = self.scratch.split_at_mut_checked(MAC_LEN) {
+            mac.copy_from_slice(&self.seal.mac(text));
+        }
+        let slot = self.take_slot(store);
+        let prefix = self.name.len().saturating_add(1);
+        self.slot_key.truncate(prefix);
+        push_number(&mut self.slot_key, slot);
+        // A slot that cannot be written leaves the record unprotected against a trap, no more.
+        store.set(&self.slot_key, &self.scratch);
+        slot
+    }
+
+    /// A slot that no waiting record uses, the most recently used first.
+    fn take_slot(&mut self, store: &dyn Store) -> u64 {
+        if let Some(slot) = self.free.pop() {
+            return slot;
+        }
+        let slot = self.used;
+        self.used = self.used.saturating_add(1);
+        if slot >= self.announced {
+            self.announced = self.announced.saturating_mul(2);
+            self.write_head(store);
+        }
+        slot
+    }
+
+    fn write_head(&self, store: &dyn Store) {
+        let head =
+            Head { renewed_ms: self.renewed_ms, acknowledged: self.acknowledged, slots: self.announced };
+        store.set(&format!("{}.head", self.name), &self.seal.close(&head.encode()));
+    }
+
+    /// True when a whole batch waits, which should be sent as soon as the one before is acknowledged. What
+    /// is less can wait for others: each delivery costs a proxy about as much as two requests.
+    #[must_use]
+    pub fn has_full_batch(&self) -> bool {
+        !self.recovered.is_empty() || self.waiting.len() > 1
+    }
+
+    /// The batch to send now, an encoded [`AuditBatch`](portcullis_protocol::wire::AuditBatch); `None` when one
+    /// is under way, when a failed one has to wait, or when there is nothing. Records of VMs that are gone
+    /// come first.
+    pub fn next_batch(&mut self, now_ms: u64) -> Option<&[u8]> {
+        if self.flight.is_some() || now_ms < self.retry_at_ms {
+            return None;
+        }
+        let (flight, sent) = match (self.recovered.is_empty(), self.waiting.is_empty()) {
+            (false, _) => (Flight::Recovered, 0),
+            (true, false) => (Flight::Own, 1),
+            (true, true) => return None,
+        };
+        // The number up to which nothing is still to come once this batch has arrived.
+        let settled = self.waiting.get(sent).map_or(self.last, |next| next.first.saturating_sub(1));
+        let batches = if flight == Flight::Own { &mut self.waiting } else { &mut self.recovered };
+        self.flight = Some(flight);
+        let stream = self.stream;
+        batches.front_mut().map(|batch| batch.seal(stream, settled))
+    }
+
+    /// The control service answered, or did not. Only an acknowledgement lets the batch be forgotten.
+    pub fn answered(&mut self, acknowledged: bool, now_ms: u64) {
+        let Some(flight) = self.flight.take() else { return };
+        if !acknowledged {
+            let pause = RETRY_MS.0.saturating_mul(1 << self.failures.min(10)).min(RETRY_MS.1);
+            self.failures = self.failures.saturating_add(1);
+            self.retry_at_ms = now_ms.saturating_add(pause);
+            return;
+        }
+        self.failures = 0;
+        self.retry_at_ms = 0;
+        match flight {
+            Flight::Recovered => {
+                let done = self.recovered.pop_front();
+                self.free.extend(done.into_iter().flat_map(|batch| batch.slots));
+            }
+            Flight::Own => self.forget_first(),
+        }
+    }
+
+    fn forget_first(&mut self) {
+        let Some(mut batch) = self.waiting.pop_front() else { return };
+        self.acknowledged = batch.last;
+        self.waiting_records = self.waiting_records.saturating_sub(batch.records);
+        self.waiting_bytes = self.waiting_bytes.saturating_sub(batch.body);
+        self.free.append(&mut batch.slots);
+        batch.clear();
+        if self.spare.len() < SPARE {
+            self.spare.push(batch);
+        }
+    }
+
+    /// Forgets every record that waits, after a failure that may have left one half written. Their numbers are
+    /// missing from the stream, so the control service counts them as lost.
+    pub fn begin_again(&mut self) {
+        for batch in std::mem::take(&mut self.waiting) {
+            self.free.extend(batch.slots);
+        }
+        for batch in std::mem::take(&mut self.recovered) {
+            self.free.extend(batch.slots);
+        }
+        self.waiting_records = 0;
+        self.waiting_bytes = 0;
+        self.spare.clear();
+        self.flight = None;
+        self.scratch.clear();
+    }
+
+    /// Renews the head, and takes over journals whose VM is gone. Returns how many records were recovered.
+    pub fn renew(&mut self, store: &dyn Store, now_ms: u64) -> usize {
+        if now_ms < self.renew_at_ms {
+            return 0;
+        }
+        self.renew_at_ms = now_ms.saturating_add(RENEW_MS);
+        self.renewed_ms = now_ms;
+        self.write_head(store);
+        let registry = format!("portcullis.audit.{}", self.space);
+        let (listed, version) = store.get(&registry);
+        let listed = String::from_utf8(listed).unwrap_or_default();
+        let mut names: Vec<&str> = listed.split('\n').filter(|n| !n.is_empty()).collect();
+        let foreign = names.iter().filter(|n| **n != self.name);
+        let gone: Vec<String> =
+            foreign.filter(|n| self.is_gone(store, n, now_ms)).map(|n| (*n).to_owned()).collect();
+        let known = names.contains(&self.name.as_str());
+        if known && gone.is_empty() {
+            return 0;
+        }
+        names.retain(|n| !gone.iter().any(|g| g == n));
+        if !known {
+            names.push(&self.name);
+        }
+        // Whoever changes the registry first is the one who recovers; the others look again later.
+        let listed = names.join("\n");
+        if !store.swap(&registry, listed.as_bytes(), version) {
+            return 0;
+        }
+        gone.iter().map(|name| self.recover(store, name)).sum()
+    }
+
+    fn head(&self, store: &dyn Store, name: &str) -> Option<Head> {
+        let (sealed, _) = store.get(&format!("{name}.head"));
+        Head::decode(Seal::new(&self.key, name).open(&sealed)?)
+    }
+
+    fn is_gone(&self, store: &dyn Store, name: &str, now_ms: u64) -> bool {
+        self.head(store, name).is_none_or(|head| now_ms.saturating_sub(head.renewed_ms) > DEAD_MS)
+    }
+
+    /// Takes over what another journal left, slot by slot, so that it outlives this VM too.
+    fn recover(&mut self, store: &dyn Store, name: &str) -> usize {
+        let Some(head) = self.head(store, name) else { return 0 };
+        let seal = Seal::new(&self.key, name);
+        let mut found = 0_usize;
+        for at in 0..head.slots {
+            let key = format!("{name}.{at}");
+            let (sealed, _) = store.get(&key);
+            if sealed.is_empty() {
+                continue;
+            }
+            let record = seal.open(&sealed).and_then(|text| text.split_at_checked(NUMBER_LEN));
+            let number =
+                record.and_then(|(n, _)| n.try_into().map(u64::from_le_bytes).ok()).unwrap_or_default();
+            if let (Some((_, record)), true) = (record, number > head.acknowledged) {
+                self.keep_recovered(store, record);
+                found = found.saturating_add(1);
+            }
+            store.set(&key, b"");
+        }
+        store.set(&format!("{name}.head"), b"");
+        found
+    }
+
+    fn keep_recovered(&mut self, store: &dyn Store, record: &[u8]) {
+        self.begin_slot(RECOVERED);
+        self.scratch.extend_from_slice(record);
+        let slot = self.seal_slot(store);
+        let under_way = self.flight == Some(Flight::Recovered);
+        let limit = usize::try_from(self.limits.batch).unwrap_or(usize::MAX);
+        keep(&mut self.recovered, under_way, limit, Batch::default, (RECOVERED, slot, record));
+    }
+}
+
+/// Appends a number in decimal.
+fn push_number(out: &mut String, number: u64) {
+    let start = out.len();
+    let mut rest = number;
+    loop {
+        let digit = u8::try_from(rest % 10).unwrap_or_default();
+        out.insert(start, char::from(b'0'.saturating_add(digit)));
+        rest /= 10;
+        if rest == 0 {
+            return;
+        }
+    }
+}
+
+#[cfg(test)]
+#[path = "journal_tests.rs"]
+mod tests;

@@ -1,0 +1,113 @@
+//! Keys that the snapshot does not have yet.
+//!
+//! A token of a known issuer may name a key that was published a moment ago. The control service is then
+//! asked to fetch the issuer's keys, and the request waits for a moment. Anybody can make such a token, so
+//! an issuer is asked about at a bounded pace and few requests wait.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use portcullis_identity::KeyId;
+use portcullis_model::pace::{EVERY_MS, Turn, Wishes};
+use portcullis_model::policy::IssuerDocument;
+use portcullis_model::state::SnapshotState;
+use portcullis_protocol::wire::KeyRefresh;
+use prost::Message;
+
+use crate::link::Link;
+use crate::port::{CallAnswer, CallId, Proxy, Severity};
+use crate::source::describe;
+use crate::waiting::HOLD_MS;
+
+/// Time in which the control service must answer.
+const TIMEOUT: Duration = Duration::from_secs(5);
+
+/// A question that went out.
+#[derive(Debug)]
+struct Question {
+    key_id: KeyId,
+    asked_ms: u64,
+    /// `None` once it was answered.
+    call: Option<CallId>,
+    failed: bool,
+}
+
+/// The questions about one issuer.
+#[derive(Debug, Default)]
+struct Refresh {
+    wishes: Wishes,
+    /// Those of the last seconds; the pace bounds their number.
+    questions: Vec<Question>,
+}
+
+impl Refresh {
+    /// Whether an answer may still bring something to a request that waits for this key, or for any.
+    fn may_bring(&self, key_id: Option<&KeyId>, now_ms: u64) -> bool {
+        let asked = |q: &Question| key_id.is_none_or(|key_id| q.key_id == *key_id);
+        // The keys come with the snapshot, a little after the answer.
+        let hopeful = |q: &Question| !q.failed && now_ms.saturating_sub(q.asked_ms) < HOLD_MS;
+        self.questions.iter().any(|question| asked(question) && hopeful(question))
+    }
+}
+
+/// What was asked about each issuer.
+#[derive(Debug, Default)]
+pub struct KeyRefreshes(HashMap<Box<str>, Refresh>);
+
+impl KeyRefreshes {
+    /// Whether every question about an issuer led nowhere.
+    pub fn failed(&self, issuer: &str) -> bool {
+        self.0.get(issuer).is_none_or(|refresh| refresh.questions.iter().all(|question| question.failed))
+    }
+}
+
+impl Link {
+    /// Asks for an issuer's keys, unless that was done a moment ago or too often; whether it makes sense to
+    /// wait.
+    pub fn ask_for_keys(
+        &mut self,
+        proxy: &dyn Proxy,
+        snapshot: &SnapshotState,
+        document: &IssuerDocument,
+        key_id: &KeyId,
+    ) -> bool {
+        let (issuer, now_ms) = (document.issuer.as_str(), self.now_ms);
+        self.key_refreshes.0.retain(|issuer, _| snapshot.issuer(issuer).is_some());
+        let refresh = self.key_refreshes.0.entry(issuer.into()).or_default();
+        refresh.questions.retain(|question| now_ms.saturating_sub(question.asked_ms) < EVERY_MS);
+        match refresh.wishes.turn(key_id.as_str(), now_ms) {
+            Turn::Now => {}
+            Turn::Lately => return refresh.may_bring(Some(key_id), now_ms),
+            // Whatever is on its way brings all keys of the issuer, this one too if it was there by then.
+            Turn::Later => return refresh.may_bring(None, now_ms),
+        }
+        let question =
+            KeyRefresh { issuer: issuer.to_owned(), key_id: key_id.as_str().to_owned() }.encode_to_vec();
+        let call = self.source.post(proxy, "/mesh/v1/keys/refresh", &question, TIMEOUT);
+        let failed = call.is_none();
+        if let Some(refresh) = self.key_refreshes.0.get_mut(issuer) {
+            refresh.questions.push(Question { key_id: key_id.clone(), asked_ms: now_ms, call, failed });
+        }
+        !failed
+    }
+
+    /// Takes the answer to a question; false when this is none.
+    pub(crate) fn on_refresh(&mut self, proxy: &dyn Proxy, answer: &CallAnswer<'_>) -> bool {
+        let questions = self.key_refreshes.0.iter_mut().flat_map(|(issuer, refresh)| {
+            refresh.questions.iter_mut().map(move |question| (issuer, question))
+        });
+        let mut found = questions.filter(|(_, question)| question.call == Some(answer.call));
+        let Some((issuer, question)) = found.next() else { return false };
+        question.call = None;
+        match answer.status {
+            // Another worker may have asked just now: its keys are on their way to us too.
+            Some(204 | 429) => {}
+            status => {
+                question.failed = true;
+                let line = format!("new keys of {issuer}: {}", describe(status));
+                proxy.log(Severity::Warning, &line);
+            }
+        }
+        true
+    }
+}

@@ -1,0 +1,126 @@
+//! What a worker keeps between requests.
+
+use std::sync::Arc;
+
+use portcullis_identity::Minter;
+use portcullis_model::state::{SignerEntry, SnapshotState};
+
+use crate::cache::IdentityCache;
+use crate::guarded::Rebuild;
+use crate::introspection::Introspections;
+use crate::key_refresh::KeyRefreshes;
+use crate::port::{CallAnswer, Proxy, Severity, StreamKey};
+use crate::source::{Policy, Source};
+use crate::waiting::{Awaited, Waiting};
+
+/// Time between two sweeps of what is kept of credentials, in milliseconds.
+const SWEEP_MS: u64 = 10_000;
+
+/// A minter and the signer that it was made from.
+type Made = (Arc<SignerEntry>, Arc<Minter>);
+
+/// A worker's own part of what decisions need: caches, questions under way, requests that wait.
+pub struct Link {
+    /// Where policy comes from.
+    pub source: Arc<Source>,
+    /// Verified identities.
+    pub identities: IdentityCache,
+    /// Requests that wait.
+    pub waiting: Waiting,
+    /// What is known of opaque tokens.
+    pub introspections: Introspections,
+    /// When each issuer's keys were asked for.
+    pub key_refreshes: KeyRefreshes,
+    /// Monotonic clock in milliseconds, as of the last tick or answer.
+    pub now_ms: u64,
+    minter: Option<Made>,
+    sweep_ms: u64,
+    cache_key: [u8; 16],
+}
+
+impl Rebuild for Link {
+    /// Requests that wait stay: they hold nothing but names, and are decided again.
+    fn rebuild(&mut self) {
+        let fresh = Self::new(Arc::clone(&self.source), self.cache_key);
+        let waiting = std::mem::take(&mut self.waiting);
+        let now_ms = self.now_ms;
+        *self = Self { waiting, now_ms, ..fresh };
+    }
+}
+
+impl Link {
+    /// A worker's link. `cache_key`: random, under which credentials are known in the caches.
+    #[must_use]
+    pub fn new(source: Arc<Source>, cache_key: [u8; 16]) -> Self {
+        Self {
+            source,
+            identities: IdentityCache::new(cache_key),
+            waiting: Waiting::default(),
+            introspections: Introspections::default(),
+            key_refreshes: KeyRefreshes::default(),
+            now_ms: 0,
+            minter: None,
+            sweep_ms: 0,
+            cache_key,
+        }
+    }
+
+    /// Reads the monotonic clock.
+    pub fn read_clock(&mut self, proxy: &dyn Proxy) {
+        if let Ok(nanoseconds) = proxy.monotonic_ns() {
+            self.now_ms = nanoseconds / 1_000_000;
+        }
+    }
+
+    /// The minter of the current signing key.
+    pub fn minter(&mut self, snapshot: &SnapshotState) -> Option<Arc<Minter>> {
+        let signer = snapshot.signer()?;
+        if let Some((known, minter)) = &self.minter
+            && Arc::ptr_eq(known, signer)
+        {
+            return Some(Arc::clone(minter));
+        }
+        let made = Minter::new(signer.seed, signer.key_id.clone(), &signer.issuer, signer.lifetime_s);
+        let minter = Arc::new(made);
+        self.minter = Some((Arc::clone(signer), Arc::clone(&minter)));
+        Some(minter)
+    }
+
+    /// Gives up questions that nobody answers, and from time to time drops what is kept of credentials that
+    /// have ended.
+    pub fn tidy(&mut self, proxy: &dyn Proxy, policy: &Policy) {
+        self.introspections.give_up_unanswered(self.now_ms);
+        if self.now_ms < self.sweep_ms {
+            return;
+        }
+        self.sweep_ms = self.now_ms.saturating_add(SWEEP_MS);
+        self.introspections.sweep(self.now_ms);
+        match proxy.wall_clock_ns() {
+            Ok(now_ns) => {
+                let revision = policy.snapshot.authentication_revision();
+                self.identities.sweep(revision, now_ns / 1_000_000_000);
+            }
+            Err(error) => proxy.log(Severity::Error, &error.to_string()),
+        }
+    }
+
+    /// Takes an answer to a question that a request asked; false when it is none.
+    pub fn on_answer(&mut self, proxy: &dyn Proxy, answer: &CallAnswer<'_>) -> bool {
+        self.on_introspection(proxy, answer) || self.on_refresh(proxy, answer)
+    }
+
+    /// Takes out the waiting requests of a plugin that can be decided now.
+    pub fn take_ready(&mut self, plugin: u64, policy: &Policy) -> Vec<StreamKey> {
+        let (introspections, key_refreshes) = (&self.introspections, &self.key_refreshes);
+        self.waiting.take_ready(plugin, self.now_ms, |awaited| match awaited {
+            Awaited::Snapshot => policy.snapshot.is_complete(),
+            Awaited::Token(digest) => !introspections.is_asking(*digest),
+            Awaited::Keys(old) => {
+                let issuer = old.issuer.as_str();
+                let current = policy.snapshot.issuer(issuer);
+                let changed = current.is_none_or(|current| !Arc::ptr_eq(current, old));
+                changed || key_refreshes.failed(issuer)
+            }
+        })
+    }
+}

@@ -1,0 +1,175 @@
+//! The answer to a request that is not let through: RFC 9457 problem details, a gRPC status for gRPC, a
+//! JSON-RPC error for the Model Context Protocol.
+
+use portcullis_model::{Reason, Refusal};
+
+use crate::head::Head;
+use crate::port::{PortResult, Stream};
+use crate::problem::{Problem, RpcError};
+
+/// An answer that the filter gives instead of the upstream.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Reply<'a> {
+    /// HTTP status.
+    pub status: u16,
+    /// What the proxy's own access log calls it: lower-case words joined by `_`.
+    pub details: &'a str,
+    /// Headers besides those that the proxy sets itself.
+    pub headers: &'a [(&'a [u8], &'a [u8])],
+    /// Body.
+    pub body: &'a [u8],
+    /// `grpc-status`, for a gRPC request.
+    pub grpc_status: Option<u32>,
+}
+
+/// An [`Reply`] that owns what it says, so that it can be given after every lock is released.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OwnedReply {
+    /// HTTP status.
+    pub status: u16,
+    /// What the proxy's own access log calls it.
+    pub details: &'static str,
+    /// Headers.
+    pub headers: Vec<(&'static str, &'static str)>,
+    /// Body.
+    pub body: Vec<u8>,
+}
+
+impl OwnedReply {
+    /// Gives it.
+    ///
+    /// # Errors
+    /// When the proxy refuses it.
+    pub fn send(&self, stream: &dyn Stream) -> PortResult<()> {
+        let headers: Vec<(&[u8], &[u8])> =
+            self.headers.iter().map(|(name, value)| (name.as_bytes(), value.as_bytes())).collect();
+        stream.reply(&Reply {
+            status: self.status,
+            details: self.details,
+            headers: &headers,
+            body: &self.body,
+            grpc_status: None,
+        })
+    }
+
+    /// The answer of the readiness path.
+    #[must_use]
+    pub fn readiness(ready: bool) -> Self {
+        let (status, details, body) = if ready {
+            (200, "portcullis_ready", &b"ready\n"[..])
+        } else {
+            (503, "portcullis_not_ready", &b"no snapshot yet\n"[..])
+        };
+        let headers = vec![("content-type", "text/plain"), ("cache-control", "no-store")];
+        Self { status, details, headers, body: body.to_vec() }
+    }
+}
+
+/// The form in which a client understands a refusal.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Form {
+    /// Problem details.
+    Problem,
+    /// gRPC status.
+    Grpc,
+    /// JSON-RPC error.
+    JsonRpc,
+}
+
+impl Form {
+    /// The form that fits a request.
+    #[must_use]
+    pub fn of(head: &Head<'_>) -> Self {
+        match (head.grpc, head.mcp) {
+            (true, _) => Self::Grpc,
+            (_, true) => Self::JsonRpc,
+            _ => Self::Problem,
+        }
+    }
+}
+
+/// How a refusal is to be manner.
+#[derive(Debug, Clone)]
+pub struct Manner {
+    /// In which form.
+    pub form: Form,
+    /// The id of the request.
+    pub request_id: String,
+    /// Where the metadata of the protected resource is.
+    pub metadata: Option<String>,
+}
+
+impl Manner {
+    /// To a request of which nothing is known.
+    #[must_use]
+    pub fn blind() -> Self {
+        Self { form: Form::Problem, request_id: String::new(), metadata: None }
+    }
+}
+
+/// The gRPC status for an HTTP status.
+fn grpc_status(status: u16) -> u32 {
+    match status {
+        400 => 3,
+        401 => 16,
+        403 => 7,
+        404 | 410 => 5,
+        429 => 8,
+        501 => 12,
+        _ => 14,
+    }
+}
+
+/// The challenge of a refusal (RFC 6750 §3, RFC 9728 §5.1).
+fn challenge(reason: Reason, metadata: Option<&str>) -> String {
+    let mut challenge = "Bearer realm=\"portcullis\"".to_owned();
+    let mut add = |name: &str, value: &str| {
+        for part in [", ", name, "=\"", value, "\""] {
+            challenge.push_str(part);
+        }
+    };
+    if let Some(error) = reason.bearer_error() {
+        add("error", error);
+        add("error_description", reason.title());
+    }
+    if let Some(metadata) = metadata {
+        add("resource_metadata", metadata);
+    }
+    challenge
+}
+
+/// Sends a refusal.
+///
+/// # Errors
+/// When the proxy refuses it; the request must stay held then.
+pub fn refuse(stream: &dyn Stream, refusal: &Refusal, manner: &Manner) -> PortResult<()> {
+    let (form, reason) = (manner.form, refusal.reason);
+    let problem = Problem::new(reason, &manner.request_id);
+    let (content_type, body) = match form {
+        Form::JsonRpc => (&b"application/json"[..], RpcError::new(&problem).to_json()),
+        Form::Problem => (&b"application/problem+json"[..], problem.to_json()),
+        // The proxy writes a gRPC answer's content type itself.
+        Form::Grpc => (&b""[..], reason.title().into()),
+    };
+    let challenge = reason.wants_challenge().then(|| challenge(reason, manner.metadata.as_deref()));
+    let retry = reason.retry_after().map(|s| s.to_string());
+    let mut headers: Vec<(&[u8], &[u8])> = Vec::with_capacity(5);
+    if form != Form::Grpc {
+        headers.push((b"content-type", content_type));
+    }
+    headers.push((b"cache-control", b"no-store"));
+    headers.push((b"x-portcullis-reason", reason.code().as_bytes()));
+    if let Some(challenge) = &challenge {
+        headers.push((b"www-authenticate", challenge.as_bytes()));
+    }
+    if let Some(retry) = &retry {
+        headers.push((b"retry-after", retry.as_bytes()));
+    }
+    stream.reply(&Reply {
+        status: reason.status(),
+        details: reason.code(),
+        headers: &headers,
+        body: &body,
+        grpc_status: (form == Form::Grpc).then(|| grpc_status(reason.status())),
+    })
+}

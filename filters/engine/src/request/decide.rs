@@ -1,0 +1,226 @@
+//! What is decided about a request: the closed list first, then stage by stage.
+
+use portcullis_model::config::{PluginConfig, Role};
+use portcullis_model::fair::Source as Client;
+use portcullis_model::{Reason, Refusal};
+
+use super::{BodyWish, Next, Request, Undecided};
+use crate::exchange::{Decision, Exchange};
+use crate::head::Head;
+use crate::headers::Headers;
+use crate::link::Link;
+use crate::port::{PortResult, Stream};
+use crate::registry::SharedExchange;
+use crate::reply::OwnedReply;
+use crate::stage::{Admission, Arrival, Context, Flow, Ticket, Unforwarded};
+use crate::waiting::{self, Awaited, HOLD_MS, Held};
+use crate::worker::{Instance, Plugin};
+
+impl Request {
+    /// Decides by the answers of the stages, in their order.
+    pub(super) fn decide(
+        &self,
+        stream: &dyn Stream,
+        instance: &Instance,
+        (head, headers): (&Head<'_>, &Headers),
+        exchange: &SharedExchange,
+        first: bool,
+        mut undecided: Undecided,
+    ) -> Next {
+        let (plugin, worker) = (&*instance.plugin, &*instance.worker);
+        let Ok(mut exchange) = exchange.try_borrow_mut() else {
+            return self.refusal(Reason::Internal).into();
+        };
+        let policy = worker.source.policy.read();
+        let mut link = worker.link.lock();
+        let is_full = || worker.courier.lock().journal.is_full();
+        if first && is_readiness(plugin, head) {
+            let usable = policy.usable(link.now_ms, &worker.source.config).is_ok();
+            return answer(&mut exchange, OwnedReply::readiness(usable && !is_full()));
+        }
+        let arrival = Arrival { config: &plugin.config, head, backlog: plugin.records && is_full() };
+        match self.admit(plugin, &arrival, &exchange) {
+            Admission::Refuse(refusal) => return refusal.into(),
+            Admission::Exempt => return self.exempt(stream, head, &plugin.config, &mut exchange, first),
+            Admission::Next => {}
+        }
+        if plugin.decides {
+            match policy.usable(link.now_ms, &worker.source.config) {
+                Err(Reason::SnapshotMissing)
+                    if self.hold_for_snapshot(stream, instance, &mut link, &mut undecided) =>
+                {
+                    return Next::Hold(undecided);
+                }
+                Err(reason) => return Refusal::new("gateway", reason).into(),
+                Ok(()) => {}
+            }
+        }
+        if let Err(reason) = head.check() {
+            return self.refusal(reason).into();
+        }
+        // A held request is judged by the time at which it goes on.
+        let now_ns = if first && !undecided.woken { Ok(exchange.started_ns) } else { stream.wall_clock_ns() };
+        let Ok(now_ns) = now_ns else { return self.refusal(Reason::Internal).into() };
+        let Undecided { waited, .. } = &mut undecided;
+        let mut context = Context {
+            stream,
+            config: &plugin.config,
+            head,
+            headers,
+            snapshot: &policy.snapshot,
+            link: &mut link,
+            exchange: &mut exchange,
+            waited,
+            now_s: now_ns / 1_000_000_000,
+        };
+        match self.run_stages(plugin, &mut context, first) {
+            Ok(Ran::Through(bodies)) => Next::LetOn(bodies),
+            Ok(Ran::Answered(reply)) => answer(&mut exchange, reply),
+            Ok(Ran::Waits(stage, ticket)) => {
+                self.wait(stream, instance, &mut link, (stage, ticket), undecided)
+            }
+            Err(refusal) => refusal.into(),
+        }
+    }
+
+    /// What is said before policy is looked at.
+    fn admit(&self, plugin: &Plugin, arrival: &Arrival<'_>, exchange: &Exchange) -> Admission {
+        // An earlier plugin of ours may have said so.
+        let mut exempt = exchange.decision == Decision::Exempt;
+        for stage in &plugin.stages {
+            match stage.admit(arrival) {
+                Admission::Next => {}
+                Admission::Exempt => exempt = true,
+                Admission::Refuse(refusal) => return Admission::Refuse(refusal),
+            }
+        }
+        if plugin.decides && arrival.head.is_never_passed_on() {
+            return Admission::Refuse(self.refusal(Reason::MethodRefused));
+        }
+        if exempt { Admission::Exempt } else { Admission::Next }
+    }
+
+    /// Lets a request of the closed list on as it is, without anything that could pass for ours.
+    fn exempt(
+        &self,
+        stream: &dyn Stream,
+        head: &Head<'_>,
+        config: &PluginConfig,
+        exchange: &mut Exchange,
+        first: bool,
+    ) -> Next {
+        exchange.decision = Decision::Exempt;
+        match if first { strip_reserved(stream, head, config) } else { Ok(()) } {
+            Ok(()) => Next::LetOn(Vec::new()),
+            Err(_) => self.refusal(Reason::Internal).into(),
+        }
+    }
+
+    /// Lets the request wait for the first snapshot, for a second at most; false when it must not.
+    fn hold_for_snapshot(
+        &self,
+        stream: &dyn Stream,
+        instance: &Instance,
+        link: &mut Link,
+        undecided: &mut Undecided,
+    ) -> bool {
+        link.read_clock(stream);
+        let until_ms = *undecided
+            .waited
+            .snapshot_until_ms
+            .get_or_insert(link.now_ms.saturating_add(HOLD_MS));
+        link.now_ms < until_ms
+            && link.waiting.hold(Held {
+                plugin: instance.number,
+                stream: self.key,
+                source: Client::Unknown,
+                until_ms,
+                awaited: Awaited::Snapshot,
+            })
+    }
+
+    /// Lets the request wait for what a stage asked for; more than may wait is refused as what did not come.
+    fn wait(
+        &self,
+        stream: &dyn Stream,
+        instance: &Instance,
+        link: &mut Link,
+        (stage, ticket): (&'static str, Ticket),
+        undecided: Undecided,
+    ) -> Next {
+        let reason = ticket.awaited.refused_as();
+        let held = Held {
+            plugin: instance.number,
+            stream: self.key,
+            source: waiting::source(stream),
+            until_ms: ticket.until_ms,
+            awaited: ticket.awaited,
+        };
+        if link.waiting.hold(held) { Next::Hold(undecided) } else { Refusal::new(stage, reason).into() }
+    }
+
+    fn run_stages(
+        &self,
+        plugin: &Plugin,
+        context: &mut Context<'_>,
+        first: bool,
+    ) -> Result<Ran, Refusal> {
+        let mut bodies = Vec::new();
+        for (index, stage) in plugin.stages.iter().enumerate() {
+            match stage.on_request_headers(context) {
+                Flow::Next => {}
+                Flow::NextWithBody(most) => bodies.push(BodyWish { stage: index, most }),
+                Flow::Answer(reply) => return Ok(Ran::Answered(reply)),
+                Flow::Refuse(refusal) => return Err(refusal),
+                Flow::Wait(ticket) => return Ok(Ran::Waits(stage.name(), ticket)),
+            }
+        }
+        let unforwarded = |Unforwarded(reason)| self.refusal(reason);
+        if first {
+            strip_reserved(context.stream, context.head, context.config)
+                .map_err(|error| unforwarded(error.into()))?;
+        }
+        for stage in &plugin.stages {
+            stage.forward(context).map_err(unforwarded)?;
+        }
+        if plugin.decides {
+            context.exchange.decision = Decision::Allow;
+        }
+        Ok(Ran::Through(bodies))
+    }
+}
+
+/// How far the stages came.
+enum Ran {
+    Through(Vec<BodyWish>),
+    Answered(OwnedReply),
+    /// The name of the stage that has to wait, and for what.
+    Waits(&'static str, Ticket),
+}
+
+/// Answers a request of the closed list.
+fn answer(exchange: &mut Exchange, reply: OwnedReply) -> Next {
+    exchange.decision = Decision::Exempt;
+    exchange.answered = true;
+    Next::Answer(reply)
+}
+
+fn is_readiness(plugin: &Plugin, head: &Head<'_>) -> bool {
+    plugin.decides
+        && plugin.config.role == Role::Edge
+        && head.method == b"GET"
+        && head.path_only() == plugin.config.ready_path.as_bytes()
+}
+
+/// Removes reserved headers that came in. A sidecar keeps the identity token.
+fn strip_reserved(stream: &dyn Stream, head: &Head<'_>, config: &PluginConfig) -> PortResult<()> {
+    let keep = match config.role {
+        Role::Edge => None,
+        Role::Sidecar { .. } => Some(portcullis_identity::HEADER.as_bytes()),
+    };
+    head.reserved
+        .iter()
+        .filter(|name| Some(**name) != keep)
+        .try_for_each(|name| stream.remove_request_header(name))
+}
+

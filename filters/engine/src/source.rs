@@ -1,0 +1,302 @@
+//! Where policy comes from: the long poll of the control service, and what it brought.
+//!
+//! Workers that share a [`Source`] share one copy of the snapshot. The poll is driven by whoever owns it (a
+//! root context of a Wasm worker, the main thread of a process).
+
+use std::time::Duration;
+
+use portcullis_model::Reason;
+use portcullis_model::config::{PluginConfig, SnapshotSource};
+use portcullis_model::state::SnapshotState;
+use portcullis_protocol::audit::hex;
+use portcullis_protocol::snapshot::{NONCE_LEN, verify_page};
+
+use crate::guarded::{Guarded, Rebuild, Shared};
+use crate::port::{Call, CallAnswer, CallId, Proxy, Severity};
+
+/// Name of the environment variable that holds the mesh token.
+pub const TOKEN_ENV: &str = "PORTCULLIS_MESH_TOKEN";
+
+/// First and longest pause after a failed poll.
+const RETRY_MS: (u64, u64) = (100, 1_000);
+
+/// A poll that is answered faster than this without news is followed by a pause of the same length, so
+/// that a service that does not hold polls is not asked thousands of times a second.
+const IDLE_MS: u64 = 250;
+
+/// What makes two plugins share a source.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SourceKey {
+    config: SnapshotSource,
+    view: String,
+}
+
+impl SourceKey {
+    /// The key of a configuration.
+    #[must_use]
+    pub fn of(config: &PluginConfig) -> Self {
+        Self { config: config.snapshot.clone(), view: config.view() }
+    }
+}
+
+/// What decisions are taken by.
+#[derive(Debug, Default)]
+pub struct Policy {
+    /// What the polls brought.
+    pub snapshot: SnapshotState,
+    /// When the last poll was completed, by the monotonic clock in milliseconds.
+    last_completed_ms: Option<u64>,
+}
+
+impl Rebuild for Policy {
+    fn rebuild(&mut self) {
+        *self = Self::default();
+    }
+}
+
+impl Policy {
+    /// Whether decisions may be taken by it.
+    ///
+    /// # Errors
+    /// [`Reason::SnapshotMissing`] before the first is complete, [`Reason::SnapshotStale`] when no poll was
+    /// completed for longer than the configuration allows.
+    pub fn usable(&self, now_ms: u64, source: &SnapshotSource) -> Result<(), Reason> {
+        let Some(last) = self.last_completed_ms.filter(|_| self.snapshot.is_complete()) else {
+            return Err(Reason::SnapshotMissing);
+        };
+        let allowed = u64::from(source.stale_after_s).saturating_mul(1_000);
+        if now_ms.saturating_sub(last) > allowed {
+            return Err(Reason::SnapshotStale);
+        }
+        Ok(())
+    }
+}
+
+/// State of the poll.
+#[derive(Debug, Default)]
+struct Poller {
+    under_way: Option<CallId>,
+    nonce: [u8; NONCE_LEN],
+    sent_ms: u64,
+    failures: u32,
+    next_ms: u64,
+}
+
+impl Rebuild for Poller {
+    fn rebuild(&mut self) {
+        *self = Self::default();
+    }
+}
+
+impl Poller {
+    fn failed(&mut self, now_ms: u64) {
+        let pause = RETRY_MS.0.saturating_mul(1 << self.failures.min(10)).min(RETRY_MS.1);
+        self.failures = self.failures.saturating_add(1);
+        // A few milliseconds that differ from worker to worker keep them from returning all at once.
+        let jitter = u64::from(self.nonce.first().copied().unwrap_or_default()).saturating_mul(pause) / 1024;
+        self.next_ms = now_ms.saturating_add(pause).saturating_add(jitter);
+    }
+}
+
+/// One connection to the control service.
+pub struct Source {
+    /// Where it goes.
+    pub config: SnapshotSource,
+    /// The view that is asked for.
+    pub view: String,
+    /// Names this reader to the control service, in hexadecimal.
+    pub worker: String,
+    /// The proxy's instance.
+    pub instance: String,
+    /// What came over it.
+    pub policy: Shared<Policy>,
+    poller: Guarded<Poller>,
+    token: Box<str>,
+}
+
+impl std::fmt::Debug for Source {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Source").field("view", &self.view).finish_non_exhaustive()
+    }
+}
+
+impl Source {
+    /// Makes a source. `None`, with the reason in the log, when the mesh token is not there.
+    #[must_use]
+    pub fn new(proxy: &dyn Proxy, config: &PluginConfig, worker: &[u8]) -> Option<Self> {
+        let token = proxy.env(TOKEN_ENV).and_then(|t| String::from_utf8(t).ok()).filter(|t| !t.is_empty());
+        let Some(token) = token else {
+            proxy.log(
+                Severity::Critical,
+                &format!(
+                    "{TOKEN_ENV} is not set: add it to vmConfig.env (valueFrom: HOST) and to the proxy's environment"
+                ),
+            );
+            return None;
+        };
+        Some(Self {
+            config: config.snapshot.clone(),
+            view: config.view(),
+            worker: hex(worker),
+            instance: String::from_utf8_lossy(&proxy.instance()).into_owned(),
+            policy: Shared::default(),
+            poller: Guarded::default(),
+            token: token.into(),
+        })
+    }
+
+    /// The bearer token of the mesh API.
+    pub(crate) fn token(&self) -> &str {
+        &self.token
+    }
+
+    /// Starts a poll unless one is under way or has to wait.
+    pub fn poll(&self, proxy: &dyn Proxy, now_ms: u64) {
+        let mut poller = self.poller.lock();
+        if poller.under_way.is_some() || now_ms < poller.next_ms {
+            return;
+        }
+        if proxy.random(&mut poller.nonce).is_err() {
+            proxy.log(Severity::Error, "no randomness for a poll's nonce");
+            return poller.failed(now_ms);
+        }
+        let path = self.path(&poller.nonce);
+        let timeout = Duration::from_secs(u64::from(self.config.poll_s).saturating_add(5));
+        poller.sent_ms = now_ms;
+        match self.call(proxy, "GET", &path, &[], timeout) {
+            Some(call) => poller.under_way = Some(call),
+            None => poller.failed(now_ms),
+        }
+    }
+
+    /// Gives up a poll whose owner is gone.
+    pub fn forget_poll(&self) {
+        self.poller.lock().under_way = None;
+    }
+
+    fn path(&self, nonce: &[u8; NONCE_LEN]) -> String {
+        let policy = self.policy.read();
+        let snapshot = &policy.snapshot;
+        format!(
+            "/mesh/v1/snapshot?view={}&generation={}&revision={}&cursor={}&nonce={}&wait={}&worker={}&stale={}&proxy={}",
+            self.view,
+            hex(snapshot.generation()),
+            snapshot.revision(),
+            hex(snapshot.cursor()),
+            hex(nonce),
+            self.config.poll_s,
+            self.worker,
+            self.config.stale_after_s,
+            encode_query(&self.instance),
+        )
+    }
+
+    /// Takes an answer; false when it is none to a poll.
+    pub fn on_answer(&self, proxy: &dyn Proxy, answer: &CallAnswer<'_>, now_ms: u64) -> bool {
+        let mut poller = self.poller.lock();
+        if poller.under_way != Some(answer.call) {
+            return false;
+        }
+        poller.under_way = None;
+        let taken = self.take_page(proxy, answer, &mut poller, now_ms);
+        drop(poller);
+        if taken {
+            self.poll(proxy, now_ms);
+        }
+        true
+    }
+
+    /// Takes a page in; true when the next poll may follow at once.
+    fn take_page(
+        &self,
+        proxy: &dyn Proxy,
+        answer: &CallAnswer<'_>,
+        poller: &mut Poller,
+        now_ms: u64,
+    ) -> bool {
+        if answer.status != Some(200) {
+            let line = format!("snapshot poll of {}: {}", self.config.upstream, describe(answer.status));
+            proxy.log(Severity::Warning, &line);
+            poller.failed(now_ms);
+            return false;
+        }
+        let taken = answer
+            .body
+            .ok_or_else(|| "the body cannot be read".to_owned())
+            .and_then(|body| {
+                verify_page(body, &self.config.key, &poller.nonce, &self.view).map_err(|e| e.to_string())
+            })
+            .and_then(|page| {
+                let content = page.page();
+                let news = content.more || !content.records.is_empty() || !content.cursor.is_empty();
+                let mut policy = self.policy.write();
+                let applied = policy.snapshot.apply(page).map_err(|e| e.to_string())?;
+                policy.last_completed_ms = Some(now_ms);
+                Ok((news, applied))
+            });
+        match taken {
+            Err(error) => {
+                proxy.log(Severity::Error, &format!("snapshot page refused: {error}"));
+                poller.failed(now_ms);
+                false
+            }
+            Ok((news, applied)) => {
+                for entry in applied.unreadable.iter().take(10) {
+                    proxy.log(Severity::Error, &format!("snapshot entry not usable: {entry}"));
+                }
+                poller.failures = 0;
+                let fast = now_ms.saturating_sub(poller.sent_ms) < IDLE_MS;
+                poller.next_ms = if fast && !news { now_ms.saturating_add(IDLE_MS) } else { 0 };
+                true
+            }
+        }
+    }
+
+    /// Posts to the control service; `None`, with the reason in the log, when the proxy does not take it.
+    #[must_use]
+    pub fn post(&self, proxy: &dyn Proxy, path: &str, body: &[u8], timeout: Duration) -> Option<CallId> {
+        self.call(proxy, "POST", path, body, timeout)
+    }
+
+    fn call(
+        &self,
+        proxy: &dyn Proxy,
+        method: &str,
+        path: &str,
+        body: &[u8],
+        timeout: Duration,
+    ) -> Option<CallId> {
+        let authorization = format!("Bearer {}", self.token);
+        let headers: [(&[u8], &[u8]); 5] = [
+            (b":method", method.as_bytes()),
+            (b":path", path.as_bytes()),
+            (b":authority", self.config.authority.as_bytes()),
+            (b"authorization", authorization.as_bytes()),
+            (b"content-type", b"application/x-protobuf"),
+        ];
+        let upstream = &self.config.upstream;
+        proxy
+            .call(&Call { upstream, headers: &headers, body, timeout })
+            .map_err(|error| proxy.log(Severity::Error, &format!("cannot call {upstream}: {error}")))
+            .ok()
+    }
+}
+
+/// An answer's status in words.
+#[must_use]
+pub fn describe(status: Option<u16>) -> String {
+    status.map_or("no answer".to_owned(), |status| format!("status {status}"))
+}
+
+/// Percent-encodes what is not unreserved (RFC 3986 §2.3).
+fn encode_query(text: &str) -> String {
+    text.bytes().fold(String::new(), |mut out, byte| {
+        if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
+            out.push(char::from(byte));
+        } else {
+            out.push('%');
+            out.push_str(&hex(&[byte]));
+        }
+        out
+    })
+}

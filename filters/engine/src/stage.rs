@@ -1,0 +1,173 @@
+//! What a stage is: a rule and its flow, called at the steps of a request.
+//!
+//! A root id is a named list of stages. Stages decide one after the other; once all of them have let the
+//! request on, each says what goes upstream. So a request that is refused was not changed by anybody.
+
+use portcullis_model::config::PluginConfig;
+use portcullis_model::state::SnapshotState;
+use portcullis_model::{Reason, Refusal};
+
+use crate::exchange::{Exchange, Response};
+use crate::head::Head;
+use crate::headers::Headers;
+use crate::link::Link;
+use crate::port::{PortResult, Stream};
+use crate::reply::OwnedReply;
+use crate::waiting::{Awaited, Waited};
+use crate::worker::Worker;
+
+/// What a stage says before anything is decided by policy.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Admission {
+    /// Nothing: the stages decide.
+    Next,
+    /// The request is on the closed list: it is let through as it is, without an identity.
+    Exempt,
+    /// It is refused.
+    Refuse(Refusal),
+}
+
+/// How a request goes on after a stage.
+#[derive(Debug)]
+pub enum Flow {
+    /// To the next stage.
+    Next,
+    /// To the next stage, and back to this one when the body was read, up to so many bytes. One that is
+    /// longer is refused.
+    NextWithBody(usize),
+    /// Answered here; no upstream sees it.
+    Answer(OwnedReply),
+    /// Refused.
+    Refuse(Refusal),
+    /// It waits; the stage is called again when what it waits for came, or when the time is over.
+    Wait(Ticket),
+}
+
+/// What a request waits for, and for how long.
+#[derive(Debug, Clone)]
+pub struct Ticket {
+    /// For what.
+    pub awaited: Awaited,
+    /// When it is decided in any case, by the monotonic clock in milliseconds.
+    pub until_ms: u64,
+}
+
+/// What a stage sees before anything is decided.
+#[derive(Debug, Clone, Copy)]
+pub struct Arrival<'a> {
+    /// The plugin's configuration.
+    pub config: &'a PluginConfig,
+    /// The request's head.
+    pub head: &'a Head<'a>,
+    /// True when no more audit records may wait.
+    pub backlog: bool,
+}
+
+/// What a stage decides by.
+pub struct Context<'a> {
+    /// The request, as the proxy shows it.
+    pub stream: &'a dyn Stream,
+    /// The plugin's configuration.
+    pub config: &'a PluginConfig,
+    /// The request's head.
+    pub head: &'a Head<'a>,
+    /// All of its headers.
+    pub headers: &'a Headers,
+    /// Policy.
+    pub snapshot: &'a SnapshotState,
+    /// What the worker keeps.
+    pub link: &'a mut Link,
+    /// What was decided so far.
+    pub exchange: &'a mut Exchange,
+    /// What the request has waited for.
+    pub waited: &'a mut Waited,
+    /// Wall clock, seconds since the Unix epoch.
+    pub now_s: u64,
+}
+
+/// What a stage sees of a request that has ended.
+pub struct Ending<'a> {
+    /// The request, as the proxy shows it.
+    pub stream: &'a dyn Stream,
+    /// The worker.
+    pub worker: &'a Worker,
+    /// What was decided.
+    pub exchange: &'a Exchange,
+    /// What was seen of the response.
+    pub response: Response,
+    /// What every audit record of this plugin says, encoded.
+    pub hop: &'a [u8],
+}
+
+/// One stage.
+pub trait Stage: Send + Sync {
+    /// Its name in refusals, audit records and metrics.
+    fn name(&self) -> &'static str;
+
+    /// Whether it decides by policy. A plugin none of whose stages does needs no snapshot.
+    fn decides(&self) -> bool {
+        true
+    }
+
+    /// Whether it wants [`Stage::on_end`].
+    fn records(&self) -> bool {
+        false
+    }
+
+    /// A request comes: before policy is looked at.
+    fn admit(&self, _arrival: &Arrival<'_>) -> Admission {
+        Admission::Next
+    }
+
+    /// The request's headers. They are only read here: see [`Stage::forward`].
+    fn on_request_headers(&self, context: &mut Context<'_>) -> Flow;
+
+    /// The whole body, where [`Flow::NextWithBody`] asked for it. Its headers went on already.
+    ///
+    /// # Errors
+    /// The refusal of the request.
+    fn on_request_body(&self, _exchange: &mut Exchange, _body: &[u8]) -> Result<(), Refusal> {
+        Ok(())
+    }
+
+    /// Says what goes upstream, once every stage has let the request on.
+    ///
+    /// # Errors
+    /// When the proxy fails; the request is refused then.
+    fn forward(&self, _context: &mut Context<'_>) -> Result<(), Unforwarded> {
+        Ok(())
+    }
+
+    /// The request has ended, however it did.
+    fn on_end(&self, _ending: &Ending<'_>) {}
+}
+
+/// Why a request could not be forwarded after it was let on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Unforwarded(pub Reason);
+
+impl From<crate::port::PortError> for Unforwarded {
+    fn from(_: crate::port::PortError) -> Self {
+        Self(Reason::Internal)
+    }
+}
+
+impl Context<'_> {
+    /// Adds a header to the request.
+    ///
+    /// # Errors
+    /// When the proxy fails; the request is refused then.
+    pub fn add(&self, name: &str, value: &str) -> PortResult<()> {
+        self.stream.add_request_header(name, value.as_bytes())
+    }
+}
+
+/// A root id and the stages that it stands for.
+pub struct Root {
+    /// The root id (`WasmPlugin.pluginName`).
+    pub id: &'static str,
+    /// True when the plugin runs alone, so that no other plugin of this module shares the request.
+    pub whole: bool,
+    /// Makes its stages, in their order.
+    pub stages: fn() -> Vec<Box<dyn Stage>>,
+}

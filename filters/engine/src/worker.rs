@@ -1,0 +1,180 @@
+//! A plugin, and its life on a worker.
+
+use std::sync::Arc;
+
+use portcullis_model::config::{self, ConfigError, PluginConfig, Role};
+use portcullis_protocol::audit::{SIDECAR_HOP, StreamId};
+use portcullis_protocol::record;
+
+use crate::courier::Courier;
+use crate::guarded::{Guarded, Rebuild};
+use crate::link::Link;
+use crate::port::{CallAnswer, Proxy, Severity, StreamKey};
+use crate::source::Source;
+use crate::stage::{Root, Stage};
+
+/// Without a tick of the owner for so long, another plugin of the worker takes over. The plugins of a worker
+/// tick on one thread, so an owner that is late is one that is gone.
+const OWNER_LOST_MS: u64 = 200;
+
+/// A plugin's configuration and its stages: the same on every worker.
+pub struct Plugin {
+    /// The root id.
+    pub name: &'static str,
+    /// True when no other plugin of this module shares its requests.
+    pub whole: bool,
+    /// The configuration.
+    pub config: PluginConfig,
+    /// The stages, in their order.
+    pub stages: Vec<Box<dyn Stage>>,
+    /// True when any stage decides by policy.
+    pub decides: bool,
+    /// True when any stage wants to see the end of requests.
+    pub records: bool,
+}
+
+impl Plugin {
+    /// Reads a `pluginConfig` for a root.
+    ///
+    /// # Errors
+    /// Everything that is wrong with it.
+    pub fn new(root: &Root, json: &[u8]) -> Result<Self, Vec<ConfigError>> {
+        let config = config::parse(json)?;
+        let stages = (root.stages)();
+        let decides = stages.iter().any(|stage| stage.decides());
+        let records = stages.iter().any(|stage| stage.records());
+        Ok(Self { name: root.id, whole: root.whole, config, stages, decides, records })
+    }
+}
+
+/// Who drives what the plugins of a worker share.
+#[derive(Debug, Default)]
+struct Owner {
+    plugin: Option<u64>,
+    seen_ms: u64,
+}
+
+impl Rebuild for Owner {
+    fn rebuild(&mut self) {
+        *self = Self::default();
+    }
+}
+
+/// What the plugins of a worker share that decide by the same source.
+pub struct Worker {
+    /// Where policy comes from.
+    pub source: Arc<Source>,
+    /// Caches, questions under way, requests that wait.
+    pub link: Guarded<Link>,
+    /// Audit records.
+    pub courier: Guarded<Courier>,
+    /// Names this life of this worker: the stream of its records.
+    pub stream: StreamId,
+    owner: Guarded<Owner>,
+}
+
+impl Worker {
+    /// A worker of a source. `None`, with the reason in the log, when the proxy gives no randomness.
+    #[must_use]
+    pub fn new(
+        proxy: &dyn Proxy,
+        config: &PluginConfig,
+        stream: StreamId,
+        source: Arc<Source>,
+    ) -> Option<Self> {
+        let cache_key = random(proxy)?;
+        let courier = Courier::new(&source, stream, config.audit);
+        Some(Self {
+            link: Guarded::new(Link::new(Arc::clone(&source), cache_key)),
+            courier: Guarded::new(courier),
+            stream,
+            owner: Guarded::default(),
+            source,
+        })
+    }
+
+    /// A tick of one of the worker's plugins, by its number.
+    pub fn on_tick(&self, proxy: &dyn Proxy, plugin: u64) {
+        let now_ms = self.read_clock(proxy);
+        if !self.is_owner(plugin, now_ms) {
+            return;
+        }
+        self.source.poll(proxy, now_ms);
+        {
+            let policy = self.source.policy.read();
+            self.link.lock().tidy(proxy, &policy);
+        }
+        self.courier.lock().on_tick(proxy, &self.source, now_ms);
+    }
+
+    /// An answer to a call.
+    pub fn on_answer(&self, proxy: &dyn Proxy, answer: &CallAnswer<'_>) -> bool {
+        let now_ms = self.read_clock(proxy);
+        self.source.on_answer(proxy, answer, now_ms)
+            || self.courier.lock().on_answer(proxy, &self.source, answer, now_ms)
+            || self.link.lock().on_answer(proxy, answer)
+    }
+
+    /// Takes out the waiting requests of a plugin that can be decided now.
+    #[must_use]
+    pub fn take_ready(&self, plugin: u64) -> Vec<StreamKey> {
+        let policy = self.source.policy.read();
+        self.link.lock().take_ready(plugin, &policy)
+    }
+
+    fn read_clock(&self, proxy: &dyn Proxy) -> u64 {
+        let mut link = self.link.lock();
+        link.read_clock(proxy);
+        link.now_ms
+    }
+
+    fn is_owner(&self, plugin: u64, now_ms: u64) -> bool {
+        let mut owner = self.owner.lock();
+        let lost = now_ms.saturating_sub(owner.seen_ms) > OWNER_LOST_MS;
+        if owner.plugin != Some(plugin) && (owner.plugin.is_none() || lost) {
+            owner.plugin = Some(plugin);
+            self.source.forget_poll();
+            self.courier.lock().forget_delivery(now_ms);
+        }
+        let is_owner = owner.plugin == Some(plugin);
+        if is_owner {
+            owner.seen_ms = now_ms;
+        }
+        is_owner
+    }
+}
+
+/// 128 random bits; `None`, with the reason in the log, when the proxy gives none.
+#[must_use]
+pub fn random(proxy: &dyn Proxy) -> Option<[u8; 16]> {
+    let mut bits = [0; 16];
+    proxy
+        .random(&mut bits)
+        .map_err(|error| proxy.log(Severity::Critical, &format!("no randomness: {error}")))
+        .ok()?;
+    Some(bits)
+}
+
+/// A plugin on a worker.
+#[derive(Clone)]
+pub struct Instance {
+    /// The plugin.
+    pub plugin: Arc<Plugin>,
+    /// Its number among the plugins of the worker.
+    pub number: u64,
+    /// What it shares with others.
+    pub worker: Arc<Worker>,
+    /// What every audit record of this plugin says, encoded.
+    pub hop: Arc<[u8]>,
+}
+
+impl Instance {
+    /// Puts a plugin on a worker.
+    #[must_use]
+    pub fn new(plugin: Arc<Plugin>, number: u64, worker: Arc<Worker>) -> Self {
+        let config = &plugin.config;
+        let hop = if config.role == Role::Edge { plugin.name } else { SIDECAR_HOP };
+        let hop = record::hop(worker.stream, &worker.source.instance, hop, config.mode.as_str()).into();
+        Self { plugin, number, worker, hop }
+    }
+}

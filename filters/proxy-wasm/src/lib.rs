@@ -1,0 +1,29 @@
+//! `portcullis.wasm`: the engine as a Proxy-Wasm module.
+//!
+//! The root id (`WasmPlugin.pluginName`) picks the stages ([`portcullis_roots`]). All plugins of this module
+//! in one worker share a VM, and so one copy of the snapshot.
+//!
+//! This crate translates between the engine's ports and the ABI, and decides nothing.
+
+#![cfg_attr(
+    not(test),
+    deny(
+        clippy::unwrap_used,
+        clippy::expect_used,
+        clippy::panic,
+        clippy::indexing_slicing,
+        clippy::unreachable
+    )
+)]
+
+mod http;
+mod port;
+mod root;
+mod vm;
+
+pub use root::new_root;
+
+portcullis_proxy_wasm_abi::entry!(
+    root = new_root,
+    callbacks = [on_tick, on_http_call_response, on_request_headers, on_response_headers, on_log]
+);

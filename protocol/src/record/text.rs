@@ -1,0 +1,101 @@
+//! What a record is made of.
+
+use std::borrow::Cow;
+
+use crate::secrets::PREFIXES;
+
+/// Bytes of a method that are recorded. Over HTTP/2 a client may send a method as long as all its headers.
+pub(super) const MAX_METHOD: usize = 32;
+
+/// Bytes of a request id that are recorded.
+pub(super) const MAX_REQUEST_ID: usize = 128;
+
+/// What stands in the place of a secret.
+const BLOT: &str = "[secret]";
+
+/// A text of a client, cut to so many bytes before bytes that are not UTF-8 are replaced.
+pub(super) fn cut(text: &[u8], max: usize) -> Cow<'_, str> {
+    let text = text.get(..max).unwrap_or(text);
+    // Good text is by far the most common, and this check is by far the faster one.
+    std::str::from_utf8(text).map_or_else(|_| String::from_utf8_lossy(text), Cow::Borrowed)
+}
+
+/// The path without its query, which may carry secrets; cut to 1024 bytes. What looks like a secret although it
+/// has no business in a path is blotted out.
+pub(super) fn without_query(path: &[u8]) -> Cow<'_, str> {
+    let end = path.iter().position(|b| matches!(b, b'?' | b'#')).unwrap_or(path.len());
+    let path = cut(path.get(..end).unwrap_or_default(), 1024);
+    // No secret is shorter.
+    if path.len() >= 20 && path.split(between).any(is_secret) { Cow::Owned(blotted(&path)) } else { path }
+}
+
+/// What secrets and tokens have no character of.
+fn between(character: char) -> bool {
+    !(character.is_ascii_alphanumeric() || matches!(character, '_' | '-' | '.'))
+}
+
+/// Whether a word has the form of our own secrets (`pck_…` and the like) or of a JSON object in base64url, with
+/// which every JWS begins.
+fn is_secret(word: &str) -> bool {
+    let own = |kind: &str| word.split_once(kind).is_some_and(|(_, rest)| rest.len() >= 16);
+    PREFIXES.into_iter().any(own) || word.split_once("eyJ").is_some_and(|(_, rest)| rest.contains('.'))
+}
+
+fn blotted(path: &str) -> String {
+    let mut out = String::with_capacity(path.len());
+    for piece in path.split_inclusive(between) {
+        let word = piece.strip_suffix(between).unwrap_or(piece);
+        let rest = piece.strip_prefix(word).unwrap_or_default();
+        out.push_str(if is_secret(word) { BLOT } else { word });
+        out.push_str(rest);
+    }
+    out
+}
+
+/// The trace id of a `traceparent` header (W3C Trace Context §3.2.2); empty when there is none.
+pub(super) fn trace_id(traceparent: Option<&[u8]>) -> String {
+    let id = traceparent.filter(|t| t.len() >= 55).and_then(|t| t.get(3..35));
+    let valid = |id: &&[u8]| id.iter().all(|b| b.is_ascii_hexdigit()) && id.iter().any(|b| *b != b'0');
+    id.filter(valid).map(|id| String::from_utf8_lossy(id).to_ascii_lowercase()).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_query_is_never_recorded() {
+        assert_eq!(without_query(b"/a?token=s"), "/a");
+        assert_eq!(without_query(b"/a#token=s"), "/a");
+        assert_eq!(without_query(b"/\xff"), "/\u{fffd}");
+        assert_eq!(without_query(&[b'a'; 5000]).len(), 1024);
+    }
+
+    #[test]
+    fn a_secret_in_a_path_is_blotted_out() {
+        let key = format!("pck_{}", "a1B2".repeat(8));
+        let cases = [
+            (format!("/v1/{key}/x"), "/v1/[secret]/x"),
+            (format!("/v1;k=x{key};b"), "/v1;k=[secret];b"),
+            ("/t/eyJhbGciOiJub25lIn0.e30.".to_owned(), "/t/[secret]"),
+            ("/t:eyJhbGciOiJub25lIn0.e30.c2ln,/é".to_owned(), "/t:[secret],/é"),
+            ("/docs/pck_format/eyJ/é".to_owned(), "/docs/pck_format/eyJ/é"),
+        ];
+        for (path, expected) in cases {
+            assert_eq!(without_query(path.as_bytes()), expected);
+        }
+        // One that the cut took a part of.
+        let long = format!("/{}/{key}", "a".repeat(995));
+        assert!(without_query(long.as_bytes()).ends_with("/[secret]"));
+    }
+
+    #[test]
+    fn a_trace_id_is_read_or_empty() {
+        let id = "4bf92f3577b34da6a3ce929d0e0e4736";
+        assert_eq!(trace_id(Some(format!("00-{id}-00f067aa0ba902b7-01").as_bytes())), id);
+        for bad in ["", "00-zz", "00-00000000000000000000000000000000-00f067aa0ba902b7-01"] {
+            assert_eq!(trace_id(Some(bad.as_bytes())), "");
+        }
+        assert_eq!(trace_id(None), "");
+    }
+}
