@@ -54,7 +54,8 @@ impl Stage for Authenticate {
             Role::Sidecar { cluster } => self.means().forwarded(context, cluster),
             Role::Edge => {
                 let in_query = places::in_query(context.head.path, &context.config.tokens);
-                let presented = Presented::of(context.head, context.headers, &in_query, &context.config.tokens);
+                let presented =
+                    Presented::of(context.head, context.headers, &in_query, &context.config.tokens);
                 self.means().presented(context, &presented)
             }
         };

@@ -90,9 +90,8 @@ impl Headers {
     /// All headers in the proxy's order.
     #[must_use]
     pub fn iter(&self) -> Iter<'_> {
-        let (table, text) = data_start(self.count)
-            .and_then(|start| self.buffer.split_at_checked(start))
-            .unwrap_or_default();
+        let (table, text) =
+            data_start(self.count).and_then(|start| self.buffer.split_at_checked(start)).unwrap_or_default();
         Iter { table: table.get(WORD..).unwrap_or_default(), text }
     }
 }

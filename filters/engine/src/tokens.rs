@@ -65,10 +65,10 @@ pub struct TokenSet {
 
 impl Drop for TokenSet {
     fn drop(&mut self) {
-        let held: usize = self
-            .tokens
-            .get_mut()
-            .map_or_else(|e| e.into_inner().iter().map(|t| t.text.len()).sum(), |t| t.iter().map(|t| t.text.len()).sum());
+        let held: usize = self.tokens.get_mut().map_or_else(
+            |e| e.into_inner().iter().map(|t| t.text.len()).sum(),
+            |t| t.iter().map(|t| t.text.len()).sum(),
+        );
         self.budget.give_back(held);
     }
 }

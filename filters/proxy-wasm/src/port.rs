@@ -59,10 +59,8 @@ impl<'a> Port<'a> {
 
     fn read(&self, map: MapType, into: &mut Headers) -> PortResult<()> {
         let block = self.host.header_block(map).map_err(failed)?;
-        into.fill(block).map_err(|error| PortError {
-            operation: "get_header_map_pairs",
-            cause: error.to_string().into(),
-        })
+        into.fill(block)
+            .map_err(|error| PortError { operation: "get_header_map_pairs", cause: error.to_string().into() })
     }
 }
 

@@ -115,9 +115,9 @@ pub fn number(out: &mut Vec<u8>, tag: u32, value: u64) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::wire::AuditRecord;
     use portcullis_identity::CredentialKind;
     use portcullis_identity::ids::{IssuerId, KeyId, Subject, TenantId};
-    use crate::wire::AuditRecord;
     use prost::Message;
 
     #[test]

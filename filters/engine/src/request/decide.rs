@@ -125,10 +125,7 @@ impl Request {
         undecided: &mut Undecided,
     ) -> bool {
         link.read_clock(stream);
-        let until_ms = *undecided
-            .waited
-            .snapshot_until_ms
-            .get_or_insert(link.now_ms.saturating_add(HOLD_MS));
+        let until_ms = *undecided.waited.snapshot_until_ms.get_or_insert(link.now_ms.saturating_add(HOLD_MS));
         link.now_ms < until_ms
             && link.waiting.hold(Held {
                 plugin: instance.number,
@@ -159,12 +156,7 @@ impl Request {
         if link.waiting.hold(held) { Next::Hold(undecided) } else { Refusal::new(stage, reason).into() }
     }
 
-    fn run_stages(
-        &self,
-        plugin: &Plugin,
-        context: &mut Context<'_>,
-        first: bool,
-    ) -> Result<Ran, Refusal> {
+    fn run_stages(&self, plugin: &Plugin, context: &mut Context<'_>, first: bool) -> Result<Ran, Refusal> {
         let mut bodies = Vec::new();
         for (index, stage) in plugin.stages.iter().enumerate() {
             match stage.on_request_headers(context) {
@@ -223,4 +215,3 @@ fn strip_reserved(stream: &dyn Stream, head: &Head<'_>, config: &PluginConfig) -
         .filter(|name| Some(**name) != keep)
         .try_for_each(|name| stream.remove_request_header(name))
 }
-

@@ -1,7 +1,9 @@
 //! The proxy in memory answers as Envoy 1.40 was seen to answer `examples/abi_probe.rs`.
 
 use portcullis_proxy_wasm_abi::fake::FakeHost;
-use portcullis_proxy_wasm_abi::{BufferType, Fault, HashFunction, Host, HttpCall, MapType, MetricType, QueueId};
+use portcullis_proxy_wasm_abi::{
+    BufferType, Fault, HashFunction, Host, HttpCall, MapType, MetricType, QueueId,
+};
 
 const REQUEST: MapType = MapType::HttpRequestHeaders;
 
