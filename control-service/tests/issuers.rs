@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use axum::http::StatusCode;
 use axum::routing::get;
-use common::{GATEWAY, Reader, SIDECAR, Server, text, until};
+use common::{GATEWAY, PATIENCE, Reader, SIDECAR, SLACK, Server, text, until};
 use portcullis_protocol::wire::KeyRefresh;
 use prost::Message;
 use reqwest::Method;
@@ -154,11 +154,7 @@ async fn until_kids(server: &Server, reader: &mut Reader, issuer: &str, wanted: 
     let begun = Instant::now();
     while kids(reader, issuer) != wanted {
         reader.poll(server, 1).await;
-        assert!(
-            begun.elapsed() < Duration::from_secs(60),
-            "keys of {issuer} did not become {wanted:?}: {}",
-            server.log()
-        );
+        assert!(begun.elapsed() < PATIENCE, "keys of {issuer} did not become {wanted:?}: {}", server.log());
     }
 }
 
@@ -240,7 +236,7 @@ async fn made_up_keys_do_not_delay_a_rotation_and_a_flood_of_them_is_bounded() {
         refresh(&server, NAME, &format!("late-{:?}", begun.elapsed())).await;
         refresh(&server, NAME, "3").await;
         reader.poll(&server, 0).await;
-        assert!(begun.elapsed() < Duration::from_secs(6), "{}", server.log());
+        assert!(begun.elapsed() < Duration::from_secs(5) + SLACK, "{}", server.log());
     }
 }
 
@@ -354,8 +350,8 @@ async fn a_sidecar_gets_the_workloads_of_its_own_tenant() {
     assert!(early.state.workload(&own).is_some(), "registering the cluster brings its workloads");
 }
 
-/// How late a withdrawn key may still be known, measured from the withdrawal: the refresh interval, and a second
-/// for a busy machine.
+/// How late a withdrawn key may still be known, measured from the withdrawal: the refresh interval, and what a busy
+/// machine adds.
 #[tokio::test]
 async fn a_withdrawn_key_stops_within_the_refresh_interval() {
     for refresh_s in [1, 2] {
@@ -368,7 +364,7 @@ async fn a_withdrawn_key_stops_within_the_refresh_interval() {
             let withdrawn = Instant::now();
             until_kids(&server, &mut reader, NAME, &[number.to_string().as_str()]).await;
             let took = withdrawn.elapsed();
-            assert!(took < Duration::from_secs(u64::from(refresh_s) + 1), "{refresh_s} s: {took:?}");
+            assert!(took < Duration::from_secs(refresh_s.into()) + SLACK, "{refresh_s} s: {took:?}");
             // Not always right after a fetch: the interval counts from any moment.
             tokio::time::sleep(Duration::from_millis(300) * number.into()).await;
         }

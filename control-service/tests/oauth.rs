@@ -5,7 +5,7 @@ mod oauth_cases;
 
 use std::time::Duration;
 
-use common::{GATEWAY, Server, text, until};
+use common::{GATEWAY, PATIENCE, Server, text, until};
 use jwt_simple::prelude::*;
 use portcullis_authn::keys::PureRust;
 use portcullis_authn::{KeyRing, Verified, is_revoked, jwt};
@@ -191,7 +191,7 @@ async fn secrets_rotate_with_an_overlap_and_a_revoked_client_ends_at_once() {
     let old = client(&server, "svc-a", json!({})).await;
     let token = text(&good(&server, "svc-a", &old, &PLAIN).await["access_token"]);
     let path = "/v1/service-clients/svc-a/rotate";
-    let rotated = server.expect(200, Method::POST, path, Some(json!({"overlap_s": 2}))).await;
+    let rotated = server.expect(200, Method::POST, path, Some(json!({"overlap_s": 4}))).await;
     let new = text(&rotated["client_secret"]);
     good(&server, "svc-a", &old, &PLAIN).await;
     good(&server, "svc-a", &new, &PLAIN).await;
@@ -327,7 +327,7 @@ async fn the_signing_keys_rotate_by_themselves_and_no_token_is_refused() {
     let mut tokens = Vec::new();
     let begun = std::time::Instant::now();
     while kids.len() < 3 || signers.len() < 3 {
-        assert!(begun.elapsed() < Duration::from_secs(40), "{kids:?} {signers:?}");
+        assert!(begun.elapsed() < PATIENCE, "{kids:?} {signers:?}");
         let token = text(&good(&server, "svc-a", &secret, &PLAIN).await["access_token"]);
         reader.poll(&server, 0).await;
         let verified = judge_by(&reader.state, &token).unwrap();
@@ -382,6 +382,7 @@ async fn a_new_identity_key_waits_for_every_worker() {
         let keys = list["signing_keys"].as_array().unwrap().clone();
         text(&keys.iter().find(|k| k["kid"] == kid.as_str()).unwrap()["state"])
     };
+    // What does not happen cannot be waited for: the service would have changed keys in this time.
     tokio::time::sleep(Duration::from_millis(2500)).await;
     assert_eq!(state().await, "published", "a worker has not got it");
     slow.sync(&server).await;

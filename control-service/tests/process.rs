@@ -4,11 +4,11 @@ mod common;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU16, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use axum::http::StatusCode;
 use axum::routing::get;
-use common::{GATEWAY, Reader, Server, run, stdout, text, until};
+use common::{AT_ONCE, GATEWAY, LONG_POLL, PATIENCE, Reader, Server, run, stdout, text, until};
 use portcullis_protocol::wire::RecordKind;
 use reqwest::Method;
 use serde_json::{Value, json};
@@ -55,7 +55,7 @@ async fn until_kids(server: &Server, reader: &mut Reader, issuer: &str, wanted: 
         if reader.state.issuer(issuer).is_some() && kids(reader, issuer) == wanted {
             return;
         }
-        assert!(begun.elapsed() < Duration::from_secs(60), "keys of {issuer} did not become {wanted:?}");
+        assert!(begun.elapsed() < PATIENCE, "keys of {issuer} did not become {wanted:?}");
     }
 }
 
@@ -92,7 +92,7 @@ async fn the_policy_is_reloaded_and_a_bad_file_changes_nothing() {
     config["issuers"] = json!([]);
     common::write_config(server.folder.path(), &config);
     server.signal("HUP");
-    let page = reader.poll(&server, 20).await;
+    let page = reader.poll(&server, LONG_POLL).await;
     assert!(page.records.iter().any(|r| r.kind == RecordKind::SourceRules as i32), "{page:?}");
     reader.poll(&server, 1).await;
     assert_eq!(reader.state.source_rules().rules[0].name, "renamed");
@@ -123,18 +123,14 @@ async fn a_signal_ends_waiting_polls_and_the_process_cleanly() {
     let mut reader = server.reader("gateway", GATEWAY, "01");
     reader.sync(&server).await;
     let stop = async {
-        until("the poll waits", async || {
-            let proxies = server.expect(200, Method::GET, "/v1/proxies", None).await;
-            proxies["workers"][0]["polling"] == true
-        })
-        .await;
+        server.until_polling(&["01"]).await;
         server.signal("TERM");
     };
     let begun = Instant::now();
-    let (page, ()) = tokio::join!(reader.poll(&server, 30), stop);
+    let (page, ()) = tokio::join!(reader.poll(&server, LONG_POLL), stop);
     assert!(page.records.is_empty());
     assert_eq!(server.exit_code().await, Some(0));
-    assert!(begun.elapsed() < Duration::from_secs(20), "{:?}", begun.elapsed());
+    assert!(begun.elapsed() < AT_ONCE, "{:?}", begun.elapsed());
 }
 
 #[tokio::test]

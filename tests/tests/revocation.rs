@@ -2,7 +2,7 @@
 //! has cached and while requests with them go on.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use portcullis_identity::HEADER;
@@ -10,6 +10,7 @@ use portcullis_mesh::control::{CLIENT_PEOPLE, CLIENT_WORKERS};
 use portcullis_mesh::http::Request;
 use portcullis_mesh::idp::{Algorithm, OPAQUE_PREFIX, claims};
 use portcullis_mesh::scenario::SELECTOR;
+use portcullis_mesh::wait::{self, PATIENCE, Seen};
 use portcullis_mesh::{HOSTED, Mesh, Options, TENANT};
 use serde_json::{Value, json};
 
@@ -20,6 +21,11 @@ const BOUND: Duration = Duration::from_secs(1);
 /// with them.
 const CLIENTS: usize = 2;
 const PAUSE: Duration = Duration::from_millis(3);
+
+/// What each of them sends at least before the revocation, and the refusals in a row after which it holds
+/// everywhere.
+const BEFORE: usize = 20;
+const SETTLED: usize = 64;
 
 /// What a request for a token to act for somebody begins with.
 const EXCHANGE: &str = "grant_type=urn:ietf:params:oauth:grant-type:token-exchange\
@@ -96,20 +102,23 @@ async fn kinds(mesh: &Mesh) -> Vec<Kind> {
     ]
 }
 
-/// Sends the request until it is told to stop; when each began, and whether it was let through.
-async fn go_on(request: Request, reason: &'static str, over: Arc<AtomicBool>) -> Vec<(Instant, bool)> {
-    let mut seen = Vec::new();
-    while !over.load(Ordering::Relaxed) {
+/// Sends the request until it was refused often enough; when each began, and whether it was let through.
+async fn go_on(request: Request, reason: &'static str, passed: Arc<AtomicUsize>) -> Vec<(Instant, bool)> {
+    let (begun, mut seen, mut refused_in_a_row) = (Instant::now(), Vec::new(), 0);
+    while refused_in_a_row < SETTLED {
+        assert!(begun.elapsed() < PATIENCE, "it is let through for ever");
         let begun = Instant::now();
         let answer = request.send().await.unwrap();
-        let passed = answer.status == 200;
+        let lets = answer.status == 200;
         assert!(
-            passed || (answer.status, answer.header("x-portcullis-reason")) == (401, reason),
+            lets || (answer.status, answer.header("x-portcullis-reason")) == (401, reason),
             "{} {}",
             answer.status,
             answer.text()
         );
-        seen.push((begun, passed));
+        refused_in_a_row = if lets { 0 } else { refused_in_a_row + 1 };
+        passed.fetch_add(usize::from(lets), Ordering::Relaxed);
+        seen.push((begun, lets));
         tokio::time::sleep(PAUSE).await;
     }
     seen
@@ -118,29 +127,30 @@ async fn go_on(request: Request, reason: &'static str, over: Arc<AtomicBool>) ->
 /// From the administrator's call to the last request that began later and was let through.
 async fn measure(mesh: &Mesh, kind: Kind) -> Duration {
     // Every worker has to have met the credential, and the snapshot that it is good by.
-    let (begun, mut in_a_row) = (Instant::now(), 0);
-    while in_a_row < 40 {
-        in_a_row = if kind.request.send().await.unwrap().status == 200 { in_a_row + 1 } else { 0 };
-        assert!(begun.elapsed() < Duration::from_secs(30), "{}: not let through before", kind.name);
-    }
-    let over = Arc::new(AtomicBool::new(false));
-    let clients: Vec<_> = (0..CLIENTS)
-        .map(|_| tokio::spawn(go_on(kind.request.clone(), kind.reason, Arc::clone(&over))))
-        .collect();
-    tokio::time::sleep(Duration::from_millis(200)).await;
+    wait::in_a_row(kind.name, mesh.run_dir(), async || {
+        let answer = kind.request.send().await?;
+        Ok(if answer.status == 200 { Seen::Done(()) } else { Seen::NotYet(answer.text()) })
+    })
+    .await
+    .unwrap();
+    let passed: [Arc<AtomicUsize>; CLIENTS] = Default::default();
+    let start = |passed| tokio::spawn(go_on(kind.request.clone(), kind.reason, Arc::clone(passed)));
+    let clients: Vec<_> = passed.iter().map(start).collect();
+    wait::until("traffic of every client", mesh.run_dir(), async || {
+        let ready = passed.iter().all(|passed| passed.load(Ordering::Relaxed) >= BEFORE);
+        Ok(if ready { Seen::Done(()) } else { Seen::NotYet(format!("{passed:?} passed")) })
+    })
+    .await
+    .unwrap();
     let called = Instant::now();
     let method = kind.method.parse().unwrap();
     mesh.admin().unwrap().call(method, &kind.path, kind.body.as_ref()).await.unwrap();
-    tokio::time::sleep(BOUND + Duration::from_millis(300)).await;
-    over.store(true, Ordering::Relaxed);
     let mut seen = Vec::new();
     for client in clients {
         seen.extend(client.await.unwrap());
     }
     let (before, after): (Vec<_>, Vec<_>) = seen.into_iter().partition(|(begun, _)| *begun < called);
     assert!(before.iter().all(|(_, passed)| *passed) && before.len() >= CLIENTS, "{}", kind.name);
-    let refused = after.iter().filter(|(_, passed)| !passed).count();
-    assert!(refused >= 20, "{}: only {refused} requests were refused", kind.name);
     let last = after.iter().filter(|(_, passed)| *passed).map(|(begun, _)| *begun).max();
     last.map_or(Duration::ZERO, |last| last.duration_since(called))
 }

@@ -1,12 +1,11 @@
 //! The four stages as four `WasmPlugin`s, translated by istiod and chained by Envoy.
 
-use std::time::Duration;
-
 use portcullis_mesh::control::CLIENT_PEOPLE;
 use portcullis_mesh::idp::{Algorithm, claims};
 use portcullis_mesh::overlay::Overlay;
 use portcullis_mesh::scenario::{SELECTOR, Scenario};
-use portcullis_mesh::{FOREIGN, HOSTED, Mesh, ONPREM, TENANT};
+use portcullis_mesh::wait::{self, Seen};
+use portcullis_mesh::{FOREIGN, HOSTED, Mesh, ONPREM, Result, TENANT};
 use serde_json::{Value, json};
 
 /// Replaces the plugin of all stages by one of each.
@@ -44,7 +43,7 @@ async fn four_plugins_do_what_one_does() {
         let answer = request.send().await.unwrap();
         assert_eq!((answer.status, answer.header("x-portcullis-reason")), (status, reason));
         let id = answer.json()["request_id"].as_str().unwrap().to_owned();
-        let record = recorded(&mesh, &id).await;
+        let record = recorded(&mesh, &id).await.unwrap();
         assert_eq!(
             (&record["hop"], &record["stage"], &record["reason"]),
             (&json!("audit"), &json!(stage), &json!(reason))
@@ -53,30 +52,25 @@ async fn four_plugins_do_what_one_does() {
     mesh.stop().await;
 }
 
-/// Waits until ten requests in a row were recorded by the plugin of the audit stage: workers take new
-/// listeners one after the other.
+/// Waits until the requests of all workers are recorded by the plugin of the audit stage.
 async fn served_by_the_chain(mesh: &Mesh) {
-    let mut in_a_row = 0;
-    for _ in 0..200 {
-        let answer = mesh.get("/tables").header(SELECTOR, HOSTED).send().await.unwrap();
-        let id = answer.json()["request_id"].as_str().unwrap_or_default().to_owned();
-        let by_the_chain = !id.is_empty() && recorded(mesh, &id).await["hop"] == "audit";
-        in_a_row = if by_the_chain { in_a_row + 1 } else { 0 };
-        if in_a_row == 10 {
-            return;
-        }
-    }
-    panic!("the gateway does not run the four plugins after 200 requests");
+    wait::in_a_row("the four plugins", &mesh.log("ingressgateway"), async || {
+        let answer = mesh.get("/tables").header(SELECTOR, HOSTED).send().await?;
+        let Some(id) = answer.json()["request_id"].as_str().map(ToOwned::to_owned) else {
+            return Ok(Seen::NotYet(answer.text()));
+        };
+        let record = recorded(mesh, &id).await?;
+        Ok(if record["hop"] == "audit" { Seen::Done(()) } else { Seen::NotYet(record.to_string()) })
+    })
+    .await
+    .unwrap();
 }
 
 /// The audit record of a request, as soon as it is stored.
-async fn recorded(mesh: &Mesh, id: &str) -> Value {
-    for _ in 0..1200 {
-        let found = mesh.admin().unwrap().audit(&format!("request_id={id}")).await.unwrap();
-        if let Some(record) = found.into_iter().next() {
-            return record;
-        }
-        tokio::time::sleep(Duration::from_millis(50)).await;
-    }
-    panic!("no audit record of {id} after a minute");
+async fn recorded(mesh: &Mesh, id: &str) -> Result<Value> {
+    wait::until("an audit record", &mesh.log("control"), async || {
+        let found = mesh.admin()?.audit(&format!("request_id={id}")).await?;
+        Ok(found.into_iter().next().map_or_else(|| Seen::NotYet(format!("none of {id}")), Seen::Done))
+    })
+    .await
 }

@@ -339,18 +339,18 @@ mod tests {
 
     #[test]
     fn who_is_silent_is_named_until_it_cannot_serve_any_more() {
-        let forget = Duration::from_millis(50);
+        let forget = Duration::from_secs(20);
         let workers = Arc::new(Workers::new(forget));
         let told = |stale_after| Told { proxy: "p", acknowledged: Some(7), stale_after };
         drop(workers.polls(&name("gateway"), "long", &View::Gateway, told(Duration::from_secs(60))));
-        drop(workers.polls(&name("gateway"), "short", &View::Gateway, told(Duration::from_millis(60))));
+        drop(workers.polls(&name("gateway"), "short", &View::Gateway, told(Duration::from_secs(25))));
         let now = workers.progress(8, Concerns::Gateways);
         assert_eq!((now.workers, now.pending.len(), now.silent.len()), (2, 2, 0));
-        std::thread::sleep(Duration::from_millis(80));
+        workers.lock().values_mut().for_each(|worker| worker.last_seen -= Duration::from_secs(30));
         let later = workers.progress(8, Concerns::Gateways);
         assert_eq!((later.workers, later.pending.len(), later.silent.len()), (0, 0, 1));
         assert_eq!(later.silent[0].worker.worker, "long");
-        assert!((50_000..60_000).contains(&later.silent[0].stale_in_ms));
+        assert!((20_000..=30_000).contains(&later.silent[0].stale_in_ms));
         assert_eq!(workers.progress(7, Concerns::Gateways).silent, []);
         drop(workers.polls(&name("gateway"), "long", &View::Gateway, told(Duration::from_secs(60))));
         assert_eq!(workers.progress(8, Concerns::Gateways).pending.len(), 1);

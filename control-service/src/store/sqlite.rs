@@ -273,12 +273,9 @@ mod tests {
         };
         let bulk = writer.run_bulk(noted("bulk"));
         let urgent = writer.run(noted("urgent"));
-        let open = async {
-            // The first job holds the writer until both others wait.
-            tokio::time::sleep(Duration::from_millis(50)).await;
-            go.send(()).unwrap();
-        };
-        let (a, b, c, ()) = tokio::join!(begin, bulk, urgent, open);
+        // The first job holds the writer until both others wait: each is queued when it is polled first.
+        let open = async { go.send(()).unwrap() };
+        let (a, b, c, ()) = tokio::join!(biased; begin, bulk, urgent, open);
         assert!(a.is_ok() && b.is_ok() && c.is_ok());
         assert_eq!(notes.try_iter().collect::<Vec<_>>(), ["urgent", "bulk"]);
         let last = writer.run_bulk(noted("last"));

@@ -17,6 +17,23 @@ pub(crate) const MESH_TOKEN: &str = "mesh-token-of-the-tests-0123456789";
 pub(crate) const GATEWAY: &str = "spiffe://cluster.local/ns/istio-system/sa/ingressgateway";
 pub(crate) const SIDECAR: &str = "spiffe://cluster.local/ns/acme/sa/data-api";
 
+/// How long anything may take to become so: for a machine that is three times as slow as usual and busy
+/// besides. Only what fails waits for so long.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(180);
+
+/// What counts as at once where the alternative is the end of a poll of [`LONG_POLL`] seconds. It takes
+/// milliseconds; the rest is for busy machines.
+pub(crate) const AT_ONCE: Duration = Duration::from_secs(20);
+
+/// Seconds for which a poll waits that something else is to end.
+pub(crate) const LONG_POLL: u64 = 60;
+
+/// What a busy machine may add to a time that the service promises.
+pub(crate) const SLACK: Duration = Duration::from_secs(5);
+
+/// How often something is looked at while it is waited for.
+const POLL: Duration = Duration::from_millis(10);
+
 /// The program under test.
 pub(crate) fn portcullis() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_portcullis"));
@@ -91,11 +108,11 @@ impl Server {
     /// Its exit code, once it has ended by itself.
     pub(crate) async fn exit_code(&mut self) -> Option<i32> {
         let begun = Instant::now();
-        while begun.elapsed() < Duration::from_secs(20) {
+        while begun.elapsed() < PATIENCE {
             if let Some(status) = self.child.try_wait().unwrap() {
                 return status.code();
             }
-            tokio::time::sleep(Duration::from_millis(10)).await;
+            tokio::time::sleep(POLL).await;
         }
         panic!("the service did not end; its log:\n{}", self.log());
     }
@@ -159,6 +176,16 @@ impl Server {
             .request(method, self.url("mesh", path))
             .bearer_auth(MESH_TOKEN)
             .header("x-forwarded-client-cert", xfcc.concat())
+    }
+
+    /// Waits until these workers wait in a poll.
+    pub(crate) async fn until_polling(&self, workers: &[&str]) {
+        until("the polls wait", async || {
+            let proxies = self.expect(200, Method::GET, "/v1/proxies", None).await;
+            let list = proxies["workers"].as_array().unwrap();
+            workers.iter().all(|name| list.iter().any(|w| w["worker"] == *name && w["polling"] == true))
+        })
+        .await;
     }
 
     pub(crate) fn reader(&self, view: &str, principal: &'static str, worker: &str) -> Reader {
@@ -260,11 +287,11 @@ pub(crate) fn run(arguments: &[&str]) -> Output {
         portcullis().args(arguments).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     let begun = Instant::now();
     while child.try_wait().unwrap().is_none() {
-        if begun.elapsed() > Duration::from_secs(20) {
+        if begun.elapsed() > PATIENCE {
             child.kill().unwrap();
             panic!("{arguments:?} did not end: {:?}", child.wait_with_output());
         }
-        std::thread::sleep(Duration::from_millis(5));
+        std::thread::sleep(POLL);
     }
     child.wait_with_output().unwrap()
 }
@@ -279,16 +306,16 @@ pub(crate) fn text(value: &Value) -> String {
 }
 
 /// Waits until something is so.
-pub(crate) async fn until<F: Future<Output = bool>>(what: &str, mut check: impl FnMut() -> F) {
+pub(crate) async fn until(what: &str, mut check: impl AsyncFnMut() -> bool) {
     let begun = Instant::now();
     while !check().await {
-        assert!(begun.elapsed() < Duration::from_secs(60), "not within a minute: {what}");
-        tokio::time::sleep(Duration::from_millis(20)).await;
+        assert!(begun.elapsed() < PATIENCE, "not within {PATIENCE:?}: {what}");
+        tokio::time::sleep(POLL).await;
     }
 }
 
 fn client() -> Client {
-    Client::builder().no_proxy().timeout(Duration::from_secs(70)).build().unwrap()
+    Client::builder().no_proxy().timeout(PATIENCE).build().unwrap()
 }
 
 async fn spawn(folder: &Path) -> (Child, Value) {
@@ -308,13 +335,13 @@ async fn spawn(folder: &Path) -> (Child, Value) {
             return (child, serde_json::from_str(&text).unwrap());
         }
         let ended = child.try_wait().unwrap();
-        if ended.is_some() || begun.elapsed() > Duration::from_secs(20) {
+        if ended.is_some() || begun.elapsed() > PATIENCE {
             // It may have ended already.
             let _ = child.kill();
             let log = std::fs::read_to_string(folder.join("log")).unwrap();
             panic!("the service did not start ({ended:?}); its log:\n{log}");
         }
-        tokio::time::sleep(Duration::from_millis(5)).await;
+        tokio::time::sleep(POLL).await;
     }
 }
 

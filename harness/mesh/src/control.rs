@@ -11,8 +11,8 @@ use crate::block::Plan;
 use crate::error::{MeshError, Result};
 use crate::http::{Request, Response};
 use crate::idp::{AUDIENCE, CLIENT, ISSUER, OPAQUE_PREFIX};
-use crate::mesh::{HOSTED, ONPREM, TENANT};
 use crate::pki::{Workload, write_private};
+use crate::sample::{HOSTED, ONPREM, TENANT};
 
 /// `iss` of the identity tokens that the gateway forwards.
 pub const IDENTITY_ISSUER: &str = "https://identity.alfred-platform.example.com/";

@@ -2,7 +2,7 @@
 //! signed for this cluster.
 
 use std::net::SocketAddr;
-use std::sync::{Arc, RwLock};
+use std::sync::{Arc, OnceLock, PoisonError, RwLock};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use axum::extract::{Request, State};
@@ -10,34 +10,72 @@ use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{any, get};
 use axum::{Json, Router};
-use portcullis_identity::{ClusterId, HEADER, Verifier};
+use portcullis_identity::ClusterId;
+use portcullis_identity::{Caller, HEADER, Verifier, VerifyError};
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 
-use crate::error::Result;
+use crate::error::{MeshError, Result};
 
-/// The keys that a Data API trusts; replaced when the control service publishes others.
+/// The keys that a Data API trusts.
 #[derive(Clone, Default)]
-pub struct Trust(Arc<RwLock<Option<Verifier>>>);
+pub struct Trust(Arc<Keys>);
+
+#[derive(Default)]
+struct Keys {
+    verifier: RwLock<Option<Verifier>>,
+    source: OnceLock<Source>,
+}
+
+/// Who publishes the keys, and what their tokens must say.
+struct Source {
+    platform: SocketAddr,
+    issuer: String,
+    cluster: ClusterId,
+}
 
 impl Trust {
     /// Trusts these keys from now on.
     pub fn set(&self, verifier: Verifier) {
-        *self.0.write().unwrap_or_else(std::sync::PoisonError::into_inner) = Some(verifier);
+        *self.0.verifier.write().unwrap_or_else(PoisonError::into_inner) = Some(verifier);
+    }
+
+    /// Trusts the keys that the control service publishes: they are fetched now, and again when a token names
+    /// one that is not among them.
+    ///
+    /// # Errors
+    /// When they cannot be had.
+    pub async fn follow(&self, platform: SocketAddr, issuer: &str, cluster: ClusterId) -> Result<()> {
+        let issuer = issuer.to_owned();
+        self.fetch(self.0.source.get_or_init(|| Source { platform, issuer, cluster })).await
+    }
+
+    async fn fetch(&self, source: &Source) -> Result<()> {
+        let Source { platform, issuer, cluster } = source;
+        let jwks = crate::http::Request::get(*platform, "/v1/identity/jwks").send().await?.text();
+        let verifier = Verifier::from_jwks(&jwks, issuer, cluster.clone()).map_err(|error| {
+            MeshError::Token { what: format!("trust of {}", cluster.as_str()), reason: error.to_string() }
+        })?;
+        self.set(verifier);
+        Ok(())
     }
 
     /// What a request's identity amounts to: who is calling, or why that is not known.
-    fn judge(&self, headers: &HeaderMap) -> std::result::Result<Value, String> {
+    async fn judge(&self, headers: &HeaderMap) -> std::result::Result<Value, String> {
         let mut tokens = headers.get_all(HEADER).iter();
         let (Some(token), None) = (tokens.next(), tokens.next()) else {
             return Err(format!("expected exactly one {HEADER} header"));
         };
         let token = token.to_str().map_err(|_| "the token is not ASCII".to_owned())?;
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
-        let trust = self.0.read().unwrap_or_else(std::sync::PoisonError::into_inner);
-        let verifier = trust.as_ref().ok_or("no keys to verify it with yet")?;
-        let caller = verifier.verify(token, now).map_err(|error| error.to_string())?;
+        let mut verified = self.verify(token);
+        if let (Err(VerifyError::UnknownKey), Some(source)) = (&verified, self.0.source.get()) {
+            // While the control service is down, the last key set stays in use.
+            if self.fetch(source).await.is_ok() {
+                verified = self.verify(token);
+            }
+        }
+        let caller = verified.map_err(|error| error.to_string())?;
         Ok(json!({
             "subject": caller.subject.as_str(),
             "tenant": caller.tenant.as_str(),
@@ -46,6 +84,12 @@ impl Trust {
             "credential": caller.credential.as_str(),
             "actors": caller.actors.iter().map(portcullis_identity::ids::Subject::as_str).collect::<Vec<_>>(),
         }))
+    }
+
+    fn verify(&self, token: &str) -> std::result::Result<Caller, VerifyError> {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
+        let verifier = self.0.verifier.read().unwrap_or_else(PoisonError::into_inner);
+        verifier.as_ref().ok_or(VerifyError::KeySet)?.verify(token, now)
     }
 }
 
@@ -90,7 +134,7 @@ async fn forge() -> impl IntoResponse {
 }
 
 async fn echo(State(api): State<DataApi>, request: Request) -> Response {
-    let judged = api.trust.judge(request.headers());
+    let judged = api.trust.judge(request.headers()).await;
     let headers: Vec<Value> = request
         .headers()
         .iter()

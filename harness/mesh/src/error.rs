@@ -93,6 +93,14 @@ pub enum MeshError {
         /// Where to look.
         log: PathBuf,
     },
+    /// Something was let in that must be refused.
+    #[error("{what} was ACCEPTED. See {log}")]
+    Accepted {
+        /// What it is.
+        what: String,
+        /// Where to look.
+        log: PathBuf,
+    },
     /// A manifest was refused. Nothing was applied; the configuration before it stays.
     #[error("{path}: {message}\nNothing was applied; the configuration before this edit stays in force")]
     Manifest {

@@ -14,9 +14,7 @@ use tokio::net::TcpStream;
 
 use crate::error::{MeshError, Result};
 use crate::tls::Tls;
-
-/// How long an exchange may take.
-const DEADLINE: Duration = Duration::from_secs(20);
+use crate::wait::EXCHANGE;
 
 /// A request to one address.
 #[derive(Debug, Clone)]
@@ -111,11 +109,11 @@ impl Request {
     /// Sends it over a connection of its own.
     ///
     /// # Errors
-    /// [`MeshError::Http`] when no answer comes: refused, reset, or slower than 20 s.
+    /// [`MeshError::Http`] when no answer comes: refused, reset, or slower than [`EXCHANGE`].
     pub async fn send(&self) -> Result<Response> {
-        match tokio::time::timeout(DEADLINE, self.exchange()).await {
+        match tokio::time::timeout(EXCHANGE, self.exchange()).await {
             Ok(result) => result.map_err(|reason| self.failed(reason)),
-            Err(_) => Err(self.failed(format!("no answer within {} s", DEADLINE.as_secs()))),
+            Err(_) => Err(self.failed(format!("no answer within {} s", EXCHANGE.as_secs()))),
         }
     }
 

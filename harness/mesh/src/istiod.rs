@@ -1,7 +1,6 @@
 //! istiod without Kubernetes: its command line, and what its log and debug pages tell.
 
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
 
 use serde::Deserialize;
 use tokio::process::Command;
@@ -10,9 +9,7 @@ use crate::block::Plan;
 use crate::error::{MeshError, Result};
 use crate::http::Request;
 use crate::tools::Tools;
-
-/// How often its pages are asked while something is waited for.
-const POLL: Duration = Duration::from_millis(50);
+use crate::wait::{Instead, Seen, until};
 
 /// The command that starts istiod with the rendered configuration.
 #[must_use]
@@ -95,51 +92,33 @@ impl Istiod {
     }
 
     /// Waits until a change that was applied after the mark has been pushed to every proxy and accepted.
+    /// That a proxy has accepted it does not mean that it acts by it yet.
     ///
     /// # Errors
     /// [`MeshError::Manifest`] when istiod cannot read the configuration, [`MeshError::NotReady`] when the
     /// proxies do not have it in time.
-    pub async fn pushed(&self, mark: Mark, proxies: usize, deadline: Duration) -> Result<()> {
-        let start = Instant::now();
-        let mut last = "no push after the change".to_owned();
-        while start.elapsed() < deadline {
+    pub async fn pushed(&self, mark: Mark, proxies: usize) -> Result<()> {
+        until("the pushed configuration", &self.log, async || {
             let log = self.since(mark);
             if let Some(line) = log.lines().find(|line| line.contains("Failed to parse")) {
                 let message = format!("istiod cannot read its configuration: {line}");
                 return Err(MeshError::Manifest { path: self.log.clone(), message });
             }
-            if log.contains("XDS: Pushing") {
-                match self.unsynced(proxies).await {
-                    Ok(missing) if missing.is_empty() => return Ok(()),
-                    Ok(missing) => last = format!("still without the configuration: {}", missing.join(", ")),
-                    Err(error) => last = error.to_string(),
-                }
+            if !log.contains("XDS: Pushing") {
+                return Ok(Seen::NotYet("no push after the change".to_owned()));
             }
-            tokio::time::sleep(POLL).await;
-        }
-        let what = "the pushed configuration".to_owned();
-        Err(MeshError::NotReady { what, waited: start.elapsed(), last, log: self.log.clone() })
+            Ok(self.all_synced(proxies).await.into())
+        })
+        .await
     }
 
-    /// Waits until this many proxies are connected and have accepted what istiod sent.
-    ///
-    /// # Errors
-    /// [`MeshError::NotReady`].
-    pub async fn synced(&self, proxies: usize, deadline: Duration) -> Result<()> {
-        let start = Instant::now();
-        loop {
-            let last = match self.unsynced(proxies).await {
-                Ok(missing) if missing.is_empty() => return Ok(()),
-                Ok(missing) => format!("still without configuration: {}", missing.join(", ")),
-                Err(error) => error.to_string(),
-            };
-            if start.elapsed() >= deadline {
-                let what = "the proxies' configuration".to_owned();
-                let log = self.log.clone();
-                return Err(MeshError::NotReady { what, waited: start.elapsed(), last, log });
-            }
-            tokio::time::sleep(POLL).await;
+    /// Whether this many proxies are connected and have accepted what istiod sent them last.
+    pub(crate) async fn all_synced(&self, proxies: usize) -> std::result::Result<(), Instead> {
+        let missing = self.unsynced(proxies).await?;
+        if missing.is_empty() {
+            return Ok(());
         }
+        Err(format!("still without the configuration: {}", missing.join(", ")).into())
     }
 
     /// The proxies that have not accepted what istiod sent them last.

@@ -17,10 +17,13 @@ pub mod pki;
 mod port;
 pub mod process;
 pub mod render;
+mod sample;
 pub mod scenario;
 pub mod sds;
 pub mod tls;
 pub mod tools;
+pub mod wait;
 
 pub use error::{MeshError, Result};
-pub use mesh::{FOREIGN, HOSTED, Impostor, Mesh, OFFLINE, ONPREM, Options, SILENT, TENANT};
+pub use mesh::{Impostor, Mesh, Options};
+pub use sample::{FOREIGN, HOSTED, OFFLINE, ONPREM, SILENT, TENANT};

@@ -14,9 +14,7 @@ use tokio::process::{Child, Command};
 use tokio::runtime::Handle;
 
 use crate::error::{MeshError, Result};
-
-/// How long a child may take to end after SIGTERM before it is killed.
-const STOP_DEADLINE: Duration = Duration::from_secs(3);
+use crate::wait::STOP;
 
 /// How many lines of a log an error shows.
 const TAIL_LINES: usize = 15;
@@ -80,8 +78,12 @@ impl Process {
 
     /// Asks the child to end, waits, and kills it when it does not.
     pub async fn stop(&mut self) {
+        self.stop_within(STOP).await;
+    }
+
+    async fn stop_within(&mut self, patience: Duration) {
         self.signal(Signal::TERM);
-        if tokio::time::timeout(STOP_DEADLINE, self.child.wait()).await.is_err() {
+        if tokio::time::timeout(patience, self.child.wait()).await.is_err() {
             self.kill().await;
         }
     }
@@ -178,6 +180,7 @@ fn spawn(command: Command) -> std::io::Result<Child> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::wait::{Seen, until};
 
     #[tokio::test]
     async fn a_child_that_dies_is_reported_with_its_log() {
@@ -198,11 +201,13 @@ mod tests {
         command.args(["-c", "trap '' TERM; echo deaf; while :; do sleep 0.1; done"]);
         let log = dir.path().join("log");
         let mut child = Process::start("stubborn", command, &log).unwrap();
-        while !tail(&log).contains("deaf") {
-            tokio::time::sleep(Duration::from_millis(10)).await;
-        }
+        let deaf = async || {
+            let said = tail(&log);
+            Ok(if said.contains("deaf") { Seen::Done(()) } else { Seen::NotYet(said) })
+        };
+        until("the child", &log, deaf).await.unwrap();
         assert!(child.check().is_ok());
-        child.stop().await;
+        child.stop_within(Duration::from_millis(100)).await;
         assert!(child.check().unwrap_err().to_string().contains("signal: 9"));
     }
 }

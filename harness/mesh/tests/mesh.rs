@@ -1,10 +1,10 @@
 //! The mesh itself, without the filters: both data paths, and what must not get through.
 
 use std::net::SocketAddr;
-use std::time::Duration;
 
 use portcullis_mesh::http::{Request, Response};
 use portcullis_mesh::overlay::Overlay;
+use portcullis_mesh::wait::{self, Seen};
 use portcullis_mesh::{HOSTED, Impostor, Mesh, ONPREM, Options, Result};
 use serde_json::json;
 
@@ -53,15 +53,8 @@ async fn a_further_port_lets_nobody_in(mesh: &Mesh) {
     let request = Request::get(SocketAddr::new(mesh.plan().ingress().ip(), 8090), "/tables")
         .header("x-portcullis-cluster", HOSTED)
         .header("x-portcullis-source-type", "human");
-    let mut answer = request.send().await;
-    for _ in 0..100 {
-        if answer.is_ok() {
-            break;
-        }
-        tokio::time::sleep(Duration::from_millis(100)).await;
-        answer = request.send().await;
-    }
-    let answer = answer.unwrap();
+    let answered = async || Ok(Seen::from(request.send().await.map_err(Into::into)));
+    let answer = wait::until("the further port", &mesh.log("ingressgateway"), answered).await.unwrap();
     assert_eq!(answer.status, 403, "{}", answer.text());
     assert!(answer.text().contains("RBAC"), "{}", answer.text());
     reached(mesh, HOSTED).await;
@@ -69,17 +62,16 @@ async fn a_further_port_lets_nobody_in(mesh: &Mesh) {
 
 async fn impostors_are_refused(mesh: &mut Mesh) {
     assert!(mesh.kill("tunnel-agent").await);
+    wait::in_a_row("the end of the tunnel", &mesh.log("tunnel-gateway"), async || {
+        let status = get(mesh, ONPREM).await?.status;
+        Ok(if status == 503 { Seen::Done(()) } else { Seen::NotYet(status.to_string()) })
+    })
+    .await
+    .unwrap();
     let by_cluster = Impostor { certificate: "evil", node_id: "evil", cluster_id: ONPREM };
     let by_node = Impostor { certificate: "evil", node_id: ONPREM, cluster_id: "evil" };
     for impostor in [by_cluster, by_node] {
-        let (accepted, refused) =
-            (mesh.accepted_tunnels().await.unwrap(), mesh.refused_tunnels().await.unwrap());
-        mesh.start_impostor(impostor).unwrap();
-        while mesh.refused_tunnels().await.unwrap() < refused + 1 {
-            mesh.check().unwrap();
-            tokio::time::sleep(Duration::from_millis(50)).await;
-        }
-        assert_eq!(mesh.accepted_tunnels().await.unwrap(), accepted, "{impostor:?}");
+        mesh.refuses_impostor(impostor).await.unwrap();
         assert_eq!(get(mesh, ONPREM).await.unwrap().status, 503, "{impostor:?}");
         mesh.stop_impostors().await;
     }

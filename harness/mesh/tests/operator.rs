@@ -5,7 +5,9 @@ mod command;
 
 use std::net::TcpListener;
 
+use portcullis_mesh::block::Block;
 use portcullis_mesh::http::Request;
+use portcullis_mesh::wait::{self, Seen};
 use serde_json::json;
 
 use command::{Mesh, Tool, private_manifests};
@@ -33,8 +35,13 @@ async fn up_serves_what_it_prints_follows_edits_and_stops_cleanly() {
     mesh.until("stays in force");
     std::fs::write(&routes, good.replace("exact: acme-onprem", "exact: acme-elsewhere")).unwrap();
     mesh.until("routes.yaml: applied");
-    let gone = printed.iter().find(|line| line.contains("x-target-cluster: acme-onprem")).unwrap();
-    assert_eq!(pasted(gone).send().await.unwrap().status, 404, "the edited route is in force");
+    let gone = pasted(printed.iter().find(|line| line.contains("x-target-cluster: acme-onprem")).unwrap());
+    wait::in_a_row("the edited route", &overlay, async || {
+        let status = gone.send().await?.status;
+        Ok(if status == 404 { Seen::Done(()) } else { Seen::NotYet(status.to_string()) })
+    })
+    .await
+    .unwrap();
 
     let children = mesh.children();
     assert!(children.len() >= 7, "istiod, five Envoys, the control service: {children:?}");
@@ -70,8 +77,7 @@ fn a_killed_parent_leaves_no_child() {
 #[test]
 fn a_mesh_ends_with_the_make_that_runs_it() {
     let manifests = private_manifests();
-    let mut make = Mesh::prepare(&manifests);
-    make.start_under("sh");
+    let mut make = Mesh::up_under("sh", &manifests);
     make.until(RUNNING);
     let [mesh] = make.children().try_into().unwrap();
     let children = mesh.children();
@@ -98,12 +104,19 @@ fn a_component_that_dies_is_named_with_its_log() {
 #[test]
 fn a_busy_port_is_named_with_its_holder() {
     let manifests = private_manifests();
-    let mut mesh = Mesh::prepare(&manifests);
-    let ingress = mesh.plan.ingress();
-    let _held = TcpListener::bind(ingress).unwrap();
-    mesh.start();
-    assert_eq!(mesh.exit_code(), Some(1));
-    let said = mesh.said();
+    let (ingress, said) = loop {
+        let block = Block::take_any().unwrap();
+        let plan = block.plan();
+        let _held = TcpListener::bind(plan.ingress()).unwrap();
+        drop(block);
+        let mut mesh = Mesh::up_in(&plan.number().to_string(), &manifests);
+        assert_eq!(mesh.exit_code(), Some(1));
+        let said = mesh.said();
+        // Another mesh may have taken the block meanwhile.
+        if !said.contains("the lock of this block") {
+            break (plan.ingress(), said);
+        }
+    };
     for part in [&ingress.to_string(), &format!("(pid {})", std::process::id()), "ingress gateway", "--block"]
     {
         assert!(said.contains(part), "{part:?} is not in: {said}");

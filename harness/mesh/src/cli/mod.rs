@@ -5,8 +5,10 @@ mod demo;
 mod samples;
 mod up;
 
+use std::fmt::{Display, Formatter};
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::str::FromStr;
 
 use clap::{Args, Parser, Subcommand};
 use portcullis_mesh::block::DEFAULT_BLOCK;
@@ -41,9 +43,9 @@ enum Command {
 
 #[derive(Debug, Args)]
 struct MeshArgs {
-    /// The loopback block 127.N.0.0/16 to listen in.
-    #[arg(long, env = "PORTCULLIS_BLOCK", default_value_t = DEFAULT_BLOCK)]
-    block: u8,
+    /// The loopback block 127.N.0.0/16 to listen in, or `any` for one that is free.
+    #[arg(long, env = "PORTCULLIS_BLOCK", default_value_t = Choice(Some(DEFAULT_BLOCK)))]
+    block: Choice,
     /// Envoy version, instead of the pinned default.
     #[arg(long, env = "PORTCULLIS_ENVOY")]
     envoy: Option<String>,
@@ -58,13 +60,34 @@ struct MeshArgs {
     gateway_workers: u32,
 }
 
+/// A block, or none in particular.
+#[derive(Debug, Clone, Copy)]
+struct Choice(Option<u8>);
+
+impl FromStr for Choice {
+    type Err = std::num::ParseIntError;
+
+    fn from_str(text: &str) -> std::result::Result<Self, Self::Err> {
+        if text == "any" { Ok(Self(None)) } else { text.parse().map(|number| Self(Some(number))) }
+    }
+}
+
+impl Display for Choice {
+    fn fmt(&self, f: &mut Formatter<'_>) -> std::fmt::Result {
+        match self.0 {
+            Some(number) => number.fmt(f),
+            None => f.write_str("any"),
+        }
+    }
+}
+
 impl MeshArgs {
     fn apply(self, options: Options) -> Result<Options> {
         let Self { block, envoy, manifests, with_parent, gateway_workers } = self;
         if with_parent {
             process::end_with_parent()?;
         }
-        Ok(Options { block: Some(block), envoy, manifests, gateway_workers, ..options })
+        Ok(Options { block: block.0, envoy, manifests, gateway_workers, ..options })
     }
 }
 

@@ -5,15 +5,20 @@ use std::net::SocketAddr;
 use serde_json::Value;
 use tokio::process::Command;
 
-use super::{HOSTED, Mesh, ONPREM, READY};
+use super::Mesh;
 use crate::bootstrap::{self, Dialler, Managed, Upstream, accepting_gateway};
-use crate::error::Result;
+use crate::error::{MeshError, Result};
 use crate::http::Request;
 use crate::pki::Workload;
 use crate::process::Process;
+use crate::sample::{HOSTED, ONPREM};
+use crate::wait::{DRAIN, Instead};
 
 /// The component name of the on-premises tunnel agent.
 pub(super) const AGENT: &str = "tunnel-agent";
+
+/// The component name of the tunnel gateway.
+const TUNNEL: &str = "tunnel-gateway";
 
 /// The component name of the ingress gateway.
 const INGRESS: &str = "ingressgateway";
@@ -72,7 +77,28 @@ impl Mesh {
 
     /// How many proxies istiod configures at the moment.
     pub(super) fn managed_running(&self) -> usize {
-        Managed::all(self.plan).iter().filter(|managed| self.processes.contains_key(managed.name)).count()
+        self.running().count()
+    }
+
+    fn running(&self) -> impl Iterator<Item = Managed> {
+        Managed::all(self.plan).into_iter().filter(|managed| self.processes.contains_key(managed.name))
+    }
+
+    /// Fails with the first proxy that does not run yet what it has accepted: it compiles a module, or waits
+    /// for a secret or an endpoint.
+    pub(super) async fn prepared(&self) -> std::result::Result<(), Instead> {
+        for Managed { name, admin, .. } in self.running() {
+            let page = async |path| Request::get(admin, path).send().await;
+            let state = page("/ready").await?.text();
+            if state.trim() != "LIVE" {
+                return Err(format!("{name} is {}", state.trim()).into());
+            }
+            let gauges = page("/stats?filter=_warming$|warming_clusters$").await?.text();
+            if let Some(gauge) = gauges.lines().find(|line| !line.ends_with(": 0")) {
+                return Err(format!("{name}: {gauge}").into());
+            }
+        }
+        Ok(())
     }
 
     /// Starts the tunnel agent of `acme-onprem` and waits until its tunnel is up.
@@ -92,21 +118,47 @@ impl Mesh {
             admin: self.plan.agent_admin(),
         };
         self.start_envoy(AGENT, &dialler.bootstrap(self.plan), 1)?;
-        self.until("the tunnel of acme-onprem", AGENT, READY, |plan| async move {
-            match accepted(plan.tunnel_admin()).await {
-                Ok(now) if now > before => Ok(()),
-                Ok(_) => Err("the tunnel gateway has accepted no tunnel yet".to_owned()),
-                Err(error) => Err(error.to_string()),
+        self.until("the tunnel of acme-onprem", AGENT, async |mesh| {
+            if mesh.accepted_tunnels().await? == before {
+                return Err("the tunnel gateway has accepted no tunnel yet".into());
             }
+            // A handshake alone carries no request.
+            let probe = Request::get(mesh.plan.tunnel_egress(), "/-/probe");
+            answered(&probe.header("x-portcullis-cluster", ONPREM)).await
         })
         .await
     }
 
-    /// Starts an impostor that dials the tunnel gateway and would answer what it gets with a body of its own.
+    /// Waits until the sidecar of `acme-hosted` lets a request of the gateway on to the Data API.
+    pub(super) async fn hosted_reached(&mut self) -> Result<()> {
+        let probe = self.at_sidecar()?.at("/-/probe");
+        self.until("the Data API of acme-hosted", HOSTED, async |_| answered(&probe).await).await
+    }
+
+    /// Starts an impostor that dials the tunnel gateway and would answer what it gets with a body of its own;
+    /// waits until it was refused.
     ///
     /// # Errors
-    /// When it cannot be started.
-    pub fn start_impostor(&mut self, impostor: Impostor) -> Result<()> {
+    /// When it cannot be started, or when the gateway accepts its tunnel.
+    pub async fn refuses_impostor(&mut self, impostor: Impostor) -> Result<()> {
+        let (accepted, refused) = (self.accepted_tunnels().await?, self.refused_tunnels().await?);
+        self.start_impostor(impostor)?;
+        let what = "the refusal of an impostor";
+        self.until(what, TUNNEL, async |mesh| {
+            if mesh.refused_tunnels().await? > refused {
+                Ok(())
+            } else {
+                Err("it has not been refused".into())
+            }
+        })
+        .await?;
+        if self.accepted_tunnels().await? == accepted {
+            return Ok(());
+        }
+        Err(MeshError::Accepted { what: format!("a tunnel of {impostor:?}"), log: self.log(TUNNEL) })
+    }
+
+    fn start_impostor(&mut self, impostor: Impostor) -> Result<()> {
         let name = format!("impostor-{}-{}", impostor.node_id, impostor.cluster_id);
         let leaf = self.tunnels.named(impostor.certificate)?;
         let dialler = Dialler {
@@ -131,18 +183,12 @@ impl Mesh {
     }
 
     /// How many tunnels the gateway has accepted since it started.
-    ///
-    /// # Errors
-    /// When its admin page does not answer.
-    pub async fn accepted_tunnels(&self) -> Result<u64> {
-        accepted(self.plan.tunnel_admin()).await
+    async fn accepted_tunnels(&self) -> Result<u64> {
+        handshakes(self.plan.tunnel_admin(), "accepted").await
     }
 
     /// How many tunnels the gateway has refused because a claimed id is not the certificate's name.
-    ///
-    /// # Errors
-    /// When its admin page does not answer.
-    pub async fn refused_tunnels(&self) -> Result<u64> {
+    async fn refused_tunnels(&self) -> Result<u64> {
         handshakes(self.plan.tunnel_admin(), "validation_failed").await
     }
 
@@ -155,7 +201,8 @@ impl Mesh {
             .arg(&file)
             .arg("--disable-hot-restart")
             .args(["--concurrency", &workers.to_string(), "--log-level", "info"])
-            .args(["--drain-time-s", "1", "--parent-shutdown-time-s", "2"])
+            // Connections leave old filters with their next answer; what is under way is not cut.
+            .args(["--drain-strategy", "immediate", "--drain-time-s", &DRAIN.as_secs().to_string()])
             // Nothing of the user's environment.
             .env_clear();
         if let (true, Some(token)) = (GUARDED.contains(&name), &self.mesh_token) {
@@ -167,8 +214,10 @@ impl Mesh {
     }
 }
 
-async fn accepted(admin: SocketAddr) -> Result<u64> {
-    handshakes(admin, "accepted").await
+/// Fails with what comes instead of a good answer.
+async fn answered(probe: &Request) -> std::result::Result<(), Instead> {
+    let answer = probe.send().await?;
+    if answer.status == 200 { Ok(()) } else { Err(format!("{} {}", answer.status, answer.text()).into()) }
 }
 
 /// The sum over listeners of a handshake counter.

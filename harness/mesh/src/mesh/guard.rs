@@ -1,38 +1,27 @@
 //! The control service of a running mesh: started, stopped, and given the sample clusters.
 
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
 use std::time::Duration;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use portcullis_identity::{ClusterId, Verifier};
 use tokio::task::JoinHandle;
 
-use super::{HOSTED, Mesh, ONPREM, READY};
+use super::Mesh;
+use super::start::cluster_id;
 use crate::control::{Admin, Control, IDENTITY_ISSUER};
-use crate::data_api::Trust;
 use crate::error::{MeshError, Result};
 use crate::http::Request;
 use crate::paths;
 use crate::process::Process;
 use crate::render::Plugins;
-
-/// The tenant that owns `acme-hosted` and `acme-onprem`.
-pub const TENANT: &str = "acme";
-/// A cluster of tenant `acme` that has never sent a heartbeat.
-pub const SILENT: &str = "acme-silent";
-/// An online cluster of another tenant.
-pub const FOREIGN: &str = "globex-hosted";
-
-/// A cluster of tenant `acme` that sent one heartbeat and no more: it goes offline.
-pub const OFFLINE: &str = "acme-offline";
+use crate::sample::{FOREIGN, HOSTED, OFFLINE, ONPREM, SILENT, TENANT};
 
 /// The component name of the control service.
 const CONTROL: &str = "control";
 
-/// How often the Data APIs fetch the key set: a new key signs a second after it is published at the earliest.
-const RENEW: Duration = Duration::from_millis(300);
+/// How many heartbeats a cluster sends in the time after which it would be offline: some may be late.
+const HEARTBEATS: u64 = 6;
 
 /// What guards a mesh: the control service, and what the harness does in the clusters' name.
 pub(super) struct Guard {
@@ -103,12 +92,9 @@ impl Mesh {
         let command = self.guard()?.control.serve();
         let process = Process::start(CONTROL, command, &self.log(CONTROL))?;
         self.processes.insert(CONTROL.to_owned(), process);
-        self.until("the control service", CONTROL, READY, |plan| async move {
-            match Request::get(plan.control_operations(), "/readyz").send().await {
-                Ok(response) if response.status == 200 => Ok(()),
-                Ok(response) => Err(response.text()),
-                Err(error) => Err(error.to_string()),
-            }
+        self.until("the control service", CONTROL, async |mesh| {
+            let answer = Request::get(mesh.plan.control_operations(), "/readyz").send().await?;
+            if answer.status == 200 { Ok(()) } else { Err(answer.text().into()) }
         })
         .await
     }
@@ -128,7 +114,7 @@ impl Mesh {
         let guard = self.guard()?;
         let (admin, token) = (guard.admin.clone(), guard.tokens.get(id).cloned().unwrap_or_default());
         admin.heartbeat(id, &token).await?;
-        let every = Duration::from_millis(u64::from(self.options.offline_after_s) * 1000 / 4);
+        let every = Duration::from_millis(u64::from(self.options.offline_after_s) * 1000 / HEARTBEATS);
         let task = tokio::spawn(async move {
             loop {
                 tokio::time::sleep(every).await;
@@ -151,33 +137,22 @@ impl Mesh {
 
     /// Waits until every worker of the gateway decides by the newest snapshot.
     pub(super) async fn workers_ready(&mut self) -> Result<()> {
-        let (admin, workers) = (self.admin()?.clone(), self.options.gateway_workers);
-        self.until("the filters' snapshot", "ingressgateway", READY, |_| {
-            let admin = admin.clone();
-            async move {
-                let page =
-                    admin.call(hyper::Method::GET, "/v1/proxies", None).await.map_err(|e| e.to_string())?;
-                let current = page["workers"].as_array().into_iter().flatten();
-                let ready = current.filter(|w| w["revision"] == page["revision"]).count();
-                let all = usize::try_from(workers).is_ok_and(|all| ready >= all);
-                if all { Ok(()) } else { Err(format!("{ready} of {workers} workers have it: {page}")) }
-            }
+        self.until("the filters' snapshot", "ingressgateway", async |mesh| {
+            let workers = mesh.options.gateway_workers;
+            let page = mesh.admin()?.call(hyper::Method::GET, "/v1/proxies", None).await?;
+            let current = page["workers"].as_array().into_iter().flatten();
+            let ready = current.filter(|w| w["revision"] == page["revision"]).count();
+            let all = usize::try_from(workers).is_ok_and(|all| ready >= all);
+            if all { Ok(()) } else { Err(format!("{ready} of {workers} workers have it: {page}").into()) }
         })
         .await
     }
 
     /// Lets the Data APIs trust the identity keys that the control service publishes, also when these change.
     async fn trust_identities(&mut self) -> Result<()> {
-        let platform = self.plan.control_platform_api();
-        let trust: Vec<_> = self.trust.iter().map(|(name, trust)| (*name, trust.clone())).collect();
-        renew(platform, &trust).await?;
-        self.tasks.push(tokio::spawn(async move {
-            loop {
-                tokio::time::sleep(RENEW).await;
-                // While the control service is down, the last key set stays in use.
-                let _ = renew(platform, &trust).await;
-            }
-        }));
+        for (name, trust) in &self.trust {
+            trust.follow(self.plan.control_platform_api(), IDENTITY_ISSUER, cluster_id(name)?).await?;
+        }
         Ok(())
     }
 
@@ -188,19 +163,6 @@ impl Mesh {
             body: "this mesh was started without plugins, so there is no control service".to_owned(),
         })
     }
-}
-
-/// Fetches the key set of identity tokens and hands it to the Data APIs.
-async fn renew(platform: SocketAddr, trust: &[(&'static str, Trust)]) -> Result<()> {
-    let jwks = Request::get(platform, "/v1/identity/jwks").send().await?.text();
-    for (name, trust) in trust {
-        let failed = |reason: String| MeshError::Token { what: format!("trust of {name}"), reason };
-        let cluster = ClusterId::new(name).map_err(|e| failed(e.to_string()))?;
-        let verifier =
-            Verifier::from_jwks(&jwks, IDENTITY_ISSUER, cluster).map_err(|e| failed(e.to_string()))?;
-        trust.set(verifier);
-    }
-    Ok(())
 }
 
 /// 256 random bits in hexadecimal.

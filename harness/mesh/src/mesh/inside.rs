@@ -8,7 +8,9 @@ use crate::error::{MeshError, Result};
 use crate::http::Request;
 use crate::overlay::Overlay;
 use crate::pki::Workload;
+use crate::sample::HOSTED;
 use crate::tls::Tls;
+use crate::wait::{self, Seen};
 
 /// The folder of `overlays/local` that turns the filter at the sidecar of `acme-hosted` on.
 const SIDECAR: &str = "sidecars/acme-hosted";
@@ -38,23 +40,38 @@ impl Mesh {
         Tls::new(&self.authority.root(), None)
     }
 
-    /// Turns the filter at the sidecar of `acme-hosted` on. Needs manifests of its own.
+    /// Turns the filter at the sidecar of `acme-hosted` on, and waits until it answers. Needs manifests of its
+    /// own.
     ///
     /// # Errors
-    /// As for [`Mesh::apply`].
+    /// As for [`Mesh::apply`], and when the filter does not answer.
     pub async fn guard_sidecar(&self) -> Result<()> {
         Overlay::local(self.manifests()).edit_list("resources", |files| files.push(SIDECAR.into()))?;
-        self.apply().await.map(drop)
+        self.apply().await?;
+        // What it says without a token, once it has its snapshot.
+        self.sidecar_says("the filter at the sidecar", |reason| reason == "identity_missing").await
     }
 
-    /// Turns it off again.
+    /// Turns it off again, and waits until it is gone.
     ///
     /// # Errors
-    /// As for [`Mesh::apply`].
+    /// As for [`Mesh::guard_sidecar`].
     pub async fn unguard_sidecar(&self) -> Result<()> {
         let overlay = Overlay::local(self.manifests());
         overlay.edit_list("resources", |files| files.retain(|name| *name != SIDECAR))?;
-        self.apply().await.map(drop)
+        self.apply().await?;
+        self.sidecar_says("the sidecar without the filter", str::is_empty).await
+    }
+
+    /// Waits until the reason for which the sidecar refuses a request without a token is as wanted.
+    async fn sidecar_says(&self, what: &str, wanted: impl Fn(&str) -> bool) -> Result<()> {
+        let request = self.at_sidecar()?;
+        wait::in_a_row(what, &self.log(HOSTED), async || {
+            let answer = request.send().await?;
+            let wanted = wanted(answer.header("x-portcullis-reason"));
+            Ok(if wanted { Seen::Done(()) } else { Seen::NotYet(answer.text()) })
+        })
+        .await
     }
 
     /// A GET at the sidecar of `acme-hosted`, with the certificate of the gateway, whom alone it lets in.

@@ -22,18 +22,10 @@ use crate::pki::Authority;
 use crate::process::Process;
 use crate::render::Renderer;
 use crate::tools::Tools;
+use crate::wait::{self, Instead, Seen};
 
 pub use envoys::Impostor;
-pub use guard::{FOREIGN, OFFLINE, SILENT, TENANT};
 pub use start::Options;
-
-/// The platform-hosted sample data cluster.
-pub const HOSTED: &str = "acme-hosted";
-/// The on-premises sample data cluster, reached through a tunnel.
-pub const ONPREM: &str = "acme-onprem";
-
-/// How long a component may take to become ready. Generous: a machine may be busy building.
-pub(crate) const READY: Duration = Duration::from_secs(60);
 
 /// istiod, Envoys, control service, sample Data APIs and tunnels in one loopback block. Everything ends when
 /// it is dropped; [`Mesh::stop`] ends it in order.
@@ -135,19 +127,34 @@ impl Mesh {
         }
     }
 
-    /// Renders and applies the manifests, and waits until every proxy has accepted them. Returns how long that
-    /// took from the moment the file was in place.
+    /// Renders and applies the manifests, and waits until every proxy has accepted them and prepares nothing
+    /// any more. Returns how long that took from the moment the file was in place.
+    ///
+    /// Whoever needs what the edit is for waits for that besides, as [`Mesh::guard_sidecar`] does: istiod may
+    /// have pushed for another reason, and workers take new filters one after the other.
     ///
     /// # Errors
     /// [`MeshError::Manifest`] if they are refused: nothing is changed then.
     pub async fn apply(&self) -> Result<Duration> {
         let mark = self.istiod.mark();
-        let changed = self.renderer.apply(&self.tools)?;
+        let changed = self.render().await?;
         let start = Instant::now();
         if changed {
-            self.istiod.pushed(mark, self.managed_running(), READY).await?;
+            self.istiod.pushed(mark, self.managed_running()).await?;
+            let prepared = async || Ok(Seen::from(self.prepared().await));
+            wait::until("what the proxies have accepted", &self.run_dir, prepared).await?;
         }
         Ok(start.elapsed())
+    }
+
+    /// Renders and applies the manifests. True if the configuration is another one than before.
+    ///
+    /// The programs that render and validate run for seconds on a slow machine. That happens on a thread for
+    /// it, so that the samples and the heartbeats, which live in this process, go on.
+    async fn render(&self) -> Result<bool> {
+        let (renderer, tools) = (self.renderer.clone(), self.tools.clone());
+        let ended = |error| MeshError::io("wait for", "the renderer")(std::io::Error::other(error));
+        tokio::task::spawn_blocking(move || renderer.apply(&tools)).await.map_err(ended)?
     }
 
     /// A counter or gauge from an Envoy's admin page; 0 if Envoy does not have it (yet).
@@ -160,38 +167,23 @@ impl Mesh {
         Ok(value.and_then(|value| value.parse().ok()).unwrap_or(0))
     }
 
-    /// Waits until a condition holds, as long as every component lives.
+    /// Waits until something is so, as long as every component lives. A look that fails tells what is there
+    /// instead.
     ///
     /// # Errors
-    /// [`MeshError::NotReady`] at the deadline, [`MeshError::Died`] when a component ends meanwhile.
-    pub async fn until<F>(
+    /// [`MeshError::NotReady`] if it does not become so, [`MeshError::Died`] when a component ends meanwhile.
+    pub async fn until<T>(
         &mut self,
         what: &str,
         log: &str,
-        deadline: Duration,
-        mut holds: impl FnMut(Plan) -> F,
-    ) -> Result<()>
-    where
-        F: Future<Output = std::result::Result<(), String>>,
-    {
-        let start = Instant::now();
-        loop {
+        mut look: impl AsyncFnMut(&Self) -> std::result::Result<T, Instead>,
+    ) -> Result<T> {
+        let log = self.log(log);
+        wait::until(what, &log, async || {
             self.check()?;
-            let last = match holds(self.plan).await {
-                Ok(()) => return Ok(()),
-                Err(last) => last,
-            };
-            if start.elapsed() >= deadline {
-                let log = self.log(log);
-                return Err(MeshError::NotReady {
-                    what: what.to_owned(),
-                    waited: start.elapsed(),
-                    last,
-                    log,
-                });
-            }
-            tokio::time::sleep(Duration::from_millis(50)).await;
-        }
+            Ok(Seen::from(look(self).await))
+        })
+        .await
     }
 
     /// The log file of a component.

@@ -8,8 +8,8 @@ use std::path::{Path, PathBuf};
 use portcullis_identity::ClusterId;
 use tokio::task::JoinHandle;
 
+use super::Mesh;
 use super::envoys::{AGENT, AGENT_NODE};
-use super::{HOSTED, Mesh, ONPREM, READY};
 use crate::block::{Block, Plan};
 use crate::bootstrap::Managed;
 use crate::data_api::{self, DataApi};
@@ -20,7 +20,9 @@ use crate::istiod::{self, Istiod};
 use crate::pki::{Authority, Workload};
 use crate::process::Process;
 use crate::render::Renderer;
+use crate::sample::{HOSTED, ONPREM};
 use crate::sds::{self, Secrets};
+use crate::wait::Instead;
 use crate::{paths, port, tools};
 
 /// How a mesh is started.
@@ -129,10 +131,7 @@ impl Mesh {
     }
 
     async fn start_data_api(&mut self, name: &'static str, address: SocketAddr) -> Result<JoinHandle<()>> {
-        let cluster = ClusterId::new(name).map_err(|error| MeshError::Token {
-            what: format!("cluster id {name}"),
-            reason: error.to_string(),
-        })?;
+        let cluster = cluster_id(name)?;
         let trust = self.trust.entry(name).or_default().clone();
         let api = DataApi { cluster, trust, require_identity: self.options.plugins };
         data_api::serve(api, address).await
@@ -145,35 +144,43 @@ impl Mesh {
         let command = istiod::command(&self.tools, self.plan, &self.renderer.mesh_file());
         let process = Process::start("istiod", command, &self.log("istiod"))?;
         self.processes.insert("istiod".to_owned(), process);
-        let istiod = self.istiod.clone();
-        self.until("istiod", "istiod", READY, |_| {
-            let istiod = istiod.clone();
-            async move { if istiod.is_ready().await { Ok(()) } else { Err("it does not say so yet".to_owned()) } }
+        self.until("istiod", "istiod", async |mesh| {
+            if mesh.istiod.is_ready().await { Ok(()) } else { Err("it does not say so yet".into()) }
         })
         .await?;
         let mark = self.istiod.mark();
-        self.renderer.apply(&self.tools)?;
-        self.istiod.pushed(mark, 0, READY).await
+        self.render().await?;
+        self.istiod.pushed(mark, 0).await
     }
 
     async fn start_proxies(&mut self) -> Result<()> {
         self.start_managed()?;
-        let synced = self.istiod.synced(self.managed_running(), READY).await;
         // A proxy that died explains a missing acknowledgement better than the time-out does.
-        self.check()?;
-        synced?;
-        self.until("endpoints at the ingress gateway", "ingressgateway", READY, has_endpoints).await?;
+        self.until("the proxies' configuration", "istiod", async |mesh| {
+            mesh.istiod.all_synced(mesh.managed_running()).await?;
+            mesh.prepared().await
+        })
+        .await?;
+        self.until("endpoints at the ingress gateway", "ingressgateway", async |mesh| {
+            has_endpoints(mesh.plan).await
+        })
+        .await?;
+        self.hosted_reached().await?;
         self.start_tunnel().await
     }
 }
 
 /// istiod may push services before it has matched their workloads; the endpoints follow.
-async fn has_endpoints(plan: Plan) -> std::result::Result<(), String> {
-    let page =
-        Request::get(plan.ingress_admin(), "/clusters").send().await.map_err(|e| e.to_string())?.text();
+async fn has_endpoints(plan: Plan) -> std::result::Result<(), Instead> {
+    let page = Request::get(plan.ingress_admin(), "/clusters").send().await?.text();
     let needed = [plan.control_sidecar(), plan.hosted_sidecar(), plan.tunnel_inbound()];
     let missing = needed.iter().find(|address| !page.contains(&format!("::{address}::")));
-    missing.map_or(Ok(()), |address| Err(format!("no cluster has the endpoint {address} yet")))
+    missing.map_or(Ok(()), |address| Err(format!("no cluster has the endpoint {address} yet").into()))
+}
+
+pub(super) fn cluster_id(name: &str) -> Result<ClusterId> {
+    ClusterId::new(name)
+        .map_err(|error| MeshError::Token { what: format!("cluster id {name}"), reason: error.to_string() })
 }
 
 /// An address of every component, so that a busy one is reported before anything is started.

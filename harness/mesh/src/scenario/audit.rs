@@ -1,14 +1,12 @@
 //! The audit log knows every request that the scenario can name, with the decision that was taken.
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use serde_json::Value;
 
 use super::Scenario;
 use crate::error::Result;
-
-/// How long records may take to arrive: filters ship them in batches.
-const DEADLINE: Duration = Duration::from_secs(60);
+use crate::wait::{self, Seen};
 
 impl Scenario<'_> {
     /// Notes whether every request has its record; returns the newest records.
@@ -16,25 +14,26 @@ impl Scenario<'_> {
         let (start, admin) = (Instant::now(), self.mesh.admin()?.clone());
         let mut missing = self.traced.clone();
         let all = missing.len();
-        while !missing.is_empty() && start.elapsed() < DEADLINE {
+        let log = self.mesh.log("control");
+        // Filters ship records in batches.
+        let outcome = wait::until("the audit records", &log, async || {
             let mut still = Vec::new();
-            for (id, decision) in missing {
+            for (id, decision) in missing.drain(..) {
                 let found = admin.audit(&format!("request_id={id}")).await?;
                 if found.len() != 1 || found.iter().any(|record| record["decision"] != decision) {
                     still.push((id, decision));
                 }
             }
             missing = still;
-            if !missing.is_empty() {
-                tokio::time::sleep(Duration::from_millis(200)).await;
-            }
-        }
-        let outcome = match missing.first() {
-            None => Ok(()),
-            Some((id, decision)) => {
-                Err(format!("{} of {all} not recorded once as {decision}, first {id}", missing.len()))
-            }
-        };
+            Ok(match missing.first() {
+                None => Seen::Done(()),
+                Some((id, decision)) => Seen::NotYet(format!(
+                    "{} of {all} not recorded once as {decision}, first {id}",
+                    missing.len()
+                )),
+            })
+        });
+        let outcome = outcome.await.map_err(|error| error.to_string());
         self.outcome(
             "auditor",
             &format!("{all} requests in the audit log"),

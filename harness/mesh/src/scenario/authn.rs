@@ -9,12 +9,16 @@ use super::{Expect, Scenario, fits};
 use crate::control::{CLIENT_PEOPLE, IDENTITY_ISSUER, JWKS_REFRESH_S};
 use crate::error::Result;
 use crate::http::Request;
-use crate::idp::{Algorithm, OPAQUE_PREFIX, claims};
-use crate::mesh::{HOSTED, ONPREM, TENANT};
+use crate::idp::{Algorithm, ISSUER, OPAQUE_PREFIX, claims};
 use crate::overlay::Overlay;
+use crate::sample::{HOSTED, ONPREM, TENANT};
+use crate::wait::{self, Seen};
 
-/// How long a withdrawn key is watched.
-const WITHDRAWN: Duration = Duration::from_secs(5);
+/// What a busy machine may take on top of the refresh interval.
+const SLACK: Duration = Duration::from_secs(3);
+
+/// How many times the keys are fetched while both of the provider's are in use.
+const FETCHES: u64 = 2;
 
 const EXCHANGE: &str = "grant_type=urn:ietf:params:oauth:grant-type:token-exchange\
     &subject_token_type=urn:ietf:params:oauth:token-type:access_token";
@@ -51,7 +55,7 @@ impl Scenario<'_> {
         let form = format!("{EXCHANGE}&client_id=svc-agent&client_secret={secret}&subject_token={subject}");
         let agent = self.to(HOSTED).bearer(&admin.request_token(&form).await?);
         self.expect("MCP agent, exchanged token", "acts for a person", agent, Expect::Reaches(HOSTED)).await;
-        admin.call(hyper::Method::DELETE, "/v1/service-clients/svc-export?wait=5", None).await?;
+        admin.call(hyper::Method::DELETE, "/v1/service-clients/svc-export?wait=30", None).await?;
         let revoked = Expect::Refused(401, "credential_revoked");
         self.expect("worker, service token", "client revoked", service, revoked).await;
         Ok(())
@@ -64,24 +68,36 @@ impl Scenario<'_> {
         self.mesh.idp_mut().rotate_gently("sample-es256-1b");
         let new = self.human_request()?;
         let (start, mut sent, mut refused) = (Instant::now(), 0_u32, 0_u32);
-        while start.elapsed() < Duration::from_secs(u64::from(JWKS_REFRESH_S)) * 2 {
-            for request in [&old, &new] {
+        let log = self.mesh.log("control");
+        let before = self.provider().await?["fetched"].as_u64();
+        let fetched = wait::until("fetches of the provider's keys", &log, async || {
+            for request in [&old, &new].repeat(4) {
                 refused += u32::from(!fits(&request.send().await?, Expect::Reaches(HOSTED)));
                 sent += 1;
             }
-        }
-        let outcome = if refused == 0 { Ok(()) } else { Err(format!("{refused} refused")) };
+            let now = self.provider().await?["fetched"].as_u64();
+            let enough = now >= before.map(|before| before + FETCHES);
+            Ok(if enough { Seen::Done(()) } else { Seen::NotYet(format!("{now:?} after {before:?}")) })
+        });
+        let outcome = match (fetched.await, refused) {
+            (Ok(()), 0) => Ok(()),
+            (Ok(()), refused) => Err(format!("{refused} refused")),
+            (Err(error), _) => Err(error.to_string()),
+        };
         let what = format!("new key beside the old one ({sent} requests)");
         self.outcome("identity provider", &what, "nobody refused", outcome, start.elapsed());
         self.mesh.idp_mut().withdraw_key();
         let (start, mut last) = (Instant::now(), Duration::ZERO);
-        while start.elapsed() < WITHDRAWN {
+        wait::in_a_row("the end of the withdrawn key", &log, async || {
+            refused += u32::from(!fits(&new.send().await?, Expect::Reaches(HOSTED)));
             if fits(&old.send().await?, Expect::Reaches(HOSTED)) {
                 last = start.elapsed();
+                return Ok(Seen::NotYet("it is let through".to_owned()));
             }
-            refused += u32::from(!fits(&new.send().await?, Expect::Reaches(HOSTED)));
-        }
-        let late = Duration::from_secs(u64::from(JWKS_REFRESH_S) + 1);
+            Ok(Seen::Done(()))
+        })
+        .await?;
+        let late = Duration::from_secs(u64::from(JWKS_REFRESH_S)) + SLACK;
         let outcome = match (last < late, refused) {
             (true, 0) => Ok(()),
             _ => Err(format!("{refused} of the new key refused")),
@@ -103,7 +119,11 @@ impl Scenario<'_> {
         let gone = Expect::Refused(401, "key_unknown");
         self.expect_soon("person, ES256", "token of the withdrawn key", old, gone).await;
         self.mesh.idp().served().set_down(true);
-        tokio::time::sleep(Duration::from_secs(1)).await;
+        wait::until("the outage of the provider", &self.mesh.log("control"), async || {
+            let state = self.provider().await?["state"].clone();
+            Ok(if state == "stale" { Seen::Done(()) } else { Seen::NotYet(state.to_string()) })
+        })
+        .await?;
         self.expect("person, ES256", "identity provider down", new.clone(), Expect::Reaches(HOSTED)).await;
         let opaque = self.to(HOSTED).bearer(&[OPAQUE_PREFIX, "other"].concat());
         let failed = Expect::Refused(503, "introspection_unavailable");
@@ -112,26 +132,33 @@ impl Scenario<'_> {
         Ok(())
     }
 
+    /// What the control service says about the keys of the sample provider.
+    async fn provider(&self) -> Result<Value> {
+        let list = self.mesh.admin()?.call(hyper::Method::GET, "/v1/issuers", None).await?;
+        let mut issuers = list["issuers"].as_array().into_iter().flatten();
+        Ok(issuers.find(|issuer| issuer["issuer"] == ISSUER).cloned().unwrap_or_default())
+    }
+
     /// The key of identity tokens changes under traffic.
     pub(super) async fn identity_key(&mut self) -> Result<()> {
         let admin = self.mesh.admin()?.clone();
         let begun = admin.call(hyper::Method::POST, "/v1/signing-keys/identity", None).await?;
         let kid = begun["signing_key"]["kid"].as_str().unwrap_or_default().to_owned();
         let request = self.human_request()?;
-        let (start, mut refused, mut signs) = (Instant::now(), 0, false);
-        let mut sent = 0;
-        while start.elapsed() < Duration::from_secs(60) && !signs {
-            let answer = request.send().await?;
-            refused += u32::from(answer.status != 200);
+        let (start, mut refused, mut sent) = (Instant::now(), 0, 0);
+        let log = self.mesh.log("control");
+        let signs = wait::until("the new key of identity tokens", &log, async || {
+            refused += u32::from(request.send().await?.status != 200);
             sent += 1;
             let keys = admin.call(hyper::Method::GET, "/v1/signing-keys", None).await?;
-            let mut keys = keys["signing_keys"].as_array().into_iter().flatten();
-            signs = keys.any(|key| key["kid"] == *kid && key["state"] == "signs");
-        }
-        let outcome = match (signs, refused) {
-            (true, 0) => Ok(()),
-            (false, _) => Err("the new key does not sign".to_owned()),
-            (true, n) => Err(format!("{n} of {sent} requests refused")),
+            let mut found = keys["signing_keys"].as_array().into_iter().flatten();
+            let signs = found.any(|key| key["kid"] == *kid && key["state"] == "signs");
+            Ok(if signs { Seen::Done(()) } else { Seen::NotYet(keys.to_string()) })
+        });
+        let outcome = match (signs.await, refused) {
+            (Ok(()), 0) => Ok(()),
+            (Ok(()), refused) => Err(format!("{refused} of {sent} requests refused")),
+            (Err(error), _) => Err(error.to_string()),
         };
         let what = "new key of identity tokens under traffic";
         self.outcome("operator", what, "nobody refused", outcome, start.elapsed());

@@ -7,7 +7,7 @@ use super::{Expect, Row, SELECTOR, Scenario};
 use crate::control::CLIENT_PEOPLE;
 use crate::error::Result;
 use crate::idp::Algorithm;
-use crate::mesh::{HOSTED, ONPREM};
+use crate::sample::{HOSTED, ONPREM};
 
 /// The domain of the sample platform, as `pluginConfig.domain` says it.
 pub(super) const DOMAIN: &str = "alfred-platform.example.com";

@@ -1,5 +1,7 @@
 //! Changes while traffic runs: a policy edit, a mistake in one, suspend and resume.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use hyper::Method;
@@ -8,8 +10,9 @@ use serde_json::{Value, json};
 use super::{Expect, Row, SELECTOR, Scenario};
 use crate::error::{MeshError, Result};
 use crate::http::Request;
-use crate::mesh::HOSTED;
 use crate::overlay::Overlay;
+use crate::sample::HOSTED;
+use crate::wait::{self, PATIENCE, Seen};
 
 /// The file that the scenario adds to `overlays/local`.
 const POLICY: &str = "agents-only-get.yaml";
@@ -17,8 +20,8 @@ const POLICY: &str = "agents-only-get.yaml";
 /// Refusals in a row after which a suspension has reached everybody.
 const SETTLED: usize = 200;
 
-/// How long the traffic of a suspension lasts at most.
-const AT_MOST: Duration = Duration::from_secs(20);
+/// Requests that must have passed before it.
+const BEFORE: usize = 50;
 
 /// What counts as at once. It takes milliseconds; the rest is for busy machines.
 const AT_ONCE: Duration = Duration::from_secs(1);
@@ -61,20 +64,27 @@ impl Scenario<'_> {
     pub(super) async fn suspension(&mut self) -> Result<()> {
         let request = self.human_request()?;
         let (admin, probe) = (self.mesh.admin()?.clone(), request.clone());
+        let passing = Arc::new(AtomicUsize::new(0));
+        let passed = Arc::clone(&passing);
         let traffic = tokio::spawn(async move {
             let (mut answers, mut refused_in_a_row) = (Vec::new(), 0);
             let begun = Instant::now();
-            while refused_in_a_row < SETTLED && begun.elapsed() < AT_MOST {
+            while refused_in_a_row < SETTLED && begun.elapsed() < PATIENCE {
                 if let Ok(response) = probe.send().await {
                     answers.push((Instant::now(), response.status));
+                    passed.fetch_add(usize::from(response.status == 200), Ordering::Relaxed);
                     refused_in_a_row = if response.status == 403 { refused_in_a_row + 1 } else { 0 };
                 }
             }
             answers
         });
-        tokio::time::sleep(Duration::from_millis(500)).await;
+        wait::until("traffic before the suspension", self.mesh.run_dir(), async || {
+            let passed = passing.load(Ordering::Relaxed);
+            Ok(if passed >= BEFORE { Seen::Done(()) } else { Seen::NotYet(format!("{passed} passed")) })
+        })
+        .await?;
         let asked = Instant::now();
-        let progress = admin.administer(HOSTED, "suspend", 5).await?;
+        let progress = admin.administer(HOSTED, "suspend", 30).await?;
         let known = asked.elapsed();
         let answers = traffic.await.unwrap_or_default();
         let since = |at: &Instant| at.saturating_duration_since(asked);
@@ -99,7 +109,7 @@ impl Scenario<'_> {
             Expect::Refused(403, "cluster_suspended"),
         )
         .await;
-        admin.administer(HOSTED, "resume", 5).await?;
+        admin.administer(HOSTED, "resume", 30).await?;
         self.expect_soon("person", "resumed cluster", request, Expect::Reaches(HOSTED)).await;
         Ok(())
     }

@@ -9,7 +9,7 @@ use crate::control::CLIENT_PEOPLE;
 use crate::error::Result;
 use crate::http::Request;
 use crate::idp::{Algorithm, Idp, claims, now_s};
-use crate::mesh::{FOREIGN, HOSTED, OFFLINE, ONPREM, SILENT, TENANT};
+use crate::sample::{FOREIGN, HOSTED, OFFLINE, ONPREM, SILENT, TENANT};
 
 impl Scenario<'_> {
     pub(super) async fn credentials(&mut self) -> Result<()> {

@@ -22,7 +22,9 @@ use crate::data_api::headers_seen;
 use crate::error::Result;
 use crate::http::{Request, Response};
 use crate::idp::{Algorithm, claims};
-use crate::mesh::{HOSTED, Mesh, Options, TENANT};
+use crate::mesh::{Mesh, Options};
+use crate::sample::{HOSTED, TENANT};
+use crate::wait::{self, PATIENCE, Seen};
 
 pub use table::{print_header, print_row, print_summary};
 
@@ -193,7 +195,9 @@ impl<'a> Scenario<'a> {
                 let (got, reason) = describe(response);
                 (got, reason, response.elapsed, fits(response, expect))
             }
-            (Err(_), Expect::CutOff) => ("cut off".to_owned(), String::new(), Duration::ZERO, true),
+            (Err(error), Expect::CutOff) if error.to_string().contains("cut off") => {
+                ("cut off".to_owned(), String::new(), Duration::ZERO, true)
+            }
             (Err(error), _) => ("no answer".to_owned(), error.to_string(), Duration::ZERO, false),
         };
         if let (Ok(response), Some(decision)) = (&answer, recorded_as(expect)) {
@@ -215,20 +219,29 @@ impl<'a> Scenario<'a> {
         self.rows.push(row);
     }
 
-    /// Repeats a request until it comes out as expected sixteen times in a row, for at most a minute;
-    /// then notes the last try. In a row, because each connection may reach another worker, and workers learn
-    /// of a change one after the other.
+    /// Repeats a request until it comes out as expected at every worker, then notes one more try.
     async fn expect_soon(&mut self, who: &str, what: &str, request: Request, expect: Expect) {
-        let start = std::time::Instant::now();
-        let mut in_a_row = 0;
-        while in_a_row < 16 && start.elapsed() < Duration::from_secs(60) {
-            let fitted = request.send().await.is_ok_and(|response| fits(&response, expect));
-            in_a_row = if fitted { in_a_row + 1 } else { 0 };
-            if !fitted {
-                tokio::time::sleep(Duration::from_millis(100)).await;
-            }
+        match self.soon(what, &request, |response| fits(response, expect)).await {
+            Ok(_) => self.expect(who, what, request, expect).await,
+            Err(error) => self.outcome(who, what, &expect.to_string(), Err(error.to_string()), PATIENCE),
         }
-        self.expect(who, what, request, expect).await;
+    }
+
+    /// Repeats a request until the answers of all workers fit; returns the last one.
+    async fn soon(
+        &self,
+        what: &str,
+        request: &Request,
+        fits: impl Fn(&Response) -> bool,
+    ) -> Result<Response> {
+        wait::in_a_row(what, self.mesh.run_dir(), async || {
+            Ok(match request.send().await {
+                Ok(response) if fits(&response) => Seen::Done(response),
+                Ok(response) => Seen::NotYet(format!("{} {}", response.status, response.text())),
+                Err(error) => Seen::NotYet(error.to_string()),
+            })
+        })
+        .await
     }
 }
 

@@ -1,10 +1,8 @@
 //! The control service gone: what is known stays enforced until it is stale, then everything is refused.
 
-use std::time::Duration;
-
 use super::{Expect, Scenario};
 use crate::error::Result;
-use crate::mesh::{FOREIGN, HOSTED};
+use crate::sample::{FOREIGN, HOSTED};
 
 impl Scenario<'_> {
     pub(super) async fn outage(&mut self) -> Result<()> {
@@ -15,7 +13,6 @@ impl Scenario<'_> {
         self.expect("person", what, own.clone(), Expect::Reaches(HOSTED)).await;
         let what = "control service stopped: foreign cluster";
         self.expect("person", what, foreign, Expect::Refused(404, "cluster_unknown")).await;
-        tokio::time::sleep(Duration::from_secs(6)).await;
         let stale = Expect::Refused(503, "snapshot_stale");
         self.expect_soon("person", "stopped until the snapshot is stale", own.clone(), stale).await;
         self.mesh.start_control().await?;

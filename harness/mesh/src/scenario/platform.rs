@@ -9,7 +9,7 @@ use crate::control::SERVICE_ISSUER;
 use crate::error::Result;
 use crate::http::{Request, Response};
 use crate::idp::ISSUER;
-use crate::mesh::{HOSTED, ONPREM, TENANT};
+use crate::sample::{HOSTED, ONPREM, TENANT};
 
 /// The host of the sample platform, as `pluginConfig.resource.url` says it.
 const RESOURCE: &str = "https://api.alfred-platform.example.com";

@@ -1,6 +1,6 @@
 //! The filter at a data cluster's sidecar: the gateway's identity token is all that counts there.
 
-use std::time::Duration;
+use std::time::Instant;
 
 use hyper::Method;
 use portcullis_identity::HEADER;
@@ -10,9 +10,10 @@ use super::{Expect, Row, Scenario};
 use crate::data_api::headers_seen;
 use crate::error::Result;
 use crate::http::{Request, Response};
-use crate::mesh::{HOSTED, ONPREM};
 use crate::overlay::Overlay;
 use crate::pki::Workload;
+use crate::sample::{HOSTED, ONPREM};
+use crate::wait::{self, Seen};
 
 /// What the sidecar writes anew from the token of the person.
 const ALL: [(&str, &str); 4] = [
@@ -62,37 +63,32 @@ impl Scenario<'_> {
         self.source_type_at_sidecar(&direct).await?;
         self.mesh.unguard_sidecar().await?;
         // Without the filter nobody takes forged headers away: that was its doing.
-        let passed = self.until_seen(&direct, |seen| flat(seen).len() > ALL.len()).await?;
-        let outcome =
-            if flat(&passed).iter().any(|(_, value)| value == "root") { Ok(()) } else { Err(passed.text()) };
-        self.outcome("operator", "filter at the sidecar taken away", "headers pass", outcome, passed.elapsed);
+        let begun = Instant::now();
+        let root = |seen: &Response| flat(seen).iter().any(|(_, value)| value == "root");
+        let what = "filter at the sidecar taken away";
+        let passed = self.soon(what, &direct, root).await.map(drop).map_err(|error| error.to_string());
+        self.outcome("operator", what, "headers pass", passed, begun.elapsed());
         Ok(())
     }
 
     /// Its records are taken, all of them, as its own.
     async fn records_of_sidecar(&mut self) -> Result<()> {
-        let begun = std::time::Instant::now();
-        let mut outcome = Err("no record came".to_owned());
-        for _ in 0..100 {
-            let admin = self.mesh.admin()?;
-            let records = admin.call(Method::GET, "/v1/audit/records?hop=sidecar", None).await?;
-            let status = admin.call(Method::GET, "/v1/audit/status", None).await?;
-            let records = records["records"].as_array().cloned().unwrap_or_default();
-            let own = Workload::HOSTED.spiffe_id();
-            if let Some(foreign) = records.iter().find(|r| r["principal"] != own.as_str()) {
-                outcome = Err(foreign.to_string());
-                break;
-            }
-            outcome = match (status["rejected"].as_u64(), records.iter().any(|r| r["decision"] == "refuse")) {
-                (Some(0), true) => Ok(()),
-                _ => Err(format!("{} records, rejected: {}", records.len(), status["rejected"])),
-            };
-            if outcome.is_ok() {
-                break;
-            }
-            tokio::time::sleep(Duration::from_millis(100)).await;
-        }
+        let (begun, admin) = (Instant::now(), self.mesh.admin()?.clone());
         let what = "records of the filter at the sidecar";
+        let own = Workload::HOSTED.spiffe_id();
+        let log = self.mesh.log("control");
+        let outcome = wait::until(what, &log, async || {
+            let records = admin.audit("hop=sidecar").await?;
+            let status = admin.call(Method::GET, "/v1/audit/status", None).await?;
+            if let Some(foreign) = records.iter().find(|r| r["principal"] != own.as_str()) {
+                return Ok(Seen::Done(Err(foreign.to_string())));
+            }
+            Ok(match (status["rejected"].as_u64(), records.iter().any(|r| r["decision"] == "refuse")) {
+                (Some(0), true) => Seen::Done(Ok(())),
+                _ => Seen::NotYet(format!("{} records, rejected: {}", records.len(), status["rejected"])),
+            })
+        });
+        let outcome = outcome.await.unwrap_or_else(|error| Err(error.to_string()));
         self.outcome("operator", what, "taken as its own", outcome, begun.elapsed());
         Ok(())
     }
@@ -119,31 +115,22 @@ impl Scenario<'_> {
     ) -> Result<()> {
         let wanted: Vec<(String, String)> =
             headers.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
-        let seen = self.until_seen(request, |seen| seen.status == 200 && flat(seen) == wanted).await?;
-        let ok = seen.status == 200 && flat(&seen) == wanted;
+        let begun = Instant::now();
+        let seen = self.soon(what, request, |seen| seen.status == 200 && flat(seen) == wanted).await;
+        let (ok, got, reason, took) = match seen {
+            Ok(seen) => (true, "as the token says", format!("{} flat headers", wanted.len()), seen.elapsed),
+            Err(error) => (false, "otherwise", error.to_string(), begun.elapsed()),
+        };
         self.note(Row {
             who: who.to_owned(),
             request: what.to_owned(),
             expected: "as the token says".to_owned(),
-            got: if ok { "as the token says".to_owned() } else { "otherwise".to_owned() },
-            reason: if ok { format!("{} flat headers", wanted.len()) } else { seen.text() },
-            took: seen.elapsed,
+            got: got.to_owned(),
+            reason,
+            took,
             ok,
         });
         Ok(())
-    }
-
-    /// Sends a request until the answer fits, for a minute; returns the last answer.
-    async fn until_seen(&self, request: &Request, fits: impl Fn(&Response) -> bool) -> Result<Response> {
-        let mut seen = request.send().await?;
-        for _ in 0..600 {
-            if fits(&seen) {
-                break;
-            }
-            tokio::time::sleep(Duration::from_millis(100)).await;
-            seen = request.send().await?;
-        }
-        Ok(seen)
     }
 }
 

@@ -7,8 +7,8 @@ use crate::control::CLIENT_PEOPLE;
 use crate::error::Result;
 use crate::http::Request;
 use crate::idp::Algorithm;
-use crate::mesh::{FOREIGN, HOSTED, ONPREM};
 use crate::pki::Workload;
+use crate::sample::{FOREIGN, HOSTED, ONPREM};
 use crate::tls::Tls;
 
 /// The SPIFFE id of [`Workload::RUNNER`].

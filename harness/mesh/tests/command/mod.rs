@@ -4,16 +4,15 @@ use std::ffi::OsStr;
 use std::io::{BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
 use std::process::{self, Command, Stdio};
-use std::sync::Mutex;
 use std::sync::mpsc::{Receiver, channel};
 use std::time::{Duration, Instant};
 
-use portcullis_mesh::block::{Block, Plan};
 use portcullis_mesh::paths;
+use portcullis_mesh::wait::PATIENCE;
 use tempfile::TempDir;
 
-/// Long enough for a busy machine.
-const PATIENCE: Duration = Duration::from_secs(120);
+/// How often a process is looked at while its end is waited for.
+const POLL: Duration = Duration::from_millis(20);
 
 fn program() -> Command {
     Command::new(env!("CARGO_BIN_EXE_portcullis-mesh"))
@@ -40,49 +39,40 @@ fn copy_tree(from: &Path, to: &Path) {
 
 /// `portcullis-mesh up` in a loopback block of its own.
 pub(crate) struct Mesh {
-    pub(crate) plan: Plan,
+    block: String,
     manifests: PathBuf,
     running: Option<(process::Child, Receiver<String>)>,
     said: Vec<String>,
 }
 
-/// A block that nobody owns and that no other test of this process was given. Other runs begin elsewhere.
-fn free_block() -> Plan {
-    static GIVEN: Mutex<Vec<u8>> = Mutex::new(Vec::new());
-    let mut given = GIVEN.lock().unwrap();
-    let offset = process::id() % 60;
-    let mut numbers = (0..60).map(|n| 10 + u8::try_from((offset + n) % 60).unwrap());
-    let block = numbers.find_map(|n| Block::take(n).ok().filter(|_| !given.contains(&n))).unwrap();
-    given.push(block.plan().number());
-    block.plan()
-}
-
 impl Mesh {
-    pub(crate) fn prepare(manifests: &TempDir) -> Self {
-        let plan = free_block();
-        Self { plan, manifests: manifests.path().to_owned(), running: None, said: Vec::new() }
+    fn prepare(manifests: &TempDir, block: &str) -> Self {
+        let (block, manifests) = (block.to_owned(), manifests.path().to_owned());
+        Self { block, manifests, running: None, said: Vec::new() }
     }
 
+    /// In any block: it chooses by itself, so nobody can take the block meanwhile.
     pub(crate) fn up(manifests: &TempDir) -> Self {
-        let mut mesh = Self::prepare(manifests);
-        mesh.start();
+        Self::up_in("any", manifests)
+    }
+
+    /// In the block of this number.
+    pub(crate) fn up_in(block: &str, manifests: &TempDir) -> Self {
+        let mut mesh = Self::prepare(manifests, block);
+        let mut command = program();
+        command.args(["up", "--block", &mesh.block, "--manifests"]).arg(&mesh.manifests);
+        mesh.spawn(command);
         mesh
     }
 
-    pub(crate) fn start(&mut self) {
-        let mut command = program();
-        command.args(["up", "--block", &self.plan.number().to_string(), "--manifests"]);
-        command.arg(&self.manifests);
-        self.spawn(command);
-    }
-
-    /// Starts it as the child of another program, which waits for it.
-    pub(crate) fn start_under(&mut self, shell: &str) {
+    /// As the child of another program, which waits for it.
+    pub(crate) fn up_under(shell: &str, manifests: &TempDir) -> Self {
+        let mut mesh = Self::prepare(manifests, "any");
         let mut command = Command::new(shell);
         command.args(["-c", "\"$0\" up --with-parent --block \"$1\" --manifests \"$2\"; true"]);
-        command.arg(env!("CARGO_BIN_EXE_portcullis-mesh")).arg(self.plan.number().to_string());
-        command.arg(&self.manifests);
-        self.spawn(command);
+        command.arg(env!("CARGO_BIN_EXE_portcullis-mesh")).arg(&mesh.block).arg(&mesh.manifests);
+        mesh.spawn(command);
+        mesh
     }
 
     fn spawn(&mut self, mut command: Command) {
@@ -129,7 +119,7 @@ impl Mesh {
                 break status;
             }
             assert!(Instant::now() < deadline, "it still runs");
-            std::thread::sleep(Duration::from_millis(20));
+            std::thread::sleep(POLL);
         };
         self.said.extend(lines.iter());
         status.code()
@@ -197,7 +187,7 @@ impl Child {
         let deadline = Instant::now() + PATIENCE;
         while self.runs() {
             assert!(Instant::now() < deadline, "{} (pid {}) is still there", self.name, self.pid);
-            std::thread::sleep(Duration::from_millis(20));
+            std::thread::sleep(POLL);
         }
     }
 }
