@@ -6,9 +6,9 @@ use std::convert::Infallible;
 use std::time::{Duration, Instant};
 
 use common::{AT_ONCE, GATEWAY, LONG_POLL, MESH_TOKEN, Reader, SIDECAR, Server, text};
-use portcullis_protocol::audit::keyed_hash;
-use portcullis_model::decision::ClusterState;
 use portcullis_identity::ids::ClusterId;
+use portcullis_model::decision::ClusterState;
+use portcullis_protocol::audit::keyed_hash;
 use portcullis_protocol::wire::RecordKind;
 use prost::Message;
 use reqwest::Method;
