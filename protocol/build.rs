@@ -9,7 +9,7 @@ use prost_types::{DescriptorProto, FileDescriptorSet};
 const FILES: [&str; 3] =
     ["portcullis/mesh/v1/audit.proto", "portcullis/mesh/v1/mesh.proto", "portcullis/mesh/v1/snapshot.proto"];
 
-/// Messages that hold secrets or much that nobody can read: `src/wire.rs` says what is shown of them.
+/// Messages that hold secrets, or bytes that nobody can read: `src/wire.rs` says what a log may show.
 const SECRET: [&str; 4] = ["IdentitySigner", "IntrospectionRequest", "Record", "SignedMessage"];
 
 /// Messages that filters write field by field.

@@ -2,8 +2,8 @@
 //! `x-portcullis-identity`, a short-lived JSON Web Token (RFC 7519) signed with Ed25519 (RFC 8037), of a
 //! `typ` of its own (RFC 8725 §3.11).
 //!
-//! All else of Portcullis stands on this crate, and so does a Data API: it knows of no policy and of no
-//! message between filters and control service.
+//! A Data API depends on this crate alone: it knows of no policy and of no message between filters and
+//! control service.
 //!
 //! A Data API trusts this one header:
 //!

@@ -1,5 +1,5 @@
-//! What filters and control service say to each other: the messages of `proto/portcullis/mesh/v1`, how
-//! they are signed, and what both ends agree on about audit records and secrets.
+//! What filters and control service say to each other: the messages of `proto/portcullis/mesh/v1`,
+//! how they are signed, and what both ends agree on about audit records and secrets.
 //!
 //! Nothing here decides: checked types are made from the messages by those who read them.
 

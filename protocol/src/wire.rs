@@ -1,9 +1,9 @@
 //! Protobuf messages between the filters and the control service, generated from
 //! `proto/portcullis/mesh/v1`.
 //!
-//! Protobuf, because a filter and a service one minor version apart must understand each other: unknown
-//! fields are skipped, missing ones read as empty. The messages carry raw values; who reads them makes
-//! checked types from them.
+//! Protobuf, because a filter and a service one minor version apart must understand each other:
+//! unknown fields are skipped, missing ones read as empty. The messages carry raw values; who reads
+//! them makes checked types from them.
 
 use std::fmt;
 

@@ -58,7 +58,8 @@ impl Errors {
         self.0.into_iter().map(|error| error.field).collect()
     }
 
-    /// A whole number within bounds. Numbers arrive as doubles (they pass through a protobuf `Struct`).
+    /// A whole number within bounds. Numbers arrive as doubles (they pass through a protobuf
+    /// `Struct`).
     #[allow(
         clippy::cast_possible_truncation,
         clippy::cast_sign_loss,

@@ -1,9 +1,9 @@
 //! What Portcullis decides with: a plugin's configuration, policy documents, decisions, and the
 //! reader's copy of the snapshot.
 //!
-//! Nothing here knows of Proxy-Wasm, of tokio or of a clock: time and randomness are arguments, so that
-//! every rule can be tested natively. The filters and the control service share these types; neither
-//! keeps a copy of its own.
+//! Nothing here knows of Proxy-Wasm, of tokio or of a clock: time and randomness are arguments, so
+//! that every rule can be tested natively. The filters and the control service share these types;
+//! neither keeps a copy of its own.
 
 #![cfg_attr(
     not(test),
