@@ -267,8 +267,8 @@ impl Request {
         let instance = self.instance.as_ref().ok_or_else(internal)?;
         let exchange = self.exchange.as_ref().ok_or_else(internal)?;
         let mut exchange = exchange.try_borrow_mut().map_err(|_| internal())?;
-        let stages = bodies.iter().filter_map(|wish| instance.plugin.stages.get(wish.stage));
-        stages.map(|stage| stage.on_request_body(&mut exchange, &body)).collect()
+        let mut stages = bodies.iter().filter_map(|wish| instance.plugin.stages.get(wish.stage));
+        stages.try_for_each(|stage| stage.on_request_body(&mut exchange, &body))
     }
 
     /// Headers to the client. `end_of_stream`: no body follows.

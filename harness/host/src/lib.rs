@@ -29,7 +29,7 @@ pub use module::{AbiVersion, Module};
 pub use plugin::{FailurePolicy, Plugin};
 pub use property::{PropertyPath, Value};
 pub use upstream::Upstream;
-pub use vm::VmId;
+pub use vm::{FuelUse, VmId};
 pub use world::{
     Call, CallKind, CallState, Fault, Hostcall, Limits, LogLine, Metric, Metrics, Misuse, Trace,
 };

@@ -4,7 +4,7 @@ use super::{Host, StartFailure};
 use crate::codes::Status;
 use crate::error::VmFailure;
 use crate::message::Answer;
-use crate::vm::VmId;
+use crate::vm::{FuelUse, VmId};
 use crate::world::{Call, CallState, Fault, LogLine, Metrics, Misuse, Trace};
 
 /// How a VM stands.
@@ -18,6 +18,8 @@ pub struct VmReport {
     pub last_fuel: u64,
     /// The most fuel that one callback used.
     pub peak_fuel: u64,
+    /// The fuel that each callback has used so far.
+    pub fuel: Vec<FuelUse>,
     /// The number of hostcalls it made.
     pub hostcalls: u64,
     /// The number of contexts, root and stream.
@@ -151,6 +153,7 @@ impl Host {
                 memory_bytes: vm.memory_bytes(),
                 last_fuel: vm.last_fuel,
                 peak_fuel: vm.peak_fuel,
+                fuel: vm.fuel.clone(),
                 hostcalls: vm.state().hostcalls,
                 contexts: vm.state().contexts.len(),
                 failure: vm.failed.clone(),

@@ -44,6 +44,19 @@ pub(crate) struct Vm {
     /// The most fuel that one callback used.
     pub(crate) peak_fuel: u64,
     pub(crate) last_fuel: u64,
+    /// What each callback has used so far.
+    pub(crate) fuel: Vec<FuelUse>,
+}
+
+/// The fuel that one callback of a VM has used so far.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FuelUse {
+    /// Which callback.
+    pub callback: Callback,
+    /// How often it ran.
+    pub calls: u64,
+    /// Units of fuel in all.
+    pub units: u64,
 }
 
 impl Vm {
@@ -58,7 +71,7 @@ impl Vm {
         let exports = Exports::find(&instance, &mut store).map_err(|error| cannot(spec, id, &error))?;
         let memory = instance.get_memory(&mut store, "memory");
         store.data_mut().bind(memory, exports.malloc.clone());
-        let mut vm = Self { store, exports, failed: None, peak_fuel: 0, last_fuel: 0 };
+        let mut vm = Self { store, exports, failed: None, peak_fuel: 0, last_fuel: 0, fuel: Vec::new() };
         vm.initialize();
         match vm.failed.clone() {
             Some(failure) => Err(StartError::Trapped { plugin: spec.name.clone(), vm: id, failure }),
@@ -106,6 +119,16 @@ impl Vm {
         self.store.data().memory.map_or(0, |memory| memory.data_size(&self.store))
     }
 
+    fn count_fuel(&mut self, callback: Callback, units: u64) {
+        match self.fuel.iter_mut().find(|seen| seen.callback == callback) {
+            Some(seen) => {
+                seen.calls += 1;
+                seen.units += units;
+            }
+            None => self.fuel.push(FuelUse { callback, calls: 1, units }),
+        }
+    }
+
     /// Calls into the module. `None` if the VM is dead or died in this call.
     pub(crate) fn call<P: WasmParams, R: WasmResults>(
         &mut self,
@@ -124,6 +147,7 @@ impl Vm {
         let used = budget.saturating_sub(self.store.get_fuel().unwrap_or(0));
         self.last_fuel = used;
         self.peak_fuel = self.peak_fuel.max(used);
+        self.count_fuel(callback, used);
         self.store.data_mut().leave();
         match result {
             Ok(result) => Some(result),

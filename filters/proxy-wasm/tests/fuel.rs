@@ -1,0 +1,181 @@
+//! What a request burns, by kind of credential: units of fuel, about one per Wasm instruction, the same on
+//! every machine. Each kind has a budget, so that nobody makes the gateway slower without saying so here.
+//!
+//! `cargo test -p portcullis-proxy-wasm --test fuel -- --nocapture` prints the table.
+
+mod world;
+
+use std::collections::BTreeMap;
+
+use portcullis_protocol::wire::RecordKind;
+use portcullis_testhost::{Request, VmId};
+use serde_json::{Value, json};
+use world::{API_KEY, NOW, World, claims, config, identity_token, plugin, put, sign, to};
+
+/// Requests of a kind that are averaged, after some that fill caches and buffers.
+const REQUESTS: u64 = 50;
+
+/// A kind of request, its status, and the units that it may burn in all callbacks together.
+struct Kind {
+    name: &'static str,
+    status: u16,
+    budget: u64,
+    world: fn() -> World,
+    request: fn() -> Request,
+}
+
+const KINDS: [Kind; 9] = [
+    Kind { name: "jwt", status: 200, budget: 9_000, world: gateway, request: jwt },
+    Kind { name: "api_key", status: 200, budget: 9_000, world: gateway, request: api_key },
+    Kind { name: "oauth_token", status: 200, budget: 12_000, world: provider, request: opaque },
+    Kind { name: "workload", status: 200, budget: 9_000, world: workloads, request: workload },
+    Kind { name: "identity_token", status: 200, budget: 9_000, world: sidecar, request: forwarded },
+    Kind { name: "no_credential", status: 401, budget: 12_000, world: gateway, request: nothing },
+    Kind { name: "suspended", status: 403, budget: 12_000, world: gateway, request: suspended },
+    Kind { name: "forged_jwt", status: 401, budget: 400_000, world: gateway, request: forged },
+    Kind { name: "unknown_api_key", status: 401, budget: 30_000, world: gateway, request: unknown_key },
+];
+
+/// A request with the headers that a browser sends and that Envoy adds.
+fn usual(cluster: &str) -> Request {
+    to(cluster)
+        .header("user-agent", "Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0")
+        .header("accept", "application/json, text/plain, */*")
+        .header("accept-encoding", "gzip, deflate, br")
+        .header("x-forwarded-for", "192.0.2.7")
+        .header("x-forwarded-proto", "https")
+        .header("x-envoy-external-address", "192.0.2.7")
+        .header("x-request-id", "7f1c3b9a-52a4-4c8e-9a55-0f6f3f2f7c11")
+        .header("traceparent", "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01")
+        .property("source.address", "192.0.2.7:40000")
+}
+
+/// A token as long as one that RSA signed.
+fn long_token(change: impl FnOnce(&mut Value)) -> String {
+    let claims = claims(|claims| {
+        claims["padding"] = json!("x".repeat(190));
+        claims["jti"] = json!("2b6c1f0e-7d1f-4a55-8a53-2f8f0b4f1c77");
+        change(claims);
+    });
+    sign(json!({"alg": "EdDSA", "kid": "i1", "typ": "at+jwt"}), &claims)
+}
+
+fn bearer(token: &str) -> Request {
+    usual("acme-1").header("authorization", format!("Bearer {token}"))
+}
+
+fn jwt() -> Request {
+    bearer(&long_token(|_| ()))
+}
+
+fn forged() -> Request {
+    let mut token = long_token(|_| ());
+    let last = if token.ends_with('A') { 'B' } else { 'A' };
+    token.replace_range(token.len() - 5..token.len() - 4, &last.to_string());
+    bearer(&token)
+}
+
+fn suspended() -> Request {
+    let token = format!("Bearer {}", long_token(|_| ()));
+    usual("acme-suspended").header("authorization", token)
+}
+
+fn api_key() -> Request {
+    usual("acme-1").header("x-api-key", API_KEY)
+}
+
+fn unknown_key() -> Request {
+    usual("acme-1").header("x-api-key", "pck_0002_secret")
+}
+
+fn nothing() -> Request {
+    usual("acme-1")
+}
+
+fn opaque() -> Request {
+    bearer("op_good")
+}
+
+fn workload() -> Request {
+    usual("acme-1").peer("spiffe://cluster.local/ns/jobs/sa/batch")
+}
+
+fn forwarded() -> Request {
+    usual("acme-1").header("x-portcullis-identity", identity_token("acme-1"))
+}
+
+fn gateway() -> World {
+    World::gateway()
+}
+
+fn sidecar() -> World {
+    let mut config = config();
+    config["role"] = json!("sidecar");
+    config["cluster"] = json!("acme-1");
+    World::new(vec![plugin("gateway", &config)])
+}
+
+fn provider() -> World {
+    let mut world = World::gateway();
+    let document = json!({"name": "as", "issuer": "https://as.test", "tokenPrefix": "op_",
+        "audiences": ["portcullis"], "activeSeconds": 30, "inactiveSeconds": 10});
+    world.change(put(RecordKind::Introspection, b"as", document.to_string()));
+    let claims = json!({"active": true, "sub": "ann", "tenant": "acme", "aud": "portcullis",
+        "client_id": "web", "exp": NOW + 600});
+    world.questions.tokens.insert("op_good".into(), claims);
+    world.host.request(opaque());
+    world.settle();
+    world
+}
+
+fn workloads() -> World {
+    let mut config = config();
+    config["workload"] = json!(true);
+    let mut world = World::new(vec![plugin("gateway", &config)]);
+    let spiffe = "spiffe://cluster.local/ns/jobs/sa/batch";
+    let workloads = json!({"workloads": [{"spiffeId": spiffe, "tenant": "acme"}]});
+    world.change(put(RecordKind::Workloads, b"", workloads.to_string()));
+    let rules = json!({"rules": [
+        {"name": "jobs", "sourceType": "worker", "when": {"credential": ["workload"]}}]});
+    world.change(put(RecordKind::SourceRules, b"", rules.to_string()));
+    world
+}
+
+type ByCallback = BTreeMap<String, u64>;
+
+fn burnt(world: &World) -> ByCallback {
+    let workers = world.host.vms().into_iter().filter(|vm| matches!(vm.vm, VmId::Worker(_)));
+    workers.flat_map(|vm| vm.fuel).map(|used| (format!("{:?}", used.callback), used.units)).collect()
+}
+
+/// Units a request, callback by callback.
+fn measure(kind: &Kind) -> ByCallback {
+    let mut world = (kind.world)();
+    let send = |world: &mut World| {
+        let exchange = world.host.request((kind.request)());
+        assert!(exchange.is_over(), "{}: {exchange}", kind.name);
+        exchange.assert_status(kind.status);
+    };
+    (0..20).for_each(|_| send(&mut world));
+    let before = burnt(&world);
+    (0..REQUESTS).for_each(|_| send(&mut world));
+    let used = |(name, units): (String, u64)| {
+        let units = (units - before.get(&name).copied().unwrap_or_default()) / REQUESTS;
+        (name, units)
+    };
+    burnt(&world).into_iter().map(used).filter(|(_, units)| *units > 0).collect()
+}
+
+#[test]
+fn every_kind_of_request_stays_within_its_budget() {
+    let mut over = Vec::new();
+    for kind in &KINDS {
+        let callbacks = measure(kind);
+        let total: u64 = callbacks.values().sum();
+        println!("{:<16} {total:>7} of {:>7}  {callbacks:?}", kind.name, kind.budget);
+        if total > kind.budget {
+            over.push(format!("{}: {total} of {}", kind.name, kind.budget));
+        }
+    }
+    assert!(over.is_empty(), "{over:#?}");
+}
