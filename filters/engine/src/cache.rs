@@ -4,14 +4,13 @@
 //! 128-bit keyed hash under a random key of the VM: the credential itself is not kept, and without the
 //! key nobody can make two credentials meet.
 
-use std::hash::Hasher;
 use std::num::NonZeroUsize;
 use std::sync::Arc;
 
+use highway::{HighwayHash, HighwayHasher, Key};
 use lru::LruCache;
 use portcullis_identity::{ClusterId, Identity, Minter, Principal, SourceType};
 use portcullis_protocol::record;
-use siphasher::sip128::{Hasher128, SipHasher24};
 
 use crate::tokens::{Budget, TokenSet};
 
@@ -103,9 +102,14 @@ impl Known {
     }
 }
 
+/// A hash as one number.
+fn name([low, high]: [u64; 2]) -> u128 {
+    u128::from(high) << 64 | u128::from(low)
+}
+
 /// A bounded cache, least recently used out first.
 pub struct IdentityCache {
-    keys: (u64, u64),
+    keys: [u64; 4],
     entries: LruCache<u128, Arc<Known>>,
     bytes: usize,
     budget: Arc<Budget>,
@@ -116,10 +120,13 @@ pub struct IdentityCache {
 impl IdentityCache {
     /// An empty cache under a random key.
     #[must_use]
-    pub fn new(key: [u8; 16]) -> Self {
-        let [a, b, c, d, e, f, g, h, rest @ ..] = key;
+    pub fn new(key: [u8; 32]) -> Self {
+        let mut keys = [0; 4];
+        for (word, bytes) in keys.iter_mut().zip(key.as_chunks().0) {
+            *word = u64::from_le_bytes(*bytes);
+        }
         Self {
-            keys: (u64::from_le_bytes([a, b, c, d, e, f, g, h]), u64::from_le_bytes(rest)),
+            keys,
             entries: LruCache::new(NonZeroUsize::new(MAX_IDENTITIES).unwrap_or(NonZeroUsize::MIN)),
             bytes: 0,
             budget: Arc::default(),
@@ -127,17 +134,16 @@ impl IdentityCache {
         }
     }
 
-    fn hasher(&self, kind: u8) -> SipHasher24 {
-        let mut hasher = SipHasher24::new_with_keys(self.keys.0, self.keys.1);
-        hasher.write_u8(kind);
-        hasher
+    /// A hash function of its own for each kind of what is hashed.
+    fn hasher(&self, kind: u8) -> HighwayHasher {
+        let [a, b, c, d] = self.keys;
+        HighwayHasher::new(Key([a, b, c, d ^ u64::from(kind)]))
     }
 
     /// The name of a credential of a kind in a cache: without the cache's key nobody can make two meet.
+    #[must_use]
     pub fn digest(&self, kind: u8, credential: &[u8]) -> u128 {
-        let mut hasher = self.hasher(kind);
-        hasher.write(credential);
-        hasher.finish128().as_u128()
+        name(self.hasher(kind).hash128(credential))
     }
 
     /// A freshly judged identity. Credentials of one identity share its minted tokens.
@@ -150,24 +156,9 @@ impl IdentityCache {
         let roles: Vec<&str> = principal.roles.iter().map(|r| r.as_str()).collect();
         let roles = roles.join(",");
         let audit_part = record::identity(&principal, source_type);
-        // Everything that a minted token says, but its times. No part can run into the next: the first is
-        // protobuf, roles and scopes have no control characters.
-        let mut hasher = self.hasher(0);
-        hasher.write(&audit_part);
-        hasher.write(b"\0");
-        hasher.write(roles.as_bytes());
-        for scope in &principal.scopes {
-            hasher.write(b"\0");
-            hasher.write(scope.as_str().as_bytes());
-        }
-        hasher.write(b"\x01");
-        hasher.write(principal.client_id.as_ref().map(|c| c.as_str()).unwrap_or_default().as_bytes());
-        hasher.write(b"\x02");
-        hasher.write(principal.session_id.as_deref().unwrap_or_default().as_bytes());
+        let digest = name(self.token_digest(&principal, &audit_part, &roles));
         let budget = &self.budget;
-        let tokens = self
-            .tokens
-            .get_or_insert(hasher.finish128().as_u128(), || Arc::new(TokenSet::new(Arc::clone(budget))));
+        let tokens = self.tokens.get_or_insert(digest, || Arc::new(TokenSet::new(Arc::clone(budget))));
         let tokens = Arc::clone(tokens);
         let bytes = BASE_BYTES + weight(&principal) + roles.len() + audit_part.len();
         let who = match source_type {
@@ -175,6 +166,24 @@ impl IdentityCache {
             None => Who::Untagged(principal),
         };
         Arc::new(Known { who, judged_at, roles, audit_part, tokens, bytes })
+    }
+
+    /// Of everything that a minted token says, but its times. No part can run into the next: the first is
+    /// protobuf, roles and scopes have no control characters.
+    fn token_digest(&self, principal: &Principal, audit_part: &[u8], roles: &str) -> [u64; 2] {
+        let mut hasher = self.hasher(0);
+        hasher.append(audit_part);
+        hasher.append(b"\0");
+        hasher.append(roles.as_bytes());
+        for scope in &principal.scopes {
+            hasher.append(b"\0");
+            hasher.append(scope.as_str().as_bytes());
+        }
+        hasher.append(b"\x01");
+        hasher.append(principal.client_id.as_ref().map(|c| c.as_str()).unwrap_or_default().as_bytes());
+        hasher.append(b"\x02");
+        hasher.append(principal.session_id.as_deref().unwrap_or_default().as_bytes());
+        hasher.finalize128()
     }
 
     /// The identity of the credential of a [digest](Self::digest), unless it was judged under other policy or has ended.
@@ -262,7 +271,7 @@ mod tests {
 
     #[test]
     fn credentials_of_one_identity_share_its_tokens_and_no_others_do() {
-        let mut cache = IdentityCache::new([3; 16]);
+        let mut cache = IdentityCache::new([3; 32]);
         let one = known(&mut cache, 100, 7);
         let two = known(&mut cache, 200, 8);
         assert!(Arc::ptr_eq(&one.tokens, &two.tokens));
@@ -285,7 +294,7 @@ mod tests {
 
     #[test]
     fn an_identity_ends_with_its_credential_and_with_its_policy() {
-        let mut cache = IdentityCache::new([3; 16]);
+        let mut cache = IdentityCache::new([3; 32]);
         let entry = known(&mut cache, 100, 7);
         put(&mut cache, 1, b"token", &entry);
         assert!(get(&mut cache, 1, b"token", 7, 99).is_some());
@@ -300,7 +309,7 @@ mod tests {
 
     #[test]
     fn it_is_bounded_in_bytes_too() {
-        let mut cache = IdentityCache::new([3; 16]);
+        let mut cache = IdentityCache::new([3; 32]);
         let mut principal = portcullis_identity::testing::identity("ann", "acme").principal;
         principal.roles = (0..64).map(|n| format!("{n:0>64}").parse().unwrap()).collect();
         principal.scopes = (0..64).map(|n| format!("{n:0>128}").parse().unwrap()).collect();
@@ -319,7 +328,7 @@ mod tests {
 
     #[test]
     fn what_ended_is_swept_out() {
-        let mut cache = IdentityCache::new([3; 16]);
+        let mut cache = IdentityCache::new([3; 32]);
         for (name, ends) in [(&b"a"[..], 100), (b"b", 200)] {
             let entry = known(&mut cache, ends, 7);
             put(&mut cache, 1, name, &entry);
@@ -331,7 +340,7 @@ mod tests {
 
     #[test]
     fn it_is_bounded_and_keeps_what_is_used() {
-        let mut cache = IdentityCache::new([3; 16]);
+        let mut cache = IdentityCache::new([3; 32]);
         let entry = known(&mut cache, 100, 7);
         put(&mut cache, 1, b"used", &entry);
         for n in 0..MAX_IDENTITIES * 2 {

@@ -22,13 +22,6 @@ pub struct Courier {
     under_way: Option<CallId>,
 }
 
-/// The key of the journals' MAC: every worker of the proxy derives the same one from the mesh token.
-fn journal_key(token: &str) -> [u8; 16] {
-    let [low @ .., _, _, _, _, _, _, _, _, _, _, _, _, _, _, _, _] =
-        derive_key(token.as_bytes(), "audit journal");
-    low
-}
-
 impl Rebuild for Courier {
     /// What was not delivered may be half written. The stream goes on with the next number, so that what is
     /// missing is counted as lost.
@@ -43,7 +36,9 @@ impl Courier {
     #[must_use]
     pub fn new(source: &Source, stream: StreamId, limits: AuditLimits) -> Self {
         let space = format!("{}.{}", source.view, source.config.upstream);
-        let journal = Journal::new(stream, journal_key(source.token()), &space, limits);
+        // Every worker of the proxy derives the same key, so each finds what another left.
+        let key = derive_key(source.token().as_bytes(), "audit journal");
+        let journal = Journal::new(stream, key, &space, limits);
         Self { journal, under_way: None }
     }
 

@@ -9,17 +9,16 @@
 //! Every journal of a proxy is listed in a registry, and its owner renews its head. When a head is not
 //! renewed for [`DEAD_MS`], the VM is gone: another one takes the journal out of the registry, reads what
 //! was not acknowledged, and delivers it. The control service deduplicates, so a record may come twice.
-//! Other plugins can write into shared data: each slot and head carries a MAC.
+//! Other plugins can write into shared data as well, but only under names that they know: those of slots and
+//! heads are made with a key that is derived from the mesh token.
 //!
 //! Records are laid down as the batches in which they will be sent, one behind the other in one buffer,
 //! and buffers are used again: keeping and sending a record allocates nothing.
 
 use std::collections::VecDeque;
-use std::hash::Hasher;
 
 use portcullis_model::config::AuditLimits;
-use portcullis_protocol::audit::StreamId;
-use siphasher::sip128::{Hasher128, SipHasher24};
+use portcullis_protocol::audit::{StreamId, hex, keyed_hash};
 
 use crate::batch::{Batch, keep};
 use crate::port::Store;
@@ -39,8 +38,6 @@ const RENEW_MS: u64 = 1_000;
 /// Bytes that a waiting record may take on average; with `maxWaiting` it bounds the memory.
 const BYTES_PER_RECORD: usize = 1024;
 
-const MAC_LEN: usize = 16;
-
 /// Bytes of a record's number in its slot.
 const NUMBER_LEN: usize = 8;
 
@@ -51,33 +48,12 @@ const RECOVERED: u64 = u64::MAX;
 /// The first and the longest pause after a failed delivery, in milliseconds.
 const RETRY_MS: (u64, u64) = (100, 5_000);
 
-/// The MAC of one journal: SipHash-2-4 with 128 bits, keyed, with the journal's name absorbed.
-#[derive(Clone)]
-struct Seal(SipHasher24);
-
-impl Seal {
-    fn new(key: &[u8; 16], name: &str) -> Self {
-        let mut hasher = SipHasher24::new_with_key(key);
-        hasher.write(name.as_bytes());
-        hasher.write_u8(0xff);
-        Self(hasher)
-    }
-
-    fn mac(&self, text: &[u8]) -> [u8; MAC_LEN] {
-        let mut hasher = self.0;
-        hasher.write(text);
-        hasher.finish128().as_bytes()
-    }
-
-    /// The text of a sealed value; `None` when somebody else wrote it.
-    fn open<'a>(&self, sealed: &'a [u8]) -> Option<&'a [u8]> {
-        let (mac, text) = sealed.split_at_checked(MAC_LEN)?;
-        bool::from(subtle::ConstantTimeEq::ct_eq(mac, self.mac(text).as_slice())).then_some(text)
-    }
-
-    fn close(&self, text: &[u8]) -> Vec<u8> {
-        [self.mac(text).as_slice(), text].concat()
-    }
+/// Where a journal keeps its head and its slots: under a name that only who knows the mesh token can tell, so
+/// that a VM that is loaded anew finds them and no other plugin can write or read there. The registry, which
+/// everybody can read, lists the public names alone.
+fn hidden_name(key: &[u8; 32], name: &str) -> String {
+    let [half @ .., _, _, _, _, _, _, _, _, _, _, _, _, _, _, _, _] = keyed_hash(key, name.as_bytes());
+    format!("portcullis.{}", hex(&half))
 }
 
 /// What the head of a journal says.
@@ -110,11 +86,12 @@ enum Flight {
 
 /// The records of one VM.
 pub struct Journal {
-    key: [u8; 16],
+    key: [u8; 32],
     space: String,
     stream: StreamId,
     name: String,
-    seal: Seal,
+    /// Where its head and its slots stand.
+    hidden: String,
     limits: AuditLimits,
     /// Records that may wait at most.
     bound: u64,
@@ -140,13 +117,13 @@ pub struct Journal {
 impl Journal {
     /// A journal of a fresh random name. `space` keeps journals apart that go to different services.
     #[must_use]
-    pub fn new(stream: StreamId, key: [u8; 16], space: &str, limits: AuditLimits) -> Self {
+    pub fn new(stream: StreamId, key: [u8; 32], space: &str, limits: AuditLimits) -> Self {
         let name = format!("portcullis.{}", stream.to_hex());
+        let hidden = hidden_name(&key, &name);
         Self {
             key,
             space: space.to_owned(),
             stream,
-            seal: Seal::new(&key, &name),
             limits,
             bound: u64::from(limits.max_waiting).saturating_mul(2),
             last: 0,
@@ -164,7 +141,8 @@ impl Journal {
             retry_at_ms: 0,
             renewed_ms: 0,
             renew_at_ms: 0,
-            slot_key: format!("{name}."),
+            slot_key: format!("{hidden}."),
+            hidden,
             name,
             scratch: Vec::new(),
         }
@@ -195,8 +173,8 @@ impl Journal {
         }
         self.begin_slot(number);
         write(&mut self.scratch);
-        let slot = self.seal_slot(store);
-        let record = self.scratch.get(MAC_LEN.saturating_add(NUMBER_LEN)..).unwrap_or_default();
+        let slot = self.write_slot(store);
+        let record = self.scratch.get(NUMBER_LEN..).unwrap_or_default();
         let spare = &mut self.spare;
         let grown = keep(
             &mut self.waiting,
@@ -210,20 +188,16 @@ impl Journal {
         true
     }
 
-    /// Begins a slot in the scratch buffer: room for the MAC, and the number.
+    /// Begins a slot in the scratch buffer with the number of its record.
     fn begin_slot(&mut self, number: u64) {
         self.scratch.clear();
-        self.scratch.extend_from_slice(&[0; MAC_LEN]);
         self.scratch.extend_from_slice(&number.to_le_bytes());
     }
 
-    /// Seals what stands in the scratch buffer, writes it into a slot, and tells which.
-    fn seal_slot(&mut self, store: &dyn Store) -> u64 {
-        if let Some((mac, text)) = self.scratch.split_at_mut_checked(MAC_LEN) {
-            mac.copy_from_slice(&self.seal.mac(text));
-        }
+    /// Writes what stands in the scratch buffer into a slot, and tells which.
+    fn write_slot(&mut self, store: &dyn Store) -> u64 {
         let slot = self.take_slot(store);
-        let prefix = self.name.len().saturating_add(1);
+        let prefix = self.hidden.len().saturating_add(1);
         self.slot_key.truncate(prefix);
         push_number(&mut self.slot_key, slot);
         // A slot that cannot be written leaves the record unprotected against a trap, no more.
@@ -248,7 +222,7 @@ impl Journal {
     fn write_head(&self, store: &dyn Store) {
         let head =
             Head { renewed_ms: self.renewed_ms, acknowledged: self.acknowledged, slots: self.announced };
-        store.set(&format!("{}.head", self.name), &self.seal.close(&head.encode()));
+        store.set(&format!("{}.head", self.hidden), &head.encode());
     }
 
     /// True when a whole batch waits, which should be sent as soon as the one before is acknowledged. What
@@ -358,8 +332,7 @@ impl Journal {
     }
 
     fn head(&self, store: &dyn Store, name: &str) -> Option<Head> {
-        let (sealed, _) = store.get(&format!("{name}.head"));
-        Head::decode(Seal::new(&self.key, name).open(&sealed)?)
+        Head::decode(&store.get(&format!("{}.head", hidden_name(&self.key, name))).0)
     }
 
     fn is_gone(&self, store: &dyn Store, name: &str, now_ms: u64) -> bool {
@@ -369,15 +342,15 @@ impl Journal {
     /// Takes over what another journal left, slot by slot, so that it outlives this VM too.
     fn recover(&mut self, store: &dyn Store, name: &str) -> usize {
         let Some(head) = self.head(store, name) else { return 0 };
-        let seal = Seal::new(&self.key, name);
+        let hidden = hidden_name(&self.key, name);
         let mut found = 0_usize;
         for at in 0..head.slots {
-            let key = format!("{name}.{at}");
-            let (sealed, _) = store.get(&key);
-            if sealed.is_empty() {
+            let key = format!("{hidden}.{at}");
+            let (slot, _) = store.get(&key);
+            if slot.is_empty() {
                 continue;
             }
-            let record = seal.open(&sealed).and_then(|text| text.split_at_checked(NUMBER_LEN));
+            let record = slot.split_at_checked(NUMBER_LEN);
             let number =
                 record.and_then(|(n, _)| n.try_into().map(u64::from_le_bytes).ok()).unwrap_or_default();
             if let (Some((_, record)), true) = (record, number > head.acknowledged) {
@@ -386,14 +359,14 @@ impl Journal {
             }
             store.set(&key, b"");
         }
-        store.set(&format!("{name}.head"), b"");
+        store.set(&format!("{hidden}.head"), b"");
         found
     }
 
     fn keep_recovered(&mut self, store: &dyn Store, record: &[u8]) {
         self.begin_slot(RECOVERED);
         self.scratch.extend_from_slice(record);
-        let slot = self.seal_slot(store);
+        let slot = self.write_slot(store);
         let under_way = self.flight == Some(Flight::Recovered);
         let limit = usize::try_from(self.limits.batch).unwrap_or(usize::MAX);
         keep(&mut self.recovered, under_way, limit, Batch::default, (RECOVERED, slot, record));

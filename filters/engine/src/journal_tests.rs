@@ -29,7 +29,7 @@ impl Store for Shared {
 }
 
 fn journal(id: u8, max_waiting: u32, batch: u32) -> Journal {
-    Journal::new(StreamId([id; 16]), [9; 16], "gateway", AuditLimits { max_waiting, batch })
+    Journal::new(StreamId([id; 16]), [9; 32], "gateway", AuditLimits { max_waiting, batch })
 }
 
 fn append(journal: &mut Journal, store: &Shared, text: &str) -> bool {
@@ -197,23 +197,31 @@ fn few_slots_serve_many_records_and_many_are_announced_when_needed() {
 }
 
 #[test]
-fn what_others_write_is_not_taken_for_a_record() {
+fn who_does_not_know_the_key_finds_no_slot_and_can_forge_none() {
     let store = Shared::default();
     let (mut first, mut second) = (journal(1, 3, 10), journal(2, 3, 10));
     first.renew(&store, 0);
     append(&mut first, &store, "a");
     append(&mut first, &store, "b");
-    let slots: Vec<_> =
-        store.0.borrow().keys().filter(|k| k.ends_with(".0") || k.ends_with(".1")).cloned().collect();
-    assert_eq!(slots.len(), 2);
-    let (mut bent, _) = store.get(&slots[0]);
-    *bent.last_mut().unwrap() ^= 1;
-    store.set(&slots[0], &bent);
+    // The registry is there for everybody to read; what it lists is no name of a slot.
+    let (listed, _) = store.get("portcullis.audit.gateway");
+    let public = String::from_utf8(listed).unwrap();
+    let known = |key: &String| key.starts_with(&public);
+    assert!(!store.0.borrow().keys().any(known), "{:?}", store.0.borrow().keys());
+    // A head and a record under the public name, and a registry that lists what nobody knows.
+    let head = Head { renewed_ms: 0, acknowledged: 0, slots: 1 };
+    store.set(&format!("{public}.head"), &head.encode());
+    store.set(&format!("{public}.0"), b"\x01\0\0\0\0\0\0\0forged");
     store.set("portcullis.audit.gateway", b"nonsense\nportcullis.x\n\xff");
     assert_eq!(second.renew(&store, 20_000), 0);
-    let name = slots[0].trim_end_matches(|c: char| c.is_ascii_digit()).trim_end_matches('.').to_owned();
-    store.set("portcullis.audit.gateway", name.as_bytes());
-    assert_eq!(second.renew(&store, 40_000), 1);
+    // Another mesh token finds nothing; the same one finds both records and no third.
+    let limits = AuditLimits { max_waiting: 3, batch: 10 };
+    let mut stranger = Journal::new(StreamId([3; 16]), [8; 32], "gateway", limits);
+    store.set("portcullis.audit.gateway", public.as_bytes());
+    assert_eq!(stranger.renew(&store, 40_000), 0);
+    store.set("portcullis.audit.gateway", public.as_bytes());
+    assert_eq!(second.renew(&store, 40_000), 2);
+    assert_eq!(batch(&mut second, 40_000), ["a", "b"]);
 }
 
 #[test]

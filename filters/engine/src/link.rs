@@ -35,7 +35,7 @@ pub struct Link {
     pub now_ms: u64,
     minter: Option<Made>,
     sweep_ms: u64,
-    cache_key: [u8; 16],
+    cache_key: [u8; 32],
 }
 
 impl Rebuild for Link {
@@ -51,7 +51,7 @@ impl Rebuild for Link {
 impl Link {
     /// A worker's link. `cache_key`: random, under which credentials are known in the caches.
     #[must_use]
-    pub fn new(source: Arc<Source>, cache_key: [u8; 16]) -> Self {
+    pub fn new(source: Arc<Source>, cache_key: [u8; 32]) -> Self {
         Self {
             source,
             identities: IdentityCache::new(cache_key),

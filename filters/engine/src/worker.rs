@@ -144,15 +144,15 @@ impl Worker {
     }
 }
 
-/// 128 random bits; `None`, with the reason in the log, when the proxy gives none.
+/// Random bytes; `None`, with the reason in the log, when the proxy gives none.
 #[must_use]
-pub fn random(proxy: &dyn Proxy) -> Option<[u8; 16]> {
-    let mut bits = [0; 16];
+pub fn random<const N: usize>(proxy: &dyn Proxy) -> Option<[u8; N]> {
+    let mut bytes = [0; N];
     proxy
-        .random(&mut bits)
+        .random(&mut bytes)
         .map_err(|error| proxy.log(Severity::Critical, &format!("no randomness: {error}")))
         .ok()?;
-    Some(bits)
+    Some(bytes)
 }
 
 /// A plugin on a worker.
