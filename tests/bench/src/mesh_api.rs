@@ -17,6 +17,7 @@ use axum::routing::{get, post};
 use portcullis_core::audit::{hex, unhex};
 use portcullis_core::snapshot::{public_key, sign_page};
 use portcullis_core::wire::{AuditAck, AuditBatch, Page, Record, SNAPSHOT_FORMAT};
+use portcullis_mesh::wait::PATIENCE;
 use prost::Message;
 use tokio::runtime::Runtime;
 use tokio::sync::watch;
@@ -160,20 +161,15 @@ impl MeshApi {
         self.shared.pages.load(Ordering::Relaxed)
     }
 
-    /// Number of readers that ever acknowledged a revision.
-    pub(crate) fn readers(&self) -> usize {
-        lock(&self.shared.acknowledged).len()
-    }
-
-    /// Waits until every reader has the current revision; false when they do not within the time.
-    pub(crate) fn await_readers(&self, patience: Duration) -> bool {
-        let end = Instant::now() + patience;
+    /// Waits until so many readers have come, and all have the current revision; false when they never do.
+    pub(crate) fn await_readers(&self, count: usize) -> bool {
+        let end = Instant::now() + PATIENCE;
         while Instant::now() < end {
             let store = lock(&self.shared.store);
             let wanted = (store.generation, store.revision);
             drop(store);
             let readers = lock(&self.shared.acknowledged);
-            if !readers.is_empty() && readers.values().all(|has| *has == wanted) {
+            if readers.len() >= count && readers.values().all(|has| *has == wanted) {
                 return true;
             }
             drop(readers);
