@@ -245,7 +245,7 @@ async fn one_sidecar_cannot_fill_the_mesh_listener() {
     // One certificate, many names.
     let mut sidecar = server.reader("public:acme", common::SIDECAR, "02");
     sidecar.sync(&server).await;
-    let mut held = Vec::new();
+    let (mut held, flood) = (Vec::new(), Instant::now());
     for worker in 0..500 {
         held.push(raw_poll(&server, &sidecar, worker).await);
     }
@@ -267,7 +267,9 @@ async fn one_sidecar_cannot_fill_the_mesh_listener() {
     let workers = proxies["workers"].as_array().unwrap();
     assert_eq!(workers.iter().filter(|w| w["view"] == "public:acme").count(), 64);
     assert_eq!(workers.iter().filter(|w| w["view"] == "gateway").count(), 1);
-    assert!(server.log().matches("as many calls open as it may").count() <= 15);
+    // Once in a second.
+    let told = server.log().matches("as many calls open as it may").count();
+    assert!(told as u64 <= flood.elapsed().as_secs() + 1, "{told} times in {:?}", flood.elapsed());
     // What it gives back it may take again.
     held.clear();
     common::until("its places are free", async || {
