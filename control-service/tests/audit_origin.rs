@@ -94,6 +94,7 @@ async fn a_sidecar_cannot_record_as_the_gateway_for_others_or_as_an_administrato
         AuditRecord { proxy: "control-service".into(), ..sidecar(1, 10) },
         AuditRecord { credential: "admin_token".into(), ..sidecar(1, 11) },
     ];
+    let begun = std::time::Instant::now();
     assert_eq!(post(&server, SIDECAR, &forged).await, [0, 0, 11]);
     for query in ["tenant=globex", "hop=gateway", "cluster=globex-1", "hop=control"] {
         let found = records(&server, query).await;
@@ -115,7 +116,7 @@ async fn a_sidecar_cannot_record_as_the_gateway_for_others_or_as_an_administrato
     }
     let log = server.log();
     let lines: Vec<_> = log.lines().filter(|l| l.contains("audit records were refused")).collect();
-    assert!((1..=5).contains(&lines.len()), "{log}");
+    assert!((1..=begun.elapsed().as_secs() + 1).contains(&(lines.len() as u64)), "{log}");
     assert!(lines[0].contains(SIDECAR) && !lines[0].contains("ann"), "{log}");
 }
 

@@ -248,8 +248,7 @@ async fn keys_are_found_by_discovery_of_the_very_issuer() {
     let server = start(1, json!([by_discovery(&idp.origin), by_discovery(&slash)])).await;
     let mut reader = server.reader("gateway", GATEWAY, "01");
     until_kids(&server, &mut reader, &idp.origin.clone(), &["1"]).await;
-    until("the other is refused", async || server.log().contains("the discovery document is of issuer"))
-        .await;
+    server.until_logged("the discovery document is of issuer").await;
     assert_eq!(kids(&reader, &slash), Vec::<String>::new());
 }
 

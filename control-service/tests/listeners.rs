@@ -158,13 +158,13 @@ async fn when_every_connection_has_a_request_a_further_one_is_refused_at_once() 
     .await;
 }
 
-/// A token request whose body never comes.
-async fn slow_token_request(server: &Server) -> TcpStream {
+/// A token request whose body never comes, and its status: 100 when the service waits for the body.
+async fn slow_token_request(server: &Server) -> (TcpStream, Option<u16>) {
     let mut stream = connect(server, "platform").await;
-    let head = b"POST /oauth2/token HTTP/1.1\r\nhost: x\r\ncontent-type: application/x-www-form-urlencoded\r\ncontent-length: 100\r\n\r\ng";
-    // It may have been refused already.
-    let _ = stream.write_all(head).await;
-    stream
+    let head = b"POST /oauth2/token HTTP/1.1\r\nhost: x\r\ncontent-type: application/x-www-form-urlencoded\r\nexpect: 100-continue\r\ncontent-length: 100\r\n\r\n";
+    stream.write_all(head).await.unwrap();
+    let told = status(&mut stream, PATIENCE).await;
+    (stream, told)
 }
 
 #[tokio::test]
@@ -176,25 +176,26 @@ async fn token_requests_whose_bodies_never_come_keep_nobody_else_out() {
     })
     .await;
     let token = common::text(&server.register("acme").await["token"]);
-    // Five times as many as the listener bears, and again as soon as they are refused.
-    let mut held = Vec::new();
+    // Five times as many as the listener bears: each has a place or is refused, and none is left waiting.
+    let (mut held, mut refused) = (Vec::new(), 0);
     for _ in 0..200 {
-        held.push(slow_token_request(&server).await);
+        match slow_token_request(&server).await {
+            (stream, Some(100)) => held.push(stream),
+            (_, told) => {
+                assert_eq!(told, Some(503));
+                refused += 1;
+            }
+        }
     }
-    let begun = Instant::now();
-    let (mut ended, mut refused) = (0, 0);
-    for stream in &mut held[100..] {
-        // Closed without an answer is possible, too: what the client sends meanwhile may make it a reset.
-        let mut head = [0; 12];
-        let read = timeout(Duration::from_millis(500), stream.read_exact(&mut head)).await;
-        ended += usize::from(read.is_ok());
-        refused += usize::from(read.is_ok_and(|r| r.is_ok()) && head.ends_with(b" 503"));
-    }
-    assert!(ended == 100 && refused >= 80, "of the last 100, {ended} ended and {refused} with 503");
+    // Half of the listener's connections; on a slow machine the first ones are over before the last ones come.
+    assert!(held.len() >= 20 && refused >= 40, "{} held, {refused} refused", held.len());
     for _ in 0..10 {
-        held.push(slow_token_request(&server).await);
+        // Until the places are all taken again.
+        while let (stream, Some(100)) = slow_token_request(&server).await {
+            held.push(stream);
+        }
         // New connections, as of an administrator who comes just now.
-        let http = reqwest::Client::builder().no_proxy().timeout(Duration::from_secs(2)).build().unwrap();
+        let http = reqwest::Client::builder().no_proxy().timeout(AT_ONCE).build().unwrap();
         let get = async |path: &str| {
             let call = http.get(server.url("platform", path)).bearer_auth(&server.admin);
             call.send().await.unwrap().status()
@@ -203,23 +204,25 @@ async fn token_requests_whose_bodies_never_come_keep_nobody_else_out() {
         assert_eq!(get("/oauth2/jwks").await, 200);
         assert_eq!(server.heartbeat("acme", &token, None).await.0, 200);
     }
-    assert!(begun.elapsed() < Duration::from_secs(5), "the bodies were still awaited: {:?}", begun.elapsed());
     // Who is refused is told so as RFC 6749 has it; who is too slow is cut, and then there is room again.
     let form = async || {
         let call = server.http.post(server.url("platform", "/oauth2/token"));
         let call = call.header("content-type", "application/x-www-form-urlencoded");
         call.body("grant_type=client_credentials").send().await.unwrap()
     };
-    let busy = form().await;
-    assert_eq!((busy.status().as_u16(), &busy.headers()["retry-after"]), (503, &"2".parse().unwrap()));
-    assert_eq!(busy.json::<Value>().await.unwrap()["error"], "temporarily_unavailable");
-    // Which of the first ones got the places, and which gave way before they had asked, is the scheduler's choice.
-    let mut slow = 0;
-    for stream in &mut held[..100] {
-        slow += usize::from(status(stream, Duration::from_secs(8)).await == Some(408));
+    let mut busy = form().await;
+    while busy.status() != 503 {
+        held.push(slow_token_request(&server).await.0);
+        busy = form().await;
     }
-    assert!(slow >= 10, "{slow} were told that they are too slow");
-    assert!(begun.elapsed() < Duration::from_secs(8), "{:?}", begun.elapsed());
+    assert_eq!(busy.headers()["retry-after"], "2");
+    assert_eq!(busy.json::<Value>().await.unwrap()["error"], "temporarily_unavailable");
+    for stream in &mut held[..20] {
+        // After the empty line that ends the interim answer.
+        let mut rest = String::new();
+        timeout(PATIENCE, stream.read_to_string(&mut rest)).await.unwrap().unwrap();
+        assert!(rest.contains("HTTP/1.1 408 "), "{rest:?}");
+    }
     common::until("there is room again", async || form().await.status() == 401).await;
 }
 
@@ -242,7 +245,7 @@ async fn one_sidecar_cannot_fill_the_mesh_listener() {
     // One certificate, many names.
     let mut sidecar = server.reader("public:acme", common::SIDECAR, "02");
     sidecar.sync(&server).await;
-    let mut held = Vec::new();
+    let (mut held, flood) = (Vec::new(), Instant::now());
     for worker in 0..500 {
         held.push(raw_poll(&server, &sidecar, worker).await);
     }
@@ -264,7 +267,9 @@ async fn one_sidecar_cannot_fill_the_mesh_listener() {
     let workers = proxies["workers"].as_array().unwrap();
     assert_eq!(workers.iter().filter(|w| w["view"] == "public:acme").count(), 64);
     assert_eq!(workers.iter().filter(|w| w["view"] == "gateway").count(), 1);
-    assert!(server.log().matches("as many calls open as it may").count() <= 15);
+    // Once in a second.
+    let told = server.log().matches("as many calls open as it may").count();
+    assert!(told as u64 <= flood.elapsed().as_secs() + 1, "{told} times in {:?}", flood.elapsed());
     // What it gives back it may take again.
     held.clear();
     common::until("its places are free", async || {

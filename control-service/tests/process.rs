@@ -76,7 +76,7 @@ async fn keys_are_fetched_followed_and_kept_through_an_outage_and_a_restart() {
     number.store(2, Ordering::SeqCst);
     until_kids(&server, &mut reader, "https://up.example.com", &["2"]).await;
     number.store(0, Ordering::SeqCst);
-    until("the failure is logged", async || server.log().contains("answered 500")).await;
+    server.until_logged("answered 500").await;
     server.restart().await;
     reader.poll(&server, 0).await;
     assert_eq!(kids(&reader, "https://up.example.com"), ["2"]);
@@ -102,7 +102,7 @@ async fn the_policy_is_reloaded_and_a_bad_file_changes_nothing() {
     config["sourceRules"][0]["name"] = json!("again");
     config["issuers"] = json!([{"issuer": "https://idp.example.com"}]);
     common::write_config(server.folder.path(), &config);
-    until("the error is logged", async || server.log().contains("issuers[0].audiences")).await;
+    server.until_logged("issuers[0].audiences").await;
     reader.poll(&server, 0).await;
     assert_eq!(reader.state.revision(), revision);
 

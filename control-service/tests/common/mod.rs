@@ -88,6 +88,11 @@ impl Server {
         std::fs::read_to_string(self.folder.path().join("log")).unwrap()
     }
 
+    /// Waits until it has logged something: that may come after what the log line is about can be seen.
+    pub(crate) async fn until_logged(&self, text: &str) {
+        until(text, async || self.log().contains(text)).await;
+    }
+
     /// Address of a listener.
     pub(crate) fn url(&self, listener: &str, path: &str) -> String {
         ["http://", self.bound[listener].as_str().unwrap(), path].concat()

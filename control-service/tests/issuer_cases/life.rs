@@ -14,7 +14,7 @@ async fn an_outage_is_told_and_changes_nothing_and_a_withdrawn_key_goes() {
         let list = server.expect(200, Method::GET, "/v1/issuers", None).await;
         (text(&list["issuers"][at]["state"]), list)
     };
-    assert_eq!(state(1).await.0, "fresh");
+    until("it is fresh", async || state(1).await.0 == "fresh").await;
     until("the other one is missing", async || state(0).await.1["issuers"][0]["failed"] != 0).await;
     assert_eq!(state(0).await.0, "missing");
     assert_eq!(refresh(&server, "https://down.example.com", "9").await, 502);
@@ -23,7 +23,7 @@ async fn an_outage_is_told_and_changes_nothing_and_a_withdrawn_key_goes() {
     let list = state(1).await.1;
     assert_eq!(list["issuers"][1]["keys"], json!(["1"]));
     assert!(text(&list["issuers"][1]["last_error"]).contains("answered 500"));
-    assert!(server.log().contains("keys are stale from now on"));
+    server.until_logged("keys are stale from now on").await;
     let metrics = async || {
         let url = server.url("operations", "/metrics");
         server.http.get(url).send().await.unwrap().text().await.unwrap()
@@ -43,9 +43,9 @@ async fn an_outage_is_told_and_changes_nothing_and_a_withdrawn_key_goes() {
     // Back again, and the old key is withdrawn: it is gone with the next fetch.
     idp.set(2);
     until_kids(&server, &mut reader, NAME, &["2"]).await;
-    assert_eq!(state(1).await.0, "fresh");
+    until("it is fresh", async || state(1).await.0 == "fresh").await;
     assert!(metrics().await.contains("portcullis_issuer_keys_stale{issuer=\"https://up.example.com\"} 0"));
-    assert!(server.log().contains("keys are fresh again"));
+    server.until_logged("keys are fresh again").await;
 }
 
 #[tokio::test]
@@ -59,12 +59,12 @@ async fn an_issuer_that_withdraws_its_only_key_has_none() {
     until_kids(&server, &mut reader, NAME, &[]).await;
     assert!(begun.elapsed() < Duration::from_secs(1) + SLACK, "{:?}", begun.elapsed());
     assert!(!reader.state.issuer(NAME).unwrap().keys_expired);
-    assert!(server.log().contains("the issuer publishes no usable key any more"), "{}", server.log());
+    server.until_logged("the issuer publishes no usable key any more").await;
     let state = async |server: &Server| {
         let list = server.expect(200, Method::GET, "/v1/issuers", None).await;
         text(&list["issuers"][0]["state"])
     };
-    assert_eq!(state(&server).await, "empty");
+    until("it is empty", async || state(&server).await == "empty").await;
     let url = server.url("operations", "/metrics");
     let metrics = server.http.get(url).send().await.unwrap().text().await.unwrap();
     for line in [
@@ -76,7 +76,7 @@ async fn an_issuer_that_withdraws_its_only_key_has_none() {
     }
     // A failure after that brings nothing back, and neither does a restart.
     idp.set(0);
-    until("it fails", async || server.log().contains("keys could not be fetched")).await;
+    server.until_logged("keys could not be fetched").await;
     server.restart().await;
     let mut again = server.reader("gateway", GATEWAY, "02");
     again.sync(&server).await;
@@ -99,7 +99,7 @@ async fn new_keys_that_cannot_be_published_are_published_later() {
         "CREATE TRIGGER fails BEFORE INSERT ON snapshot_entry BEGIN SELECT RAISE(ABORT, 'test'); END";
     database.execute_batch(trigger).unwrap();
     idp.set(2);
-    until("publishing fails", async || server.log().contains("keys could not be stored")).await;
+    server.until_logged("keys could not be stored").await;
     // The next fetches bring the same keys.
     let asked = idp.asked.load(Ordering::SeqCst);
     until("it was fetched again", async || idp.asked.load(Ordering::SeqCst) > asked + 1).await;

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use crate::VmId;
+use crate::vm_id::VmId;
 
 /// A module cannot be loaded.
 #[derive(thiserror::Error)]
@@ -227,6 +227,14 @@ impl std::fmt::Display for FailureKind {
             Self::HostLimit => "limit of the host",
         })
     }
+}
+
+/// An error that a hostcall raises in place of an answer; it kills the VM.
+#[derive(Debug, thiserror::Error)]
+#[error("{message}")]
+pub(crate) struct HostFault {
+    pub(crate) kind: FailureKind,
+    pub(crate) message: String,
 }
 
 #[cfg(test)]

@@ -6,16 +6,21 @@ mod cargo;
 mod codes;
 mod error;
 mod exchange;
+mod exports;
 mod flow;
 pub mod fuzz;
 mod headers;
 mod host;
 mod message;
 mod module;
+mod pairs;
 mod plugin;
 mod property;
+mod spec;
+mod state;
 mod upstream;
 mod vm;
+mod vm_id;
 mod world;
 
 pub use codes::{BufferKind, Callback, LogLevel, MapKind, MetricKind, Status};
@@ -26,10 +31,12 @@ pub use headers::HeaderMap;
 pub use host::{Host, HostBuilder, StartFailure, VmReport};
 pub use message::{Answer, Request};
 pub use module::{AbiVersion, Module};
-pub use plugin::{FailurePolicy, Plugin};
+pub use plugin::Plugin;
 pub use property::{PropertyPath, Value};
+pub use spec::FailurePolicy;
 pub use upstream::Upstream;
-pub use vm::{FuelUse, VmId};
+pub use vm::FuelUse;
+pub use vm_id::VmId;
 pub use world::{
     Call, CallKind, CallState, Fault, Hostcall, Limits, LogLine, Metric, Metrics, Misuse, Trace,
 };

@@ -8,7 +8,8 @@ use wasmtime::{Cache, Config, Engine, ExternType, InstancePre, Linker};
 
 use crate::abi;
 use crate::error::LoadError;
-use crate::vm::{EXPORTS, VmState};
+use crate::exports::EXPORTS;
+use crate::state::VmState;
 
 /// A compiled Proxy-Wasm module. Cheap to clone; any number of hosts on any number of threads may share
 /// one.

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use crate::abi::pairs;
+use crate::pairs;
 
 /// The value of a property, with the type that decides how the ABI encodes it.
 #[derive(Clone, Debug, PartialEq)]

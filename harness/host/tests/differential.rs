@@ -7,13 +7,14 @@ mod common;
 mod envoy;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::{SocketAddr, TcpListener};
+use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use envoy::case::{Case, Observed, Probe, Sent, Setup};
 use envoy::crowd::{Crowd, Gathered, WORKERS};
 use envoy::http2;
 use envoy::logged as logs_of;
+use envoy::port::Port;
 use envoy::process::{Envoy, GRPC, Modules};
 use envoy::story::{Story, Told};
 use envoy::updates::Updates;
@@ -57,7 +58,8 @@ fn this_host_behaves_as_envoy_does() {
     // Envoy itself turns its upstream's answers into those of a gRPC server.
     setups.push(Setup::named(GRPC));
     let server = Server::start();
-    let envoy = Envoy::start(&setups, &paths, &clusters(&server), 1);
+    let ports = Ports::take();
+    let envoy = Envoy::start(&setups, &paths, &ports.clusters(&server), 1);
 
     let only = std::env::var("CASE").ok();
     let mut differing = Vec::new();
@@ -96,7 +98,8 @@ fn several_workers_go_as_in_envoy() {
     let modules = load(&paths);
     let server = Server::start();
     let setups: Vec<Setup> = cases.iter().map(|case| case.setup.clone()).collect();
-    let envoy = Envoy::start(&setups, &paths, &clusters(&server), WORKERS);
+    let ports = Ports::take();
+    let envoy = Envoy::start(&setups, &paths, &ports.clusters(&server), WORKERS);
     let mut differing = Vec::new();
     for case in &cases {
         let here = envoy::here::crowd(case, &modules);
@@ -144,19 +147,28 @@ fn load(paths: &Modules) -> BTreeMap<Probe, Module> {
     paths.iter().map(|(probe, path)| (*probe, load(path))).collect()
 }
 
-/// The clusters that chains route to or call.
-fn clusters(server: &Server) -> BTreeMap<&'static str, SocketAddr> {
-    // A port that was free a moment ago and that nobody listens on.
-    let free = || TcpListener::bind("127.0.0.1:0").and_then(|l| l.local_addr()).expect("a port");
-    let closed = free();
-    [
-        ("upstream", server.address),
-        ("upstream-b", server.address),
-        ("refused", closed),
-        (GRPC, free()),
-        ("grpc-refused", closed),
-    ]
-    .into()
+/// The ports that clusters need beside those of the upstream; they are kept as long as this lives.
+struct Ports {
+    closed: Port,
+    grpc: Port,
+}
+
+impl Ports {
+    fn take() -> Self {
+        Self { closed: Port::closed(), grpc: Port::shared() }
+    }
+
+    /// The clusters that chains route to or call.
+    fn clusters(&self, server: &Server) -> BTreeMap<&'static str, SocketAddr> {
+        [
+            ("upstream", server.address),
+            ("upstream-b", server.address),
+            ("refused", self.closed.address),
+            (GRPC, self.grpc.address),
+            ("grpc-refused", self.closed.address),
+        ]
+        .into()
+    }
 }
 
 #[test]

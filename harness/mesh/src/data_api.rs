@@ -134,17 +134,22 @@ async fn forge() -> impl IntoResponse {
 }
 
 async fn echo(State(api): State<DataApi>, request: Request) -> Response {
-    let judged = api.trust.judge(request.headers()).await;
-    let headers: Vec<Value> = request
-        .headers()
+    let (head, body) = request.into_parts();
+    // It answers when it has the whole request. Of what the body holds it makes nothing.
+    if axum::body::to_bytes(body, usize::MAX).await.is_err() {
+        return StatusCode::BAD_REQUEST.into_response();
+    }
+    let judged = api.trust.judge(&head.headers).await;
+    let headers: Vec<Value> = head
+        .headers
         .iter()
         .map(|(name, value)| json!([name.as_str(), String::from_utf8_lossy(value.as_bytes())]))
         .collect();
     let refused = api.require_identity && judged.is_err();
     let body = json!({
         "cluster": api.cluster.as_str(),
-        "method": request.method().as_str(),
-        "path": request.uri().to_string(),
+        "method": head.method.as_str(),
+        "path": head.uri.to_string(),
         "headers": headers,
         "identity": judged.as_ref().ok(),
         "identity_error": judged.as_ref().err(),

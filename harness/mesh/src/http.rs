@@ -1,16 +1,20 @@
 //! A small HTTP client for loopback: one connection per request, headers as bytes, so that scenarios can send
 //! what a well-behaved client would not.
 
+use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-use http_body_util::{BodyExt, Full};
-use hyper::body::Bytes;
+use http_body_util::{BodyExt, Full, StreamBody};
+use hyper::body::{Body, Bytes, Frame};
 use hyper::header::{HOST, HeaderName, HeaderValue};
 use hyper::{HeaderMap, Method};
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
+use tokio::sync::mpsc::Receiver;
+use tokio_stream::StreamExt;
+use tokio_stream::wrappers::ReceiverStream;
 
 use crate::error::{MeshError, Result};
 use crate::tls::Tls;
@@ -69,6 +73,13 @@ impl Request {
         self
     }
 
+    /// The same request with another method.
+    #[must_use]
+    pub fn method(mut self, method: Method) -> Self {
+        self.method = method;
+        self
+    }
+
     /// Speaks TLS.
     #[must_use]
     pub fn over(mut self, tls: &Tls) -> Self {
@@ -111,13 +122,26 @@ impl Request {
     /// # Errors
     /// [`MeshError::Http`] when no answer comes: refused, reset, or slower than [`EXCHANGE`].
     pub async fn send(&self) -> Result<Response> {
-        match tokio::time::timeout(EXCHANGE, self.exchange()).await {
+        match tokio::time::timeout(EXCHANGE, self.exchange(Full::new(self.body.clone().into()))).await {
             Ok(result) => result.map_err(|reason| self.failed(reason)),
             Err(_) => Err(self.failed(format!("no answer within {} s", EXCHANGE.as_secs()))),
         }
     }
 
-    async fn exchange(&self) -> std::result::Result<Response, String> {
+    /// Sends its head at once, and as its body what comes from elsewhere, however long that takes. A GET has
+    /// no body.
+    ///
+    /// # Errors
+    /// [`MeshError::Http`] when the connection ends without an answer.
+    pub async fn send_slowly(&self, body: Receiver<Bytes>) -> Result<Response> {
+        let parts = ReceiverStream::new(body).map(|part| Ok::<_, Infallible>(Frame::data(part)));
+        self.exchange(StreamBody::new(parts)).await.map_err(|reason| self.failed(reason))
+    }
+
+    async fn exchange<B>(&self, body: B) -> std::result::Result<Response, String>
+    where
+        B: Body<Data = Bytes, Error = Infallible> + Send + 'static,
+    {
         if let Some(reason) = &self.invalid {
             return Err(reason.clone());
         }
@@ -125,19 +149,23 @@ impl Request {
         let stream = TcpStream::connect(self.address).await.map_err(|e| e.to_string())?;
         stream.set_nodelay(true).map_err(|e| e.to_string())?;
         match &self.tls {
-            None => self.speak(stream, start).await,
+            None => self.speak(stream, body, start).await,
             Some(tls) => {
                 let stream = tls.connect(stream).await.map_err(|e| format!("cut off: no TLS: {e}"))?;
-                self.speak(stream, start).await
+                self.speak(stream, body, start).await
             }
         }
     }
 
-    async fn speak(
+    async fn speak<B>(
         &self,
         stream: impl AsyncRead + AsyncWrite + Send + Unpin + 'static,
+        body: B,
         start: Instant,
-    ) -> std::result::Result<Response, String> {
+    ) -> std::result::Result<Response, String>
+    where
+        B: Body<Data = Bytes, Error = Infallible> + Send + 'static,
+    {
         let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
             .await
             .map_err(|e| format!("no HTTP: {e}"))?;
@@ -149,9 +177,7 @@ impl Request {
         for (name, value) in &self.headers {
             builder = builder.header(name, value);
         }
-        let request = builder
-            .body(Full::new(Bytes::from(self.body.clone())))
-            .map_err(|e| format!("not a request: {e}"))?;
+        let request = builder.body(body).map_err(|e| format!("not a request: {e}"))?;
         let response = sender.send_request(request).await.map_err(|e| format!("cut off: {e}"))?;
         let (parts, body) = response.into_parts();
         let body = body.collect().await.map_err(|e| format!("cut off: {e}"))?.to_bytes().to_vec();

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
+use portcullis_mesh::wait::PATIENCE;
 use serde_json::Value;
 
 use crate::child::Background;
@@ -14,9 +15,6 @@ use crate::filters::{self, Chain, READY};
 use crate::http;
 use crate::mesh_api::MeshApi;
 use crate::proc;
-
-/// How long an Envoy may take to become ready.
-const READY_WITHIN: Duration = Duration::from_secs(60);
 
 /// How to start an Envoy.
 #[derive(Debug, Clone)]
@@ -160,7 +158,7 @@ impl Envoy {
 }
 
 fn wait<T>(process: &mut Background, what: &str, mut ask: impl FnMut() -> Option<T>) -> Result<T> {
-    let end = Instant::now() + READY_WITHIN;
+    let end = Instant::now() + PATIENCE;
     while Instant::now() < end {
         if let Some(answer) = ask() {
             return Ok(answer);
@@ -168,7 +166,7 @@ fn wait<T>(process: &mut Background, what: &str, mut ask: impl FnMut() -> Option
         process.check()?;
         std::thread::sleep(Duration::from_millis(5));
     }
-    Err(process.failure(format!("{what} after {} s", READY_WITHIN.as_secs())))
+    Err(process.failure(format!("{what} after {} s", PATIENCE.as_secs())))
 }
 
 fn await_live(process: &mut Background, admin_file: &Path) -> Result<SocketAddr> {

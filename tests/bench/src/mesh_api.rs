@@ -14,6 +14,7 @@ use axum::body::Bytes;
 use axum::extract::{DefaultBodyLimit, Query, State};
 use axum::http::{HeaderMap, StatusCode};
 use axum::routing::{get, post};
+use portcullis_mesh::wait::PATIENCE;
 use portcullis_protocol::audit::{hex, unhex};
 use portcullis_protocol::snapshot::{public_key, sign_page};
 use portcullis_protocol::wire::{AuditAck, AuditBatch, Page, Record, SNAPSHOT_FORMAT};
@@ -160,20 +161,15 @@ impl MeshApi {
         self.shared.pages.load(Ordering::Relaxed)
     }
 
-    /// Number of readers that ever acknowledged a revision.
-    pub(crate) fn readers(&self) -> usize {
-        lock(&self.shared.acknowledged).len()
-    }
-
-    /// Waits until every reader has the current revision; false when they do not within the time.
-    pub(crate) fn await_readers(&self, patience: Duration) -> bool {
-        let end = Instant::now() + patience;
+    /// Waits until so many readers have come, and all have the current revision; false when they never do.
+    pub(crate) fn await_readers(&self, count: usize) -> bool {
+        let end = Instant::now() + PATIENCE;
         while Instant::now() < end {
             let store = lock(&self.shared.store);
             let wanted = (store.generation, store.revision);
             drop(store);
             let readers = lock(&self.shared.acknowledged);
-            if !readers.is_empty() && readers.values().all(|has| *has == wanted) {
+            if readers.len() >= count && readers.values().all(|has| *has == wanted) {
                 return true;
             }
             drop(readers);

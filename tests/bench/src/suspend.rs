@@ -40,7 +40,7 @@ pub(crate) fn measure(setup: &Setup, saturation: f64, report: &mut Report) -> Re
     let gateways = (0..GATEWAYS)
         .map(|n| Envoy::start(&format!("suspend-{n}"), &launch, &chains, &api))
         .collect::<Result<Vec<_>>>()?;
-    if api.readers() < GATEWAYS * WORKERS || !api.await_readers(Duration::from_secs(30)) {
+    if !api.await_readers(GATEWAYS * WORKERS) {
         return Err(BenchError::invalid("suspend_p99_ms", "not every worker has the snapshot"));
     }
     let targets = gateways.iter().map(|g| g.address("gateway")).collect::<Result<Vec<_>>>()?;

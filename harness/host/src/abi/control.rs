@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::cx::{Cx, Done};
 use crate::codes::{LogLevel, Status};
 use crate::flow::Dir;
-use crate::vm::Action;
+use crate::state::Action;
 use crate::world::Arg;
 
 pub(super) fn log(cx: &mut Cx<'_, '_>, level: u32, text: u32, size: u32) -> Done {

@@ -4,11 +4,11 @@ use std::cell::Cell;
 
 use wasmtime::{Caller, Memory};
 
-use super::pairs;
 use crate::codes::Status;
-use crate::error::FailureKind;
+use crate::error::{FailureKind, HostFault};
 use crate::headers::HeaderMap;
-use crate::vm::{HostFault, VmState};
+use crate::pairs;
+use crate::state::VmState;
 use crate::world::{Arg, Effect, Entry, Hostcall, Misuse};
 
 /// How a hostcall fails: with an answer to the module, or by killing it.

@@ -1,10 +1,10 @@
 //! Maps of headers, trailers and metadata.
 
 use super::cx::{Cx, Done};
-use super::pairs;
 use crate::codes::{Callback, MapKind, Status};
 use crate::flow::{Dir, Stream};
 use crate::headers::HeaderMap;
+use crate::pairs;
 use crate::world::Arg;
 
 /// Where a map lies and whether it can be reached now.

@@ -7,7 +7,6 @@ mod cx;
 mod foreign;
 mod headers;
 mod metrics;
-pub(crate) mod pairs;
 mod properties;
 mod shared;
 mod signatures;
@@ -17,7 +16,7 @@ use std::collections::BTreeSet;
 
 use wasmtime::{Caller, Linker};
 
-use crate::vm::VmState;
+use crate::state::VmState;
 use cx::run;
 
 /// The imports that the host offers, as (module, name).

@@ -6,7 +6,7 @@ use wasmtime::{Caller, Linker};
 use super::Offered;
 use super::cx::Cx;
 use crate::codes::LogLevel;
-use crate::vm::VmState;
+use crate::state::VmState;
 use crate::world::Arg;
 
 const MODULES: [&str; 2] = ["wasi_snapshot_preview1", "wasi_unstable"];

@@ -12,7 +12,7 @@ use crate::message::Answer;
 use crate::plugin::Plugin;
 use crate::property::{PropertyPath, PropertyTree, Value};
 use crate::upstream::Upstream;
-use crate::vm::VmId;
+use crate::vm_id::VmId;
 use crate::world::{Fault, Limits, Settings, World};
 
 /// The cluster of the default route.

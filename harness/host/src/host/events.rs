@@ -6,7 +6,9 @@ use super::Host;
 use super::thread::Thread;
 use crate::codes::{Callback, Status};
 use crate::headers::HeaderMap;
-use crate::vm::{CallAnswer, Vm, VmId};
+use crate::state::CallAnswer;
+use crate::vm::Vm;
+use crate::vm_id::VmId;
 use crate::world::{CallEnd, CallState, Event, Misuse};
 
 /// Events at one moment of virtual time after which the host takes it that they will never end.

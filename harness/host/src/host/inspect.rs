@@ -4,7 +4,8 @@ use super::{Host, StartFailure};
 use crate::codes::Status;
 use crate::error::VmFailure;
 use crate::message::Answer;
-use crate::vm::{FuelUse, VmId};
+use crate::vm::FuelUse;
+use crate::vm_id::VmId;
 use crate::world::{Call, CallState, Fault, LogLine, Metrics, Misuse, Trace};
 
 /// How a VM stands.

@@ -5,8 +5,10 @@ use super::thread::{Handle, Thread};
 use super::traffic::DOWNSTREAM_CONNECTION_TERMINATION;
 use crate::codes::Callback;
 use crate::error::StartError;
-use crate::plugin::{FailurePolicy, Plugin};
-use crate::vm::{Vm, VmId};
+use crate::plugin::Plugin;
+use crate::spec::FailurePolicy;
+use crate::vm::Vm;
+use crate::vm_id::VmId;
 use crate::world::CallState;
 
 /// A plugin that could not be set up on a thread although its canary could. Envoy leaves it out of that

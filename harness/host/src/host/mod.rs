@@ -1,6 +1,8 @@
 //! The host: threads with VMs, the filter chain, and the world around them.
 
 mod builder;
+mod call;
+mod deliver;
 mod events;
 mod inspect;
 mod lifecycle;
@@ -13,15 +15,17 @@ use std::time::Duration;
 
 use crate::error::StartError;
 use crate::exchange::Exchange;
-use crate::flow::{Dir, Item, Link, Slot, Stream, StreamRef};
+use crate::flow::{Dir, Link, Slot, Stream, StreamRef};
 use crate::headers::HeaderMap;
 use crate::message::{Elsewhere, Request};
-use crate::plugin::{FailurePolicy, Plugin, RootKey, VmKey};
+use crate::plugin::Plugin;
+use crate::spec::{FailurePolicy, RootKey, VmKey};
 use crate::upstream::Upstream;
 use crate::vm::Vm;
 use crate::world::World;
 
 pub use builder::HostBuilder;
+use deliver::Item;
 pub use inspect::VmReport;
 pub use lifecycle::StartFailure;
 use thread::Thread;

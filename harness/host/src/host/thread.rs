@@ -6,7 +6,9 @@ use std::time::Duration;
 use crate::codes::{Callback, LogLevel};
 use crate::error::StartError;
 use crate::plugin::Plugin;
-use crate::vm::{Ctx, Vm, VmId};
+use crate::state::Ctx;
+use crate::vm::Vm;
+use crate::vm_id::VmId;
 use crate::world::World;
 
 /// The main thread or a worker.

@@ -3,8 +3,9 @@
 use std::time::Duration;
 
 use super::Host;
+use super::deliver::Item;
 use crate::codes::Callback;
-use crate::flow::{Dir, Item, Link, LocalReply, Reply, Seen, Stream, StreamRef};
+use crate::flow::{Dir, Link, LocalReply, Reply, Seen, Stream, StreamRef};
 use crate::headers::{HeaderMap, Printable};
 use crate::message::{Answer, Outcome, Request};
 use crate::vm::Vm;

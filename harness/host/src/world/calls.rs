@@ -7,7 +7,7 @@ use super::{Event, State};
 use crate::flow::grpc_from_http;
 use crate::headers::{HeaderMap, Printable};
 use crate::message::{Answer, Outcome, Request};
-use crate::vm::VmId;
+use crate::vm_id::VmId;
 
 /// HTTP or gRPC.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use super::CallEnd;
 use crate::message::Answer;
-use crate::plugin::VmKey;
-use crate::vm::VmId;
+use crate::spec::VmKey;
+use crate::vm_id::VmId;
 
 /// Something that happens at a moment of virtual time.
 #[derive(Debug)]

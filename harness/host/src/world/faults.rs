@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 use crate::codes::{Callback, Status};
-use crate::vm::VmId;
+use crate::vm_id::VmId;
 
 /// A fault to inject into hostcalls. Build it with [`Fault::trap`], [`Fault::status`] or
 /// [`Fault::out_of_fuel`] and narrow it down; it strikes once (the n-th matching call) unless

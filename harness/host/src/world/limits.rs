@@ -2,8 +2,7 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use crate::error::FailureKind;
-use crate::vm::HostFault;
+use crate::error::{FailureKind, HostFault};
 
 /// Bounds of what a module may use.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

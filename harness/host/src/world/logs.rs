@@ -4,7 +4,7 @@ use std::fmt;
 use std::time::Duration;
 
 use crate::codes::LogLevel;
-use crate::vm::VmId;
+use crate::vm_id::VmId;
 
 /// A line that a module wrote with `proxy_log` or to stdout (info) or stderr (error), or that the host
 /// wrote when a VM died (critical).

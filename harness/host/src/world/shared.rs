@@ -3,8 +3,8 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use crate::codes::Status;
-use crate::plugin::VmKey;
-use crate::vm::VmId;
+use crate::spec::VmKey;
+use crate::vm_id::VmId;
 
 /// Values with compare-and-swap numbers.
 #[derive(Default)]

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use crate::codes::{Callback, Status};
 use crate::headers::Printable;
-use crate::vm::VmId;
+use crate::vm_id::VmId;
 
 /// One hostcall.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -5,11 +5,18 @@ pub(crate) mod cases;
 pub(crate) mod crowd;
 pub(crate) mod here;
 pub(crate) mod http2;
+pub(crate) mod port;
 pub(crate) mod process;
 pub(crate) mod stories;
 pub(crate) mod story;
 pub(crate) mod updates;
 pub(crate) mod wire;
+
+use std::time::Duration;
+
+/// How long anything may take to become so: for a machine that is three times as slow as usual and busy
+/// besides. Only what fails waits for so long.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(180);
 
 /// The lines that the contexts of a case logged, as `level text`.
 pub(crate) fn logged(log: &str, case: &str) -> Vec<String> {

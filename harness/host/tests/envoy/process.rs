@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
+use super::PATIENCE;
 use super::case::{Policy, Probe, Setup};
 
 /// Where the probe modules are.
@@ -17,8 +18,9 @@ pub(crate) type Modules = BTreeMap<Probe, PathBuf>;
 /// The set-up that is a gRPC server, and the cluster that leads to it.
 pub(crate) const GRPC: &str = "grpc";
 
-/// How long old connections live on after an update: longer than the stories need to end theirs.
-pub(super) const DRAIN: Duration = Duration::from_secs(4);
+/// How long old connections live on after an update: longer than the stories need to end theirs, also where the
+/// updates of other stories compile meanwhile on a slow machine.
+const DRAIN: Duration = Duration::from_secs(10);
 
 const ANY_PORT: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
 
@@ -112,7 +114,7 @@ impl Envoy {
     }
 
     fn wait_until_ready(&mut self, listeners: usize) {
-        let deadline = Instant::now() + Duration::from_secs(60);
+        let deadline = Instant::now() + PATIENCE;
         loop {
             assert!(Instant::now() < deadline, "Envoy does not get ready; its log:\n{}", self.log());
             assert!(

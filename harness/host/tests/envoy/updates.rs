@@ -9,10 +9,14 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
+use super::PATIENCE;
 use super::case::{Message, Sent, Setup};
-use super::process::{DRAIN, Envoy, Modules, listener};
+use super::process::{Envoy, Modules, listener};
 use super::story::{Step, Story, Told};
 use super::wire::{self, Server};
+
+/// How often something is looked at while it is waited for.
+const POLL: Duration = Duration::from_millis(20);
 
 /// Envoy, and what its file of listeners holds.
 pub(crate) struct Updates<'a> {
@@ -50,7 +54,6 @@ impl<'a> Updates<'a> {
         let steps = std::iter::once((String::new(), None)).chain(story.tagged());
         for ((tag, step), here) in steps.zip(here) {
             let mut now = Told::default();
-            let mut least = Duration::ZERO;
             match step {
                 None => {}
                 Some(Step::Request(sent)) => now.exchanges.push(self.end(tag, self.send(name, sent))),
@@ -65,14 +68,14 @@ impl<'a> Updates<'a> {
                 Some(Step::Remove) => self.remove(name),
                 Some(end @ (Step::Drain | Step::ShutDown)) => {
                     if matches!(end, Step::Drain) {
-                        least = DRAIN + Duration::from_millis(500);
+                        self.until_drained();
                     } else {
                         self.envoy.quit();
                     }
                     now.exchanges.extend(begun.drain(..).map(|(tag, client)| self.end(tag, client)));
                 }
             }
-            now.logs = self.lines(name, before, here.logs.len(), least);
+            now.logs = self.lines(name, before, here.logs.len());
             before += now.logs.len();
             now.logs.sort();
             told.push(now);
@@ -91,12 +94,22 @@ impl<'a> Updates<'a> {
         (self.server.seen(&tag), client)
     }
 
-    /// The lines of a story after those that are known; waits for that many, and at least so long.
-    fn lines(&self, name: &str, known: usize, wanted: usize, least: Duration) -> Vec<String> {
+    /// Waits until no listener and no chain of one lives on after an update.
+    fn until_drained(&self) {
+        let start = Instant::now();
+        let gauges = ["total_filter_chains_draining", "total_listeners_draining"];
+        while gauges.iter().any(|gauge| self.counter(&format!("listener_manager.{gauge}")) > 0) {
+            assert!(start.elapsed() < PATIENCE, "no end of the drain; Envoy's log:\n{}", self.envoy.log());
+            std::thread::sleep(POLL);
+        }
+    }
+
+    /// The lines of a story after those that are known; waits for that many.
+    fn lines(&self, name: &str, known: usize, wanted: usize) -> Vec<String> {
         let (start, most) = (Instant::now(), Duration::from_secs(8));
         let lines = || super::logged(&self.envoy.log(), name).split_off(known);
-        while start.elapsed() < least || (lines().len() < wanted && start.elapsed() < most) {
-            std::thread::sleep(Duration::from_millis(20));
+        while lines().len() < wanted && start.elapsed() < most {
+            std::thread::sleep(POLL);
         }
         // Lines beyond those that are expected come late, too.
         std::thread::sleep(Duration::from_millis(50));
@@ -135,12 +148,8 @@ impl<'a> Updates<'a> {
             if self.counter(refused) > before.1 {
                 return false;
             }
-            assert!(
-                start.elapsed() < Duration::from_secs(30),
-                "no update; Envoy's log:\n{}",
-                self.envoy.log()
-            );
-            std::thread::sleep(Duration::from_millis(10));
+            assert!(start.elapsed() < PATIENCE, "no update; Envoy's log:\n{}", self.envoy.log());
+            std::thread::sleep(POLL);
         }
     }
 

@@ -6,6 +6,7 @@ use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use super::PATIENCE;
 use super::case::{Body, Message, Sent};
 
 /// A parsed message: first line, headers, body, trailers.
@@ -149,7 +150,8 @@ pub(crate) fn post(to: SocketAddr, path: &str) {
 fn ask(from: SocketAddr, method: &str, path: &str) -> String {
     let ask = || -> std::io::Result<Raw> {
         let mut stream = TcpStream::connect(from)?;
-        stream.set_read_timeout(Some(Duration::from_secs(5)))?;
+        // An admin page does not answer while its Envoy compiles.
+        stream.set_read_timeout(Some(PATIENCE))?;
         stream.write_all(
             format!("{method} {path} HTTP/1.1\r\nhost: admin\r\nconnection: close\r\n\r\n").as_bytes(),
         )?;

@@ -1,10 +1,11 @@
 //! The filter at a data cluster's sidecar: the gateway's identity token is all that counts there.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use hyper::Method;
 use portcullis_identity::HEADER;
 use serde_json::{Value, json};
+use tokio::sync::mpsc::channel;
 
 use super::{Expect, Row, Scenario};
 use crate::data_api::headers_seen;
@@ -45,8 +46,8 @@ impl Scenario<'_> {
     pub(super) async fn filter_at_sidecar(&mut self) -> Result<()> {
         let own = self.mesh.identity_token(&self.human_request()?).await?;
         let other = self.mesh.identity_token(&self.to(ONPREM).bearer(&self.human()?)).await?;
-        self.mesh.guard_sidecar().await?;
         let with_token = self.mesh.at_sidecar()?.header(HEADER, &own);
+        self.under_way_while_the_filter_comes(&with_token).await?;
         let direct = forged(with_token.clone());
         self.rewritten("gateway", "sidecar: forged headers beside its token", &direct, &ALL).await?;
         let whole = self.human_request()?;
@@ -68,6 +69,31 @@ impl Scenario<'_> {
         let what = "filter at the sidecar taken away";
         let passed = self.soon(what, &direct, root).await.map(drop).map_err(|error| error.to_string());
         self.outcome("operator", what, "headers pass", passed, begun.elapsed());
+        Ok(())
+    }
+
+    /// Turns the filter on while a request is under way: that one ends as it began, without the filter.
+    async fn under_way_while_the_filter_comes(&mut self, request: &Request) -> Result<()> {
+        let (body, parts) = channel(1);
+        let slow = request.clone().method(Method::POST);
+        let under_way = tokio::spawn(async move { slow.send_slowly(parts).await });
+        let (admin, log) = (self.mesh.plan().hosted_admin(), self.mesh.log(HOSTED));
+        wait::until("a request under way at the sidecar", &log, async || {
+            let gauges = Request::get(admin, "/stats?filter=downstream_rq_active$").send().await?.text();
+            let some = gauges.lines().any(|line| line.starts_with("http.inbound") && !line.ends_with(": 0"));
+            Ok(if some { Seen::Done(()) } else { Seen::NotYet(gauges) })
+        })
+        .await?;
+        self.mesh.guard_sidecar().await?;
+        // The body ends here.
+        drop(body);
+        let answer = under_way.await.map_err(|error| error.to_string());
+        let (outcome, took) = match answer.and_then(|answer| answer.map_err(|error| error.to_string())) {
+            Ok(answer) if answer.status == 200 => (Ok(()), answer.elapsed),
+            Ok(answer) => (Err(format!("{} {}", answer.status, answer.text())), answer.elapsed),
+            Err(error) => (Err(error), Duration::ZERO),
+        };
+        self.outcome("gateway", "under way while the filter comes", "not cut", outcome, took);
         Ok(())
     }
 

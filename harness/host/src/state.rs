@@ -5,25 +5,16 @@ use std::sync::Arc;
 
 use wasmtime::{Memory, StoreLimits, StoreLimitsBuilder, TypedFunc};
 
-use super::VmId;
 use crate::codes::{Callback, LogLevel, MetricKind, Status};
-use crate::error::FailureKind;
 use crate::flow::{Dir, StreamRef};
 use crate::headers::HeaderMap;
-use crate::plugin::{Plugin, PluginSpec, RootKey, VmKey};
+use crate::spec::{PluginSpec, RootKey, VmKey};
+use crate::vm_id::VmId;
 use crate::world::{LogLine, World};
 
 /// Far more than compilers make, far less than what would hurt the machine.
 const MAX_TABLE_ELEMENTS: usize = 1_000_000;
 const MAX_TABLES: usize = 16;
-
-/// An error that a hostcall raises in place of an answer; it kills the VM.
-#[derive(Debug, thiserror::Error)]
-#[error("{message}")]
-pub(crate) struct HostFault {
-    pub(crate) kind: FailureKind,
-    pub(crate) message: String,
-}
 
 /// What a module asked for and what happens after its callback has returned, as in Envoy.
 #[derive(Debug)]
@@ -120,8 +111,7 @@ pub(crate) struct VmState {
 }
 
 impl VmState {
-    pub(crate) fn new(vm: VmId, plugin: &Plugin, world: &Arc<World>) -> Self {
-        let spec = &plugin.spec;
+    pub(crate) fn new(vm: VmId, spec: &PluginSpec, vm_key: VmKey, world: &Arc<World>) -> Self {
         let limits = StoreLimitsBuilder::new()
             .memory_size(world.limits.memory_bytes)
             .table_elements(MAX_TABLE_ELEMENTS)
@@ -130,7 +120,7 @@ impl VmState {
         Self {
             vm,
             instance: world.next_id(),
-            vm_key: plugin.vm_key(),
+            vm_key,
             vm_id: spec.vm_id.clone(),
             vm_config: Arc::clone(&spec.vm_config),
             env: spec.env.clone(),

@@ -1,8 +1,8 @@
 //! Calling a filter: its context, the window of what it may touch, and what its answer means.
 
-use super::stream::{Dir, Link, StreamRef};
+use super::Host;
 use crate::codes::Callback;
-use crate::host::Host;
+use crate::flow::{Dir, Link, StreamRef};
 use crate::vm::Vm;
 
 /// The numbers that header and body callbacks return.

@@ -2,7 +2,7 @@
 
 use wasmtime::{Instance, Store, TypedFunc};
 
-use super::VmState;
+use crate::state::VmState;
 
 macro_rules! exports {
     ($($field:ident: $name:literal ($($param:ident),*) -> ($($result:ident)?);)*) => {

@@ -2,14 +2,13 @@
 
 use std::collections::VecDeque;
 
+use super::Host;
 use super::call::{
     CONTINUE, Called, DATA_NO_BUFFER, DATA_WATERMARK, HEADERS_STOP_AND_BUFFER, HEADERS_UNSUPPORTED, STOP,
 };
-use super::reply::Reply;
-use super::stream::{Dir, Side, Stop, StreamRef};
 use crate::codes::Callback;
-use crate::host::Host;
-use crate::vm::Action;
+use crate::flow::{Dir, Reply, Side, Stop, Stream, StreamRef};
+use crate::state::Action;
 
 /// A piece of a request or response on its way.
 #[derive(Debug)]
@@ -274,7 +273,7 @@ fn drop_later_replies(queue: &mut VecDeque<(u32, Action)>, context: u32) -> Opti
 }
 
 /// Whether a local reply made the rest of this way pointless.
-fn overtaken(stream: &super::Stream, dir: Dir) -> bool {
+fn overtaken(stream: &Stream, dir: Dir) -> bool {
     dir == Dir::Request && stream.local_reply.is_some()
 }
 

@@ -1,41 +1,17 @@
 //! One instance of a module: its store, its exports, and whether it is still alive.
 
-mod exports;
-mod state;
-
-use std::fmt;
 use std::sync::Arc;
 
 use wasmtime::{Store, Trap, TypedFunc, WasmParams, WasmResults};
 
 use crate::codes::{Callback, LogLevel};
-use crate::error::{FailureKind, StartError, VmFailure};
-use crate::plugin::{Plugin, PluginSpec};
+use crate::error::{FailureKind, HostFault, StartError, VmFailure};
+use crate::exports::Exports;
+use crate::plugin::Plugin;
+use crate::spec::PluginSpec;
+use crate::state::VmState;
+use crate::vm_id::VmId;
 use crate::world::World;
-
-pub(crate) use exports::{EXPORTS, Exports};
-pub(crate) use state::{Action, CallAnswer, Ctx, HostFault, VmState};
-
-/// Which of the VMs of a module.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum VmId {
-    /// The throwaway VM in which a configuration is tried first.
-    Canary,
-    /// The VM of the main thread: root contexts only, no traffic.
-    Main,
-    /// The VM of a worker thread.
-    Worker(usize),
-}
-
-impl fmt::Display for VmId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Canary => f.write_str("canary"),
-            Self::Main => f.write_str("main"),
-            Self::Worker(n) => write!(f, "worker {n}"),
-        }
-    }
-}
 
 pub(crate) struct Vm {
     store: Store<VmState>,
@@ -63,7 +39,7 @@ impl Vm {
     /// Makes an instance and runs `_initialize` (or `_start`) and `main`.
     pub(crate) fn start(plugin: &Plugin, id: VmId, world: &Arc<World>) -> Result<Self, StartError> {
         let (module, spec) = (&plugin.module, &plugin.spec);
-        let mut store = Store::new(module.engine(), VmState::new(id, plugin, world));
+        let mut store = Store::new(module.engine(), VmState::new(id, spec, plugin.vm_key(), world));
         store.limiter(|state| &mut state.limits);
         store.set_fuel(world.limits.fuel_per_callback).map_err(|error| cannot(spec, id, &error))?;
         let instance = module.pre().instantiate(&mut store);
