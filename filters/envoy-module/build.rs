@@ -3,6 +3,5 @@
 fn main() {
     // Threads, thread-locals and statics of the module would not survive an unload.
     println!("cargo:rustc-cdylib-link-arg=-Wl,-z,nodelete");
-    println!("cargo:rustc-link-arg-examples=-Wl,-z,nodelete");
     println!("cargo:rerun-if-changed=build.rs");
 }

@@ -207,20 +207,12 @@ pub(crate) fn probe() -> &'static Path {
     static PROBE: OnceLock<PathBuf> = OnceLock::new();
     PROBE.get_or_init(|| {
         let status = Command::new(env!("CARGO"))
-            .args([
-                "build",
-                "--quiet",
-                "--locked",
-                "-p",
-                "portcullis-envoy-module",
-                "--example",
-                "envoy_probe",
-            ])
+            .args(["build", "--quiet", "--locked", "-p", "portcullis-envoy-probe"])
             .current_dir(paths::root())
             .status()
             .unwrap();
         assert!(status.success(), "the probe does not build");
-        paths::target().join("debug/examples/libenvoy_probe.so")
+        paths::target().join("debug/libenvoy_probe.so")
     })
 }
 
