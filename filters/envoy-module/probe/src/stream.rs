@@ -178,23 +178,43 @@ impl FilterEvents for Stream {
         self.panic_if_asked("response_headers");
         stream.set_header(HeaderMap::Response, b"x-probe", self.config.name.as_bytes()).unwrap();
         stream.remove_header(HeaderMap::Response, b"x-secret").unwrap();
+        match self.path.as_str() {
+            "/hold-response" => {
+                self.config.state.lock().unwrap().held.push(stream.waker().unwrap());
+                return HeadersAction::Hold;
+            }
+            "/await-body" => return HeadersAction::AwaitBody,
+            _ => {}
+        }
         if self.path == "/response-reply" {
             stream.reply(LocalReply { status: 502, body: b"instead".to_vec(), ..LocalReply::default() });
         }
         HeadersAction::Continue
     }
 
-    fn on_response_body(&mut self, stream: &StreamHandle<'_>, _end: bool) -> BodyAction {
+    fn on_response_body(&mut self, stream: &StreamHandle<'_>, end: bool) -> BodyAction {
         self.panic_if_asked("response_body");
         let mut body = Vec::new();
         let total = stream.read_body(BodyKind::ReceivedResponse, usize::MAX, &mut body).unwrap();
         stream.record(self.config.metrics.sizes, total as u64).unwrap();
-        BodyAction::Continue
+        if self.path == "/await-body" && end {
+            let total = stream.read_body(BodyKind::BufferedResponse, 4, &mut body).unwrap();
+            let seen = format!("{total} {}", String::from_utf8_lossy(&body));
+            stream.set_header(HeaderMap::Response, b"x-body", seen.as_bytes()).unwrap();
+        }
+        if self.path == "/await-body" && !end { BodyAction::Buffer } else { BodyAction::Continue }
+    }
+
+    fn on_response_trailers(&mut self, stream: &StreamHandle<'_>) -> TrailersAction {
+        self.panic_if_asked("response_trailers");
+        stream.add_header(HeaderMap::ResponseTrailers, b"x-more", b"added").unwrap();
+        TrailersAction::Continue
     }
 
     fn on_wake(&mut self, stream: &StreamHandle<'_>, event: u64) {
         self.panic_if_asked("scheduled");
         match self.path.as_str() {
+            "/hold-response" => stream.resume(),
             "/hold" => {
                 stream.set_header(HeaderMap::Request, b"x-woken", event.to_string().as_bytes()).unwrap();
                 stream.resume();

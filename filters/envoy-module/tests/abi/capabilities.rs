@@ -145,6 +145,20 @@ fn trailers_are_read() {
 }
 
 #[test]
+fn a_response_waits_for_its_body_and_its_trailers_can_be_changed() {
+    let envoy = Envoy::start(&Launch::of(&[("first", "")]));
+    let response = get(envoy.address, "/await-body", &[]);
+    assert_eq!(response.values("x-body"), [format!("{} GET", response.body.len())]);
+    let mut stream = connect(envoy.address);
+    stream
+        .write_all(b"GET /trailers HTTP/1.1\r\nhost: a\r\nconnection: close\r\nte: trailers\r\n\r\n")
+        .unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    assert!(answer.ends_with("ab\r\n0\r\nx-end: 1\r\nx-more: added\r\n\r\n"), "{answer}");
+}
+
+#[test]
 fn a_filter_leaves_bytes_for_the_next_one() {
     let envoy = Envoy::start(&Launch::of(FILTERS));
     let left = format!("Some({:?}) None", b"left\xff\0".to_vec());

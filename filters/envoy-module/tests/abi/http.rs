@@ -97,8 +97,8 @@ fn find(bytes: &[u8], what: &[u8]) -> Option<usize> {
     bytes.windows(what.len()).position(|window| window == what)
 }
 
-/// Starts a server whose answers are by path: `/slow` never answers, `/reset` ends the connection,
-/// `/teapot` is 418; everything else shows the request.
+/// Starts a server whose answers are by path: `/slow` never answers, `/reset` and `/cut` end the
+/// connection, `/trailers` answers with trailers, `/teapot` is 418; everything else shows the request.
 pub(crate) fn upstream() -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
@@ -121,6 +121,18 @@ fn serve(mut stream: TcpStream) -> Option<()> {
         let path = String::from_utf8_lossy(&seen).split(' ').nth(1)?.to_owned();
         match path.as_str() {
             "/reset" => return None,
+            // Ends in the middle of its body.
+            "/cut" => {
+                let _ = stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 100\r\n\r\nonly this");
+                return None;
+            }
+            "/trailers" | "/panic/response_trailers" => {
+                let answer =
+                    b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n2\r\nab\r\n0\r\nx-end: 1\r\n\r\n";
+                stream.write_all(answer).ok()?;
+                seen.clear();
+                continue;
+            }
             "/slow" => {
                 // Until the other side gives up.
                 let _ = stream.read(&mut [0; 64]);

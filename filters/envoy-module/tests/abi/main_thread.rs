@@ -40,6 +40,7 @@ fn a_held_stream_goes_on_when_the_main_thread_wakes_it() {
             let response = get(envoy.address, "/hold", &[]);
             assert!(response.status == 200 && response.text().contains("x-woken: "), "{}", response.text());
             assert_eq!(get(envoy.address, "/hold-reply", &[]).status, 403);
+            assert_eq!(get(envoy.address, "/hold-response", &[]).values("x-upstream"), ["yes"]);
         }
     }
 }
@@ -77,6 +78,7 @@ fn a_callout_says_how_it_failed() {
     assert!(ask("upstream/slow").starts_with("Some(504)"), "a time-out is a 504");
     let reset = ask("upstream/reset");
     assert!(reset.starts_with("Some(503)"), "{reset}");
+    assert_eq!(ask("upstream/cut"), "the callout was reset");
     let refused = ask("nowhere/");
     assert!(refused.starts_with("Some(503)"), "{refused}");
     assert_eq!(ask("unknown/"), "not sent: Envoy has no cluster of that name");
