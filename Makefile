@@ -5,10 +5,11 @@ SHELL := /bin/bash
 CARGO ?= cargo
 TARGET := $(or $(CARGO_TARGET_DIR),target)
 WASM := $(TARGET)/wasm32-wasip1/wasm/portcullis.wasm
+NATIVE := $(TARGET)/native/libportcullis.so
 MESH := $(TARGET)/debug/portcullis-mesh
 QUICK ?=
 
-.PHONY: help toolchain wasm build tools demo up test test-unit test-filters test-e2e test-full check fmt deny soak bench fuzz clean
+.PHONY: help toolchain wasm native build tools demo up test test-unit test-filters test-e2e test-full check fmt deny soak bench fuzz clean
 
 help: ## List the targets
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z0-9-]+:.*## / {printf "  %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -23,6 +24,11 @@ toolchain:
 wasm: toolchain ## Build the Wasm module (target/wasm32-wasip1/wasm/portcullis.wasm)
 	$(CARGO) build --locked -p portcullis-proxy-wasm --target wasm32-wasip1 --profile wasm
 	@ls -l $(WASM) | awk '{printf "%s: %.0f KiB\n", $$9, $$5 / 1024}'
+
+native: toolchain ## Build the module for Envoy itself (target/native/libportcullis.so)
+	$(CARGO) build --locked -p portcullis-envoy-module --profile native
+	@cp $(TARGET)/native/libportcullis_envoy.so $(NATIVE)
+	@ls -l $(NATIVE) | awk '{printf "%s: %.0f KiB\n", $$9, $$5 / 1024}'
 
 build: wasm ## Build everything that the local mesh runs
 	$(CARGO) build --locked -p portcullis-control -p portcullis-mesh

@@ -73,9 +73,9 @@ pub(super) fn install(
     progress: &mut dyn FnMut(&str),
 ) -> Result<PathBuf> {
     let version = version.unwrap_or(&pins.default);
-    let home = cache.join("func-e");
-    let installed = home.join("envoy-versions").join(version);
-    let binary = installed.join("bin/envoy");
+    let home = home(cache);
+    let installed = folder(cache, version);
+    let binary = binary(cache, version);
     if binary.is_file() {
         return Ok(binary);
     }
@@ -91,6 +91,19 @@ pub(super) fn install(
     }
     progress(&format!("Envoy {version} is installed"));
     Ok(binary)
+}
+
+/// Where one version of Envoy is installed.
+pub(super) fn binary(cache: &Path, version: &str) -> PathBuf {
+    folder(cache, version).join("bin/envoy")
+}
+
+fn folder(cache: &Path, version: &str) -> PathBuf {
+    home(cache).join("envoy-versions").join(version)
+}
+
+fn home(cache: &Path) -> PathBuf {
+    cache.join("func-e")
 }
 
 /// `func-e use VERSION` within a deadline; false if it fails.

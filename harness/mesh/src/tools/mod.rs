@@ -61,6 +61,19 @@ pub fn install(root: &Path, envoy_version: Option<&str>, progress: &mut dyn FnMu
     })
 }
 
+/// The Envoy that [`install`] has installed, without installing anything.
+///
+/// # Errors
+/// When it is not there: a test must not pass because what it tests is missing.
+pub fn installed_envoy(root: &Path) -> Result<PathBuf> {
+    let binary = envoy::binary(&cache_dir()?, &default_envoy(root)?);
+    if binary.is_file() {
+        return Ok(binary);
+    }
+    let missing = std::io::Error::other("it is not installed: run `make tools`");
+    Err(MeshError::io("find Envoy", &binary)(missing))
+}
+
 /// The cache folder: `PORTCULLIS_CACHE`, else `portcullis` under the XDG cache folder.
 ///
 /// # Errors
