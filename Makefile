@@ -26,7 +26,7 @@ wasm: toolchain ## Build the Wasm module (target/wasm32-wasip1/wasm/portcullis.w
 	@ls -l $(WASM) | awk '{printf "%s: %.0f KiB\n", $$9, $$5 / 1024}'
 
 native: toolchain ## Build the module for Envoy itself (target/native/libportcullis.so)
-	$(CARGO) build --locked -p portcullis-envoy-module --profile native
+	$(CARGO) build --locked -p portcullis-envoy-module --features module --profile native
 	@cp $(TARGET)/native/libportcullis_envoy.so $(NATIVE)
 	@ls -l $(NATIVE) | awk '{printf "%s: %.0f KiB\n", $$9, $$5 / 1024}'
 

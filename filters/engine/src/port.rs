@@ -241,6 +241,14 @@ pub trait Stream: Proxy {
     /// When the proxy refuses it; the request must stay held then.
     fn reply(&self, reply: &Reply<'_>) -> PortResult<()>;
 
+    /// The request is going to wait: whoever wakes it by its [`StreamKey`] must be able to from now on.
+    ///
+    /// # Errors
+    /// When nobody could wake it; it is refused then.
+    fn expect_wake(&self) -> PortResult<()> {
+        Ok(())
+    }
+
     /// Lets a held request go on.
     ///
     /// # Errors

@@ -239,7 +239,13 @@ impl Request {
         head.reserved.iter().all(|name| stream.remove_request_header(name).is_ok())
     }
 
-    /// A part of the body came. `end_of_stream`: it was the last.
+    /// Whether a stage still wants to see the body.
+    #[must_use]
+    pub fn wants_body(&self) -> bool {
+        matches!(&self.phase, Phase::LetOn(bodies) if !bodies.is_empty())
+    }
+
+    /// A part of the body came; `length` bytes of it are there. `end_of_stream`: it was the last.
     pub fn on_request_body(&mut self, stream: &dyn Stream, length: usize, end_of_stream: bool) -> Verdict {
         let bodies = match &mut self.phase {
             Phase::LetOn(bodies) if bodies.is_empty() => return Verdict::Continue,

@@ -1,7 +1,8 @@
-//! Portcullis as an Envoy dynamic module.
+//! `libportcullis.so`: the engine as an Envoy dynamic module.
 //!
-//! So far this is the layer over Envoy's C interface: [`abi`] is the only place that speaks to
-//! Envoy, and the only one with `unsafe` code. What it promises:
+//! A filter's name in Envoy picks the stages ([`portcullis_roots`]). `adapter` translates between the
+//! engine's ports and Envoy, and decides nothing. [`abi`] is the layer over Envoy's C interface: the
+//! only place that speaks to Envoy, and the only one with `unsafe` code. What it promises:
 //!
 //! - **Bytes, not strings.** Header names and values are whatever the client sent.
 //! - **Typed errors, no panics.** Every pointer and length that Envoy hands over is checked.
@@ -23,7 +24,14 @@
     )
 )]
 
+mod adapter;
 mod macros;
 
 #[allow(unsafe_code, reason = "Envoy's C interface is raw pointers; nothing above this module sees one")]
 pub mod abi;
+
+pub use adapter::new_config;
+
+// Behind a feature, since another module that is linked with this crate brings hooks of its own.
+#[cfg(feature = "module")]
+module!(new_config);

@@ -127,6 +127,7 @@ impl Request {
         link.read_clock(stream);
         let until_ms = *undecided.waited.snapshot_until_ms.get_or_insert(link.now_ms.saturating_add(HOLD_MS));
         link.now_ms < until_ms
+            && stream.expect_wake().is_ok()
             && link.waiting.hold(Held {
                 plugin: instance.number,
                 stream: self.key,
@@ -153,7 +154,10 @@ impl Request {
             until_ms: ticket.until_ms,
             awaited: ticket.awaited,
         };
-        if link.waiting.hold(held) { Next::Hold(undecided) } else { Refusal::new(stage, reason).into() }
+        if stream.expect_wake().is_ok() && link.waiting.hold(held) {
+            return Next::Hold(undecided);
+        }
+        Refusal::new(stage, reason).into()
     }
 
     fn run_stages(&self, plugin: &Plugin, context: &mut Context<'_>, first: bool) -> Result<Ran, Refusal> {

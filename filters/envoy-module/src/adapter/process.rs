@@ -1,0 +1,100 @@
+//! What the filters of one process share that decide by the same source.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use portcullis_engine::port::{CallAnswer, CallId, Proxy, StreamKey};
+use portcullis_engine::source::SourceKey;
+use portcullis_engine::{Plugin, Source, Worker, worker};
+use portcullis_protocol::audit::StreamId;
+
+use crate::abi::StreamWaker;
+
+/// Numbers that are given once in a process: plugins, streams, calls.
+static NUMBERS: AtomicU64 = AtomicU64::new(1);
+
+static HOMES: Mutex<Vec<(SourceKey, Arc<Home>)>> = Mutex::new(Vec::new());
+
+/// A number that nobody else in this process has.
+pub(super) fn number() -> u64 {
+    NUMBERS.fetch_add(1, Ordering::Relaxed)
+}
+
+/// Everything behind these locks is whole after each step, so a panic leaves nothing half changed.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// One source and what each worker has of its own.
+pub(super) struct Home {
+    /// One for each of Envoy's workers, by its index.
+    workers: Vec<Arc<Worker>>,
+    /// How to wake requests that wait.
+    wakers: Mutex<HashMap<StreamKey, StreamWaker>>,
+}
+
+impl Home {
+    /// The home of a plugin's source, made when nobody has it. It stays for as long as the process lives, for
+    /// a configuration that comes again finds its records there.
+    pub(super) fn of(proxy: &dyn Proxy, plugin: &Plugin, concurrency: u32) -> Option<Arc<Self>> {
+        let key = SourceKey::of(&plugin.config);
+        let mut homes = lock(&HOMES);
+        if let Some((_, home)) = homes.iter().find(|(known, _)| *known == key) {
+            return Some(Arc::clone(home));
+        }
+        let reader: [u8; 16] = worker::random(proxy)?;
+        let source = Arc::new(Source::new(proxy, &plugin.config, &reader)?);
+        let new_worker = |_| {
+            let stream = StreamId(worker::random(proxy)?);
+            Worker::new(proxy, &plugin.config, stream, Arc::clone(&source)).map(Arc::new)
+        };
+        let workers: Option<Vec<_>> = (0..concurrency.max(1)).map(new_worker).collect();
+        let home = Arc::new(Self { workers: workers?, wakers: Mutex::default() });
+        homes.push((key, Arc::clone(&home)));
+        Some(home)
+    }
+
+    /// The workers, by their index.
+    pub(super) fn workers(&self) -> &[Arc<Worker>] {
+        &self.workers
+    }
+
+    /// A request is going to wait.
+    pub(super) fn expect(&self, key: StreamKey, waker: StreamWaker) {
+        lock(&self.wakers).insert(key, waker);
+    }
+
+    /// A request is gone.
+    pub(super) fn forget(&self, key: StreamKey) {
+        let waker = lock(&self.wakers).remove(&key);
+        drop(waker);
+    }
+
+    /// A tick of the main thread.
+    pub(super) fn on_tick(&self, proxy: &dyn Proxy, plugin: u64) {
+        self.workers.iter().for_each(|worker| worker.on_tick(proxy, plugin));
+        self.wake(plugin);
+    }
+
+    /// An answer to a call.
+    pub(super) fn on_answer(&self, proxy: &dyn Proxy, plugin: u64, answer: &CallAnswer<'_>) {
+        let _taken = self.workers.iter().any(|worker| worker.on_answer(proxy, answer));
+        self.wake(plugin);
+    }
+
+    /// A call could not be sent.
+    pub(super) fn on_failure(&self, proxy: &dyn Proxy, plugin: u64, call: CallId) {
+        self.on_answer(proxy, plugin, &CallAnswer { call, status: None, body: None });
+    }
+
+    /// Wakes what waits for nothing any more.
+    fn wake(&self, plugin: u64) {
+        for key in self.workers.iter().flat_map(|worker| worker.take_ready(plugin)) {
+            let waker = lock(&self.wakers).remove(&key);
+            if let Some(waker) = waker {
+                waker.wake(0);
+            }
+        }
+    }
+}
