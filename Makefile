@@ -70,10 +70,10 @@ deny:
 	@command -v cargo-deny >/dev/null || { echo "cargo-deny is missing: run 'cargo install --locked cargo-deny@0.19.0'" >&2; exit 1; }
 	cargo deny --offline check bans licenses sources
 
-soak: wasm tools ## Ten million requests while the snapshot changes: memory must stay flat
+soak: wasm native tools ## Ten million requests while the snapshot changes: memory must stay flat
 	$(CARGO) run --locked --release -p portcullis-bench -- soak
 
-bench: wasm ## Measure (QUICK=1: under two minutes); writes target/bench.json
+bench: wasm native ## Measure (QUICK=1: under two minutes); writes target/bench.json
 	$(CARGO) run --locked --release -p portcullis-bench -- $(if $(QUICK),--quick,)
 	$(CARGO) run --locked --release -p portcullis-proxy-wasm --example testhost_speed
 

@@ -26,3 +26,9 @@ pub fn wasm_module() -> PathBuf {
 pub fn run_dir(block: u8) -> PathBuf {
     target().join("mesh").join(block.to_string())
 }
+
+/// The folder of the native module, `libportcullis.so`.
+#[must_use]
+pub fn native_module_folder() -> PathBuf {
+    target().join("native")
+}

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
+use portcullis_mesh::paths;
 use portcullis_mesh::wait::PATIENCE;
 use serde_json::Value;
 
@@ -13,7 +14,7 @@ use crate::child::Background;
 use crate::error::{BenchError, Result};
 use crate::filters::{self, Chain, READY};
 use crate::http;
-use crate::mesh_api::MeshApi;
+use crate::mesh_api::{MeshApi, TOKEN};
 use crate::proc;
 
 /// How to start an Envoy.
@@ -56,6 +57,8 @@ impl Envoy {
             std::fs::remove_file(&admin_file).map_err(BenchError::io("remove", &admin_file))?;
         }
         let mut command = Command::new(&launch.binary);
+        command.env("ENVOY_DYNAMIC_MODULES_SEARCH_PATH", paths::native_module_folder());
+        command.env("PORTCULLIS_MESH_TOKEN", TOKEN);
         command.arg("--config-path").arg(&config).arg("--admin-address-path").arg(&admin_file);
         command.args(["--concurrency", &launch.workers.to_string(), "--log-level", "warning"]);
         command.args(["--disable-hot-restart", "--file-flush-interval-msec", "1000"]);

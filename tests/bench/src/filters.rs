@@ -95,6 +95,14 @@ impl Chain {
         chain
     }
 
+    /// The native module under a root id.
+    pub(crate) fn module(name: &'static str, root_id: &str) -> Self {
+        let mut chain = Self::new(name, vec![module(root_id, &plugin_config().to_string())]);
+        chain.snapshot = true;
+        chain.route_header = Some("x-portcullis-cluster");
+        chain
+    }
+
     /// A module that times a hostcall.
     pub(crate) fn probe(name: &'static str, wasm: &Path) -> Self {
         Self::new(name, vec![plugin("probe", wasm, "")])
@@ -249,6 +257,22 @@ pub(crate) fn plugin_config() -> Value {
         "domain": "bench.test",
         "readyPath": READY,
         "snapshot": {"upstream": MESH_API, "authority": MESH_API, "key": STANDARD.encode(MeshApi::key())},
+    })
+}
+
+/// A filter of `libportcullis.so`, which Envoy finds by the search path of its environment.
+fn module(root_id: &str, config: &str) -> Value {
+    json!({
+        "name": "portcullis-native",
+        "typed_config": {
+            "@type": "type.googleapis.com/envoy.extensions.filters.http.dynamic_modules.v3.DynamicModuleFilter",
+            "dynamic_module_config": {"name": "portcullis", "metrics_namespace": "portcullis"},
+            "filter_name": root_id,
+            "filter_config": {
+                "@type": "type.googleapis.com/google.protobuf.StringValue",
+                "value": config,
+            },
+        },
     })
 }
 

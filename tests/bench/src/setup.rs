@@ -82,6 +82,11 @@ impl Setup {
                         .into(),
             });
         }
+        let native = paths::native_module_folder().join("libportcullis.so");
+        if !native.is_file() {
+            let what = native.display().to_string();
+            return Err(BenchError::Missing { what, remedy: "run `make native`".into() });
+        }
         let dir = paths::target().join("bench");
         std::fs::create_dir_all(&dir).map_err(BenchError::io("create", &dir))?;
         let lock = lock(&dir)?;
