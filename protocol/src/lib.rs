@@ -16,6 +16,7 @@
 
 pub mod audit;
 pub mod record;
+pub mod scan;
 pub mod secrets;
 pub mod snapshot;
 pub mod tags;

@@ -78,8 +78,8 @@ impl Stage for Audit {
                 0 => outcome.duration_us,
                 started => now_ns.saturating_sub(started) / 1_000,
             },
-            cluster: exchange.cluster.as_ref().map(|c| c.as_str()).unwrap_or_default(),
-            client_address: std::str::from_utf8(&address).unwrap_or_default(),
+            cluster: exchange.cluster().map(|c| c.as_str()).unwrap_or_default(),
+            client_address: &address,
             request_bytes: exchange.request_length.unwrap_or(outcome.request_bytes),
             response_bytes: response.length.unwrap_or(outcome.response_bytes),
         };

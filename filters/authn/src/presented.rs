@@ -6,6 +6,7 @@ use portcullis_engine::head::{Head, Single};
 use portcullis_engine::headers::Headers;
 use portcullis_model::Reason;
 use portcullis_model::edge::TokenPlaces;
+use portcullis_protocol::scan;
 
 use crate::api_key::{API_KEY_PREFIX, is_secret_of_the_service};
 use crate::{MAX_CREDENTIAL_LEN, places};
@@ -117,12 +118,10 @@ impl<'a> Presented<'a> {
         if bytes.len() > MAX_CREDENTIAL_LEN {
             return Err(Reason::CredentialTooLarge);
         }
-        let (comma, other) = scan(bytes);
-        if comma {
-            return Err(Reason::CredentialAmbiguous);
-        }
-        if bytes.is_empty() || other {
-            return Err(Reason::CredentialMalformed);
+        // One look for all that may be wrong, because every request pays for it.
+        if scan::any(bytes, |b| b.is(b',') | b.below(b'!') | b.above(b'~')) || bytes.is_empty() {
+            let comma = bytes.contains(&b',');
+            return Err(if comma { Reason::CredentialAmbiguous } else { Reason::CredentialMalformed });
         }
         // Nobody else is to see it, a provider of introspection least of all.
         if matches!(found, Credential::Bearer(token) if is_secret_of_the_service(token)) {
@@ -132,19 +131,11 @@ impl<'a> Presented<'a> {
     }
 }
 
-/// Whether there is a comma, and whether there is a byte that is not visible ASCII. Every request pays for
-/// this; without an early end the compiler looks at many bytes at a time.
-fn scan(bytes: &[u8]) -> (bool, bool) {
-    bytes.iter().fold((false, false), |(comma, other), byte| {
-        (comma | (*byte == b','), other | !byte.is_ascii_graphic())
-    })
-}
-
 /// Reads `Bearer <token>`; the scheme is compared without case (RFC 9110 §11.1).
 fn bearer(value: &[u8]) -> Result<Credential<'_>, Reason> {
     let space = value.iter().position(|b| *b == b' ').ok_or(Reason::CredentialMalformed)?;
     let (scheme, rest) = value.split_at_checked(space).ok_or(Reason::CredentialMalformed)?;
-    if !scheme.eq_ignore_ascii_case(b"bearer") {
+    if scheme != b"Bearer" && !scheme.eq_ignore_ascii_case(b"bearer") {
         let joined = value.contains(&b',');
         return Err(if joined { Reason::CredentialAmbiguous } else { Reason::CredentialUnsupported });
     }

@@ -100,13 +100,16 @@ fn metadata_reply(body: String) -> OwnedReply {
 /// Removes the credential, so that a Data API never sees it.
 fn strip_credential(context: &Context<'_>) -> PortResult<()> {
     let (config, head, stream) = (context.config, context.head, context.stream);
-    let in_query = places::in_query(head.path, &config.tokens);
-    let presented = Presented::of(head, context.headers, &in_query, &config.tokens);
-    if config.tokens.keep && matches!(presented.credential(), Ok(Credential::Bearer(_))) {
-        return Ok(());
-    }
-    if let Some(place) = presented.place() {
-        strip_place(stream, place, context)?;
+    // Other places are looked at again only where there are any: it was done once for the decision.
+    if config.tokens.keep || !config.tokens.is_usual() {
+        let in_query = places::in_query(head.path, &config.tokens);
+        let presented = Presented::of(head, context.headers, &in_query, &config.tokens);
+        if config.tokens.keep && matches!(presented.credential(), Ok(Credential::Bearer(_))) {
+            return Ok(());
+        }
+        if let Some(place) = presented.place() {
+            strip_place(stream, place, context)?;
+        }
     }
     if head.authorization.is_there() {
         stream.remove_request_header(b"authorization")?;

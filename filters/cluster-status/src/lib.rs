@@ -15,9 +15,9 @@
     )
 )]
 
-use std::sync::Arc;
+use std::borrow::Cow;
 
-use portcullis_engine::cluster::select;
+use portcullis_engine::cluster::{id, named};
 use portcullis_engine::stage::{Context, Flow, Stage, Unforwarded};
 use portcullis_model::config::Role;
 use portcullis_model::{Permit, Reason, Refusal};
@@ -72,12 +72,21 @@ impl Stage for ClusterStatus {
 
 /// Which cluster is meant, and whether it may be reached.
 fn permit(context: &mut Context<'_>) -> Result<Permit, Reason> {
-    let cluster = match &context.config.role {
-        Role::Sidecar { cluster } => cluster.clone(),
-        Role::Edge => select(context.head.selectors(), &context.config.domain)?,
+    let name = match &context.config.role {
+        Role::Sidecar { cluster } => Cow::Borrowed(cluster.as_str().as_bytes()),
+        Role::Edge => named(context.head.selectors(), &context.config.domain)?,
     };
-    context.exchange.cluster = Some(cluster.clone());
-    let known = context.exchange.known.as_ref().map(Arc::clone).ok_or(Reason::IdentityMissing)?;
-    let record = context.snapshot.cluster(&cluster).map(|entry| (&*entry.tenant, entry.state));
-    Permit::decide(cluster, record, &known.principal().tenant)
+    let (snapshot, known) = (context.snapshot, context.exchange.known.as_ref());
+    let known = known.ok_or(Reason::IdentityMissing)?;
+    if let Some(permit) = known.permit(&name, snapshot.contents()) {
+        return Ok(permit);
+    }
+    let cluster = id(&name)?;
+    let record = snapshot.cluster(&cluster).map(|entry| (&*entry.tenant, entry.state));
+    let decided = Permit::decide(cluster.clone(), record, &known.principal().tenant);
+    match &decided {
+        Ok(permit) => known.remember(permit, snapshot.contents()),
+        Err(_) => context.exchange.cluster = Some(cluster),
+    }
+    decided
 }

@@ -5,12 +5,13 @@
 //! key nobody can make two credentials meet.
 
 use std::num::NonZeroUsize;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use highway::{HighwayHash, HighwayHasher, Key};
 use lru::LruCache;
 use portcullis_identity::{ClusterId, Identity, Minter, Principal, SourceType};
-use portcullis_protocol::record;
+use portcullis_model::Permit;
+use portcullis_protocol::{record, scan};
 
 use crate::tokens::{Budget, TokenSet};
 
@@ -43,6 +44,8 @@ pub struct Known {
     pub roles: String,
     audit_part: Vec<u8>,
     tokens: Arc<TokenSet>,
+    /// The last permit, and the contents of the snapshot by which it was granted.
+    granted: Mutex<Option<(u64, Permit)>>,
     bytes: usize,
 }
 
@@ -87,6 +90,22 @@ impl Known {
         match &self.who {
             Who::Tagged(identity) => Some(identity),
             Who::Untagged(_) => None,
+        }
+    }
+
+    /// The permit for a cluster of this name, where it was the last that this identity was granted, by a snapshot
+    /// of the same [contents](portcullis_model::state::SnapshotState::contents).
+    pub fn permit(&self, cluster: &[u8], contents: u64) -> Option<Permit> {
+        let granted = self.granted.try_lock().ok()?;
+        let (by, permit) = granted.as_ref()?;
+        let same = *by == contents && scan::same(permit.cluster().as_str().as_bytes(), cluster);
+        same.then(|| permit.clone())
+    }
+
+    /// Remembers a permit that this identity's tenant was granted by a snapshot of these contents.
+    pub fn remember(&self, permit: &Permit, contents: u64) {
+        if let Ok(mut granted) = self.granted.try_lock() {
+            *granted = Some((contents, permit.clone()));
         }
     }
 
@@ -165,7 +184,7 @@ impl IdentityCache {
             Some(source_type) => Who::Tagged(Identity { principal, source_type }),
             None => Who::Untagged(principal),
         };
-        Arc::new(Known { who, judged_at, roles, audit_part, tokens, bytes })
+        Arc::new(Known { who, judged_at, roles, audit_part, tokens, granted: Mutex::default(), bytes })
     }
 
     /// Of everything that a minted token says, but its times. No part can run into the next: the first is
@@ -239,8 +258,7 @@ impl IdentityCache {
 
     /// Number of identities kept.
     #[cfg(test)]
-    #[must_use]
-    pub fn len(&self) -> usize {
+    fn len(&self) -> usize {
         self.entries.len()
     }
 }

@@ -8,6 +8,7 @@ use std::borrow::Cow;
 
 use portcullis_identity::ClusterId;
 use portcullis_model::Reason;
+use portcullis_protocol::scan;
 
 /// The request header by which a client may name a cluster.
 pub const CLUSTER_HEADER: &str = "x-target-cluster";
@@ -29,29 +30,52 @@ pub struct Selectors<'a> {
 /// [`Reason::ClusterAmbiguous`] when two places disagree, [`Reason::ClusterMissing`] when none names
 /// one, [`Reason::ClusterUnknown`] when the name cannot be a cluster's.
 pub fn select(selectors: Selectors<'_>, domain: &str) -> Result<ClusterId, Reason> {
+    id(&named(selectors, domain)?)
+}
+
+/// The id of a cluster of this name.
+///
+/// # Errors
+/// [`Reason::ClusterUnknown`] when it cannot be one.
+pub fn id(name: &[u8]) -> Result<ClusterId, Reason> {
+    std::str::from_utf8(name).ok().and_then(|text| ClusterId::new(text).ok()).ok_or(Reason::ClusterUnknown)
+}
+
+/// The one name that all places agree on, of which nothing else is known.
+///
+/// # Errors
+/// [`Reason::ClusterAmbiguous`] when two places disagree, [`Reason::ClusterMissing`] when none names one.
+pub fn named<'a>(selectors: Selectors<'a>, domain: &str) -> Result<Cow<'a, [u8]>, Reason> {
     let host = from_host(selectors.authority, domain);
     let path = from_path(selectors.path);
-    let named = [host.as_deref(), path, selectors.header];
-    let mut chosen: Option<&[u8]> = None;
-    for name in named.into_iter().flatten() {
-        match chosen {
-            Some(before) if before != name => return Err(Reason::ClusterAmbiguous),
-            _ => chosen = Some(name),
+    let others = [path, selectors.header].map(|name| name.map(Cow::Borrowed));
+    let mut chosen = host;
+    for name in others.into_iter().flatten() {
+        match &chosen {
+            Some(before) if *before != name => return Err(Reason::ClusterAmbiguous),
+            Some(_) => {}
+            None => chosen = Some(name),
         }
     }
-    let name = chosen.ok_or(Reason::ClusterMissing)?;
-    std::str::from_utf8(name).ok().and_then(|text| ClusterId::new(text).ok()).ok_or(Reason::ClusterUnknown)
+    chosen.ok_or(Reason::ClusterMissing)
 }
 
 /// The label before `.clusters.<domain>`; hosts are compared without case, port and final dot
 /// (RFC 9110 §4.2.3).
 fn from_host<'a>(authority: &'a [u8], domain: &str) -> Option<Cow<'a, [u8]>> {
-    let host = match authority.iter().rposition(|b| *b == b':') {
-        Some(colon) => authority.get(..colon)?,
-        None => authority,
+    let colon = if scan::any(authority, |bytes| bytes.is(b':')) {
+        authority.iter().rposition(|byte| *byte == b':')?
+    } else {
+        authority.len()
     };
+    let host = authority.get(..colon)?;
     let host = host.strip_suffix(b".").unwrap_or(host);
-    let label = without_suffix(without_suffix(host, domain.as_bytes())?, b".clusters.")?;
+    // The shorter one first: most hosts that are no cluster's differ there.
+    let (rest, end) = host.split_at_checked(host.len().checked_sub(domain.len())?)?;
+    let label = without_suffix(rest, b".clusters.")?;
+    if !end.eq_ignore_ascii_case(domain.as_bytes()) {
+        return None;
+    }
     let lower = !label.iter().any(u8::is_ascii_uppercase);
     Some(if lower { Cow::Borrowed(label) } else { Cow::Owned(label.to_ascii_lowercase()) })
 }
@@ -65,7 +89,8 @@ fn without_suffix<'a>(text: &'a [u8], suffix: &[u8]) -> Option<&'a [u8]> {
 /// The segment after `/clusters/`.
 fn from_path(path: &[u8]) -> Option<&[u8]> {
     let rest = path.strip_prefix(b"/clusters/")?;
-    let end = rest.iter().position(|b| matches!(b, b'/' | b'?' | b'#')).unwrap_or(rest.len());
+    let end =
+        scan::position(rest, |bytes| bytes.is(b'/') | bytes.is(b'?') | bytes.is(b'#')).unwrap_or(rest.len());
     rest.get(..end)
 }
 

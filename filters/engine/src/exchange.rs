@@ -39,7 +39,7 @@ impl Decision {
 pub struct Exchange {
     /// Who asks, once authenticated.
     pub known: Option<Arc<Known>>,
-    /// The cluster that is asked for.
+    /// The cluster that is asked for, where it may not be reached.
     pub cluster: Option<ClusterId>,
     /// The proof that the cluster may be reached, once that was checked.
     pub permit: Option<Permit>,
@@ -53,6 +53,26 @@ pub struct Exchange {
     pub request_length: Option<u64>,
     /// True when a plugin of ours answered the request.
     pub answered: bool,
+}
+
+impl Exchange {
+    /// The cluster that is asked for, as far as that is known.
+    #[must_use]
+    pub fn cluster(&self) -> Option<&ClusterId> {
+        self.permit.as_ref().map(Permit::cluster).or(self.cluster.as_ref())
+    }
+
+    /// Forgets the request, but not the memory that its record took.
+    pub(crate) fn clear(&mut self) {
+        self.known = None;
+        self.cluster = None;
+        self.permit = None;
+        self.decision = Decision::None;
+        self.audit_part.clear();
+        self.started_ns = 0;
+        self.request_length = None;
+        self.answered = false;
+    }
 }
 
 /// What was seen of the response.

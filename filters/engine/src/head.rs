@@ -2,6 +2,7 @@
 
 use portcullis_model::Reason;
 use portcullis_model::config::is_reserved_header;
+use portcullis_protocol::scan::{self, same};
 
 use crate::cluster::{CLUSTER_HEADER, Selectors};
 use crate::headers::Headers;
@@ -23,13 +24,13 @@ pub enum Single<'a> {
 
 impl<'a> Single<'a> {
     fn add(&mut self, value: &'a [u8]) {
-        *self = if *self == Self::Absent { Self::Once(value) } else { Self::Repeated };
+        *self = if self.is_there() { Self::Repeated } else { Self::Once(value) };
     }
 
     /// Whether it is there at all.
     #[must_use]
     pub fn is_there(self) -> bool {
-        self != Self::Absent
+        !matches!(self, Self::Absent)
     }
 }
 
@@ -70,6 +71,7 @@ pub struct Head<'a> {
     pub grpc: bool,
     /// A request of the Model Context Protocol's HTTP transport.
     pub mcp: bool,
+    path_only: &'a [u8],
     authorities: u32,
     repeated: bool,
 }
@@ -91,40 +93,46 @@ impl<'a> Head<'a> {
     /// Takes a header of a name that never changes; false when it is none of them. The length picks the few
     /// names that it could be, so that most headers are compared with one name or none.
     fn take_known(&mut self, name: &[u8], value: &'a [u8]) -> bool {
-        match (name.len(), name) {
-            (4, b"host") | (10, b":authority") => self.take_authority(value),
-            (5, b":path") => self.path = value,
-            (6, b"origin") => self.origin = Some(self.origin.map_or(value, |_| TWICE)),
-            (7, b":method") => self.method = value,
-            (7, b"upgrade") => self.upgrade = true,
-            (11, b"traceparent") => self.traceparent = Some(value),
-            (12, b"x-request-id") => self.request_id = value,
-            (12, b"content-type") => self.grpc = value.starts_with(b"application/grpc"),
-            (13, b"authorization") => self.authorization.add(value),
-            (14, b"content-length") => {
-                self.length = std::str::from_utf8(value).ok().and_then(|v| v.parse().ok());
-            }
-            (14, b"sec-fetch-site") => {
+        match name.len() {
+            4 if same(name, b"host") => self.take_authority(value),
+            5 if same(name, b":path") => self.take_path(value),
+            6 if same(name, b"origin") => self.origin = Some(self.origin.map_or(value, |_| TWICE)),
+            7 if same(name, b":method") => self.method = value,
+            7 if same(name, b"upgrade") => self.upgrade = true,
+            10 if same(name, b":authority") => self.take_authority(value),
+            11 if same(name, b"traceparent") => self.traceparent = Some(value),
+            12 if same(name, b"x-request-id") => self.request_id = value,
+            12 if same(name, b"content-type") => self.grpc = value.starts_with(b"application/grpc"),
+            13 if same(name, b"authorization") => self.authorization.add(value),
+            14 if same(name, b"content-length") => self.length = scan::number(value),
+            14 if same(name, b"sec-fetch-site") => {
                 self.fetch_site = Some(self.fetch_site.map_or(value, |_| TWICE));
             }
-            (14, b"mcp-session-id") | (20, b"mcp-protocol-version") => self.mcp = true,
-            (29, b"access-control-request-method") => self.preflight = true,
+            14 if same(name, b"mcp-session-id") => self.mcp = true,
+            20 if same(name, b"mcp-protocol-version") => self.mcp = true,
+            29 if same(name, b"access-control-request-method") => self.preflight = true,
             _ => return false,
         }
         true
+    }
+
+    fn take_path(&mut self, value: &'a [u8]) {
+        self.path = value;
+        let end = scan::position(value, |bytes| bytes.is(b'?')).unwrap_or(value.len());
+        self.path_only = value.get(..end).unwrap_or_default();
     }
 
     fn take_authority(&mut self, value: &'a [u8]) {
         self.authority = value;
         self.authorities = self.authorities.saturating_add(1);
         // Envoy joins two Host headers by a comma, and no host contains one.
-        self.repeated |= value.contains(&b',');
+        self.repeated |= scan::any(value, |bytes| bytes.is(b','));
     }
 
     fn take_configured(&mut self, name: &'a [u8], value: &'a [u8], api_key_header: &[u8]) {
-        if name == api_key_header {
+        if same(name, api_key_header) {
             self.api_key.add(value);
-        } else if name == CLUSTER_HEADER.as_bytes() {
+        } else if same(name, CLUSTER_HEADER.as_bytes()) {
             self.repeated |= self.cluster.replace(value).is_some();
         } else if is_reserved_header(name) {
             if name == portcullis_identity::HEADER.as_bytes() {
@@ -176,8 +184,7 @@ impl<'a> Head<'a> {
     /// The path without its query.
     #[must_use]
     pub fn path_only(&self) -> &'a [u8] {
-        let end = self.path.iter().position(|b| *b == b'?').unwrap_or(self.path.len());
-        self.path.get(..end).unwrap_or_default()
+        self.path_only
     }
 }
 

@@ -3,6 +3,8 @@
 //! `count: u32`, then for each header `name length: u32, value length: u32`, then for each header the name,
 //! a NUL, the value, a NUL; all little endian. Lengths do not count the NUL. Targets fill it in this form.
 
+use std::cell::Cell;
+
 /// Bytes of one length field.
 const WORD: usize = 4;
 
@@ -17,8 +19,15 @@ pub struct MalformedHeaders;
 /// must not hide a second credential.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Headers {
+    /// The block, and behind it what it was used for before.
     buffer: Vec<u8>,
+    length: usize,
     count: usize,
+}
+
+thread_local! {
+    /// A block that nobody reads now: one that is filled for every request needs no new memory.
+    static SPARE: Cell<Headers> = const { Cell::new(Headers { buffer: Vec::new(), length: 0, count: 0 }) };
 }
 
 impl Headers {
@@ -37,16 +46,38 @@ impl Headers {
     /// # Errors
     /// When any length points outside of the buffer or bytes are left over.
     pub fn fill(&mut self, buffer: Vec<u8>) -> Result<(), MalformedHeaders> {
-        self.count = 0;
-        self.buffer = buffer;
-        self.count = check(&self.buffer).ok_or(MalformedHeaders)?;
+        let length = buffer.len();
+        self.fill_up_to(buffer, length)
+    }
+
+    /// Takes a block that ends before its buffer does, in place of the one before; empty after an error.
+    ///
+    /// # Errors
+    /// As [`Self::fill`].
+    pub fn fill_up_to(&mut self, buffer: Vec<u8>, length: usize) -> Result<(), MalformedHeaders> {
+        (self.count, self.length, self.buffer) = (0, 0, buffer);
+        let block = self.buffer.get(..length).ok_or(MalformedHeaders)?;
+        self.count = check(block).ok_or(MalformedHeaders)?;
+        self.length = length;
         Ok(())
+    }
+
+    /// Headers without content, with the memory of others that are not needed any more.
+    pub(crate) fn reused() -> Self {
+        SPARE.try_with(Cell::take).unwrap_or_default()
+    }
+
+    /// Lets the memory be used again.
+    pub(crate) fn done(mut self) {
+        (self.count, self.length) = (0, 0);
+        // At the end of a thread they are just dropped.
+        let _ = SPARE.try_with(|spare| spare.set(self));
     }
 
     /// The buffer, to be filled again.
     #[must_use]
     pub fn take_buffer(&mut self) -> Vec<u8> {
-        self.count = 0;
+        (self.count, self.length) = (0, 0);
         std::mem::take(&mut self.buffer)
     }
 
@@ -72,7 +103,7 @@ impl Headers {
             buffer.extend_from_slice(value);
             buffer.push(0);
         }
-        Ok(Self { buffer, count: pairs.len() })
+        Ok(Self { length: buffer.len(), buffer, count: pairs.len() })
     }
 
     /// Number of headers; one that was sent twice may count once or twice.
@@ -90,8 +121,9 @@ impl Headers {
     /// All headers in the proxy's order.
     #[must_use]
     pub fn iter(&self) -> Iter<'_> {
+        let block = self.buffer.get(..self.length).unwrap_or_default();
         let (table, text) =
-            data_start(self.count).and_then(|start| self.buffer.split_at_checked(start)).unwrap_or_default();
+            data_start(self.count).and_then(|start| block.split_at_checked(start)).unwrap_or_default();
         Iter { table: table.get(WORD..).unwrap_or_default(), text }
     }
 }
@@ -147,8 +179,8 @@ fn check(buffer: &[u8]) -> Option<usize> {
     let table = buffer.get(WORD..start)?;
     let mut end = u64::try_from(start).ok()?;
     for length in table.as_chunks::<WORD>().0 {
-        // Each text is followed by a NUL. Sums of 32-bit numbers that fit into memory do not overflow.
-        end = end.saturating_add(u64::from(u32::from_le_bytes(*length))).saturating_add(1);
+        // Each text is followed by a NUL. So many 32-bit numbers as fit into memory do not overflow.
+        end = end.wrapping_add(u64::from(u32::from_le_bytes(*length))).wrapping_add(1);
     }
     (end == u64::try_from(buffer.len()).ok()?).then_some(count)
 }

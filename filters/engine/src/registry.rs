@@ -15,13 +15,37 @@ pub(crate) type SharedExchange = Rc<RefCell<Exchange>>;
 /// The random name under which plugins hand a request over.
 pub(crate) type Handle = [u8; 16];
 
+/// Requests whose memory is kept for later ones.
+const SPARE: usize = 16;
+
 thread_local! {
+    /// Requests that are over. Nobody else holds them.
+    static SPARES: RefCell<Vec<SharedExchange>> = const { RefCell::new(Vec::new()) };
     static EXCHANGES: RefCell<HashMap<Handle, Weak<RefCell<Exchange>>>> = RefCell::default();
 }
 
 /// Runs with the requests; `None` when they are in use already, which callers treat as a failure.
 fn with<T>(run: impl FnOnce(&mut HashMap<Handle, Weak<RefCell<Exchange>>>) -> T) -> Option<T> {
     EXCHANGES.try_with(|all| all.try_borrow_mut().ok().map(|mut all| run(&mut all))).ok().flatten()
+}
+
+/// A request of which nothing is known yet.
+pub(crate) fn begin() -> SharedExchange {
+    let spare = SPARES.try_with(|spares| spares.try_borrow_mut().ok()?.pop());
+    spare.ok().flatten().unwrap_or_default()
+}
+
+/// Forgets a request; when this plugin was the last that knew it, its memory serves for another.
+pub(crate) fn end(mut exchange: SharedExchange) {
+    let Some(last) = Rc::get_mut(&mut exchange) else { return };
+    last.get_mut().clear();
+    let _ = SPARES.try_with(|spares| {
+        if let Ok(mut spares) = spares.try_borrow_mut()
+            && spares.len() < SPARE
+        {
+            spares.push(exchange);
+        }
+    });
 }
 
 /// Makes a request findable for the plugins after this one.

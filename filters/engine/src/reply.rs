@@ -5,7 +5,7 @@ use portcullis_model::{Reason, Refusal};
 
 use crate::head::Head;
 use crate::port::{PortResult, Stream};
-use crate::problem::{Problem, RpcError};
+use crate::problem::Problem;
 
 /// An answer that the filter gives instead of the upstream.
 #[derive(Debug, Clone, Copy, Default)]
@@ -146,7 +146,7 @@ pub fn refuse(stream: &dyn Stream, refusal: &Refusal, manner: &Manner) -> PortRe
     let (form, reason) = (manner.form, refusal.reason);
     let problem = Problem::new(reason, &manner.request_id);
     let (content_type, body) = match form {
-        Form::JsonRpc => (&b"application/json"[..], RpcError::new(&problem).to_json()),
+        Form::JsonRpc => (&b"application/json"[..], problem.to_rpc_json()),
         Form::Problem => (&b"application/problem+json"[..], problem.to_json()),
         // The proxy writes a gRPC answer's content type itself.
         Form::Grpc => (&b""[..], reason.title().into()),

@@ -5,12 +5,12 @@
 
 mod decide;
 
-use std::cell::RefCell;
 use std::rc::Rc;
 
 use portcullis_model::config::{Mode, is_reserved_header};
 use portcullis_model::{Reason, Refusal};
 use portcullis_protocol::record;
+use portcullis_protocol::scan::{number, same};
 
 use crate::exchange::{Decision, Exchange, Response};
 use crate::head::Head;
@@ -142,15 +142,28 @@ impl Request {
             let refusal = self.refusal(Reason::Misconfigured);
             return self.refuse(stream, refusal, &Manner::blind(), Mode::Enforce);
         };
-        let mut headers = Headers::default();
+        let mut headers = Headers::reused();
         if stream.request_headers(&mut headers).is_err() {
             return self.refuse(stream, self.refusal(Reason::Internal), &Manner::blind(), Mode::Enforce);
         }
+        let verdict = self.look_at(stream, &instance, &headers, undecided);
+        headers.done();
+        verdict
+    }
+
+    /// Decides by these headers.
+    fn look_at(
+        &mut self,
+        stream: &dyn Stream,
+        instance: &Instance,
+        headers: &Headers,
+        undecided: Undecided,
+    ) -> Verdict {
         let config = &instance.plugin.config;
-        let head = Head::read(&headers, &config.api_key_header);
+        let head = Head::read(headers, &config.api_key_header);
         let next = match self.open(stream, &head, instance.plugin.whole) {
             Ok((exchange, first)) => {
-                self.decide(stream, &instance, (&head, &headers), &exchange, first, undecided)
+                self.decide(stream, instance, (&head, headers), &exchange, first, undecided)
             }
             Err(refusal) => Next::Refuse(refusal),
         };
@@ -192,12 +205,12 @@ impl Request {
             self.exchange = Some(Rc::clone(&exchange));
             return Ok((exchange, false));
         }
-        let exchange = Rc::new(RefCell::new(Exchange {
-            audit_part: audit_part(head),
-            started_ns: stream.wall_clock_ns().map_err(|_| self.refusal(Reason::Internal))?,
-            request_length: if self.bodiless { Some(0) } else { head.length },
-            ..Exchange::default()
-        }));
+        let exchange = registry::begin();
+        if let Ok(mut exchange) = exchange.try_borrow_mut() {
+            exchange.started_ns = stream.wall_clock_ns().map_err(|_| self.refusal(Reason::Internal))?;
+            exchange.request_length = if self.bodiless { Some(0) } else { head.length };
+            audit_part(head, &mut exchange.audit_part);
+        }
         self.exchange = Some(Rc::clone(&exchange));
         if !whole {
             let mut handle = Handle::default();
@@ -295,19 +308,22 @@ impl Request {
     /// Notes what the record says of the response, and unless it is `ours` takes away what an upstream says
     /// under our name.
     fn read_response(&mut self, stream: &dyn Stream, ours: bool) -> PortResult<()> {
-        let mut headers = Headers::default();
-        stream.response_headers(&mut headers)?;
-        let text = |value| std::str::from_utf8(value).ok();
-        for (name, value) in &headers {
-            if name == b":status" {
-                self.response.status = text(value).and_then(|s| s.parse().ok());
-            } else if name == b"content-length" {
-                self.response.length = text(value).and_then(|s| s.parse().ok());
-            } else if !ours && is_reserved_header(name) {
-                stream.remove_response_header(name)?;
+        let mut headers = Headers::reused();
+        let read = stream.response_headers(&mut headers).and_then(|()| {
+            for (name, value) in &headers {
+                match name.len() {
+                    7 if same(name, b":status") => {
+                        self.response.status = number(value).and_then(|status| status.try_into().ok());
+                    }
+                    14 if same(name, b"content-length") => self.response.length = number(value),
+                    _ if !ours && is_reserved_header(name) => stream.remove_response_header(name)?,
+                    _ => {}
+                }
             }
-        }
-        Ok(())
+            Ok(())
+        });
+        headers.done();
+        read
     }
 
     /// The request has ended, however it did.
@@ -343,17 +359,19 @@ impl Request {
 
     /// What can be told of a request that ended before any plugin of ours saw it.
     fn unseen(stream: &dyn Stream) -> Exchange {
-        let mut headers = Headers::default();
-        if stream.request_headers(&mut headers).is_err() {
-            return Exchange::default();
+        let mut exchange = Exchange::default();
+        let mut headers = Headers::reused();
+        if stream.request_headers(&mut headers).is_ok() {
+            audit_part(&Head::read(&headers, ""), &mut exchange.audit_part);
         }
-        Exchange { audit_part: audit_part(&Head::read(&headers, "")), ..Exchange::default() }
+        headers.done();
+        exchange
     }
 }
 
-/// What an audit record says of a request, encoded.
-fn audit_part(head: &Head<'_>) -> Vec<u8> {
-    record::request(head.request_id, head.traceparent, head.method, head.target())
+/// Appends what an audit record says of a request, encoded.
+fn audit_part(head: &Head<'_>, out: &mut Vec<u8>) {
+    record::request(head.request_id, head.traceparent, head.method, head.target(), out);
 }
 
 impl Drop for Request {
@@ -361,5 +379,6 @@ impl Drop for Request {
         if let Some(handle) = &self.handle {
             registry::withdraw(handle);
         }
+        self.exchange.take().into_iter().for_each(registry::end);
     }
 }

@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
 use portcullis_identity::{ClusterId, Identity, Minter};
+use portcullis_protocol::scan;
 
 /// Tokens kept per identity: a caller rarely works with more clusters at a time.
 const MAX_TOKENS: usize = 4;
@@ -90,7 +91,7 @@ impl TokenSet {
         now_s: u64,
     ) -> Arc<str> {
         let fits = |t: &&Token| {
-            t.cluster == *cluster
+            scan::same(t.cluster.as_str().as_bytes(), cluster.as_str().as_bytes())
                 && now_s < t.until
                 && t.expires_at <= identity.principal.expires_at
                 && Arc::ptr_eq(&t.minter, minter)

@@ -1,5 +1,6 @@
 //! A plugin, and its life on a worker.
 
+use std::ops::Deref;
 use std::sync::Arc;
 
 use portcullis_model::config::{self, ConfigError, PluginConfig, Role};
@@ -155,9 +156,12 @@ pub fn random<const N: usize>(proxy: &dyn Proxy) -> Option<[u8; N]> {
     Some(bytes)
 }
 
-/// A plugin on a worker.
+/// A plugin on a worker. Every request has one, so it is one reference.
 #[derive(Clone)]
-pub struct Instance {
+pub struct Instance(Arc<Placed>);
+
+/// What is known of a plugin on a worker.
+pub struct Placed {
     /// The plugin.
     pub plugin: Arc<Plugin>,
     /// Its number among the plugins of the worker.
@@ -165,7 +169,15 @@ pub struct Instance {
     /// What it shares with others.
     pub worker: Arc<Worker>,
     /// What every audit record of this plugin says, encoded.
-    pub hop: Arc<[u8]>,
+    pub hop: Box<[u8]>,
+}
+
+impl Deref for Instance {
+    type Target = Placed;
+
+    fn deref(&self) -> &Placed {
+        &self.0
+    }
 }
 
 impl Instance {
@@ -175,6 +187,6 @@ impl Instance {
         let config = &plugin.config;
         let hop = if config.role == Role::Edge { plugin.name } else { SIDECAR_HOP };
         let hop = record::hop(worker.stream, &worker.source.instance, hop, config.mode.as_str()).into();
-        Self { plugin, number, worker, hop }
+        Self(Arc::new(Placed { plugin, number, worker, hop }))
     }
 }

@@ -1,5 +1,7 @@
 //! The outcome of the checks: a permit or a refusal with a stable reason code.
 
+use std::sync::Arc;
+
 use portcullis_identity::{ClusterId, TenantId};
 
 macro_rules! reasons {
@@ -174,7 +176,7 @@ impl Refusal {
 /// request on.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Permit {
-    cluster: ClusterId,
+    cluster: Arc<ClusterId>,
 }
 
 impl Permit {
@@ -193,7 +195,7 @@ impl Permit {
             return Err(Reason::ClusterUnknown);
         }
         match state {
-            ClusterState::Online | ClusterState::Degraded => Ok(Self { cluster }),
+            ClusterState::Online | ClusterState::Degraded => Ok(Self { cluster: Arc::new(cluster) }),
             ClusterState::Pending => Err(Reason::ClusterPending),
             ClusterState::Offline => Err(Reason::ClusterOffline),
             ClusterState::Suspended => Err(Reason::ClusterSuspended),

@@ -7,7 +7,8 @@ use portcullis_engine::port::{
 };
 use portcullis_engine::reply::Reply;
 use portcullis_proxy_wasm_abi::{
-    BufferType, Cas, ContextId, HashFunction, Host, HostError, HttpCall, LocalResponse, LogLevel, MapType,
+    Block, BufferType, Cas, ContextId, HashFunction, Host, HostError, HttpCall, LocalResponse, LogLevel,
+    MapType,
 };
 
 const REQUEST: MapType = MapType::HttpRequestHeaders;
@@ -58,8 +59,8 @@ impl<'a> Port<'a> {
     }
 
     fn read(&self, map: MapType, into: &mut Headers) -> PortResult<()> {
-        let block = self.host.header_block(map).map_err(failed)?;
-        into.fill(block)
+        let Block { buffer, length } = self.host.header_block(map, into.take_buffer()).map_err(failed)?;
+        into.fill_up_to(buffer, length)
             .map_err(|error| PortError { operation: "get_header_map_pairs", cause: error.to_string().into() })
     }
 }
@@ -167,11 +168,11 @@ impl Stream for Port<'_> {
     }
 
     fn client_address(&self) -> Option<Vec<u8>> {
-        self.host.property(&["source", "address"]).ok().flatten()
+        self.host.property(&["source\0address"]).ok().flatten()
     }
 
     fn peer_uri(&self) -> PortResult<Option<Vec<u8>>> {
-        self.host.property(&["connection", "uri_san_peer_certificate"]).map_err(failed)
+        self.host.property(&["connection\0uri_san_peer_certificate"]).map_err(failed)
     }
 
     fn handle(&self) -> PortResult<Option<Vec<u8>>> {
@@ -205,10 +206,10 @@ impl Stream for Port<'_> {
     fn outcome(&self, wanted: OutcomeWanted) -> Outcome {
         let number = |wanted: bool, path: &[&str]| if wanted { self.number(path) } else { 0 };
         Outcome {
-            flags: self.number(&["response", "flags"]),
-            duration_us: number(wanted.duration, &["request", "duration"]) / 1_000,
-            request_bytes: number(wanted.request_bytes, &["request", "size"]),
-            response_bytes: number(wanted.response_bytes, &["response", "size"]),
+            flags: self.number(&["response\0flags"]),
+            duration_us: number(wanted.duration, &["request\0duration"]) / 1_000,
+            request_bytes: number(wanted.request_bytes, &["request\0size"]),
+            response_bytes: number(wanted.response_bytes, &["response\0size"]),
         }
     }
 }

@@ -197,6 +197,8 @@ fn a_suspended_cluster_is_closed_at_once_and_opened_again() {
     world.settle();
     world.set_cluster("acme-1", "acme", ClusterState::Online);
     world.host.request(good("acme-1")).assert_status(200);
+    world.set_cluster("acme-1", "globex", ClusterState::Online);
+    assert_refused(&world.host.request(good("acme-1")), 404, "cluster_unknown");
 }
 
 #[test]

@@ -6,21 +6,28 @@
 mod text;
 
 use portcullis_identity::{Principal, SourceType};
-use prost::encoding::{WireType, encode_key, encode_varint};
 
 use crate::audit::StreamId;
+use crate::scan;
 use crate::tags::audit_record as tag;
 
 use self::text::{MAX_METHOD, MAX_REQUEST_ID, cut, trace_id, without_query};
+
+/// Wire types (the encoding of Protocol Buffers).
+const VARINT: u32 = 0;
+const LENGTH_DELIMITED: u32 = 2;
+
+/// What the fields of an [`Entry`] take at most besides its texts.
+const ENTRY_ROOM: usize = 100;
 
 /// The part of a record that is the same for every request of a plugin.
 #[must_use]
 pub fn hop(stream: StreamId, proxy: &str, hop: &str, mode: &str) -> Vec<u8> {
     let mut out = Vec::new();
     bytes(&mut out, tag::STREAM, &stream.0);
-    text(&mut out, tag::PROXY, proxy);
-    text(&mut out, tag::MODE, mode);
-    text(&mut out, tag::HOP, hop);
+    text(&mut out, tag::PROXY, proxy.as_bytes());
+    text(&mut out, tag::MODE, mode.as_bytes());
+    text(&mut out, tag::HOP, hop.as_bytes());
     out
 }
 
@@ -28,28 +35,24 @@ pub fn hop(stream: StreamId, proxy: &str, hop: &str, mode: &str) -> Vec<u8> {
 #[must_use]
 pub fn identity(principal: &Principal, source_type: Option<SourceType>) -> Vec<u8> {
     let mut out = Vec::new();
-    text(&mut out, tag::SUBJECT, principal.subject.as_str());
-    text(&mut out, tag::TENANT, principal.tenant.as_str());
-    text(&mut out, tag::SOURCE_TYPE, source_type.map(SourceType::as_str).unwrap_or_default());
-    text(&mut out, tag::CREDENTIAL, principal.credential.as_str());
-    text(&mut out, tag::KEY_ID, principal.key_id.as_ref().map(|k| k.as_str()).unwrap_or_default());
-    text(&mut out, tag::ISSUER, principal.issuer.as_ref().map(|i| i.as_str()).unwrap_or_default());
-    for actor in &principal.actors {
-        text(&mut out, tag::ACTORS, actor.as_str());
-    }
+    let mut text = |tag: u32, value: &str| text(&mut out, tag, value.as_bytes());
+    text(tag::SUBJECT, principal.subject.as_str());
+    text(tag::TENANT, principal.tenant.as_str());
+    text(tag::SOURCE_TYPE, source_type.map(SourceType::as_str).unwrap_or_default());
+    text(tag::CREDENTIAL, principal.credential.as_str());
+    text(tag::KEY_ID, principal.key_id.as_ref().map(|k| k.as_str()).unwrap_or_default());
+    text(tag::ISSUER, principal.issuer.as_ref().map(|i| i.as_str()).unwrap_or_default());
+    principal.actors.iter().for_each(|actor| text(tag::ACTORS, actor.as_str()));
     out
 }
 
 /// The part of a record that is known when a request begins. What a client sent is cut, and the query,
-/// which may carry secrets, left out.
-#[must_use]
-pub fn request(request_id: &[u8], traceparent: Option<&[u8]>, method: &[u8], path: &[u8]) -> Vec<u8> {
-    let mut out = Vec::with_capacity(160);
-    text(&mut out, tag::REQUEST_ID, &cut(request_id, MAX_REQUEST_ID));
-    text(&mut out, tag::TRACE_ID, &trace_id(traceparent));
-    text(&mut out, tag::METHOD, &cut(method, MAX_METHOD));
-    text(&mut out, tag::PATH, &without_query(path));
-    out
+/// which may carry secrets, left out. Appended to `out`.
+pub fn request(request_id: &[u8], traceparent: Option<&[u8]>, method: &[u8], path: &[u8], out: &mut Vec<u8>) {
+    text(out, tag::REQUEST_ID, &cut(request_id, MAX_REQUEST_ID));
+    text(out, tag::TRACE_ID, &trace_id(traceparent));
+    text(out, tag::METHOD, &cut(method, MAX_METHOD));
+    text(out, tag::PATH, &without_query(path));
 }
 
 /// What is known only when a request has ended.
@@ -65,7 +68,7 @@ pub struct Entry<'a> {
     pub response_flags: u64,
     pub duration_us: u64,
     pub cluster: &'a str,
-    pub client_address: &'a str,
+    pub client_address: &'a [u8],
     pub request_bytes: u64,
     pub response_bytes: u64,
 }
@@ -73,43 +76,68 @@ pub struct Entry<'a> {
 impl Entry<'_> {
     /// Appends the whole record: this entry with the parts of its hop, its identity and its request.
     pub fn encode(&self, hop: &[u8], identity: &[u8], request: &[u8], out: &mut Vec<u8>) {
+        out.reserve(hop.len() + identity.len() + request.len() + self.texts() + ENTRY_ROOM);
         out.extend_from_slice(hop);
         out.extend_from_slice(identity);
         out.extend_from_slice(request);
         number(out, tag::SEQUENCE, self.sequence);
         number(out, tag::TIME_MS, self.time_ms);
-        text(out, tag::DECISION, self.decision);
-        text(out, tag::STAGE, self.stage);
-        text(out, tag::REASON, self.reason);
+        text(out, tag::DECISION, self.decision.as_bytes());
+        text(out, tag::STAGE, self.stage.as_bytes());
+        text(out, tag::REASON, self.reason.as_bytes());
         number(out, tag::STATUS, u64::from(self.status));
         number(out, tag::RESPONSE_FLAGS, self.response_flags);
         number(out, tag::DURATION_US, self.duration_us);
-        text(out, tag::CLUSTER, self.cluster);
-        text(out, tag::CLIENT_ADDRESS, self.client_address);
+        text(out, tag::CLUSTER, self.cluster.as_bytes());
+        let is_text = scan::is_ascii(self.client_address) || std::str::from_utf8(self.client_address).is_ok();
+        text(out, tag::CLIENT_ADDRESS, if is_text { self.client_address } else { b"" });
         number(out, tag::REQUEST_BYTES, self.request_bytes);
         number(out, tag::RESPONSE_BYTES, self.response_bytes);
     }
+
+    fn texts(&self) -> usize {
+        let texts = [self.decision.len(), self.stage.len(), self.reason.len(), self.cluster.len()];
+        texts.iter().sum::<usize>() + self.client_address.len()
+    }
 }
 
-fn text(out: &mut Vec<u8>, tag: u32, value: &str) {
+#[inline(always)]
+fn text(out: &mut Vec<u8>, tag: u32, value: &[u8]) {
     if !value.is_empty() {
-        bytes(out, tag, value.as_bytes());
+        bytes(out, tag, value);
     }
 }
 
 /// A field of bytes.
+#[inline(always)]
 pub fn bytes(out: &mut Vec<u8>, tag: u32, value: &[u8]) {
-    encode_key(tag, WireType::LengthDelimited, out);
-    encode_varint(u64::try_from(value.len()).unwrap_or_default(), out);
+    varint(out, u64::from(tag << 3 | LENGTH_DELIMITED));
+    varint(out, u64::try_from(value.len()).unwrap_or_default());
     out.extend_from_slice(value);
 }
 
 /// A number, unless it is 0.
+#[inline(always)]
 pub fn number(out: &mut Vec<u8>, tag: u32, value: u64) {
     if value != 0 {
-        encode_key(tag, WireType::Varint, out);
-        encode_varint(value, out);
+        varint(out, u64::from(tag << 3 | VARINT));
+        varint(out, value);
     }
+}
+
+/// Seven bits a byte, the low ones first; the highest bit says that more follow.
+#[inline(always)]
+fn varint(out: &mut Vec<u8>, mut value: u64) {
+    while value >= 0x80 {
+        out.push(low_byte(value) | 0x80);
+        value >>= 7;
+    }
+    out.push(low_byte(value));
+}
+
+#[inline(always)]
+fn low_byte(value: u64) -> u8 {
+    u8::try_from(value & 0xff).unwrap_or_default()
 }
 
 #[cfg(test)]
@@ -148,16 +176,17 @@ mod tests {
             response_flags: 1 << 40,
             duration_us: 12,
             cluster: "c",
-            client_address: "192.0.2.1:1",
+            client_address: b"192.0.2.1:1",
             request_bytes: 23,
             response_bytes: 24,
         };
         let hop = hop(StreamId([5; 16]), "gw", "gateway", "enforce");
         let traceparent = b"00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
-        let request = request(b"r", Some(traceparent), b"GET", b"/p?secret");
+        let mut parts = Vec::new();
+        request(b"r", Some(traceparent), b"GET", b"/p?secret", &mut parts);
         let identity = identity(&principal, Some(SourceType::McpAgent));
         let mut encoded = Vec::new();
-        entry.encode(&hop, &identity, &request, &mut encoded);
+        entry.encode(&hop, &identity, &parts, &mut encoded);
         let expected = AuditRecord {
             stream: vec![5; 16],
             sequence: 7,

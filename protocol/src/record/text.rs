@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 
+use crate::scan::{self, Lanes};
 use crate::secrets::PREFIXES;
 
 /// Bytes of a method that are recorded. Over HTTP/2 a client may send a method as long as all its headers.
@@ -14,27 +15,35 @@ pub(super) const MAX_REQUEST_ID: usize = 128;
 const BLOT: &str = "[secret]";
 
 /// A text of a client, cut to so many bytes before bytes that are not UTF-8 are replaced.
-pub(super) fn cut(text: &[u8], max: usize) -> Cow<'_, str> {
+pub(super) fn cut(text: &[u8], max: usize) -> Cow<'_, [u8]> {
     let text = text.get(..max).unwrap_or(text);
-    // Good text is by far the most common, and this check is by far the faster one.
-    std::str::from_utf8(text).map_or_else(|_| String::from_utf8_lossy(text), Cow::Borrowed)
+    // ASCII is by far the most common, and this check is by far the faster one.
+    if scan::is_ascii(text) {
+        return Cow::Borrowed(text);
+    }
+    match String::from_utf8_lossy(text) {
+        Cow::Borrowed(text) => Cow::Borrowed(text.as_bytes()),
+        Cow::Owned(text) => Cow::Owned(text.into_bytes()),
+    }
 }
 
 /// The path without its query, which may carry secrets; cut to 1024 bytes. What looks like a secret although it
 /// has no business in a path is blotted out.
-pub(super) fn without_query(path: &[u8]) -> Cow<'_, str> {
-    let end = path.iter().position(|b| matches!(b, b'?' | b'#')).unwrap_or(path.len());
+pub(super) fn without_query(path: &[u8]) -> Cow<'_, [u8]> {
+    let end = scan::position(path, |bytes| bytes.is(b'?') | bytes.is(b'#')).unwrap_or(path.len());
     let path = cut(path.get(..end).unwrap_or_default(), 1024);
     // No secret is shorter.
-    let suspicious = path.len() >= 20 && may_hold_secret(path.as_bytes());
-    if suspicious && path.split(between).any(is_secret) { Cow::Owned(blotted(&path)) } else { path }
+    if path.len() < 20 || !may_hold_secret(&path) {
+        return path;
+    }
+    let text = String::from_utf8_lossy(&path);
+    if text.split(between).any(is_secret) { Cow::Owned(blotted(&text).into_bytes()) } else { path }
 }
 
 /// Whether a path has a mark of a secret at all. Nearly none has, and looking for whole words costs twenty times
-/// as much as this; the first look, without an early end, is made at many bytes at a time.
+/// as much as this; the first look is made at many bytes at a time.
 fn may_hold_secret(path: &[u8]) -> bool {
-    let marked = path.iter().fold(false, |marked, byte| marked | matches!(byte, b'_' | b'J'));
-    marked
+    scan::any(path, |bytes| bytes.is(b'_') | bytes.is(b'J'))
         && path.windows(4).any(|four| match four {
             [b'p', b'c', kind, b'_'] => kind.is_ascii_lowercase(),
             [b'e', b'y', b'J', _] => true,
@@ -66,17 +75,19 @@ fn blotted(path: &str) -> String {
 }
 
 /// The trace id of a `traceparent` header (W3C Trace Context §3.2.2); empty when there is none.
-pub(super) fn trace_id(traceparent: Option<&[u8]>) -> Cow<'_, str> {
+pub(super) fn trace_id(traceparent: Option<&[u8]>) -> Cow<'_, [u8]> {
     let id = traceparent.filter(|t| t.len() >= 55).and_then(|t| t.get(3..35)).unwrap_or_default();
-    // Without early ends the compiler looks at all of it at a time.
-    let (hex, zero, lower) = id.iter().fold((true, true, true), |(hex, zero, lower), byte| {
-        (hex & byte.is_ascii_hexdigit(), zero & (*byte == b'0'), lower & !byte.is_ascii_uppercase())
-    });
-    match std::str::from_utf8(id) {
-        Ok(id) if hex && !zero && lower => Cow::Borrowed(id),
-        Ok(id) if hex && !zero => Cow::Owned(id.to_ascii_lowercase()),
-        _ => Cow::Borrowed(""),
+    // Lower-case digits, as the standard wants them; what is between them is looked at more closely.
+    let odd = |bytes: Lanes| bytes.below(b'0') | bytes.above(b'f');
+    let between = |bytes: Lanes| bytes.above(b'9') & bytes.below(b'a');
+    if scan::any(id, |bytes| odd(bytes) | between(bytes)) {
+        let hex = id.iter().all(u8::is_ascii_hexdigit);
+        return if hex { Cow::Owned(id.to_ascii_lowercase()) } else { Cow::Borrowed(b"") };
     }
+    if !scan::any(id, |bytes| bytes.above(b'0')) {
+        return Cow::Borrowed(b"");
+    }
+    Cow::Borrowed(id)
 }
 
 #[cfg(test)]
@@ -85,9 +96,9 @@ mod tests {
 
     #[test]
     fn a_query_is_never_recorded() {
-        assert_eq!(without_query(b"/a?token=s"), "/a");
-        assert_eq!(without_query(b"/a#token=s"), "/a");
-        assert_eq!(without_query(b"/\xff"), "/\u{fffd}");
+        assert_eq!(*without_query(b"/a?token=s"), *b"/a");
+        assert_eq!(*without_query(b"/a#token=s"), *b"/a");
+        assert_eq!(*without_query(b"/\xff"), *"/\u{fffd}".as_bytes());
         assert_eq!(without_query(&[b'a'; 5000]).len(), 1024);
     }
 
@@ -102,11 +113,11 @@ mod tests {
             ("/docs/pck_format/eyJ/é".to_owned(), "/docs/pck_format/eyJ/é"),
         ];
         for (path, expected) in cases {
-            assert_eq!(without_query(path.as_bytes()), expected);
+            assert_eq!(*without_query(path.as_bytes()), *expected.as_bytes());
         }
         // One that the cut took a part of.
         let long = format!("/{}/{key}", "a".repeat(995));
-        assert!(without_query(long.as_bytes()).ends_with("/[secret]"));
+        assert!(without_query(long.as_bytes()).ends_with(b"/[secret]"));
     }
 
     #[test]
@@ -120,10 +131,10 @@ mod tests {
     #[test]
     fn a_trace_id_is_read_or_empty() {
         let id = "4bf92f3577b34da6a3ce929d0e0e4736";
-        assert_eq!(trace_id(Some(format!("00-{id}-00f067aa0ba902b7-01").as_bytes())), id);
+        assert_eq!(trace_id(Some(format!("00-{id}-00f067aa0ba902b7-01").as_bytes())), id.as_bytes());
         for bad in ["", "00-zz", "00-00000000000000000000000000000000-00f067aa0ba902b7-01"] {
-            assert_eq!(trace_id(Some(bad.as_bytes())), "");
+            assert!(trace_id(Some(bad.as_bytes())).is_empty());
         }
-        assert_eq!(trace_id(None), "");
+        assert!(trace_id(None).is_empty());
     }
 }

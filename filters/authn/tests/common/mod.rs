@@ -90,7 +90,7 @@ pub fn ed25519() -> Signer {
 }
 
 pub fn verify(state: &SnapshotState, token: &str) -> Result<Verified, Reason> {
-    jwt::verify(token.as_bytes(), state, &mut KeyRing::default(), &PureRust, NOW)
+    jwt::verify(token.as_bytes(), state, &KeyRing::default(), &PureRust, NOW)
 }
 
 /// The shared secret of the issuer, as the snapshot brings it.

@@ -5,6 +5,7 @@ mod records;
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use portcullis_identity::{ClusterId, SpiffeId, TenantId};
 use portcullis_protocol::snapshot::{PageError, VerifiedPage, revocation_digest};
@@ -14,6 +15,9 @@ use prost::Message;
 use self::entries::api_key_entry;
 pub use self::entries::{ApiKeyEntry, ClusterEntry, Secret, SignerEntry};
 use crate::policy::{IntrospectionDocument, IssuerDocument, SourceRulesDocument, WorkloadEntry};
+
+/// The next number of [`SnapshotState::contents`].
+static NEXT_CONTENTS: AtomicU64 = AtomicU64::new(1);
 
 /// An API key as it is held: encoded, because a hundred thousand of them must fit into a worker, and
 /// each is decoded only when its holder comes for the first time.
@@ -36,6 +40,7 @@ pub struct Applied {
 pub struct SnapshotState {
     generation: Vec<u8>,
     revision: u64,
+    contents: u64,
     cursor: Vec<u8>,
     complete: bool,
     epoch: u8,
@@ -76,6 +81,13 @@ impl SnapshotState {
     #[must_use]
     pub fn revision(&self) -> u64 {
         self.revision
+    }
+
+    /// Names what the snapshot says now: no other contents have had this number in this process, not those of
+    /// another snapshot either. What was decided by them may be remembered as long as it stays. 0: nothing yet.
+    #[must_use]
+    pub fn contents(&self) -> u64 {
+        self.contents
     }
 
     /// Where a full resync goes on; empty when none is under way.
@@ -209,6 +221,7 @@ impl SnapshotState {
         if !same && !page.reset {
             return Err(PageError::Malformed);
         }
+        self.contents = NEXT_CONTENTS.fetch_add(1, Ordering::Relaxed);
         let mut applied = Applied::default();
         let resyncing = !self.cursor.is_empty();
         if page.reset {

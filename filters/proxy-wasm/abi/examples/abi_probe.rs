@@ -129,11 +129,14 @@ impl Stream {
         self.found("monotonic", host.monotonic());
         self.found("random", host.random(&mut random).map(|()| random));
         self.found("random-too-long", host.random(&mut vec![0; 1 << 20]));
-        self.found("pairs", host.header_block(map).map(|block| count(&block)));
+        self.found("pairs", host.header_block(map, Vec::new()).map(|block| count(block.bytes())));
         let odd = host.header(map, "x-odd");
         self.found("odd", odd.map(|v| v.map(|v| v.escape_ascii().to_string())));
         self.found("absent", host.header(map, "x-absent"));
-        self.found("response-map", host.header_block(MapType::HttpResponseHeaders));
+        self.found(
+            "response-map",
+            host.header_block(MapType::HttpResponseHeaders, Vec::new()).map(|block| block.bytes().to_vec()),
+        );
         self.found("add", host.add_header(map, "x-added", b"1"));
         self.found("replace", host.replace_header(map, "x-replace", b"new"));
         self.found("remove", host.remove_header(map, b"x-remove"));

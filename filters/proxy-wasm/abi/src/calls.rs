@@ -66,6 +66,10 @@ impl Calls {
         let Ok(mut outstanding) = self.outstanding.try_borrow_mut() else {
             return;
         };
+        // Nearly always, and then there is no tree to be walked.
+        if outstanding.by_sender.is_empty() {
+            return;
+        }
         let first = (context, CallToken(0));
         while let Some(&(sender, token)) = outstanding.by_sender.range(first..).next()
             && sender == context

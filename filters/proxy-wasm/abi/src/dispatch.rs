@@ -6,14 +6,13 @@
 //!
 //! The safe answer to a request is a refusal, and to an event that nobody waits for, nothing.
 
-use std::cell::{Cell, RefCell};
-use std::collections::HashMap;
-use std::hash::{BuildHasherDefault, Hasher};
+use std::cell::Cell;
 
 use crate::calls::Proxy;
 use crate::context::{CallResponse, HttpContext, RootContext, RootFactory};
 use crate::error::HostResult;
 use crate::host::{Host, LocalResponse};
+use crate::slots::Slots;
 use crate::types::{Action, BufferType, ContextId, LogLevel, QueueId};
 
 /// What a request of an unknown context is answered with. It says nothing about why: it can only
@@ -250,82 +249,4 @@ fn whole_buffer(host: &dyn Host, buffer: BufferType, size: usize) -> HostResult<
 
 fn complain(host: &dyn Host, what: &str, id: ContextId) {
     host.log(LogLevel::Error, &format!("{what} ({id})"));
-}
-
-/// Contexts of one kind by id. A slot is empty while its context runs.
-struct Slots<T: ?Sized> {
-    map: RefCell<HashMap<u32, Option<Box<T>>, BuildHasherDefault<IdHasher>>>,
-}
-
-impl<T: ?Sized> Default for Slots<T> {
-    fn default() -> Self {
-        Self { map: RefCell::default() }
-    }
-}
-
-impl<T: ?Sized> Slots<T> {
-    fn len(&self) -> usize {
-        self.map.try_borrow().map_or(0, |map| map.len())
-    }
-
-    fn contains(&self, id: ContextId) -> bool {
-        self.map.try_borrow().is_ok_and(|map| map.contains_key(&id.0))
-    }
-
-    fn insert(&self, id: ContextId, context: Box<T>) {
-        let old = match self.map.try_borrow_mut() {
-            Ok(mut map) => map.insert(id.0, Some(context)),
-            Err(_) => None,
-        };
-        // Dropped with no borrow held, as everywhere here.
-        drop(old);
-    }
-
-    /// Whether it was there.
-    fn remove(&self, id: ContextId) -> bool {
-        let old = match self.map.try_borrow_mut() {
-            Ok(mut map) => map.remove(&id.0),
-            Err(_) => None,
-        };
-        old.is_some()
-    }
-
-    /// Runs `f` on a context, as the current one; `None` if it is unknown or already running.
-    fn with<R>(&self, host: &dyn Proxy, id: ContextId, f: impl FnOnce(&mut T) -> R) -> Option<R> {
-        let mut context = self.map.try_borrow_mut().ok()?.get_mut(&id.0)?.take()?;
-        let before = host.calls().current();
-        host.calls().enter(id);
-        let result = f(&mut context);
-        host.calls().enter(before);
-        match self.map.try_borrow_mut() {
-            Ok(mut map) if map.contains_key(&id.0) => {
-                map.insert(id.0, Some(context));
-            }
-            // Deleted while it ran: what it sent since then has no addressee either.
-            _ => host.calls().ended(id),
-        }
-        Some(result)
-    }
-}
-
-/// Spreads context ids. The proxy counts them up, so nobody can choose colliding ones.
-#[derive(Default)]
-struct IdHasher(u64);
-
-impl Hasher for IdHasher {
-    fn finish(&self) -> u64 {
-        self.0
-    }
-
-    fn write(&mut self, bytes: &[u8]) {
-        for &byte in bytes {
-            self.write_u32(u32::from(byte));
-        }
-    }
-
-    fn write_u32(&mut self, id: u32) {
-        // The golden ratio's multiplier puts neighbouring ids far apart in the high bits, which
-        // the table reads too.
-        self.0 = (self.0 ^ u64::from(id)).wrapping_mul(0x9e37_79b9_7f4a_7c15);
-    }
 }

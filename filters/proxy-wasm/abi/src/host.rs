@@ -48,6 +48,29 @@ pub struct SharedValue {
     pub cas: Cas,
 }
 
+/// Data from the proxy: the first `length` bytes of a buffer. The rest is of no meaning.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Block {
+    /// The whole buffer.
+    pub buffer: Vec<u8>,
+    /// How many bytes of it count.
+    pub length: usize,
+}
+
+impl Block {
+    /// The bytes that count.
+    #[must_use]
+    pub fn bytes(&self) -> &[u8] {
+        self.buffer.get(..self.length).unwrap_or_default()
+    }
+}
+
+impl From<Vec<u8>> for Block {
+    fn from(buffer: Vec<u8>) -> Self {
+        Self { length: buffer.len(), buffer }
+    }
+}
+
 /// The proxy, as Proxy-Wasm 0.2.1 offers it to HTTP filters.
 ///
 /// No method panics. Absence that is part of normal life is `Ok(None)`; every other status than
@@ -81,9 +104,11 @@ pub trait Host {
     /// value length: u32`, then for each header the name, a NUL, the value, a NUL; all little endian. The
     /// proxy wrote it, so its lengths are still to be checked.
     ///
+    /// `reuse`: a block's buffer that is not needed any more, for the next one.
+    ///
     /// # Errors
     /// If the map cannot be read in this phase.
-    fn header_block(&self, map: MapType) -> HostResult<Vec<u8>>;
+    fn header_block(&self, map: MapType, reuse: Vec<u8>) -> HostResult<Block>;
 
     /// Value of the first header of this (lower-case) name.
     ///
@@ -116,7 +141,8 @@ pub trait Host {
     /// If the map cannot be written in this phase or is too large.
     fn set_pairs(&self, map: MapType, pairs: &[Header<'_>]) -> HostResult<()>;
 
-    /// Value of a property (attribute) of the proxy, in its own encoding.
+    /// Value of a property (attribute) of the proxy, in its own encoding. A path of several segments costs
+    /// least where they are one text already, joined by NUL.
     ///
     /// # Errors
     /// If the proxy failed; a property that is not set is `None`.

@@ -33,6 +33,7 @@ mod host;
 #[cfg(any(target_family = "wasm", test))]
 mod memory;
 mod pairs;
+mod slots;
 mod types;
 
 #[cfg(target_family = "wasm")]
@@ -48,7 +49,7 @@ pub use context::{CallResponse, HttpContext, RootContext, RootFactory};
 pub use dispatch::Dispatcher;
 pub use error::{Fault, HostError, HostResult};
 pub use foreign::{HashFunction, LifeSpan};
-pub use host::{Header, Host, HttpCall, LocalResponse, SharedValue};
+pub use host::{Block, Header, Host, HttpCall, LocalResponse, SharedValue};
 pub use types::{
     Action, BufferType, CallToken, Cas, ContextId, LogLevel, MapType, MetricId, MetricType, QueueId,
 };

@@ -3,66 +3,122 @@
 //! A hostcall that returns data calls back into the module for memory, fills it and returns the
 //! address. The buffers wait here as ordinary vectors until the hostcall that asked for them takes
 //! them by address, so nothing is rebuilt from a raw pointer and a wrong address is an error.
+//!
+//! Buffers come back and are handed out again as they are: what a request costs most here would be
+//! memory that is found, cleared and freed for a few bytes of a property. What an earlier call left
+//! in a buffer is never shown, because a buffer counts only up to the size that was asked for.
 
 use std::cell::RefCell;
 
 use crate::error::Fault;
+use crate::host::Block;
 
 /// Buffers that may wait at once. A hostcall asks for one or two; what is older belongs to a call
 /// that failed after it had asked, and is given back.
 const WAITING: usize = 4;
 
-/// The buffers handed to the proxy and not yet taken back.
+/// Buffers that are kept to be handed out again.
+const SPARE: usize = 4;
+
+/// The size that a buffer has at least, and the size up to which one is kept: bodies are rare.
+const KEPT: (usize, usize) = (256, 64 * 1024);
+
+/// The buffers handed to the proxy and not yet taken back, and those to be handed out.
 #[derive(Debug, Default)]
 pub(crate) struct Handover {
-    waiting: RefCell<Vec<Vec<u8>>>,
+    buffers: RefCell<Buffers>,
+}
+
+#[derive(Debug, Default)]
+struct Buffers {
+    waiting: Vec<Block>,
+    spare: Vec<Vec<u8>>,
 }
 
 impl Handover {
     pub(crate) const fn new() -> Self {
-        Self { waiting: RefCell::new(Vec::new()) }
+        Self { buffers: RefCell::new(Buffers { waiting: Vec::new(), spare: Vec::new() }) }
     }
 
     /// Memory of `size` bytes for the proxy to write into; null if there is none.
     pub(crate) fn allocate(&self, size: usize) -> *mut u8 {
-        let mut buffer = Vec::new();
-        if buffer.try_reserve_exact(size).is_err() {
-            return std::ptr::null_mut();
-        }
-        buffer.resize(size, 0);
-        let address = buffer.as_mut_ptr();
-        let Ok(mut waiting) = self.waiting.try_borrow_mut() else {
+        let Ok(mut buffers) = self.buffers.try_borrow_mut() else {
             return std::ptr::null_mut();
         };
-        if waiting.len() >= WAITING {
-            waiting.remove(0);
+        let fitting = buffers.spare.iter().rposition(|spare| spare.len() >= size);
+        let buffer = match fitting {
+            Some(at) => buffers.spare.swap_remove(at),
+            None => match fresh(size) {
+                Some(buffer) => buffer,
+                None => return std::ptr::null_mut(),
+            },
+        };
+        if buffers.waiting.len() >= WAITING {
+            buffers.waiting.remove(0);
         }
-        waiting.push(buffer);
-        address
+        buffers.waiting.push(Block { buffer, length: size });
+        buffers.waiting.last_mut().map_or(std::ptr::null_mut(), |block| block.buffer.as_mut_ptr())
     }
 
-    /// The buffer at `address`, cut to `size`.
+    /// The buffer at `address`, of which `size` bytes count.
     ///
     /// # Errors
     /// [`Fault::Malformed`] if no such buffer was handed out or it is shorter than `size`.
-    pub(crate) fn take(&self, address: *const u8, size: usize) -> Result<Vec<u8>, Fault> {
+    pub(crate) fn lend(&self, address: *const u8, size: usize) -> Result<Block, Fault> {
+        let found = self.discard(address);
         if size == 0 {
-            self.discard(address);
-            return Ok(Vec::new());
+            found.into_iter().for_each(|block| self.give_back(block.buffer));
+            return Ok(Block::default());
         }
-        let mut buffer = self.discard(address).ok_or(Fault::Malformed)?;
-        if buffer.len() < size {
+        let block = found.ok_or(Fault::Malformed)?;
+        if block.length < size {
             return Err(Fault::Malformed);
         }
-        buffer.truncate(size);
-        Ok(buffer)
+        Ok(Block { length: size, ..block })
     }
 
-    fn discard(&self, address: *const u8) -> Option<Vec<u8>> {
-        let mut waiting = self.waiting.try_borrow_mut().ok()?;
-        let at = waiting.iter().rposition(|b| b.as_ptr() == address)?;
-        Some(waiting.swap_remove(at))
+    /// A copy of what is at `address`, or for large data the buffer itself.
+    ///
+    /// # Errors
+    /// As [`Self::lend`].
+    pub(crate) fn take(&self, address: *const u8, size: usize) -> Result<Vec<u8>, Fault> {
+        let Block { mut buffer, length } = self.lend(address, size)?;
+        if length > KEPT.0 {
+            buffer.truncate(length);
+            return Ok(buffer);
+        }
+        let copy = buffer.get(..length).unwrap_or_default().to_vec();
+        self.give_back(buffer);
+        Ok(copy)
     }
+
+    /// Takes a buffer to be handed out again.
+    pub(crate) fn give_back(&self, buffer: Vec<u8>) {
+        if (KEPT.0..=KEPT.1).contains(&buffer.len())
+            && let Ok(mut buffers) = self.buffers.try_borrow_mut()
+            && buffers.spare.len() < SPARE
+        {
+            buffers.spare.push(buffer);
+        }
+    }
+
+    fn discard(&self, address: *const u8) -> Option<Block> {
+        let mut buffers = self.buffers.try_borrow_mut().ok()?;
+        if let Some(last) = buffers.waiting.pop_if(|block| block.buffer.as_ptr() == address) {
+            return Some(last);
+        }
+        let at = buffers.waiting.iter().rposition(|block| block.buffer.as_ptr() == address)?;
+        Some(buffers.waiting.swap_remove(at))
+    }
+}
+
+/// A new buffer, a little longer than asked for so that it serves for others as well.
+fn fresh(size: usize) -> Option<Vec<u8>> {
+    let size = if size > KEPT.1 { size } else { size.max(KEPT.0).next_power_of_two() };
+    let mut buffer = Vec::new();
+    buffer.try_reserve_exact(size).ok()?;
+    buffer.resize(size, 0);
+    Some(buffer)
 }
 
 #[cfg(test)]
@@ -104,8 +160,23 @@ mod tests {
         for _ in 0..100 {
             assert!(!handover.allocate(64).is_null());
         }
-        assert_eq!(handover.waiting.borrow().len(), WAITING);
+        assert_eq!(handover.buffers.borrow().waiting.len(), WAITING);
         let last = handover.allocate(64);
         assert_eq!(handover.take(last, 64), Ok(vec![0; 64]));
+    }
+
+    #[test]
+    fn a_buffer_is_handed_out_again_and_shows_nothing_of_the_call_before() {
+        let handover = Handover::new();
+        let first = handover.allocate(300);
+        let mut block = handover.lend(first, 300).unwrap();
+        block.buffer.fill(7);
+        handover.give_back(block.buffer);
+        let second = handover.allocate(10);
+        assert_eq!(first, second);
+        assert_eq!(handover.lend(second, 11), Err(Fault::Malformed), "more than was asked for");
+        let third = handover.allocate(64 * 1024 + 1);
+        handover.give_back(handover.lend(third, 1).unwrap().buffer);
+        assert!(handover.buffers.borrow().spare.iter().all(|b| b.len() <= KEPT.1));
     }
 }

@@ -17,10 +17,10 @@ fn headers_are_bytes_and_absence_is_no_error() {
     assert_eq!(host.remove_header(REQUEST, b"x-absent"), Ok(()));
     assert_eq!(host.replace_header(REQUEST, "x-two", b"3"), Ok(()));
     assert_eq!(host.add_header(REQUEST, "x-odd", b"again"), Ok(()));
-    let block = host.header_block(REQUEST).unwrap();
+    let block = host.header_block(REQUEST, Vec::new()).unwrap().buffer;
     assert!(block.ends_with(b"x-odd\0a\xff\xfeb\0x-two\x003\0x-odd\0again\0"));
     assert_eq!(block.first_chunk(), Some(&3_u32.to_le_bytes()));
-    let empty = host.header_block(MapType::HttpResponseHeaders).unwrap();
+    let empty = host.header_block(MapType::HttpResponseHeaders, Vec::new()).unwrap().buffer;
     assert_eq!(empty, 0_u32.to_le_bytes());
     assert_eq!(host.buffer(BufferType::HttpRequestBody, 0, 10), Ok(vec![]));
     assert_eq!(host.property(&["no", "such"]), Ok(None));

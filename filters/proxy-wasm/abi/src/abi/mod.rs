@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use crate::calls::{Calls, Proxy};
 use crate::error::{Fault, HostResult, absent};
-use crate::host::{Header, Host, HttpCall, LocalResponse, SharedValue};
+use crate::host::{Block, Header, Host, HttpCall, LocalResponse, SharedValue};
 use crate::memory::Handover;
 use crate::pairs;
 use crate::types::{BufferType, CallToken, Cas, ContextId, LogLevel, MapType, MetricId, MetricType, QueueId};
@@ -53,6 +53,39 @@ fn fetch(call: &'static str, run: impl FnOnce(*mut *mut u8, *mut usize) -> u32) 
     let mut size = 0;
     check(call, run(&mut data, &mut size))?;
     HANDOVER.with(|handover| handover.take(data, size)).map_err(|fault| fault.of(call))
+}
+
+/// Runs a hostcall that hands over a buffer, which is to be given back.
+fn borrow(call: &'static str, run: impl FnOnce(*mut *mut u8, *mut usize) -> u32) -> HostResult<Block> {
+    let mut data = std::ptr::null_mut();
+    let mut size = 0;
+    check(call, run(&mut data, &mut size))?;
+    HANDOVER.with(|handover| handover.lend(data, size)).map_err(|fault| fault.of(call))
+}
+
+/// Reads a property into a buffer that is to be given back; `None` when it is not set.
+fn property(path: &[&str]) -> HostResult<Option<Block>> {
+    if let [joined] = path {
+        return joined_property(joined.as_bytes());
+    }
+    let mut room = [0; PATH_ROOM];
+    match joined(path, &mut room) {
+        Some(path) => joined_property(path),
+        None => joined_property(path.join("\0").as_bytes()),
+    }
+}
+
+/// Reads a property whose path is joined by NUL already.
+fn joined_property(path: &[u8]) -> HostResult<Option<Block>> {
+    // SAFETY: as of the hostcalls below.
+    let value = borrow("get_property", |data, size| unsafe {
+        raw::proxy_get_property(path.as_ptr(), path.len(), data, size)
+    });
+    absent(value, Fault::NotFound)
+}
+
+fn give_back(block: Block) {
+    HANDOVER.with(|handover| handover.give_back(block.buffer));
 }
 
 /// Runs a hostcall that answers a number.
@@ -113,8 +146,9 @@ impl Host for WasmHost {
         std::env::var_os(name).map(std::ffi::OsString::into_encoded_bytes)
     }
 
-    fn header_block(&self, map: MapType) -> HostResult<Vec<u8>> {
-        fetch("get_header_map_pairs", |data, size| unsafe {
+    fn header_block(&self, map: MapType, reuse: Vec<u8>) -> HostResult<Block> {
+        HANDOVER.with(|handover| handover.give_back(reuse));
+        borrow("get_header_map_pairs", |data, size| unsafe {
             raw::proxy_get_header_map_pairs(map as u32, data, size)
         })
     }
@@ -163,19 +197,19 @@ impl Host for WasmHost {
     }
 
     fn property(&self, path: &[&str]) -> HostResult<Option<Vec<u8>>> {
-        let mut room = [0; PATH_ROOM];
-        let long;
-        let path = match joined(path, &mut room) {
-            Some(path) => path,
-            None => {
-                long = path.join("\0");
-                long.as_bytes()
-            }
-        };
-        let value = fetch("get_property", |data, size| unsafe {
-            raw::proxy_get_property(path.as_ptr(), path.len(), data, size)
-        });
-        absent(value, Fault::NotFound)
+        let block = property(path)?;
+        Ok(block.map(|block| {
+            let value = block.bytes().to_vec();
+            give_back(block);
+            value
+        }))
+    }
+
+    fn property_i64(&self, path: &[&str]) -> HostResult<Option<i64>> {
+        let Some(block) = property(path)? else { return Ok(None) };
+        let number = block.bytes().try_into().map(i64::from_le_bytes);
+        give_back(block);
+        number.map(Some).map_err(|_| Fault::Malformed.of("get_property"))
     }
 
     fn set_property(&self, path: &[&str], value: &[u8]) -> HostResult<()> {

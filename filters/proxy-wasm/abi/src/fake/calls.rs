@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::{FakeHost, OwnedHeader, SentCall, SentResponse, State, first, index};
 use crate::calls::{Calls, Proxy};
 use crate::error::{Fault, HostResult};
-use crate::host::{Header, Host, HttpCall, LocalResponse, SharedValue};
+use crate::host::{Block, Header, Host, HttpCall, LocalResponse, SharedValue};
 use crate::pairs;
 use crate::types::{BufferType, CallToken, Cas, ContextId, LogLevel, MapType, MetricId, MetricType, QueueId};
 
@@ -61,12 +61,12 @@ impl Host for FakeHost {
         self.state.borrow().env.get(name).cloned()
     }
 
-    fn header_block(&self, map: MapType) -> HostResult<Vec<u8>> {
+    fn header_block(&self, map: MapType, _reuse: Vec<u8>) -> HostResult<Block> {
         const CALL: &str = "get_header_map_pairs";
         self.cross(CALL)?;
         let headers = self.headers(map);
         let headers: Vec<Header<'_>> = headers.iter().map(|(n, v)| (&n[..], &v[..])).collect();
-        pairs::encode(&headers).map_err(|fault| fault.of(CALL))
+        pairs::encode(&headers).map(Block::from).map_err(|fault| fault.of(CALL))
     }
 
     fn header(&self, map: MapType, name: &str) -> HostResult<Option<Vec<u8>>> {
