@@ -67,10 +67,13 @@ fn a_mix_of_requests_gives_exactly_these_counts() {
     let (of_bodies, told): (BTreeMap<_, _>, BTreeMap<_, _>) =
         told.into_iter().partition(|(name, _)| name.ends_with("response_bytes_total"));
     assert_eq!(told, expected);
-    assert_eq!(of_bodies["source_type=.=human;.;response_bytes_total"] % 5, 0, "of `hello`, and of a refusal");
-    let durations = |who: &str| {
-        values(&world, &format!("source_type=.={who};.;portcullis_filter_request_duration_ms"))
-    };
+    assert_eq!(
+        of_bodies["source_type=.=human;.;response_bytes_total"] % 5,
+        0,
+        "of `hello`, and of a refusal"
+    );
+    let durations =
+        |who: &str| values(&world, &format!("source_type=.={who};.;portcullis_filter_request_duration_ms"));
     assert_eq!(["human", "worker", "mcp_agent", "unknown"].map(durations), [4, 1, 1, 3]);
     assert_eq!(values(&world, "kind=.=audit;.;portcullis_filter_call_duration_ms"), 1);
 }
