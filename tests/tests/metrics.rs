@@ -75,7 +75,6 @@ async fn prometheus_sees_decisions_refusals_and_durations_with_labels() {
     .unwrap();
     for line in page.lines().filter(|line| line.contains("portcullis_filter")) {
         assert!(!line.contains("=.="), "a label that Istio is not told of: {line}");
-        eprintln!("{line}");
     }
     mesh.stop().await;
 }

@@ -260,3 +260,21 @@ fn less_than_a_whole_batch_waits_for_others() {
     assert!(!journal.has_full_batch());
     assert_eq!(batch(&mut journal, 0), ["c"], "whoever asks gets it");
 }
+
+#[test]
+fn what_waits_is_told_for_all_workers_of_a_proxy() {
+    let (store, mut one, mut other) = (Shared::default(), journal(1, 10, 2), journal(2, 10, 2));
+    for text in ["a", "b", "c"] {
+        append(&mut one, &store, text);
+    }
+    append(&mut other, &store, "d");
+    assert_eq!((one.waiting_in_all(), other.waiting_in_all()), (3, 1), "they do not know each other yet");
+    for now_ms in [1_000, 2_000] {
+        one.renew(&store, now_ms);
+        other.renew(&store, now_ms);
+    }
+    assert_eq!((one.waiting_in_all(), other.waiting_in_all()), (4, 4));
+    // What one that is gone left is counted once, by who recovered it.
+    assert_eq!(other.renew(&store, 2_000 + DEAD_MS + 1), 3);
+    assert_eq!(other.waiting_in_all(), 4);
+}
