@@ -256,7 +256,7 @@ impl IdentityCache {
     /// Number of identities kept.
     #[cfg(test)]
     #[must_use]
-    pub fn len(&self) -> usize {
+    fn len(&self) -> usize {
         self.entries.len()
     }
 }

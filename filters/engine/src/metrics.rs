@@ -253,7 +253,7 @@ mod tests {
         names.sort();
         names.dedup();
         assert_eq!(names.len(), COUNT, "two of one name");
-        assert!(COUNT < 500, "{COUNT} metrics are many");
+        const { assert!(COUNT < 500, "these are many metrics") };
     }
 
     #[test]
