@@ -15,6 +15,7 @@
 )]
 
 use portcullis_engine::exchange::Decision;
+use portcullis_engine::metrics::{Ended, Metric};
 use portcullis_engine::port::{OutcomeWanted, Severity};
 use portcullis_engine::stage::{Admission, Arrival, Context, Ending, Flow, Stage};
 use portcullis_model::{Reason, Refusal};
@@ -64,6 +65,7 @@ impl Stage for Audit {
             Decision::Refuse(refusal) => (refusal.stage, refusal.reason.code()),
             _ => ("", ""),
         };
+        let status = response.status.or_else(|| stream.final_status());
         let mut courier = ending.worker.courier.lock();
         let sequence = courier.journal.next_number();
         let entry = Entry {
@@ -72,7 +74,7 @@ impl Stage for Audit {
             decision: exchange.decision.as_str(),
             stage,
             reason,
-            status: u32::from(response.status.or_else(|| stream.final_status()).unwrap_or_default()),
+            status: u32::from(status.unwrap_or_default()),
             response_flags: outcome.flags,
             duration_us: match exchange.started_ns {
                 0 => outcome.duration_us,
@@ -88,7 +90,20 @@ impl Stage for Audit {
             entry.encode(ending.hop, identity, &exchange.audit_part, out);
         });
         drop(courier);
+        let mut meter = ending.worker.meter.lock();
+        meter.request(
+            stream,
+            &Ended {
+                exchange,
+                status,
+                duration_us: entry.duration_us,
+                request_bytes: entry.request_bytes,
+                response_bytes: entry.response_bytes,
+            },
+        );
         if !kept {
+            meter.count(Metric::JournalDropped, 1);
+            drop(meter);
             let line = "an audit record was dropped: too many wait for the control service";
             stream.log(Severity::Error, line);
         }

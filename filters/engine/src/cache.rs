@@ -134,6 +134,8 @@ pub struct IdentityCache {
     budget: Arc<Budget>,
     /// Tokens by identity, because many credentials may speak for the same one.
     tokens: LruCache<u128, Arc<TokenSet>>,
+    /// How many credentials were known and how many were not, since somebody asked.
+    lookups: (u64, u64),
 }
 
 impl IdentityCache {
@@ -150,6 +152,7 @@ impl IdentityCache {
             bytes: 0,
             budget: Arc::default(),
             tokens: LruCache::new(NonZeroUsize::new(MAX_IDENTITIES).unwrap_or(NonZeroUsize::MIN)),
+            lookups: (0, 0),
         }
     }
 
@@ -207,6 +210,19 @@ impl IdentityCache {
 
     /// The identity of the credential of a [digest](Self::digest), unless it was judged under other policy or has ended.
     pub fn get(&mut self, digest: u128, revision: u64, now_s: u64) -> Option<Arc<Known>> {
+        let known = self.look_up(digest, revision, now_s);
+        let (hits, misses) = &mut self.lookups;
+        let count = if known.is_some() { hits } else { misses };
+        *count = count.saturating_add(1);
+        known
+    }
+
+    /// How many credentials were known and how many were not, since this was asked last.
+    pub fn take_lookups(&mut self) -> (u64, u64) {
+        std::mem::take(&mut self.lookups)
+    }
+
+    fn look_up(&mut self, digest: u128, revision: u64, now_s: u64) -> Option<Arc<Known>> {
         let known = self.entries.get(&digest)?;
         if known.judged_at == revision && known.principal().expires_at > now_s {
             return Some(Arc::clone(known));
@@ -258,6 +274,7 @@ impl IdentityCache {
 
     /// Number of identities kept.
     #[cfg(test)]
+    #[must_use]
     fn len(&self) -> usize {
         self.entries.len()
     }

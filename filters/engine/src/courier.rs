@@ -9,6 +9,7 @@ use prost::Message;
 
 use crate::guarded::Rebuild;
 use crate::journal::Journal;
+use crate::metrics::{CallEnd, CallKind};
 use crate::port::{CallAnswer, CallId, Proxy, Severity};
 use crate::source::Source;
 
@@ -20,6 +21,7 @@ pub struct Courier {
     /// Records on their way.
     pub journal: Journal,
     under_way: Option<CallId>,
+    sent_ms: u64,
 }
 
 impl Rebuild for Courier {
@@ -39,22 +41,25 @@ impl Courier {
         // Every worker of the proxy derives the same key, so each finds what another left.
         let key = derive_key(source.token().as_bytes(), "audit journal");
         let journal = Journal::new(stream, key, &space, limits);
-        Self { journal, under_way: None }
+        Self { journal, under_way: None, sent_ms: 0 }
     }
 
-    /// Takes over what workers that are gone left, and sends the next batch, if there is one.
-    pub fn on_tick(&mut self, proxy: &dyn Proxy, source: &Source, now_ms: u64) {
+    /// Takes over what workers that are gone left, and sends the next batch, if there is one. Returns
+    /// how many records were taken over.
+    pub fn on_tick(&mut self, proxy: &dyn Proxy, source: &Source, now_ms: u64) -> u64 {
         let recovered = self.journal.renew(proxy.store(), now_ms);
         if recovered > 0 {
             let line = format!("recovered {recovered} audit records of a VM that is gone");
             proxy.log(Severity::Warning, &line);
         }
         self.deliver(proxy, source, now_ms);
+        u64::try_from(recovered).unwrap_or(u64::MAX)
     }
 
     fn deliver(&mut self, proxy: &dyn Proxy, source: &Source, now_ms: u64) {
         let Some(batch) = self.journal.next_batch(now_ms) else { return };
-        self.under_way = source.post(proxy, "/mesh/v1/audit", batch, DELIVERY_TIMEOUT);
+        self.under_way = source.post(proxy, CallKind::Audit, batch, DELIVERY_TIMEOUT);
+        self.sent_ms = now_ms;
         if self.under_way.is_none() {
             self.journal.answered(false, now_ms);
         }
@@ -67,18 +72,19 @@ impl Courier {
         }
     }
 
-    /// Takes an answer; false when it is none to a delivery.
+    /// Takes an answer; `None` when it is none to a delivery.
     pub fn on_answer(
         &mut self,
         proxy: &dyn Proxy,
         source: &Source,
         answer: &CallAnswer<'_>,
         now_ms: u64,
-    ) -> bool {
+    ) -> Option<CallEnd> {
         if self.under_way != Some(answer.call) {
-            return false;
+            return None;
         }
         self.under_way = None;
+        let times = (self.sent_ms, now_ms);
         let acknowledged =
             answer.status == Some(200) && answer.body.is_some_and(|body| AuditAck::decode(body).is_ok());
         if !acknowledged {
@@ -89,6 +95,6 @@ impl Courier {
         if self.journal.has_full_batch() {
             self.deliver(proxy, source, now_ms);
         }
-        true
+        Some(CallEnd::new(CallKind::Audit, answer.status, acknowledged, times))
     }
 }

@@ -18,6 +18,7 @@ use portcullis_protocol::wire::IntrospectionRequest;
 use prost::Message;
 
 use crate::link::Link;
+use crate::metrics::{CallEnd, CallKind};
 use crate::port::{CallAnswer, CallId, Proxy, Severity, Stream};
 use crate::source::describe;
 use crate::waiting::source;
@@ -61,6 +62,7 @@ struct Flight {
     nonce: [u8; NONCE_LEN],
     provider: Arc<IntrospectionDocument>,
     source: Source,
+    asked_ms: u64,
     until_ms: u64,
 }
 
@@ -220,20 +222,20 @@ impl Link {
         };
         let call = self
             .source
-            .post(stream, "/mesh/v1/introspect", &question.encode_to_vec(), TIMEOUT)
+            .post(stream, CallKind::Introspection, &question.encode_to_vec(), TIMEOUT)
             .ok_or(Reason::IntrospectionUnavailable)?;
-        let until_ms = self.now_ms.saturating_add(LONGEST_MS);
+        let (asked_ms, until_ms) = (self.now_ms, self.now_ms.saturating_add(LONGEST_MS));
         let provider = Arc::clone(provider);
-        let flight = Flight { call, nonce, provider, source, until_ms };
+        let flight = Flight { call, nonce, provider, source, asked_ms, until_ms };
         self.introspections.flights.insert(digest, flight);
         Ok(())
     }
 
-    /// Takes the answer to a question; false when this is none.
-    pub(crate) fn on_introspection(&mut self, proxy: &dyn Proxy, answer: &CallAnswer<'_>) -> bool {
+    /// Takes the answer to a question; `None` when this is none.
+    pub(crate) fn on_introspection(&mut self, proxy: &dyn Proxy, answer: &CallAnswer<'_>) -> Option<CallEnd> {
         let found = self.introspections.flights.iter().find(|(_, flight)| flight.call == answer.call);
-        let Some(digest) = found.map(|(digest, _)| *digest) else { return false };
-        let Some(flight) = self.introspections.flights.remove(&digest) else { return false };
+        let digest = found.map(|(digest, _)| *digest)?;
+        let flight = self.introspections.flights.remove(&digest)?;
         let provider = &flight.provider;
         let told = match (answer.status, answer.body) {
             (Some(200), Some(body)) => {
@@ -247,6 +249,8 @@ impl Link {
             (Some(200), None) => Err("the body cannot be read".to_owned()),
             (status, _) => Err(describe(status)),
         };
+        let times = (flight.asked_ms, self.now_ms);
+        let end = CallEnd::new(CallKind::Introspection, answer.status, told.is_ok(), times);
         match told {
             Err(error) => {
                 if self.introspections.may_warn(self.now_ms) {
@@ -263,7 +267,7 @@ impl Link {
                 self.introspections.keep_inactive(digest, validity);
             }
         }
-        true
+        Some(end)
     }
 }
 

@@ -62,18 +62,26 @@ struct Head {
     renewed_ms: u64,
     acknowledged: u64,
     slots: u64,
+    /// Records that wait: for the metrics of the whole proxy.
+    waiting: u64,
 }
 
 impl Head {
     fn encode(self) -> Vec<u8> {
-        [self.renewed_ms, self.acknowledged, self.slots].iter().flat_map(|n| n.to_le_bytes()).collect()
+        let numbers = [self.renewed_ms, self.acknowledged, self.slots, self.waiting];
+        numbers.iter().flat_map(|n| n.to_le_bytes()).collect()
     }
 
     fn decode(text: &[u8]) -> Option<Self> {
         let mut numbers = text.chunks_exact(8).map(|c| c.try_into().map(u64::from_le_bytes).ok());
-        let head =
-            Self { renewed_ms: numbers.next()??, acknowledged: numbers.next()??, slots: numbers.next()?? };
+        let mut next = || numbers.next()?;
+        let head = Self { renewed_ms: next()?, acknowledged: next()?, slots: next()?, waiting: next()? };
         numbers.next().is_none().then_some(head).filter(|h| h.slots > 0)
+    }
+
+    /// Whether its worker is gone.
+    fn is_over(&self, now_ms: u64) -> bool {
+        now_ms.saturating_sub(self.renewed_ms) > DEAD_MS
     }
 }
 
@@ -110,6 +118,8 @@ pub struct Journal {
     retry_at_ms: u64,
     renewed_ms: u64,
     renew_at_ms: u64,
+    /// Records that wait in other workers, as their heads said last.
+    waiting_elsewhere: u64,
     slot_key: String,
     scratch: Vec<u8>,
 }
@@ -141,6 +151,7 @@ impl Journal {
             retry_at_ms: 0,
             renewed_ms: 0,
             renew_at_ms: 0,
+            waiting_elsewhere: 0,
             slot_key: format!("{hidden}."),
             hidden,
             name,
@@ -153,6 +164,17 @@ impl Journal {
     pub fn is_full(&self) -> bool {
         let bound = usize::try_from(self.limits.max_waiting).unwrap_or(usize::MAX);
         self.waiting_records >= bound || self.waiting_bytes >= bound.saturating_mul(BYTES_PER_RECORD)
+    }
+
+    /// Records that wait, in this worker and in the proxy's others as of their last renewal.
+    #[must_use]
+    pub fn waiting_in_all(&self) -> u64 {
+        self.waiting_here().saturating_add(self.waiting_elsewhere)
+    }
+
+    fn waiting_here(&self) -> u64 {
+        let recovered: usize = self.recovered.iter().map(|batch| batch.records).sum();
+        u64::try_from(self.waiting_records.saturating_add(recovered)).unwrap_or(u64::MAX)
     }
 
     /// The number of the next record; its stream counts from 1 without gaps.
@@ -220,8 +242,12 @@ impl Journal {
     }
 
     fn write_head(&self, store: &dyn Store) {
-        let head =
-            Head { renewed_ms: self.renewed_ms, acknowledged: self.acknowledged, slots: self.announced };
+        let head = Head {
+            renewed_ms: self.renewed_ms,
+            acknowledged: self.acknowledged,
+            slots: self.announced,
+            waiting: self.waiting_here(),
+        };
         store.set(&format!("{}.head", self.hidden), &head.encode());
     }
 
@@ -312,9 +338,14 @@ impl Journal {
         let (listed, version) = store.get(&registry);
         let listed = String::from_utf8(listed).unwrap_or_default();
         let mut names: Vec<&str> = listed.split('\n').filter(|n| !n.is_empty()).collect();
-        let foreign = names.iter().filter(|n| **n != self.name);
-        let gone: Vec<String> =
-            foreign.filter(|n| self.is_gone(store, n, now_ms)).map(|n| (*n).to_owned()).collect();
+        let (mut gone, mut waiting_elsewhere) = (Vec::new(), 0_u64);
+        for name in names.iter().filter(|n| **n != self.name) {
+            match self.head(store, name).filter(|head| !head.is_over(now_ms)) {
+                Some(head) => waiting_elsewhere = waiting_elsewhere.saturating_add(head.waiting),
+                None => gone.push((*name).to_owned()),
+            }
+        }
+        self.waiting_elsewhere = waiting_elsewhere;
         let known = names.contains(&self.name.as_str());
         if known && gone.is_empty() {
             return 0;
@@ -333,10 +364,6 @@ impl Journal {
 
     fn head(&self, store: &dyn Store, name: &str) -> Option<Head> {
         Head::decode(&store.get(&format!("{}.head", hidden_name(&self.key, name))).0)
-    }
-
-    fn is_gone(&self, store: &dyn Store, name: &str, now_ms: u64) -> bool {
-        self.head(store, name).is_none_or(|head| now_ms.saturating_sub(head.renewed_ms) > DEAD_MS)
     }
 
     /// Takes over what another journal left, slot by slot, so that it outlives this VM too.

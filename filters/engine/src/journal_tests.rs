@@ -209,7 +209,7 @@ fn who_does_not_know_the_key_finds_no_slot_and_can_forge_none() {
     let known = |key: &String| key.starts_with(&public);
     assert!(!store.0.borrow().keys().any(known), "{:?}", store.0.borrow().keys());
     // A head and a record under the public name, and a registry that lists what nobody knows.
-    let head = Head { renewed_ms: 0, acknowledged: 0, slots: 1 };
+    let head = Head { renewed_ms: 0, acknowledged: 0, slots: 1, waiting: 0 };
     store.set(&format!("{public}.head"), &head.encode());
     store.set(&format!("{public}.0"), b"\x01\0\0\0\0\0\0\0forged");
     store.set("portcullis.audit.gateway", b"nonsense\nportcullis.x\n\xff");
@@ -259,4 +259,22 @@ fn less_than_a_whole_batch_waits_for_others() {
     journal.answered(true, 0);
     assert!(!journal.has_full_batch());
     assert_eq!(batch(&mut journal, 0), ["c"], "whoever asks gets it");
+}
+
+#[test]
+fn what_waits_is_told_for_all_workers_of_a_proxy() {
+    let (store, mut one, mut other) = (Shared::default(), journal(1, 10, 2), journal(2, 10, 2));
+    for text in ["a", "b", "c"] {
+        append(&mut one, &store, text);
+    }
+    append(&mut other, &store, "d");
+    assert_eq!((one.waiting_in_all(), other.waiting_in_all()), (3, 1), "they do not know each other yet");
+    for now_ms in [1_000, 2_000] {
+        one.renew(&store, now_ms);
+        other.renew(&store, now_ms);
+    }
+    assert_eq!((one.waiting_in_all(), other.waiting_in_all()), (4, 4));
+    // What one that is gone left is counted once, by who recovered it.
+    assert_eq!(other.renew(&store, 2_000 + DEAD_MS + 1), 3);
+    assert_eq!(other.waiting_in_all(), 4);
 }

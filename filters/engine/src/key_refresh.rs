@@ -15,6 +15,7 @@ use portcullis_protocol::wire::KeyRefresh;
 use prost::Message;
 
 use crate::link::Link;
+use crate::metrics::{CallEnd, CallKind};
 use crate::port::{CallAnswer, CallId, Proxy, Severity};
 use crate::source::describe;
 use crate::waiting::HOLD_MS;
@@ -83,7 +84,7 @@ impl Link {
         }
         let question =
             KeyRefresh { issuer: issuer.to_owned(), key_id: key_id.as_str().to_owned() }.encode_to_vec();
-        let call = self.source.post(proxy, "/mesh/v1/keys/refresh", &question, TIMEOUT);
+        let call = self.source.post(proxy, CallKind::Keys, &question, TIMEOUT);
         let failed = call.is_none();
         if let Some(refresh) = self.key_refreshes.0.get_mut(issuer) {
             refresh.questions.push(Question { key_id: key_id.clone(), asked_ms: now_ms, call, failed });
@@ -91,13 +92,13 @@ impl Link {
         !failed
     }
 
-    /// Takes the answer to a question; false when this is none.
-    pub(crate) fn on_refresh(&mut self, proxy: &dyn Proxy, answer: &CallAnswer<'_>) -> bool {
+    /// Takes the answer to a question; `None` when this is none.
+    pub(crate) fn on_refresh(&mut self, proxy: &dyn Proxy, answer: &CallAnswer<'_>) -> Option<CallEnd> {
         let questions = self.key_refreshes.0.iter_mut().flat_map(|(issuer, refresh)| {
             refresh.questions.iter_mut().map(move |question| (issuer, question))
         });
         let mut found = questions.filter(|(_, question)| question.call == Some(answer.call));
-        let Some((issuer, question)) = found.next() else { return false };
+        let (issuer, question) = found.next()?;
         question.call = None;
         match answer.status {
             // Another worker may have asked just now: its keys are on their way to us too.
@@ -108,6 +109,7 @@ impl Link {
                 proxy.log(Severity::Warning, &line);
             }
         }
-        true
+        let taken = answer.status == Some(204);
+        Some(CallEnd::new(CallKind::Keys, answer.status, taken, (question.asked_ms, self.now_ms)))
     }
 }

@@ -5,6 +5,7 @@
 //!
 //! * [`Request`] is the state machine of one request in one plugin.
 //! * [`Source`] is the long poll and the snapshot that it brings; workers of a process may share one.
+//! * [`metrics`] is the closed list of what is counted.
 //! * [`Worker`] is what the plugins of one worker share: caches, questions to the control service, requests
 //!   that wait, and the journal of audit records with its delivery.
 
@@ -31,6 +32,7 @@ pub mod introspection;
 pub mod journal;
 pub mod key_refresh;
 pub mod link;
+pub mod metrics;
 pub mod port;
 mod problem;
 mod registry;

@@ -9,6 +9,7 @@ use crate::cache::IdentityCache;
 use crate::guarded::Rebuild;
 use crate::introspection::Introspections;
 use crate::key_refresh::KeyRefreshes;
+use crate::metrics::CallEnd;
 use crate::port::{CallAnswer, Proxy, Severity, StreamKey};
 use crate::source::{Policy, Source};
 use crate::waiting::{Awaited, Waiting};
@@ -104,9 +105,9 @@ impl Link {
         }
     }
 
-    /// Takes an answer to a question that a request asked; false when it is none.
-    pub fn on_answer(&mut self, proxy: &dyn Proxy, answer: &CallAnswer<'_>) -> bool {
-        self.on_introspection(proxy, answer) || self.on_refresh(proxy, answer)
+    /// Takes an answer to a question that a request asked; `None` when it is none.
+    pub fn on_answer(&mut self, proxy: &dyn Proxy, answer: &CallAnswer<'_>) -> Option<CallEnd> {
+        self.on_introspection(proxy, answer).or_else(|| self.on_refresh(proxy, answer))
     }
 
     /// Takes out the waiting requests of a plugin that can be decided now.

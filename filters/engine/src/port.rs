@@ -7,6 +7,7 @@ use std::borrow::Cow;
 use std::time::Duration;
 
 use crate::headers::Headers;
+use crate::metrics::MetricId;
 use crate::reply::Reply;
 
 /// Why a port could not do what was asked.
@@ -144,6 +145,15 @@ pub trait Proxy {
 
     /// Verifies a signature by the proxy's own cryptography; `None` when it has none for that.
     fn verify_signature(&self, signature: &Signature<'_>) -> Option<bool>;
+
+    /// Adds to a counter. A proxy that fails loses it: no request depends on what is counted.
+    fn count(&self, metric: MetricId, by: u64);
+
+    /// Sets a gauge.
+    fn gauge(&self, metric: MetricId, value: u64);
+
+    /// Adds a value to a histogram.
+    fn observe(&self, metric: MetricId, value: u64);
 }
 
 /// What a proxy knows of a request that has ended.

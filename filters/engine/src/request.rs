@@ -15,6 +15,7 @@ use portcullis_protocol::scan::{number, same};
 use crate::exchange::{Decision, Exchange, Response};
 use crate::head::Head;
 use crate::headers::Headers;
+use crate::metrics::Metric;
 use crate::port::{PortResult, Severity, Stream, StreamKey};
 use crate::registry::{self, Handle, SharedExchange};
 use crate::reply::{self, Form, Manner, OwnedReply};
@@ -140,6 +141,8 @@ impl Request {
         };
         let Some(instance) = self.instance.clone() else {
             let refusal = self.refusal(Reason::Misconfigured);
+            // There is no worker in which it could count.
+            stream.count(Metric::Refusal(&refusal).id(), 1);
             return self.refuse(stream, refusal, &Manner::blind(), Mode::Enforce);
         };
         let mut headers = Headers::reused();

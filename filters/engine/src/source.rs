@@ -12,6 +12,7 @@ use portcullis_protocol::audit::hex;
 use portcullis_protocol::snapshot::{NONCE_LEN, verify_page};
 
 use crate::guarded::{Guarded, Rebuild, Shared};
+use crate::metrics::{CallEnd, CallKind, CallOutcome, Metric};
 use crate::port::{Call, CallAnswer, CallId, Proxy, Severity};
 
 /// Name of the environment variable that holds the mesh token.
@@ -23,6 +24,9 @@ const RETRY_MS: (u64, u64) = (100, 1_000);
 /// A poll that is answered faster than this without news is followed by a pause of the same length, so
 /// that a service that does not hold polls is not asked thousands of times a second.
 const IDLE_MS: u64 = 250;
+
+/// The path of the snapshot.
+const SNAPSHOT: &str = "/mesh/v1/snapshot";
 
 /// What makes two plugins share a source.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -55,6 +59,11 @@ impl Rebuild for Policy {
 }
 
 impl Policy {
+    /// When the last poll was completed, by the monotonic clock in milliseconds.
+    pub(crate) fn last_completed_ms(&self) -> Option<u64> {
+        self.last_completed_ms
+    }
+
     /// Whether decisions may be taken by it.
     ///
     /// # Errors
@@ -163,7 +172,7 @@ impl Source {
         let path = self.path(&poller.nonce);
         let timeout = Duration::from_secs(u64::from(self.config.poll_s).saturating_add(5));
         poller.sent_ms = now_ms;
-        match self.call(proxy, "GET", &path, &[], timeout) {
+        match self.call(proxy, CallKind::Snapshot, ("GET", &path), &[], timeout) {
             Some(call) => poller.under_way = Some(call),
             None => poller.failed(now_ms),
         }
@@ -178,7 +187,7 @@ impl Source {
         let policy = self.policy.read();
         let snapshot = &policy.snapshot;
         format!(
-            "/mesh/v1/snapshot?view={}&generation={}&revision={}&cursor={}&nonce={}&wait={}&worker={}&stale={}&proxy={}",
+            "{SNAPSHOT}?view={}&generation={}&revision={}&cursor={}&nonce={}&wait={}&worker={}&stale={}&proxy={}",
             self.view,
             hex(snapshot.generation()),
             snapshot.revision(),
@@ -191,19 +200,20 @@ impl Source {
         )
     }
 
-    /// Takes an answer; false when it is none to a poll.
-    pub fn on_answer(&self, proxy: &dyn Proxy, answer: &CallAnswer<'_>, now_ms: u64) -> bool {
+    /// Takes an answer; `None` when it is none to a poll.
+    pub fn on_answer(&self, proxy: &dyn Proxy, answer: &CallAnswer<'_>, now_ms: u64) -> Option<CallEnd> {
         let mut poller = self.poller.lock();
         if poller.under_way != Some(answer.call) {
-            return false;
+            return None;
         }
         poller.under_way = None;
+        let times = (poller.sent_ms, now_ms);
         let taken = self.take_page(proxy, answer, &mut poller, now_ms);
         drop(poller);
         if taken {
             self.poll(proxy, now_ms);
         }
-        true
+        Some(CallEnd::new(CallKind::Snapshot, answer.status, taken, times))
     }
 
     /// Takes a page in; true when the next poll may follow at once.
@@ -254,15 +264,15 @@ impl Source {
 
     /// Posts to the control service; `None`, with the reason in the log, when the proxy does not take it.
     #[must_use]
-    pub fn post(&self, proxy: &dyn Proxy, path: &str, body: &[u8], timeout: Duration) -> Option<CallId> {
-        self.call(proxy, "POST", path, body, timeout)
+    pub fn post(&self, proxy: &dyn Proxy, kind: CallKind, body: &[u8], timeout: Duration) -> Option<CallId> {
+        self.call(proxy, kind, ("POST", path(kind)), body, timeout)
     }
 
     fn call(
         &self,
         proxy: &dyn Proxy,
-        method: &str,
-        path: &str,
+        kind: CallKind,
+        (method, path): (&str, &str),
         body: &[u8],
         timeout: Duration,
     ) -> Option<CallId> {
@@ -277,8 +287,21 @@ impl Source {
         let upstream = &self.config.upstream;
         proxy
             .call(&Call { upstream, headers: &headers, body, timeout })
-            .map_err(|error| proxy.log(Severity::Error, &format!("cannot call {upstream}: {error}")))
+            .map_err(|error| {
+                proxy.count(Metric::Call(kind, CallOutcome::Failed).id(), 1);
+                proxy.log(Severity::Error, &format!("cannot call {upstream}: {error}"));
+            })
             .ok()
+    }
+}
+
+/// The path of a call of a kind.
+fn path(kind: CallKind) -> &'static str {
+    match kind {
+        CallKind::Snapshot => SNAPSHOT,
+        CallKind::Audit => "/mesh/v1/audit",
+        CallKind::Introspection => "/mesh/v1/introspect",
+        CallKind::Keys => "/mesh/v1/keys/refresh",
     }
 }
 

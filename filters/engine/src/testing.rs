@@ -5,6 +5,7 @@ use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 
 use crate::headers::Headers;
+use crate::metrics::{Metric, MetricId};
 use crate::port::{
     Call, CallId, Outcome, OutcomeWanted, PortError, PortResult, Proxy, Severity, Signature, Store, Stream,
 };
@@ -64,6 +65,12 @@ pub struct FakeProxy {
     pub calls: RefCell<Vec<SeenCall>>,
     /// Lines of the log.
     pub lines: RefCell<Vec<String>>,
+    /// Counters.
+    pub counters: RefCell<HashMap<MetricId, u64>>,
+    /// Gauges.
+    pub gauges: RefCell<HashMap<MetricId, u64>>,
+    /// Values of histograms, in order.
+    pub observed: RefCell<Vec<(MetricId, u64)>>,
     /// True: whatever changes or reads a message fails.
     pub broken: Cell<bool>,
     handle: RefCell<Option<Vec<u8>>>,
@@ -95,6 +102,18 @@ impl FakeProxy {
         let request = self.request.borrow();
         let found = request.iter().find(|(n, _)| n == name.as_bytes());
         found.map(|(_, value)| String::from_utf8_lossy(value).into_owned())
+    }
+
+    /// A counter's value.
+    #[must_use]
+    pub fn counter(&self, metric: Metric<'_>) -> u64 {
+        self.counters.borrow().get(&metric.id()).copied().unwrap_or_default()
+    }
+
+    /// A gauge's value; `None` when it was never set.
+    #[must_use]
+    pub fn gauge_of(&self, metric: Metric<'_>) -> Option<u64> {
+        self.gauges.borrow().get(&metric.id()).copied()
     }
 
     fn works(&self) -> PortResult<()> {
@@ -159,6 +178,18 @@ impl Proxy for FakeProxy {
 
     fn verify_signature(&self, _signature: &Signature<'_>) -> Option<bool> {
         None
+    }
+
+    fn count(&self, metric: MetricId, by: u64) {
+        *self.counters.borrow_mut().entry(metric).or_default() += by;
+    }
+
+    fn gauge(&self, metric: MetricId, value: u64) {
+        self.gauges.borrow_mut().insert(metric, value);
+    }
+
+    fn observe(&self, metric: MetricId, value: u64) {
+        self.observed.borrow_mut().push((metric, value));
     }
 }
 

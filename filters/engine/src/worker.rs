@@ -10,6 +10,7 @@ use portcullis_protocol::record;
 use crate::courier::Courier;
 use crate::guarded::{Guarded, Rebuild};
 use crate::link::Link;
+use crate::metrics::{Meter, Metric};
 use crate::port::{CallAnswer, Proxy, Severity, StreamKey};
 use crate::source::Source;
 use crate::stage::{Root, Stage};
@@ -69,8 +70,12 @@ pub struct Worker {
     pub link: Guarded<Link>,
     /// Audit records.
     pub courier: Guarded<Courier>,
+    /// What was counted and not told yet.
+    pub meter: Guarded<Meter>,
     /// Names this life of this worker: the stream of its records.
     pub stream: StreamId,
+    /// When it began, by the monotonic clock in milliseconds.
+    started_ms: u64,
     owner: Guarded<Owner>,
 }
 
@@ -85,10 +90,14 @@ impl Worker {
     ) -> Option<Self> {
         let cache_key = random(proxy)?;
         let courier = Courier::new(&source, stream, config.audit);
+        let mut meter = Meter::default();
+        meter.count(Metric::WorkerStart, 1);
         Some(Self {
             link: Guarded::new(Link::new(Arc::clone(&source), cache_key)),
             courier: Guarded::new(courier),
+            meter: Guarded::new(meter),
             stream,
+            started_ms: proxy.monotonic_ns().unwrap_or_default() / 1_000_000,
             owner: Guarded::default(),
             source,
         })
@@ -101,19 +110,45 @@ impl Worker {
             return;
         }
         self.source.poll(proxy, now_ms);
-        {
+        let (hits, misses) = {
             let policy = self.source.policy.read();
-            self.link.lock().tidy(proxy, &policy);
+            let mut link = self.link.lock();
+            link.tidy(proxy, &policy);
+            link.identities.take_lookups()
+        };
+        let recovered = self.courier.lock().on_tick(proxy, &self.source, now_ms);
+        let mut meter = self.meter.lock();
+        meter.count(Metric::CacheHit, hits);
+        meter.count(Metric::CacheMiss, misses);
+        meter.count(Metric::RecordsRecovered, recovered);
+        meter.tell(proxy);
+        let gauges = meter.gauges_are_due(now_ms);
+        drop(meter);
+        if gauges {
+            self.tell_gauges(proxy, now_ms);
         }
-        self.courier.lock().on_tick(proxy, &self.source, now_ms);
     }
 
-    /// An answer to a call.
+    fn tell_gauges(&self, proxy: &dyn Proxy, now_ms: u64) {
+        let policy = self.source.policy.read();
+        let age_ms = now_ms.saturating_sub(policy.last_completed_ms().unwrap_or(self.started_ms));
+        proxy.gauge(Metric::SnapshotRevision.id(), policy.snapshot.revision());
+        proxy.gauge(Metric::SnapshotAge.id(), age_ms / 1_000);
+        proxy.gauge(Metric::JournalRecords.id(), self.courier.lock().journal.waiting_in_all());
+    }
+
+    /// An answer to a call; false when nobody here asked.
     pub fn on_answer(&self, proxy: &dyn Proxy, answer: &CallAnswer<'_>) -> bool {
         let now_ms = self.read_clock(proxy);
-        self.source.on_answer(proxy, answer, now_ms)
-            || self.courier.lock().on_answer(proxy, &self.source, answer, now_ms)
-            || self.link.lock().on_answer(proxy, answer)
+        let end = self
+            .source
+            .on_answer(proxy, answer, now_ms)
+            .or_else(|| self.courier.lock().on_answer(proxy, &self.source, answer, now_ms))
+            .or_else(|| self.link.lock().on_answer(proxy, answer));
+        if let Some(end) = end {
+            self.meter.lock().call(proxy, end);
+        }
+        end.is_some()
     }
 
     /// Takes out the waiting requests of a plugin that can be decided now.

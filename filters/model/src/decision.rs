@@ -15,6 +15,9 @@ macro_rules! reasons {
             /// Every reason there is, for documentation and tests.
             pub const ALL: &'static [Self] = &[$(Self::$name,)*];
 
+            /// The codes of [`Self::ALL`], in the same order: `reason as usize` is a reason's place.
+            pub const CODES: &'static [&'static str] = &[$($code,)*];
+
             /// The stable code.
             #[must_use]
             pub fn code(self) -> &'static str { match self { $(Self::$name => $code,)* } }

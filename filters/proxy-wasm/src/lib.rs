@@ -17,6 +17,7 @@
 )]
 
 mod http;
+mod metrics;
 mod port;
 mod root;
 mod vm;

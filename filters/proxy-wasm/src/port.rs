@@ -1,6 +1,7 @@
 //! The engine's ports in the words of the ABI.
 
 use portcullis_engine::headers::Headers;
+use portcullis_engine::metrics::MetricId;
 use portcullis_engine::port::{
     Call, CallId, Hash, Outcome, OutcomeWanted, PortError, PortResult, Proxy, Severity, Signature, Store,
     Stream,
@@ -10,6 +11,8 @@ use portcullis_proxy_wasm_abi::{
     Block, BufferType, Cas, ContextId, HashFunction, Host, HostError, HttpCall, LocalResponse, LogLevel,
     MapType,
 };
+
+use crate::metrics;
 
 const REQUEST: MapType = MapType::HttpRequestHeaders;
 const RESPONSE: MapType = MapType::HttpResponseHeaders;
@@ -121,6 +124,19 @@ impl Proxy for Port<'_> {
             Hash::Sha512 => HashFunction::Sha512,
         };
         self.host.verify_signature(hash, signature.key, signature.signature, signature.text).ok()
+    }
+
+    fn count(&self, metric: MetricId, by: u64) {
+        let by = i64::try_from(by).unwrap_or(i64::MAX);
+        metrics::with(self.host, metric, |id| self.host.increment_metric(id, by));
+    }
+
+    fn gauge(&self, metric: MetricId, value: u64) {
+        metrics::with(self.host, metric, |id| self.host.record_metric(id, value));
+    }
+
+    fn observe(&self, metric: MetricId, value: u64) {
+        metrics::with(self.host, metric, |id| self.host.record_metric(id, value));
     }
 }
 

@@ -64,6 +64,17 @@ mod tests {
     use super::*;
 
     #[test]
+    fn refusals_of_every_stage_and_root_are_counted_under_its_name() {
+        for root in &ROOTS {
+            for stage in (root.stages)() {
+                let name = stage.name();
+                assert!(portcullis_engine::metrics::knows_stage(name), "{name} is not in the closed list");
+            }
+            assert!(portcullis_engine::metrics::knows_stage(root.id), "{}", root.id);
+        }
+    }
+
+    #[test]
     fn a_root_id_is_exact() {
         let stages = |id: &[u8]| {
             root(id).map(|root| (root.stages)().iter().map(|stage| stage.name()).collect::<Vec<_>>())

@@ -91,6 +91,18 @@ impl Renderer {
         self.write_mesh(&self.render(tools)?.mesh)
     }
 
+    /// The labels of metrics that the applied mesh configuration names, `extraStatTags`.
+    ///
+    /// # Errors
+    /// When the file cannot be read: [`Renderer::write_mesh_config`] writes it.
+    pub fn stat_labels(&self) -> Result<Vec<String>> {
+        let file = self.mesh_file();
+        let text = fs::read_to_string(&file).map_err(MeshError::io("read", &file))?;
+        let mesh: Value = serde_norway::from_str(&text).map_err(|error| refused(&file, &error))?;
+        let labels = mesh["defaultConfig"]["extraStatTags"].as_array().into_iter().flatten();
+        Ok(labels.filter_map(|label| label.as_str().map(ToOwned::to_owned)).collect())
+    }
+
     fn write_mesh(&self, mesh: &Value) -> Result<()> {
         let target = self.mesh_file();
         let text = to_yaml(std::slice::from_ref(mesh))?;

@@ -4,7 +4,7 @@ use std::net::{IpAddr, SocketAddr};
 
 use serde_json::{Value, json};
 
-use super::{endpoint, http2, runtime, socket};
+use super::{endpoint, http2, runtime, socket, stats};
 use crate::block::Plan;
 use crate::pki::Workload;
 
@@ -103,13 +103,14 @@ impl Managed {
         format!("{kind}~{}~{}.{namespace}~{namespace}.svc.cluster.local", self.address, self.name)
     }
 
-    /// The bootstrap.
+    /// The bootstrap. `labels`: those that Istio is told of (`extraStatTags`).
     #[must_use]
-    pub fn bootstrap(&self, plan: Plan) -> Value {
+    pub fn bootstrap(&self, plan: Plan, labels: &[String]) -> Value {
         json!({
             "node": {"id": self.node_id(), "cluster": self.name, "metadata": self.metadata()},
             "admin": {"address": socket(self.admin)},
             "layered_runtime": runtime(),
+            "stats_config": stats(labels),
             "dynamic_resources": dynamic_resources(),
             "static_resources": {"clusters": [
                 grpc_cluster("xds-grpc", plan.istiod_xds()),

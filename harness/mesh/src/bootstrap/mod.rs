@@ -23,6 +23,12 @@ fn runtime() -> Value {
     }}]})
 }
 
+/// How labels are told from the names of metrics: by the expressions that Istio's own bootstrap has.
+fn stats(labels: &[String]) -> Value {
+    let tag = |label: &String| json!({"tag_name": label, "regex": format!("({label}=\\.=(.*?);\\.;)")});
+    json!({"stats_tags": labels.iter().map(tag).collect::<Vec<_>>()})
+}
+
 fn socket(address: SocketAddr) -> Value {
     json!({"socket_address": {"address": address.ip().to_string(), "port_value": address.port()}})
 }

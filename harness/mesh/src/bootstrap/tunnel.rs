@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use serde_json::{Value, json};
 
 use super::managed::grpc_cluster;
-use super::{Managed, endpoint, forward_all, http2, runtime, socket, typed};
+use super::{endpoint, forward_all, http2, runtime, socket, typed};
 use crate::block::Plan;
 use crate::pki::{LeafFiles, Workload};
 
@@ -21,8 +21,7 @@ const REVERSE: &str = "envoy.extensions.bootstrap.reverse_tunnel";
 /// Sockets are pooled by node id, and a request that names an unknown cluster is looked up as a node id: so
 /// *both* ids that a dialler claims must equal the name in its certificate.
 #[must_use]
-pub fn accepting_gateway(managed: &Managed, plan: Plan, certificate: &LeafFiles, roots: &str) -> Value {
-    let mut bootstrap = managed.bootstrap(plan);
+pub fn accepting_gateway(mut bootstrap: Value, plan: Plan, certificate: &LeafFiles, roots: &str) -> Value {
     bootstrap["bootstrap_extensions"] = json!([{
         "name": "envoy.bootstrap.reverse_tunnel.upstream_socket_interface",
         "typed_config": typed(

@@ -51,12 +51,13 @@ impl Mesh {
 
     fn start_proxy(&mut self, managed: &Managed) -> Result<()> {
         let tunnel = managed.workload == Workload::TUNNEL;
+        let bootstrap = managed.bootstrap(self.plan, &self.renderer.stat_labels()?);
         let bootstrap = if tunnel {
             let leaf =
                 self.tunnels.named(bootstrap::HUB)?.write(&self.run_dir.join("pki"), "tunnel-gateway")?;
-            accepting_gateway(managed, self.plan, &leaf, &self.tunnels.root())
+            accepting_gateway(bootstrap, self.plan, &leaf, &self.tunnels.root())
         } else {
-            managed.bootstrap(self.plan)
+            bootstrap
         };
         // A tunnel lives on one worker of the accepting side, so that one has a single worker.
         let workers = if managed.workload == Workload::INGRESS { self.options.gateway_workers } else { 1 };
