@@ -46,7 +46,7 @@ pub fn subject_token(text: &str, snapshot: &SnapshotState, now_s: u64) -> Result
 /// # Errors
 /// The reason for which a gateway would refuse it.
 pub fn token(token: &str, snapshot: &SnapshotState, now_s: u64) -> Result<Verified, Reason> {
-    let verified = jwt::verify(token.as_bytes(), snapshot, &mut KeyRing::default(), &PureRust, now_s)?;
+    let verified = jwt::verify(token.as_bytes(), snapshot, &KeyRing::default(), &PureRust, now_s)?;
     if is_revoked(&verified.principal, snapshot) {
         return Err(Reason::CredentialRevoked);
     }

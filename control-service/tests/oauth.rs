@@ -106,7 +106,7 @@ async fn judge(server: &Server, token: &str) -> Result<Verified, Reason> {
 }
 
 fn judge_by(state: &SnapshotState, token: &str) -> Result<Verified, Reason> {
-    let verified = jwt::verify(token.as_bytes(), state, &mut KeyRing::default(), &PureRust, now_s())?;
+    let verified = jwt::verify(token.as_bytes(), state, &KeyRing::default(), &PureRust, now_s())?;
     if is_revoked(&verified.principal, state) { Err(Reason::CredentialRevoked) } else { Ok(verified) }
 }
 

@@ -47,6 +47,22 @@ impl MetricId {
         }
         None
     }
+
+    /// The kind and the name of a metric in the proxy. Labels stand in the name as Istio writes those of its
+    /// own metrics, `label=.=value;.;`, so that `extraStatTags` of its mesh configuration makes labels of them
+    /// again.
+    #[must_use]
+    pub fn stat(self) -> Option<(Kind, String)> {
+        let (family, values) = self.describe()?;
+        let mut name = String::new();
+        for (label, value) in family.labels.iter().zip(values) {
+            for part in [label.name, "=.=", value, ";.;"] {
+                name.push_str(part);
+            }
+        }
+        name.push_str(family.name);
+        Some((family.kind, name))
+    }
 }
 
 /// Who calls, as a label.

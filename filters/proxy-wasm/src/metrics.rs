@@ -51,22 +51,14 @@ fn define(host: &dyn Host, metric: MetricId) -> Slot {
     }
 }
 
-/// The kind and the name of a metric in the proxy. Labels stand in the name as Istio writes those of its own
-/// metrics, `label=.=value;.;`, so that `extraStatTags` of its mesh configuration makes labels of them again.
+/// The kind and the name of a metric in the proxy.
 fn stat(metric: MetricId) -> Option<(MetricType, String)> {
-    let (family, values) = metric.describe()?;
-    let kind = match family.kind {
+    let (kind, name) = metric.stat()?;
+    let kind = match kind {
         Kind::Counter => MetricType::Counter,
         Kind::Gauge => MetricType::Gauge,
         Kind::Histogram => MetricType::Histogram,
     };
-    let mut name = String::new();
-    for (label, value) in family.labels.iter().zip(values) {
-        for part in [label.name, "=.=", value, ";.;"] {
-            name.push_str(part);
-        }
-    }
-    name.push_str(family.name);
     Some((kind, name))
 }
 

@@ -9,6 +9,7 @@ use portcullis_engine::{Instance, Plugin, Root};
 use portcullis_roots::root;
 
 use super::filter::Filter;
+use super::metrics::Metrics;
 use super::port::{MainPort, OwnedCall, ProcessPort};
 use super::process::{self, Home};
 use crate::abi::{
@@ -32,6 +33,8 @@ pub(super) struct Shared {
     asked: Mutex<Vec<OwnedCall>>,
     /// Calls under way.
     sent: Mutex<HashMap<CalloutId, CallId>>,
+    /// What is counted.
+    pub(super) metrics: Metrics,
     /// The number of the plugin.
     number: u64,
 }
@@ -75,7 +78,6 @@ impl Shared {
 
 struct Config {
     shared: Arc<Shared>,
-    panics: Option<Counter>,
 }
 
 /// Makes a filter configuration. A root id that there is not rejects it; a bad `pluginConfig` does not, but
@@ -92,9 +94,9 @@ pub fn new_config(setup: &Setup<'_>) -> Result<Box<dyn ConfigEvents>, String> {
         let line = format!("portcullis {}: not configured, every request is refused", root.id);
         log(LogLevel::Critical, &line);
     }
-    let panics = setup.define_counter("panics").ok();
-    let shared = Shared { root, ready, asked: Mutex::default(), sent: Mutex::default(), number };
-    Ok(Box::new(Config { shared: Arc::new(shared), panics }))
+    let metrics = Metrics::define(setup);
+    let shared = Shared { root, ready, asked: Mutex::default(), sent: Mutex::default(), metrics, number };
+    Ok(Box::new(Config { shared: Arc::new(shared) }))
 }
 
 fn make_ready(setup: &Setup<'_>, root: &Root, number: u64) -> Option<Ready> {
@@ -121,7 +123,7 @@ impl ConfigEvents for Config {
     }
 
     fn panic_counter(&self) -> Option<Counter> {
-        self.panics
+        self.shared.metrics.panics()
     }
 
     fn on_tick(&self, main: &MainHandle<'_>) {

@@ -7,6 +7,7 @@
 mod config;
 mod crypto;
 mod filter;
+mod metrics;
 mod port;
 mod process;
 

@@ -5,6 +5,7 @@ use std::sync::{Arc, LazyLock};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use portcullis_engine::headers::Headers;
+use portcullis_engine::metrics::MetricId;
 use portcullis_engine::port::{
     Call, CallId, Outcome, OutcomeWanted, PortError, PortResult, Proxy, Severity, Signature, Store, Stream,
     StreamKey,
@@ -106,6 +107,12 @@ impl Proxy for ProcessPort {
     fn verify_signature(&self, signature: &Signature<'_>) -> Option<bool> {
         crypto::verify(signature)
     }
+
+    fn count(&self, _metric: MetricId, _by: u64) {}
+
+    fn gauge(&self, _metric: MetricId, _value: u64) {}
+
+    fn observe(&self, _metric: MetricId, _value: u64) {}
 }
 
 /// What is the same on every thread.
@@ -154,6 +161,18 @@ pub(super) struct MainPort<'a> {
 impl Proxy for MainPort<'_> {
     as_in_the_process!();
 
+    fn count(&self, metric: MetricId, by: u64) {
+        self.shared.metrics.tell(self.main, metric, by);
+    }
+
+    fn gauge(&self, metric: MetricId, value: u64) {
+        self.shared.metrics.tell(self.main, metric, value);
+    }
+
+    fn observe(&self, metric: MetricId, value: u64) {
+        self.shared.metrics.tell(self.main, metric, value);
+    }
+
     fn call(&self, call: &Call<'_>) -> PortResult<CallId> {
         let callout =
             Callout { cluster: call.upstream, headers: call.headers, body: call.body, timeout: call.timeout };
@@ -198,6 +217,17 @@ impl<'a> StreamPort<'a> {
 
 impl Proxy for StreamPort<'_> {
     as_in_the_process!();
+
+    fn count(&self, metric: MetricId, by: u64) {
+        self.shared.metrics.tell_stream(self.stream, metric, by);
+    }
+
+    /// The main thread does it at its tick: a worker has no way to.
+    fn gauge(&self, _metric: MetricId, _value: u64) {}
+
+    fn observe(&self, metric: MetricId, value: u64) {
+        self.shared.metrics.tell_stream(self.stream, metric, value);
+    }
 
     /// A call of a stream would end with it, so the main thread sends it.
     fn call(&self, call: &Call<'_>) -> PortResult<CallId> {
