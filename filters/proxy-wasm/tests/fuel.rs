@@ -31,8 +31,8 @@ const KINDS: [Kind; 10] = [
     Kind { name: "oauth_token", status: 200, budget: 16_500, world: provider, request: opaque },
     Kind { name: "workload", status: 200, budget: 19_900, world: workloads, request: workload },
     Kind { name: "identity_token", status: 200, budget: 17_200, world: sidecar, request: forwarded },
-    Kind { name: "no_credential", status: 401, budget: 17_500, world: gateway, request: nothing },
-    Kind { name: "suspended", status: 403, budget: 24_900, world: gateway, request: suspended },
+    Kind { name: "no_credential", status: 401, budget: 18_200, world: gateway, request: nothing },
+    Kind { name: "suspended", status: 403, budget: 26_400, world: gateway, request: suspended },
     Kind { name: "forged_jwt", status: 401, budget: 5_900_000, world: gateway, request: forged },
     Kind { name: "unknown_api_key", status: 401, budget: 42_900, world: gateway, request: unknown_key },
 ];
