@@ -45,7 +45,7 @@ up: build ## Start the local mesh and keep it running until Ctrl-C
 
 test: build tools test-unit test-filters test-e2e ## All tests but the slow ones
 
-test-unit: build tools ## Unit tests and the local mesh on its own
+test-unit: build native tools ## Unit tests and the local mesh on its own
 	$(CARGO) test --locked --workspace --exclude portcullis-tests --exclude portcullis-proxy-wasm --exclude portcullis-testhost
 
 test-filters: wasm tools ## The module in the test host, and the test host against the real Envoy

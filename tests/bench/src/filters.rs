@@ -29,11 +29,25 @@ pub(crate) struct Chain {
     access_log: Vec<Value>,
     route_header: Option<&'static str>,
     snapshot: bool,
+    /// Tells in the answer what went upstream.
+    echo: bool,
 }
+
+/// What an echoing chain tells of a request as it went upstream.
+const ECHOED: [(&str, &str); 8] = [
+    ("x-echo-subject", "%REQ(X-PORTCULLIS-SUBJECT)%"),
+    ("x-echo-tenant", "%REQ(X-PORTCULLIS-TENANT)%"),
+    ("x-echo-roles", "%REQ(X-PORTCULLIS-ROLES)%"),
+    ("x-echo-source-type", "%REQ(X-PORTCULLIS-SOURCE-TYPE)%"),
+    ("x-echo-cluster", "%REQ(X-PORTCULLIS-CLUSTER)%"),
+    ("x-echo-identity", "%REQ(X-PORTCULLIS-IDENTITY)%"),
+    ("x-echo-authorization", "%REQ(AUTHORIZATION)%"),
+    ("x-echo-forged", "%REQ(X_PORTCULLIS_SOURCE_TYPE)%"),
+];
 
 impl Chain {
     fn new(name: &'static str, filters: Vec<Value>) -> Self {
-        Self { name, filters, access_log: Vec::new(), route_header: None, snapshot: false }
+        Self { name, filters, access_log: Vec::new(), route_header: None, snapshot: false, echo: false }
     }
 
     /// The router alone.
@@ -108,6 +122,13 @@ impl Chain {
         Self::new(name, vec![plugin("probe", wasm, "")])
     }
 
+    /// The same chain, telling in its answers what went upstream.
+    #[cfg(test)]
+    pub(crate) fn echoing(mut self) -> Self {
+        self.echo = true;
+        self
+    }
+
     /// True when the chain asks for a snapshot.
     pub(crate) fn is_ours(&self) -> bool {
         self.snapshot
@@ -123,6 +144,9 @@ impl Chain {
         if let Some(header) = self.route_header {
             matches["headers"] = json!([{"name": header, "present_match": true}]);
         }
+        let echoed: &[(&str, &str)] = if self.echo { &ECHOED } else { &[] };
+        let echoed: Vec<Value> =
+            echoed.iter().map(|(name, value)| json!({"header": {"key": name, "value": value}})).collect();
         let manager = json!({
             "@type": "type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager",
             "stat_prefix": self.name,
@@ -130,7 +154,7 @@ impl Chain {
             "access_log": self.access_log,
             "http_filters": filters,
             "route_config": {"virtual_hosts": [{
-                "name": "all", "domains": ["*"],
+                "name": "all", "domains": ["*"], "response_headers_to_add": echoed,
                 "routes": [{
                     "match": matches,
                     "direct_response": {"status": 200, "body": {"inline_string": "ok"}},

@@ -3,6 +3,8 @@
 mod breakdown;
 mod child;
 mod closed_loop;
+#[cfg(test)]
+mod differential;
 mod envoy;
 mod error;
 mod filters;
