@@ -55,7 +55,8 @@ impl From<Unidentified> for Flow {
     }
 }
 
-type Identified = Result<Arc<Known>, Unidentified>;
+/// Who asks, or why that is not known.
+pub(crate) type Identified = Result<Arc<Known>, Unidentified>;
 
 /// What a credential stands for, and whether that may be kept for the next request.
 struct Judged {

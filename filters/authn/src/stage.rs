@@ -9,7 +9,7 @@ use portcullis_model::config::Role;
 use portcullis_model::{Reason, Refusal};
 
 use crate::closed_list::is_exempt;
-use crate::flow::Means;
+use crate::flow::{Identified, Means};
 use crate::forwarded_headers as names;
 use crate::presented::{Credential, Place, Presented};
 use crate::{Classify, KeyRing, STAGE, metadata, places};
@@ -59,13 +59,7 @@ impl Stage for Authenticate {
                 self.means().presented(context, &presented)
             }
         };
-        match identified {
-            Ok(known) => {
-                context.exchange.known = Some(known);
-                Flow::Next
-            }
-            Err(unidentified) => unidentified.into(),
-        }
+        settle(context, identified)
     }
 
     fn forward(&self, context: &mut Context<'_>) -> Result<(), Unforwarded> {
@@ -80,6 +74,17 @@ impl Stage for Authenticate {
             context.add(names::ROLES, &known.roles)?;
         }
         Ok(())
+    }
+}
+
+/// Takes note of who asks, or says how the request goes on without that.
+fn settle(context: &mut Context<'_>, identified: Identified) -> Flow {
+    match identified {
+        Ok(known) => {
+            context.exchange.known = Some(known);
+            Flow::Next
+        }
+        Err(unidentified) => unidentified.into(),
     }
 }
 
@@ -163,12 +168,7 @@ impl Stage for Recognise {
         let Role::Sidecar { cluster } = &context.config.role else {
             return Flow::Refuse(Refusal::new(STAGE, Reason::IdentityMissing));
         };
-        match (Means { keys: &self.keys, classify: self.classify }).forwarded(context, cluster) {
-            Ok(known) => {
-                context.exchange.known = Some(known);
-                Flow::Next
-            }
-            Err(unidentified) => unidentified.into(),
-        }
+        let identified = Means { keys: &self.keys, classify: self.classify }.forwarded(context, cluster);
+        settle(context, identified)
     }
 }

@@ -131,13 +131,9 @@ impl Request {
 
     /// Looks at the headers and decides.
     fn look(&mut self, stream: &dyn Stream) -> Verdict {
-        let undecided = match std::mem::replace(&mut self.phase, Phase::Answered) {
-            Phase::Undecided(undecided) => undecided,
-            // Headers come once. Whatever was decided stays.
-            decided => {
-                self.phase = decided;
-                return self.refuse(stream, self.refusal(Reason::Internal), &Manner::blind(), Mode::Enforce);
-            }
+        // Headers come once: a request that was decided has no second try.
+        let Phase::Undecided(undecided) = std::mem::replace(&mut self.phase, Phase::Answered) else {
+            return self.refuse(stream, self.refusal(Reason::Internal), &Manner::blind(), Mode::Enforce);
         };
         let Some(instance) = self.instance.clone() else {
             let refusal = self.refusal(Reason::Misconfigured);

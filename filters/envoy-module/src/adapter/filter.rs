@@ -16,12 +16,14 @@ pub(super) struct Filter {
     key: StreamKey,
     /// `None` until its headers come, for only then the worker is known.
     request: Option<Request>,
+    /// True once it has waited: only then somebody has to forget it.
+    waited: bool,
 }
 
 impl Filter {
     /// A request that begins.
     pub(super) fn new(shared: Arc<Shared>) -> Self {
-        Self { shared, key: StreamKey(process::number()), request: None }
+        Self { shared, key: StreamKey(process::number()), request: None, waited: false }
     }
 
     /// The request and the port of this event.
@@ -47,7 +49,9 @@ impl Filter {
 
 impl Drop for Filter {
     fn drop(&mut self) {
-        if let Some(home) = self.shared.home() {
+        if self.waited
+            && let Some(home) = self.shared.home()
+        {
             home.forget(self.key);
         }
     }
@@ -56,13 +60,15 @@ impl Drop for Filter {
 impl FilterEvents for Filter {
     fn on_request_headers(&mut self, stream: &StreamHandle<'_>, end: bool) -> HeadersAction {
         let (request, port) = self.parts(stream);
-        match request.on_request_headers(&port, end) {
+        let action = match request.on_request_headers(&port, end) {
             Verdict::Hold => HeadersAction::Hold,
             Verdict::Continue => {
                 port.choose_route_again();
                 if request.wants_body() && !end { HeadersAction::AwaitBody } else { HeadersAction::Continue }
             }
-        }
+        };
+        self.waited |= port.expects_wake();
+        action
     }
 
     fn on_request_body(&mut self, stream: &StreamHandle<'_>, end: bool) -> BodyAction {

@@ -189,11 +189,12 @@ pub(super) struct StreamPort<'a> {
     shared: Arc<Shared>,
     key: StreamKey,
     changed: Cell<bool>,
+    expects_wake: Cell<bool>,
 }
 
 impl<'a> StreamPort<'a> {
     pub(super) fn new(stream: &'a StreamHandle<'a>, shared: Arc<Shared>, key: StreamKey) -> Self {
-        Self { stream, shared, key, changed: Cell::new(false) }
+        Self { stream, shared, key, changed: Cell::new(false), expects_wake: Cell::new(false) }
     }
 
     /// Lets Envoy choose the route again where the request's headers were changed: it does not by itself.
@@ -201,6 +202,11 @@ impl<'a> StreamPort<'a> {
         if self.changed.take() {
             self.stream.clear_route_cache();
         }
+    }
+
+    /// Whether somebody was told in this event how to wake the request.
+    pub(super) fn expects_wake(&self) -> bool {
+        self.expects_wake.get()
     }
 
     fn read(&self, map: HeaderMap, into: &mut Headers) -> PortResult<()> {
@@ -310,6 +316,7 @@ impl Stream for StreamPort<'_> {
         let nobody = || PortError { operation: "wake", cause: "there is nobody to wake it".into() };
         let home = self.shared.home().ok_or_else(nobody)?;
         home.expect(self.key, self.stream.waker().map_err(failed)?);
+        self.expects_wake.set(true);
         Ok(())
     }
 
