@@ -3,6 +3,7 @@
 //! A request is [`Phase::Undecided`] until every stage has let it on, and then [`Phase::LetOn`]; or it is
 //! [`Phase::Answered`] here. One that has to wait stays undecided and is decided anew when it is woken.
 
+mod again;
 mod decide;
 
 use std::rc::Rc;
@@ -23,6 +24,8 @@ use crate::resource;
 use crate::stage::Ending;
 use crate::waiting::Waited;
 use crate::worker::Instance;
+
+use self::again::Open;
 
 /// What the proxy does after a callback.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -62,7 +65,7 @@ enum Phase {
 
 /// What a look at the headers led to.
 enum Next {
-    LetOn(Vec<BodyWish>),
+    LetOn(Vec<BodyWish>, Option<Open>),
     Hold(Undecided),
     Refuse(Refusal),
     Answer(OwnedReply),
@@ -88,6 +91,8 @@ pub struct Request {
     /// True when no body follows the request's headers.
     bodiless: bool,
     response: Response,
+    /// What is known of it while it is open.
+    open: Option<Open>,
 }
 
 impl Request {
@@ -104,6 +109,7 @@ impl Request {
             phase: Phase::Undecided(Undecided::default()),
             bodiless: false,
             response: Response::default(),
+            open: None,
         }
     }
 
@@ -117,9 +123,14 @@ impl Request {
         self.look(stream)
     }
 
-    /// What the request waited for came, or its time is over: decides again, and resumes or answers.
+    /// What the request waited for came, or its time is over: decides again, and resumes or answers. One that
+    /// was let on and is still open is looked at again.
     pub fn on_wake(&mut self, stream: &dyn Stream) {
-        let Phase::Undecided(undecided) = &mut self.phase else { return };
+        let undecided = match &mut self.phase {
+            Phase::Undecided(undecided) => undecided,
+            Phase::LetOn(_) => return self.look_again(stream),
+            Phase::Answered => return,
+        };
         undecided.woken = true;
         if self.look(stream) == Verdict::Continue
             && let Err(error) = stream.resume()
@@ -167,7 +178,8 @@ impl Request {
             Err(refusal) => Next::Refuse(refusal),
         };
         let refusal = match next {
-            Next::LetOn(bodies) => {
+            Next::LetOn(bodies, open) => {
+                self.open = open;
                 self.phase = Phase::LetOn(bodies);
                 return Verdict::Continue;
             }
@@ -375,6 +387,7 @@ fn audit_part(head: &Head<'_>, out: &mut Vec<u8>) {
 
 impl Drop for Request {
     fn drop(&mut self) {
+        self.no_longer_open();
         if let Some(handle) = &self.handle {
             registry::withdraw(handle);
         }
