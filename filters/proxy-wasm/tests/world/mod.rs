@@ -1,5 +1,7 @@
-//! The world of the filter tests: the module in the test host, and a control service in a few lines.
+//! The world of the filter tests: either target in the test host, and a stand-in for the mesh API.
 #![allow(dead_code, unreachable_pub, reason = "each test file uses a part of it")]
+
+mod target;
 
 use std::process::Command;
 use std::sync::OnceLock;
@@ -18,8 +20,10 @@ use portcullis_model::decision::ClusterState;
 use portcullis_protocol::audit::keyed_hash;
 use portcullis_protocol::snapshot::public_key;
 use portcullis_protocol::wire::{self, AuditRecord, Record, RecordKind};
-use portcullis_testhost::{Answer, Host, HostBuilder, Module, Plugin, Request, Upstream};
+use portcullis_testhost::{Answer, Host, HostBuilder, Module, Request, Upstream};
 use serde_json::{Value, json};
+#[allow(unused_imports, reason = "each test file uses a part of it")]
+pub use target::{Plugin, Target, install, on, plugin, target};
 
 pub const UPSTREAM: &str = "outbound|9700||control.test";
 pub const ISSUER: &str = "https://idp.test";
@@ -57,14 +61,6 @@ pub fn module() -> &'static Module {
 pub fn config() -> Value {
     json!({"role": "edge", "domain": "platform.test",
            "snapshot": {"upstream": UPSTREAM, "key": STANDARD.encode(public_key(SEED))}})
-}
-
-pub fn plugin(name: &str, config: &Value) -> Plugin {
-    Plugin::new(module())
-        .name(name)
-        .root_id(name)
-        .config(config.to_string())
-        .env("PORTCULLIS_MESH_TOKEN", "mesh-token")
 }
 
 /// An issuer's key and the tokens that it signs.
@@ -168,17 +164,14 @@ impl World {
     }
 
     fn cold_with(plugins: Vec<Plugin>, build: impl FnOnce(HostBuilder) -> HostBuilder) -> Self {
-        let mut builder = build(Host::builder())
+        let builder = build(Host::builder())
             .cluster(UPSTREAM, Upstream::manual())
             .property("node.id", "gw-1")
             .upstream(
                 Answer::ok().header("x-portcullis-reason", "forged").header("x-kept", "yes").body("hello"),
             )
             .starts_at(NOW * 1_000_000_000);
-        for plugin in plugins {
-            builder = builder.plugin(plugin);
-        }
-        let host = builder.start().expect("the plugins start");
+        let host = install(builder, &plugins).start().expect("the plugins start");
         let mut api = MeshApi::new("mesh-token", SEED);
         api.store.replace(first_records());
         Self { host, api }
