@@ -312,6 +312,10 @@ impl Stream for StreamPort<'_> {
         Ok(())
     }
 
+    fn shows_body_of_held(&self) -> bool {
+        true
+    }
+
     fn resume(&self) -> PortResult<()> {
         self.stream.resume();
         Ok(())

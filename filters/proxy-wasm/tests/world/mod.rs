@@ -36,26 +36,25 @@ pub const API_KEY: &str = "pck_0001_secret";
 /// The module, built now: a stale one cannot pass.
 pub fn module() -> &'static Module {
     static MODULE: OnceLock<Module> = OnceLock::new();
-    MODULE.get_or_init(|| {
-        let root = concat!(env!("CARGO_MANIFEST_DIR"), "/../..");
-        let built = Command::new(env!("CARGO"))
-            .current_dir(root)
-            .args([
-                "build",
-                "-q",
-                "-p",
-                "portcullis-proxy-wasm",
-                "--target",
-                "wasm32-wasip1",
-                "--profile",
-                "wasm",
-            ])
-            .status()
-            .expect("cargo runs");
-        assert!(built.success(), "the module does not build");
-        let target = std::env::var("CARGO_TARGET_DIR").unwrap_or_else(|_| format!("{root}/target"));
-        Module::from_file(format!("{target}/wasm32-wasip1/wasm/portcullis.wasm")).expect("the module loads")
-    })
+    MODULE.get_or_init(|| build("portcullis-proxy-wasm", "portcullis.wasm"))
+}
+
+/// The module with the stage that reads bodies.
+pub fn body_probe() -> &'static Module {
+    static MODULE: OnceLock<Module> = OnceLock::new();
+    MODULE.get_or_init(|| build("portcullis-body-probe", "portcullis_body_probe.wasm"))
+}
+
+fn build(package: &str, file: &str) -> Module {
+    let root = concat!(env!("CARGO_MANIFEST_DIR"), "/../..");
+    let built = Command::new(env!("CARGO"))
+        .current_dir(root)
+        .args(["build", "-q", "-p", package, "--target", "wasm32-wasip1", "--profile", "wasm"])
+        .status()
+        .expect("cargo runs");
+    assert!(built.success(), "the module does not build");
+    let target = std::env::var("CARGO_TARGET_DIR").unwrap_or_else(|_| format!("{root}/target"));
+    Module::from_file(format!("{target}/wasm32-wasip1/wasm/{file}")).expect("the module loads")
 }
 
 pub fn config() -> Value {

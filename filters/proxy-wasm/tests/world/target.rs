@@ -2,6 +2,7 @@
 
 use std::cell::Cell;
 
+use portcullis_envoy::abi::{ConfigEvents, ConfigFactory, Setup};
 use portcullis_envoy_host::{Filter, Process};
 use portcullis_testhost::{FailurePolicy, HostBuilder};
 use serde_json::Value;
@@ -82,7 +83,8 @@ impl Plugin {
 
     /// As a Wasm plugin.
     pub fn wasm(&self) -> portcullis_testhost::Plugin {
-        let plugin = portcullis_testhost::Plugin::new(super::module())
+        let module = if self.is_probe() { super::body_probe() } else { super::module() };
+        let plugin = portcullis_testhost::Plugin::new(module)
             .name(&self.root_id)
             .root_id(&self.root_id)
             .config(&self.config);
@@ -91,8 +93,18 @@ impl Plugin {
     }
 
     fn native(&self, process: &Process) -> Filter {
-        Filter::new(process, portcullis_envoy::new_config, &self.root_id, &self.config)
+        let factory: ConfigFactory = if self.is_probe() { probe } else { portcullis_envoy::new_config };
+        Filter::new(process, factory, &self.root_id, &self.config)
     }
+
+    /// Whether it is of the module with the stage that reads bodies.
+    fn is_probe(&self) -> bool {
+        portcullis_body_probe::root(self.root_id.as_bytes()).is_some()
+    }
+}
+
+fn probe(setup: &Setup<'_>) -> Result<Box<dyn ConfigEvents>, String> {
+    portcullis_envoy::new_config_of(setup, portcullis_body_probe::root(setup.name()))
 }
 
 /// Puts plugins into a host, on the target of this test.
