@@ -154,6 +154,11 @@ pub trait Stage: Send + Sync {
         false
     }
 
+    /// Whether it may answer [`Flow::NextWithBody`]. One that did not say so is refused as a fault.
+    fn reads_body(&self) -> bool {
+        false
+    }
+
     /// A request comes: before policy is looked at.
     fn admit(&self, _arrival: &Arrival<'_>) -> Admission {
         Admission::Next
@@ -162,7 +167,9 @@ pub trait Stage: Send + Sync {
     /// The request's headers. They are only read here: see [`Stage::forward`].
     fn on_request_headers(&self, context: &mut Context<'_>) -> Flow;
 
-    /// The whole body, where [`Flow::NextWithBody`] asked for it. Its headers went on already.
+    /// The whole body, where [`Flow::NextWithBody`] asked for it; empty where there is none. What `forward`
+    /// added is in the headers already. A proxy that cannot show a body while it holds the head has let the
+    /// head go on; no byte of the body has.
     ///
     /// # Errors
     /// The refusal of the request.

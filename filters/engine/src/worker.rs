@@ -34,6 +34,8 @@ pub struct Plugin {
     pub decides: bool,
     /// True when any stage wants to see the end of requests.
     pub records: bool,
+    /// True when any stage may ask for a request's body.
+    pub reads_body: bool,
 }
 
 impl Plugin {
@@ -49,7 +51,8 @@ impl Plugin {
         let stages = (root.stages)();
         let decides = stages.iter().any(|stage| stage.decides());
         let records = stages.iter().any(|stage| stage.records());
-        Ok(Self { name: root.id, whole: root.whole, config, stages, decides, records })
+        let reads_body = stages.iter().any(|stage| stage.reads_body());
+        Ok(Self { name: root.id, whole: root.whole, config, stages, decides, records, reads_body })
     }
 }
 

@@ -24,8 +24,9 @@ struct Kind {
     request: fn() -> Request,
 }
 
-const KINDS: [Kind; 10] = [
+const KINDS: [Kind; 11] = [
     Kind { name: "jwt_plain", status: 200, budget: 17_200, world: gateway, request: plain },
+    Kind { name: "with_body", status: 200, budget: 18_800, world: gateway, request: with_body },
     Kind { name: "jwt", status: 200, budget: 20_000, world: gateway, request: jwt },
     Kind { name: "api_key", status: 200, budget: 16_400, world: gateway, request: api_key },
     Kind { name: "oauth_token", status: 200, budget: 17_400, world: provider, request: opaque },
@@ -68,6 +69,11 @@ fn bearer(token: &str) -> Request {
 /// A client that sends what it must and no more.
 fn plain() -> Request {
     world::good("acme-1")
+}
+
+/// The same with a body in three pieces, which no stage wants to see.
+fn with_body() -> Request {
+    world::good("acme-1").chunk([b'x'; 4_000]).chunk([b'x'; 4_000]).chunk([b'x'; 4_000])
 }
 
 fn jwt() -> Request {
@@ -128,7 +134,7 @@ fn provider() -> World {
     world.change(put(RecordKind::Introspection, b"as", document.to_string()));
     let claims = json!({"active": true, "sub": "ann", "tenant": "acme", "aud": "portcullis",
         "client_id": "web", "exp": NOW + 600});
-    world.questions.tokens.insert("op_good".into(), claims);
+    world.api.questions.tokens.insert("op_good".into(), claims);
     world.host.request(opaque());
     world.settle();
     world

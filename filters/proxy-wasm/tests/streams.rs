@@ -9,6 +9,18 @@ use portcullis_model::decision::ClusterState;
 use portcullis_protocol::wire::{self, AuditRecord, RecordKind};
 use portcullis_testhost::{Answer, Exchange, Request};
 use serde_json::{Value, json};
+on_both! {
+    a_stream_ends_when_what_it_stands_on_changes,
+    what_does_not_concern_a_stream_leaves_it_alone,
+    a_stream_ends_with_its_token,
+    a_short_request_leaves_one_record,
+    a_request_that_waits_for_its_answer_is_refused_and_not_cut,
+    a_stream_of_a_sidecar_outlives_the_identity_token_and_not_a_revocation,
+    with_a_stale_snapshot_streams_end_after_the_grace,
+    in_dry_run_the_end_is_told_and_does_not_come,
+    an_event_stream_is_on_record_at_once,
+    an_opaque_token_is_asked_about_again_while_its_stream_is_open,
+}
 use world::{
     API_KEY, ISSUER, NOW, World, api_key_digest, config, good, identity_token, issuer_document, plugin, put,
     to, token,
@@ -159,7 +171,6 @@ const CASES: &[Case] = &[
     ),
 ];
 
-#[test]
 fn a_stream_ends_when_what_it_stands_on_changes() {
     for (name, request, change, stage, reason) in CASES {
         println!("{name}");
@@ -177,7 +188,6 @@ fn a_stream_ends_when_what_it_stands_on_changes() {
     }
 }
 
-#[test]
 fn what_does_not_concern_a_stream_leaves_it_alone() {
     let mut world = gateway();
     let exchange = open(&mut world, agent());
@@ -196,7 +206,6 @@ fn what_does_not_concern_a_stream_leaves_it_alone() {
     assert_eq!(of(&world.records())[1], row("allow", "", ""), "it ended by itself");
 }
 
-#[test]
 fn a_stream_ends_with_its_token() {
     let mut world = gateway();
     let short = token(|claims| claims["exp"] = json!(NOW + 20));
@@ -214,7 +223,6 @@ fn a_stream_ends_with_its_token() {
     assert_eq!(of(&world.records()).last(), Some(&row("end", "authn", "token_expired")));
 }
 
-#[test]
 fn a_short_request_leaves_one_record() {
     let mut world = World::gateway();
     world.host.request(good("acme-1")).assert_status(200);
@@ -222,7 +230,6 @@ fn a_short_request_leaves_one_record() {
     assert_eq!(of(&world.records()), [row("allow", "", "")]);
 }
 
-#[test]
 fn a_request_that_waits_for_its_answer_is_refused_and_not_cut() {
     let mut world = World::gateway();
     world.host.set_upstream(Answer::never());
@@ -234,7 +241,6 @@ fn a_request_that_waits_for_its_answer_is_refused_and_not_cut() {
     exchange.assert_response_header("x-portcullis-reason", "cluster_suspended");
 }
 
-#[test]
 fn a_stream_of_a_sidecar_outlives_the_identity_token_and_not_a_revocation() {
     let mut config = config();
     config["role"] = json!("sidecar");
@@ -251,7 +257,6 @@ fn a_stream_of_a_sidecar_outlives_the_identity_token_and_not_a_revocation() {
     assert_eq!(of(&world.records()).last(), Some(&row("end", "authn", "credential_revoked")));
 }
 
-#[test]
 fn with_a_stale_snapshot_streams_end_after_the_grace() {
     let mut config = config();
     config["snapshot"]["staleAfterSeconds"] = json!(10);
@@ -267,7 +272,6 @@ fn with_a_stale_snapshot_streams_end_after_the_grace() {
     assert!(exchange.is_over(), "{exchange}");
 }
 
-#[test]
 fn in_dry_run_the_end_is_told_and_does_not_come() {
     let mut config = config();
     config["mode"] = json!("dry-run");
@@ -280,7 +284,6 @@ fn in_dry_run_the_end_is_told_and_does_not_come() {
     assert_eq!(of(&world.records())[1], row("end", "authn", "credential_revoked"));
 }
 
-#[test]
 fn an_event_stream_is_on_record_at_once() {
     let mut config = config();
     config["streams"] = json!({"recordAfterSeconds": 60});
@@ -291,14 +294,13 @@ fn an_event_stream_is_on_record_at_once() {
     world.answer_all();
     world.host.advance(Duration::from_millis(50));
     world.answer_all();
-    assert_eq!(of(&world.records), [row("open", "", "")]);
+    assert_eq!(of(&world.api.records), [row("open", "", "")]);
     for _ in 0..210 {
         world.settle();
     }
-    assert_eq!(of(&world.records), [row("open", "", ""), row("open", "", "")]);
+    assert_eq!(of(&world.api.records), [row("open", "", ""), row("open", "", "")]);
 }
 
-#[test]
 fn an_opaque_token_is_asked_about_again_while_its_stream_is_open() {
     let mut world = gateway();
     let document = json!({"name": "as", "issuer": "https://as.test", "tokenPrefix": "op_",
@@ -306,13 +308,13 @@ fn an_opaque_token_is_asked_about_again_while_its_stream_is_open() {
     world.change(put(RecordKind::Introspection, b"as", document.to_string()));
     let claims = json!({"active": true, "sub": "ann", "tenant": "acme", "aud": "portcullis",
         "client_id": "web", "exp": NOW + 600});
-    world.questions.tokens.insert("op_good".into(), claims);
+    world.api.questions.tokens.insert("op_good".into(), claims);
     let exchange = open(&mut world, to("acme-1").header("authorization", "Bearer op_good"));
     for _ in 0..200 {
         world.settle();
     }
     assert!(!exchange.is_over(), "a minute later: {exchange}");
-    world.questions.tokens.insert("op_good".into(), json!({"active": false}));
+    world.api.questions.tokens.insert("op_good".into(), json!({"active": false}));
     for _ in 0..40 {
         world.settle();
     }

@@ -182,6 +182,8 @@ impl Request {
         for (index, stage) in plugin.stages.iter().enumerate() {
             match stage.on_request_headers(context) {
                 Flow::Next => {}
+                // Who did not say so would be asked only after the head went on.
+                Flow::NextWithBody(_) if !stage.reads_body() => return Err(self.refusal(Reason::Internal)),
                 Flow::NextWithBody(most) => bodies.push(BodyWish { stage: index, most }),
                 Flow::Answer(reply) => return Ok(Ran::Answered(reply)),
                 Flow::Refuse(refusal) => return Err(refusal),

@@ -35,15 +35,15 @@ impl Filter {
         (request, StreamPort::new(stream, Arc::clone(shared), key))
     }
 
-    /// The body has come so far, or to its end.
-    fn look_at_body(&mut self, stream: &StreamHandle<'_>, end: bool) -> Verdict {
-        if self.request.as_ref().is_none_or(|request| !request.wants_body()) {
-            return Verdict::Continue;
-        }
+    /// Bytes of the body that Envoy holds: what it held back, and the piece that came last.
+    fn body_length(stream: &StreamHandle<'_>) -> usize {
         let size = |kind| stream.read_body(kind, 0, &mut Vec::new()).unwrap_or_default();
-        let length = size(BodyKind::BufferedRequest).saturating_add(size(BodyKind::ReceivedRequest));
-        let (request, port) = self.parts(stream);
-        request.on_request_body(&port, length, end)
+        size(BodyKind::BufferedRequest).saturating_add(size(BodyKind::ReceivedRequest))
+    }
+
+    /// Whether nobody looks at the body of this request.
+    fn ignores_body(&self) -> bool {
+        self.request.as_ref().is_none_or(Request::ignores_body)
     }
 }
 
@@ -61,10 +61,12 @@ impl FilterEvents for Filter {
     fn on_request_headers(&mut self, stream: &StreamHandle<'_>, end: bool) -> HeadersAction {
         let (request, port) = self.parts(stream);
         let action = match request.on_request_headers(&port, end) {
+            // Its body comes while it waits, so that it can be judged when the request is woken.
+            Verdict::Hold if request.may_want_body() => HeadersAction::AwaitBody,
             Verdict::Hold => HeadersAction::Hold,
             Verdict::Continue => {
                 port.choose_route_again();
-                if request.wants_body() && !end { HeadersAction::AwaitBody } else { HeadersAction::Continue }
+                if request.wants_body() { HeadersAction::AwaitBody } else { HeadersAction::Continue }
             }
         };
         self.waited |= port.expects_wake();
@@ -72,14 +74,25 @@ impl FilterEvents for Filter {
     }
 
     fn on_request_body(&mut self, stream: &StreamHandle<'_>, end: bool) -> BodyAction {
-        match self.look_at_body(stream, end) {
+        if self.ignores_body() {
+            return BodyAction::Continue;
+        }
+        let length = Self::body_length(stream);
+        let (request, port) = self.parts(stream);
+        match request.on_request_body(&port, length, end) {
             Verdict::Continue => BodyAction::Continue,
-            Verdict::Hold => BodyAction::Buffer,
+            Verdict::Hold if request.wants_body() => BodyAction::Buffer,
+            // Nobody has asked for it yet, so that it is long is no reason to refuse it.
+            Verdict::Hold => BodyAction::Hold,
         }
     }
 
     fn on_request_trailers(&mut self, stream: &StreamHandle<'_>) -> TrailersAction {
-        match self.look_at_body(stream, true) {
+        if self.ignores_body() {
+            return TrailersAction::Continue;
+        }
+        let (request, port) = self.parts(stream);
+        match request.on_request_trailers(&port) {
             Verdict::Continue => TrailersAction::Continue,
             Verdict::Hold => TrailersAction::Hold,
         }

@@ -10,6 +10,7 @@ use crate::codes::LogLevel;
 use crate::error::StartError;
 use crate::headers::HeaderMap;
 use crate::message::Answer;
+use crate::native::NativePlugin;
 use crate::plugin::Plugin;
 use crate::property::{PropertyPath, PropertyTree, Value};
 use crate::upstream::Upstream;
@@ -28,6 +29,7 @@ const ROUTE_TIMEOUT: Duration = Duration::from_secs(15);
 /// Describes a host; made by [`Host::builder`].
 pub struct HostBuilder {
     plugins: Vec<Plugin>,
+    natives: Vec<Box<dyn NativePlugin>>,
     workers: usize,
     seed: u64,
     start_nanos: u64,
@@ -47,6 +49,7 @@ impl Default for HostBuilder {
     fn default() -> Self {
         Self {
             plugins: Vec::new(),
+            natives: Vec::new(),
             workers: 1,
             seed: 0,
             // 2026-01-01T00:00:00Z
@@ -71,6 +74,13 @@ impl HostBuilder {
     #[must_use]
     pub fn plugin(mut self, plugin: Plugin) -> Self {
         self.plugins.push(plugin);
+        self
+    }
+
+    /// Adds a native filter at the end of the filter chain, behind all plugins.
+    #[must_use]
+    pub fn native(mut self, plugin: Box<dyn NativePlugin>) -> Self {
+        self.natives.push(plugin);
         self
     }
 
@@ -180,7 +190,7 @@ impl HostBuilder {
     /// be started or configured. A later failure on the main thread or a worker is not an error here, as
     /// it is none in Envoy: see [`Host::start_failures`].
     pub fn start(self) -> Result<Host, StartError> {
-        if self.plugins.is_empty() {
+        if self.plugins.is_empty() && self.natives.is_empty() {
             return Err(StartError::NoPlugin);
         }
         if self.workers == 0 {
@@ -206,6 +216,8 @@ impl HostBuilder {
         let mut host = Host {
             world,
             plugins: Vec::new(),
+            natives: self.natives,
+            opened: BTreeMap::new(),
             main: Thread::new(VmId::Main),
             workers: (0..self.workers).map(|n| Thread::new(VmId::Worker(n))).collect(),
             router: self.router.unwrap_or_else(|| Box::new(|_| Some(DEFAULT_CLUSTER.to_owned()))),
@@ -218,7 +230,7 @@ impl HostBuilder {
             misuse_is_failure: self.misuse_is_failure,
             generation: 0,
         };
-        if let Err(error) = host.set_up(self.plugins) {
+        if let Err(error) = host.set_up(self.plugins).and_then(|()| host.set_up_native()) {
             host.misuse_is_failure = false;
             return Err(error);
         }

@@ -295,11 +295,13 @@ impl Host {
         };
         for slot in 0..slots {
             self.create(stream, slot);
+            self.complete_native(stream, slot);
             let Link::Live { vm, context } = stream.lock().slots[slot].link else { continue };
             log(self.vm_mut(worker, vm), context);
             self.act(worker, vm);
         }
         for slot in 0..slots {
+            self.close_native(id, slot);
             let Link::Live { vm, context } = stream.lock().slots[slot].link else { continue };
             let machine = self.vm_mut(worker, vm);
             if let Some(function) = machine.exports().done.clone() {
