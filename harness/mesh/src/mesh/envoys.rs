@@ -9,9 +9,11 @@ use super::Mesh;
 use crate::bootstrap::{self, Dialler, Managed, Upstream, accepting_gateway};
 use crate::error::{MeshError, Result};
 use crate::http::Request;
+use crate::paths;
 use crate::pki::Workload;
 use crate::process::Process;
 use crate::sample::{HOSTED, ONPREM};
+use crate::target::Target;
 use crate::wait::{DRAIN, Instead};
 
 /// The component name of the on-premises tunnel agent.
@@ -208,6 +210,11 @@ impl Mesh {
             .env_clear();
         if let (true, Some(token)) = (GUARDED.contains(&name), &self.mesh_token) {
             command.env("PORTCULLIS_MESH_TOKEN", token);
+        }
+        if name == INGRESS && self.options.gateway == Target::Native {
+            command.env("ENVOY_DYNAMIC_MODULES_SEARCH_PATH", paths::native_module_folder());
+            // The Wasm module asks Envoy for its node id.
+            command.env("PORTCULLIS_INSTANCE", bootstrap["node"]["id"].as_str().unwrap_or_default());
         }
         let process = Process::start(name, command, &self.log(name))?;
         self.processes.insert(name.to_owned(), process);
