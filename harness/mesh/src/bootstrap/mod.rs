@@ -20,6 +20,8 @@ fn runtime() -> Value {
     json!({"layers": [{"name": "static", "static_layer": {
         // A request for a cluster without a tunnel is answered at once instead of waiting for one.
         "envoy.reloadable_features.reverse_conn_force_local_reply": true,
+        // The native module's metrics have the names of the Wasm module's, without Envoy's name before them.
+        "envoy.reloadable_features.dynamic_modules_strip_custom_stat_prefix": true,
     }}]})
 }
 
