@@ -6,7 +6,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use base64::Engine;
-use portcullis_model::fair::{Source, has_room};
+use portcullis_model::fair::{ClientNetwork, has_room};
 use reqwest::Client;
 use serde_json::{Map, Value};
 
@@ -61,17 +61,17 @@ struct Provider {
 /// The calls under way, by where the tokens come from: no source has more than are free.
 struct Slots {
     most: usize,
-    used: Mutex<HashMap<Source, usize>>,
+    used: Mutex<HashMap<ClientNetwork, usize>>,
 }
 
 /// A call's place; free again when it is dropped.
 struct Slot<'a> {
     slots: &'a Slots,
-    source: Source,
+    source: ClientNetwork,
 }
 
 impl Slots {
-    fn take(&self, source: Source) -> Option<Slot<'_>> {
+    fn take(&self, source: ClientNetwork) -> Option<Slot<'_>> {
         let mut used = self.used.lock().unwrap_or_else(PoisonError::into_inner);
         let own = used.get(&source).copied().unwrap_or_default();
         if !has_room(own, used.values().sum(), self.most) {
@@ -131,7 +131,7 @@ impl Providers {
         &self,
         provider: &str,
         token: &str,
-        source: Source,
+        source: ClientNetwork,
     ) -> Result<Introspected, IntrospectError> {
         let provider = self.0.get(provider).ok_or(IntrospectError::Unknown)?;
         let Some(_slot) = provider.slots.take(source) else { return Err(IntrospectError::Busy) };
@@ -184,7 +184,7 @@ mod tests {
     #[test]
     fn a_slot_is_given_back_and_no_source_takes_all() {
         let slots = Slots { most: 4, used: Mutex::default() };
-        let (one, two) = (Source::V4([1; 4]), Source::V4([2; 4]));
+        let (one, two) = (ClientNetwork::V4([1; 4]), ClientNetwork::V4([2; 4]));
         let held: Vec<_> = (0..4).filter_map(|_| slots.take(one)).collect();
         assert_eq!(held.len(), 2);
         let other = slots.take(two);

@@ -20,7 +20,7 @@ use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::task::JoinSet;
 
-use crate::turns::Turns;
+use crate::log_throttle::LogThrottle;
 use idle::{Idle, Member};
 
 /// After a failure that has nothing to do with one client, such as too many open files.
@@ -68,7 +68,7 @@ pub async fn serve(
     let idle = Arc::new(Idle::default());
     let mut connections = JoinSet::new();
     let stopped = stopping.clone();
-    let said = Turns::default();
+    let said = LogThrottle::default();
     loop {
         let accepted = tokio::select! {
             () = is_stopping(&mut stopping) => break,
@@ -87,7 +87,7 @@ pub async fn serve(
         };
         let Some(slot) = room(&slots, &idle).await else {
             refuse(stream);
-            if said.take("maxConnections") {
+            if said.allow("maxConnections") {
                 tracing::warn!(%peer, connections = limits.connections, "refused: listeners.maxConnections is reached");
             }
             continue;

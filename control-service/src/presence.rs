@@ -23,7 +23,7 @@ const CHUNK: usize = 500;
 const FLUSH: Duration = Duration::from_secs(10);
 
 #[derive(Debug)]
-struct Beat {
+struct Liveness {
     digest: [u8; 32],
     administrative: Administrative,
     observed: Observed,
@@ -52,7 +52,7 @@ pub enum HeartbeatError {
 /// Who was heard of when.
 #[derive(Debug)]
 pub struct Presence {
-    beats: Mutex<HashMap<ClusterId, Beat>>,
+    liveness: Mutex<HashMap<ClusterId, Liveness>>,
     offline_after: Duration,
 }
 
@@ -61,12 +61,13 @@ impl Presence {
     /// it could not report while the service was down.
     #[must_use]
     pub fn new(known: Vec<KnownCluster>, offline_after: Duration) -> Self {
-        let beats = known.into_iter().map(|k| (k.cluster.id.clone(), Beat::new(&k.cluster, k.token_digest)));
-        Self { beats: Mutex::new(beats.collect()), offline_after }
+        let liveness =
+            known.into_iter().map(|k| (k.cluster.id.clone(), Liveness::new(&k.cluster, k.token_digest)));
+        Self { liveness: Mutex::new(liveness.collect()), offline_after }
     }
 
-    fn lock(&self) -> MutexGuard<'_, HashMap<ClusterId, Beat>> {
-        self.beats.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, HashMap<ClusterId, Liveness>> {
+        self.liveness.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Seconds after which a cluster should report again: three fit into the time-out.
@@ -77,25 +78,28 @@ impl Presence {
 
     /// Takes in a new cluster.
     pub fn registered(&self, cluster: &Cluster, digest: [u8; 32]) {
-        self.lock().insert(cluster.id.clone(), Beat::new(cluster, digest));
+        self.lock().insert(cluster.id.clone(), Liveness::new(cluster, digest));
     }
 
     /// Takes over what an operator said of a cluster. Retirement is final, whichever answer comes last.
     pub fn administered(&self, cluster: &Cluster) {
-        let mut beats = self.lock();
-        let beat = beats.get_mut(&cluster.id).filter(|b| b.administrative != Administrative::Retired);
-        if let Some(beat) = beat {
-            beat.administrative = cluster.administrative;
+        let mut liveness = self.lock();
+        let cluster_liveness =
+            liveness.get_mut(&cluster.id).filter(|b| b.administrative != Administrative::Retired);
+        if let Some(cluster_liveness) = cluster_liveness {
+            cluster_liveness.administrative = cluster.administrative;
         }
     }
 
     /// Takes over what was written; the answer to an older write that comes late changes nothing.
     fn observed(&self, observation: &Observation) {
-        let mut beats = self.lock();
+        let mut liveness = self.lock();
         for cluster in &observation.clusters {
-            if let Some(beat) = beats.get_mut(&cluster.id).filter(|b| b.order < observation.order) {
-                beat.observed = cluster.observed;
-                beat.order = observation.order;
+            if let Some(cluster_liveness) =
+                liveness.get_mut(&cluster.id).filter(|b| b.order < observation.order)
+            {
+                cluster_liveness.observed = cluster.observed;
+                cluster_liveness.order = observation.order;
             }
         }
     }
@@ -120,22 +124,26 @@ impl Presence {
     ) -> Result<ClusterState, HeartbeatError> {
         let at_ms = Some(now_ms());
         {
-            let mut beats = self.lock();
-            let beat = beats.get_mut(&id).filter(|b| bool::from(b.digest.ct_eq(&digest)));
-            let beat = beat.ok_or(HeartbeatError::Token)?;
-            if beat.administrative == Administrative::Retired {
+            let mut liveness = self.lock();
+            let cluster_liveness = liveness.get_mut(&id).filter(|b| bool::from(b.digest.ct_eq(&digest)));
+            let cluster_liveness = cluster_liveness.ok_or(HeartbeatError::Token)?;
+            if cluster_liveness.administrative == Administrative::Retired {
                 return Err(HeartbeatError::Retired);
             }
-            beat.last_seen = Instant::now();
-            beat.last_ms = at_ms;
-            beat.reported = reported;
-            beat.unwritten = true;
-            let news = beat.observed != reported || (version.is_some() && beat.version != version);
+            cluster_liveness.last_seen = Instant::now();
+            cluster_liveness.last_ms = at_ms;
+            cluster_liveness.reported = reported;
+            cluster_liveness.unwritten = true;
+            let news = cluster_liveness.observed != reported
+                || (version.is_some() && cluster_liveness.version != version);
             if version.is_some() {
-                beat.version.clone_from(&version);
+                cluster_liveness.version.clone_from(&version);
             }
             if !news {
-                return Ok(crate::store::effective(beat.administrative, beat.observed));
+                return Ok(crate::store::effective(
+                    cluster_liveness.administrative,
+                    cluster_liveness.observed,
+                ));
             }
         }
         let heartbeat = Heartbeat { id, observed: reported, version, at_ms };
@@ -147,25 +155,32 @@ impl Presence {
     /// What the store should say and does not.
     fn overdue(&self) -> Vec<Heartbeat> {
         let now = Instant::now();
-        let beats = self.lock();
-        let wrong = beats.iter().filter_map(|(id, beat)| {
-            let silent = now.saturating_duration_since(beat.last_seen) >= self.offline_after;
-            let should = match (beat.reported, silent) {
+        let liveness = self.lock();
+        let wrong = liveness.iter().filter_map(|(id, cluster_liveness)| {
+            let silent = now.saturating_duration_since(cluster_liveness.last_seen) >= self.offline_after;
+            let should = match (cluster_liveness.reported, silent) {
                 (Observed::Pending, _) => Observed::Pending,
                 (_, true) => Observed::Offline,
                 (reported, false) => reported,
             };
-            let wrong = beat.administrative != Administrative::Retired && should != beat.observed;
-            wrong.then(|| Heartbeat { id: id.clone(), observed: should, version: None, at_ms: beat.last_ms })
+            let wrong = cluster_liveness.administrative != Administrative::Retired
+                && should != cluster_liveness.observed;
+            wrong.then(|| Heartbeat {
+                id: id.clone(),
+                observed: should,
+                version: None,
+                at_ms: cluster_liveness.last_ms,
+            })
         });
         wrong.collect()
     }
 
     /// The service itself did not run for so long, so that silence in this time says nothing.
-    fn pardon(&self, stalled: Duration) {
+    fn extend_deadlines(&self, stalled: Duration) {
         let now = Instant::now();
-        for beat in self.lock().values_mut() {
-            beat.last_seen = beat.last_seen.checked_add(stalled).map_or(now, |seen| seen.min(now));
+        for cluster_liveness in self.lock().values_mut() {
+            cluster_liveness.last_seen =
+                cluster_liveness.last_seen.checked_add(stalled).map_or(now, |seen| seen.min(now));
         }
     }
 
@@ -190,19 +205,19 @@ impl Presence {
     /// [`StoreError`] when the store fails; what was not written is written next time.
     pub async fn flush(&self, store: &Store) -> Result<(), StoreError> {
         let times: Vec<_> = {
-            let mut beats = self.lock();
-            let take = |(id, beat): (&ClusterId, &mut Beat)| {
-                let unwritten = std::mem::take(&mut beat.unwritten);
-                beat.last_ms.filter(|_| unwritten).map(|at_ms| (id.clone(), at_ms))
+            let mut liveness = self.lock();
+            let take = |(id, cluster_liveness): (&ClusterId, &mut Liveness)| {
+                let unwritten = std::mem::take(&mut cluster_liveness.unwritten);
+                cluster_liveness.last_ms.filter(|_| unwritten).map(|at_ms| (id.clone(), at_ms))
             };
-            beats.iter_mut().filter_map(take).collect()
+            liveness.iter_mut().filter_map(take).collect()
         };
         for chunk in times.chunks(CHUNK) {
             if let Err(error) = store.note_times(chunk.to_vec()).await {
-                let mut beats = self.lock();
+                let mut liveness = self.lock();
                 for (id, _) in &times {
-                    if let Some(beat) = beats.get_mut(id) {
-                        beat.unwritten = true;
+                    if let Some(cluster_liveness) = liveness.get_mut(id) {
+                        cluster_liveness.unwritten = true;
                     }
                 }
                 return Err(error);
@@ -224,7 +239,7 @@ impl Presence {
             let stalled = waits.elapsed().saturating_sub(period);
             if stalled >= period {
                 tracing::warn!(?stalled, "the service did not run for a while; no cluster is blamed for it");
-                self.pardon(stalled);
+                self.extend_deadlines(stalled);
             }
             let mut outcome = self.sweep(store).await;
             if outcome.is_ok() && flushed.elapsed() >= FLUSH {
@@ -238,7 +253,7 @@ impl Presence {
     }
 }
 
-impl Beat {
+impl Liveness {
     fn new(cluster: &Cluster, digest: [u8; 32]) -> Self {
         Self {
             digest,
@@ -294,9 +309,12 @@ mod tests {
         assert_eq!(presence(Observed::Pending, Duration::ZERO).overdue(), []);
         assert_eq!(presence(Observed::Online, Duration::from_secs(90)).overdue(), []);
         let stalled = presence(Observed::Online, Duration::from_secs(20));
-        stalled.lock().values_mut().for_each(|beat| beat.last_seen -= Duration::from_secs(30));
+        stalled
+            .lock()
+            .values_mut()
+            .for_each(|cluster_liveness| cluster_liveness.last_seen -= Duration::from_secs(30));
         assert_eq!(stalled.overdue().len(), 1);
-        stalled.pardon(Duration::from_secs(30));
+        stalled.extend_deadlines(Duration::from_secs(30));
         assert_eq!(stalled.overdue(), [], "the service was silent, not the cluster");
         let silent = presence(Observed::Online, Duration::ZERO).overdue();
         assert_eq!(silent.iter().map(|h| h.observed).collect::<Vec<_>>(), [Observed::Offline]);

@@ -18,6 +18,7 @@ use crate::config::{Config, LoadError};
 use crate::introspection::Providers;
 use crate::issuers::Issuers;
 use crate::listen;
+use crate::log_throttle::LogThrottle;
 use crate::metrics::Metrics;
 use crate::oauth::Backoff;
 use crate::presence::Presence;
@@ -25,7 +26,6 @@ use crate::shares::Shares;
 use crate::signing::SigningKeys;
 use crate::snapshot::Workers;
 use crate::store::{Database, Settings, Store, StoreError};
-use crate::turns::Turns;
 
 /// How often the configuration file is looked at.
 const LOOK: Duration = Duration::from_secs(2);
@@ -159,9 +159,9 @@ async fn assemble(config: &Config, stopping: watch::Receiver<bool>) -> Result<Ar
         providers: Current::new(Providers::new(&config.policy.introspection)),
         backoff: Backoff::default(),
         refused_callers: Backoff::default(),
-        complaints: Turns::default(),
+        complaints: LogThrottle::default(),
         shares: Shares::new(config.listeners.limits.connections),
-        token_places: Semaphore::new(api::token_places(config.listeners.limits.connections)),
+        token_permits: Semaphore::new(api::token_permits(config.listeners.limits.connections)),
         stopping,
         principals: Current::new(config.policy.principals.clone()),
     });

@@ -6,7 +6,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use portcullis_identity::ids::SpiffeId;
 
-use crate::turns::Turns;
+use crate::log_throttle::LogThrottle;
 
 /// Long polls of one principal at a time. A worker has one open.
 pub(crate) const POLLS: usize = 64;
@@ -48,14 +48,14 @@ struct All {
 pub struct Shares {
     together: usize,
     all: Mutex<All>,
-    said: Turns,
+    said: LogThrottle,
 }
 
 impl Shares {
     /// Sidecars get no more than half of a listener's connections; the rest is the gateways'.
     #[must_use]
     pub fn new(connections: usize) -> Self {
-        Self { together: (connections / 2).max(1), all: Mutex::default(), said: Turns::default() }
+        Self { together: (connections / 2).max(1), all: Mutex::default(), said: LogThrottle::default() }
     }
 
     fn lock(&self) -> MutexGuard<'_, All> {
@@ -77,7 +77,7 @@ impl Shares {
             all.used += 1;
             return Some(Share { shares: self, principal: principal.clone(), kind });
         }
-        if self.said.take(principal.as_str()) {
+        if self.said.allow(principal.as_str()) {
             tracing::warn!(%principal, ?kind, most, together = self.together, "a sidecar has as many calls open as it may");
         }
         None

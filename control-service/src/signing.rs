@@ -14,7 +14,7 @@ use crate::clock::now_ms;
 use crate::config::{Config, Rotation, ServiceTokens};
 use crate::issuers::Issuers;
 use crate::snapshot::Workers;
-use crate::store::{Action, KeyChange, Purpose, SigningKey, Store, StoreError};
+use crate::store::{AuditEvent, KeyChange, Purpose, SigningKey, Store, StoreError};
 
 /// How often the keys are looked at.
 const LOOK: Duration = Duration::from_secs(1);
@@ -40,18 +40,18 @@ fn ms(duration: Duration) -> u64 {
 /// The step that is due, if one is.
 fn due(look: Look<'_>) -> Option<KeyChange> {
     let since = |then: u64| look.now_ms.saturating_sub(then);
-    let own = || look.keys.iter().filter(|k| k.purpose == look.purpose);
+    let of_purpose = || look.keys.iter().filter(|k| k.purpose == look.purpose);
     let over = |key: &&SigningKey| key.signs_until_ms.is_some_and(|t| since(t) >= ms(look.rotation.keep));
-    if let Some(key) = own().find(over) {
+    if let Some(key) = of_purpose().find(over) {
         return Some(KeyChange::Forget(key.clone()));
     }
-    if let Some(next) = own().find(|k| k.signs_from_ms.is_none()) {
+    if let Some(next) = of_purpose().find(|k| k.signs_from_ms.is_none()) {
         let age = since(next.created_at_ms);
         let late = age >= ms(look.rotation.publish.saturating_add(PATIENCE));
         let ready = age >= ms(look.rotation.publish) && (look.acknowledged || late);
         return ready.then(|| KeyChange::Activate(next.clone()));
     }
-    let current = own().find(|k| k.signs())?;
+    let current = of_purpose().find(|k| k.signs())?;
     // Published so early that it signs when the time of the current one is over.
     let lead = look.rotation.every?.saturating_sub(look.rotation.publish);
     let old = current.signs_from_ms.is_some_and(|t| since(t) >= ms(lead));
@@ -138,7 +138,7 @@ impl SigningKeys {
     ///
     /// # Errors
     /// [`StoreError`]: refused while another change is under way.
-    pub async fn begin(&self, purpose: Purpose, action: Action) -> Result<SigningKey, StoreError> {
+    pub async fn begin(&self, purpose: Purpose, action: AuditEvent) -> Result<SigningKey, StoreError> {
         let key = SigningKey::generate(purpose);
         self.carry_out(KeyChange::Publish(key.clone()), action).await?;
         self.wake.notify_one();
@@ -150,11 +150,11 @@ impl SigningKeys {
         loop {
             for purpose in [Purpose::Identity, Purpose::Service] {
                 let Some(change) = self.due(purpose) else { continue };
-                let action = Action {
+                let action = AuditEvent {
                     subject: "control-service".to_owned(),
                     method: "ROTATE".to_owned(),
                     path: ["/signing-keys/", purpose.as_str()].concat(),
-                    ..Action::default()
+                    ..AuditEvent::default()
                 };
                 if let Err(error) = self.carry_out(change, action).await {
                     tracing::error!(%error, purpose = purpose.as_str(), "a signing key could not be changed");
@@ -175,7 +175,7 @@ impl SigningKeys {
         due(Look { keys: &keys, purpose, rotation, now_ms: now_ms(), acknowledged })
     }
 
-    async fn carry_out(&self, change: KeyChange, action: Action) -> Result<(), StoreError> {
+    async fn carry_out(&self, change: KeyChange, action: AuditEvent) -> Result<(), StoreError> {
         let (what, kid, purpose) = match &change {
             KeyChange::Publish(key) => ("published", key.kid.clone(), key.purpose),
             KeyChange::Activate(key) => ("signs", key.kid.clone(), key.purpose),
@@ -190,7 +190,7 @@ impl SigningKeys {
         let keys = Arc::new(self.store.signing_keys().await?);
         *self.keys.write().unwrap_or_else(PoisonError::into_inner) = keys;
         if let Some(service) = &self.service {
-            self.issuers.set_own(own_issuer(service, self.key_set(Purpose::Service))).await?;
+            self.issuers.set_service_issuer(own_issuer(service, self.key_set(Purpose::Service))).await?;
         }
         self.revision.store(self.store.hub().revision(), std::sync::atomic::Ordering::Release);
         Ok(())

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use common::{GATEWAY, Server};
-use portcullis_control::store::{Action, Database, NewApiKey, Settings, Store};
+use portcullis_control::store::{AuditEvent, Database, NewApiKey, Settings, Store};
 use portcullis_identity::SourceType;
 use portcullis_identity::ids::{Role, Subject, TenantId};
 use reqwest::Method;
@@ -33,7 +33,9 @@ async fn make_keys(data: &std::path::Path) {
                 scopes: Vec::new(),
                 expires_at_s: None,
             };
-            jobs.spawn(async move { store.create_api_key(new, &pepper, Action::default()).await.unwrap().2 });
+            jobs.spawn(
+                async move { store.create_api_key(new, &pepper, AuditEvent::default()).await.unwrap().2 },
+            );
         }
         assert_eq!(jobs.join_all().await.len(), TOGETHER);
     }

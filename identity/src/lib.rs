@@ -45,7 +45,7 @@ pub use identity::{CredentialKind, Identity, Principal, SourceType};
 pub use ids::{ClusterId, KeyId, SpiffeId, TenantId};
 pub use live::LiveVerifier;
 pub use mint::{Minted, Minter};
-pub use verify::{Caller, Verifier, VerifyError, verify_with};
+pub use verify::{VerifiedIdentity, Verifier, VerifyError, verify_with};
 
 /// `typ` of an identity token. Apart from every token that clients present.
 pub const TOKEN_TYPE: &str = "portcullis-identity+jwt";

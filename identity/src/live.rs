@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, TryLockError};
 
 use crate::ClusterId;
 
-use crate::{Caller, Verifier, VerifyError};
+use crate::{VerifiedIdentity, Verifier, VerifyError};
 
 /// Seconds for which a fetched key set is used without asking again. A new key is published for 300 s before
 /// it signs, unless the operator shortened that.
@@ -41,12 +41,12 @@ pub struct LiveVerifier<F> {
     issuer: String,
     cluster: ClusterId,
     keys: RwLock<Option<Arc<Verifier>>>,
-    asked: Mutex<Asked>,
+    asked: Mutex<LastFetch>,
 }
 
 /// Held while the key set is fetched.
 #[derive(Default)]
-struct Asked {
+struct LastFetch {
     /// When it was fetched last, well or not, seconds since the Unix epoch.
     last_s: Option<u64>,
 }
@@ -74,7 +74,7 @@ where
     /// # Errors
     /// [`VerifyError`]; the request must be refused then. [`VerifyError::KeySet`] when no key set could be
     /// had yet.
-    pub fn verify(&self, token: &str, now_s: u64) -> Result<Caller, VerifyError> {
+    pub fn verify(&self, token: &str, now_s: u64) -> Result<VerifiedIdentity, VerifyError> {
         match self.current(now_s) {
             Some(keys) => match keys.verify(token, now_s) {
                 Err(VerifyError::UnknownKey) => {
@@ -107,7 +107,7 @@ where
 
     /// The right to fetch, unless another thread has it. Who has keys at hand does not wait for it: a server that
     /// hangs would hang everybody.
-    fn turn(&self) -> Option<MutexGuard<'_, Asked>> {
+    fn turn(&self) -> Option<MutexGuard<'_, LastFetch>> {
         match self.asked.try_lock() {
             Ok(asked) => Some(asked),
             Err(TryLockError::Poisoned(poisoned)) => Some(poisoned.into_inner()),
@@ -117,7 +117,7 @@ where
 
     /// Fetches unless that was done within `every` seconds. Whoever has waited for another thread's fetch finds
     /// that it was done just now.
-    fn refresh(&self, now_s: u64, every: u64, mut asked: MutexGuard<'_, Asked>) {
+    fn refresh(&self, now_s: u64, every: u64, mut asked: MutexGuard<'_, LastFetch>) {
         let recent = asked.last_s.is_some_and(|last| now_s.saturating_sub(last) < every);
         if recent {
             return;

@@ -48,7 +48,7 @@ pub enum VerifyError {
 
 /// Who is calling, as the gateway established it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Caller {
+pub struct VerifiedIdentity {
     /// Whom the request speaks for.
     pub subject: Subject,
     /// Their tenant.
@@ -78,10 +78,10 @@ pub struct Caller {
     pub expires_at: u64,
 }
 
-impl From<Caller> for Principal {
+impl From<VerifiedIdentity> for Principal {
     /// What the forwarded identity says. The credential behind it is named, and not its token: an identity
     /// token serves several.
-    fn from(caller: Caller) -> Self {
+    fn from(caller: VerifiedIdentity) -> Self {
         Self {
             subject: caller.subject,
             tenant: caller.tenant,
@@ -180,7 +180,7 @@ impl Verifier {
     ///
     /// # Errors
     /// [`VerifyError`]; the request must be refused then.
-    pub fn verify(&self, token: &str, now_s: u64) -> Result<Caller, VerifyError> {
+    pub fn verify(&self, token: &str, now_s: u64) -> Result<VerifiedIdentity, VerifyError> {
         verify_with(token, |kid| self.keys.get(kid).copied(), Some(&self.issuer), &self.cluster, now_s)
     }
 }
@@ -195,7 +195,7 @@ pub fn verify_with(
     issuer: Option<&str>,
     cluster: &ClusterId,
     now_s: u64,
-) -> Result<Caller, VerifyError> {
+) -> Result<VerifiedIdentity, VerifyError> {
     if token.len() > MAX_TOKEN_LEN {
         return Err(VerifyError::Malformed);
     }
@@ -226,7 +226,7 @@ pub fn verify_with(
     {
         return Err(VerifyError::Time);
     }
-    Ok(Caller {
+    Ok(VerifiedIdentity {
         actors: actors(claims.act)?,
         scopes: claims
             .scope

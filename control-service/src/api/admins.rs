@@ -13,7 +13,7 @@ use super::Service;
 use super::extract::{OptionalBody, Parameters, limit};
 use super::keys::end;
 use super::problem::Problem;
-use crate::store::{Action, Administrator};
+use crate::store::{Administrator, AuditEvent};
 
 pub(super) fn routes() -> Router<Arc<Service>> {
     Router::new()
@@ -35,7 +35,7 @@ struct Created<'a> {
 
 async fn create(
     State(service): State<Arc<Service>>,
-    Extension(action): Extension<Action>,
+    Extension(action): Extension<AuditEvent>,
     OptionalBody(body): OptionalBody<Creation>,
 ) -> Result<impl IntoResponse, Problem> {
     let expires_at_s = end(body.expires_in_s)?;
@@ -72,7 +72,7 @@ struct Revoked {
 
 async fn revoke(
     State(service): State<Arc<Service>>,
-    Extension(action): Extension<Action>,
+    Extension(action): Extension<AuditEvent>,
     Path(id): Path<String>,
 ) -> Result<Json<Revoked>, Problem> {
     Ok(Json(Revoked { administrator: service.store.revoke_administrator(id, action).await? }))

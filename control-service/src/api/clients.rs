@@ -14,10 +14,10 @@ use super::Service;
 use super::clusters::Wait;
 use super::extract::{Body, OptionalBody, Parameters, limit};
 use super::keys::{ListQuery, MAX_GRANTS, check_overlap};
-use super::problem::{Fault, Problem};
+use super::problem::{Problem, ProblemKind};
 use crate::config::MAX_SERVICE_TOKEN_S;
-use crate::snapshot::{Concerns, Progress};
-use crate::store::{Action, NewServiceClient, ServiceClient};
+use crate::snapshot::{RolloutProgress, RolloutScope};
+use crate::store::{AuditEvent, NewServiceClient, ServiceClient};
 
 /// What every client's id begins with, so that none is ever that of a client of another issuer.
 const PREFIX: &str = "svc-";
@@ -48,9 +48,9 @@ struct Creation {
 impl Creation {
     fn check(self, service: &Service) -> Result<NewServiceClient, Problem> {
         let own = service.signing.service_tokens().ok_or_else(|| {
-            Problem::new(Fault::NotFound, "this service gives out no tokens: serviceTokens is not set")
+            Problem::new(ProblemKind::NotFound, "this service gives out no tokens: serviceTokens is not set")
         })?;
-        let bad = |detail: &str| Err(Problem::new(Fault::BodyInvalid, detail));
+        let bad = |detail: &str| Err(Problem::new(ProblemKind::BodyInvalid, detail));
         let name = self.id.as_str().strip_prefix(PREFIX).unwrap_or_default();
         let letter = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-';
         if !(1..=60).contains(&name.len()) || !name.bytes().all(letter) {
@@ -88,7 +88,7 @@ struct WithSecret<'a> {
 
 async fn create(
     State(service): State<Arc<Service>>,
-    Extension(action): Extension<Action>,
+    Extension(action): Extension<AuditEvent>,
     Body(body): Body<Creation>,
 ) -> Result<impl IntoResponse, Problem> {
     let new = body.check(&service)?;
@@ -106,7 +106,7 @@ struct Overlap {
 
 async fn rotate(
     State(service): State<Arc<Service>>,
-    Extension(action): Extension<Action>,
+    Extension(action): Extension<AuditEvent>,
     Path(id): Path<String>,
     OptionalBody(body): OptionalBody<Overlap>,
 ) -> Result<impl IntoResponse, Problem> {
@@ -120,18 +120,18 @@ async fn rotate(
 struct Revoked {
     service_client: ServiceClient,
     #[serde(flatten)]
-    progress: Progress,
+    progress: RolloutProgress,
 }
 
 async fn revoke(
     State(service): State<Arc<Service>>,
-    Extension(action): Extension<Action>,
+    Extension(action): Extension<AuditEvent>,
     Path(id): Path<String>,
     Parameters(wait): Parameters<Wait>,
 ) -> Result<Json<Revoked>, Problem> {
     let wait = wait.duration()?;
     let (service_client, revision) = service.store.revoke_service_client(id, action).await?;
-    let progress = service.workers.wait_for(revision, Concerns::Everybody, wait).await;
+    let progress = service.workers.wait_for(revision, RolloutScope::Everybody, wait).await;
     Ok(Json(Revoked { service_client, progress }))
 }
 

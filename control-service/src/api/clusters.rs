@@ -14,10 +14,10 @@ use serde::{Deserialize, Serialize};
 
 use super::Service;
 use super::extract::{Body, ClusterPath, OptionalBody, Parameters, bearer, limit};
-use super::problem::{Fault, Problem};
+use super::problem::{Problem, ProblemKind};
 use crate::presence::HeartbeatError;
-use crate::snapshot::{Concerns, Progress};
-use crate::store::{Action, Administer, Cluster, ClusterQuery, NewCluster, Observed, Placement};
+use crate::snapshot::{RolloutProgress, RolloutScope};
+use crate::store::{Administer, AuditEvent, Cluster, ClusterQuery, NewCluster, Observed, Placement};
 use crate::tokens::{Token, TokenKind};
 
 /// Seconds that a change may wait for its acknowledgement.
@@ -54,11 +54,11 @@ struct Registered<'a> {
 
 async fn register(
     State(service): State<Arc<Service>>,
-    Extension(action): Extension<Action>,
+    Extension(action): Extension<AuditEvent>,
     Body(body): Body<Registration>,
 ) -> Result<impl IntoResponse, Problem> {
     if body.region.as_ref().is_some_and(|r| r.is_empty() || r.len() > 64) {
-        return Err(Problem::new(Fault::BodyInvalid, "region: must have 1 to 64 characters"));
+        return Err(Problem::new(ProblemKind::BodyInvalid, "region: must have 1 to 64 characters"));
     }
     let new = NewCluster { id: body.id, tenant: body.tenant, placement: body.placement, region: body.region };
     let (cluster, token, revision) = service.store.register_cluster(new, action).await?;
@@ -120,26 +120,26 @@ impl Wait {
 struct Changed {
     cluster: Cluster,
     #[serde(flatten)]
-    progress: Progress,
+    progress: RolloutProgress,
 }
 
 async fn administer(
     service: &Service,
     id: ClusterId,
     what: Administer,
-    action: Action,
+    action: AuditEvent,
     wait: &Wait,
 ) -> Result<Json<Changed>, Problem> {
     let wait = wait.duration()?;
     let (cluster, revision) = service.store.administer_cluster(id, what, action).await?;
     service.presence.administered(&cluster);
-    let progress = service.workers.wait_for(revision, Concerns::Cluster(&cluster.id), wait).await;
+    let progress = service.workers.wait_for(revision, RolloutScope::Cluster(&cluster.id), wait).await;
     Ok(Json(Changed { cluster, progress }))
 }
 
 async fn suspend(
     State(service): State<Arc<Service>>,
-    Extension(action): Extension<Action>,
+    Extension(action): Extension<AuditEvent>,
     ClusterPath(id): ClusterPath,
     Parameters(wait): Parameters<Wait>,
 ) -> Result<impl IntoResponse, Problem> {
@@ -148,7 +148,7 @@ async fn suspend(
 
 async fn resume(
     State(service): State<Arc<Service>>,
-    Extension(action): Extension<Action>,
+    Extension(action): Extension<AuditEvent>,
     ClusterPath(id): ClusterPath,
     Parameters(wait): Parameters<Wait>,
 ) -> Result<impl IntoResponse, Problem> {
@@ -157,7 +157,7 @@ async fn resume(
 
 async fn retire(
     State(service): State<Arc<Service>>,
-    Extension(action): Extension<Action>,
+    Extension(action): Extension<AuditEvent>,
     ClusterPath(id): ClusterPath,
     Parameters(wait): Parameters<Wait>,
 ) -> Result<impl IntoResponse, Problem> {
@@ -181,7 +181,7 @@ struct HeartbeatBody {
 }
 
 #[derive(Serialize)]
-struct HeartbeatAnswer {
+struct HeartbeatResponse {
     state: ClusterState,
     next_heartbeat_s: u64,
 }
@@ -190,8 +190,9 @@ async fn heartbeat(
     State(service): State<Arc<Service>>,
     ClusterPath(id): ClusterPath,
     request: Request,
-) -> Result<Json<HeartbeatAnswer>, Problem> {
-    let invalid = || Problem::new(Fault::TokenInvalid, "send the token that registration gave this cluster");
+) -> Result<Json<HeartbeatResponse>, Problem> {
+    let invalid =
+        || Problem::new(ProblemKind::TokenInvalid, "send the token that registration gave this cluster");
     let token =
         bearer(request.headers()).and_then(|t| Token::parse(TokenKind::Cluster, t)).ok_or_else(invalid)?;
     // Before the body is read: who is no cluster does not hold a connection with it.
@@ -202,7 +203,10 @@ async fn heartbeat(
     // A cluster's own word is shown to operators.
     let sound = |v: &String| (1..=64).contains(&v.len()) && v.bytes().all(|b| b.is_ascii_graphic());
     if !body.version.as_ref().is_none_or(sound) {
-        return Err(Problem::new(Fault::BodyInvalid, "version: must have 1 to 64 visible ASCII characters"));
+        return Err(Problem::new(
+            ProblemKind::BodyInvalid,
+            "version: must have 1 to 64 visible ASCII characters",
+        ));
     }
     let observed = match body.status {
         Status::Online => Observed::Online,
@@ -212,9 +216,9 @@ async fn heartbeat(
         service.presence.heartbeat(&service.store, id, token.digest(), observed, body.version).await;
     let state = outcome.map_err(|error| match error {
         HeartbeatError::Token => invalid(),
-        HeartbeatError::Retired => Problem::new(Fault::ClusterRetired, error.to_string()),
+        HeartbeatError::Retired => Problem::new(ProblemKind::ClusterRetired, error.to_string()),
         HeartbeatError::Store(error) => error.into(),
     })?;
     service.metrics.heartbeats.add(1);
-    Ok(Json(HeartbeatAnswer { state, next_heartbeat_s: service.presence.interval_s() }))
+    Ok(Json(HeartbeatResponse { state, next_heartbeat_s: service.presence.interval_s() }))
 }

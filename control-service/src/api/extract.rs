@@ -8,7 +8,7 @@ use axum::http::{HeaderMap, StatusCode, header, request};
 use portcullis_identity::ids::ClusterId;
 use serde::de::DeserializeOwned;
 
-use super::problem::{Fault, Problem};
+use super::problem::{Problem, ProblemKind};
 
 /// Time for a body, from when the head is there.
 const BODY_TIME: Duration = Duration::from_secs(30);
@@ -25,10 +25,15 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for Body<T> {
             kind.trim().eq_ignore_ascii_case("application/json")
         });
         if !json {
-            return Err(Problem::new(Fault::MediaTypeUnsupported, "send content-type: application/json"));
+            return Err(Problem::new(
+                ProblemKind::MediaTypeUnsupported,
+                "send content-type: application/json",
+            ));
         }
         let bytes = read(request, state).await?;
-        serde_json::from_slice(&bytes).map(Self).map_err(|e| Problem::new(Fault::BodyInvalid, e.to_string()))
+        serde_json::from_slice(&bytes)
+            .map(Self)
+            .map_err(|e| Problem::new(ProblemKind::BodyInvalid, e.to_string()))
     }
 }
 
@@ -43,7 +48,9 @@ impl<S: Send + Sync, T: DeserializeOwned + Default> FromRequest<S> for OptionalB
         if bytes.is_empty() {
             return Ok(Self(T::default()));
         }
-        serde_json::from_slice(&bytes).map(Self).map_err(|e| Problem::new(Fault::BodyInvalid, e.to_string()))
+        serde_json::from_slice(&bytes)
+            .map(Self)
+            .map_err(|e| Problem::new(ProblemKind::BodyInvalid, e.to_string()))
     }
 }
 
@@ -61,13 +68,13 @@ pub(super) async fn read_within<S: Send + Sync>(
     let body = tokio::time::timeout(time, Bytes::from_request(request, state)).await;
     let slow = |_| {
         let detail = ["send the whole body within ", &time.as_secs().to_string(), " s"].concat();
-        Problem::new(Fault::BodyTooSlow, detail)
+        Problem::new(ProblemKind::BodyTooSlow, detail)
     };
     let body = body.map_err(slow)?;
     body.map_err(|rejection| {
         let fault = match rejection.status() {
-            StatusCode::PAYLOAD_TOO_LARGE => Fault::BodyTooLarge,
-            _ => Fault::BodyInvalid,
+            StatusCode::PAYLOAD_TOO_LARGE => ProblemKind::BodyTooLarge,
+            _ => ProblemKind::BodyInvalid,
         };
         Problem::new(fault, rejection.body_text())
     })
@@ -81,7 +88,7 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequestParts<S> for Parameters<T> 
 
     async fn from_request_parts(parts: &mut request::Parts, state: &S) -> Result<Self, Problem> {
         let query = Query::<T>::from_request_parts(parts, state).await;
-        query.map(|q| Self(q.0)).map_err(|e| Problem::new(Fault::ParameterInvalid, e.body_text()))
+        query.map(|q| Self(q.0)).map_err(|e| Problem::new(ProblemKind::ParameterInvalid, e.body_text()))
     }
 }
 
@@ -93,8 +100,10 @@ impl<S: Send + Sync> FromRequestParts<S> for ClusterPath {
 
     async fn from_request_parts(parts: &mut request::Parts, state: &S) -> Result<Self, Problem> {
         let path = axum::extract::Path::<String>::from_request_parts(parts, state).await;
-        let text = path.map_err(|e| Problem::new(Fault::ParameterInvalid, e.body_text()))?.0;
-        ClusterId::new(&text).map(Self).map_err(|e| Problem::new(Fault::ParameterInvalid, e.to_string()))
+        let text = path.map_err(|e| Problem::new(ProblemKind::ParameterInvalid, e.body_text()))?.0;
+        ClusterId::new(&text)
+            .map(Self)
+            .map_err(|e| Problem::new(ProblemKind::ParameterInvalid, e.to_string()))
     }
 }
 

@@ -13,7 +13,7 @@ use super::Service;
 use super::oauth::key_set;
 use super::problem::Problem;
 use crate::issuers::IssuerReport;
-use crate::store::{Action, Purpose, SigningKey};
+use crate::store::{AuditEvent, Purpose, SigningKey};
 
 pub(super) fn routes() -> Router<Arc<Service>> {
     Router::new()
@@ -86,7 +86,7 @@ struct Begun {
 
 async fn rotate(
     State(service): State<Arc<Service>>,
-    Extension(action): Extension<Action>,
+    Extension(action): Extension<AuditEvent>,
     Path(purpose): Path<Purpose>,
 ) -> Result<impl IntoResponse, Problem> {
     let key = service.signing.begin(purpose, action).await?;

@@ -15,10 +15,10 @@ use serde::{Deserialize, Serialize};
 use super::Service;
 use super::clusters::Wait;
 use super::extract::{Body, OptionalBody, Parameters, limit};
-use super::problem::{Fault, Problem};
+use super::problem::{Problem, ProblemKind};
 use crate::clock::now_ms;
-use crate::snapshot::{Concerns, Progress};
-use crate::store::{Action, ApiKey, NewApiKey, Revocation, reaches_sidecars};
+use crate::snapshot::{RolloutProgress, RolloutScope};
+use crate::store::{ApiKeyRow, AuditEvent, NewApiKey, Revocation, reaches_sidecars};
 
 /// Roles or scopes of one key at most.
 pub(super) const MAX_GRANTS: usize = 64;
@@ -50,18 +50,18 @@ struct Creation {
 
 #[derive(Serialize)]
 struct Created<'a> {
-    api_key: ApiKey,
+    api_key: ApiKeyRow,
     key: &'a str,
     revision: u64,
 }
 
 async fn create(
     State(service): State<Arc<Service>>,
-    Extension(action): Extension<Action>,
+    Extension(action): Extension<AuditEvent>,
     Body(body): Body<Creation>,
 ) -> Result<impl IntoResponse, Problem> {
     if body.roles.len() > MAX_GRANTS || body.scopes.len() > MAX_GRANTS {
-        return Err(Problem::new(Fault::BodyInvalid, "roles, scopes: at most 64 of each"));
+        return Err(Problem::new(ProblemKind::BodyInvalid, "roles, scopes: at most 64 of each"));
     }
     let expires_at_s = end(body.expires_in_s)?;
     let new = NewApiKey {
@@ -79,7 +79,10 @@ async fn create(
 /// When something ends that is to live for so long.
 pub(super) fn end(expires_in_s: Option<u64>) -> Result<Option<u64>, Problem> {
     if expires_in_s.is_some_and(|s| s == 0 || s > MAX_LIFE_S) {
-        return Err(Problem::new(Fault::BodyInvalid, "expires_in_s: must be from 1 second to ten years"));
+        return Err(Problem::new(
+            ProblemKind::BodyInvalid,
+            "expires_in_s: must be from 1 second to ten years",
+        ));
     }
     Ok(expires_in_s.map(|s| now_ms() / 1000 + s))
 }
@@ -87,7 +90,7 @@ pub(super) fn end(expires_in_s: Option<u64>) -> Result<Option<u64>, Problem> {
 /// How long what is replaced may stay good.
 pub(super) fn check_overlap(overlap_s: u64) -> Result<(), Problem> {
     if overlap_s > MAX_OVERLAP_S {
-        return Err(Problem::new(Fault::BodyInvalid, "overlap_s: must be at most 30 days"));
+        return Err(Problem::new(ProblemKind::BodyInvalid, "overlap_s: must be at most 30 days"));
     }
     Ok(())
 }
@@ -101,16 +104,16 @@ struct Rotation {
 
 #[derive(Serialize)]
 struct Rotated<'a> {
-    api_key: ApiKey,
+    api_key: ApiKeyRow,
     key: &'a str,
-    replaced: ApiKey,
+    replaced: ApiKeyRow,
     #[serde(flatten)]
-    progress: Progress,
+    progress: RolloutProgress,
 }
 
 async fn rotate(
     State(service): State<Arc<Service>>,
-    Extension(action): Extension<Action>,
+    Extension(action): Extension<AuditEvent>,
     Path(id): Path<String>,
     Parameters(wait): Parameters<Wait>,
     OptionalBody(body): OptionalBody<Rotation>,
@@ -120,7 +123,7 @@ async fn rotate(
     let expires_at_s = end(body.expires_in_s)?;
     let store = &service.store;
     let made = store.rotate_api_key(id, body.overlap_s, expires_at_s, &service.pepper, action).await?;
-    let progress = service.workers.wait_for(made.revision, Concerns::Gateways, wait).await;
+    let progress = service.workers.wait_for(made.revision, RolloutScope::Gateways, wait).await;
     let rotated = Rotated { api_key: made.new, key: made.token.reveal(), replaced: made.old, progress };
     Ok((StatusCode::CREATED, Json(rotated)).into_response())
 }
@@ -140,7 +143,7 @@ pub(super) struct ListQuery {
 
 #[derive(Serialize)]
 struct KeyList {
-    api_keys: Vec<ApiKey>,
+    api_keys: Vec<ApiKeyRow>,
     next: Option<String>,
 }
 
@@ -154,20 +157,20 @@ async fn list(
 
 #[derive(Serialize)]
 struct RevokedKey {
-    api_key: ApiKey,
+    api_key: ApiKeyRow,
     #[serde(flatten)]
-    progress: Progress,
+    progress: RolloutProgress,
 }
 
 async fn revoke(
     State(service): State<Arc<Service>>,
-    Extension(action): Extension<Action>,
+    Extension(action): Extension<AuditEvent>,
     Path(id): Path<String>,
     Parameters(wait): Parameters<Wait>,
 ) -> Result<Json<RevokedKey>, Problem> {
     let wait = wait.duration()?;
     let (api_key, revision) = service.store.revoke_api_key(id, action).await?;
-    let progress = service.workers.wait_for(revision, Concerns::Everybody, wait).await;
+    let progress = service.workers.wait_for(revision, RolloutScope::Everybody, wait).await;
     Ok(Json(RevokedKey { api_key, progress }))
 }
 
@@ -184,17 +187,17 @@ struct NewRevocation {
 struct RevocationChanged {
     revocation: Revocation,
     #[serde(flatten)]
-    progress: Progress,
+    progress: RolloutProgress,
 }
 
 /// Who must have a revocation: a token id means nothing to a sidecar.
-fn concerned_by(name: &str) -> Concerns<'static> {
-    if reaches_sidecars(name) { Concerns::Everybody } else { Concerns::Gateways }
+fn concerned_by(name: &str) -> RolloutScope<'static> {
+    if reaches_sidecars(name) { RolloutScope::Everybody } else { RolloutScope::Gateways }
 }
 
 async fn add_revocation(
     State(service): State<Arc<Service>>,
-    Extension(action): Extension<Action>,
+    Extension(action): Extension<AuditEvent>,
     Parameters(wait): Parameters<Wait>,
     Body(body): Body<NewRevocation>,
 ) -> Result<impl IntoResponse, Problem> {
@@ -204,15 +207,15 @@ async fn add_revocation(
     };
     if !body.name.split_once(':').is_some_and(known) || body.note.len() > 1024 {
         return Err(Problem::new(
-            Fault::BodyInvalid,
+            ProblemKind::BodyInvalid,
             "name: write jti:, sub:, sid:, kid: or client: and 1 to 255 visible ASCII characters; note: at most 1024 bytes",
         ));
     }
     let expires_at_s = end(body.expires_in_s)?;
     let added = service.store.add_revocation(body.name, body.note, expires_at_s, action).await;
     let (revocation, revision) = added?;
-    let concerns = concerned_by(&revocation.name);
-    let progress = service.workers.wait_for(revision, concerns, wait).await;
+    let scope = concerned_by(&revocation.name);
+    let progress = service.workers.wait_for(revision, scope, wait).await;
     Ok((StatusCode::CREATED, Json(RevocationChanged { revocation, progress })).into_response())
 }
 
@@ -224,7 +227,7 @@ struct RemovalQuery {
 
 async fn remove_revocation(
     State(service): State<Arc<Service>>,
-    Extension(action): Extension<Action>,
+    Extension(action): Extension<AuditEvent>,
     Parameters(query): Parameters<RemovalQuery>,
 ) -> Result<Json<RevocationChanged>, Problem> {
     let (revocation, revision) = service.store.remove_revocation(query.name, action).await?;

@@ -13,7 +13,7 @@ use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use portcullis_identity::ids::SpiffeId;
-use portcullis_model::fair::Source;
+use portcullis_model::fair::ClientNetwork;
 use portcullis_protocol::audit::unhex;
 use portcullis_protocol::snapshot::{NONCE_LEN, sign_introspection};
 use portcullis_protocol::wire::{AuditBatch, IntrospectionAnswer, IntrospectionRequest, KeyRefresh};
@@ -25,12 +25,12 @@ use subtle::ConstantTimeEq;
 
 use super::Service;
 use super::extract::{Parameters, bearer, read};
-use super::problem::{Fault, Problem};
+use super::problem::{Problem, ProblemKind};
 use crate::clock::now_ms;
 use crate::introspection::{IntrospectError, Introspected};
-use crate::issuers::Asked;
+use crate::issuers::RefreshOutcome;
 use crate::shares::Kind;
-use crate::snapshot::{Ask, Poll, Told, View};
+use crate::snapshot::{Ask, Poll, PollReport, View};
 use crate::store::Ingested;
 use crate::xfcc::{self, XfccError};
 
@@ -67,7 +67,7 @@ async fn within_share(
     let _share = if service.principals.get().may_read(&principal, &View::Gateway) {
         None
     } else {
-        let taken = || Problem::new(Fault::ShareTaken, "wait until some of them have ended");
+        let taken = || Problem::new(ProblemKind::ShareTaken, "wait until some of them have ended");
         Some(service.shares.take(&principal, kind).ok_or_else(taken)?)
     };
     request.extensions_mut().insert(principal);
@@ -79,11 +79,11 @@ fn authenticate(service: &Service, headers: &HeaderMap) -> Result<SpiffeId, Prob
     let digest: [u8; 32] = Sha256::digest(bearer(headers).unwrap_or_default().as_bytes()).into();
     if !bool::from(digest.ct_eq(&service.mesh_token_digest)) {
         return Err(Problem::new(
-            Fault::MeshTokenInvalid,
+            ProblemKind::MeshTokenInvalid,
             "send Authorization: Bearer with the token of mesh.tokenFile",
         ));
     }
-    let missing = |e: XfccError| Problem::new(Fault::PrincipalMissing, e.to_string());
+    let missing = |e: XfccError| Problem::new(ProblemKind::PrincipalMissing, e.to_string());
     let mut values = headers.get_all("x-forwarded-client-cert").iter();
     let (Some(value), None) = (values.next(), values.next()) else {
         return Err(missing(XfccError::NotOnce));
@@ -91,7 +91,7 @@ fn authenticate(service: &Service, headers: &HeaderMap) -> Result<SpiffeId, Prob
     let principal = xfcc::principal(value.as_bytes()).map_err(missing)?;
     if !service.principals.get().knows(&principal) {
         let detail = [principal.as_str(), " is in neither mesh.gateways nor mesh.sidecars"].concat();
-        return Err(Problem::new(Fault::PrincipalUnknown, detail));
+        return Err(Problem::new(ProblemKind::PrincipalUnknown, detail));
     }
     Ok(principal)
 }
@@ -101,7 +101,7 @@ fn gateway(service: &Service, principal: &SpiffeId) -> Result<(), Problem> {
     if service.principals.get().may_read(principal, &View::Gateway) {
         return Ok(());
     }
-    Err(Problem::new(Fault::ViewForbidden, [principal.as_str(), " is no gateway"].concat()))
+    Err(Problem::new(ProblemKind::ViewForbidden, [principal.as_str(), " is no gateway"].concat()))
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -119,7 +119,7 @@ struct PollQuery {
 }
 
 fn malformed(name: &str, problem: &str) -> Problem {
-    Problem::new(Fault::PollInvalid, [name, ": ", problem].concat())
+    Problem::new(ProblemKind::PollInvalid, [name, ": ", problem].concat())
 }
 
 impl PollQuery {
@@ -161,13 +161,13 @@ async fn snapshot(
     let poll = query.check()?;
     if !service.principals.get().may_read(&principal, &poll.ask.view) {
         let detail = [principal.as_str(), " may not read view ", &query.view].concat();
-        return Err(Problem::new(Fault::ViewForbidden, detail));
+        return Err(Problem::new(ProblemKind::ViewForbidden, detail));
     }
     let hub = service.store.hub();
     let known = poll.ask.generation == hub.generation() && poll.ask.cursor.is_empty();
     let acknowledged = known.then_some(poll.ask.revision);
-    let told = Told { proxy: &query.proxy, acknowledged, stale_after: query.stale_after() };
-    let polling = service.workers.polls(&principal, &query.worker, &poll.ask.view, told);
+    let report = PollReport { proxy: &query.proxy, acknowledged, stale_after: query.stale_after() };
+    let polling = service.workers.polls(&principal, &query.worker, &poll.ask.view, report);
     let page = hub.poll(poll, service.stopping.clone(), now_ms).await;
     drop(polling);
     service.metrics.polls.add(1);
@@ -180,15 +180,16 @@ async fn audit(
     Extension(principal): Extension<SpiffeId>,
     request: Request,
 ) -> Result<Response, Problem> {
-    let origin = service.principals.get().origin(&principal);
-    let origin = origin.ok_or_else(|| Problem::new(Fault::PrincipalUnknown, principal.as_str()))?;
+    let sender = service.principals.get().sender(&principal);
+    let sender = sender.ok_or_else(|| Problem::new(ProblemKind::PrincipalUnknown, principal.as_str()))?;
     let body = read(request, &()).await?;
-    let batch = AuditBatch::decode(body).map_err(|e| Problem::new(Fault::BatchInvalid, e.to_string()))?;
+    let batch =
+        AuditBatch::decode(body).map_err(|e| Problem::new(ProblemKind::BatchInvalid, e.to_string()))?;
     if batch.records.len() > MAX_RECORDS {
-        return Err(Problem::new(Fault::BatchInvalid, "a batch holds at most 10,000 records"));
+        return Err(Problem::new(ProblemKind::BatchInvalid, "a batch holds at most 10,000 records"));
     }
     // What the principal may not write is counted and acknowledged: refused, the batch would come again for ever.
-    let Ingested { ack, refusals } = service.store.ingest(origin, batch).await?;
+    let Ingested { ack, refusals } = service.store.ingest(sender, batch).await?;
     for (unfit, n) in refusals {
         service.metrics.audit_refused.add(&[principal.as_str(), unfit.code()], n);
     }
@@ -207,7 +208,7 @@ async fn introspect(
     gateway(&service, &principal)?;
     let body = read(request, &()).await?;
     // The decoder's error is left out: it might repeat a piece of the token.
-    let bad = |detail: &str| Problem::new(Fault::BodyInvalid, detail);
+    let bad = |detail: &str| Problem::new(ProblemKind::BodyInvalid, detail);
     let ask = IntrospectionRequest::decode(body).map_err(|_| bad("not an IntrospectionRequest"))?;
     let visible =
         (1..=MAX_TOKEN).contains(&ask.token.len()) && ask.token.bytes().all(|b| b.is_ascii_graphic());
@@ -215,7 +216,7 @@ async fn introspect(
         return Err(bad("nonce must have 16 bytes, token 1 to 8192 visible ASCII characters"));
     }
     let providers = service.providers.get();
-    let source = Source::from_bytes(&ask.source);
+    let source = ClientNetwork::from_bytes(&ask.source);
     let outcome = providers.ask(&ask.provider, &ask.token, source).await;
     let (active, claims) = match outcome {
         Ok(Introspected::Active(claims)) => (true, Value::Object(claims).to_string().into_bytes()),
@@ -232,13 +233,13 @@ fn no_answer(service: &Service, provider: &str, error: &IntrospectError) -> Prob
     // Only names of the configuration become labels: a caller's would grow the metrics without bound.
     let known = if matches!(error, IntrospectError::Unknown) { "" } else { provider };
     service.metrics.introspections.count(&[known, error.outcome()]);
-    if service.complaints.take(known) {
+    if service.complaints.allow(known) {
         tracing::warn!(provider = known, %error, "a token could not be introspected");
     }
     let fault = match error {
-        IntrospectError::Unknown => Fault::ProviderUnknown,
-        IntrospectError::Busy => Fault::ProviderBusy,
-        IntrospectError::Provider(_) => Fault::ProviderFailed,
+        IntrospectError::Unknown => ProblemKind::ProviderUnknown,
+        IntrospectError::Busy => ProblemKind::ProviderBusy,
+        IntrospectError::Provider(_) => ProblemKind::ProviderFailed,
     };
     Problem::new(fault, error.to_string())
 }
@@ -251,15 +252,19 @@ async fn refresh_keys(
 ) -> Result<Response, Problem> {
     gateway(&service, &principal)?;
     let body = read(request, &()).await?;
-    let wish = KeyRefresh::decode(body).map_err(|e| Problem::new(Fault::BodyInvalid, e.to_string()))?;
+    let wish = KeyRefresh::decode(body).map_err(|e| Problem::new(ProblemKind::BodyInvalid, e.to_string()))?;
     let asked = service.issuers.ask(&wish.issuer, &wish.key_id).await;
     let (outcome, answer) = match asked {
-        Asked::Published => ("published", Ok(StatusCode::NO_CONTENT.into_response())),
-        Asked::TooSoon => ("too_soon", Err((Fault::RefreshTooSoon, "ask again in a few seconds"))),
-        Asked::Unknown => {
-            ("unknown", Err((Fault::IssuerUnknown, "no issuer of this name has keys to fetch")))
+        RefreshOutcome::Published => ("published", Ok(StatusCode::NO_CONTENT.into_response())),
+        RefreshOutcome::TooSoon => {
+            ("too_soon", Err((ProblemKind::RefreshTooSoon, "ask again in a few seconds")))
         }
-        Asked::Failed => ("failed", Err((Fault::RefreshFailed, "the last good keys stay in use"))),
+        RefreshOutcome::Unknown => {
+            ("unknown", Err((ProblemKind::IssuerUnknown, "no issuer of this name has keys to fetch")))
+        }
+        RefreshOutcome::Failed => {
+            ("failed", Err((ProblemKind::RefreshFailed, "the last good keys stay in use")))
+        }
     };
     service.metrics.key_refreshes.count(&[outcome]);
     answer.map_err(|(fault, detail)| Problem::new(fault, detail))

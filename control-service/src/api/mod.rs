@@ -26,6 +26,7 @@ use zeroize::Zeroizing;
 use crate::config::Principals;
 use crate::introspection::Providers;
 use crate::issuers::Issuers;
+use crate::log_throttle::LogThrottle;
 use crate::metrics::{Gauges, Metrics};
 use crate::oauth::Backoff;
 use crate::presence::Presence;
@@ -33,10 +34,9 @@ use crate::shares::Shares;
 use crate::signing::SigningKeys;
 use crate::snapshot::Workers;
 use crate::store::Store;
-use crate::turns::Turns;
 pub(crate) use keys::MAX_LIFE_S;
-pub use oauth::token_places;
-pub use problem::{Fault, Problem};
+pub use oauth::token_permits;
+pub use problem::{Problem, ProblemKind};
 
 /// What the handlers share.
 pub struct Service {
@@ -63,9 +63,9 @@ pub struct Service {
     /// Pauses for addresses from which calls come without an administrator's token.
     pub refused_callers: Backoff,
     /// Token requests that may be under way.
-    pub token_places: Semaphore,
+    pub token_permits: Semaphore,
     /// Which provider of opaque tokens may be complained of.
-    pub complaints: Turns,
+    pub complaints: LogThrottle,
     /// What sidecars hold of the mesh API.
     pub shares: Shares,
     /// Turns true when the service ends.
@@ -119,9 +119,9 @@ pub fn operations(service: &Arc<Service>) -> Router {
 fn finish(routes: Router<Arc<Service>>, service: &Arc<Service>, listener: &'static str) -> Router {
     let counted = Arc::clone(service);
     routes
-        .fallback(|| async { Problem::new(Fault::NotFound, "see the API description for the paths") })
+        .fallback(|| async { Problem::new(ProblemKind::NotFound, "see the API description for the paths") })
         .method_not_allowed_fallback(|| async {
-            Problem::new(Fault::MethodNotAllowed, "see the API description for the methods")
+            Problem::new(ProblemKind::MethodNotAllowed, "see the API description for the methods")
         })
         .layer(middleware::from_fn(move |request: Request, next: Next| {
             let counted = Arc::clone(&counted);

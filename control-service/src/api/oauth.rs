@@ -19,7 +19,7 @@ use subtle::ConstantTimeEq;
 use super::Service;
 use super::extract::read_within;
 use super::platform::request_id;
-use super::problem::{Fault, Problem};
+use super::problem::{Problem, ProblemKind};
 use crate::clock::now_ms;
 use crate::config::ServiceTokens;
 use crate::judge;
@@ -27,7 +27,7 @@ use crate::oauth::{
     Form, Grant, GrantRequest, Issued, TokenError, TokenRequest, client_credentials, credentials, exchange,
     form, issue,
 };
-use crate::store::{Action, Purpose, ServiceClient};
+use crate::store::{AuditEvent, Purpose, ServiceClient};
 use crate::tokens::{Token, TokenKind};
 
 /// Bytes of a token request at most: two tokens and a little.
@@ -49,12 +49,13 @@ pub(super) fn routes() -> Router<Arc<Service>> {
 
 /// How many token requests may be under way: anybody can begin one, so no more than half of the connections.
 #[must_use]
-pub fn token_places(connections: usize) -> usize {
+pub fn token_permits(connections: usize) -> usize {
     MAX_PLACES.min(connections / 2).max(1)
 }
 
-fn own(service: &Service) -> Result<&ServiceTokens, Problem> {
-    let off = || Problem::new(Fault::NotFound, "this service gives out no tokens: serviceTokens is not set");
+fn token_issuer(service: &Service) -> Result<&ServiceTokens, Problem> {
+    let off =
+        || Problem::new(ProblemKind::NotFound, "this service gives out no tokens: serviceTokens is not set");
     service.signing.service_tokens().ok_or_else(off)
 }
 
@@ -69,12 +70,12 @@ pub(super) fn key_set(service: &Service, purpose: Purpose) -> (HeaderMap, Json<J
 }
 
 async fn keys(State(service): State<Arc<Service>>) -> Result<impl IntoResponse, Problem> {
-    own(&service)?;
+    token_issuer(&service)?;
     Ok(key_set(&service, Purpose::Service))
 }
 
 async fn metadata(State(service): State<Arc<Service>>) -> Result<Json<Value>, Problem> {
-    let issuer = own(&service)?.issuer.as_str();
+    let issuer = token_issuer(&service)?.issuer.as_str();
     let at = |path: &str| [issuer, path].concat();
     Ok(Json(json!({
         "issuer": issuer,
@@ -87,7 +88,7 @@ async fn metadata(State(service): State<Arc<Service>>) -> Result<Json<Value>, Pr
 }
 
 #[derive(Serialize)]
-struct TokenAnswer {
+struct TokenResponse {
     access_token: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     issued_token_type: Option<&'static str>,
@@ -101,18 +102,18 @@ async fn token(
     Extension(ConnectInfo(peer)): Extension<ConnectInfo<SocketAddr>>,
     request: Request,
 ) -> Response {
-    let own = match own(&service) {
-        Ok(own) => own,
+    let issuer_settings = match token_issuer(&service) {
+        Ok(issuer_settings) => issuer_settings,
         Err(problem) => return problem.into_response(),
     };
     // Before the body is read: bodies that never come are what fills the service.
-    let place = service.token_places.try_acquire();
+    let place = service.token_permits.try_acquire();
     let outcome = match &place {
         Err(_) => Err(TokenError::Unavailable),
         Ok(_) => {
             let headers = request.headers().clone();
             match read_within(BODY_TIME, request, &()).await {
-                Ok(body) => answer(&service, own, peer, &headers, &body).await,
+                Ok(body) => answer(&service, issuer_settings, peer, &headers, &body).await,
                 Err(problem) => return problem.into_response(),
             }
         }
@@ -151,11 +152,11 @@ fn refusal(error: &TokenError) -> Response {
 
 async fn answer(
     service: &Arc<Service>,
-    own: &ServiceTokens,
+    issuer_settings: &ServiceTokens,
     peer: SocketAddr,
     headers: &HeaderMap,
     body: &[u8],
-) -> Result<TokenAnswer, TokenError> {
+) -> Result<TokenResponse, TokenError> {
     let kind = headers.get(header::CONTENT_TYPE).and_then(|v| v.to_str().ok()).unwrap_or_default();
     let kind = kind.split(';').next().unwrap_or_default().trim();
     if !kind.eq_ignore_ascii_case("application/x-www-form-urlencoded") {
@@ -175,11 +176,12 @@ async fn answer(
         }
     };
     let key = service.signing.current(Purpose::Service).ok_or(TokenError::Unavailable)?;
-    let lifetime_s = u64::from(client.lifetime_s.min(own.lifetime_s));
-    let issued = issue(&key, own.issuer.as_str(), &client.id, &granted, lifetime_s, now_ms() / 1000);
+    let lifetime_s = u64::from(client.lifetime_s.min(issuer_settings.lifetime_s));
+    let issued =
+        issue(&key, issuer_settings.issuer.as_str(), &client.id, &granted, lifetime_s, now_ms() / 1000);
     record(service, &action, &client, Some((&granted, &issued)), 200, "").await?;
     let exchanged = matches!(request.grant, GrantRequest::Exchange { .. });
-    Ok(TokenAnswer {
+    Ok(TokenResponse {
         access_token: issued.text,
         issued_token_type: exchanged.then_some(ACCESS_TOKEN),
         token_type: "Bearer",
@@ -194,8 +196,8 @@ async fn caller(
     peer: SocketAddr,
     headers: &HeaderMap,
     form: &Form,
-) -> Result<(ServiceClient, Action), TokenError> {
-    let mut action = Action {
+) -> Result<(ServiceClient, AuditEvent), TokenError> {
+    let mut action = AuditEvent {
         subject: String::new(),
         credential: "client_secret",
         key_id: String::new(),
@@ -225,7 +227,7 @@ async fn caller(
 
 /// Audits a caller that is no client. When many come from one address they get slower, so that nobody can fill
 /// the audit log by making up clients; a client with its secret never comes here.
-async fn refuse(service: &Service, action: &Action) -> TokenError {
+async fn refuse(service: &Service, action: &AuditEvent) -> TokenError {
     // Not counted with calls for want of an administrator's token, which come by the same gateway.
     let address = ["token endpoint, ", &action.client_address].concat();
     let now = Instant::now();
@@ -303,7 +305,7 @@ fn verify(service: &Service, token: &str) -> Result<Principal, TokenError> {
 /// Every token, and every one that an authenticated client did not get, is audited before the answer.
 async fn record(
     service: &Service,
-    action: &Action,
+    action: &AuditEvent,
     client: &ServiceClient,
     issued: Option<(&Grant, &Issued)>,
     status: u16,

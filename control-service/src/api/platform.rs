@@ -12,9 +12,9 @@ use axum::response::{IntoResponse, Response};
 use portcullis_protocol::audit::hex;
 
 use super::extract::bearer;
-use super::problem::{Fault, Problem, ReasonOf};
+use super::problem::{Problem, ProblemKind, ReasonOf};
 use super::{Service, admins, audit, clients, clusters, issuers, keys, oauth};
-use crate::store::Action;
+use crate::store::AuditEvent;
 use crate::tokens::{Token, TokenKind, random};
 
 /// Bytes of a body at most.
@@ -66,10 +66,10 @@ async fn administrators_only(
 
 /// What is audited of a call. A name that a token claims for itself is not believed before it is checked, but
 /// it is worth a record.
-fn action(request: &Request, token: Option<&Token>) -> Action {
+fn action(request: &Request, token: Option<&Token>) -> AuditEvent {
     let peer = request.extensions().get::<ConnectInfo<SocketAddr>>();
     let id = token.map(Token::id).unwrap_or_default();
-    Action {
+    AuditEvent {
         subject: if id.is_empty() { String::new() } else { ["admin:", id].concat() },
         credential: "admin_token",
         key_id: id.to_owned(),
@@ -82,10 +82,10 @@ fn action(request: &Request, token: Option<&Token>) -> Action {
 
 /// Whether an administrator calls; `token` is none when there is none, and a none within when it is malformed.
 async fn authenticate(service: &Service, token: Option<Option<Token>>) -> Result<(), Problem> {
-    let invalid = || Problem::new(Fault::TokenInvalid, "this is not the token of an administrator");
+    let invalid = || Problem::new(ProblemKind::TokenInvalid, "this is not the token of an administrator");
     let token = token.ok_or_else(|| {
         Problem::new(
-            Fault::TokenMissing,
+            ProblemKind::TokenMissing,
             "send Authorization: Bearer with the token that `portcullis bootstrap-admin` printed",
         )
     })?;
@@ -95,22 +95,23 @@ async fn authenticate(service: &Service, token: Option<Option<Token>>) -> Result
 
 /// Refuses a call without an administrator's token. Each refusal is audited; when many come from one address
 /// they get slower, so that nobody can fill the audit log. A good token is never slowed down.
-async fn refuse(service: &Service, action: Action, problem: Problem) -> Response {
-    let fault = problem.fault();
-    if !matches!(fault, Fault::TokenMissing | Fault::TokenInvalid) {
+async fn refuse(service: &Service, action: AuditEvent, problem: Problem) -> Response {
+    let kind = problem.kind();
+    if !matches!(kind, ProblemKind::TokenMissing | ProblemKind::TokenInvalid) {
         return problem.into_response();
     }
     let now = Instant::now();
     if let Some(pause) = service.refused_callers.pause(&action.client_address, false, now) {
         service.metrics.refused_callers.count(&["paused"]);
         let mut response =
-            Problem::new(Fault::TooManyRefusals, "try again later, with the right token").into_response();
+            Problem::new(ProblemKind::TooManyRefusals, "try again later, with the right token")
+                .into_response();
         response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(pause.as_secs() + 1));
         return response;
     }
     service.refused_callers.failed(&action.client_address, false, now);
     service.metrics.refused_callers.count(&["audited"]);
-    match service.store.record(action, 401, fault.code()).await {
+    match service.store.record(action, 401, kind.code()).await {
         Ok(()) => problem.into_response(),
         // An answer that cannot be audited is not given.
         Err(error) => Problem::from(error).into_response(),

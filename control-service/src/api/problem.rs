@@ -7,13 +7,13 @@ use serde::Serialize;
 
 use crate::store::{Refused, StoreError};
 
-macro_rules! faults {
+macro_rules! problem_kinds {
     ($($(#[$doc:meta])* $name:ident = $code:literal, $status:literal, $title:literal;)*) => {
         /// What can be wrong with a call. The codes are an interface: they never change their meaning.
         #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-        pub enum Fault { $($(#[$doc])* $name,)* }
+        pub enum ProblemKind { $($(#[$doc])* $name,)* }
 
-        impl Fault {
+        impl ProblemKind {
             /// The stable code.
             #[must_use]
             pub fn code(self) -> &'static str { match self { $(Self::$name => $code,)* } }
@@ -25,7 +25,7 @@ macro_rules! faults {
     };
 }
 
-faults! {
+problem_kinds! {
     /// No bearer token.
     TokenMissing = "token_missing", 401, "A bearer token is required";
     /// Not a token of this API.
@@ -105,7 +105,7 @@ faults! {
 /// A problem document (RFC 9457).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Problem {
-    fault: Fault,
+    kind: ProblemKind,
     detail: String,
 }
 
@@ -125,59 +125,59 @@ struct Document<'a> {
 impl Problem {
     /// A problem; `detail` tells the caller what to change.
     #[must_use]
-    pub fn new(fault: Fault, detail: impl Into<String>) -> Self {
-        Self { fault, detail: detail.into() }
+    pub fn new(kind: ProblemKind, detail: impl Into<String>) -> Self {
+        Self { kind, detail: detail.into() }
     }
 
     /// What is wrong.
     #[must_use]
-    pub fn fault(&self) -> Fault {
-        self.fault
+    pub fn kind(&self) -> ProblemKind {
+        self.kind
     }
 
     /// A parameter or field that is not right.
     #[must_use]
     pub fn parameter(name: &str, problem: impl std::fmt::Display) -> Self {
-        Self::new(Fault::ParameterInvalid, [name, ": ", &problem.to_string()].concat())
+        Self::new(ProblemKind::ParameterInvalid, [name, ": ", &problem.to_string()].concat())
     }
 }
 
 impl From<StoreError> for Problem {
     fn from(error: StoreError) -> Self {
-        let fault = match &error {
+        let kind = match &error {
             StoreError::Refused(refused) => match refused {
-                Refused::ClusterExists => Fault::ClusterExists,
-                Refused::ClusterUnknown => Fault::ClusterUnknown,
-                Refused::ClusterRetired => Fault::ClusterRetired,
-                Refused::ApiKeyUnknown => Fault::ApiKeyUnknown,
-                Refused::ApiKeyEnded => Fault::ApiKeyEnded,
-                Refused::ServiceClientExists => Fault::ServiceClientExists,
-                Refused::ServiceClientUnknown => Fault::ServiceClientUnknown,
-                Refused::ServiceClientRevoked => Fault::ServiceClientRevoked,
-                Refused::RotationUnderWay => Fault::RotationUnderWay,
-                Refused::AdministratorUnknown => Fault::AdministratorUnknown,
-                Refused::AdministratorLast => Fault::AdministratorLast,
-                Refused::RevocationExists => Fault::RevocationExists,
-                Refused::RevocationUnknown => Fault::RevocationUnknown,
+                Refused::ClusterExists => ProblemKind::ClusterExists,
+                Refused::ClusterUnknown => ProblemKind::ClusterUnknown,
+                Refused::ClusterRetired => ProblemKind::ClusterRetired,
+                Refused::ApiKeyUnknown => ProblemKind::ApiKeyUnknown,
+                Refused::ApiKeyEnded => ProblemKind::ApiKeyEnded,
+                Refused::ServiceClientExists => ProblemKind::ServiceClientExists,
+                Refused::ServiceClientUnknown => ProblemKind::ServiceClientUnknown,
+                Refused::ServiceClientRevoked => ProblemKind::ServiceClientRevoked,
+                Refused::RotationUnderWay => ProblemKind::RotationUnderWay,
+                Refused::AdministratorUnknown => ProblemKind::AdministratorUnknown,
+                Refused::AdministratorLast => ProblemKind::AdministratorLast,
+                Refused::RevocationExists => ProblemKind::RevocationExists,
+                Refused::RevocationUnknown => ProblemKind::RevocationUnknown,
             },
             _ => {
                 tracing::error!(%error, "the store failed");
-                return Self::new(Fault::StoreUnavailable, "try again; the service's log says more");
+                return Self::new(ProblemKind::StoreUnavailable, "try again; the service's log says more");
             }
         };
-        Self::new(fault, error.to_string())
+        Self::new(kind, error.to_string())
     }
 }
 
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {
-        let status = StatusCode::from_u16(self.fault.status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        let status = StatusCode::from_u16(self.kind.status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
         let document = Document {
             r#type: "about:blank",
-            title: self.fault.title(),
+            title: self.kind.title(),
             status: status.as_u16(),
             detail: &self.detail,
-            reason: self.fault.code(),
+            reason: self.kind.code(),
         };
         let mut response = (status, Json(document)).into_response();
         let headers = response.headers_mut();
@@ -188,7 +188,7 @@ impl IntoResponse for Problem {
         if status == StatusCode::SERVICE_UNAVAILABLE {
             headers.insert(header::RETRY_AFTER, HeaderValue::from_static("2"));
         }
-        response.extensions_mut().insert(ReasonOf(self.fault.code()));
+        response.extensions_mut().insert(ReasonOf(self.kind.code()));
         response
     }
 }

@@ -14,7 +14,7 @@ use portcullis_authn::{Credential, Presented, Verified, api_key, introspection, 
 use portcullis_identity::Principal;
 use portcullis_model::Reason;
 use portcullis_model::claims::{DERIVED_FROM, claim};
-use portcullis_model::fair::Source;
+use portcullis_model::fair::ClientNetwork;
 use portcullis_model::policy::IssuerDocument;
 use portcullis_model::state::SnapshotState;
 use portcullis_protocol::snapshot::PageError;
@@ -164,7 +164,8 @@ impl Explanation<'_> {
         };
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
         let runtime = runtime.map_err(|_| Reason::IntrospectionUnavailable)?;
-        let claims = match runtime.block_on(self.providers.ask(&provider.name, token, Source::Unknown)) {
+        let claims = match runtime.block_on(self.providers.ask(&provider.name, token, ClientNetwork::Unknown))
+        {
             Ok(Introspected::Active(claims)) => claims,
             Ok(Introspected::Inactive) => {
                 self.line("provider", &provider.name, "says that the token is not active");

@@ -14,6 +14,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use portcullis_model::errors::{FieldError, FieldErrors};
 use sha2::{Digest, Sha256};
 
 use crate::listen::Limits;
@@ -22,18 +23,8 @@ pub use files::{Authorities, Remote, is_trustworthy};
 pub use introspection::IntrospectionConfig;
 pub use issuer::{IssuerConfig, KeySource};
 pub use policy::{Policy, Principals};
-use section::{Errors, Section};
+use section::Section;
 pub use signing::{IdentityConfig, MAX_SERVICE_TOKEN_S, Rotation, ServiceTokens};
-
-/// One thing that is wrong in `control.yaml`.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{field}: {problem}")]
-pub struct ConfigError {
-    /// Where, as a dotted path.
-    pub field: String,
-    /// What is wrong and what to write instead.
-    pub problem: String,
-}
 
 /// Why a configuration could not be used.
 #[derive(Debug, thiserror::Error)]
@@ -60,11 +51,11 @@ pub enum LoadError {
         /// The file.
         path: PathBuf,
         /// All of them.
-        errors: Vec<ConfigError>,
+        errors: Vec<FieldError>,
     },
 }
 
-fn bullets(errors: &[ConfigError]) -> String {
+fn bullets(errors: &[FieldError]) -> String {
     errors.iter().map(|e| format!("  - {e}")).collect::<Vec<_>>().join("\n")
 }
 
@@ -133,9 +124,9 @@ impl Config {
     pub fn parse(file: &Path, text: &str) -> Result<Self, LoadError> {
         let value = serde_norway::from_str(text)
             .map_err(|e| LoadError::NotYaml { path: file.to_owned(), problem: e.to_string() })?;
-        let errors = Errors::default();
+        let errors = FieldErrors::default();
         let config = read(file, Section::root(value, &errors));
-        let errors = errors.into_inner();
+        let errors = errors.into_list();
         match config {
             Some(config) if errors.is_empty() => Ok(config),
             _ => Err(LoadError::Invalid { path: file.to_owned(), errors }),

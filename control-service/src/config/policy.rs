@@ -15,7 +15,7 @@ use super::introspection::{self, IntrospectionConfig};
 use super::issuer::{self, IssuerConfig};
 use super::section::Section;
 use crate::snapshot::View;
-use crate::store::Origin;
+use crate::store::Sender;
 
 /// What can change while the service runs.
 #[derive(Debug, Clone, PartialEq)]
@@ -84,11 +84,11 @@ impl Principals {
 
     /// Whose audit records a principal's are; `None` when it may not speak to the mesh API.
     #[must_use]
-    pub fn origin(&self, principal: &SpiffeId) -> Option<Origin> {
+    pub fn sender(&self, principal: &SpiffeId) -> Option<Sender> {
         if self.gateways.contains(principal) {
-            return Some(Origin::gateway(principal));
+            return Some(Sender::gateway(principal));
         }
-        self.sidecars.get(principal).map(|clusters| Origin::sidecar(principal, clusters.iter().cloned()))
+        self.sidecars.get(principal).map(|clusters| Sender::sidecar(principal, clusters.iter().cloned()))
     }
 
     /// True when the principal may read the view.

@@ -1,43 +1,24 @@
 //! Reading a YAML mapping field by field, so that every error is found and each names its field.
 
-use std::cell::RefCell;
-
+use portcullis_model::errors::FieldErrors;
 use serde::de::DeserializeOwned;
 use serde_norway::{Mapping, Value};
-
-use super::ConfigError;
-
-/// Collects what is wrong.
-#[derive(Debug, Default)]
-pub(super) struct Errors(RefCell<Vec<ConfigError>>);
-
-impl Errors {
-    /// Notes a problem with a field.
-    pub(super) fn add(&self, field: &str, problem: impl Into<String>) {
-        self.0.borrow_mut().push(ConfigError { field: field.to_owned(), problem: problem.into() });
-    }
-
-    /// Everything noted.
-    pub(super) fn into_inner(self) -> Vec<ConfigError> {
-        self.0.into_inner()
-    }
-}
 
 /// A mapping whose fields are taken out one by one; what is left in the end is unknown.
 pub(super) struct Section<'e> {
     path: String,
     fields: Mapping,
     known: Vec<&'static str>,
-    errors: &'e Errors,
+    errors: &'e FieldErrors,
 }
 
 impl<'e> Section<'e> {
     /// The outermost section.
-    pub(super) fn root(value: Value, errors: &'e Errors) -> Self {
+    pub(super) fn root(value: Value, errors: &'e FieldErrors) -> Self {
         Self::new(String::new(), value, errors)
     }
 
-    fn new(path: String, value: Value, errors: &'e Errors) -> Self {
+    fn new(path: String, value: Value, errors: &'e FieldErrors) -> Self {
         let fields = match value {
             Value::Mapping(fields) => fields,
             Value::Null => Mapping::new(),
@@ -85,8 +66,8 @@ impl<'e> Section<'e> {
         self.optional(field)
     }
 
-    /// A field that may be absent, but must say something where it stands: as a condition, nothing could be taken
-    /// for anything.
+    /// A field that may be absent, but must say something where it stands: an empty condition could be read as one
+    /// that everything meets.
     pub(super) fn filled<T: DeserializeOwned>(&mut self, field: &'static str) -> Option<T> {
         self.known.push(field);
         let value = self.fields.remove(field)?;

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use portcullis_identity::CredentialKind;
-use portcullis_model::pace::{Bucket, Turn, Wishes};
+use portcullis_model::pace::{Admission, KeyRefreshLimiter, TokenBucket};
 use portcullis_model::policy::{IssuerDocument, Jwk, Jwks};
 use tokio::sync::Mutex;
 use tokio::task::JoinSet;
@@ -36,7 +36,7 @@ const ALL_EVERY_MS: u64 = 250;
 
 /// What became of a wish for an issuer's newest keys.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Asked {
+pub enum RefreshOutcome {
     /// They are published.
     Published,
     /// The issuer was asked too recently.
@@ -53,18 +53,18 @@ struct Watch {
     fetcher: Fetcher,
     health: Watched,
     /// Held while a fetch is under way, so that there is one at a time.
-    flight: Mutex<Flight>,
+    fetch_state: Mutex<FetchState>,
 }
 
 #[derive(Default)]
-struct Flight {
+struct FetchState {
     /// Whether the last fetch failed.
     failed: bool,
     /// Filters' wishes that were carried out.
-    wishes: Wishes,
+    refresh_limiter: KeyRefreshLimiter,
 }
 
-struct Known {
+struct KnownIssuers {
     policy: Option<Policy>,
     /// The service's own issuer of service tokens.
     own: Option<IssuerDocument>,
@@ -77,9 +77,9 @@ struct Known {
 pub struct Issuers {
     store: Store,
     metrics: Arc<Metrics>,
-    known: Mutex<Known>,
+    known: Mutex<KnownIssuers>,
     /// The wishes of all issuers together.
-    pace: Mutex<Bucket>,
+    pace: Mutex<TokenBucket>,
     started: Instant,
 }
 
@@ -92,8 +92,8 @@ impl Issuers {
         let kept = store.kept_keys().await?;
         let keys = kept.into_iter().map(|keys| (keys.issuer.clone(), keys)).collect();
         let (watches, tasks) = (HashMap::new(), JoinSet::new());
-        let known = Mutex::new(Known { policy: None, own: None, keys, watches, tasks });
-        let pace = Mutex::new(Bucket::new(ALL_BURST, ALL_EVERY_MS));
+        let known = Mutex::new(KnownIssuers { policy: None, own: None, keys, watches, tasks });
+        let pace = Mutex::new(TokenBucket::new(ALL_BURST, ALL_EVERY_MS));
         Ok(Arc::new(Self { store, metrics, known, pace, started: Instant::now() }))
     }
 
@@ -119,8 +119,8 @@ impl Issuers {
                 Ok(Some(fetcher)) => {
                     let kept = known.keys.get(&name).filter(|k| k.source == fetcher.url().as_str());
                     let health = Watched::since(kept.map_or(0, |k| k.fetched_at_ms), issuer.max_stale);
-                    let flight = Mutex::default();
-                    let watch = Arc::new(Watch { issuer: name.clone(), fetcher, health, flight });
+                    let fetch_state = Mutex::default();
+                    let watch = Arc::new(Watch { issuer: name.clone(), fetcher, health, fetch_state });
                     known.watches.insert(name, Arc::clone(&watch));
                     known.tasks.spawn(Arc::clone(self).expire(Arc::clone(&watch)));
                     known.tasks.spawn(Arc::clone(self).refresh(watch, policy.jwks_refresh));
@@ -137,30 +137,34 @@ impl Issuers {
     ///
     /// # Errors
     /// [`StoreError`] when it cannot be published.
-    pub async fn set_own(&self, document: IssuerDocument) -> Result<(), StoreError> {
+    pub async fn set_service_issuer(&self, document: IssuerDocument) -> Result<(), StoreError> {
         let mut known = self.known.lock().await;
         known.own = Some(document);
         if known.policy.is_some() { self.publish(&known).await } else { Ok(()) }
     }
 
     /// Fetches an issuer's keys because a filter met a token whose key it has not.
-    pub async fn ask(&self, issuer: &str, key_id: &str) -> Asked {
+    pub async fn ask(&self, issuer: &str, key_id: &str) -> RefreshOutcome {
         let Some(watch) = self.known.lock().await.watches.get(issuer).map(Arc::clone) else {
-            return Asked::Unknown;
+            return RefreshOutcome::Unknown;
         };
-        let mut flight = watch.flight.lock().await;
+        let mut fetch_state = watch.fetch_state.lock().await;
         // Perhaps a fetch that this wish waited for has brought it.
         if self.has(issuer, key_id).await {
-            return Asked::Published;
+            return RefreshOutcome::Published;
         }
         let now_ms = millis(self.started.elapsed());
-        match flight.wishes.turn(key_id, now_ms) {
-            Turn::Now if self.pace.lock().await.take(now_ms) => {}
+        match fetch_state.refresh_limiter.admit(key_id, now_ms) {
+            Admission::Granted if self.pace.lock().await.take(now_ms) => {}
             // What asked for the same key just before had no luck.
-            Turn::Lately if flight.failed => return Asked::Failed,
-            Turn::Now | Turn::Lately | Turn::Later => return Asked::TooSoon,
+            Admission::Duplicate if fetch_state.failed => return RefreshOutcome::Failed,
+            Admission::Granted | Admission::Duplicate | Admission::Limited => return RefreshOutcome::TooSoon,
         }
-        if self.fetch(&watch, &mut flight).await { Asked::Published } else { Asked::Failed }
+        if self.fetch(&watch, &mut fetch_state).await {
+            RefreshOutcome::Published
+        } else {
+            RefreshOutcome::Failed
+        }
     }
 
     async fn has(&self, issuer: &str, key_id: &str) -> bool {
@@ -188,7 +192,7 @@ impl Issuers {
         configured.chain(own).collect()
     }
 
-    async fn publish(&self, known: &Known) -> Result<(), StoreError> {
+    async fn publish(&self, known: &KnownIssuers) -> Result<(), StoreError> {
         let issuers = known.policy.iter().flat_map(|p| &p.issuers);
         let now = now_ms();
         let documents: Vec<_> =
@@ -198,7 +202,7 @@ impl Issuers {
 
     async fn refresh(self: Arc<Self>, watch: Arc<Watch>, every: Duration) {
         loop {
-            self.fetch(&watch, &mut *watch.flight.lock().await).await;
+            self.fetch(&watch, &mut *watch.fetch_state.lock().await).await;
             let refused = matches!(watch.health.get().state(now_ms()), KeyState::Missing | KeyState::Expired);
             tokio::time::sleep(if refused { FIRST_RETRY.min(every) } else { every }).await;
         }
@@ -229,7 +233,7 @@ impl Issuers {
     }
 
     /// Fetches once and publishes what is new; true when the newest keys are published.
-    async fn fetch(&self, watch: &Watch, flight: &mut Flight) -> bool {
+    async fn fetch(&self, watch: &Watch, fetch_state: &mut FetchState) -> bool {
         let issuer = &watch.issuer;
         let good = match watch.fetcher.fetch().await {
             Ok(jwks) => match self.learned(watch, jwks).await {
@@ -262,7 +266,7 @@ impl Issuers {
                 false
             }
         };
-        flight.failed = !good;
+        fetch_state.failed = !good;
         good
     }
 

@@ -45,11 +45,11 @@ impl Idle {
 pub(super) struct Member {
     idle: Arc<Idle>,
     asked: Arc<Notify>,
-    state: Mutex<State>,
+    state: Mutex<ConnectionState>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum State {
+enum ConnectionState {
     /// Nothing was asked yet.
     New(u64),
     /// Between two requests.
@@ -63,11 +63,11 @@ enum State {
 impl Member {
     pub(super) fn new(idle: Arc<Idle>) -> Arc<Self> {
         let asked = Arc::new(Notify::new());
-        let state = Mutex::new(State::New(idle.add(&asked)));
+        let state = Mutex::new(ConnectionState::New(idle.add(&asked)));
         Arc::new(Self { idle, asked, state })
     }
 
-    fn lock(&self) -> MutexGuard<'_, State> {
+    fn lock(&self) -> MutexGuard<'_, ConnectionState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -75,11 +75,11 @@ impl Member {
     pub(super) fn begin(self: &Arc<Self>) -> UnderWay {
         let mut state = self.lock();
         let asked = match *state {
-            State::New(at) | State::Idle(at) => !self.idle.remove(at),
-            State::Busy { asked } => asked,
-            State::Leaving => true,
+            ConnectionState::New(at) | ConnectionState::Idle(at) => !self.idle.remove(at),
+            ConnectionState::Busy { asked } => asked,
+            ConnectionState::Leaving => true,
         };
-        *state = State::Busy { asked };
+        *state = ConnectionState::Busy { asked };
         UnderWay(Arc::clone(self))
     }
 
@@ -89,17 +89,17 @@ impl Member {
     }
 
     pub(super) fn is_new(&self) -> bool {
-        matches!(*self.lock(), State::New(_))
+        matches!(*self.lock(), ConnectionState::New(_))
     }
 
     pub(super) fn is_busy(&self) -> bool {
-        matches!(*self.lock(), State::Busy { .. })
+        matches!(*self.lock(), ConnectionState::Busy { .. })
     }
 }
 
 impl Drop for Member {
     fn drop(&mut self) {
-        if let State::New(at) | State::Idle(at) = *self.lock() {
+        if let ConnectionState::New(at) | ConnectionState::Idle(at) = *self.lock() {
             self.idle.remove(at);
         }
     }
@@ -113,8 +113,8 @@ impl Drop for UnderWay {
     fn drop(&mut self) {
         let mut state = self.0.lock();
         *state = match *state {
-            State::Busy { asked: false } => State::Idle(self.0.idle.add(&self.0.asked)),
-            _ => State::Leaving,
+            ConnectionState::Busy { asked: false } => ConnectionState::Idle(self.0.idle.add(&self.0.asked)),
+            _ => ConnectionState::Leaving,
         };
     }
 }

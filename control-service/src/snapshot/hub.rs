@@ -10,7 +10,7 @@ use tokio::time::Instant;
 use zeroize::Zeroizing;
 
 use super::state::Ask;
-use super::{Published, State};
+use super::{Published, SnapshotIndex};
 
 /// One poll of a reader.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -25,7 +25,7 @@ pub struct Poll {
 
 /// The snapshot, shared by the writer that changes it and the polls that read it.
 pub struct Hub {
-    state: RwLock<State>,
+    state: RwLock<SnapshotIndex>,
     revision: watch::Sender<u64>,
     generation: [u8; 16],
     seed: Zeroizing<[u8; 32]>,
@@ -34,7 +34,7 @@ pub struct Hub {
 impl Hub {
     /// A hub over a snapshot, with the seed that signs its pages.
     #[must_use]
-    pub fn new(state: State, generation: [u8; 16], seed: Zeroizing<[u8; 32]>) -> Self {
+    pub fn new(state: SnapshotIndex, generation: [u8; 16], seed: Zeroizing<[u8; 32]>) -> Self {
         let revision = watch::Sender::new(state.revision());
         Self { state: RwLock::new(state), revision, generation, seed }
     }
@@ -68,7 +68,7 @@ impl Hub {
     /// Number of entries.
     #[must_use]
     pub fn len(&self) -> usize {
-        self.read(State::len)
+        self.read(SnapshotIndex::len)
     }
 
     /// True when there is no entry.
@@ -89,7 +89,7 @@ impl Hub {
         self.read(|state| state.excerpt(kinds))
     }
 
-    fn read<T>(&self, look: impl FnOnce(&State) -> T) -> T {
+    fn read<T>(&self, look: impl FnOnce(&SnapshotIndex) -> T) -> T {
         look(&self.state.read().unwrap_or_else(PoisonError::into_inner))
     }
 

@@ -10,8 +10,8 @@ use std::str::FromStr;
 use portcullis_identity::ids::ClusterId;
 
 pub use hub::{Hub, Poll};
-pub use state::{Ask, Change, Published, State};
-pub use workers::{Concerns, Progress, SilentWorker, Told, WorkerReport, Workers};
+pub use state::{Ask, Change, Published, SnapshotIndex};
+pub use workers::{PollReport, RolloutProgress, RolloutScope, SilentWorker, WorkerReport, Workers};
 
 /// Which part of the snapshot a reader gets.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]

@@ -91,7 +91,7 @@ pub struct Ask {
 }
 
 /// The snapshot.
-pub struct State {
+pub struct SnapshotIndex {
     generation: [u8; 16],
     revision: u64,
     floor: u64,
@@ -101,18 +101,18 @@ pub struct State {
     public_by_revision: BTreeMap<u64, EntryKey>,
 }
 
-impl fmt::Debug for State {
+impl fmt::Debug for SnapshotIndex {
     /// Without the entries, of which some are secrets.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("State")
+        f.debug_struct("SnapshotIndex")
             .field("revision", &self.revision)
             .field("entries", &self.entries.len())
             .finish_non_exhaustive()
     }
 }
 
-impl State {
-    /// An empty snapshot at a revision; fill it with [`State::publish`].
+impl SnapshotIndex {
+    /// An empty snapshot at a revision; fill it with [`SnapshotIndex::publish`].
     #[must_use]
     pub fn new(generation: [u8; 16], revision: u64, floor: u64) -> Self {
         let (entries, by_revision, public_by_revision) = Default::default();
@@ -370,8 +370,8 @@ mod tests {
         Change { kind: RecordKind::Revocation, key: key.as_bytes().into(), revision, value }
     }
 
-    fn state(changes: Vec<Change>) -> State {
-        let mut state = State::new(LIFE, 0, 0);
+    fn state(changes: Vec<Change>) -> SnapshotIndex {
+        let mut state = SnapshotIndex::new(LIFE, 0, 0);
         state.publish(Published { changes, floor: 0 });
         state
     }

@@ -68,7 +68,7 @@ pub struct WorkerReport {
 
 /// Whom a change concerns.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Concerns<'a> {
+pub enum RolloutScope<'a> {
     /// Gateways alone.
     Gateways,
     /// Gateways, and the sidecars of a cluster.
@@ -77,7 +77,7 @@ pub enum Concerns<'a> {
     Everybody,
 }
 
-impl Concerns<'_> {
+impl RolloutScope<'_> {
     fn includes(self, view: &str) -> bool {
         let is = |one: View| view == one.to_string();
         match self {
@@ -90,7 +90,7 @@ impl Concerns<'_> {
 
 /// How far a change has got.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Progress {
+pub struct RolloutProgress {
     /// The revision of the change.
     pub revision: u64,
     /// Workers that have it.
@@ -115,7 +115,7 @@ pub struct SilentWorker {
 
 /// What a poll says of its worker.
 #[derive(Debug, Clone, Copy)]
-pub struct Told<'a> {
+pub struct PollReport<'a> {
     /// Node id of its proxy.
     pub proxy: &'a str,
     /// The revision that it has, `None` while it is still resyncing.
@@ -161,7 +161,13 @@ impl Workers {
 
     /// Notes a poll of a principal's worker.
     #[must_use]
-    pub fn polls(self: &Arc<Self>, principal: &SpiffeId, id: &str, view: &View, told: Told<'_>) -> Polling {
+    pub fn polls(
+        self: &Arc<Self>,
+        principal: &SpiffeId,
+        id: &str,
+        view: &View,
+        report: PollReport<'_>,
+    ) -> Polling {
         let key = (principal.clone(), id.to_owned());
         {
             let mut known = self.lock();
@@ -170,15 +176,15 @@ impl Workers {
                 make_room(&mut known, principal, *view == View::Gateway);
             }
             let worker = known.entry(key.clone()).or_insert_with(|| Worker {
-                proxy: told.proxy.to_owned(),
+                proxy: report.proxy.to_owned(),
                 view: view.clone(),
                 acknowledged: 0,
                 polls: 0,
                 last_seen: now,
-                stale_after: told.stale_after,
+                stale_after: report.stale_after,
             });
-            worker.acknowledged = told.acknowledged.unwrap_or(0);
-            worker.stale_after = told.stale_after;
+            worker.acknowledged = report.acknowledged.unwrap_or(0);
+            worker.stale_after = report.stale_after;
             worker.view = view.clone();
             worker.polls = worker.polls.saturating_add(1);
             worker.last_seen = now;
@@ -200,18 +206,24 @@ impl Workers {
 
     /// How far a change is now.
     #[must_use]
-    pub fn progress(&self, revision: u64, concerns: Concerns<'_>) -> Progress {
+    pub fn progress(&self, revision: u64, scope: RolloutScope<'_>) -> RolloutProgress {
         let mut concerned = self.list();
-        concerned.retain(|w| concerns.includes(&w.view));
+        concerned.retain(|w| scope.includes(&w.view));
         let workers = concerned.len();
         concerned.retain(|w| w.revision < revision);
-        let silent = self.silent(revision, concerns);
-        Progress { revision, acknowledged: workers - concerned.len(), workers, pending: concerned, silent }
+        let silent = self.silent(revision, scope);
+        RolloutProgress {
+            revision,
+            acknowledged: workers - concerned.len(),
+            workers,
+            pending: concerned,
+            silent,
+        }
     }
 
     /// Whom a change concerns that does not count any more and may serve without it all the same. Forgets those
     /// that cannot.
-    fn silent(&self, revision: u64, concerns: Concerns<'_>) -> Vec<SilentWorker> {
+    fn silent(&self, revision: u64, scope: RolloutScope<'_>) -> Vec<SilentWorker> {
         let now = Instant::now();
         let mut known = self.lock();
         let forget = self.forget_after;
@@ -223,7 +235,7 @@ impl Workers {
                 worker: w.report(id, now),
                 stale_in_ms: millis(w.stale_after.saturating_sub(w.silence(now))),
             })
-            .filter(|silent| concerns.includes(&silent.worker.view))
+            .filter(|silent| scope.includes(&silent.worker.view))
             .collect();
         silent.sort_by(|a, b| a.worker.worker.cmp(&b.worker.worker));
         silent
@@ -236,18 +248,18 @@ impl Workers {
     }
 
     /// Waits until every worker concerned has a change, or the time is over.
-    pub async fn wait_for(&self, revision: u64, concerns: Concerns<'_>, wait: Duration) -> Progress {
+    pub async fn wait_for(&self, revision: u64, scope: RolloutScope<'_>, wait: Duration) -> RolloutProgress {
         let deadline = tokio::time::Instant::now() + wait;
         let mut changed = self.changed.subscribe();
         loop {
             changed.mark_unchanged();
-            let progress = self.progress(revision, concerns);
+            let progress = self.progress(revision, scope);
             if progress.pending.is_empty() {
                 return progress;
             }
             tokio::select! {
                 changed = changed.changed() => if changed.is_err() { return progress },
-                () = tokio::time::sleep_until(deadline) => return self.progress(revision, concerns),
+                () = tokio::time::sleep_until(deadline) => return self.progress(revision, scope),
             }
         }
     }
@@ -282,8 +294,8 @@ mod tests {
 
     const HOUR: Duration = Duration::from_secs(3600);
 
-    fn told(proxy: &str, acknowledged: u64) -> Told<'_> {
-        Told { proxy, acknowledged: Some(acknowledged), stale_after: HOUR }
+    fn report(proxy: &str, acknowledged: u64) -> PollReport<'_> {
+        PollReport { proxy, acknowledged: Some(acknowledged), stale_after: HOUR }
     }
 
     fn public() -> View {
@@ -293,10 +305,10 @@ mod tests {
     #[test]
     fn a_sidecar_has_a_bounded_part_of_the_list_and_displaces_itself_alone() {
         let workers = Arc::new(Workers::new(Duration::from_secs(60)));
-        drop(workers.polls(&name("gateway"), "01", &View::Gateway, told("g", 1)));
-        drop(workers.polls(&name("other"), "01", &public(), told("o", 1)));
+        drop(workers.polls(&name("gateway"), "01", &View::Gateway, report("g", 1)));
+        drop(workers.polls(&name("other"), "01", &public(), report("o", 1)));
         for n in 0..1000 {
-            drop(workers.polls(&name("sidecar"), &n.to_string(), &public(), told("s", 1)));
+            drop(workers.polls(&name("sidecar"), &n.to_string(), &public(), report("s", 1)));
         }
         let list = workers.list();
         assert_eq!(list.iter().filter(|w| w.proxy == "s").count(), POLLS);
@@ -308,7 +320,7 @@ mod tests {
     fn a_full_list_drops_sidecars_before_gateways() {
         let workers = Arc::new(Workers::new(Duration::from_secs(60)));
         for n in 0..2 {
-            drop(workers.polls(&name("gateway"), &n.to_string(), &View::Gateway, told("g", 1)));
+            drop(workers.polls(&name("gateway"), &n.to_string(), &View::Gateway, report("g", 1)));
         }
         for n in 2..MAX_WORKERS {
             let (id, last_seen) = (n.to_string(), Instant::now());
@@ -322,8 +334,8 @@ mod tests {
             };
             workers.lock().insert((name(&id), id), worker);
         }
-        drop(workers.polls(&name("gateway"), "new", &View::Gateway, told("g", 1)));
-        drop(workers.polls(&name("sidecar"), "new", &public(), told("s", 1)));
+        drop(workers.polls(&name("gateway"), "new", &View::Gateway, report("g", 1)));
+        drop(workers.polls(&name("sidecar"), "new", &public(), report("s", 1)));
         let list = workers.list();
         assert_eq!(list.len(), MAX_WORKERS);
         assert_eq!(list.iter().filter(|w| w.proxy == "g").count(), 3);
@@ -332,27 +344,27 @@ mod tests {
     #[test]
     fn a_sidecar_that_calls_itself_like_a_gateways_worker_is_another_worker() {
         let workers = Arc::new(Workers::new(Duration::from_secs(60)));
-        let _gateway = workers.polls(&name("gateway"), "01", &View::Gateway, told("g", 1));
-        let _sidecar = workers.polls(&name("sidecar"), "01", &public(), told("g", 9));
-        assert_eq!(workers.progress(9, Concerns::Gateways).pending.len(), 1);
+        let _gateway = workers.polls(&name("gateway"), "01", &View::Gateway, report("g", 1));
+        let _sidecar = workers.polls(&name("sidecar"), "01", &public(), report("g", 9));
+        assert_eq!(workers.progress(9, RolloutScope::Gateways).pending.len(), 1);
     }
 
     #[test]
     fn who_is_silent_is_named_until_it_cannot_serve_any_more() {
         let forget = Duration::from_secs(20);
         let workers = Arc::new(Workers::new(forget));
-        let told = |stale_after| Told { proxy: "p", acknowledged: Some(7), stale_after };
-        drop(workers.polls(&name("gateway"), "long", &View::Gateway, told(Duration::from_secs(60))));
-        drop(workers.polls(&name("gateway"), "short", &View::Gateway, told(Duration::from_secs(25))));
-        let now = workers.progress(8, Concerns::Gateways);
+        let report = |stale_after| PollReport { proxy: "p", acknowledged: Some(7), stale_after };
+        drop(workers.polls(&name("gateway"), "long", &View::Gateway, report(Duration::from_secs(60))));
+        drop(workers.polls(&name("gateway"), "short", &View::Gateway, report(Duration::from_secs(25))));
+        let now = workers.progress(8, RolloutScope::Gateways);
         assert_eq!((now.workers, now.pending.len(), now.silent.len()), (2, 2, 0));
         workers.lock().values_mut().for_each(|worker| worker.last_seen -= Duration::from_secs(30));
-        let later = workers.progress(8, Concerns::Gateways);
+        let later = workers.progress(8, RolloutScope::Gateways);
         assert_eq!((later.workers, later.pending.len(), later.silent.len()), (0, 0, 1));
         assert_eq!(later.silent[0].worker.worker, "long");
         assert!((20_000..=30_000).contains(&later.silent[0].stale_in_ms));
-        assert_eq!(workers.progress(7, Concerns::Gateways).silent, []);
-        drop(workers.polls(&name("gateway"), "long", &View::Gateway, told(Duration::from_secs(60))));
-        assert_eq!(workers.progress(8, Concerns::Gateways).pending.len(), 1);
+        assert_eq!(workers.progress(7, RolloutScope::Gateways).silent, []);
+        drop(workers.polls(&name("gateway"), "long", &View::Gateway, report(Duration::from_secs(60))));
+        assert_eq!(workers.progress(8, RolloutScope::Gateways).pending.len(), 1);
     }
 }

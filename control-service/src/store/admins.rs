@@ -4,7 +4,7 @@ use rusqlite::{Connection, OptionalExtension, Row, params};
 use serde::Serialize;
 use subtle::ConstantTimeEq;
 
-use super::transaction::Action;
+use super::transaction::AuditEvent;
 use super::{Database, Listed, Refused, Store, StoreError};
 use crate::clock::now_ms;
 use crate::tokens::{Token, TokenKind};
@@ -90,12 +90,12 @@ impl Database {
             }
             administrator.break_glass = exists;
             insert(transaction.connection(), &administrator, &digest)?;
-            let action = Action {
+            let action = AuditEvent {
                 subject: "local-operator".to_owned(),
                 key_id: administrator.id,
                 method: "CLI".to_owned(),
                 path: if exists { "/bootstrap-admin/break-glass" } else { "/bootstrap-admin" }.to_owned(),
-                ..Action::default()
+                ..AuditEvent::default()
             };
             transaction.record(action.record(201, ""))?;
             Ok(true)
@@ -127,7 +127,7 @@ impl Store {
     pub async fn create_administrator(
         &self,
         expires_at_s: Option<u64>,
-        action: Action,
+        action: AuditEvent,
     ) -> Result<(Administrator, Token), StoreError> {
         let (administrator, token) = make(expires_at_s);
         let (made, digest) = (administrator.clone(), token.digest());
@@ -150,7 +150,7 @@ impl Store {
     pub async fn revoke_administrator(
         &self,
         id: String,
-        action: Action,
+        action: AuditEvent,
     ) -> Result<Administrator, StoreError> {
         self.writer
             .run(move |transaction| {

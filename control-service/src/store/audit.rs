@@ -10,8 +10,8 @@ use prost::Message;
 use rusqlite::{Connection, OptionalExtension, params};
 use sha2::{Digest, Sha256};
 
-use super::origin::{Origin, Refusals, Unfit};
-use super::transaction::{Action, Transaction};
+use super::sender::{Refusals, RejectReason, Sender};
+use super::transaction::{AuditEvent, Transaction};
 use super::{Store, StoreError};
 use crate::clock::now_ms;
 
@@ -63,14 +63,14 @@ struct Stream {
 
 impl Stream {
     /// Whether the stream is the sender's, and can have come so far by now.
-    fn admits(&self, origin: &Origin, number: i64) -> Result<(), Unfit> {
-        if self.principal != origin.principal() {
-            return Err(Unfit::Stream);
+    fn admits(&self, sender: &Sender, number: i64) -> Result<(), RejectReason> {
+        if self.principal != sender.principal() {
+            return Err(RejectReason::Stream);
         }
         let elapsed_s = clock().saturating_sub(self.began_at_ms) / 1000;
         // What is behind the highest number changes no sum.
-        let plausible = number <= self.highest || origin.can_have_reached(number, self.base, elapsed_s);
-        if plausible { Ok(()) } else { Err(Unfit::Number) }
+        let plausible = number <= self.highest || sender.can_have_reached(number, self.base, elapsed_s);
+        if plausible { Ok(()) } else { Err(RejectReason::Number) }
     }
 }
 
@@ -88,11 +88,11 @@ pub struct Ingested {
 }
 
 impl Ingested {
-    fn refuse(&mut self, unfit: Unfit) {
+    fn refuse(&mut self, unfit: RejectReason) {
         *self.refusals.entry(unfit).or_default() += 1;
     }
 
-    fn reject(&mut self, unfit: Unfit, records: u64) {
+    fn reject(&mut self, unfit: RejectReason, records: u64) {
         if records > 0 {
             self.ack.rejected += records;
             *self.refusals.entry(unfit).or_default() += records;
@@ -125,9 +125,13 @@ impl Settled {
 }
 
 /// Numbers that are not to come and are not there are missing, also behind the last record.
-fn settle(connection: &Connection, origin: &Origin, settled: Settled) -> Result<Option<Unfit>, StoreError> {
+fn settle(
+    connection: &Connection,
+    sender: &Sender,
+    settled: Settled,
+) -> Result<Option<RejectReason>, StoreError> {
     let Some(stream) = find_stream(connection, settled.stream)? else { return Ok(None) };
-    if let Err(unfit) = stream.admits(origin, settled.number) {
+    if let Err(unfit) = stream.admits(sender, settled.number) {
         return Ok(Some(unfit));
     }
     connection
@@ -137,7 +141,7 @@ fn settle(connection: &Connection, origin: &Origin, settled: Settled) -> Result<
 }
 
 /// Counts records that came and are not stored.
-fn count_rejected(connection: &Connection, origin: &Origin, records: u64) -> Result<(), StoreError> {
+fn count_rejected(connection: &Connection, sender: &Sender, records: u64) -> Result<(), StoreError> {
     if records > 0 {
         let only = |kind: bool| if kind { records } else { 0 };
         connection
@@ -145,7 +149,7 @@ fn count_rejected(connection: &Connection, origin: &Origin, records: u64) -> Res
                 "UPDATE audit_loss SET rejected = rejected + ?1, gateways = gateways + ?2,
                     sidecars = sidecars + ?3",
             )?
-            .execute([records, only(origin.is_gateway()), only(origin.is_sidecar())])?;
+            .execute([records, only(sender.is_gateway()), only(sender.is_sidecar())])?;
     }
     Ok(())
 }
@@ -154,24 +158,24 @@ fn count_rejected(connection: &Connection, origin: &Origin, records: u64) -> Res
 /// again.
 pub(super) fn append(
     connection: &Connection,
-    origin: &Origin,
+    sender: &Sender,
     records: &[Parsed],
 ) -> Result<Ingested, StoreError> {
     let mut streams: HashMap<[u8; 16], Stream> = HashMap::new();
     let mut outcome = Ingested::default();
-    let tenants = origin.tenants(connection)?;
+    let tenants = sender.tenants(connection)?;
     for parsed in records {
-        if let Err(unfit) = origin.judge(&parsed.record, &tenants) {
+        if let Err(unfit) = sender.judge(&parsed.record, &tenants) {
             outcome.reject(unfit, 1);
             continue;
         }
         let stream = match streams.entry(parsed.stream) {
             std::collections::hash_map::Entry::Occupied(known) => known.into_mut(),
             std::collections::hash_map::Entry::Vacant(new) => {
-                new.insert(load_stream(connection, origin, parsed)?)
+                new.insert(load_stream(connection, sender, parsed)?)
             }
         };
-        match stream.admits(origin, parsed.sequence) {
+        match stream.admits(sender, parsed.sequence) {
             Ok(()) => insert(connection, stream, parsed, &mut outcome.ack)?,
             Err(unfit) => outcome.reject(unfit, 1),
         }
@@ -188,7 +192,7 @@ pub(super) fn append(
             stream.conflicts
         ])?;
     }
-    count_rejected(connection, origin, outcome.ack.rejected)?;
+    count_rejected(connection, sender, outcome.ack.rejected)?;
     Ok(outcome)
 }
 
@@ -252,7 +256,7 @@ fn find_stream(connection: &Connection, stream: [u8; 16]) -> Result<Option<Strea
 }
 
 /// The stream of a record; a new one is its sender's from now on, and so is one that nobody owns yet.
-fn load_stream(connection: &Connection, origin: &Origin, first: &Parsed) -> Result<Stream, StoreError> {
+fn load_stream(connection: &Connection, sender: &Sender, first: &Parsed) -> Result<Stream, StoreError> {
     connection
         .prepare_cached(
             "INSERT INTO audit_stream (stream, proxy, hop, stored, highest, duplicates, conflicts, principal,
@@ -264,9 +268,9 @@ fn load_stream(connection: &Connection, origin: &Origin, first: &Parsed) -> Resu
             first.stream,
             first.record.proxy,
             first.record.hop,
-            origin.principal(),
-            origin.kind(),
-            origin.base(first.sequence),
+            sender.principal(),
+            sender.kind(),
+            sender.base(first.sequence),
             clock()
         ])?;
     find_stream(connection, first.stream)?
@@ -285,31 +289,31 @@ impl Store {
     /// # Errors
     /// [`StoreError`] when the database fails. A part of the batch may be stored then; sent again, it counts
     /// as duplicates.
-    pub async fn ingest(&self, origin: Origin, batch: AuditBatch) -> Result<Ingested, StoreError> {
+    pub async fn ingest(&self, sender: Sender, batch: AuditBatch) -> Result<Ingested, StoreError> {
         let settled = Settled::of(&batch);
         let total = batch.records.len();
         let parsed: Vec<_> = batch.records.into_iter().filter_map(Parsed::new).collect();
         let unreadable = u64::try_from(total - parsed.len()).unwrap_or(u64::MAX);
         let mut outcome = Ingested::default();
-        outcome.reject(Unfit::Unreadable, unreadable);
+        outcome.reject(RejectReason::Unreadable, unreadable);
         if unreadable > 0 {
-            let origin = origin.clone();
+            let sender = sender.clone();
             self.writer
-                .run_bulk(move |transaction| count_rejected(transaction.connection(), &origin, unreadable))
+                .run_bulk(move |transaction| count_rejected(transaction.connection(), &sender, unreadable))
                 .await?;
         }
-        if origin.is_gateway() {
+        if sender.is_gateway() {
             parsed.iter().for_each(|p| self.usage.note(&p.record));
         }
         let chunks = parsed.chunks(CHUNK);
         let last = chunks.len().saturating_sub(1);
         for (at, chunk) in chunks.enumerate() {
-            let (chunk, origin) = (chunk.to_vec(), origin.clone());
+            let (chunk, sender) = (chunk.to_vec(), sender.clone());
             let settled = settled.filter(|_| at == last);
             let job = move |transaction: &mut Transaction<'_>| {
-                let mut part = append(transaction.connection(), &origin, &chunk)?;
+                let mut part = append(transaction.connection(), &sender, &chunk)?;
                 if let Some(settled) = settled
-                    && let Some(unfit) = settle(transaction.connection(), &origin, settled)?
+                    && let Some(unfit) = settle(transaction.connection(), &sender, settled)?
                 {
                     part.refuse(unfit);
                 }
@@ -317,7 +321,7 @@ impl Store {
             };
             outcome.add(self.writer.run_bulk(job).await?);
         }
-        self.notices.tell(&origin, &outcome.refusals);
+        self.notices.tell(&sender, &outcome.refusals);
         Ok(outcome)
     }
 
@@ -325,7 +329,7 @@ impl Store {
     ///
     /// # Errors
     /// [`StoreError`] when the database fails.
-    pub async fn record(&self, action: Action, status: u16, reason: &str) -> Result<(), StoreError> {
+    pub async fn record(&self, action: AuditEvent, status: u16, reason: &str) -> Result<(), StoreError> {
         self.append(action.record(status, reason)).await
     }
 

@@ -5,7 +5,7 @@ use rusqlite::{Connection, OptionalExtension, Row, params};
 use serde::Serialize;
 
 use super::revocations::revoke_tokens;
-use super::transaction::Action;
+use super::transaction::AuditEvent;
 use super::{Listed, Refused, Store, StoreError};
 use crate::clock::now_ms;
 use crate::tokens::{Token, TokenKind};
@@ -101,7 +101,7 @@ impl Store {
     pub async fn create_service_client(
         &self,
         new: NewServiceClient,
-        action: Action,
+        action: AuditEvent,
     ) -> Result<(ServiceClient, Token), StoreError> {
         let secret = Token::generate(TokenKind::ServiceClient);
         let (secret_id, digest) = (secret.id().to_owned(), secret.digest());
@@ -159,7 +159,7 @@ impl Store {
         &self,
         id: String,
         overlap_ms: u64,
-        action: Action,
+        action: AuditEvent,
     ) -> Result<(ServiceClient, Token), StoreError> {
         let secret = Token::generate(TokenKind::ServiceClient);
         let (secret_id, digest) = (secret.id().to_owned(), secret.digest());
@@ -191,7 +191,7 @@ impl Store {
     pub async fn revoke_service_client(
         &self,
         id: String,
-        action: Action,
+        action: AuditEvent,
     ) -> Result<(ServiceClient, u64), StoreError> {
         self.writer
             .run(move |transaction| {

@@ -13,7 +13,7 @@ use super::cluster::{
     Administer, Administrative, Cluster, ClusterQuery, Heartbeat, KnownCluster, NewCluster, Observed,
     effective,
 };
-use super::transaction::{Action, Transaction};
+use super::transaction::{AuditEvent, Transaction};
 use super::{Listed, Refused, Store, StoreError};
 use crate::clock::now_ms;
 use crate::tokens::{Token, TokenKind};
@@ -167,7 +167,7 @@ impl Store {
     pub async fn register_cluster(
         &self,
         new: NewCluster,
-        action: Action,
+        action: AuditEvent,
     ) -> Result<(Cluster, Token, u64), StoreError> {
         let token = Token::generate(TokenKind::Cluster);
         let digest = token.digest();
@@ -193,7 +193,7 @@ impl Store {
         &self,
         id: ClusterId,
         what: Administer,
-        action: Action,
+        action: AuditEvent,
     ) -> Result<(Cluster, u64), StoreError> {
         self.writer
             .run(move |transaction| {

@@ -9,7 +9,7 @@ use rusqlite::{Connection, OptionalExtension, Row, params};
 use serde::Serialize;
 
 use super::revocations::revoke_tokens;
-use super::transaction::{Action, Transaction};
+use super::transaction::{AuditEvent, Transaction};
 use super::{Listed, Refused, Store, StoreError};
 use crate::clock::now_ms;
 use crate::tokens::{Token, TokenKind};
@@ -33,7 +33,7 @@ pub struct NewApiKey {
 
 /// A key as the API shows it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct ApiKey {
+pub struct ApiKeyRow {
     /// Its public id.
     pub id: String,
     /// The tenant it belongs to.
@@ -62,9 +62,9 @@ pub struct ApiKey {
 #[derive(Debug, Clone)]
 pub struct Replacement {
     /// The new key.
-    pub new: ApiKey,
+    pub new: ApiKeyRow,
     /// The old key, with its end.
-    pub old: ApiKey,
+    pub old: ApiKeyRow,
     /// The new key's token, to be shown once.
     pub token: Token,
     /// Revision of the change.
@@ -74,10 +74,10 @@ pub struct Replacement {
 const COLUMNS: &str = "id, tenant, subject, source_type, roles, scopes, created_at_ms, expires_at_s,
     revoked_at_ms, last_used_at_ms, replaced_by";
 
-fn read(row: &Row<'_>) -> rusqlite::Result<ApiKey> {
+fn read(row: &Row<'_>) -> rusqlite::Result<ApiKeyRow> {
     // Neither roles nor scopes contain a space, so a list of them is one text.
     let words = |at| row.get::<_, String>(at).map(|t| t.split_whitespace().map(str::to_owned).collect());
-    Ok(ApiKey {
+    Ok(ApiKeyRow {
         id: row.get(0)?,
         tenant: row.get(1)?,
         subject: row.get(2)?,
@@ -92,13 +92,13 @@ fn read(row: &Row<'_>) -> rusqlite::Result<ApiKey> {
     })
 }
 
-fn find(connection: &Connection, id: &str) -> Result<Option<ApiKey>, StoreError> {
+fn find(connection: &Connection, id: &str) -> Result<Option<ApiKeyRow>, StoreError> {
     let sql = ["SELECT ", COLUMNS, " FROM api_key WHERE id = ?1"].concat();
     Ok(connection.prepare_cached(&sql)?.query_row([id], read).optional()?)
 }
 
 /// What filters get of a key.
-fn entry(key: &ApiKey) -> wire::ApiKey {
+fn entry(key: &ApiKeyRow) -> wire::ApiKey {
     wire::ApiKey {
         id: key.id.clone(),
         tenant: key.tenant.clone(),
@@ -110,7 +110,7 @@ fn entry(key: &ApiKey) -> wire::ApiKey {
     }
 }
 
-fn insert(transaction: &mut Transaction<'_>, key: &ApiKey, digest: &[u8; 32]) -> Result<u64, StoreError> {
+fn insert(transaction: &mut Transaction<'_>, key: &ApiKeyRow, digest: &[u8; 32]) -> Result<u64, StoreError> {
     transaction
         .connection()
         .prepare_cached(
@@ -140,11 +140,11 @@ impl Store {
         &self,
         new: NewApiKey,
         pepper: &[u8; 32],
-        action: Action,
-    ) -> Result<(ApiKey, Token, u64), StoreError> {
+        action: AuditEvent,
+    ) -> Result<(ApiKeyRow, Token, u64), StoreError> {
         let token = Token::generate(TokenKind::ApiKey);
         let digest = keyed_hash(pepper, token.reveal().as_bytes());
-        let key = ApiKey {
+        let key = ApiKeyRow {
             id: token.id().to_owned(),
             tenant: new.tenant.into(),
             subject: new.subject.into(),
@@ -182,7 +182,7 @@ impl Store {
         overlap_s: u64,
         expires_at_s: Option<u64>,
         pepper: &[u8; 32],
-        action: Action,
+        action: AuditEvent,
     ) -> Result<Replacement, StoreError> {
         let token = Token::generate(TokenKind::ApiKey);
         let digest = keyed_hash(pepper, token.reveal().as_bytes());
@@ -197,7 +197,7 @@ impl Store {
                     return Err(Refused::ApiKeyEnded.into());
                 }
                 let lifetime = old.expires_at_s.map(|end| end.saturating_sub(old.created_at_ms / 1000));
-                let new = ApiKey {
+                let new = ApiKeyRow {
                     id: new_id,
                     created_at_ms: now,
                     expires_at_s: expires_at_s.or_else(|| lifetime.map(|s| now / 1000 + s)),
@@ -230,7 +230,11 @@ impl Store {
     ///
     /// # Errors
     /// [`Refused::ApiKeyUnknown`], or the database fails.
-    pub async fn revoke_api_key(&self, id: String, action: Action) -> Result<(ApiKey, u64), StoreError> {
+    pub async fn revoke_api_key(
+        &self,
+        id: String,
+        action: AuditEvent,
+    ) -> Result<(ApiKeyRow, u64), StoreError> {
         self.writer
             .run(move |transaction| {
                 let mut key = find(transaction.connection(), &id)?.ok_or(Refused::ApiKeyUnknown)?;
@@ -262,7 +266,7 @@ impl Store {
         tenant: Option<String>,
         after: String,
         limit: usize,
-    ) -> Result<Listed<ApiKey>, StoreError> {
+    ) -> Result<Listed<ApiKeyRow>, StoreError> {
         self.readers
             .run(move |connection| {
                 let sql = [
@@ -274,7 +278,7 @@ impl Store {
                 let mut statement = connection.prepare_cached(&sql)?;
                 let rows = statement.query_map(params![after, tenant, limit + 1], read)?;
                 let items = rows.collect::<Result<_, _>>()?;
-                Ok(Listed::new(items, limit, |key: &ApiKey| key.id.clone()))
+                Ok(Listed::new(items, limit, |key: &ApiKeyRow| key.id.clone()))
             })
             .await
     }

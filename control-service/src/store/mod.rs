@@ -11,11 +11,11 @@ mod clients;
 mod cluster;
 mod clusters;
 mod keys;
-mod origin;
 mod policy;
 mod revocations;
 mod schema;
 mod secrets;
+mod sender;
 mod signing;
 mod sqlite;
 mod transaction;
@@ -36,15 +36,15 @@ pub use cluster::{
     Placement, effective,
 };
 pub use clusters::Observation;
-pub use keys::{ApiKey, NewApiKey, Replacement};
-pub use origin::{Origin, Refusals, Unfit};
+pub use keys::{ApiKeyRow, NewApiKey, Replacement};
 pub use policy::StoredKeys;
 pub use revocations::Revocation;
 pub use secrets::{Secrets, Settings};
+pub use sender::{Refusals, RejectReason, Sender};
 pub use signing::{KeyChange, Purpose, SigningKey};
 use sqlite::{Readers, Writer};
 use transaction::Transaction;
-pub use transaction::{Action, reaches_sidecars};
+pub use transaction::{AuditEvent, reaches_sidecars};
 
 use crate::seal::{SealError, SealingKey};
 use crate::snapshot::Hub;
@@ -238,7 +238,7 @@ pub struct Store {
     sealing: Arc<SealingKey>,
     settings: Arc<Settings>,
     usage: Arc<usage::Usage>,
-    notices: Arc<origin::Notices>,
+    notices: Arc<sender::Notices>,
 }
 
 impl Store {

@@ -10,7 +10,7 @@ use super::secrets::Entries;
 use super::transaction::{Transaction, is_secret, life, stored_form};
 use super::{Store, StoreError};
 use crate::config::{KeySource, Policy};
-use crate::snapshot::{Change, Published, State};
+use crate::snapshot::{Change, Published, SnapshotIndex};
 
 /// The keys fetched last from an issuer.
 #[derive(Debug, Clone, PartialEq)]
@@ -26,7 +26,7 @@ pub struct StoredKeys {
 }
 
 /// Loads the snapshot. `secrets` are the entries whose values are not in its table.
-pub(super) fn load_state(connection: &Connection, secrets: &Entries) -> Result<State, StoreError> {
+pub(super) fn load_state(connection: &Connection, secrets: &Entries) -> Result<SnapshotIndex, StoreError> {
     let life = life(connection)?;
     let mut statement =
         connection.prepare("SELECT kind, key, revision, value FROM snapshot_entry ORDER BY revision")?;
@@ -52,7 +52,7 @@ pub(super) fn load_state(connection: &Connection, secrets: &Entries) -> Result<S
         };
         changes.push(Change { kind, key: key.into(), revision: row.get(2)?, value: value.map(Into::into) });
     }
-    let mut state = State::new(life.generation, life.revision, life.floor);
+    let mut state = SnapshotIndex::new(life.generation, life.revision, life.floor);
     state.publish(Published { changes, floor: 0 });
     Ok(state)
 }

@@ -3,7 +3,7 @@
 use rusqlite::{OptionalExtension, Row, params};
 use serde::Serialize;
 
-use super::transaction::{Action, Transaction};
+use super::transaction::{AuditEvent, Transaction};
 use super::{Listed, Refused, Store, StoreError};
 use crate::clock::now_ms;
 
@@ -67,7 +67,7 @@ impl Store {
         name: String,
         note: String,
         expires_at_s: Option<u64>,
-        action: Action,
+        action: AuditEvent,
     ) -> Result<(Revocation, u64), StoreError> {
         self.writer
             .run(move |transaction| {
@@ -101,7 +101,7 @@ impl Store {
     pub async fn remove_revocation(
         &self,
         name: String,
-        action: Action,
+        action: AuditEvent,
     ) -> Result<(Revocation, u64), StoreError> {
         self.writer
             .run(move |transaction| {

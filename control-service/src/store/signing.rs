@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use zeroize::Zeroizing;
 
-use super::transaction::Action;
+use super::transaction::AuditEvent;
 use super::{Refused, Store, StoreError, secrets};
 use crate::clock::now_ms;
 use crate::seal::SealingKey;
@@ -217,7 +217,7 @@ impl Store {
     ///
     /// # Errors
     /// [`Refused::RotationUnderWay`] when another new key waits, or the database fails.
-    pub async fn change_signing_key(&self, change: KeyChange, action: Action) -> Result<u64, StoreError> {
+    pub async fn change_signing_key(&self, change: KeyChange, action: AuditEvent) -> Result<u64, StoreError> {
         let (sealing, settings) =
             (std::sync::Arc::clone(&self.sealing), std::sync::Arc::clone(&self.settings));
         self.writer

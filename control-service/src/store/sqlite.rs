@@ -250,13 +250,13 @@ mod tests {
     use zeroize::Zeroizing;
 
     use super::*;
-    use crate::snapshot::State;
+    use crate::snapshot::SnapshotIndex;
 
     #[tokio::test]
     async fn what_is_urgent_does_not_wait_behind_bulk() {
         let mut connection = Connection::open_in_memory().unwrap();
         super::super::schema::migrate(&mut connection).unwrap();
-        let hub = Hub::new(State::new([1; 16], 0, 0), [1; 16], Zeroizing::new([0; 32]));
+        let hub = Hub::new(SnapshotIndex::new([1; 16], 0, 0), [1; 16], Zeroizing::new([0; 32]));
         let writer = Writer::start(connection, Arc::new(hub)).unwrap();
         let (go, gate) = mpsc::channel::<()>();
         let (note, notes) = mpsc::channel();

@@ -11,7 +11,7 @@ use sha2::{Digest, Sha256};
 
 use super::StoreError;
 use super::audit::Parsed;
-use super::origin::{CONTROL_HOP, CONTROL_PROXY, Origin};
+use super::sender::{CONTROL_HOP, CONTROL_PROXY, Sender};
 use crate::clock::now_ms;
 use crate::snapshot::{Change, Published};
 
@@ -23,7 +23,7 @@ const COUNT_EVERY: u64 = 256;
 
 /// Who did what by the platform API: what the audit log gets of it.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Action {
+pub struct AuditEvent {
     /// The administrator, or `cluster:<id>`.
     pub subject: String,
     /// `admin_token` or `cluster_token`.
@@ -40,7 +40,7 @@ pub struct Action {
     pub client_address: String,
 }
 
-impl Action {
+impl AuditEvent {
     /// The record of this action, without stream and sequence.
     #[must_use]
     pub fn record(&self, status: u16, reason: &str) -> AuditRecord {
@@ -272,7 +272,7 @@ impl<'c> Transaction<'c> {
         let record = AuditRecord { stream: self.control_stream.to_vec(), sequence: sequence + 1, ..record };
         let parsed = Parsed::new(record.encode_to_vec())
             .ok_or_else(|| StoreError::Database("an audit record of its own is not readable".to_owned()))?;
-        super::audit::append(self.connection, &Origin::control(), &[parsed])?;
+        super::audit::append(self.connection, &Sender::control(), &[parsed])?;
         Ok(())
     }
 

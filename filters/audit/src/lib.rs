@@ -14,9 +14,9 @@
     )
 )]
 
-use portcullis_engine::exchange::Decision;
 use portcullis_engine::metrics::{Ended, Metric};
 use portcullis_engine::port::{OutcomeWanted, Severity};
+use portcullis_engine::request_state::Decision;
 use portcullis_engine::stage::{Admission, Arrival, Context, Ending, Flow, Stage};
 use portcullis_model::{Reason, Refusal};
 use portcullis_protocol::record::Entry;

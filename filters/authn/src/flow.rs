@@ -4,7 +4,7 @@
 use std::borrow::Cow;
 use std::sync::Arc;
 
-use portcullis_engine::cache::Known;
+use portcullis_engine::cache::CachedIdentity;
 use portcullis_engine::introspection::{Introspected, LONGEST_MS};
 use portcullis_engine::port::{Hash, Signature, Stream};
 use portcullis_engine::stage::{Context, Flow, Ticket};
@@ -16,7 +16,7 @@ use portcullis_model::state::SnapshotState;
 use portcullis_model::{Reason, Refusal};
 
 use crate::cross_site::may_be_cross_site;
-use crate::presented::{Credential, Place, Presented};
+use crate::presented::{Credential, Presented, TokenLocation};
 use crate::{KeyRing, NativeVerify, Verified, api_key, introspection, is_revoked, jwt, workload};
 
 /// Kinds of credentials in the cache of identities: the same bytes of another kind are another credential.
@@ -56,7 +56,7 @@ impl From<Unidentified> for Flow {
 }
 
 /// Who asks, or why that is not known.
-pub(crate) type Identified = Result<Arc<Known>, Unidentified>;
+pub(crate) type Identified = Result<Arc<CachedIdentity>, Unidentified>;
 
 /// What a credential stands for, and whether that may be kept for the next request.
 struct Judged {
@@ -98,7 +98,7 @@ impl Means<'_> {
             (Err(Reason::CredentialMissing), Some(peer)) => return self.workload(context, peer),
             (credential, _) => credential?,
         };
-        if matches!(presented.place(), Some(Place::Cookie(_))) {
+        if matches!(presented.place(), Some(TokenLocation::Cookie(_))) {
             // Under a path selector all clusters are one origin to a browser.
             if context.head.path.starts_with(b"/clusters/") {
                 return Err(Reason::CredentialUnsupported.into());

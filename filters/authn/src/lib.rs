@@ -29,8 +29,8 @@ pub mod judge;
 pub mod jws;
 pub mod jwt;
 pub mod keys;
+pub mod locations;
 mod metadata;
-pub mod places;
 pub mod presented;
 pub mod shared_secret;
 mod stage;
@@ -44,7 +44,7 @@ use portcullis_model::policy::SourceRulesDocument;
 use portcullis_model::state::SnapshotState;
 
 pub use keys::{KeyRing, NativeVerify};
-pub use presented::{Credential, Place, Presented};
+pub use presented::{Credential, Presented, TokenLocation};
 pub use stage::{Authenticate, Recognise};
 
 /// The name of this crate's stages.

@@ -5,11 +5,11 @@ use std::borrow::Cow;
 use portcullis_engine::head::{Head, Single};
 use portcullis_engine::headers::Headers;
 use portcullis_model::Reason;
-use portcullis_model::edge::TokenPlaces;
+use portcullis_model::edge::TokenLocations;
 use portcullis_protocol::scan;
 
 use crate::api_key::{API_KEY_PREFIX, is_secret_of_the_service};
-use crate::{MAX_CREDENTIAL_LEN, places};
+use crate::{MAX_CREDENTIAL_LEN, locations};
 
 /// A credential as found, unverified.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -32,7 +32,7 @@ impl<'a> Credential<'a> {
 
 /// Where a token was found besides `Authorization`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Place<'a> {
+pub enum TokenLocation<'a> {
     /// In a header of this name.
     Header(&'a [u8]),
     /// In a cookie of a `Cookie` header with this value.
@@ -46,18 +46,18 @@ pub enum Place<'a> {
 pub struct Presented<'a> {
     authorization: Option<&'a [u8]>,
     api_key: Option<&'a [u8]>,
-    elsewhere: Option<(Place<'a>, &'a [u8])>,
+    elsewhere: Option<(TokenLocation<'a>, &'a [u8])>,
     repeated: bool,
 }
 
 impl<'a> Presented<'a> {
-    /// What a request presents. `in_query`: the tokens in its query, decoded ([`places::in_query`]).
+    /// What a request presents. `in_query`: the tokens in its query, decoded ([`locations::in_query`]).
     #[must_use]
     pub fn of(
         head: &Head<'a>,
         headers: &'a Headers,
         in_query: &'a [Cow<'a, [u8]>],
-        token_places: &TokenPlaces,
+        token_locations: &TokenLocations,
     ) -> Self {
         let mut presented = Self::default();
         let twice = |presented: &mut Self| presented.repeated = true;
@@ -71,8 +71,8 @@ impl<'a> Presented<'a> {
             Single::Once(value) => presented.api_key(value),
             Single::Repeated => twice(&mut presented),
         }
-        if !token_places.is_usual() {
-            places::collect(headers, in_query, token_places, &mut presented);
+        if !token_locations.is_usual() {
+            locations::collect(headers, in_query, token_locations, &mut presented);
         }
         presented
     }
@@ -88,13 +88,13 @@ impl<'a> Presented<'a> {
     }
 
     /// Takes note of a token in another place. An empty one is malformed, and not none.
-    pub fn elsewhere(&mut self, place: Place<'a>, token: &'a [u8]) {
+    pub fn elsewhere(&mut self, place: TokenLocation<'a>, token: &'a [u8]) {
         self.repeated |= self.elsewhere.replace((place, token)).is_some();
     }
 
     /// Where a token was found besides `Authorization`.
     #[must_use]
-    pub fn place(&self) -> Option<Place<'a>> {
+    pub fn place(&self) -> Option<TokenLocation<'a>> {
         self.elsewhere.map(|(place, _)| place)
     }
 
@@ -148,11 +148,11 @@ fn bearer(value: &[u8]) -> Result<Credential<'_>, Reason> {
 }
 
 /// Tells a token from an API key in another place. A long-lived key has no business in a URL or a cookie.
-fn in_place<'a>(place: Place<'a>, token: &'a [u8]) -> Result<Credential<'a>, Reason> {
+fn in_place<'a>(place: TokenLocation<'a>, token: &'a [u8]) -> Result<Credential<'a>, Reason> {
     match (token.starts_with(API_KEY_PREFIX), place) {
         (false, _) => Ok(Credential::Bearer(token)),
-        (true, Place::Header(_)) => Ok(Credential::ApiKey(token)),
-        (true, Place::Cookie(_) | Place::Query) => Err(Reason::CredentialUnsupported),
+        (true, TokenLocation::Header(_)) => Ok(Credential::ApiKey(token)),
+        (true, TokenLocation::Cookie(_) | TokenLocation::Query) => Err(Reason::CredentialUnsupported),
     }
 }
 
@@ -189,14 +189,15 @@ mod tests {
 
     #[test]
     fn a_token_elsewhere_is_the_one_credential_or_one_too_many() {
-        let tell = |places: &[(Place<'static>, &'static [u8])], authorization: Option<&'static [u8]>| {
+        let tell = |places: &[(TokenLocation<'static>, &'static [u8])],
+                    authorization: Option<&'static [u8]>| {
             let mut presented = Presented::default();
             authorization.into_iter().for_each(|v| presented.authorization(v));
             places.iter().for_each(|(place, token)| presented.elsewhere(*place, token));
             presented.credential()
         };
-        let (header, cookie) = (Place::Header(b"x-t"), Place::Cookie(b"t=a"));
-        for place in [header, cookie, Place::Query] {
+        let (header, cookie) = (TokenLocation::Header(b"x-t"), TokenLocation::Cookie(b"t=a"));
+        for place in [header, cookie, TokenLocation::Query] {
             assert_eq!(tell(&[(place, b"a.b.c")], None), Ok(Credential::Bearer(b"a.b.c")));
             assert_eq!(tell(&[(place, b"")], None), Err(Reason::CredentialMalformed));
             assert_eq!(tell(&[(place, b"a")], Some(b"Bearer a")), Err(Reason::CredentialAmbiguous));
@@ -204,7 +205,7 @@ mod tests {
         }
         assert_eq!(tell(&[(header, b"pck_x")], None), Ok(Credential::ApiKey(b"pck_x")));
         assert_eq!(tell(&[(cookie, b"pck_x")], None), Err(Reason::CredentialUnsupported));
-        assert_eq!(tell(&[(Place::Query, b"pck_x")], None), Err(Reason::CredentialUnsupported));
+        assert_eq!(tell(&[(TokenLocation::Query, b"pck_x")], None), Err(Reason::CredentialUnsupported));
     }
 
     #[test]
@@ -213,7 +214,8 @@ mod tests {
             let secret = [prefix, "0011223344556677_00"].concat();
             let bearer = ["Bearer ", &secret].concat();
             assert_eq!(tell(&[bearer.as_bytes()], &[]), Err(Reason::CredentialUnsupported), "{prefix}");
-            for place in [Place::Header(b"x-t"), Place::Cookie(b"t=a"), Place::Query] {
+            for place in [TokenLocation::Header(b"x-t"), TokenLocation::Cookie(b"t=a"), TokenLocation::Query]
+            {
                 let mut presented = Presented::default();
                 presented.elsewhere(place, secret.as_bytes());
                 assert_eq!(presented.credential(), Err(Reason::CredentialUnsupported), "{prefix} {place:?}");

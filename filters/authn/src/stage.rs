@@ -11,8 +11,8 @@ use portcullis_model::{Reason, Refusal};
 use crate::closed_list::is_exempt;
 use crate::flow::{Identified, Means};
 use crate::forwarded_headers as names;
-use crate::presented::{Credential, Place, Presented};
-use crate::{Classify, KeyRing, STAGE, metadata, places};
+use crate::presented::{Credential, Presented, TokenLocation};
+use crate::{Classify, KeyRing, STAGE, locations, metadata};
 
 /// Authenticates: at the edge by the credential that the client presents, at a sidecar by the identity token
 /// that the gateway forwarded.
@@ -53,7 +53,7 @@ impl Stage for Authenticate {
         let identified = match &context.config.role {
             Role::Sidecar { cluster } => self.means().forwarded(context, cluster),
             Role::Edge => {
-                let in_query = places::in_query(context.head.path, &context.config.tokens);
+                let in_query = locations::in_query(context.head.path, &context.config.tokens);
                 let presented =
                     Presented::of(context.head, context.headers, &in_query, &context.config.tokens);
                 self.means().presented(context, &presented)
@@ -107,7 +107,7 @@ fn strip_credential(context: &Context<'_>) -> PortResult<()> {
     let (config, head, stream) = (context.config, context.head, context.stream);
     // Other places are looked at again only where there are any: it was done once for the decision.
     if config.tokens.keep || !config.tokens.is_usual() {
-        let in_query = places::in_query(head.path, &config.tokens);
+        let in_query = locations::in_query(head.path, &config.tokens);
         let presented = Presented::of(head, context.headers, &in_query, &config.tokens);
         if config.tokens.keep && matches!(presented.credential(), Ok(Credential::Bearer(_))) {
             return Ok(());
@@ -126,18 +126,18 @@ fn strip_credential(context: &Context<'_>) -> PortResult<()> {
 }
 
 /// Removes the token from its place and leaves everything else as it is.
-fn strip_place(stream: &dyn Stream, place: Place<'_>, context: &Context<'_>) -> PortResult<()> {
+fn strip_place(stream: &dyn Stream, place: TokenLocation<'_>, context: &Context<'_>) -> PortResult<()> {
     let tokens = &context.config.tokens;
     match (place, &tokens.cookie, &tokens.query) {
-        (Place::Header(name), ..) => stream.remove_request_header(name),
-        (Place::Cookie(value), Some(cookie), _) => match places::without_cookie(value, cookie) {
+        (TokenLocation::Header(name), ..) => stream.remove_request_header(name),
+        (TokenLocation::Cookie(value), Some(cookie), _) => match locations::without_cookie(value, cookie) {
             Some(rest) => stream.set_request_header("cookie", &rest),
             None => stream.remove_request_header(b"cookie"),
         },
-        (Place::Query, _, Some(parameter)) => {
-            stream.set_request_header(":path", &places::without_query(context.head.path, parameter))
+        (TokenLocation::Query, _, Some(parameter)) => {
+            stream.set_request_header(":path", &locations::without_query(context.head.path, parameter))
         }
-        (Place::Cookie(_) | Place::Query, ..) => Ok(()),
+        (TokenLocation::Cookie(_) | TokenLocation::Query, ..) => Ok(()),
     }
 }
 

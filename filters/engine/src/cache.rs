@@ -35,7 +35,7 @@ pub enum Who {
 
 /// A verified identity and what was made from it.
 #[derive(Debug)]
-pub struct Known {
+pub struct CachedIdentity {
     /// Whom the credential speaks for.
     pub who: Who,
     /// The snapshot's authentication revision under which it was judged.
@@ -68,7 +68,7 @@ fn weight(principal: &Principal) -> usize {
         + list(&mut optional.into_iter().flatten())
 }
 
-impl Known {
+impl CachedIdentity {
     /// What an audit record says of it, encoded.
     #[must_use]
     pub fn audit_part(&self) -> &[u8] {
@@ -129,7 +129,7 @@ fn name([low, high]: [u64; 2]) -> u128 {
 /// A bounded cache, least recently used out first.
 pub struct IdentityCache {
     keys: [u64; 4],
-    entries: LruCache<u128, Arc<Known>>,
+    entries: LruCache<u128, Arc<CachedIdentity>>,
     bytes: usize,
     budget: Arc<Budget>,
     /// Tokens by identity, because many credentials may speak for the same one.
@@ -174,7 +174,7 @@ impl IdentityCache {
         principal: Principal,
         source_type: Option<SourceType>,
         judged_at: u64,
-    ) -> Arc<Known> {
+    ) -> Arc<CachedIdentity> {
         let roles: Vec<&str> = principal.roles.iter().map(|r| r.as_str()).collect();
         let roles = roles.join(",");
         let audit_part = record::identity(&principal, source_type);
@@ -187,7 +187,15 @@ impl IdentityCache {
             Some(source_type) => Who::Tagged(Identity { principal, source_type }),
             None => Who::Untagged(principal),
         };
-        Arc::new(Known { who, judged_at, roles, audit_part, tokens, granted: Mutex::default(), bytes })
+        Arc::new(CachedIdentity {
+            who,
+            judged_at,
+            roles,
+            audit_part,
+            tokens,
+            granted: Mutex::default(),
+            bytes,
+        })
     }
 
     /// Of everything that a minted token says, but its times. No part can run into the next: the first is
@@ -209,7 +217,7 @@ impl IdentityCache {
     }
 
     /// The identity of the credential of a [digest](Self::digest), unless it was judged under other policy or has ended.
-    pub fn get(&mut self, digest: u128, revision: u64, now_s: u64) -> Option<Arc<Known>> {
+    pub fn get(&mut self, digest: u128, revision: u64, now_s: u64) -> Option<Arc<CachedIdentity>> {
         let known = self.look_up(digest, revision, now_s);
         let (hits, misses) = &mut self.lookups;
         let count = if known.is_some() { hits } else { misses };
@@ -222,7 +230,7 @@ impl IdentityCache {
         std::mem::take(&mut self.lookups)
     }
 
-    fn look_up(&mut self, digest: u128, revision: u64, now_s: u64) -> Option<Arc<Known>> {
+    fn look_up(&mut self, digest: u128, revision: u64, now_s: u64) -> Option<Arc<CachedIdentity>> {
         let known = self.entries.get(&digest)?;
         if known.judged_at == revision && known.principal().expires_at > now_s {
             return Some(Arc::clone(known));
@@ -232,13 +240,13 @@ impl IdentityCache {
         None
     }
 
-    fn took_out(&mut self, known: Option<Arc<Known>>) {
+    fn took_out(&mut self, known: Option<Arc<CachedIdentity>>) {
         let bytes = known.map_or(0, |known| known.bytes);
         self.bytes = self.bytes.saturating_sub(bytes);
     }
 
     /// Keeps a verified identity under the [digest](Self::digest) of its credential.
-    pub fn put(&mut self, digest: u128, known: &Arc<Known>) {
+    pub fn put(&mut self, digest: u128, known: &Arc<CachedIdentity>) {
         self.bytes = self.bytes.saturating_add(known.bytes);
         let pushed_out = self.entries.push(digest, Arc::clone(known)).map(|(_, old)| old);
         self.took_out(pushed_out);
@@ -253,7 +261,8 @@ impl IdentityCache {
 
     /// Drops what has ended and what was judged under other policy.
     pub fn sweep(&mut self, revision: u64, now_s: u64) {
-        let over = |known: &Known| known.judged_at != revision || known.principal().expires_at <= now_s;
+        let over =
+            |known: &CachedIdentity| known.judged_at != revision || known.principal().expires_at <= now_s;
         let gone: Vec<u128> =
             self.entries.iter().filter(|(_, known)| over(known)).map(|(digest, _)| *digest).collect();
         for digest in gone {
@@ -284,7 +293,7 @@ impl IdentityCache {
 mod tests {
     use super::*;
 
-    fn put(cache: &mut IdentityCache, kind: u8, credential: &[u8], known: &Arc<Known>) {
+    fn put(cache: &mut IdentityCache, kind: u8, credential: &[u8], known: &Arc<CachedIdentity>) {
         cache.put(cache.digest(kind, credential), known);
     }
 
@@ -294,11 +303,11 @@ mod tests {
         credential: &[u8],
         revision: u64,
         now_s: u64,
-    ) -> Option<Arc<Known>> {
+    ) -> Option<Arc<CachedIdentity>> {
         cache.get(cache.digest(kind, credential), revision, now_s)
     }
 
-    fn known(cache: &mut IdentityCache, expires_at: u64, judged_at: u64) -> Arc<Known> {
+    fn known(cache: &mut IdentityCache, expires_at: u64, judged_at: u64) -> Arc<CachedIdentity> {
         let mut identity = portcullis_identity::testing::identity("ann", "acme");
         identity.principal.expires_at = expires_at;
         cache.admit(identity.principal, Some(identity.source_type), judged_at)

@@ -10,8 +10,8 @@ use prost::Message;
 use crate::guarded::Rebuild;
 use crate::journal::Journal;
 use crate::metrics::{CallEnd, CallKind};
-use crate::port::{CallAnswer, CallId, Proxy, Severity};
-use crate::source::Source;
+use crate::port::{CallId, CalloutResponse, Proxy, Severity};
+use crate::source::PolicySource;
 
 /// Time in which a batch must be acknowledged.
 const DELIVERY_TIMEOUT: Duration = Duration::from_secs(10);
@@ -36,7 +36,7 @@ impl Rebuild for Courier {
 impl Courier {
     /// The courier of a worker.
     #[must_use]
-    pub fn new(source: &Source, stream: StreamId, limits: AuditLimits) -> Self {
+    pub fn new(source: &PolicySource, stream: StreamId, limits: AuditLimits) -> Self {
         let space = format!("{}.{}", source.view, source.config.upstream);
         // Every worker of the proxy derives the same key, so each finds what another left.
         let key = derive_key(source.token().as_bytes(), "audit journal");
@@ -46,7 +46,7 @@ impl Courier {
 
     /// Takes over what workers that are gone left, and sends the next batch, if there is one. Returns
     /// how many records were taken over.
-    pub fn on_tick(&mut self, proxy: &dyn Proxy, source: &Source, now_ms: u64) -> u64 {
+    pub fn on_tick(&mut self, proxy: &dyn Proxy, source: &PolicySource, now_ms: u64) -> u64 {
         let recovered = self.journal.renew(proxy.store(), now_ms);
         if recovered > 0 {
             let line = format!("recovered {recovered} audit records of a VM that is gone");
@@ -56,7 +56,7 @@ impl Courier {
         u64::try_from(recovered).unwrap_or(u64::MAX)
     }
 
-    fn deliver(&mut self, proxy: &dyn Proxy, source: &Source, now_ms: u64) {
+    fn deliver(&mut self, proxy: &dyn Proxy, source: &PolicySource, now_ms: u64) {
         let Some(batch) = self.journal.next_batch(now_ms) else { return };
         self.under_way = source.post(proxy, CallKind::Audit, batch, DELIVERY_TIMEOUT);
         self.sent_ms = now_ms;
@@ -76,8 +76,8 @@ impl Courier {
     pub fn on_answer(
         &mut self,
         proxy: &dyn Proxy,
-        source: &Source,
-        answer: &CallAnswer<'_>,
+        source: &PolicySource,
+        answer: &CalloutResponse<'_>,
         now_ms: u64,
     ) -> Option<CallEnd> {
         if self.under_way != Some(answer.call) {

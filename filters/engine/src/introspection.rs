@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use lru::LruCache;
 use portcullis_model::Reason;
-use portcullis_model::fair::{Source, has_room};
+use portcullis_model::fair::{ClientNetwork, has_room};
 use portcullis_model::policy::IntrospectionDocument;
 use portcullis_protocol::snapshot::{NONCE_LEN, verify_introspection};
 use portcullis_protocol::wire::IntrospectionRequest;
@@ -19,7 +19,7 @@ use prost::Message;
 
 use crate::link::Link;
 use crate::metrics::{CallEnd, CallKind};
-use crate::port::{CallAnswer, CallId, Proxy, Severity, Stream};
+use crate::port::{CallId, CalloutResponse, Proxy, Severity, Stream};
 use crate::source::describe;
 use crate::waiting::source;
 
@@ -57,11 +57,11 @@ pub enum Introspected {
 }
 
 #[derive(Debug)]
-struct Flight {
+struct PendingIntrospection {
     call: CallId,
     nonce: [u8; NONCE_LEN],
     provider: Arc<IntrospectionDocument>,
-    source: Source,
+    source: ClientNetwork,
     asked_ms: u64,
     until_ms: u64,
 }
@@ -96,7 +96,7 @@ impl Validity {
 
 /// The questions under way and the answers that are kept.
 pub struct Introspections {
-    flights: HashMap<u128, Flight>,
+    flights: HashMap<u128, PendingIntrospection>,
     active: LruCache<u128, (Arc<[u8]>, Validity)>,
     active_bytes: usize,
     inactive: LruCache<u128, Validity>,
@@ -145,7 +145,7 @@ impl Introspections {
     }
 
     /// Whether one more question of this source may be under way.
-    fn has_room_for(&self, source: Source) -> bool {
+    fn has_room_for(&self, source: ClientNetwork) -> bool {
         let own = self.flights.values().filter(|flight| flight.source == source).count();
         has_room(own, self.flights.len(), MAX_FLIGHTS)
     }
@@ -226,13 +226,17 @@ impl Link {
             .ok_or(Reason::IntrospectionUnavailable)?;
         let (asked_ms, until_ms) = (self.now_ms, self.now_ms.saturating_add(LONGEST_MS));
         let provider = Arc::clone(provider);
-        let flight = Flight { call, nonce, provider, source, asked_ms, until_ms };
+        let flight = PendingIntrospection { call, nonce, provider, source, asked_ms, until_ms };
         self.introspections.flights.insert(digest, flight);
         Ok(())
     }
 
     /// Takes the answer to a question; `None` when this is none.
-    pub(crate) fn on_introspection(&mut self, proxy: &dyn Proxy, answer: &CallAnswer<'_>) -> Option<CallEnd> {
+    pub(crate) fn on_introspection(
+        &mut self,
+        proxy: &dyn Proxy,
+        answer: &CalloutResponse<'_>,
+    ) -> Option<CallEnd> {
         let found = self.introspections.flights.iter().find(|(_, flight)| flight.call == answer.call);
         let digest = found.map(|(digest, _)| *digest)?;
         let flight = self.introspections.flights.remove(&digest)?;

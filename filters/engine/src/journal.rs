@@ -58,7 +58,7 @@ fn hidden_name(key: &[u8; 32], name: &str) -> String {
 
 /// What the head of a journal says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Head {
+struct JournalHead {
     renewed_ms: u64,
     acknowledged: u64,
     slots: u64,
@@ -66,7 +66,7 @@ struct Head {
     waiting: u64,
 }
 
-impl Head {
+impl JournalHead {
     fn encode(self) -> Vec<u8> {
         let numbers = [self.renewed_ms, self.acknowledged, self.slots, self.waiting];
         numbers.iter().flat_map(|n| n.to_le_bytes()).collect()
@@ -87,7 +87,7 @@ impl Head {
 
 /// The batch that is under way.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Flight {
+enum BatchOrigin {
     Recovered,
     Own,
 }
@@ -113,7 +113,7 @@ pub struct Journal {
     waiting_bytes: usize,
     recovered: VecDeque<Batch>,
     spare: Vec<Batch>,
-    flight: Option<Flight>,
+    flight: Option<BatchOrigin>,
     failures: u32,
     retry_at_ms: u64,
     renewed_ms: u64,
@@ -200,7 +200,7 @@ impl Journal {
         let spare = &mut self.spare;
         let grown = keep(
             &mut self.waiting,
-            self.flight == Some(Flight::Own),
+            self.flight == Some(BatchOrigin::Own),
             usize::try_from(self.limits.batch).unwrap_or(usize::MAX),
             || spare.pop().unwrap_or_default(),
             (number, slot, record),
@@ -242,7 +242,7 @@ impl Journal {
     }
 
     fn write_head(&self, store: &dyn Store) {
-        let head = Head {
+        let head = JournalHead {
             renewed_ms: self.renewed_ms,
             acknowledged: self.acknowledged,
             slots: self.announced,
@@ -266,13 +266,13 @@ impl Journal {
             return None;
         }
         let (flight, sent) = match (self.recovered.is_empty(), self.waiting.is_empty()) {
-            (false, _) => (Flight::Recovered, 0),
-            (true, false) => (Flight::Own, 1),
+            (false, _) => (BatchOrigin::Recovered, 0),
+            (true, false) => (BatchOrigin::Own, 1),
             (true, true) => return None,
         };
         // The number up to which nothing is still to come once this batch has arrived.
         let settled = self.waiting.get(sent).map_or(self.last, |next| next.first.saturating_sub(1));
-        let batches = if flight == Flight::Own { &mut self.waiting } else { &mut self.recovered };
+        let batches = if flight == BatchOrigin::Own { &mut self.waiting } else { &mut self.recovered };
         self.flight = Some(flight);
         let stream = self.stream;
         batches.front_mut().map(|batch| batch.seal(stream, settled))
@@ -290,11 +290,11 @@ impl Journal {
         self.failures = 0;
         self.retry_at_ms = 0;
         match flight {
-            Flight::Recovered => {
+            BatchOrigin::Recovered => {
                 let done = self.recovered.pop_front();
                 self.free.extend(done.into_iter().flat_map(|batch| batch.slots));
             }
-            Flight::Own => self.forget_first(),
+            BatchOrigin::Own => self.forget_first(),
         }
     }
 
@@ -362,8 +362,8 @@ impl Journal {
         gone.iter().map(|name| self.recover(store, name)).sum()
     }
 
-    fn head(&self, store: &dyn Store, name: &str) -> Option<Head> {
-        Head::decode(&store.get(&format!("{}.head", hidden_name(&self.key, name))).0)
+    fn head(&self, store: &dyn Store, name: &str) -> Option<JournalHead> {
+        JournalHead::decode(&store.get(&format!("{}.head", hidden_name(&self.key, name))).0)
     }
 
     /// Takes over what another journal left, slot by slot, so that it outlives this VM too.
@@ -394,7 +394,7 @@ impl Journal {
         self.begin_slot(RECOVERED);
         self.scratch.extend_from_slice(record);
         let slot = self.write_slot(store);
-        let under_way = self.flight == Some(Flight::Recovered);
+        let under_way = self.flight == Some(BatchOrigin::Recovered);
         let limit = usize::try_from(self.limits.batch).unwrap_or(usize::MAX);
         keep(&mut self.recovered, under_way, limit, Batch::default, (RECOVERED, slot, record));
     }

@@ -209,7 +209,7 @@ fn who_does_not_know_the_key_finds_no_slot_and_can_forge_none() {
     let known = |key: &String| key.starts_with(&public);
     assert!(!store.0.borrow().keys().any(known), "{:?}", store.0.borrow().keys());
     // A head and a record under the public name, and a registry that lists what nobody knows.
-    let head = Head { renewed_ms: 0, acknowledged: 0, slots: 1, waiting: 0 };
+    let head = JournalHead { renewed_ms: 0, acknowledged: 0, slots: 1, waiting: 0 };
     store.set(&format!("{public}.head"), &head.encode());
     store.set(&format!("{public}.0"), b"\x01\0\0\0\0\0\0\0forged");
     store.set("portcullis.audit.gateway", b"nonsense\nportcullis.x\n\xff");

@@ -8,7 +8,7 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use portcullis_identity::KeyId;
-use portcullis_model::pace::{EVERY_MS, Turn, Wishes};
+use portcullis_model::pace::{Admission, EVERY_MS, KeyRefreshLimiter};
 use portcullis_model::policy::IssuerDocument;
 use portcullis_model::state::SnapshotState;
 use portcullis_protocol::wire::KeyRefresh;
@@ -16,7 +16,7 @@ use prost::Message;
 
 use crate::link::Link;
 use crate::metrics::{CallEnd, CallKind};
-use crate::port::{CallAnswer, CallId, Proxy, Severity};
+use crate::port::{CallId, CalloutResponse, Proxy, Severity};
 use crate::source::describe;
 use crate::waiting::HOLD_MS;
 
@@ -36,7 +36,7 @@ struct Question {
 /// The questions about one issuer.
 #[derive(Debug, Default)]
 struct Refresh {
-    wishes: Wishes,
+    refresh_limiter: KeyRefreshLimiter,
     /// Those of the last seconds; the pace bounds their number.
     questions: Vec<Question>,
 }
@@ -76,11 +76,11 @@ impl Link {
         self.key_refreshes.0.retain(|issuer, _| snapshot.issuer(issuer).is_some());
         let refresh = self.key_refreshes.0.entry(issuer.into()).or_default();
         refresh.questions.retain(|question| now_ms.saturating_sub(question.asked_ms) < EVERY_MS);
-        match refresh.wishes.turn(key_id.as_str(), now_ms) {
-            Turn::Now => {}
-            Turn::Lately => return refresh.may_bring(Some(key_id), now_ms),
+        match refresh.refresh_limiter.admit(key_id.as_str(), now_ms) {
+            Admission::Granted => {}
+            Admission::Duplicate => return refresh.may_bring(Some(key_id), now_ms),
             // Whatever is on its way brings all keys of the issuer, this one too if it was there by then.
-            Turn::Later => return refresh.may_bring(None, now_ms),
+            Admission::Limited => return refresh.may_bring(None, now_ms),
         }
         let question =
             KeyRefresh { issuer: issuer.to_owned(), key_id: key_id.as_str().to_owned() }.encode_to_vec();
@@ -93,7 +93,7 @@ impl Link {
     }
 
     /// Takes the answer to a question; `None` when this is none.
-    pub(crate) fn on_refresh(&mut self, proxy: &dyn Proxy, answer: &CallAnswer<'_>) -> Option<CallEnd> {
+    pub(crate) fn on_refresh(&mut self, proxy: &dyn Proxy, answer: &CalloutResponse<'_>) -> Option<CallEnd> {
         let questions = self.key_refreshes.0.iter_mut().flat_map(|(issuer, refresh)| {
             refresh.questions.iter_mut().map(move |question| (issuer, question))
         });

@@ -4,7 +4,7 @@
 //! stage either: [`Stage`]s are values in a list ([`Root`]), and a crate of its own each.
 //!
 //! * [`Request`] is the state machine of one request in one plugin.
-//! * [`Source`] is the long poll and the snapshot that it brings; workers of a process may share one.
+//! * [`PolicySource`] is the long poll and the snapshot that it brings; workers of a process may share one.
 //! * [`metrics`] is the closed list of what is counted.
 //! * [`Worker`] is what the plugins of one worker share: caches, questions to the control service, requests
 //!   that wait, and the journal of audit records with its delivery.
@@ -24,7 +24,6 @@ mod batch;
 pub mod cache;
 pub mod cluster;
 pub mod courier;
-pub mod exchange;
 pub mod guarded;
 pub mod head;
 pub mod headers;
@@ -38,6 +37,7 @@ mod problem;
 mod registry;
 pub mod reply;
 pub mod request;
+pub mod request_state;
 pub mod resource;
 pub mod source;
 pub mod stage;
@@ -48,6 +48,6 @@ pub mod waiting;
 pub mod worker;
 
 pub use request::{Request, Verdict};
-pub use source::Source;
+pub use source::PolicySource;
 pub use stage::{Context, Flow, Root, Stage};
 pub use worker::{Instance, Plugin, Worker};

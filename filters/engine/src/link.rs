@@ -10,8 +10,8 @@ use crate::guarded::Rebuild;
 use crate::introspection::Introspections;
 use crate::key_refresh::KeyRefreshes;
 use crate::metrics::CallEnd;
-use crate::port::{CallAnswer, Proxy, Severity, StreamKey};
-use crate::source::{Policy, Source};
+use crate::port::{CalloutResponse, Proxy, Severity, StreamKey};
+use crate::source::{Policy, PolicySource};
 use crate::waiting::{Awaited, Waiting};
 
 /// Time between two sweeps of what is kept of credentials, in milliseconds.
@@ -23,7 +23,7 @@ type Made = (Arc<SignerEntry>, Arc<Minter>);
 /// A worker's own part of what decisions need: caches, questions under way, requests that wait.
 pub struct Link {
     /// Where policy comes from.
-    pub source: Arc<Source>,
+    pub source: Arc<PolicySource>,
     /// Verified identities.
     pub identities: IdentityCache,
     /// Requests that wait.
@@ -52,7 +52,7 @@ impl Rebuild for Link {
 impl Link {
     /// A worker's link. `cache_key`: random, under which credentials are known in the caches.
     #[must_use]
-    pub fn new(source: Arc<Source>, cache_key: [u8; 32]) -> Self {
+    pub fn new(source: Arc<PolicySource>, cache_key: [u8; 32]) -> Self {
         Self {
             source,
             identities: IdentityCache::new(cache_key),
@@ -106,7 +106,7 @@ impl Link {
     }
 
     /// Takes an answer to a question that a request asked; `None` when it is none.
-    pub fn on_answer(&mut self, proxy: &dyn Proxy, answer: &CallAnswer<'_>) -> Option<CallEnd> {
+    pub fn on_answer(&mut self, proxy: &dyn Proxy, answer: &CalloutResponse<'_>) -> Option<CallEnd> {
         self.on_introspection(proxy, answer).or_else(|| self.on_refresh(proxy, answer))
     }
 

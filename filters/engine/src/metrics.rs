@@ -12,7 +12,7 @@ mod meter;
 use portcullis_identity::SourceType;
 use portcullis_model::Refusal;
 
-use crate::exchange::Decision;
+use crate::request_state::Decision;
 
 pub use family::{COUNT, FAMILIES, Family, Kind, Label};
 pub use meter::{Ended, Meter};
@@ -67,7 +67,7 @@ impl MetricId {
 
 /// Who calls, as a label.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Caller {
+pub enum SourceLabel {
     /// A person.
     Human,
     /// A service.
@@ -78,7 +78,7 @@ pub enum Caller {
     Unknown,
 }
 
-impl From<Option<SourceType>> for Caller {
+impl From<Option<SourceType>> for SourceLabel {
     fn from(source_type: Option<SourceType>) -> Self {
         match source_type {
             Some(SourceType::Human) => Self::Human,
@@ -141,17 +141,17 @@ impl CallEnd {
 #[derive(Debug, Clone, Copy)]
 pub enum Metric<'a> {
     /// A request was decided about.
-    Decision(&'a Decision, Caller),
+    Decision(&'a Decision, SourceLabel),
     /// A request was refused.
     Refusal(&'a Refusal),
     /// A request ended with this status, or without one.
-    Response(Option<u16>, Caller),
+    Response(Option<u16>, SourceLabel),
     /// How long a request took, in milliseconds.
-    RequestDuration(Caller),
+    RequestDuration(SourceLabel),
     /// Bytes of requests' bodies.
-    RequestBytes(Caller),
+    RequestBytes(SourceLabel),
     /// Bytes of responses' bodies.
-    ResponseBytes(Caller),
+    ResponseBytes(SourceLabel),
     /// A call to the control service ended.
     Call(CallKind, CallOutcome),
     /// How long a call took, in milliseconds.
@@ -180,7 +180,7 @@ impl Metric<'_> {
     /// The metric's place in the closed list.
     #[must_use]
     pub fn id(self) -> MetricId {
-        let caller = |caller: Caller| caller as usize;
+        let caller = |caller: SourceLabel| caller as usize;
         let (index, value) = match self {
             Self::Decision(decision, who) => (Index::Decisions, pair(decision_place(decision), caller(who))),
             Self::Refusal(refusal) => {
@@ -286,7 +286,7 @@ mod tests {
         }
         for decision in [Decision::None, Decision::Allow, Decision::Exempt] {
             let expected = format!("portcullis_filter_decisions_total {} human", decision.as_str());
-            assert_eq!(told(Metric::Decision(&decision, Caller::Human)), expected);
+            assert_eq!(told(Metric::Decision(&decision, SourceLabel::Human)), expected);
         }
         for source_type in [SourceType::Human, SourceType::Worker, SourceType::McpAgent] {
             let expected = format!("portcullis_filter_request_bytes_total {}", source_type.as_str());
@@ -295,7 +295,7 @@ mod tests {
         let statuses = [(Some(101), "1xx"), (Some(599), "5xx"), (Some(99), "none"), (Some(600), "none")];
         for (status, class) in statuses.into_iter().chain([(None, "none")]) {
             let expected = format!("portcullis_filter_responses_total {class} worker");
-            assert_eq!(told(Metric::Response(status, Caller::Worker)), expected);
+            assert_eq!(told(Metric::Response(status, SourceLabel::Worker)), expected);
         }
         let call = Metric::Call(CallKind::Introspection, CallOutcome::Failed);
         assert_eq!(told(call), "portcullis_filter_calls_total introspection failed");

@@ -57,7 +57,7 @@ pub struct Call<'a> {
 
 /// The answer to a [`Call`].
 #[derive(Debug, Clone, Copy)]
-pub struct CallAnswer<'a> {
+pub struct CalloutResponse<'a> {
     /// The call that is answered.
     pub call: CallId,
     /// HTTP status; `None` when there was no answer.

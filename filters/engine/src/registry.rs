@@ -7,10 +7,10 @@ use std::cell::RefCell;
 use std::collections::HashMap;
 use std::rc::{Rc, Weak};
 
-use crate::exchange::Exchange;
+use crate::request_state::RequestState;
 
 /// A request as shared by the plugins that see it.
-pub(crate) type SharedExchange = Rc<RefCell<Exchange>>;
+pub(crate) type SharedExchange = Rc<RefCell<RequestState>>;
 
 /// The random name under which plugins hand a request over.
 pub(crate) type Handle = [u8; 16];
@@ -21,11 +21,11 @@ const SPARE: usize = 16;
 thread_local! {
     /// Requests that are over. Nobody else holds them.
     static SPARES: RefCell<Vec<SharedExchange>> = const { RefCell::new(Vec::new()) };
-    static EXCHANGES: RefCell<HashMap<Handle, Weak<RefCell<Exchange>>>> = RefCell::default();
+    static EXCHANGES: RefCell<HashMap<Handle, Weak<RefCell<RequestState>>>> = RefCell::default();
 }
 
 /// Runs with the requests; `None` when they are in use already, which callers treat as a failure.
-fn with<T>(run: impl FnOnce(&mut HashMap<Handle, Weak<RefCell<Exchange>>>) -> T) -> Option<T> {
+fn with<T>(run: impl FnOnce(&mut HashMap<Handle, Weak<RefCell<RequestState>>>) -> T) -> Option<T> {
     EXCHANGES.try_with(|all| all.try_borrow_mut().ok().map(|mut all| run(&mut all))).ok().flatten()
 }
 

@@ -12,13 +12,13 @@ use portcullis_model::{Reason, Refusal};
 use portcullis_protocol::record;
 use portcullis_protocol::scan::{number, same};
 
-use crate::exchange::{Decision, Exchange, Response};
 use crate::head::Head;
 use crate::headers::Headers;
 use crate::metrics::Metric;
 use crate::port::{PortResult, Severity, Stream, StreamKey};
 use crate::registry::{self, Handle, SharedExchange};
 use crate::reply::{self, Form, Manner, OwnedReply};
+use crate::request_state::{Decision, RequestState, Response};
 use crate::resource;
 use crate::stage::Ending;
 use crate::waiting::Waited;
@@ -357,8 +357,8 @@ impl Request {
     }
 
     /// What can be told of a request that ended before any plugin of ours saw it.
-    fn unseen(stream: &dyn Stream) -> Exchange {
-        let mut exchange = Exchange::default();
+    fn unseen(stream: &dyn Stream) -> RequestState {
+        let mut exchange = RequestState::default();
         let mut headers = Headers::reused();
         if stream.request_headers(&mut headers).is_ok() {
             audit_part(&Head::read(&headers, ""), &mut exchange.audit_part);

@@ -1,6 +1,6 @@
 //! Where policy comes from: the long poll of the control service, and what it brought.
 //!
-//! Workers that share a [`Source`] share one copy of the snapshot. The poll is driven by whoever owns it (a
+//! Workers that share a [`PolicySource`] share one copy of the snapshot. The poll is driven by whoever owns it (a
 //! root context of a Wasm worker, the main thread of a process).
 
 use std::time::Duration;
@@ -13,7 +13,7 @@ use portcullis_protocol::snapshot::{NONCE_LEN, verify_page};
 
 use crate::guarded::{Guarded, Rebuild, Shared};
 use crate::metrics::{CallEnd, CallKind, CallOutcome, Metric};
-use crate::port::{Call, CallAnswer, CallId, Proxy, Severity};
+use crate::port::{Call, CallId, CalloutResponse, Proxy, Severity};
 
 /// Name of the environment variable that holds the mesh token.
 pub const TOKEN_ENV: &str = "PORTCULLIS_MESH_TOKEN";
@@ -108,7 +108,7 @@ impl Poller {
 }
 
 /// One connection to the control service.
-pub struct Source {
+pub struct PolicySource {
     /// Where it goes.
     pub config: SnapshotSource,
     /// The view that is asked for.
@@ -123,13 +123,13 @@ pub struct Source {
     token: Box<str>,
 }
 
-impl std::fmt::Debug for Source {
+impl std::fmt::Debug for PolicySource {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Source").field("view", &self.view).finish_non_exhaustive()
     }
 }
 
-impl Source {
+impl PolicySource {
     /// Makes a source. `None`, with the reason in the log, when the mesh token is not there.
     #[must_use]
     pub fn new(proxy: &dyn Proxy, config: &PluginConfig, worker: &[u8]) -> Option<Self> {
@@ -201,7 +201,7 @@ impl Source {
     }
 
     /// Takes an answer; `None` when it is none to a poll.
-    pub fn on_answer(&self, proxy: &dyn Proxy, answer: &CallAnswer<'_>, now_ms: u64) -> Option<CallEnd> {
+    pub fn on_answer(&self, proxy: &dyn Proxy, answer: &CalloutResponse<'_>, now_ms: u64) -> Option<CallEnd> {
         let mut poller = self.poller.lock();
         if poller.under_way != Some(answer.call) {
             return None;
@@ -220,7 +220,7 @@ impl Source {
     fn take_page(
         &self,
         proxy: &dyn Proxy,
-        answer: &CallAnswer<'_>,
+        answer: &CalloutResponse<'_>,
         poller: &mut Poller,
         now_ms: u64,
     ) -> bool {

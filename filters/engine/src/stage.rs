@@ -7,12 +7,12 @@ use portcullis_model::config::PluginConfig;
 use portcullis_model::state::SnapshotState;
 use portcullis_model::{Reason, Refusal};
 
-use crate::exchange::{Exchange, Response};
 use crate::head::Head;
 use crate::headers::Headers;
 use crate::link::Link;
 use crate::port::{PortResult, Stream};
 use crate::reply::OwnedReply;
+use crate::request_state::{RequestState, Response};
 use crate::waiting::{Awaited, Waited};
 use crate::worker::Worker;
 
@@ -78,7 +78,7 @@ pub struct Context<'a> {
     /// What the worker keeps.
     pub link: &'a mut Link,
     /// What was decided so far.
-    pub exchange: &'a mut Exchange,
+    pub exchange: &'a mut RequestState,
     /// What the request has waited for.
     pub waited: &'a mut Waited,
     /// Wall clock, seconds since the Unix epoch.
@@ -92,7 +92,7 @@ pub struct Ending<'a> {
     /// The worker.
     pub worker: &'a Worker,
     /// What was decided.
-    pub exchange: &'a Exchange,
+    pub exchange: &'a RequestState,
     /// What was seen of the response.
     pub response: Response,
     /// What every audit record of this plugin says, encoded.
@@ -126,7 +126,7 @@ pub trait Stage: Send + Sync {
     ///
     /// # Errors
     /// The refusal of the request.
-    fn on_request_body(&self, _exchange: &mut Exchange, _body: &[u8]) -> Result<(), Refusal> {
+    fn on_request_body(&self, _exchange: &mut RequestState, _body: &[u8]) -> Result<(), Refusal> {
         Ok(())
     }
 

@@ -7,7 +7,7 @@
 use std::sync::Arc;
 
 use portcullis_model::Reason;
-use portcullis_model::fair::{Source, has_room};
+use portcullis_model::fair::{ClientNetwork, has_room};
 use portcullis_model::policy::IssuerDocument;
 
 use crate::port::{Stream, StreamKey};
@@ -64,7 +64,7 @@ pub struct Held {
     /// Its name.
     pub stream: StreamKey,
     /// Where it comes from.
-    pub source: Source,
+    pub source: ClientNetwork,
     /// When it is decided in any case, by the monotonic clock.
     pub until_ms: u64,
     /// For what.
@@ -73,8 +73,8 @@ pub struct Held {
 
 /// Where the current request comes from: its client's address as the proxy knows it. Asked for only where it
 /// matters, for most requests wait for nothing.
-pub fn source(stream: &dyn Stream) -> Source {
-    stream.client_address().map_or(Source::Unknown, |address| Source::of_address(&address))
+pub fn source(stream: &dyn Stream) -> ClientNetwork {
+    stream.client_address().map_or(ClientNetwork::Unknown, |address| ClientNetwork::of_address(&address))
 }
 
 /// The requests that wait.
@@ -128,7 +128,7 @@ mod tests {
     use super::*;
 
     fn held(stream: u32, awaited: Awaited) -> Held {
-        let source = Source::V4(stream.to_be_bytes());
+        let source = ClientNetwork::V4(stream.to_be_bytes());
         Held { plugin: 1, stream: StreamKey(stream.into()), source, until_ms: 100, awaited }
     }
 

@@ -3,7 +3,8 @@
 use std::ops::Deref;
 use std::sync::Arc;
 
-use portcullis_model::config::{self, ConfigError, PluginConfig, Role};
+use portcullis_model::config::{self, PluginConfig, Role};
+use portcullis_model::errors::FieldError;
 use portcullis_protocol::audit::{SIDECAR_HOP, StreamId};
 use portcullis_protocol::record;
 
@@ -11,8 +12,8 @@ use crate::courier::Courier;
 use crate::guarded::{Guarded, Rebuild};
 use crate::link::Link;
 use crate::metrics::{Meter, Metric};
-use crate::port::{CallAnswer, Proxy, Severity, StreamKey};
-use crate::source::Source;
+use crate::port::{CalloutResponse, Proxy, Severity, StreamKey};
+use crate::source::PolicySource;
 use crate::stage::{Root, Stage};
 
 /// Without a tick of the owner for so long, another plugin of the worker takes over. The plugins of a worker
@@ -40,8 +41,11 @@ impl Plugin {
     ///
     /// # Errors
     /// Everything that is wrong with it.
-    pub fn new(root: &Root, json: &[u8]) -> Result<Self, Vec<ConfigError>> {
-        let config = config::parse(json)?;
+    pub fn new(root: &Root, json: &[u8]) -> Result<Self, Vec<FieldError>> {
+        let named = |errors: Vec<FieldError>| {
+            errors.into_iter().map(|e| e.within("pluginConfig")).collect::<Vec<_>>()
+        };
+        let config = config::parse(json).map_err(named)?;
         let stages = (root.stages)();
         let decides = stages.iter().any(|stage| stage.decides());
         let records = stages.iter().any(|stage| stage.records());
@@ -65,7 +69,7 @@ impl Rebuild for Owner {
 /// What the plugins of a worker share that decide by the same source.
 pub struct Worker {
     /// Where policy comes from.
-    pub source: Arc<Source>,
+    pub source: Arc<PolicySource>,
     /// Caches, questions under way, requests that wait.
     pub link: Guarded<Link>,
     /// Audit records.
@@ -86,7 +90,7 @@ impl Worker {
         proxy: &dyn Proxy,
         config: &PluginConfig,
         stream: StreamId,
-        source: Arc<Source>,
+        source: Arc<PolicySource>,
     ) -> Option<Self> {
         let cache_key = random(proxy)?;
         let courier = Courier::new(&source, stream, config.audit);
@@ -138,7 +142,7 @@ impl Worker {
     }
 
     /// An answer to a call; false when nobody here asked.
-    pub fn on_answer(&self, proxy: &dyn Proxy, answer: &CallAnswer<'_>) -> bool {
+    pub fn on_answer(&self, proxy: &dyn Proxy, answer: &CalloutResponse<'_>) -> bool {
         let now_ms = self.read_clock(proxy);
         let end = self
             .source

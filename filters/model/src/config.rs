@@ -10,9 +10,8 @@ use portcullis_identity::{ClusterId, SpiffeId};
 use serde::Deserialize;
 use serde_json::Value;
 
-use crate::edge::{self, RawResource, RawTokens, Resource, TokenPlaces, is_header_name};
-pub use crate::errors::ConfigError;
-use crate::errors::Errors;
+use crate::edge::{self, RawResource, RawTokens, Resource, TokenLocations, is_header_name};
+use crate::errors::{FieldError, FieldErrors};
 
 /// Where the proxy stands.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -88,7 +87,7 @@ pub struct PluginConfig {
     /// Bounds of the audit stage.
     pub audit: AuditLimits,
     /// Where bearer tokens are read from. Edge only.
-    pub tokens: TokenPlaces,
+    pub tokens: TokenLocations,
     /// True: the SPIFFE id of the mutual-TLS peer is a fact, and a credential where no other is presented.
     pub workload: bool,
     /// True: the platform's own endpoints of the closed list are let through without an identity. Edge only.
@@ -161,12 +160,12 @@ const KNOWN: &str = "role, mode, cluster, domain, snapshot, apiKeyHeader, readyP
 ///
 /// # Errors
 /// Everything that is wrong, at once. Only text that is not JSON of the right shape stops at the first.
-pub fn parse(json: &[u8]) -> Result<PluginConfig, Vec<ConfigError>> {
+pub fn parse(json: &[u8]) -> Result<PluginConfig, Vec<FieldError>> {
     let raw: Raw = serde_json::from_slice(json)
-        .map_err(|e| vec![ConfigError { field: String::new(), problem: format!("cannot be read: {e}") }])?;
-    let mut errors = Errors::default();
+        .map_err(|e| vec![FieldError { field: String::new(), problem: format!("cannot be read: {e}") }])?;
+    let errors = FieldErrors::default();
     errors.unknown("", &raw.unknown, KNOWN);
-    let role = role(raw.role.as_deref(), raw.cluster.as_deref(), &mut errors);
+    let role = role(raw.role.as_deref(), raw.cluster.as_deref(), &errors);
     if raw.role.as_deref() == Some("sidecar") {
         let edge_only = [
             ("tokens", raw.tokens.is_some()),
@@ -186,7 +185,7 @@ pub fn parse(json: &[u8]) -> Result<PluginConfig, Vec<ConfigError>> {
         }
     };
     let domain = errors.required("domain", raw.domain, "the platform's domain, for example example.com");
-    let snapshot = snapshot(raw.snapshot.unwrap_or_default(), &mut errors);
+    let snapshot = snapshot(raw.snapshot.unwrap_or_default(), &errors);
     let audit_raw = raw.audit.unwrap_or_default();
     errors.unknown("audit.", &audit_raw.unknown, "maxWaiting, batch");
     let audit = AuditLimits {
@@ -204,8 +203,8 @@ pub fn parse(json: &[u8]) -> Result<PluginConfig, Vec<ConfigError>> {
     if !ready_path.starts_with('/') {
         errors.add("readyPath", "must begin with /");
     }
-    let tokens = edge::tokens(raw.tokens.unwrap_or_default(), &api_key_header, &mut errors);
-    let resource = raw.resource.and_then(|raw| edge::resource(raw, &mut errors));
+    let tokens = edge::tokens(raw.tokens.unwrap_or_default(), &api_key_header, &errors);
+    let resource = raw.resource.and_then(|raw| edge::resource(raw, &errors));
     match (errors.is_empty(), role) {
         (true, Some(role)) => Ok(PluginConfig {
             role,
@@ -225,7 +224,7 @@ pub fn parse(json: &[u8]) -> Result<PluginConfig, Vec<ConfigError>> {
     }
 }
 
-fn role(role: Option<&str>, cluster: Option<&str>, errors: &mut Errors) -> Option<Role> {
+fn role(role: Option<&str>, cluster: Option<&str>, errors: &FieldErrors) -> Option<Role> {
     match (role, cluster) {
         (Some("edge"), None) => Some(Role::Edge),
         (Some("edge"), Some(_)) => {
@@ -252,7 +251,7 @@ fn role(role: Option<&str>, cluster: Option<&str>, errors: &mut Errors) -> Optio
     }
 }
 
-fn snapshot(raw: RawSnapshot, errors: &mut Errors) -> SnapshotSource {
+fn snapshot(raw: RawSnapshot, errors: &FieldErrors) -> SnapshotSource {
     errors.unknown("snapshot.", &raw.unknown, "upstream, authority, key, staleAfterSeconds, pollSeconds");
     let upstream = errors.required(
         "snapshot.upstream",

@@ -6,11 +6,11 @@ use std::collections::BTreeMap;
 use serde::Deserialize;
 use serde_json::Value;
 
-use crate::errors::Errors;
+use crate::errors::FieldErrors;
 
 /// Where bearer tokens are read from, besides `Authorization`.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct TokenPlaces {
+pub struct TokenLocations {
     /// Other headers.
     pub headers: Vec<TokenHeader>,
     /// A cookie.
@@ -21,7 +21,7 @@ pub struct TokenPlaces {
     pub keep: bool,
 }
 
-impl TokenPlaces {
+impl TokenLocations {
     /// True when tokens are read from `Authorization` alone.
     #[must_use]
     pub fn is_usual(&self) -> bool {
@@ -88,7 +88,7 @@ pub(crate) fn is_header_name(name: &str) -> bool {
 }
 
 /// Checks `tokens`.
-pub(crate) fn tokens(raw: RawTokens, api_key_header: &str, errors: &mut Errors) -> TokenPlaces {
+pub(crate) fn tokens(raw: RawTokens, api_key_header: &str, errors: &FieldErrors) -> TokenLocations {
     errors.unknown("tokens.", &raw.unknown, "headers, cookie, query, keep");
     let mut headers: Vec<TokenHeader> = Vec::new();
     for (index, header) in raw.headers.into_iter().enumerate() {
@@ -121,11 +121,11 @@ pub(crate) fn tokens(raw: RawTokens, api_key_header: &str, errors: &mut Errors) 
     if raw.query.as_deref().is_some_and(|name| !plain(name, b"-._~")) {
         errors.add("tokens.query", "use letters, digits and '-', '.', '_', '~'");
     }
-    TokenPlaces { headers, cookie: raw.cookie, query: raw.query, keep: raw.keep }
+    TokenLocations { headers, cookie: raw.cookie, query: raw.query, keep: raw.keep }
 }
 
 /// Checks `resource`.
-pub(crate) fn resource(raw: RawResource, errors: &mut Errors) -> Option<Resource> {
+pub(crate) fn resource(raw: RawResource, errors: &FieldErrors) -> Option<Resource> {
     errors.unknown("resource.", &raw.unknown, "url, challenge");
     let always = match raw.challenge.as_deref() {
         None | Some("mcp") => false,
@@ -167,23 +167,23 @@ mod tests {
     use super::*;
     use serde_json::json;
 
-    fn read_tokens(raw: Value) -> (TokenPlaces, Vec<String>) {
-        let mut errors = Errors::default();
-        let places = tokens(serde_json::from_value(raw).unwrap(), "x-api-key", &mut errors);
-        (places, errors.into_fields())
+    fn read_tokens(raw: Value) -> (TokenLocations, Vec<String>) {
+        let errors = FieldErrors::default();
+        let locations = tokens(serde_json::from_value(raw).unwrap(), "x-api-key", &errors);
+        (locations, errors.into_fields())
     }
 
     #[test]
-    fn places_are_read() {
-        let (places, errors) =
+    fn locations_are_read() {
+        let (locations, errors) =
             read_tokens(json!({"headers": [{"name": "X-Token"}, {"name": "x-b", "prefix": "Bearer "}],
             "cookie": "__Host-session", "query": "access_token", "keep": true}));
         assert_eq!(errors, Vec::<String>::new());
         assert_eq!(
-            (places.headers[0].name.as_str(), places.headers[1].prefix.as_str()),
+            (locations.headers[0].name.as_str(), locations.headers[1].prefix.as_str()),
             ("x-token", "Bearer ")
         );
-        assert!(places.keep && !places.is_usual());
+        assert!(locations.keep && !locations.is_usual());
         assert!(read_tokens(json!({})).0.is_usual());
     }
 
@@ -204,8 +204,8 @@ mod tests {
     #[test]
     fn a_resource_is_an_https_url() {
         let read = |raw: Value| {
-            let mut errors = Errors::default();
-            let resource = resource(serde_json::from_value(raw).unwrap(), &mut errors);
+            let errors = FieldErrors::default();
+            let resource = resource(serde_json::from_value(raw).unwrap(), &errors);
             (resource, errors.into_fields())
         };
         let (resource, errors) =

@@ -5,7 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 /// Where a request comes from, as far as fairness goes: an IPv4 address, or the /64 network of an IPv6
 /// address, within which one host may have as many addresses as it likes.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
-pub enum Source {
+pub enum ClientNetwork {
     /// Nobody can tell; all such requests share one place.
     #[default]
     Unknown,
@@ -15,7 +15,7 @@ pub enum Source {
     V6([u8; 8]),
 }
 
-impl Source {
+impl ClientNetwork {
     /// The source of an address with a port, as Envoy writes it.
     #[must_use]
     pub fn of_address(text: &[u8]) -> Self {
@@ -30,7 +30,7 @@ impl Source {
         }
     }
 
-    /// The source as it travels; see [`Source::from_bytes`].
+    /// The source as it travels; see [`ClientNetwork::from_bytes`].
     #[must_use]
     pub fn to_bytes(self) -> Vec<u8> {
         match self {
@@ -68,20 +68,20 @@ mod tests {
     #[test]
     fn a_source_is_an_address_or_a_network() {
         for (text, source) in [
-            ("192.0.2.7:555", Source::V4([192, 0, 2, 7])),
-            ("192.0.2.7:1", Source::V4([192, 0, 2, 7])),
-            ("[::ffff:192.0.2.7]:1", Source::V4([192, 0, 2, 7])),
-            ("[2001:db8::1]:443", Source::V6([0x20, 1, 0xd, 0xb8, 0, 0, 0, 0])),
-            ("[2001:db8::ffff:2]:9", Source::V6([0x20, 1, 0xd, 0xb8, 0, 0, 0, 0])),
-            ("[2001:db8:0:1::1]:9", Source::V6([0x20, 1, 0xd, 0xb8, 0, 0, 0, 1])),
-            ("envoy://listener/", Source::Unknown),
-            ("", Source::Unknown),
+            ("192.0.2.7:555", ClientNetwork::V4([192, 0, 2, 7])),
+            ("192.0.2.7:1", ClientNetwork::V4([192, 0, 2, 7])),
+            ("[::ffff:192.0.2.7]:1", ClientNetwork::V4([192, 0, 2, 7])),
+            ("[2001:db8::1]:443", ClientNetwork::V6([0x20, 1, 0xd, 0xb8, 0, 0, 0, 0])),
+            ("[2001:db8::ffff:2]:9", ClientNetwork::V6([0x20, 1, 0xd, 0xb8, 0, 0, 0, 0])),
+            ("[2001:db8:0:1::1]:9", ClientNetwork::V6([0x20, 1, 0xd, 0xb8, 0, 0, 0, 1])),
+            ("envoy://listener/", ClientNetwork::Unknown),
+            ("", ClientNetwork::Unknown),
         ] {
-            assert_eq!(Source::of_address(text.as_bytes()), source, "{text}");
-            assert_eq!(Source::from_bytes(&source.to_bytes()), source);
+            assert_eq!(ClientNetwork::of_address(text.as_bytes()), source, "{text}");
+            assert_eq!(ClientNetwork::from_bytes(&source.to_bytes()), source);
         }
-        assert_eq!(Source::of_address(b"\xff"), Source::Unknown);
-        assert_eq!(Source::from_bytes(&[1, 2, 3]), Source::Unknown);
+        assert_eq!(ClientNetwork::of_address(b"\xff"), ClientNetwork::Unknown);
+        assert_eq!(ClientNetwork::from_bytes(&[1, 2, 3]), ClientNetwork::Unknown);
     }
 
     #[test]

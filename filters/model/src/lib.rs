@@ -20,7 +20,7 @@ pub mod claims;
 pub mod config;
 pub mod decision;
 pub mod edge;
-mod errors;
+pub mod errors;
 pub mod fair;
 pub mod pace;
 pub mod policy;

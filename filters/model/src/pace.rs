@@ -5,14 +5,14 @@
 
 /// What may be had at once, and how fast it grows back.
 #[derive(Debug, Clone)]
-pub struct Bucket {
+pub struct TokenBucket {
     burst: u32,
     every_ms: u64,
     left: u32,
     filled_ms: u64,
 }
 
-impl Bucket {
+impl TokenBucket {
     /// A full bucket of `burst` that gets one back every `every_ms`.
     #[must_use]
     pub fn new(burst: u32, every_ms: u64) -> Self {
@@ -43,42 +43,42 @@ pub const EVERY_MS: u64 = 5_000;
 
 /// Whether a question about a key may go out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Turn {
-    /// Now.
-    Now,
+pub enum Admission {
+    /// It may go out now.
+    Granted,
     /// The same was asked less than [`EVERY_MS`] ago.
-    Lately,
+    Duplicate,
     /// Too many were asked.
-    Later,
+    Limited,
 }
 
 /// The questions about one issuer's keys: [`BURST`] at once, then one in [`EVERY_MS`], and the same one not
 /// twice within that time. 16 in a minute at most.
 #[derive(Debug, Clone)]
-pub struct Wishes {
-    bucket: Bucket,
+pub struct KeyRefreshLimiter {
+    bucket: TokenBucket,
     /// What was asked lately, and when. Each of them took one from the bucket, so there are few.
     lately: Vec<(Box<str>, u64)>,
 }
 
-impl Default for Wishes {
+impl Default for KeyRefreshLimiter {
     fn default() -> Self {
-        Self { bucket: Bucket::new(BURST, EVERY_MS), lately: Vec::new() }
+        Self { bucket: TokenBucket::new(BURST, EVERY_MS), lately: Vec::new() }
     }
 }
 
-impl Wishes {
+impl KeyRefreshLimiter {
     /// Whether a question about this key may go out; if so, it is taken as asked.
-    pub fn turn(&mut self, key_id: &str, now_ms: u64) -> Turn {
+    pub fn admit(&mut self, key_id: &str, now_ms: u64) -> Admission {
         self.lately.retain(|(_, asked_ms)| now_ms.saturating_sub(*asked_ms) < EVERY_MS);
         if self.lately.iter().any(|(known, _)| **known == *key_id) {
-            return Turn::Lately;
+            return Admission::Duplicate;
         }
         if !self.bucket.take(now_ms) {
-            return Turn::Later;
+            return Admission::Limited;
         }
         self.lately.push((key_id.into(), now_ms));
-        Turn::Now
+        Admission::Granted
     }
 }
 
@@ -88,7 +88,7 @@ mod tests {
 
     #[test]
     fn a_bucket_holds_its_burst_and_grows_back_steadily() {
-        let mut bucket = Bucket::new(3, 100);
+        let mut bucket = TokenBucket::new(3, 100);
         let mut had = |now_ms| bucket.take(now_ms);
         assert_eq!([had(1_000), had(1_000), had(1_000), had(1_000)], [true, true, true, false]);
         assert_eq!([had(1_099), had(1_100), had(1_199), had(1_250)], [false, true, false, true]);
@@ -100,21 +100,27 @@ mod tests {
 
     #[test]
     fn a_made_up_key_does_not_stand_in_the_way_of_a_real_one() {
-        let mut wishes = Wishes::default();
-        assert_eq!(wishes.turn("made-up", 0), Turn::Now);
-        assert_eq!(wishes.turn("real", 1), Turn::Now);
+        let mut refresh_limiter = KeyRefreshLimiter::default();
+        assert_eq!(refresh_limiter.admit("made-up", 0), Admission::Granted);
+        assert_eq!(refresh_limiter.admit("real", 1), Admission::Granted);
         for now_ms in 2..1_000 {
-            assert_eq!(wishes.turn("made-up", now_ms), Turn::Lately, "the same costs nothing");
+            assert_eq!(
+                refresh_limiter.admit("made-up", now_ms),
+                Admission::Duplicate,
+                "the same costs nothing"
+            );
         }
-        assert_eq!(wishes.turn("next", 1_000), Turn::Now);
-        assert_eq!(wishes.turn("made-up", EVERY_MS), Turn::Now);
+        assert_eq!(refresh_limiter.admit("next", 1_000), Admission::Granted);
+        assert_eq!(refresh_limiter.admit("made-up", EVERY_MS), Admission::Granted);
     }
 
     #[test]
     fn a_flood_is_slowed_down_and_holds_little_memory() {
-        let mut wishes = Wishes::default();
-        let asked = (0..60_000).filter(|ms| wishes.turn(&ms.to_string(), *ms) == Turn::Now).count();
+        let mut refresh_limiter = KeyRefreshLimiter::default();
+        let asked = (0..60_000)
+            .filter(|ms| refresh_limiter.admit(&ms.to_string(), *ms) == Admission::Granted)
+            .count();
         assert_eq!(asked, 15);
-        assert!(wishes.lately.len() <= 5);
+        assert!(refresh_limiter.lately.len() <= 5);
     }
 }

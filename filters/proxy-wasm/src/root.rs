@@ -3,9 +3,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use portcullis_engine::port::{CallAnswer, CallId, MAX_ANSWER};
+use portcullis_engine::port::{CallId, CalloutResponse, MAX_ANSWER};
 use portcullis_engine::source::SourceKey;
-use portcullis_engine::{Instance, Plugin, Root, Source, Worker, worker};
+use portcullis_engine::{Instance, Plugin, PolicySource, Root, Worker, worker};
 use portcullis_protocol::audit::StreamId;
 use portcullis_proxy_wasm_abi::{
     BufferType, CallResponse, ContextId, Host, HostResult, HttpContext, LogLevel, MapType, RootContext,
@@ -49,7 +49,7 @@ impl Context {
         let proxy = Port::of_root(host);
         let worker = vm::worker(&SourceKey::of(&plugin.config), || {
             let stream = StreamId(worker::random(&proxy)?);
-            let source = Source::new(&proxy, &plugin.config, &stream.0)?;
+            let source = PolicySource::new(&proxy, &plugin.config, &stream.0)?;
             Worker::new(&proxy, &plugin.config, stream, Arc::new(source))
         })?;
         Some(Instance::new(Arc::new(plugin), self.number, worker))
@@ -88,7 +88,7 @@ impl RootContext for Context {
     fn on_http_call_response(&mut self, host: &dyn Host, response: CallResponse) {
         let Some(instance) = &self.instance else { return };
         let body = body(host, response);
-        let answer = CallAnswer {
+        let answer = CalloutResponse {
             call: CallId(response.token.0.into()),
             status: status(host, response),
             body: body.as_deref(),

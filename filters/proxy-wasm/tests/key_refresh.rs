@@ -107,7 +107,7 @@ fn nobody_can_make_the_filter_ask_often_or_hold_many() {
     let waiting: Vec<_> = (0..150).map(|n| world.host.request(from(1, &format!("k{n}")))).collect();
     world.answer_all();
     assert_eq!(world.questions.refreshed.len(), 4, "four at once");
-    assert_eq!(waiting.iter().filter(|e| e.is_paused()).count(), 50, "half of the places for one source");
+    assert_eq!(waiting.iter().filter(|e| e.is_paused()).count(), 50, "half of the slots for one source");
     waiting[50..].iter().for_each(assert_unknown);
     let others: Vec<_> = (2..202).map(|n| world.host.request(from(n, &format!("k{n}")))).collect();
     assert_eq!(others.iter().filter(|e| e.is_paused()).count(), 50, "and no more than a hundred in all");

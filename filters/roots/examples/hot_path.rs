@@ -9,9 +9,9 @@ use std::sync::Arc;
 use base64::Engine;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use ed25519_compact::{KeyPair, Seed};
-use portcullis_engine::port::{CallAnswer, StreamKey};
+use portcullis_engine::port::{CalloutResponse, StreamKey};
 use portcullis_engine::testing::FakeProxy;
-use portcullis_engine::{Instance, Plugin, Request, Source, Verdict, Worker, worker};
+use portcullis_engine::{Instance, Plugin, PolicySource, Request, Verdict, Worker, worker};
 use portcullis_protocol::audit::{StreamId, unhex};
 use portcullis_protocol::snapshot::{public_key, sign_page};
 use portcullis_protocol::wire::{Cluster, IdentitySigner, Page, Record, RecordKind, SNAPSHOT_FORMAT};
@@ -68,7 +68,7 @@ fn answer(proxy: &FakeProxy, worker: &Worker, records: Vec<Record>) -> Result<()
         ..Page::default()
     };
     let body = sign_page(&page, SEED);
-    worker.on_answer(proxy, &CallAnswer { call: call.id, status: Some(200), body: Some(&body) });
+    worker.on_answer(proxy, &CalloutResponse { call: call.id, status: Some(200), body: Some(&body) });
     Ok(())
 }
 
@@ -82,7 +82,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         "audit": {"maxWaiting": 1_000_000}});
     let plugin = Plugin::new(root, config.to_string().as_bytes()).map_err(|errors| format!("{errors:?}"))?;
     let stream = StreamId(worker::random(&proxy).ok_or("no randomness")?);
-    let source = Source::new(&proxy, &plugin.config, &stream.0).ok_or("no source")?;
+    let source = PolicySource::new(&proxy, &plugin.config, &stream.0).ok_or("no source")?;
     let worker = Worker::new(&proxy, &plugin.config, stream, Arc::new(source)).ok_or("no worker")?;
     let instance = Instance::new(Arc::new(plugin), 1, Arc::new(worker));
     let issuer = KeyPair::from_seed(Seed::new([4; 32]));

@@ -148,7 +148,7 @@ pub struct Admin {
 
 /// An API key that was just made.
 #[derive(Debug, Clone)]
-pub struct ApiKey {
+pub struct IssuedApiKey {
     /// Its public id.
     pub id: String,
     /// The key itself, as a client presents it.
@@ -210,10 +210,10 @@ impl Admin {
     ///
     /// # Errors
     /// When it is refused.
-    pub async fn create_key(&self, tenant: &str, subject: &str, source_type: &str) -> Result<ApiKey> {
+    pub async fn create_key(&self, tenant: &str, subject: &str, source_type: &str) -> Result<IssuedApiKey> {
         let body = json!({"tenant": tenant, "subject": subject, "source_type": source_type});
         let answer = self.call(Method::POST, "/v1/api-keys", Some(&body)).await?;
-        Ok(ApiKey { id: text(&answer["api_key"]["id"]), key: text(&answer["key"]) })
+        Ok(IssuedApiKey { id: text(&answer["api_key"]["id"]), key: text(&answer["key"]) })
     }
 
     /// Makes a client of the token endpoint; returns its secret.

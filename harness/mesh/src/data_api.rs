@@ -12,7 +12,7 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{any, get};
 use axum::{Json, Router};
 use portcullis_identity::ClusterId;
-use portcullis_identity::{Caller, HEADER, Verifier, VerifyError};
+use portcullis_identity::{HEADER, VerifiedIdentity, Verifier, VerifyError};
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
@@ -87,7 +87,7 @@ impl Trust {
         }))
     }
 
-    fn verify(&self, token: &str) -> std::result::Result<Caller, VerifyError> {
+    fn verify(&self, token: &str) -> std::result::Result<VerifiedIdentity, VerifyError> {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
         let verifier = self.0.verifier.read().unwrap_or_else(PoisonError::into_inner);
         verifier.as_ref().ok_or(VerifyError::KeySet)?.verify(token, now)

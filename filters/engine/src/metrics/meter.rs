@@ -1,9 +1,9 @@
 //! What a worker counted and did not tell the proxy yet.
 
-use super::{COUNT, CallEnd, Caller, Metric, MetricId};
-use crate::exchange::{Decision, Exchange};
+use super::{COUNT, CallEnd, Metric, MetricId, SourceLabel};
 use crate::guarded::Rebuild;
 use crate::port::Proxy;
+use crate::request_state::{Decision, RequestState};
 
 /// Values of histograms that may wait for the tick. Where more come, the request that brings one more tells
 /// all of them, which costs each what it would have cost by itself.
@@ -16,7 +16,7 @@ const GAUGES_MS: u64 = 1_000;
 #[derive(Debug, Clone, Copy)]
 pub struct Ended<'a> {
     /// What was decided about it.
-    pub exchange: &'a Exchange,
+    pub exchange: &'a RequestState,
     /// The status that the client got.
     pub status: Option<u16>,
     /// How long it took, in microseconds.
@@ -74,7 +74,7 @@ impl Meter {
     pub fn request(&mut self, proxy: &dyn Proxy, ended: &Ended<'_>) {
         let exchange = ended.exchange;
         let identity = exchange.known.as_ref().and_then(|known| known.identity());
-        let caller = Caller::from(identity.map(|identity| identity.source_type));
+        let caller = SourceLabel::from(identity.map(|identity| identity.source_type));
         self.count(Metric::Decision(&exchange.decision, caller), 1);
         if let Decision::Refuse(refusal) = &exchange.decision {
             self.count(Metric::Refusal(refusal), 1);
@@ -126,7 +126,7 @@ mod tests {
     #[test]
     fn what_is_counted_is_told_once_at_the_tick() {
         let (proxy, mut meter) = (FakeProxy::new(), Meter::default());
-        let exchange = Exchange { decision: Decision::Allow, ..Exchange::default() };
+        let exchange = RequestState { decision: Decision::Allow, ..RequestState::default() };
         let ended = Ended {
             exchange: &exchange,
             status: Some(204),
@@ -140,11 +140,11 @@ mod tests {
         for _ in 0..2 {
             meter.tell(&proxy);
             let count = |metric: Metric<'_>| proxy.counter(metric);
-            assert_eq!(count(Metric::Decision(&Decision::Allow, Caller::Unknown)), 2);
-            assert_eq!(count(Metric::Response(Some(200), Caller::Unknown)), 2);
-            assert_eq!(count(Metric::RequestBytes(Caller::Unknown)), 10);
+            assert_eq!(count(Metric::Decision(&Decision::Allow, SourceLabel::Unknown)), 2);
+            assert_eq!(count(Metric::Response(Some(200), SourceLabel::Unknown)), 2);
+            assert_eq!(count(Metric::RequestBytes(SourceLabel::Unknown)), 10);
             assert_eq!(proxy.counters.borrow().len(), 3, "what is zero is not told");
-            let duration = Metric::RequestDuration(Caller::Unknown).id();
+            let duration = Metric::RequestDuration(SourceLabel::Unknown).id();
             assert_eq!(*proxy.observed.borrow(), [(duration, 7), (duration, 7)]);
         }
     }

@@ -1,17 +1,17 @@
 //! What is decided about a request: the closed list first, then stage by stage.
 
 use portcullis_model::config::{PluginConfig, Role};
-use portcullis_model::fair::Source as Client;
+use portcullis_model::fair::ClientNetwork;
 use portcullis_model::{Reason, Refusal};
 
 use super::{BodyWish, Next, Request, Undecided};
-use crate::exchange::{Decision, Exchange};
 use crate::head::Head;
 use crate::headers::Headers;
 use crate::link::Link;
 use crate::port::{PortResult, Stream};
 use crate::registry::SharedExchange;
 use crate::reply::OwnedReply;
+use crate::request_state::{Decision, RequestState};
 use crate::stage::{Admission, Arrival, Context, Flow, Ticket, Unforwarded};
 use crate::waiting::{self, Awaited, HOLD_MS, Held};
 use crate::worker::{Instance, Plugin};
@@ -84,7 +84,7 @@ impl Request {
     }
 
     /// What is said before policy is looked at.
-    fn admit(&self, plugin: &Plugin, arrival: &Arrival<'_>, exchange: &Exchange) -> Admission {
+    fn admit(&self, plugin: &Plugin, arrival: &Arrival<'_>, exchange: &RequestState) -> Admission {
         // An earlier plugin of ours may have said so.
         let mut exempt = exchange.decision == Decision::Exempt;
         for stage in &plugin.stages {
@@ -106,7 +106,7 @@ impl Request {
         stream: &dyn Stream,
         head: &Head<'_>,
         config: &PluginConfig,
-        exchange: &mut Exchange,
+        exchange: &mut RequestState,
         first: bool,
     ) -> Next {
         exchange.decision = Decision::Exempt;
@@ -131,7 +131,7 @@ impl Request {
             && link.waiting.hold(Held {
                 plugin: instance.number,
                 stream: self.key,
-                source: Client::Unknown,
+                source: ClientNetwork::Unknown,
                 until_ms,
                 awaited: Awaited::Snapshot,
             })
@@ -195,7 +195,7 @@ enum Ran {
 }
 
 /// Answers a request of the closed list.
-fn answer(exchange: &mut Exchange, reply: OwnedReply) -> Next {
+fn answer(exchange: &mut RequestState, reply: OwnedReply) -> Next {
     exchange.decision = Decision::Exempt;
     exchange.answered = true;
     Next::Answer(reply)

@@ -3,7 +3,7 @@
 use thiserror::Error;
 
 use super::bytes::{items, slice};
-use super::error::Fault;
+use super::error::HostErrorKind;
 use super::headers;
 use super::raw::{EnvoyBuffer, EnvoyHeader};
 
@@ -43,7 +43,7 @@ impl<'a> Answer<'a> {
     pub(super) unsafe fn new(
         headers: (*const EnvoyHeader, usize),
         chunks: (*const EnvoyBuffer, usize),
-    ) -> Result<Self, Fault> {
+    ) -> Result<Self, HostErrorKind> {
         // SAFETY: the caller's promise.
         let (headers, chunks) = unsafe { (items(headers.0, headers.1)?, items(chunks.0, chunks.1)?) };
         let parts = headers.iter().flat_map(|header| [header.name, header.value]);
@@ -75,7 +75,7 @@ impl<'a> Answer<'a> {
     ///
     /// # Errors
     /// When they are too large for it.
-    pub fn read_headers(&self, out: &mut Vec<u8>) -> Result<(), Fault> {
+    pub fn read_headers(&self, out: &mut Vec<u8>) -> Result<(), HostErrorKind> {
         // SAFETY: checked in `new`, and valid for `'a`.
         unsafe { headers::copy(self.headers, out) }
     }

@@ -1,6 +1,6 @@
 //! From what Envoy hands over to slices, checked.
 
-use super::error::Fault;
+use super::error::HostErrorKind;
 use super::raw::EnvoyBuffer;
 
 /// No honest length is greater: it would be no valid slice.
@@ -13,7 +13,7 @@ const LIMIT: usize = isize::MAX as usize;
 ///
 /// # Safety
 /// The buffer comes from Envoy, and what it points to stays valid and unchanged for `'a`.
-pub(super) unsafe fn slice<'a>(buffer: EnvoyBuffer) -> Result<&'a [u8], Fault> {
+pub(super) unsafe fn slice<'a>(buffer: EnvoyBuffer) -> Result<&'a [u8], HostErrorKind> {
     // SAFETY: the caller's promise is the same.
     unsafe { items(buffer.data, buffer.size) }
 }
@@ -25,15 +25,15 @@ pub(super) unsafe fn slice<'a>(buffer: EnvoyBuffer) -> Result<&'a [u8], Fault> {
 ///
 /// # Safety
 /// Both come from Envoy, and what they point to stays valid and unchanged for `'a`.
-pub(super) unsafe fn items<'a, T>(first: *const T, count: usize) -> Result<&'a [T], Fault> {
+pub(super) unsafe fn items<'a, T>(first: *const T, count: usize) -> Result<&'a [T], HostErrorKind> {
     if count == 0 {
         return Ok(&[]);
     }
     if first.is_null() || !first.is_aligned() {
-        return Err(Fault::BadPointer);
+        return Err(HostErrorKind::BadPointer);
     }
     if count.checked_mul(size_of::<T>()).is_none_or(|size| size > LIMIT) {
-        return Err(Fault::BadLength);
+        return Err(HostErrorKind::BadLength);
     }
     // SAFETY: not null, aligned, of a possible length; the caller vouches for the memory.
     Ok(unsafe { std::slice::from_raw_parts(first, count) })
@@ -43,7 +43,7 @@ pub(super) unsafe fn items<'a, T>(first: *const T, count: usize) -> Result<&'a [
 mod tests {
     use super::*;
 
-    fn check(data: *const u8, size: usize) -> Result<Vec<u8>, Fault> {
+    fn check(data: *const u8, size: usize) -> Result<Vec<u8>, HostErrorKind> {
         // SAFETY: every case below is either refused before it is read or a live slice.
         unsafe { slice(EnvoyBuffer { data, size }) }.map(<[u8]>::to_vec)
     }
@@ -56,22 +56,22 @@ mod tests {
 
     #[test]
     fn a_null_pointer_with_a_length_is_refused() {
-        assert_eq!(check(std::ptr::null(), 1), Err(Fault::BadPointer));
+        assert_eq!(check(std::ptr::null(), 1), Err(HostErrorKind::BadPointer));
     }
 
     #[test]
     fn a_length_that_no_memory_has_is_refused() {
-        assert_eq!(check(std::ptr::without_provenance(8), usize::MAX), Err(Fault::BadLength));
+        assert_eq!(check(std::ptr::without_provenance(8), usize::MAX), Err(HostErrorKind::BadLength));
         // SAFETY: refused before it is read.
         let many = unsafe { items(std::ptr::without_provenance::<u64>(8), usize::MAX / 4) };
-        assert_eq!(many, Err(Fault::BadLength));
+        assert_eq!(many, Err(HostErrorKind::BadLength));
     }
 
     #[test]
     fn a_misaligned_pointer_is_refused() {
         // SAFETY: refused before it is read.
         let odd = unsafe { items(std::ptr::without_provenance::<u64>(9), 1) };
-        assert_eq!(odd, Err(Fault::BadPointer));
+        assert_eq!(odd, Err(HostErrorKind::BadPointer));
     }
 
     #[test]

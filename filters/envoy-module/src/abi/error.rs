@@ -13,12 +13,12 @@ pub struct AbiError {
     pub call: &'static str,
     /// What went wrong.
     #[source]
-    pub fault: Fault,
+    pub fault: HostErrorKind,
 }
 
 /// An answer of Envoy's other than success, or one that makes no sense.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Error)]
-pub enum Fault {
+pub enum HostErrorKind {
     /// Envoy said no, without a reason: the thing does not exist in this phase of the stream.
     #[error("refused (not possible in this phase of the stream)")]
     Refused,
@@ -60,7 +60,7 @@ pub enum Fault {
     Other(u32),
 }
 
-impl Fault {
+impl HostErrorKind {
     /// This fault as the answer of callback `call`.
     #[must_use]
     pub fn of(self, call: &'static str) -> AbiError {
@@ -93,5 +93,5 @@ impl Fault {
 
 /// `Ok` where Envoy said yes.
 pub(super) fn done(call: &'static str, yes: bool) -> AbiResult<()> {
-    if yes { Ok(()) } else { Err(Fault::Refused.of(call)) }
+    if yes { Ok(()) } else { Err(HostErrorKind::Refused.of(call)) }
 }

@@ -4,7 +4,7 @@
 //! each pair; then for each pair the name, a NUL, the value, a NUL.
 
 use super::bytes::slice;
-use super::error::{AbiResult, Fault};
+use super::error::{AbiResult, HostErrorKind};
 use super::raw::EnvoyHeader;
 
 /// More headers than that are refused; Envoy itself allows 100 unless configured otherwise.
@@ -17,7 +17,7 @@ pub(super) const MAX_HEADERS: usize = 4096;
 ///
 /// # Safety
 /// The headers come from Envoy, and what they point to stays valid during the call.
-pub(super) unsafe fn copy(headers: &[EnvoyHeader], out: &mut Vec<u8>) -> Result<(), Fault> {
+pub(super) unsafe fn copy(headers: &[EnvoyHeader], out: &mut Vec<u8>) -> Result<(), HostErrorKind> {
     out.clear();
     // SAFETY: the caller's promise.
     let result = unsafe { append(headers, out) };
@@ -29,7 +29,7 @@ pub(super) unsafe fn copy(headers: &[EnvoyHeader], out: &mut Vec<u8>) -> Result<
 
 /// # Safety
 /// As for [`copy`].
-unsafe fn append(headers: &[EnvoyHeader], out: &mut Vec<u8>) -> Result<(), Fault> {
+unsafe fn append(headers: &[EnvoyHeader], out: &mut Vec<u8>) -> Result<(), HostErrorKind> {
     number(headers.len(), out)?;
     for header in headers {
         number(header.name.size, out)?;
@@ -45,8 +45,8 @@ unsafe fn append(headers: &[EnvoyHeader], out: &mut Vec<u8>) -> Result<(), Fault
     Ok(())
 }
 
-fn number(number: usize, out: &mut Vec<u8>) -> Result<(), Fault> {
-    let number = u32::try_from(number).map_err(|_| Fault::TooLarge)?;
+fn number(number: usize, out: &mut Vec<u8>) -> Result<(), HostErrorKind> {
+    let number = u32::try_from(number).map_err(|_| HostErrorKind::TooLarge)?;
     out.extend_from_slice(&number.to_le_bytes());
     Ok(())
 }
@@ -56,12 +56,12 @@ pub(super) fn check_header(call: &'static str, name: &[u8], value: &[u8]) -> Abi
     let bare = name.strip_prefix(b":").unwrap_or(name);
     let named = !bare.is_empty() && bare.iter().copied().all(is_token);
     let valued = !value.iter().any(|byte| matches!(byte, b'\0' | b'\r' | b'\n'));
-    if named && valued { Ok(()) } else { Err(Fault::BadHeader.of(call)) }
+    if named && valued { Ok(()) } else { Err(HostErrorKind::BadHeader.of(call)) }
 }
 
 /// Whether Envoy can write a header into those of a stream.
 pub(super) fn check_written(call: &'static str, name: &[u8], value: &[u8]) -> AbiResult<()> {
-    if value.is_empty() { Err(Fault::EmptyValue.of(call)) } else { check_header(call, name, value) }
+    if value.is_empty() { Err(HostErrorKind::EmptyValue.of(call)) } else { check_header(call, name, value) }
 }
 
 /// A character of a header's name (RFC 9110 §5.6.2).
@@ -121,11 +121,11 @@ mod tests {
         let bad = EnvoyHeader { name: buffer(b"a"), value: EnvoyBuffer { data: std::ptr::null(), size: 9 } };
         let mut out = b"old".to_vec();
         // SAFETY: the null pointer is refused before it is read.
-        assert_eq!(unsafe { copy(&[bad], &mut out) }, Err(Fault::BadPointer));
+        assert_eq!(unsafe { copy(&[bad], &mut out) }, Err(HostErrorKind::BadPointer));
         assert!(out.is_empty());
         let long =
             EnvoyHeader { name: buffer(b"a"), value: EnvoyBuffer { data: b"a".as_ptr(), size: 1 << 40 } };
         // SAFETY: the length is refused before it is read.
-        assert_eq!(unsafe { copy(&[long], &mut out) }, Err(Fault::TooLarge));
+        assert_eq!(unsafe { copy(&[long], &mut out) }, Err(HostErrorKind::TooLarge));
     }
 }

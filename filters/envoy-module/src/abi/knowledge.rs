@@ -1,7 +1,7 @@
 //! What Envoy knows about a stream, keeps for it and counts.
 
 use super::bytes::slice;
-use super::error::{AbiResult, Fault, done};
+use super::error::{AbiResult, HostErrorKind, done};
 use super::metrics::{Counter, Gauge, Histogram, check};
 use super::raw::{EnvoyBuffer, FilterPtr, ModuleBuffer};
 use super::stream::StreamHandle;
@@ -58,7 +58,7 @@ impl StreamHandle<'_> {
         if !unsafe { get(self.envoy, ModuleBuffer::new(key), &raw mut value) } {
             return Ok(None);
         }
-        let fault = |fault: Fault| fault.of("http_get_filter_state_bytes");
+        let fault = |fault: HostErrorKind| fault.of("http_get_filter_state_bytes");
         unsafe { slice(value) }.map(|value| Some(value.to_vec())).map_err(fault)
     }
 

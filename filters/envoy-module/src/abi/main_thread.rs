@@ -4,7 +4,7 @@ use std::marker::PhantomData;
 use std::time::Duration;
 
 use super::answer::CalloutId;
-use super::error::{AbiResult, Fault};
+use super::error::{AbiResult, HostErrorKind};
 use super::headers::check_header;
 use super::metrics::{Counter, Gauge, Histogram, check};
 use super::raw::{Callbacks, ConfigPtr, ModuleBuffer, ModuleHeader};
@@ -65,7 +65,7 @@ impl MainHandle<'_> {
                 millis(callout.timeout),
             )
         };
-        Fault::callout(result).map_err(|fault| fault.of(CALL))?;
+        HostErrorKind::callout(result).map_err(|fault| fault.of(CALL))?;
         Ok(CalloutId(id))
     }
 

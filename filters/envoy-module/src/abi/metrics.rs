@@ -2,7 +2,7 @@
 //!
 //! Names have no labels. Envoy shows them without the namespace `dynamicmodulescustom`.
 
-use super::error::{AbiResult, Fault};
+use super::error::{AbiResult, HostErrorKind};
 
 /// A number that only grows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -18,5 +18,5 @@ pub struct Histogram(pub(super) usize);
 
 /// What a metric callback answered.
 pub(super) fn check(call: &'static str, result: u32) -> AbiResult<()> {
-    Fault::metric(result).map_err(|fault| fault.of(call))
+    HostErrorKind::metric(result).map_err(|fault| fault.of(call))
 }

@@ -30,7 +30,7 @@ mod types;
 
 pub use answer::{Answer, CalloutFailure, CalloutId};
 pub use catch::panics;
-pub use error::{AbiError, AbiResult, Fault};
+pub use error::{AbiError, AbiResult, HostErrorKind};
 pub use events::{BodyAction, ConfigEvents, ConfigFactory, FilterEvents, HeadersAction, TrailersAction};
 pub use log::{log, log_enabled};
 pub use main_thread::{Callout, MainHandle};

@@ -4,7 +4,7 @@ use std::cell::Cell;
 use std::marker::PhantomData;
 use std::ptr::NonNull;
 
-use super::error::{AbiResult, Fault};
+use super::error::{AbiResult, HostErrorKind};
 use super::raw::{Callbacks, ConfigPtr, FilterPtr, SchedulerPtr};
 
 /// The event that means a tick. Events of the module are `u32`, so none is taken for it.
@@ -65,7 +65,8 @@ impl StreamWaker {
     pub(super) unsafe fn new(calls: &'static Callbacks, envoy: FilterPtr) -> AbiResult<Self> {
         // SAFETY: the caller's promise.
         let scheduler = unsafe { (calls.http_filter_scheduler_new)(envoy) };
-        let scheduler = NonNull::new(scheduler).ok_or(Fault::BadPointer.of("http_filter_scheduler_new"))?;
+        let scheduler =
+            NonNull::new(scheduler).ok_or(HostErrorKind::BadPointer.of("http_filter_scheduler_new"))?;
         let delete = calls.http_filter_scheduler_delete;
         Ok(Self(Owned { calls, scheduler, delete, _thread: PhantomData }))
     }
@@ -87,7 +88,7 @@ impl ConfigWaker {
     pub(super) unsafe fn new(calls: &'static Callbacks, envoy: ConfigPtr) -> AbiResult<Self> {
         // SAFETY: the caller's promise.
         let scheduler = unsafe { (calls.http_filter_config_scheduler_new)(envoy) };
-        let fault = Fault::BadPointer.of("http_filter_config_scheduler_new");
+        let fault = HostErrorKind::BadPointer.of("http_filter_config_scheduler_new");
         let scheduler = NonNull::new(scheduler).ok_or(fault)?;
         let delete = calls.http_filter_config_scheduler_delete;
         Ok(Self(Owned { calls, scheduler, delete, _thread: PhantomData }))

@@ -5,7 +5,7 @@ use std::marker::PhantomData;
 
 use super::bytes::{items, slice};
 use super::config::ConfigState;
-use super::error::{AbiResult, Fault, done};
+use super::error::{AbiResult, HostErrorKind, done};
 use super::filter::FilterState;
 use super::headers::{self, MAX_HEADERS, check_header, check_written};
 use super::log::log;
@@ -63,7 +63,7 @@ impl<'a> StreamHandle<'a> {
             many = vec![EnvoyHeader::EMPTY; count];
             &mut many
         } else {
-            return Err(Fault::TooLarge.of(CALL));
+            return Err(HostErrorKind::TooLarge.of(CALL));
         };
         done(CALL, unsafe { (self.calls.http_get_headers)(self.envoy, map as u32, room.as_mut_ptr()) })?;
         unsafe { headers::copy(room, out) }.map_err(|fault| fault.of(CALL))
@@ -157,7 +157,7 @@ impl<'a> StreamHandle<'a> {
             // A chunk holds at least a byte, or it would be none.
             many = vec![EnvoyBuffer::EMPTY; count.min(total)];
             if many.len() < count {
-                return Err(Fault::BadLength.of(CALL));
+                return Err(HostErrorKind::BadLength.of(CALL));
             }
             &mut many
         };

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use portcullis_engine::port::{CallAnswer, CallId, MAX_ANSWER};
+use portcullis_engine::port::{CallId, CalloutResponse, MAX_ANSWER};
 use portcullis_engine::{Instance, Plugin, Root};
 use portcullis_roots::root;
 
@@ -164,7 +164,7 @@ impl ConfigEvents for Config {
             Ok(answer) => (answer.status(), (answer.body_size() <= MAX_ANSWER).then(|| answer.body())),
             Err(_) => (None, None),
         };
-        let answer = CallAnswer { call, status, body: body.as_deref() };
+        let answer = CalloutResponse { call, status, body: body.as_deref() };
         home.on_answer(&MainPort { main, shared: &self.shared }, self.shared.number, &answer);
     }
 }

@@ -4,9 +4,9 @@ use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use portcullis_engine::port::{CallAnswer, CallId, Proxy, StreamKey};
+use portcullis_engine::port::{CallId, CalloutResponse, Proxy, StreamKey};
 use portcullis_engine::source::SourceKey;
-use portcullis_engine::{Plugin, Source, Worker, worker};
+use portcullis_engine::{Plugin, PolicySource, Worker, worker};
 use portcullis_protocol::audit::StreamId;
 
 use crate::abi::StreamWaker;
@@ -44,7 +44,7 @@ impl Home {
             return Some(Arc::clone(home));
         }
         let reader: [u8; 16] = worker::random(proxy)?;
-        let source = Arc::new(Source::new(proxy, &plugin.config, &reader)?);
+        let source = Arc::new(PolicySource::new(proxy, &plugin.config, &reader)?);
         let new_worker = |_| {
             let stream = StreamId(worker::random(proxy)?);
             Worker::new(proxy, &plugin.config, stream, Arc::clone(&source)).map(Arc::new)
@@ -78,14 +78,14 @@ impl Home {
     }
 
     /// An answer to a call.
-    pub(super) fn on_answer(&self, proxy: &dyn Proxy, plugin: u64, answer: &CallAnswer<'_>) {
+    pub(super) fn on_answer(&self, proxy: &dyn Proxy, plugin: u64, answer: &CalloutResponse<'_>) {
         let _taken = self.workers.iter().any(|worker| worker.on_answer(proxy, answer));
         self.wake(plugin);
     }
 
     /// A call could not be sent.
     pub(super) fn on_failure(&self, proxy: &dyn Proxy, plugin: u64, call: CallId) {
-        self.on_answer(proxy, plugin, &CallAnswer { call, status: None, body: None });
+        self.on_answer(proxy, plugin, &CalloutResponse { call, status: None, body: None });
     }
 
     /// Wakes what waits for nothing any more.

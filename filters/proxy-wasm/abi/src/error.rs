@@ -13,12 +13,12 @@ pub struct HostError {
     pub call: &'static str,
     /// What the proxy answered.
     #[source]
-    pub fault: Fault,
+    pub fault: HostErrorKind,
 }
 
 /// A status of the ABI other than `Ok`, or an answer that makes no sense.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Error)]
-pub enum Fault {
+pub enum HostErrorKind {
     /// The named thing does not exist.
     #[error("not found")]
     NotFound,
@@ -66,7 +66,7 @@ pub enum Fault {
     Other(u32),
 }
 
-impl Fault {
+impl HostErrorKind {
     /// `Ok(())` for status 0, the fault for every other number.
     ///
     /// # Errors
@@ -99,7 +99,7 @@ impl Fault {
 
 /// `None` where the proxy says that the thing is legitimately absent.
 #[cfg(target_family = "wasm")]
-pub(crate) fn absent<T>(result: HostResult<T>, as_absent: Fault) -> HostResult<Option<T>> {
+pub(crate) fn absent<T>(result: HostResult<T>, as_absent: HostErrorKind) -> HostResult<Option<T>> {
     match result {
         Ok(value) => Ok(Some(value)),
         Err(error) if error.fault == as_absent => Ok(None),

@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use crate::calls::Calls;
 use crate::context::CallResponse;
-use crate::error::{Fault, HostError, HostResult};
+use crate::error::{HostError, HostErrorKind, HostResult};
 use crate::types::{BufferType, CallToken, ContextId, LogLevel, MapType, MetricType, QueueId};
 
 /// An owned header.
@@ -79,7 +79,7 @@ struct Process {
     queues: Vec<(String, VecDeque<Vec<u8>>)>,
 }
 
-type Foreign = Rc<dyn Fn(&[u8]) -> Result<Vec<u8>, Fault>>;
+type Foreign = Rc<dyn Fn(&[u8]) -> Result<Vec<u8>, HostErrorKind>>;
 
 #[derive(Default)]
 struct State {
@@ -101,7 +101,7 @@ struct State {
     metrics: Vec<(String, MetricType, i64)>,
     foreign: BTreeMap<String, Foreign>,
     foreign_calls: Vec<(String, Vec<u8>)>,
-    faults: BTreeMap<&'static str, Fault>,
+    faults: BTreeMap<&'static str, HostErrorKind>,
     done: usize,
     crossings: usize,
 }
@@ -194,7 +194,7 @@ impl FakeHost {
     }
 
     /// Lets every later call of this name (without `proxy_`) fail; `None` heals it.
-    pub fn fail(&self, call: &'static str, fault: Option<Fault>) {
+    pub fn fail(&self, call: &'static str, fault: Option<HostErrorKind>) {
         let mut state = self.state.borrow_mut();
         match fault {
             Some(fault) => state.faults.insert(call, fault),
@@ -209,7 +209,11 @@ impl FakeHost {
     }
 
     /// Offers a foreign function.
-    pub fn offer_foreign(&self, name: &str, function: impl Fn(&[u8]) -> Result<Vec<u8>, Fault> + 'static) {
+    pub fn offer_foreign(
+        &self,
+        name: &str,
+        function: impl Fn(&[u8]) -> Result<Vec<u8>, HostErrorKind> + 'static,
+    ) {
         let mut state = self.state.borrow_mut();
         state.foreign.insert(name.to_owned(), Rc::new(function));
     }

@@ -1,7 +1,7 @@
 //! Arguments and answers of Envoy's foreign functions: a handful of protobuf fields, written by
 //! hand so that a token is not copied into a message first.
 
-use crate::error::Fault;
+use crate::error::HostErrorKind;
 
 pub(crate) const VERIFY_SIGNATURE: &str = "verify_signature";
 pub(crate) const CLEAR_ROUTE_CACHE: &str = "clear_route_cache";
@@ -54,7 +54,7 @@ pub(crate) fn verify_arguments(hash: HashFunction, key: &[u8], signature: &[u8],
 }
 
 /// Field 1 of the answer: whether the signature fits. Proto3 leaves `false` out.
-pub(crate) fn verify_result(mut answer: &[u8]) -> Result<bool, Fault> {
+pub(crate) fn verify_result(mut answer: &[u8]) -> Result<bool, HostErrorKind> {
     let mut fits = false;
     while !answer.is_empty() {
         let tag = read_varint(&mut answer)?;
@@ -65,11 +65,11 @@ pub(crate) fn verify_result(mut answer: &[u8]) -> Result<bool, Fault> {
             }
             (_, BYTES) => {
                 let size = usize::try_from(read_varint(&mut answer)?);
-                skip(&mut answer, size.map_err(|_| Fault::Malformed)?)?;
+                skip(&mut answer, size.map_err(|_| HostErrorKind::Malformed)?)?;
             }
             (_, FIXED64) => skip(&mut answer, 8)?,
             (_, FIXED32) => skip(&mut answer, 4)?,
-            _ => return Err(Fault::Malformed),
+            _ => return Err(HostErrorKind::Malformed),
         }
     }
     Ok(fits)
@@ -98,21 +98,21 @@ fn varint(out: &mut Vec<u8>, mut value: u64) {
     out.push(value as u8);
 }
 
-fn read_varint(input: &mut &[u8]) -> Result<u64, Fault> {
+fn read_varint(input: &mut &[u8]) -> Result<u64, HostErrorKind> {
     let mut value = 0;
     for shift in (0..64).step_by(7) {
-        let (&byte, rest) = input.split_first().ok_or(Fault::Malformed)?;
+        let (&byte, rest) = input.split_first().ok_or(HostErrorKind::Malformed)?;
         *input = rest;
         value |= u64::from(byte & 0x7f) << shift;
         if byte < 0x80 {
             return Ok(value);
         }
     }
-    Err(Fault::Malformed)
+    Err(HostErrorKind::Malformed)
 }
 
-fn skip(input: &mut &[u8], size: usize) -> Result<(), Fault> {
-    *input = input.get(size..).ok_or(Fault::Malformed)?;
+fn skip(input: &mut &[u8], size: usize) -> Result<(), HostErrorKind> {
+    *input = input.get(size..).ok_or(HostErrorKind::Malformed)?;
     Ok(())
 }
 
@@ -143,7 +143,7 @@ mod tests {
         assert_eq!(verify_result(b"\x12\x03bad\x08\x01"), Ok(true));
         assert_eq!(verify_result(b"\x08\x01\x08\x00"), Ok(false), "last wins");
         for malformed in [&b"\x08"[..], b"\x12\x05bad", b"\x0b", b"\x09\x01", b"\x08\x80"] {
-            assert_eq!(verify_result(malformed), Err(Fault::Malformed));
+            assert_eq!(verify_result(malformed), Err(HostErrorKind::Malformed));
         }
     }
 

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::error::{Fault, HostResult};
+use crate::error::{HostErrorKind, HostResult};
 use crate::foreign::{self, HashFunction, LifeSpan};
 use crate::types::{BufferType, CallToken, Cas, ContextId, LogLevel, MapType, MetricId, MetricType, QueueId};
 
@@ -176,7 +176,7 @@ pub trait Host {
     /// Sends an HTTP request; the answer arrives at `on_http_call_response` of this context.
     ///
     /// # Errors
-    /// [`Fault::BadArgument`] for an unknown cluster or missing pseudo-headers.
+    /// [`HostErrorKind::BadArgument`] for an unknown cluster or missing pseudo-headers.
     fn http_call(&self, call: &HttpCall<'_>) -> HostResult<CallToken>;
 
     /// A value that all VMs of this proxy and `vm_id` share.
@@ -188,7 +188,7 @@ pub trait Host {
     /// Sets a shared value; with `cas`, only if nobody changed it since.
     ///
     /// # Errors
-    /// [`Fault::CasMismatch`] if somebody did.
+    /// [`HostErrorKind::CasMismatch`] if somebody did.
     fn set_shared_data(&self, key: &str, value: &[u8], cas: Option<Cas>) -> HostResult<()>;
 
     /// Opens a queue of this `vm_id` and asks to be notified of it.
@@ -206,13 +206,13 @@ pub trait Host {
     /// Appends to a queue. The proxy does not bound it.
     ///
     /// # Errors
-    /// [`Fault::NotFound`] for an unknown queue.
+    /// [`HostErrorKind::NotFound`] for an unknown queue.
     fn enqueue(&self, queue: QueueId, value: &[u8]) -> HostResult<()>;
 
     /// Takes the oldest entry; `None` if there is none.
     ///
     /// # Errors
-    /// [`Fault::NotFound`] for an unknown queue.
+    /// [`HostErrorKind::NotFound`] for an unknown queue.
     fn dequeue(&self, queue: QueueId) -> HostResult<Option<Vec<u8>>>;
 
     /// Asks for `on_tick` at this interval, rounded up to milliseconds; zero stops it.
@@ -230,44 +230,44 @@ pub trait Host {
     /// Changes a counter (by more than zero) or a gauge.
     ///
     /// # Errors
-    /// [`Fault::BadArgument`] for a counter and an offset of zero or less.
+    /// [`HostErrorKind::BadArgument`] for a counter and an offset of zero or less.
     fn increment_metric(&self, metric: MetricId, offset: i64) -> HostResult<()>;
 
     /// Sets a gauge or records a value in a histogram.
     ///
     /// # Errors
-    /// [`Fault::NotFound`] for an unknown metric.
+    /// [`HostErrorKind::NotFound`] for an unknown metric.
     fn record_metric(&self, metric: MetricId, value: u64) -> HostResult<()>;
 
     /// Calls a function that only this kind of proxy has.
     ///
     /// # Errors
-    /// [`Fault::NotFound`] if the proxy has no such function.
+    /// [`HostErrorKind::NotFound`] if the proxy has no such function.
     fn call_foreign(&self, function: &str, arguments: &[u8]) -> HostResult<Vec<u8>>;
 
     /// Lets the following calls act on another context of this VM.
     ///
     /// # Errors
-    /// [`Fault::BadArgument`] if the context is gone.
+    /// [`HostErrorKind::BadArgument`] if the context is gone.
     fn set_effective_context(&self, context: ContextId) -> HostResult<()>;
 
     /// Says that a context whose `on_done` answered `false` is done now.
     ///
     /// # Errors
-    /// [`Fault::NotFound`] if nobody waits for it.
+    /// [`HostErrorKind::NotFound`] if nobody waits for it.
     fn done(&self) -> HostResult<()>;
 
     /// A property that is a whole number (64 bits, little endian), such as `response.flags`.
     ///
     /// # Errors
-    /// [`Fault::Malformed`] if it is something else.
+    /// [`HostErrorKind::Malformed`] if it is something else.
     fn property_i64(&self, path: &[&str]) -> HostResult<Option<i64>> {
         let Some(bytes) = self.property(path)? else {
             return Ok(None);
         };
         match <[u8; 8]>::try_from(bytes.as_slice()) {
             Ok(bytes) => Ok(Some(i64::from_le_bytes(bytes))),
-            Err(_) => Err(Fault::Malformed.of("get_property")),
+            Err(_) => Err(HostErrorKind::Malformed.of("get_property")),
         }
     }
 
@@ -275,7 +275,7 @@ pub trait Host {
     /// with a DER signature. `key` is a DER `SubjectPublicKeyInfo`. `Ok(false)`: it does not fit.
     ///
     /// # Errors
-    /// [`Fault::NotFound`] if the proxy has no such function: fall back to the module's own code.
+    /// [`HostErrorKind::NotFound`] if the proxy has no such function: fall back to the module's own code.
     fn verify_signature(
         &self,
         hash: HashFunction,

@@ -4,7 +4,7 @@
 //! exports a callback. What this layer promises:
 //!
 //! - **No status of the host panics.** Each hostcall answers `Result<_, HostError>`; a status that
-//!   the ABI does not know is [`Fault::Other`].
+//!   the ABI does not know is [`HostErrorKind::Other`].
 //! - **Bytes, not strings.** Header names and values are whatever the client sent.
 //! - **Closed when in doubt.** A request whose context is unknown is answered with 503, never let
 //!   through.
@@ -47,7 +47,7 @@ pub mod fake;
 pub use calls::{Calls, Proxy};
 pub use context::{CallResponse, HttpContext, RootContext, RootFactory};
 pub use dispatch::Dispatcher;
-pub use error::{Fault, HostError, HostResult};
+pub use error::{HostError, HostErrorKind, HostResult};
 pub use foreign::{HashFunction, LifeSpan};
 pub use host::{Block, Header, Host, HttpCall, LocalResponse, SharedValue};
 pub use types::{

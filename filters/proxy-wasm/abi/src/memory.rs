@@ -10,7 +10,7 @@
 
 use std::cell::RefCell;
 
-use crate::error::Fault;
+use crate::error::HostErrorKind;
 use crate::host::Block;
 
 /// Buffers that may wait at once. A hostcall asks for one or two; what is older belongs to a call
@@ -63,16 +63,16 @@ impl Handover {
     /// The buffer at `address`, of which `size` bytes count.
     ///
     /// # Errors
-    /// [`Fault::Malformed`] if no such buffer was handed out or it is shorter than `size`.
-    pub(crate) fn lend(&self, address: *const u8, size: usize) -> Result<Block, Fault> {
+    /// [`HostErrorKind::Malformed`] if no such buffer was handed out or it is shorter than `size`.
+    pub(crate) fn lend(&self, address: *const u8, size: usize) -> Result<Block, HostErrorKind> {
         let found = self.discard(address);
         if size == 0 {
             found.into_iter().for_each(|block| self.give_back(block.buffer));
             return Ok(Block::default());
         }
-        let block = found.ok_or(Fault::Malformed)?;
+        let block = found.ok_or(HostErrorKind::Malformed)?;
         if block.length < size {
-            return Err(Fault::Malformed);
+            return Err(HostErrorKind::Malformed);
         }
         Ok(Block { length: size, ..block })
     }
@@ -81,7 +81,7 @@ impl Handover {
     ///
     /// # Errors
     /// As [`Self::lend`].
-    pub(crate) fn take(&self, address: *const u8, size: usize) -> Result<Vec<u8>, Fault> {
+    pub(crate) fn take(&self, address: *const u8, size: usize) -> Result<Vec<u8>, HostErrorKind> {
         let Block { mut buffer, length } = self.lend(address, size)?;
         if length > KEPT.0 {
             buffer.truncate(length);
@@ -130,17 +130,17 @@ mod tests {
         let handover = Handover::new();
         let address = handover.allocate(8);
         assert_eq!(handover.take(address, 3), Ok(vec![0; 3]));
-        assert_eq!(handover.take(address, 3), Err(Fault::Malformed), "once");
+        assert_eq!(handover.take(address, 3), Err(HostErrorKind::Malformed), "once");
     }
 
     #[test]
     fn wrong_answers_of_the_proxy_are_errors() {
         let handover = Handover::new();
         let address = handover.allocate(8);
-        assert_eq!(handover.take(std::ptr::null(), 8), Err(Fault::Malformed));
+        assert_eq!(handover.take(std::ptr::null(), 8), Err(HostErrorKind::Malformed));
         let inside = address.wrapping_add(1);
-        assert_eq!(handover.take(inside, 7), Err(Fault::Malformed));
-        assert_eq!(handover.take(address, 9), Err(Fault::Malformed));
+        assert_eq!(handover.take(inside, 7), Err(HostErrorKind::Malformed));
+        assert_eq!(handover.take(address, 9), Err(HostErrorKind::Malformed));
     }
 
     #[test]
@@ -174,7 +174,7 @@ mod tests {
         handover.give_back(block.buffer);
         let second = handover.allocate(10);
         assert_eq!(first, second);
-        assert_eq!(handover.lend(second, 11), Err(Fault::Malformed), "more than was asked for");
+        assert_eq!(handover.lend(second, 11), Err(HostErrorKind::Malformed), "more than was asked for");
         let third = handover.allocate(64 * 1024 + 1);
         handover.give_back(handover.lend(third, 1).unwrap().buffer);
         assert!(handover.buffers.borrow().spare.iter().all(|b| b.len() <= KEPT.1));

@@ -3,7 +3,7 @@
 //! `count: u32`, then for each pair `name length: u32, value length: u32`, then for each pair the
 //! name, a NUL, the value, a NUL; all little endian. Lengths do not count the NUL.
 
-use crate::error::Fault;
+use crate::error::HostErrorKind;
 
 /// Bytes of one length field.
 const WORD: usize = 4;
@@ -11,12 +11,12 @@ const WORD: usize = 4;
 /// Serialises pairs as the hostcalls take them.
 ///
 /// # Errors
-/// [`Fault::TooLarge`] if a length does not fit into 32 bits.
-pub(crate) fn encode(pairs: &[(&[u8], &[u8])]) -> Result<Vec<u8>, Fault> {
+/// [`HostErrorKind::TooLarge`] if a length does not fit into 32 bits.
+pub(crate) fn encode(pairs: &[(&[u8], &[u8])]) -> Result<Vec<u8>, HostErrorKind> {
     let data: usize = pairs.iter().map(|(n, v)| n.len() + v.len() + 2).sum();
     let mut buffer = Vec::with_capacity(WORD + pairs.len() * 2 * WORD + data);
     let length = |buffer: &mut Vec<u8>, size: usize| {
-        let size = u32::try_from(size).map_err(|_| Fault::TooLarge)?;
+        let size = u32::try_from(size).map_err(|_| HostErrorKind::TooLarge)?;
         buffer.extend_from_slice(&size.to_le_bytes());
         Ok(())
     };

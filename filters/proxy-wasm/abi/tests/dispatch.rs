@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use portcullis_proxy_wasm_abi::fake::FakeHost;
 use portcullis_proxy_wasm_abi::{
-    Action, BufferType, CallResponse, CallToken, ContextId, Dispatcher, Fault, Host, HostResult, HttpCall,
-    HttpContext, LogLevel, Proxy, QueueId, RootContext,
+    Action, BufferType, CallResponse, CallToken, ContextId, Dispatcher, Host, HostErrorKind, HostResult,
+    HttpCall, HttpContext, LogLevel, Proxy, QueueId, RootContext,
 };
 
 const NONE: ContextId = ContextId(0);
@@ -136,7 +136,7 @@ fn the_configuration_reaches_the_root() {
     dispatcher.on_context_create(&host, ROOT, NONE);
     assert!(dispatcher.on_vm_start(&host, ROOT, 0));
     assert!(dispatcher.on_configure(&host, ROOT, 2));
-    host.fail("get_buffer_bytes", Some(Fault::InternalFailure));
+    host.fail("get_buffer_bytes", Some(HostErrorKind::InternalFailure));
     assert!(dispatcher.on_configure(&host, ROOT, 2));
     let seen = seen();
     assert_eq!(seen[0], r#"configure Ok("{}")"#);
@@ -156,7 +156,7 @@ fn an_unknown_root_id_rejects_the_configuration() {
 #[test]
 fn a_root_id_that_cannot_be_read_refuses_every_request() {
     let (host, dispatcher) = (FakeHost::new(), Dispatcher::new(new_root));
-    host.fail("get_property", Some(Fault::InternalFailure));
+    host.fail("get_property", Some(HostErrorKind::InternalFailure));
     dispatcher.on_context_create(&host, ROOT, NONE);
     assert!(dispatcher.on_configure(&host, ROOT, 0), "must not be skipped");
     dispatcher.on_context_create(&host, STREAM, ROOT);
@@ -169,7 +169,7 @@ fn a_request_of_an_unknown_context_is_refused() {
     let (host, dispatcher) = running();
     assert_eq!(dispatcher.on_request_headers(&*host, OTHER, true), Action::Pause);
     assert!(is_refused(&host));
-    host.fail("send_local_response", Some(Fault::InternalFailure));
+    host.fail("send_local_response", Some(HostErrorKind::InternalFailure));
     assert_eq!(dispatcher.on_request_headers(&*host, OTHER, true), Action::Pause);
     assert_eq!(dispatcher.on_request_headers(&*host, ROOT, true), Action::Pause);
 }

@@ -2,7 +2,7 @@
 
 use portcullis_proxy_wasm_abi::fake::FakeHost;
 use portcullis_proxy_wasm_abi::{
-    BufferType, Fault, HashFunction, Host, HttpCall, MapType, MetricType, QueueId,
+    BufferType, HashFunction, Host, HostErrorKind, HttpCall, MapType, MetricType, QueueId,
 };
 
 const REQUEST: MapType = MapType::HttpRequestHeaders;
@@ -35,7 +35,7 @@ fn shared_data_is_compared_and_set_across_vms() {
     let old = other.shared_data("k").unwrap().unwrap();
     host.set_shared_data("k", b"2", None).unwrap();
     let raced = other.set_shared_data("k", b"3", Some(old.cas));
-    assert_eq!(raced.unwrap_err().fault, Fault::CasMismatch);
+    assert_eq!(raced.unwrap_err().fault, HostErrorKind::CasMismatch);
     let new = other.shared_data("k").unwrap().unwrap();
     assert_eq!(new.data, b"2");
     assert_eq!(other.set_shared_data("k", b"3", Some(new.cas)), Ok(()));
@@ -54,7 +54,7 @@ fn queues_are_first_in_first_out_across_vms() {
     assert_eq!(host.dequeue(queue), Ok(Some(b"2".to_vec())));
     assert_eq!(host.dequeue(queue), Ok(None));
     let unknown = host.enqueue(QueueId(9), b"").unwrap_err();
-    assert_eq!(unknown.fault, Fault::NotFound);
+    assert_eq!(unknown.fault, HostErrorKind::NotFound);
 }
 
 #[test]
@@ -63,7 +63,7 @@ fn what_envoy_refuses_is_refused() {
     let counter = host.define_metric(MetricType::Counter, "c").unwrap();
     assert_eq!(host.increment_metric(counter, 2), Ok(()));
     let zero = host.increment_metric(counter, 0).unwrap_err();
-    assert_eq!(zero.fault, Fault::BadArgument);
+    assert_eq!(zero.fault, HostErrorKind::BadArgument);
     assert_eq!(host.metric("c"), Some(2));
 
     host.know_upstreams(&["known"]);
@@ -73,8 +73,8 @@ fn what_envoy_refuses_is_refused() {
         host.http_call(&call).map_err(|error| error.fault)
     };
     assert!(call("known", headers).is_ok());
-    assert_eq!(call("unknown", headers), Err(Fault::BadArgument));
-    assert_eq!(call("known", &headers[1..]), Err(Fault::BadArgument));
+    assert_eq!(call("unknown", headers), Err(HostErrorKind::BadArgument));
+    assert_eq!(call("known", &headers[1..]), Err(HostErrorKind::BadArgument));
     assert!(host.random(&mut vec![0; 1 << 20]).is_err());
 }
 
@@ -82,20 +82,20 @@ fn what_envoy_refuses_is_refused() {
 fn foreign_functions_are_missing_until_offered() {
     let host = FakeHost::new();
     let verify = || host.verify_signature(HashFunction::Sha256, b"k", b"s", b"t");
-    assert_eq!(verify().unwrap_err().fault, Fault::NotFound);
+    assert_eq!(verify().unwrap_err().fault, HostErrorKind::NotFound);
     host.offer_foreign("verify_signature", |_| Ok(b"\x08\x01".to_vec()));
     assert_eq!(verify(), Ok(true));
     host.offer_foreign("verify_signature", |_| Ok(b"\x12\x03bad".to_vec()));
     assert_eq!(verify(), Ok(false));
     host.offer_foreign("verify_signature", |_| Ok(b"\x12\x09bad".to_vec()));
-    assert_eq!(verify().unwrap_err().fault, Fault::Malformed);
+    assert_eq!(verify().unwrap_err().fault, HostErrorKind::Malformed);
 }
 
 #[test]
 fn any_call_can_be_made_to_fail_and_heal() {
     let host = FakeHost::new();
-    host.fail("clock_time_get", Some(Fault::Other(58)));
-    assert_eq!(host.now().unwrap_err().fault, Fault::Other(58));
+    host.fail("clock_time_get", Some(HostErrorKind::Other(58)));
+    assert_eq!(host.now().unwrap_err().fault, HostErrorKind::Other(58));
     host.fail("clock_time_get", None);
     assert!(host.now().is_ok());
 }

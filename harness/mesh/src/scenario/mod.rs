@@ -17,7 +17,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use crate::control::{ApiKey, CLIENT_AGENTS, CLIENT_PEOPLE, CLIENT_WORKERS};
+use crate::control::{CLIENT_AGENTS, CLIENT_PEOPLE, CLIENT_WORKERS, IssuedApiKey};
 use crate::data_api::headers_seen;
 use crate::error::Result;
 use crate::http::{Request, Response};
@@ -95,7 +95,7 @@ pub struct Scenario<'a> {
     rows: Vec<Row>,
     /// Request ids that the audit log must know, with the decision that it must have recorded.
     traced: Vec<(String, &'static str)>,
-    key: ApiKey,
+    key: IssuedApiKey,
 }
 
 impl<'a> Scenario<'a> {

@@ -9,7 +9,7 @@ mod raw;
 use std::time::Duration;
 
 use crate::calls::{Calls, Proxy};
-use crate::error::{Fault, HostResult, absent};
+use crate::error::{HostErrorKind, HostResult, absent};
 use crate::host::{Block, Header, Host, HttpCall, LocalResponse, SharedValue};
 use crate::memory::Handover;
 use crate::pairs;
@@ -44,7 +44,7 @@ impl Proxy for WasmHost {
 
 /// Names the status of a hostcall.
 fn check(call: &'static str, status: u32) -> HostResult<()> {
-    Fault::check(status).map_err(|fault| fault.of(call))
+    HostErrorKind::check(status).map_err(|fault| fault.of(call))
 }
 
 /// Runs a hostcall that hands over a buffer.
@@ -81,7 +81,7 @@ fn joined_property(path: &[u8]) -> HostResult<Option<Block>> {
     let value = borrow("get_property", |data, size| unsafe {
         raw::proxy_get_property(path.as_ptr(), path.len(), data, size)
     });
-    absent(value, Fault::NotFound)
+    absent(value, HostErrorKind::NotFound)
 }
 
 fn give_back(block: Block) {
@@ -157,7 +157,7 @@ impl Host for WasmHost {
         let value = fetch("get_header_map_value", |data, size| unsafe {
             raw::proxy_get_header_map_value(map as u32, name.as_ptr(), name.len(), data, size)
         });
-        absent(value, Fault::NotFound)
+        absent(value, HostErrorKind::NotFound)
     }
 
     fn add_header(&self, map: MapType, name: &str, value: &[u8]) -> HostResult<()> {
@@ -187,7 +187,7 @@ impl Host for WasmHost {
     fn remove_header(&self, map: MapType, name: &[u8]) -> HostResult<()> {
         const CALL: &str = "remove_header_map_value";
         let status = unsafe { raw::proxy_remove_header_map_value(map as u32, name.as_ptr(), name.len()) };
-        absent(check(CALL, status), Fault::NotFound).map(|_| ())
+        absent(check(CALL, status), HostErrorKind::NotFound).map(|_| ())
     }
 
     fn set_pairs(&self, map: MapType, pairs: &[Header<'_>]) -> HostResult<()> {
@@ -209,7 +209,7 @@ impl Host for WasmHost {
         let Some(block) = property(path)? else { return Ok(None) };
         let number = block.bytes().try_into().map(i64::from_le_bytes);
         give_back(block);
-        number.map(Some).map_err(|_| Fault::Malformed.of("get_property"))
+        number.map(Some).map_err(|_| HostErrorKind::Malformed.of("get_property"))
     }
 
     fn set_property(&self, path: &[&str], value: &[u8]) -> HostResult<()> {
@@ -223,14 +223,14 @@ impl Host for WasmHost {
         let bytes = fetch("get_buffer_bytes", |data, size| unsafe {
             raw::proxy_get_buffer_bytes(buffer as u32, start, max, data, size)
         });
-        Ok(absent(bytes, Fault::NotFound)?.unwrap_or_default())
+        Ok(absent(bytes, HostErrorKind::NotFound)?.unwrap_or_default())
     }
 
     fn send_local_response(&self, response: &LocalResponse<'_>) -> HostResult<()> {
         const CALL: &str = "send_local_response";
         let headers = pairs::encode(response.headers).map_err(|fault| fault.of(CALL))?;
         let grpc_status = match response.grpc_status {
-            Some(status) => i32::try_from(status).map_err(|_| Fault::TooLarge.of(CALL))?,
+            Some(status) => i32::try_from(status).map_err(|_| HostErrorKind::TooLarge.of(CALL))?,
             None => NO_GRPC_STATUS,
         };
         check(CALL, unsafe {
@@ -278,7 +278,7 @@ impl Host for WasmHost {
         let data = fetch("get_shared_data", |data, size| unsafe {
             raw::proxy_get_shared_data(key.as_ptr(), key.len(), data, size, &mut cas)
         });
-        let data = absent(data, Fault::NotFound)?;
+        let data = absent(data, HostErrorKind::NotFound)?;
         Ok(data.map(|data| SharedValue { data, cas: Cas(cas) }))
     }
 
@@ -300,7 +300,7 @@ impl Host for WasmHost {
         let id = number("resolve_shared_queue", |id| unsafe {
             raw::proxy_resolve_shared_queue(vm_id.as_ptr(), vm_id.len(), name.as_ptr(), name.len(), id)
         });
-        Ok(absent(id, Fault::NotFound)?.map(QueueId))
+        Ok(absent(id, HostErrorKind::NotFound)?.map(QueueId))
     }
 
     fn enqueue(&self, queue: QueueId, value: &[u8]) -> HostResult<()> {
@@ -313,7 +313,7 @@ impl Host for WasmHost {
         let value = fetch("dequeue_shared_queue", |data, size| unsafe {
             raw::proxy_dequeue_shared_queue(queue.0, data, size)
         });
-        absent(value, Fault::Empty)
+        absent(value, HostErrorKind::Empty)
     }
 
     fn set_tick_period(&self, period: Duration) -> HostResult<()> {

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::{FakeHost, OwnedHeader, SentCall, SentResponse, State, first, index};
 use crate::calls::{Calls, Proxy};
-use crate::error::{Fault, HostResult};
+use crate::error::{HostErrorKind, HostResult};
 use crate::host::{Block, Header, Host, HttpCall, LocalResponse, SharedValue};
 use crate::pairs;
 use crate::types::{BufferType, CallToken, Cas, ContextId, LogLevel, MapType, MetricId, MetricType, QueueId};
@@ -43,7 +43,7 @@ impl Host for FakeHost {
     fn random(&self, out: &mut [u8]) -> HostResult<()> {
         self.cross("random_get")?;
         if out.len() > RANDOM_LIMIT {
-            return Err(Fault::Other(28).of("random_get"));
+            return Err(HostErrorKind::Other(28).of("random_get"));
         }
         let mut state = self.state.borrow_mut();
         for byte in out {
@@ -160,7 +160,7 @@ impl Host for FakeHost {
         let complete =
             [":method", ":path", ":authority"].iter().all(|name| first(&headers, name.as_bytes()).is_some());
         if !known || !complete {
-            return Err(Fault::BadArgument.of(CALL));
+            return Err(HostErrorKind::BadArgument.of(CALL));
         }
         state.next_token += 1;
         let sent = SentCall {
@@ -195,7 +195,7 @@ impl Host for FakeHost {
             && expected != 0
             && expected != version
         {
-            return Err(Fault::CasMismatch.of(CALL));
+            return Err(HostErrorKind::CasMismatch.of(CALL));
         }
         let version = version.unwrap_or(0) + 1;
         process.data.insert(key.to_owned(), (value.to_vec(), version));
@@ -228,7 +228,7 @@ impl Host for FakeHost {
         let mut process = self.process.borrow_mut();
         match index(queue.0).and_then(|at| process.queues.get_mut(at)) {
             Some((_, entries)) => entries.push_back(value.to_vec()),
-            None => return Err(Fault::NotFound.of(CALL)),
+            None => return Err(HostErrorKind::NotFound.of(CALL)),
         }
         Ok(())
     }
@@ -239,7 +239,7 @@ impl Host for FakeHost {
         let mut process = self.process.borrow_mut();
         match index(queue.0).and_then(|at| process.queues.get_mut(at)) {
             Some((_, entries)) => Ok(entries.pop_front()),
-            None => Err(Fault::NotFound.of(CALL)),
+            None => Err(HostErrorKind::NotFound.of(CALL)),
         }
     }
 
@@ -267,13 +267,13 @@ impl Host for FakeHost {
         self.cross(CALL)?;
         let mut state = self.state.borrow_mut();
         match index(metric.0).and_then(|at| state.metrics.get_mut(at)) {
-            Some((_, MetricType::Counter, _)) if offset <= 0 => Err(Fault::BadArgument.of(CALL)),
-            Some((_, MetricType::Histogram, _)) => Err(Fault::BadArgument.of(CALL)),
+            Some((_, MetricType::Counter, _)) if offset <= 0 => Err(HostErrorKind::BadArgument.of(CALL)),
+            Some((_, MetricType::Histogram, _)) => Err(HostErrorKind::BadArgument.of(CALL)),
             Some((_, _, value)) => {
                 *value = value.saturating_add(offset);
                 Ok(())
             }
-            None => Err(Fault::NotFound.of(CALL)),
+            None => Err(HostErrorKind::NotFound.of(CALL)),
         }
     }
 
@@ -283,7 +283,7 @@ impl Host for FakeHost {
         let mut state = self.state.borrow_mut();
         match index(metric.0).and_then(|at| state.metrics.get_mut(at)) {
             Some((_, _, value)) => *value = i64::try_from(recorded).unwrap_or(i64::MAX),
-            None => return Err(Fault::NotFound.of(CALL)),
+            None => return Err(HostErrorKind::NotFound.of(CALL)),
         }
         Ok(())
     }
@@ -296,7 +296,7 @@ impl Host for FakeHost {
         let found = state.foreign.get(function).cloned();
         // Released first: the function is the test's and may look at this host.
         drop(state);
-        let function = found.ok_or(Fault::NotFound.of(CALL))?;
+        let function = found.ok_or(HostErrorKind::NotFound.of(CALL))?;
         function(arguments).map_err(|fault| fault.of(CALL))
     }
 
@@ -305,7 +305,7 @@ impl Host for FakeHost {
         self.cross(CALL)?;
         let state = self.state.borrow();
         if state.gone.contains(&context.0) {
-            return Err(Fault::BadArgument.of(CALL));
+            return Err(HostErrorKind::BadArgument.of(CALL));
         }
         drop(state);
         self.calls.enter(context);

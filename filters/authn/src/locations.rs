@@ -4,13 +4,13 @@
 use std::borrow::Cow;
 
 use portcullis_engine::headers::Headers;
-use portcullis_model::edge::{TokenHeader, TokenPlaces};
+use portcullis_model::edge::{TokenHeader, TokenLocations};
 
-use crate::presented::{Place, Presented};
+use crate::presented::{Presented, TokenLocation};
 
 /// The tokens in the query, decoded; one that cannot be is empty, which is malformed.
-pub fn in_query<'a>(path: &'a [u8], places: &TokenPlaces) -> Vec<Cow<'a, [u8]>> {
-    let Some(parameter) = &places.query else { return Vec::new() };
+pub fn in_query<'a>(path: &'a [u8], locations: &TokenLocations) -> Vec<Cow<'a, [u8]>> {
+    let Some(parameter) = &locations.query else { return Vec::new() };
     query_values(path, parameter).map(|value| percent_decoded(value).unwrap_or_default()).collect()
 }
 
@@ -18,25 +18,26 @@ pub fn in_query<'a>(path: &'a [u8], places: &TokenPlaces) -> Vec<Cow<'a, [u8]>> 
 pub(crate) fn collect<'a>(
     headers: &'a Headers,
     in_query: &'a [Cow<'a, [u8]>],
-    places: &TokenPlaces,
+    locations: &TokenLocations,
     presented: &mut Presented<'a>,
 ) {
     let mut cookies = 0_u32;
     for (name, value) in headers {
-        if let Some(header) = places.headers.iter().find(|header| header.name.as_bytes() == name) {
-            presented.elsewhere(Place::Header(name), without_prefix(value, header));
+        if let Some(header) = locations.headers.iter().find(|header| header.name.as_bytes() == name) {
+            presented.elsewhere(TokenLocation::Header(name), without_prefix(value, header));
         }
-        if let (b"cookie", Some(cookie)) = (name, &places.cookie) {
+        if let (b"cookie", Some(cookie)) = (name, &locations.cookie) {
             cookies = cookies.saturating_add(1);
-            cookie_values(value, cookie).for_each(|token| presented.elsewhere(Place::Cookie(value), token));
+            cookie_values(value, cookie)
+                .for_each(|token| presented.elsewhere(TokenLocation::Cookie(value), token));
         }
     }
     // Envoy's codecs join cookies. Should there be two headers all the same, taking a cookie out of one
     // would lose the other.
-    if let (2.., Some(place @ Place::Cookie(_))) = (cookies, presented.place()) {
+    if let (2.., Some(place @ TokenLocation::Cookie(_))) = (cookies, presented.place()) {
         presented.elsewhere(place, b"");
     }
-    in_query.iter().for_each(|token| presented.elsewhere(Place::Query, token));
+    in_query.iter().for_each(|token| presented.elsewhere(TokenLocation::Query, token));
 }
 
 /// What follows the prefix; nothing, which is malformed, when it is not there.

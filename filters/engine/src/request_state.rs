@@ -5,7 +5,7 @@ use std::sync::Arc;
 use portcullis_identity::ClusterId;
 use portcullis_model::{Permit, Refusal};
 
-use crate::cache::Known;
+use crate::cache::CachedIdentity;
 
 /// What was decided about a request.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -36,9 +36,9 @@ impl Decision {
 
 /// A request.
 #[derive(Debug, Default)]
-pub struct Exchange {
+pub struct RequestState {
     /// Who asks, once authenticated.
-    pub known: Option<Arc<Known>>,
+    pub known: Option<Arc<CachedIdentity>>,
     /// The cluster that is asked for, where it may not be reached.
     pub cluster: Option<ClusterId>,
     /// The proof that the cluster may be reached, once that was checked.
@@ -55,7 +55,7 @@ pub struct Exchange {
     pub answered: bool,
 }
 
-impl Exchange {
+impl RequestState {
     /// The cluster that is asked for, as far as that is known.
     #[must_use]
     pub fn cluster(&self) -> Option<&ClusterId> {

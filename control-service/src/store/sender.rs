@@ -11,7 +11,7 @@ use portcullis_protocol::wire::AuditRecord;
 use rusqlite::{Connection, OptionalExtension};
 
 use super::StoreError;
-use crate::turns::Turns;
+use crate::log_throttle::LogThrottle;
 
 /// `hop` and `proxy` of the service's own records, and how its callers prove themselves.
 pub(super) const CONTROL_HOP: &str = "control";
@@ -30,13 +30,13 @@ const PACE: i64 = 100_000;
 
 /// A sender of audit records.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Origin {
+pub struct Sender {
     principal: String,
-    standing: Standing,
+    kind: SenderKind,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
-enum Standing {
+enum SenderKind {
     Control,
     Gateway,
     Sidecar(Vec<ClusterId>),
@@ -44,7 +44,7 @@ enum Standing {
 
 /// Why a record, or what a batch says of its stream, is not taken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Unfit {
+pub enum RejectReason {
     /// It cannot be read.
     Unreadable,
     /// Only the control service itself records such a thing.
@@ -61,7 +61,7 @@ pub enum Unfit {
     Number,
 }
 
-impl Unfit {
+impl RejectReason {
     /// The name in the log and in metrics.
     #[must_use]
     pub fn code(self) -> &'static str {
@@ -78,28 +78,28 @@ impl Unfit {
 }
 
 /// How often what was not taken.
-pub type Refusals = BTreeMap<Unfit, u64>;
+pub type Refusals = BTreeMap<RejectReason, u64>;
 
 /// What the clusters of a sender belong to.
 pub(super) type Tenants = HashMap<ClusterId, String>;
 
-impl Origin {
+impl Sender {
     /// The control service itself.
     pub(super) fn control() -> Self {
-        Self { principal: String::new(), standing: Standing::Control }
+        Self { principal: String::new(), kind: SenderKind::Control }
     }
 
     /// A gateway: it sees requests for all clusters of all tenants.
     #[must_use]
     pub fn gateway(principal: &SpiffeId) -> Self {
-        Self { principal: principal.to_string(), standing: Standing::Gateway }
+        Self { principal: principal.to_string(), kind: SenderKind::Gateway }
     }
 
     /// A sidecar of these clusters.
     #[must_use]
     pub fn sidecar(principal: &SpiffeId, clusters: impl IntoIterator<Item = ClusterId>) -> Self {
-        let standing = Standing::Sidecar(clusters.into_iter().collect());
-        Self { principal: principal.to_string(), standing }
+        let kind = SenderKind::Sidecar(clusters.into_iter().collect());
+        Self { principal: principal.to_string(), kind }
     }
 
     /// The SPIFFE id; empty for the control service itself.
@@ -109,26 +109,26 @@ impl Origin {
     }
 
     pub(super) fn is_gateway(&self) -> bool {
-        self.standing == Standing::Gateway
+        self.kind == SenderKind::Gateway
     }
 
     pub(super) fn is_sidecar(&self) -> bool {
-        matches!(self.standing, Standing::Sidecar(_))
+        matches!(self.kind, SenderKind::Sidecar(_))
     }
 
     /// The name in the database.
     pub(super) fn kind(&self) -> &'static str {
-        match self.standing {
-            Standing::Control => "control",
-            Standing::Gateway => "gateway",
-            Standing::Sidecar(_) => "sidecar",
+        match self.kind {
+            SenderKind::Control => "control",
+            SenderKind::Gateway => "gateway",
+            SenderKind::Sidecar(_) => "sidecar",
         }
     }
 
     /// The tenants of the sender's clusters, where they matter. A cluster that nobody registered has none.
     pub(super) fn tenants(&self, connection: &Connection) -> Result<Tenants, StoreError> {
         let mut tenants = Tenants::new();
-        if let Standing::Sidecar(clusters) = &self.standing {
+        if let SenderKind::Sidecar(clusters) = &self.kind {
             let mut select = connection.prepare_cached("SELECT tenant FROM cluster WHERE id = ?1")?;
             for id in clusters {
                 let tenant: Option<String> = select.query_row([id.as_str()], |row| row.get(0)).optional()?;
@@ -139,30 +139,30 @@ impl Origin {
     }
 
     /// Whether the sender may write this record.
-    pub(super) fn judge(&self, record: &AuditRecord, tenants: &Tenants) -> Result<(), Unfit> {
-        if self.standing == Standing::Control {
+    pub(super) fn judge(&self, record: &AuditRecord, tenants: &Tenants) -> Result<(), RejectReason> {
+        if self.kind == SenderKind::Control {
             return Ok(());
         }
         let control = record.hop == CONTROL_HOP
             || record.proxy == CONTROL_PROXY
             || CONTROL_CREDENTIALS.contains(&record.credential.as_str());
         if control {
-            return Err(Unfit::Control);
+            return Err(RejectReason::Control);
         }
         if !self.is_sidecar() {
             return Ok(());
         }
         if record.hop != SIDECAR_HOP {
-            return Err(Unfit::Hop);
+            return Err(RejectReason::Hop);
         }
         // A request that was refused early names neither cluster nor tenant.
         let mut own =
             tenants.iter().filter(|(id, _)| [id.as_str(), ""].contains(&&*record.cluster)).peekable();
         if own.peek().is_none() {
-            return Err(Unfit::Cluster);
+            return Err(RejectReason::Cluster);
         }
         if !record.tenant.is_empty() && !own.any(|(_, tenant)| *tenant == record.tenant) {
-            return Err(Unfit::Tenant);
+            return Err(RejectReason::Tenant);
         }
         Ok(())
     }
@@ -174,10 +174,10 @@ impl Origin {
 
     /// Whether a stream of this sender can have come so far.
     pub(super) fn can_have_reached(&self, number: i64, base: i64, elapsed_s: i64) -> bool {
-        let ahead = match self.standing {
-            Standing::Control => return true,
-            Standing::Gateway => AHEAD_GATEWAY,
-            Standing::Sidecar(_) => AHEAD_SIDECAR,
+        let ahead = match self.kind {
+            SenderKind::Control => return true,
+            SenderKind::Gateway => AHEAD_GATEWAY,
+            SenderKind::Sidecar(_) => AHEAD_SIDECAR,
         };
         number <= base.saturating_add(ahead).saturating_add(PACE.saturating_mul(elapsed_s.max(0)))
     }
@@ -185,17 +185,17 @@ impl Origin {
 
 /// Tells the log of refusals, of each principal once in a second.
 #[derive(Debug, Default)]
-pub(super) struct Notices(Turns);
+pub(super) struct Notices(LogThrottle);
 
 impl Notices {
     /// Nothing that the records say is repeated: they may hold anything.
-    pub(super) fn tell(&self, origin: &Origin, refusals: &Refusals) {
-        if refusals.is_empty() || !self.0.take(origin.principal()) {
+    pub(super) fn tell(&self, sender: &Sender, refusals: &Refusals) {
+        if refusals.is_empty() || !self.0.allow(sender.principal()) {
             return;
         }
         let reasons: Vec<_> =
             refusals.iter().map(|(unfit, n)| [unfit.code(), "=", &n.to_string()].concat()).collect();
-        tracing::warn!(principal = origin.principal(), kind = origin.kind(), reasons = %reasons.join(" "),
+        tracing::warn!(principal = sender.principal(), kind = sender.kind(), reasons = %reasons.join(" "),
             "audit records were refused; see the reasons under \"Whose audit records are taken\" in docs/reference.md");
     }
 }
@@ -211,17 +211,17 @@ mod tests {
     #[test]
     fn a_sidecar_of_two_clusters_names_each_with_its_own_tenant() {
         let cluster = |name: &str| ClusterId::new(name).unwrap();
-        let origin = Origin::sidecar(&id("a"), [cluster("one"), cluster("two")]);
+        let sender = Sender::sidecar(&id("a"), [cluster("one"), cluster("two")]);
         let tenants = Tenants::from([(cluster("one"), "acme".into()), (cluster("two"), "globex".into())]);
         for (tenant, named, wanted) in [
             ("acme", "one", Ok(())),
             ("globex", "two", Ok(())),
             ("globex", "", Ok(())),
             ("", "", Ok(())),
-            ("globex", "one", Err(Unfit::Tenant)),
-            ("other", "", Err(Unfit::Tenant)),
-            ("acme", "three", Err(Unfit::Cluster)),
-            ("", "three", Err(Unfit::Cluster)),
+            ("globex", "one", Err(RejectReason::Tenant)),
+            ("other", "", Err(RejectReason::Tenant)),
+            ("acme", "three", Err(RejectReason::Cluster)),
+            ("", "three", Err(RejectReason::Cluster)),
         ] {
             let record = AuditRecord {
                 tenant: tenant.into(),
@@ -229,20 +229,20 @@ mod tests {
                 hop: "sidecar".into(),
                 ..AuditRecord::default()
             };
-            assert_eq!(origin.judge(&record, &tenants), wanted, "{tenant} {named}");
+            assert_eq!(sender.judge(&record, &tenants), wanted, "{tenant} {named}");
         }
     }
 
     #[test]
     fn a_stream_that_was_too_far_ahead_is_believed_again_in_time() {
-        let origin = Origin::sidecar(&id("a"), []);
-        assert!(origin.can_have_reached(AHEAD_SIDECAR, 0, 0));
-        assert!(!origin.can_have_reached(AHEAD_SIDECAR + 1, 0, 0));
-        assert!(!origin.can_have_reached(AHEAD_SIDECAR + 1, 0, -5), "the clock was set back");
-        assert!(origin.can_have_reached(AHEAD_SIDECAR + PACE, 0, 1));
-        assert!(!origin.can_have_reached(i64::MAX, 0, 3600));
-        let gateway = Origin::gateway(&id("g"));
+        let sender = Sender::sidecar(&id("a"), []);
+        assert!(sender.can_have_reached(AHEAD_SIDECAR, 0, 0));
+        assert!(!sender.can_have_reached(AHEAD_SIDECAR + 1, 0, 0));
+        assert!(!sender.can_have_reached(AHEAD_SIDECAR + 1, 0, -5), "the clock was set back");
+        assert!(sender.can_have_reached(AHEAD_SIDECAR + PACE, 0, 1));
+        assert!(!sender.can_have_reached(i64::MAX, 0, 3600));
+        let gateway = Sender::gateway(&id("g"));
         assert_eq!((gateway.base(MAX_FIRST), gateway.base(MAX_FIRST + 1)), (MAX_FIRST, 0));
-        assert_eq!(origin.base(5), 0);
+        assert_eq!(sender.base(5), 0);
     }
 }
