@@ -17,7 +17,7 @@ use axum::routing::{get, post};
 use portcullis_mesh::wait::PATIENCE;
 use portcullis_protocol::audit::{hex, unhex};
 use portcullis_protocol::snapshot::{public_key, sign_page};
-use portcullis_protocol::wire::{AuditAck, AuditBatch, Page, Record, SNAPSHOT_FORMAT};
+use portcullis_protocol::wire::{AuditAck, AuditBatch, AuditRecord, Page, Record, SNAPSHOT_FORMAT};
 use prost::Message;
 use tokio::runtime::Runtime;
 use tokio::sync::watch;
@@ -49,6 +49,8 @@ struct Shared {
     records: AtomicU64,
     pages: AtomicU64,
     acknowledged: Mutex<BTreeMap<String, (u64, u64)>>,
+    /// Audit records, where somebody wants to read them and not only to count them.
+    kept: Mutex<Option<Vec<AuditRecord>>>,
 }
 
 /// A running mesh API.
@@ -84,6 +86,7 @@ impl MeshApi {
             records: AtomicU64::new(0),
             pages: AtomicU64::new(0),
             acknowledged: Mutex::default(),
+            kept: Mutex::default(),
         });
         let router = Router::new()
             .route("/mesh/v1/snapshot", get(snapshot))
@@ -141,6 +144,18 @@ impl MeshApi {
     /// Audit records received so far.
     pub(crate) fn records(&self) -> u64 {
         self.shared.records.load(Ordering::Relaxed)
+    }
+
+    /// Keeps audit records from now on.
+    #[cfg(test)]
+    pub(crate) fn keep_records(&self) {
+        *lock(&self.shared.kept) = Some(Vec::new());
+    }
+
+    /// The audit records that were kept.
+    #[cfg(test)]
+    pub(crate) fn kept_records(&self) -> Vec<AuditRecord> {
+        lock(&self.shared.kept).clone().unwrap_or_default()
     }
 
     /// Waits until no audit record has come for a quarter of a second, so that a round does not pay for
@@ -286,6 +301,11 @@ async fn audit(
     let batch = AuditBatch::decode(body).map_err(|_| StatusCode::BAD_REQUEST)?;
     let stored = batch.records.len() as u64;
     shared.records.fetch_add(stored, Ordering::Relaxed);
+    if let Some(kept) = &mut *lock(&shared.kept) {
+        let read = |record: &Vec<u8>| AuditRecord::decode(record.as_slice());
+        let read: std::result::Result<Vec<_>, _> = batch.records.iter().map(read).collect();
+        kept.extend(read.map_err(|_| StatusCode::BAD_REQUEST)?);
+    }
     Ok(AuditAck { stored, ..AuditAck::default() }.encode_to_vec())
 }
 
