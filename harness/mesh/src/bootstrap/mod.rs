@@ -20,9 +20,15 @@ fn runtime() -> Value {
     json!({"layers": [{"name": "static", "static_layer": {
         // A request for a cluster without a tunnel is answered at once instead of waiting for one.
         "envoy.reloadable_features.reverse_conn_force_local_reply": true,
-        // The native module's metrics have the names of the Wasm module's, without Envoy's name before them.
-        "envoy.reloadable_features.dynamic_modules_strip_custom_stat_prefix": true,
     }}]})
+}
+
+/// The same bootstrap for an Envoy with the native module: its metrics are called like those of the Wasm module,
+/// without Envoy's name before theirs. Older Envoys do not know the flag.
+pub(crate) fn for_native_module(mut bootstrap: Value) -> Value {
+    let flag = "envoy.reloadable_features.dynamic_modules_strip_custom_stat_prefix";
+    bootstrap["layered_runtime"]["layers"][0]["static_layer"][flag] = true.into();
+    bootstrap
 }
 
 /// How labels are told from the names of metrics: by the expressions that Istio's own bootstrap has.
