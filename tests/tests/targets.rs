@@ -69,6 +69,11 @@ async fn workers_decide_alike(mesh: &mut Mesh) {
     let grant = claims("ann@acme.example", TENANT, &json!({"active": true, "client_id": CLIENT_PEOPLE}));
     mesh.idp().served().grant(&opaque, &grant);
     answered_alike(mesh, "an opaque token", &to(mesh, HOSTED).bearer(&opaque), 200, "").await;
+    let late = [OPAQUE_PREFIX, "late"].concat();
+    mesh.idp().served().grant(&late, &grant);
+    let long = to(mesh, HOSTED).bearer(&late).method("POST".parse().unwrap());
+    let long = long.json(&json!({"rows": "x".repeat(PIECES * PIECE)}));
+    answered_alike(mesh, "a long body that waits for its token", &long, 200, "").await;
     mesh.idp_mut().rotate("rotated");
     let extra = json!({"client_id": CLIENT_PEOPLE});
     let new = mesh.idp().sign(Algorithm::Es256, &claims("ann@acme.example", TENANT, &extra)).unwrap();

@@ -117,11 +117,13 @@ impl Request {
         self.look(stream)
     }
 
-    /// What the request waited for came, or its time is over: decides again, and resumes or answers.
+    /// What the request waited for came, or its time is over: decides again, and resumes or answers. One whose
+    /// body a stage wants is not resumed: it goes on when the target has shown the body.
     pub fn on_wake(&mut self, stream: &dyn Stream) {
         let Phase::Undecided(undecided) = &mut self.phase else { return };
         undecided.woken = true;
         if self.look(stream) == Verdict::Continue
+            && (self.bodiless || !self.wants_body())
             && let Err(error) = stream.resume()
         {
             let line = format!("a held request could not go on: {error}");
@@ -255,6 +257,12 @@ impl Request {
     #[must_use]
     pub fn wants_body(&self) -> bool {
         matches!(&self.phase, Phase::LetOn(bodies) if !bodies.is_empty())
+    }
+
+    /// Whether nothing holds its body and no stage wants to see it.
+    #[must_use]
+    pub fn passes_body(&self) -> bool {
+        matches!(&self.phase, Phase::LetOn(bodies) if bodies.is_empty())
     }
 
     /// A part of the body came; `length` bytes of it are there. `end_of_stream`: it was the last.

@@ -18,12 +18,14 @@ pub(super) struct Filter {
     request: Option<Request>,
     /// True once it has waited: only then somebody has to forget it.
     waited: bool,
+    /// True when the end of its body is there.
+    ended: bool,
 }
 
 impl Filter {
     /// A request that begins.
     pub(super) fn new(shared: Arc<Shared>) -> Self {
-        Self { shared, key: StreamKey(process::number()), request: None, waited: false }
+        Self { shared, key: StreamKey(process::number()), request: None, waited: false, ended: false }
     }
 
     /// The request and the port of this event.
@@ -35,9 +37,14 @@ impl Filter {
         (request, StreamPort::new(stream, Arc::clone(shared), key))
     }
 
+    fn wants_body(&self) -> bool {
+        self.request.as_ref().is_some_and(Request::wants_body)
+    }
+
     /// The body has come so far, or to its end.
     fn look_at_body(&mut self, stream: &StreamHandle<'_>, end: bool) -> Verdict {
-        if self.request.as_ref().is_none_or(|request| !request.wants_body()) {
+        self.ended = end;
+        if self.request.as_ref().is_none_or(Request::passes_body) {
             return Verdict::Continue;
         }
         let size = |kind| stream.read_body(kind, 0, &mut Vec::new()).unwrap_or_default();
@@ -61,7 +68,8 @@ impl FilterEvents for Filter {
     fn on_request_headers(&mut self, stream: &StreamHandle<'_>, end: bool) -> HeadersAction {
         let (request, port) = self.parts(stream);
         let action = match request.on_request_headers(&port, end) {
-            Verdict::Hold => HeadersAction::Hold,
+            // Its body comes to this filter meanwhile: a stage may want it when the request is woken.
+            Verdict::Hold => HeadersAction::AwaitBody,
             Verdict::Continue => {
                 port.choose_route_again();
                 if request.wants_body() && !end { HeadersAction::AwaitBody } else { HeadersAction::Continue }
@@ -74,7 +82,9 @@ impl FilterEvents for Filter {
     fn on_request_body(&mut self, stream: &StreamHandle<'_>, end: bool) -> BodyAction {
         match self.look_at_body(stream, end) {
             Verdict::Continue => BodyAction::Continue,
-            Verdict::Hold => BodyAction::Buffer,
+            Verdict::Hold if self.wants_body() => BodyAction::Buffer,
+            // It waits: what is too long for Envoy's buffer must not be refused for that.
+            Verdict::Hold => BodyAction::Hold,
         }
     }
 
@@ -97,6 +107,9 @@ impl FilterEvents for Filter {
         let (request, port) = self.parts(stream);
         request.on_wake(&port);
         port.choose_route_again();
+        if self.wants_body() && self.look_at_body(stream, self.ended) == Verdict::Continue {
+            stream.resume();
+        }
     }
 
     fn on_complete(&mut self, stream: &StreamHandle<'_>) {
