@@ -63,7 +63,7 @@ fn requests_per_second(entry: Plugin, seconds: u64) -> Vec<f64> {
         });
         rates.push(ROUND as f64 * 1e3 / spent);
         world.settle();
-        world.records.clear();
+        world.api.records.clear();
         world.host.clear_history();
     }
     rates

@@ -36,7 +36,7 @@ fn world() -> World {
     }
     world.change(put(RecordKind::IssuerSecret, keys::MIXED_ISSUER.as_bytes(), world::issuer_public_key()));
     world.change(put(RecordKind::IssuerSecret, ISSUER.as_bytes(), world::issuer_public_key()));
-    world.questions.refresh = Some(204);
+    world.api.questions.refresh = Some(204);
     world
 }
 

@@ -90,12 +90,12 @@ fn a_tunnel_that_was_asked_for_is_recorded_with_its_target() {
 #[test]
 fn records_are_kept_until_they_are_acknowledged() {
     let mut world = World::gateway();
-    world.acknowledge = false;
+    world.api.acknowledge = false;
     for _ in 0..5 {
         world.host.request(good("acme-1")).assert_status(200);
     }
     assert_eq!(world.records().len(), 0);
-    world.acknowledge = true;
+    world.api.acknowledge = true;
     for _ in 0..5 {
         world.host.advance(Duration::from_secs(1));
         world.answer_all();
@@ -109,14 +109,14 @@ fn when_no_record_can_be_kept_requests_are_refused() {
     let mut config = config();
     config["audit"] = json!({"maxWaiting": 3});
     let mut world = World::new(vec![plugin("gateway", &config)]);
-    world.acknowledge = false;
+    world.api.acknowledge = false;
     for _ in 0..3 {
         world.host.request(good("acme-1")).assert_status(200);
     }
     let refused = world.host.request(good("acme-1"));
     refused.assert_refused(503);
     refused.assert_response_header("x-portcullis-reason", "audit_backlog");
-    world.acknowledge = true;
+    world.api.acknowledge = true;
     for _ in 0..10 {
         world.host.advance(Duration::from_secs(1));
         world.answer_all();
@@ -134,14 +134,14 @@ fn a_trap_loses_no_record_that_was_written() {
         world.host.advance(Duration::from_millis(50));
         world.answer_all();
     }
-    world.acknowledge = false;
+    world.api.acknowledge = false;
     for n in 0..3 {
         world.host.request(good("acme-1").header("x-request-id", format!("r-{n}"))).assert_status(200);
     }
     world.host.inject(Fault::trap().during(Callback::RequestHeaders));
     world.host.request(good("acme-1")).assert_status(503);
     world.host.clear_faults();
-    world.acknowledge = true;
+    world.api.acknowledge = true;
     world.host.advance(Duration::from_secs(2));
     let again = world.host.request(good("acme-1").header("x-request-id", "r-after"));
     world.settle();

@@ -128,7 +128,7 @@ fn provider() -> World {
     world.change(put(RecordKind::Introspection, b"as", document.to_string()));
     let claims = json!({"active": true, "sub": "ann", "tenant": "acme", "aud": "portcullis",
         "client_id": "web", "exp": NOW + 600});
-    world.questions.tokens.insert("op_good".into(), claims);
+    world.api.questions.tokens.insert("op_good".into(), claims);
     world.host.request(opaque());
     world.settle();
     world

@@ -260,7 +260,7 @@ fn what_is_known_is_enforced_until_it_is_stale() {
 #[test]
 fn a_snapshot_that_another_key_signed_is_not_taken() {
     let mut world = World::cold(vec![plugin("gateway", &config())]);
-    world.signing_seed = [77; 32];
+    world.api.signing_seed = [77; 32];
     world.host.advance(Duration::from_millis(100));
     world.answer_all();
     world.host.advance(Duration::from_millis(1200));

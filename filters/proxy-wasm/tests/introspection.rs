@@ -27,7 +27,7 @@ fn world_with(change: impl FnOnce(&mut Value)) -> World {
     world.change(provider(change));
     let claims = json!({"active": true, "sub": "ann", "tenant": "acme", "aud": "portcullis", "client_id": "web",
         "exp": NOW + 600, "sid": "s-1", "jti": "t-1", "scope": "read"});
-    world.questions.tokens.insert("op_good".into(), claims);
+    world.api.questions.tokens.insert("op_good".into(), claims);
     world
 }
 
@@ -65,9 +65,9 @@ fn an_active_token_gets_through_and_is_asked_about_once() {
     let caller = world::verifier("acme-1").verify(&header, NOW).unwrap();
     assert_eq!(caller.credential.as_str(), "oauth_token");
     ask(&mut world, "op_good").assert_status(200);
-    assert_eq!(world.questions.asked.len(), 1);
+    assert_eq!(world.api.questions.asked.len(), 1);
     assert_eq!(
-        (world.questions.asked[0].provider.as_str(), world.questions.asked[0].nonce.len()),
+        (world.api.questions.asked[0].provider.as_str(), world.api.questions.asked[0].nonce.len()),
         ("as", 16)
     );
     // Asked again when that is due, and no later than the token ends.
@@ -76,7 +76,7 @@ fn an_active_token_gets_through_and_is_asked_about_once() {
         world.answer_all();
     }
     ask(&mut world, "op_good").assert_status(200);
-    assert_eq!(world.questions.asked.len(), 2);
+    assert_eq!(world.api.questions.asked.len(), 2);
     let told = format!("{:?} {:?}", world.records(), world.host.logs());
     assert!(!told.contains("op_good"), "the token is told in {told}");
 }
@@ -86,14 +86,14 @@ fn what_another_provider_of_the_same_name_said_does_not_count() {
     let mut world = world_with(|p| p["configDigest"] = json!("aa"));
     ask(&mut world, "op_good").assert_status(200);
     assert_refused(&ask(&mut world, "op_bad"), 401, "token_inactive");
-    assert_eq!(world.questions.asked.len(), 2);
+    assert_eq!(world.api.questions.asked.len(), 2);
     // The name stays, and behind it stands somebody else, who knows the one token and not the other.
-    let claims = world.questions.tokens.remove("op_good").unwrap();
-    world.questions.tokens.insert("op_bad".into(), claims);
+    let claims = world.api.questions.tokens.remove("op_good").unwrap();
+    world.api.questions.tokens.insert("op_bad".into(), claims);
     world.change(provider(|p| p["configDigest"] = json!("bb")));
     assert_refused(&ask(&mut world, "op_good"), 401, "token_inactive");
     ask(&mut world, "op_bad").assert_status(200);
-    assert_eq!(world.questions.asked.len(), 4);
+    assert_eq!(world.api.questions.asked.len(), 4);
 }
 
 #[test]
@@ -103,7 +103,7 @@ fn a_secret_of_the_control_service_is_shown_to_no_provider() {
     for prefix in ["pca_", "pcc_", "pcs_"] {
         assert_refused(&ask(&mut world, &[prefix, "00_11"].concat()), 401, "credential_unsupported");
     }
-    assert!(world.questions.asked.is_empty());
+    assert!(world.api.questions.asked.is_empty());
     ask(&mut world, "op_good").assert_status(200);
 }
 
@@ -120,10 +120,10 @@ fn an_inactive_token_is_refused_and_remembered_for_a_while() {
     let mut world = world();
     assert_refused(&ask(&mut world, "op_bad"), 401, "token_inactive");
     assert_refused(&ask(&mut world, "op_bad"), 401, "token_inactive");
-    assert_eq!(world.questions.asked.len(), 1);
+    assert_eq!(world.api.questions.asked.len(), 1);
     world.host.advance(Duration::from_secs(11));
     world.answer_all();
-    world.questions.tokens.insert("op_bad".into(), world.questions.tokens["op_good"].clone());
+    world.api.questions.tokens.insert("op_bad".into(), world.api.questions.tokens["op_good"].clone());
     ask(&mut world, "op_bad").assert_status(200);
 }
 
@@ -138,7 +138,7 @@ fn many_requests_with_one_token_wait_for_one_answer() {
     for exchange in &waiting {
         exchange.assert_status(200);
     }
-    assert_eq!(world.questions.asked.len(), 1);
+    assert_eq!(world.api.questions.asked.len(), 1);
 }
 
 #[test]
@@ -149,7 +149,7 @@ fn a_client_that_leaves_does_not_take_the_answer_with_it() {
     world.host.disconnect(&first);
     world.answer_all();
     second.assert_status(200);
-    assert_eq!(world.questions.asked.len(), 1);
+    assert_eq!(world.api.questions.asked.len(), 1);
 }
 
 #[test]
@@ -165,13 +165,13 @@ fn every_failure_refuses_and_nothing_of_it_is_remembered() {
         Provider::Garbage,
     ] {
         let mut world = world();
-        world.questions.provider = provider.clone();
+        world.api.questions.provider = provider.clone();
         let waiting = [world.host.request(bearer("op_good")), world.host.request(bearer("op_good"))];
         world.answer_all();
         for exchange in &waiting {
             assert_refused(exchange, 503, "introspection_unavailable");
         }
-        world.questions.provider = Provider::Honest;
+        world.api.questions.provider = Provider::Honest;
         ask(&mut world, "op_good").assert_status(200);
     }
 }
@@ -179,7 +179,7 @@ fn every_failure_refuses_and_nothing_of_it_is_remembered() {
 #[test]
 fn failures_are_logged_once_a_second() {
     let mut world = world();
-    world.questions.provider = Provider::Fails(500);
+    world.api.questions.provider = Provider::Fails(500);
     let warnings = |world: &World| {
         world.host.logs().iter().filter(|line| line.to_string().contains("introspection by")).count()
     };
@@ -195,7 +195,7 @@ fn failures_are_logged_once_a_second() {
 #[test]
 fn silence_refuses_after_two_seconds() {
     let mut world = world();
-    world.questions.provider = Provider::Silent;
+    world.api.questions.provider = Provider::Silent;
     let exchange = ask(&mut world, "op_good");
     world.host.advance(Duration::from_millis(1_900));
     exchange.assert_paused();
@@ -206,7 +206,7 @@ fn silence_refuses_after_two_seconds() {
 #[test]
 fn questions_under_way_are_bounded() {
     let mut world = world();
-    world.questions.provider = Provider::Silent;
+    world.api.questions.provider = Provider::Silent;
     let waiting: Vec<_> = (0..64).map(|n| world.host.request(bearer_from(n, &format!("op_{n}")))).collect();
     assert_refused(&world.host.request(bearer_from(99, "op_more")), 503, "introspection_busy");
     world.host.request(world::good("acme-1")).assert_status(200);
@@ -214,14 +214,14 @@ fn questions_under_way_are_bounded() {
     for exchange in &waiting {
         assert_refused(exchange, 503, "introspection_unavailable");
     }
-    world.questions.provider = Provider::Honest;
+    world.api.questions.provider = Provider::Honest;
     ask(&mut world, "op_good").assert_status(200);
 }
 
 #[test]
 fn one_source_cannot_take_every_place() {
     let mut world = world();
-    world.questions.provider = Provider::Silent;
+    world.api.questions.provider = Provider::Silent;
     let flood: Vec<_> = (0..500).map(|n| world.host.request(bearer_from(1, &format!("op_{n}")))).collect();
     assert_eq!(flood.iter().filter(|exchange| exchange.is_paused()).count(), 32);
     for exchange in &flood[32..] {
@@ -230,23 +230,23 @@ fn one_source_cannot_take_every_place() {
     // A second one that floods as much leaves room too, and whoever comes then is asked about.
     let second: Vec<_> = (0..500).map(|n| world.host.request(bearer_from(2, &format!("op_s{n}")))).collect();
     assert_eq!(second.iter().filter(|exchange| exchange.is_paused()).count(), 16);
-    world.questions.provider = Provider::Honest;
+    world.api.questions.provider = Provider::Honest;
     let good = world.host.request(bearer_from(3, "op_good"));
     world.answer_all();
     good.assert_status(200);
-    let asked = world.questions.asked.iter().find(|asked| asked.token == "op_good").unwrap();
+    let asked = world.api.questions.asked.iter().find(|asked| asked.token == "op_good").unwrap();
     assert_eq!(asked.source, [192, 0, 2, 3], "the control service shares its places out by the source, too");
 }
 
 #[test]
 fn one_source_cannot_hold_every_waiting_request() {
     let mut world = world();
-    world.questions.provider = Provider::Silent;
+    world.api.questions.provider = Provider::Silent;
     // Few tokens, many requests with each.
     let flood: Vec<_> =
         (0..1_500).map(|n| world.host.request(bearer_from(1, &format!("op_{}", n % 8)))).collect();
     assert_eq!(flood.iter().filter(|exchange| exchange.is_paused()).count(), 500);
-    world.questions.provider = Provider::Honest;
+    world.api.questions.provider = Provider::Honest;
     let good = world.host.request(bearer_from(3, "op_good"));
     world.answer_all();
     good.assert_status(200);
@@ -262,9 +262,9 @@ fn bad_tokens_do_not_push_good_ones_out() {
             world.host.clear_history();
         }
     }
-    let asked = world.questions.asked.len();
+    let asked = world.api.questions.asked.len();
     ask(&mut world, "op_good").assert_status(200);
-    assert_eq!(world.questions.asked.len(), asked);
+    assert_eq!(world.api.questions.asked.len(), asked);
 }
 
 #[test]
@@ -279,7 +279,7 @@ fn the_answer_is_judged_like_claims() {
         ("tenant", json!("globex"), 404, "cluster_unknown"),
     ] {
         let mut world = world();
-        world.questions.tokens.get_mut("op_good").unwrap()[name] = value;
+        world.api.questions.tokens.get_mut("op_good").unwrap()[name] = value;
         assert_refused(&ask(&mut world, "op_good"), status, reason);
     }
 }
@@ -290,7 +290,7 @@ fn a_token_ends_with_its_exp_although_the_answer_would_be_fresh() {
         d["leewaySeconds"] = json!(0);
         d["activeSeconds"] = json!(300);
     });
-    world.questions.tokens.get_mut("op_good").unwrap()["exp"] = json!(NOW + 5);
+    world.api.questions.tokens.get_mut("op_good").unwrap()["exp"] = json!(NOW + 5);
     ask(&mut world, "op_good").assert_status(200);
     world.host.advance(Duration::from_secs(6));
     world.answer_all();
@@ -305,21 +305,21 @@ fn a_provider_that_wants_to_be_asked_each_time_is() {
     });
     for round in 1..=3 {
         ask(&mut world, "op_good").assert_status(200);
-        assert_eq!(world.questions.asked.len(), round);
+        assert_eq!(world.api.questions.asked.len(), round);
         world.host.advance(Duration::from_millis(60));
     }
-    world.questions.tokens.clear();
+    world.api.questions.tokens.clear();
     assert_refused(&ask(&mut world, "op_good"), 401, "token_inactive");
 }
 
 #[test]
 fn the_decision_is_taken_again_after_the_wait() {
     let mut world = world();
-    world.questions.provider = Provider::Silent;
+    world.api.questions.provider = Provider::Silent;
     let waits = ask(&mut world, "op_good");
     waits.assert_paused();
     world.revoke("sid:s-1");
-    world.questions.provider = Provider::Honest;
+    world.api.questions.provider = Provider::Honest;
     world.answer_all();
     assert_refused(&waits, 401, "credential_revoked");
 }
@@ -331,7 +331,7 @@ fn revocation_reaches_tokens_that_are_kept() {
         ask(&mut world, "op_good").assert_status(200);
         world.revoke(name);
         assert_refused(&ask(&mut world, "op_good"), 401, "credential_revoked");
-        assert_eq!(world.questions.asked.len(), 1, "{name}: judged again, not asked again");
+        assert_eq!(world.api.questions.asked.len(), 1, "{name}: judged again, not asked again");
     }
 }
 
@@ -342,10 +342,10 @@ fn what_looks_like_a_jws_is_never_asked_about() {
     assert_refused(&ask(&mut world, &identity), 401, "credential_unsupported");
     let unsigned = format!("{}.", world::token(|_| ()).rsplit_once('.').unwrap().0);
     assert_refused(&ask(&mut world, &unsigned), 401, "signature_invalid");
-    assert_eq!(world.questions.asked.len(), 0);
-    world.questions.tokens.insert("a.b.c".into(), world.questions.tokens["op_good"].clone());
+    assert_eq!(world.api.questions.asked.len(), 0);
+    world.api.questions.tokens.insert("a.b.c".into(), world.api.questions.tokens["op_good"].clone());
     ask(&mut world, "a.b.c").assert_status(200);
-    assert_eq!(world.questions.asked.len(), 1);
+    assert_eq!(world.api.questions.asked.len(), 1);
 }
 
 #[test]
@@ -354,7 +354,7 @@ fn no_provider_fits_no_question_is_asked() {
     assert_refused(&ask(&mut world, "other"), 401, "credential_unsupported");
     let mut without = World::gateway();
     assert_refused(&ask(&mut without, "op_good"), 401, "credential_unsupported");
-    assert_eq!(world.questions.asked.len() + without.questions.asked.len(), 0);
+    assert_eq!(world.api.questions.asked.len() + without.api.questions.asked.len(), 0);
 }
 
 #[test]
@@ -364,7 +364,7 @@ fn the_chain_of_plugins_waits_too() {
     world.change(provider(|_| ()));
     let claims =
         json!({"active": true, "sub": "ann", "tenant": "acme", "aud": "portcullis", "client_id": "web"});
-    world.questions.tokens.insert("op_good".into(), claims);
+    world.api.questions.tokens.insert("op_good".into(), claims);
     let exchange = ask(&mut world, "op_good");
     exchange.assert_status(200).assert_upstream_header("x-portcullis-source-type", "human");
     assert_eq!(world.records()[0].decision, "allow");

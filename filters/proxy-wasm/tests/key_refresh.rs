@@ -29,15 +29,15 @@ fn assert_unknown(exchange: &Exchange) {
 #[test]
 fn a_new_key_is_waited_for() {
     let mut world = World::gateway();
-    world.questions.refresh = Some(204);
+    world.api.questions.refresh = Some(204);
     let waits = world.host.request(signed_by("i2"));
     waits.assert_paused();
     world.answer_all();
     waits.assert_paused();
     world.change(issuer("i2"));
     waits.assert_status(200);
-    assert_eq!(world.questions.refreshed.len(), 1);
-    let asked = &world.questions.refreshed[0];
+    assert_eq!(world.api.questions.refreshed.len(), 1);
+    let asked = &world.api.questions.refreshed[0];
     assert_eq!((asked.issuer.as_str(), asked.key_id.as_str()), (ISSUER, "i2"));
     world.host.request(signed_by("i2")).assert_status(200);
     // The old key is gone: it is asked about in vain.
@@ -50,7 +50,7 @@ fn a_new_key_is_waited_for() {
 #[test]
 fn another_worker_asked_just_before() {
     let mut world = World::gateway();
-    world.questions.refresh = Some(429);
+    world.api.questions.refresh = Some(429);
     let waits = world.host.request(signed_by("i2"));
     world.answer_all();
     waits.assert_paused();
@@ -62,7 +62,7 @@ fn another_worker_asked_just_before() {
 fn a_key_that_does_not_come_is_waited_for_a_second() {
     for refresh in [Some(204), None] {
         let mut world = World::gateway();
-        world.questions.refresh = refresh;
+        world.api.questions.refresh = refresh;
         let waits = world.host.request(signed_by("i2"));
         world.answer_all();
         world.host.advance(Duration::from_millis(900));
@@ -76,7 +76,7 @@ fn a_key_that_does_not_come_is_waited_for_a_second() {
 fn an_issuer_that_cannot_be_reached_refuses_at_once() {
     for status in [404, 502, 500] {
         let mut world = World::gateway();
-        world.questions.refresh = Some(status);
+        world.api.questions.refresh = Some(status);
         let waits = world.host.request(signed_by("i2"));
         world.answer_all();
         assert_unknown(&waits);
@@ -86,13 +86,13 @@ fn an_issuer_that_cannot_be_reached_refuses_at_once() {
 #[test]
 fn a_made_up_key_does_not_delay_a_new_one() {
     let mut world = World::gateway();
-    world.questions.refresh = Some(204);
+    world.api.questions.refresh = Some(204);
     let stray = world.host.request(signed_by("made-up"));
     world.answer_all();
     // The issuer changes its key while everybody still waits for the made-up one.
     let waits = world.host.request(signed_by("i2"));
     world.answer_all();
-    assert_eq!(world.questions.refreshed.len(), 2);
+    assert_eq!(world.api.questions.refreshed.len(), 2);
     world.change(issuer("i2"));
     waits.assert_status(200);
     assert_unknown(&stray);
@@ -106,7 +106,7 @@ fn nobody_can_make_the_filter_ask_often_or_hold_many() {
     };
     let waiting: Vec<_> = (0..150).map(|n| world.host.request(from(1, &format!("k{n}")))).collect();
     world.answer_all();
-    assert_eq!(world.questions.refreshed.len(), 4, "four at once");
+    assert_eq!(world.api.questions.refreshed.len(), 4, "four at once");
     assert_eq!(waiting.iter().filter(|e| e.is_paused()).count(), 50, "half of the slots for one source");
     waiting[50..].iter().for_each(assert_unknown);
     let others: Vec<_> = (2..202).map(|n| world.host.request(from(n, &format!("k{n}")))).collect();
@@ -119,7 +119,7 @@ fn nobody_can_make_the_filter_ask_often_or_hold_many() {
     world.host.advance(Duration::from_secs(4));
     world.host.request(signed_by("i2")).assert_paused();
     world.answer_all();
-    assert_eq!(world.questions.refreshed.len(), 5);
+    assert_eq!(world.api.questions.refreshed.len(), 5);
 }
 
 #[test]
@@ -138,5 +138,5 @@ fn a_key_without_a_usable_name_or_an_unknown_issuer_is_not_asked_about() {
         world.host.request(request).assert_refused(401);
     }
     world.answer_all();
-    assert_eq!(world.questions.refreshed.len(), 0);
+    assert_eq!(world.api.questions.refreshed.len(), 0);
 }

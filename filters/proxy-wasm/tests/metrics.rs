@@ -88,7 +88,7 @@ fn a_request_costs_no_call_of_the_proxy_for_its_metrics() {
 #[test]
 fn gauges_tell_of_the_snapshot_and_of_records_that_wait() {
     let mut world = World::gateway();
-    world.acknowledge = false;
+    world.api.acknowledge = false;
     for _ in 0..5 {
         world.host.request(good("acme-1")).assert_status(200);
     }
@@ -102,7 +102,7 @@ fn gauges_tell_of_the_snapshot_and_of_records_that_wait() {
     assert_eq!(gauge(&world, "journal_records"), 5);
     assert_eq!(gauge(&world, "snapshot_age_seconds"), 2, "written once a second, in whole seconds");
     assert!(counters(&world)["kind=.=audit;.;outcome=.=refused;.;calls_total"] > 0);
-    world.acknowledge = true;
+    world.api.acknowledge = true;
     for _ in 0..10 {
         world.host.advance(Duration::from_secs(1));
         world.answer_all();
@@ -115,7 +115,7 @@ fn dropped_records_are_counted() {
     let mut config = config();
     config["audit"] = json!({"maxWaiting": 1});
     let mut world = World::new(vec![plugin("gateway", &config)]);
-    world.acknowledge = false;
+    world.api.acknowledge = false;
     for _ in 0..5 {
         world.host.request(to("acme-1"));
     }

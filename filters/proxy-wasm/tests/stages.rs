@@ -194,7 +194,7 @@ fn a_response_that_cannot_be_cleaned_is_withheld() {
         exchange.assert_status(503).assert_response_header("x-portcullis-reason", "internal");
         world.host.clear_faults();
         world.settle();
-        let record = world.records.last().expect("a record");
+        let record = world.api.records.last().expect("a record");
         assert_eq!((record.decision.as_str(), record.reason.as_str()), ("refuse", "internal"), "{call}");
     }
 }

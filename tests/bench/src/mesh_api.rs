@@ -1,24 +1,22 @@
-//! The mesh API in this process: serves the snapshot by long poll and acknowledges audit records.
+//! The mesh API in this process: the stand-in behind a port of its own, with the long poll.
 //!
 //! It keeps nothing on disk, so what is measured is the gateway and not a database.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
-use std::ops::Bound;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use axum::Router;
 use axum::body::Bytes;
-use axum::extract::{DefaultBodyLimit, Query, State};
+use axum::extract::{DefaultBodyLimit, OriginalUri, Query, State};
 use axum::http::{HeaderMap, StatusCode};
 use axum::routing::{get, post};
 use portcullis_mesh::wait::PATIENCE;
-use portcullis_protocol::audit::{hex, unhex};
-use portcullis_protocol::snapshot::{public_key, sign_page};
-use portcullis_protocol::wire::{AuditAck, AuditBatch, AuditRecord, Page, Record, SNAPSHOT_FORMAT};
-use prost::Message;
+use portcullis_mesh_stand_in::{Answer, Ask, MeshApi as StandIn};
+use portcullis_protocol::audit::unhex;
+use portcullis_protocol::snapshot::public_key;
+use portcullis_protocol::wire::Record;
 use tokio::runtime::Runtime;
 use tokio::sync::watch;
 
@@ -30,27 +28,14 @@ pub(crate) const TOKEN: &str = "bench-mesh-token-0123456789";
 /// Seed of the key that signs pages.
 const SEED: [u8; 32] = [9; 32];
 
-/// Bytes of records on one page, as the control service has it.
-const PAGE_BYTES: usize = 24 * 1024;
-
-type Key = (i32, Vec<u8>);
-
-#[derive(Default)]
-struct Store {
-    generation: u64,
-    revision: u64,
-    entries: BTreeMap<Key, Record>,
-    changes: Vec<(u64, Key)>,
-}
+/// Generation and revision that a reader has, by its name.
+type Readers = BTreeMap<String, (Vec<u8>, u64)>;
 
 struct Shared {
-    store: Mutex<Store>,
+    api: Mutex<StandIn>,
     revision: watch::Sender<u64>,
-    records: AtomicU64,
-    pages: AtomicU64,
-    acknowledged: Mutex<BTreeMap<String, (u64, u64)>>,
-    /// Audit records, where somebody wants to read them and not only to count them.
-    kept: Mutex<Option<Vec<AuditRecord>>>,
+    pages: Mutex<u64>,
+    acknowledged: Mutex<Readers>,
 }
 
 /// A running mesh API.
@@ -80,13 +65,14 @@ impl MeshApi {
             .block_on(tokio::net::TcpListener::bind(("127.0.0.1", 0)))
             .map_err(failed("bind a port for", "the mesh API"))?;
         let address = listener.local_addr().map_err(failed("bind a port for", "the mesh API"))?;
+        let mut api = StandIn::new(TOKEN, SEED);
+        // A run sends millions: they are counted.
+        api.keep_records = false;
         let shared = Arc::new(Shared {
-            store: Mutex::default(),
+            api: Mutex::new(api),
             revision: watch::Sender::new(0),
-            records: AtomicU64::new(0),
-            pages: AtomicU64::new(0),
+            pages: Mutex::default(),
             acknowledged: Mutex::default(),
-            kept: Mutex::default(),
         });
         let router = Router::new()
             .route("/mesh/v1/snapshot", get(snapshot))
@@ -114,48 +100,32 @@ impl MeshApi {
 
     /// Begins a new generation with these records: every reader resyncs in full.
     pub(crate) fn replace(&self, records: Vec<Record>) {
-        let mut store = lock(&self.shared.store);
-        store.generation += 1;
-        store.changes.clear();
-        store.entries = records.into_iter().map(|r| ((r.kind, r.key.clone()), r)).collect();
-        self.publish(store);
+        let revision = lock(&self.shared.api).store.replace(records);
+        self.shared.revision.send_replace(revision);
     }
 
     /// Publishes changes as one revision, and tells which.
     pub(crate) fn change(&self, records: Vec<Record>) -> u64 {
-        let mut store = lock(&self.shared.store);
-        let revision = store.revision + 1;
-        for record in records {
-            let key = (record.kind, record.key.clone());
-            store.changes.push((revision, key.clone()));
-            store.entries.insert(key, record);
-        }
-        self.publish(store)
-    }
-
-    fn publish(&self, mut store: MutexGuard<'_, Store>) -> u64 {
-        store.revision += 1;
-        let revision = store.revision;
-        drop(store);
+        let revision = lock(&self.shared.api).store.change(records);
         self.shared.revision.send_replace(revision);
         revision
     }
 
     /// Audit records received so far.
     pub(crate) fn records(&self) -> u64 {
-        self.shared.records.load(Ordering::Relaxed)
+        lock(&self.shared.api).taken
     }
 
     /// Keeps audit records from now on.
     #[cfg(test)]
     pub(crate) fn keep_records(&self) {
-        *lock(&self.shared.kept) = Some(Vec::new());
+        lock(&self.shared.api).keep_records = true;
     }
 
     /// The audit records that were kept.
     #[cfg(test)]
-    pub(crate) fn kept_records(&self) -> Vec<AuditRecord> {
-        lock(&self.shared.kept).clone().unwrap_or_default()
+    pub(crate) fn kept_records(&self) -> Vec<portcullis_protocol::wire::AuditRecord> {
+        lock(&self.shared.api).records.clone()
     }
 
     /// Waits until no audit record has come for a quarter of a second, so that a round does not pay for
@@ -173,16 +143,16 @@ impl MeshApi {
 
     /// Pages answered so far.
     pub(crate) fn pages(&self) -> u64 {
-        self.shared.pages.load(Ordering::Relaxed)
+        *lock(&self.shared.pages)
     }
 
     /// Waits until so many readers have come, and all have the current revision; false when they never do.
     pub(crate) fn await_readers(&self, count: usize) -> bool {
         let end = Instant::now() + PATIENCE;
         while Instant::now() < end {
-            let store = lock(&self.shared.store);
-            let wanted = (store.generation, store.revision);
-            drop(store);
+            let api = lock(&self.shared.api);
+            let wanted = (api.store.generation().to_vec(), api.store.revision());
+            drop(api);
             let readers = lock(&self.shared.acknowledged);
             if readers.len() >= count && readers.values().all(|has| *has == wanted) {
                 return true;
@@ -194,157 +164,59 @@ impl MeshApi {
     }
 }
 
-impl Store {
-    fn generation(&self) -> [u8; 16] {
-        u128::from(self.generation).to_be_bytes()
-    }
+type Poll = Query<BTreeMap<String, String>>;
+type Answered = std::result::Result<Vec<u8>, StatusCode>;
 
-    fn page(&self, revision: u64) -> Page {
-        Page {
-            format: SNAPSHOT_FORMAT,
-            view: "gateway".into(),
-            generation: self.generation().to_vec(),
-            revision,
-            ..Page::default()
-        }
-    }
-
-    /// The answer to a reader; `None` when there is nothing new for it.
-    fn answer(&self, generation: &[u8], revision: u64, cursor: &[u8]) -> Option<Page> {
-        if generation != self.generation() {
-            return Some(self.full(None, self.revision));
-        }
-        match cursor.split_at_checked(4) {
-            Some((kind, key)) => {
-                let kind = i32::from_be_bytes(kind.try_into().unwrap_or_default());
-                Some(self.full(Some((kind, key.to_vec())), revision))
-            }
-            None => self.delta(revision),
-        }
-    }
-
-    fn full(&self, after: Option<Key>, pinned: u64) -> Page {
-        let mut page = self.page(pinned);
-        page.reset = after.is_none();
-        let from = after.map_or(Bound::Unbounded, Bound::Excluded);
-        let mut room = PAGE_BYTES;
-        for ((kind, key), record) in self.entries.range((from, Bound::Unbounded)) {
-            let size = record.encoded_len();
-            if size > room {
-                break;
-            }
-            room -= size;
-            page.records.push(record.clone());
-            page.cursor = [&kind.to_be_bytes(), key.as_slice()].concat();
-        }
-        let last = page.records.last().map(|r| (r.kind, r.key.clone()));
-        if last.as_ref() == self.entries.keys().next_back() {
-            page.cursor.clear();
-        }
-        page.more = !page.cursor.is_empty() || self.delta(pinned).is_some();
-        page
-    }
-
-    fn delta(&self, after: u64) -> Option<Page> {
-        let begin = self.changes.partition_point(|(revision, _)| *revision <= after);
-        let mut page = self.page(self.revision);
-        let changes = self.changes.get(begin..).unwrap_or_default();
-        let records = changes.iter().filter_map(|(_, key)| self.entries.get(key)).cloned();
-        page.records.extend(records);
-        (!page.records.is_empty()).then_some(page)
+/// Takes note of what a reader has: a poll without a cursor says so.
+fn acknowledge(shared: &Shared, poll: &BTreeMap<String, String>) {
+    let field = |name: &str| poll.get(name).map(String::as_str).unwrap_or_default();
+    let (Some(generation), Ok(revision)) = (unhex(field("generation")), field("revision").parse()) else {
+        return;
+    };
+    if field("cursor").is_empty() && !generation.is_empty() {
+        lock(&shared.acknowledged).insert(field("worker").to_owned(), (generation, revision));
     }
 }
-
-type Poll = Query<BTreeMap<String, String>>;
 
 async fn snapshot(
     State(shared): State<Arc<Shared>>,
+    OriginalUri(uri): OriginalUri,
     headers: HeaderMap,
     Query(poll): Poll,
-) -> std::result::Result<Vec<u8>, StatusCode> {
-    authorize(&headers)?;
-    let field = |name: &str| poll.get(name).map(String::as_str).unwrap_or_default();
-    let bytes = |name: &str| unhex(field(name)).ok_or(StatusCode::BAD_REQUEST);
-    let (generation, cursor, nonce) = (bytes("generation")?, bytes("cursor")?, bytes("nonce")?);
-    let revision = field("revision").parse().map_err(|_| StatusCode::BAD_REQUEST)?;
-    let wait = Duration::from_secs(field("wait").parse().unwrap_or(0));
-    if field("view") != "gateway" {
-        return Err(StatusCode::FORBIDDEN);
-    }
+) -> Answered {
     let mut changed = shared.revision.subscribe();
-    if cursor.is_empty() && !generation.is_empty() {
-        let number = u64::from_str_radix(&hex(&generation), 16).unwrap_or_default();
-        lock(&shared.acknowledged).insert(field("worker").to_owned(), (number, revision));
-    }
-    let end = tokio::time::Instant::now() + wait;
-    let mut page = loop {
+    acknowledge(&shared, &poll);
+    let wait = poll.get("wait").and_then(|wait| wait.parse().ok()).unwrap_or(0);
+    let end = tokio::time::Instant::now() + Duration::from_secs(wait);
+    let answer = loop {
         changed.mark_unchanged();
-        let answer = lock(&shared.store).answer(&generation, revision, &cursor);
-        if let Some(page) = answer {
-            break page;
+        match ask(&shared, &uri.to_string(), &headers, b"") {
+            Answer::Wait => {}
+            answer => break answer,
         }
         if tokio::time::timeout_at(end, changed.changed()).await.is_err() {
-            break lock(&shared.store).page(revision);
+            break lock(&shared.api).no_news(uri.query().unwrap_or_default());
         }
     };
-    page.nonce = nonce;
-    shared.pages.fetch_add(1, Ordering::Relaxed);
-    Ok(sign_page(&page, SEED))
+    *lock(&shared.pages) += 1;
+    respond(answer)
 }
 
-async fn audit(
-    State(shared): State<Arc<Shared>>,
-    headers: HeaderMap,
-    body: Bytes,
-) -> std::result::Result<Vec<u8>, StatusCode> {
-    authorize(&headers)?;
-    let batch = AuditBatch::decode(body).map_err(|_| StatusCode::BAD_REQUEST)?;
-    let stored = batch.records.len() as u64;
-    shared.records.fetch_add(stored, Ordering::Relaxed);
-    if let Some(kept) = &mut *lock(&shared.kept) {
-        let read = |record: &Vec<u8>| AuditRecord::decode(record.as_slice());
-        let read: std::result::Result<Vec<_>, _> = batch.records.iter().map(read).collect();
-        kept.extend(read.map_err(|_| StatusCode::BAD_REQUEST)?);
-    }
-    Ok(AuditAck { stored, ..AuditAck::default() }.encode_to_vec())
+async fn audit(State(shared): State<Arc<Shared>>, headers: HeaderMap, body: Bytes) -> Answered {
+    respond(ask(&shared, "/mesh/v1/audit", &headers, &body))
 }
 
-fn authorize(headers: &HeaderMap) -> std::result::Result<(), StatusCode> {
-    let presented = headers.get("authorization").and_then(|v| v.to_str().ok()).unwrap_or_default();
-    if presented.strip_prefix("Bearer ") == Some(TOKEN) { Ok(()) } else { Err(StatusCode::UNAUTHORIZED) }
+fn ask(shared: &Shared, path: &str, headers: &HeaderMap, body: &[u8]) -> Answer {
+    let authorization = headers.get("authorization").and_then(|v| v.to_str().ok()).unwrap_or_default();
+    lock(&shared.api).answer(&Ask { call: 0, path, authorization, body })
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn record(key: u32) -> Record {
-        Record { kind: 10, key: key.to_be_bytes().to_vec(), value: vec![0; 100], removed: false }
-    }
-
-    #[test]
-    fn a_resync_brings_every_entry_once_and_then_the_changes() {
-        let api = MeshApi::start((0..1_000).map(record).collect()).unwrap();
-        let store = lock(&api.shared.store);
-        let (mut seen, mut cursor, mut pages) = (0, Vec::new(), 0);
-        let mut page = store.answer(&[], 0, &cursor).unwrap();
-        let pinned = page.revision;
-        loop {
-            pages += 1;
-            assert_eq!(page.reset, pages == 1);
-            seen += page.records.len();
-            cursor.clone_from(&page.cursor);
-            if cursor.is_empty() {
-                break;
-            }
-            page = store.answer(&store.generation(), pinned, &cursor).unwrap();
+fn respond(answer: Answer) -> Answered {
+    match answer {
+        Answer::Body(body) => Ok(body),
+        Answer::Status(status) => {
+            Err(StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR))
         }
-        assert_eq!(seen, 1_000);
-        assert!(pages > 1);
-        assert_eq!(store.answer(&store.generation(), pinned, &[]), None);
-        drop(store);
-        api.change(vec![record(7)]);
-        let store = lock(&api.shared.store);
-        assert_eq!(store.answer(&store.generation(), pinned, &[]).unwrap().records.len(), 1);
+        Answer::Reset | Answer::Wait => Err(StatusCode::SERVICE_UNAVAILABLE),
     }
 }

@@ -6,10 +6,9 @@ use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use jwt_simple::prelude::RS256KeyPair;
 use portcullis_identity::{ClusterId, KeyId, Minter};
+use portcullis_mesh_stand_in::fixtures;
 use portcullis_model::decision::ClusterState;
-use portcullis_protocol::audit::keyed_hash;
-use portcullis_protocol::wire::{self, RecordKind};
-use prost::Message;
+use portcullis_protocol::wire;
 use ring::rand::SystemRandom;
 use ring::signature::{self, EcdsaKeyPair, KeyPair, RsaKeyPair};
 use serde_json::{Value, json};
@@ -123,9 +122,7 @@ impl World {
             "roles": ["reader", "writer"], "scope": "data:read data:write", "client_id": "web",
             "iat": self.now_s - 60, "exp": self.now_s + LIFE_S, "jti": format!("{number:016x}"),
         });
-        let mut text = URL_SAFE_NO_PAD.encode(header.to_string());
-        text.push('.');
-        URL_SAFE_NO_PAD.encode_string(claims.to_string(), &mut text);
+        let mut text = fixtures::signing_input(header.to_string(), claims.to_string());
         let signature = self.sign(algorithm, text.as_bytes())?;
         text.push('.');
         URL_SAFE_NO_PAD.encode_string(signature, &mut text);
@@ -213,27 +210,18 @@ impl World {
     }
 
     fn policy(&self) -> Vec<wire::Record> {
-        let issuer = json!({
-            "issuer": ISSUER, "audiences": [AUDIENCE], "algorithms": ["RS256", "ES256"], "jwks": self.jwks,
-        });
-        let signer = wire::IdentitySigner {
-            key_id: IDENTITY_KEY.into(),
-            seed: self.signer.to_vec(),
-            issuer: IDENTITY_ISSUER.into(),
-            lifetime_s: 60,
-        };
         vec![
-            record(RecordKind::Issuer, ISSUER.as_bytes(), issuer.to_string().into_bytes()),
+            fixtures::issuer(ISSUER, AUDIENCE, &["RS256", "ES256"], &self.jwks["keys"]),
             source_rules(),
-            record(RecordKind::IdentitySigner, b"", signer.encode_to_vec()),
-            record(RecordKind::ApiKeyPepper, b"", self.pepper.to_vec()),
+            fixtures::identity_signer(IDENTITY_KEY, self.signer, IDENTITY_ISSUER),
+            fixtures::pepper(self.pepper),
         ]
     }
 
     fn api_key_record(&self, number: usize) -> wire::Record {
         let credential = Self::api_key(number);
-        let key = credential.authorization.trim_start_matches("Bearer ");
-        let value = wire::ApiKey {
+        let text = credential.authorization.trim_start_matches("Bearer ");
+        let key = wire::ApiKey {
             id: format!("key-{number:06}"),
             tenant: tenant(number % IDENTITIES),
             subject: format!("svc-{number:06}"),
@@ -242,7 +230,7 @@ impl World {
             scopes: vec!["data:read".into()],
             expires_at: 0,
         };
-        record(RecordKind::ApiKey, &keyed_hash(&self.pepper, key.as_bytes()), value.encode_to_vec())
+        fixtures::api_key(&self.pepper, text, &key)
     }
 }
 
@@ -256,18 +244,16 @@ const P256_SPKI_HEAD: &[u8] = b"\x30\x59\x30\x13\x06\x07\x2a\x86\x48\xce\x3d\x02
 /// The rule that makes every bearer of a token a person. Sent again, it makes filters judge every
 /// credential again.
 pub(crate) fn source_rules() -> wire::Record {
-    let rules = json!({"rules": [
+    fixtures::source_rules(&json!([
         {"name": "agents", "sourceType": "mcp_agent",
          "when": {"credential": ["jwt"], "claims": [{"claim": ["kind"], "anyOf": ["agent"]}]}},
         {"name": "people", "sourceType": "human", "when": {"credential": ["jwt"], "clientId": ["web"]}},
-    ]});
-    record(RecordKind::SourceRules, b"", rules.to_string().into_bytes())
+    ]))
 }
 
 /// A data cluster in a state.
 pub(crate) fn cluster_record(number: usize, state: ClusterState) -> wire::Record {
-    let value = wire::Cluster { tenant: tenant(number % IDENTITIES), state: state.code() };
-    record(RecordKind::Cluster, cluster(number).as_bytes(), value.encode_to_vec())
+    fixtures::cluster(&cluster(number), &tenant(number % IDENTITIES), state)
 }
 
 /// The id of a cluster; it belongs to the tenant of identity `number % IDENTITIES`.
@@ -282,10 +268,6 @@ fn id<T, E: std::fmt::Debug>(name: &str, parse: impl FnOnce(&str) -> std::result
 
 fn tenant(identity: usize) -> String {
     format!("tenant-{identity:03}")
-}
-
-fn record(kind: RecordKind, key: &[u8], value: Vec<u8>) -> wire::Record {
-    wire::Record { kind: kind.into(), key: key.to_vec(), value, removed: false }
 }
 
 #[cfg(test)]

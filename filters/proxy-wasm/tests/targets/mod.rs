@@ -4,6 +4,7 @@
 
 use std::time::Duration;
 
+use portcullis_mesh_stand_in::Answer as Answered;
 use portcullis_protocol::snapshot::sign_page;
 use portcullis_protocol::wire::{Page, SignedMessage};
 use portcullis_testhost::{Answer, HeaderMap, Host, Plugin, Request, StartError, Upstream, VmId};
@@ -137,7 +138,7 @@ fn check_request(request: Request) -> Result<(), String> {
                 other => Err(format!("forwarded as {other:?}:\n{exchange}")),
             }
         });
-        world.records.clear();
+        world.api.records.clear();
         world.host.clear_history();
         if result.is_err() {
             *slot = None;
@@ -205,7 +206,11 @@ fn good_page() -> Vec<u8> {
     let calls = world.host.pending_calls(UPSTREAM);
     let call = calls.iter().find(|call| call.vm == VmId::Worker(0)).expect("the worker polls");
     let path = call.request.headers.get(":path").expect("a path").to_owned();
-    world.page(&path).expect("a page").body_bytes()
+    let (_, query) = path.split_once('?').expect("a query");
+    match world.api.page(query) {
+        Answered::Body(page) => page,
+        other => panic!("no page but {other:?}"),
+    }
 }
 
 /// A world whose filters have asked and wait.
@@ -228,7 +233,7 @@ fn check_snapshot(input: &[u8]) -> Result<(), String> {
     let mut world = polled();
     let honest = *mode != 0;
     let answer = match Page::decode(bytes) {
-        Ok(page) if honest => sign_page(&page, world.signing_seed),
+        Ok(page) if honest => sign_page(&page, world.api.signing_seed),
         _ => bytes.to_vec(),
     };
     let good = good_page();

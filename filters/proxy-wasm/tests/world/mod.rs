@@ -1,25 +1,24 @@
 //! The world of the filter tests: the module in the test host, and a control service in a few lines.
 #![allow(dead_code, unreachable_pub, reason = "each test file uses a part of it")]
 
-mod questions;
-
 use std::process::Command;
 use std::sync::OnceLock;
 use std::time::Duration;
 
 use base64::Engine;
-use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
+use base64::engine::general_purpose::STANDARD;
 use portcullis_identity::{ClusterId, KeyId, Minter, Verifier};
-use portcullis_model::decision::ClusterState;
-use portcullis_protocol::audit::{keyed_hash, unhex};
-use portcullis_protocol::snapshot::{public_key, sign_page};
-use portcullis_protocol::wire::{
-    self, AuditAck, AuditBatch, AuditRecord, Page, Record, RecordKind, SNAPSHOT_FORMAT,
-};
-use portcullis_testhost::{Answer, Host, HostBuilder, Module, Plugin, Request, Upstream};
-use prost::Message;
 #[allow(unused_imports, reason = "each test file uses a part of it")]
-pub use questions::{Provider, Questions};
+pub use portcullis_mesh_stand_in::Provider;
+use portcullis_mesh_stand_in::fixtures::{self, cluster};
+#[allow(unused_imports, reason = "each test file uses a part of it")]
+pub use portcullis_mesh_stand_in::fixtures::{issuer_public_key, put};
+use portcullis_mesh_stand_in::{Answer as Answered, Ask, MeshApi};
+use portcullis_model::decision::ClusterState;
+use portcullis_protocol::audit::keyed_hash;
+use portcullis_protocol::snapshot::public_key;
+use portcullis_protocol::wire::{self, AuditRecord, Record, RecordKind};
+use portcullis_testhost::{Answer, Host, HostBuilder, Module, Plugin, Request, Upstream};
 use serde_json::{Value, json};
 
 pub const UPSTREAM: &str = "outbound|9700||control.test";
@@ -87,18 +86,7 @@ pub fn sign(header: Value, claims: &Value) -> String {
 
 /// A token with exactly these texts as header and payload.
 pub fn sign_text(header: impl AsRef<[u8]>, claims: impl AsRef<[u8]>) -> String {
-    let signed = format!("{}.{}", URL_SAFE_NO_PAD.encode(header), URL_SAFE_NO_PAD.encode(claims));
-    let signature = issuer_keys().sk.sign(signed.as_bytes(), None);
-    format!("{signed}.{}", URL_SAFE_NO_PAD.encode(*signature))
-}
-
-/// The public key of the issuer.
-pub fn issuer_public_key() -> [u8; 32] {
-    *issuer_keys().pk
-}
-
-fn issuer_keys() -> ed25519_compact::KeyPair {
-    ed25519_compact::KeyPair::from_seed(ed25519_compact::Seed::new([4; 32]))
+    fixtures::sign(header, claims)
 }
 
 fn minter() -> Minter {
@@ -126,34 +114,12 @@ pub fn api_key_digest(key: &str) -> [u8; 32] {
     keyed_hash(&PEPPER, key.as_bytes())
 }
 
-pub fn put(kind: RecordKind, key: &[u8], value: impl Into<Vec<u8>>) -> Record {
-    Record { kind: kind.into(), key: key.to_vec(), value: value.into(), removed: false }
-}
-
-fn cluster(id: &str, tenant: &str, state: ClusterState) -> Record {
-    let value = wire::Cluster { tenant: tenant.into(), state: state.code() };
-    put(RecordKind::Cluster, id.as_bytes(), value.encode_to_vec())
-}
-
 /// The issuer of [`token`].
 pub fn issuer_document() -> Record {
-    let jwk =
-        json!({"kty": "OKP", "crv": "Ed25519", "kid": "i1", "x": URL_SAFE_NO_PAD.encode(*issuer_keys().pk)});
-    let issuer = json!({"issuer": ISSUER, "audiences": ["portcullis"], "algorithms": ["EdDSA"], "jwks": {"keys": [jwk]}});
-    put(RecordKind::Issuer, ISSUER.as_bytes(), issuer.to_string())
+    fixtures::issuer(ISSUER, "portcullis", &["EdDSA"], &json!([fixtures::issuer_jwk()]))
 }
 
 fn first_records() -> Vec<Record> {
-    let rules = json!({"rules": [
-        {"name": "agents", "sourceType": "mcp_agent", "when": {"delegated": true}},
-        {"name": "people", "sourceType": "human", "when": {"clientId": ["web"]}},
-    ]});
-    let signer = wire::IdentitySigner {
-        key_id: "g1".into(),
-        seed: IDENTITY_SEED.to_vec(),
-        issuer: "https://platform.test".into(),
-        lifetime_s: 60,
-    };
     let key = wire::ApiKey {
         id: "0001".into(),
         tenant: "acme".into(),
@@ -163,7 +129,10 @@ fn first_records() -> Vec<Record> {
     };
     vec![
         issuer_document(),
-        put(RecordKind::SourceRules, b"", rules.to_string()),
+        fixtures::source_rules(&json!([
+            {"name": "agents", "sourceType": "mcp_agent", "when": {"delegated": true}},
+            {"name": "people", "sourceType": "human", "when": {"clientId": ["web"]}},
+        ])),
         cluster("acme-1", "acme", ClusterState::Online),
         cluster("acme-degraded", "acme", ClusterState::Degraded),
         cluster("acme-pending", "acme", ClusterState::Pending),
@@ -171,23 +140,18 @@ fn first_records() -> Vec<Record> {
         cluster("acme-suspended", "acme", ClusterState::Suspended),
         cluster("acme-retired", "acme", ClusterState::Retired),
         cluster("globex-1", "globex", ClusterState::Online),
-        put(RecordKind::ApiKey, &api_key_digest(API_KEY), key.encode_to_vec()),
+        fixtures::api_key(&PEPPER, API_KEY, &key),
         put(RecordKind::IdentityKey, b"g1", minter().public_key()),
-        put(RecordKind::IdentitySigner, b"", signer.encode_to_vec()),
-        put(RecordKind::ApiKeyPepper, b"", PEPPER),
+        fixtures::identity_signer("g1", IDENTITY_SEED, "https://platform.test"),
+        fixtures::pepper(PEPPER),
     ]
 }
 
 /// A host with the plugins and the control service behind it.
 pub struct World {
     pub host: Host,
-    pub records: Vec<AuditRecord>,
-    pub acknowledge: bool,
-    pub signing_seed: [u8; 32],
-    revision: u64,
-    changes: Vec<(u64, Record)>,
-    /// What is asked about tokens and keys, and how it is answered.
-    pub questions: Questions,
+    /// The mesh API that the filters ask.
+    pub api: MeshApi,
 }
 
 impl World {
@@ -215,16 +179,9 @@ impl World {
             builder = builder.plugin(plugin);
         }
         let host = builder.start().expect("the plugins start");
-        let changes = first_records().into_iter().map(|r| (1, r)).collect();
-        Self {
-            host,
-            records: Vec::new(),
-            acknowledge: true,
-            signing_seed: SEED,
-            revision: 1,
-            changes,
-            questions: Questions::default(),
-        }
+        let mut api = MeshApi::new("mesh-token", SEED);
+        api.store.replace(first_records());
+        Self { host, api }
     }
 
     /// A world whose filters have the snapshot.
@@ -249,8 +206,7 @@ impl World {
 
     /// Changes the snapshot.
     pub fn change(&mut self, record: Record) {
-        self.revision += 1;
-        self.changes.push((self.revision, record));
+        self.api.store.change(vec![record]);
         self.answer_all();
     }
 
@@ -261,8 +217,7 @@ impl World {
     pub fn revoke(&mut self, name: &str) {
         // Gateways get names, sidecars digests.
         let digest = portcullis_protocol::snapshot::revocation_digest(name);
-        self.revision += 1;
-        self.changes.push((self.revision, put(RecordKind::RevocationDigest, &digest, vec![])));
+        self.api.store.change(vec![put(RecordKind::RevocationDigest, &digest, vec![])]);
         self.change(put(RecordKind::Revocation, name.as_bytes(), vec![]));
     }
 
@@ -271,19 +226,18 @@ impl World {
         loop {
             let mut answered = false;
             for call in self.host.pending_calls(UPSTREAM) {
-                let path = text(&call.request, ":path");
-                assert_eq!(text(&call.request, "authorization"), "Bearer mesh-token");
+                let (path, authorization) =
+                    (text(&call.request, ":path"), text(&call.request, "authorization"));
                 let body = call.request.body_bytes();
-                let answer = match path.as_str() {
-                    "/mesh/v1/audit" => self.take_records(&body),
-                    "/mesh/v1/introspect" => self.questions.introspect(call.id, &body, self.signing_seed),
-                    "/mesh/v1/keys/refresh" => self.questions.refresh(call.id, &body),
-                    _ => self.page(&path),
+                let ask = Ask { call: call.id, path: &path, authorization: &authorization, body: &body };
+                let answer = match self.api.answer(&ask) {
+                    Answered::Wait => continue,
+                    Answered::Body(body) => Answer::ok().body(body),
+                    Answered::Status(status) => Answer::status(status),
+                    Answered::Reset => Answer::reset(),
                 };
-                if let Some(answer) = answer {
-                    self.host.answer(call.id, answer);
-                    answered = true;
-                }
+                self.host.answer(call.id, answer);
+                answered = true;
             }
             if !answered {
                 return;
@@ -291,53 +245,10 @@ impl World {
         }
     }
 
-    fn take_records(&mut self, body: &[u8]) -> Option<Answer> {
-        if !self.acknowledge {
-            return Some(Answer::status(503));
-        }
-        let batch = AuditBatch::decode(body).expect("a batch");
-        self.records
-            .extend(batch.records.iter().map(|r| AuditRecord::decode(r.as_slice()).expect("a record")));
-        Some(Answer::ok().body(AuditAck { stored: 1, ..AuditAck::default() }.encode_to_vec()))
-    }
-
-    /// The page for a poll; none while there is no news.
-    pub fn page(&self, path: &str) -> Option<Answer> {
-        let query = |name: &str| {
-            let pair = path.split(['?', '&']).find_map(|p| p.strip_prefix(name)?.strip_prefix('='));
-            pair.unwrap_or_else(|| panic!("{name} in {path}")).to_owned()
-        };
-        let fresh = query("generation").is_empty();
-        let have: u64 = query("revision").parse().expect("a revision");
-        if !fresh && have >= self.revision {
-            return None;
-        }
-        let hidden = match query("view").starts_with("public:") {
-            true => RecordKind::Revocation,
-            false => RecordKind::RevocationDigest,
-        };
-        let page = Page {
-            format: SNAPSHOT_FORMAT,
-            nonce: unhex(&query("nonce")).expect("a nonce"),
-            view: query("view"),
-            generation: vec![9; 16],
-            revision: self.revision,
-            reset: fresh,
-            records: self
-                .changes
-                .iter()
-                .filter(|(r, change)| (fresh || *r > have) && change.kind != i32::from(hidden))
-                .map(|(_, c)| c.clone())
-                .collect(),
-            ..Page::default()
-        };
-        Some(Answer::ok().body(sign_page(&page, self.signing_seed)))
-    }
-
     /// All audit records of requests so far.
     pub fn records(&mut self) -> Vec<AuditRecord> {
         self.settle();
-        self.records.clone()
+        self.api.records.clone()
     }
 }
 

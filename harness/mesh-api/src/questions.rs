@@ -4,9 +4,10 @@ use std::collections::{HashMap, HashSet};
 
 use portcullis_protocol::snapshot::sign_introspection;
 use portcullis_protocol::wire::{IntrospectionAnswer, IntrospectionRequest, KeyRefresh};
-use portcullis_testhost::Answer;
 use prost::Message;
 use serde_json::Value;
+
+use crate::Answer;
 
 /// How introspections are answered.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -29,7 +30,7 @@ pub enum Provider {
 }
 
 /// The questions so far and the answers to come.
-#[derive(Default)]
+#[derive(Debug, Default)]
 pub struct Questions {
     /// Active tokens and their claims.
     pub tokens: HashMap<String, Value>,
@@ -45,8 +46,9 @@ pub struct Questions {
 }
 
 impl Questions {
-    pub(super) fn introspect(&mut self, call: u64, body: &[u8], seed: [u8; 32]) -> Option<Answer> {
-        let question = IntrospectionRequest::decode(body).expect("a question");
+    /// Answers whether a token is active. `call` tells a question that waits from a new one.
+    pub(crate) fn introspect(&mut self, call: u64, body: &[u8], seed: [u8; 32]) -> Answer {
+        let Ok(question) = IntrospectionRequest::decode(body) else { return Answer::Status(400) };
         if self.seen.insert(call) {
             self.asked.push(question.clone());
         }
@@ -58,9 +60,9 @@ impl Questions {
             claims: claims.map(Value::to_string).unwrap_or_default().into_bytes(),
         };
         let signed = match self.provider {
-            Provider::Silent => return None,
-            Provider::Fails(status) => return Some(Answer::status(status)),
-            Provider::Resets => return Some(Answer::reset()),
+            Provider::Silent => return Answer::Wait,
+            Provider::Fails(status) => return Answer::Status(status),
+            Provider::Resets => return Answer::Reset,
             Provider::Garbage => b"garbage".to_vec(),
             Provider::Forged => sign_introspection(&answer, [77; 32]),
             Provider::Replayed => {
@@ -69,13 +71,15 @@ impl Questions {
             }
             Provider::Honest => sign_introspection(&answer, seed),
         };
-        Some(Answer::ok().body(signed))
+        Answer::Body(signed)
     }
 
-    pub(super) fn refresh(&mut self, call: u64, body: &[u8]) -> Option<Answer> {
+    /// Answers whether a key was fetched.
+    pub(crate) fn refresh(&mut self, call: u64, body: &[u8]) -> Answer {
+        let Ok(question) = KeyRefresh::decode(body) else { return Answer::Status(400) };
         if self.seen.insert(call) {
-            self.refreshed.push(KeyRefresh::decode(body).expect("a question"));
+            self.refreshed.push(question);
         }
-        self.refresh.map(Answer::status)
+        self.refresh.map_or(Answer::Wait, Answer::Status)
     }
 }
