@@ -11,6 +11,7 @@ use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{any, get};
 use axum::{Json, Router};
+use hyper_util::rt::TokioIo;
 use portcullis_identity::ClusterId;
 use portcullis_identity::{HEADER, VerifiedIdentity, Verifier, VerifyError};
 use serde_json::{Value, json};
@@ -106,8 +107,8 @@ pub struct DataApi {
 }
 
 /// Serves a Data API until the task is dropped: `/-/probe` for the platform, `/forge` which answers with
-/// headers that only Portcullis may set, `/stream` which sends back at once each piece that comes, and
-/// everything else, which is echoed as JSON.
+/// headers that only Portcullis may set, `/stream` and the WebSocket `/socket` which send back at once each piece
+/// that comes, and everything else, which is echoed as JSON.
 ///
 /// # Errors
 /// When the address is in use.
@@ -118,6 +119,7 @@ pub async fn serve(api: DataApi, address: SocketAddr) -> Result<JoinHandle<()>> 
         .route("/-/probe", get(|| async { "ok" }))
         .route("/forge", any(forge))
         .route("/stream", any(stream))
+        .route("/socket", get(socket))
         .fallback(echo)
         .with_state(api);
     Ok(tokio::spawn(async move {
@@ -143,6 +145,22 @@ async fn stream(State(api): State<DataApi>, request: Request) -> Response {
         return StatusCode::UNAUTHORIZED.into_response();
     }
     ([("content-type", "text/event-stream")], Body::from_stream(body.into_data_stream())).into_response()
+}
+
+/// Takes the connection over for a WebSocket, and sends back every byte that comes: of frames it knows nothing.
+async fn socket(State(api): State<DataApi>, request: Request) -> Response {
+    if api.require_identity && api.trust.judge(request.headers()).await.is_err() {
+        return StatusCode::UNAUTHORIZED.into_response();
+    }
+    let upgrade = hyper::upgrade::on(request);
+    tokio::spawn(async move {
+        if let Ok(upgraded) = upgrade.await {
+            let (mut from, mut to) = tokio::io::split(TokioIo::new(upgraded));
+            // It ends with the connection.
+            let _ = tokio::io::copy(&mut from, &mut to).await;
+        }
+    });
+    (StatusCode::SWITCHING_PROTOCOLS, [("connection", "upgrade"), ("upgrade", "websocket")]).into_response()
 }
 
 async fn echo(State(api): State<DataApi>, request: Request) -> Response {

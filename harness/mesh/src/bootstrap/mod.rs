@@ -48,7 +48,9 @@ fn typed(type_name: &str, mut fields: Value) -> Value {
 
 fn http2() -> Value {
     let name = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions";
-    json!({ name: typed(name, json!({"explicit_http_config": {"http2_protocol_options": {}}})) })
+    // A peer that is there and does not answer is found out in four seconds.
+    let options = json!({"connection_keepalive": {"interval": "2s", "timeout": "2s"}});
+    json!({ name: typed(name, json!({"explicit_http_config": {"http2_protocol_options": options}})) })
 }
 
 fn endpoint(cluster: &str, address: SocketAddr) -> Value {
@@ -66,7 +68,9 @@ fn forward_all(stat_prefix: &str, cluster: &str) -> Value {
         "path_with_escaped_slashes_action": "REJECT_REQUEST",
         "generate_request_id": false,
         "route_config": {"virtual_hosts": [{"name": "all", "domains": ["*"],
-            "routes": [{"match": {"prefix": "/"}, "route": {"cluster": cluster, "timeout": "30s"}}]}]},
+            "routes": [{"match": {"prefix": "/"}, "route": {"cluster": cluster, "timeout": "0s"}}]}]},
+        // A stream may last; one on which nothing is said for so long does not.
+        "stream_idle_timeout": "300s",
         "http_filters": [{"name": "envoy.filters.http.router",
             "typed_config": typed("envoy.extensions.filters.http.router.v3.Router", json!({}))}],
     });
