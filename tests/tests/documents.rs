@@ -91,7 +91,12 @@ fn tests(sources: &[PathBuf]) -> HashSet<String> {
     let mut names = HashSet::new();
     for source in sources {
         let mut marked = false;
-        for line in fs::read_to_string(source).unwrap().lines().map(str::trim) {
+        let text = fs::read_to_string(source).unwrap();
+        // A list of functions that are tests on both targets.
+        let both = text.split_once("\non_both! {").and_then(|(_, rest)| rest.split_once('}'));
+        let both = both.map(|(list, _)| list).unwrap_or_default();
+        names.extend(both.split(',').map(|name| name.trim().to_owned()));
+        for line in text.lines().map(str::trim) {
             let name = line.trim_start_matches("async ").strip_prefix("fn ");
             if let (true, Some(name)) = (marked, name) {
                 names.extend(name.split('(').next().map(str::to_owned));

@@ -259,6 +259,12 @@ pub trait Stream: Proxy {
         Ok(())
     }
 
+    /// Whether this proxy shows the body of a request whose head it holds. Else the head goes on first, and the
+    /// body alone is held.
+    fn shows_body_of_held(&self) -> bool {
+        false
+    }
+
     /// Lets a held request go on.
     ///
     /// # Errors

@@ -3,11 +3,13 @@
 //! A request is [`Phase::Undecided`] until every stage has let it on, and then [`Phase::LetOn`]; or it is
 //! [`Phase::Answered`] here. One that has to wait stays undecided and is decided anew when it is woken.
 
+mod again;
+mod body;
 mod decide;
 
 use std::rc::Rc;
 
-use portcullis_model::config::{Mode, is_reserved_header};
+use portcullis_model::config::{Mode, PluginConfig, is_reserved_header};
 use portcullis_model::{Reason, Refusal};
 use portcullis_protocol::record;
 use portcullis_protocol::scan::{number, same};
@@ -23,6 +25,9 @@ use crate::resource;
 use crate::stage::Ending;
 use crate::waiting::Waited;
 use crate::worker::Instance;
+
+use self::again::Open;
+use self::body::{Arrived, BodyWish};
 
 /// What the proxy does after a callback.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -42,13 +47,6 @@ struct Undecided {
     waited: Waited,
 }
 
-/// A stage that wants to see the body, and up to how many bytes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct BodyWish {
-    stage: usize,
-    most: usize,
-}
-
 /// How far a request has come.
 #[derive(Debug)]
 enum Phase {
@@ -62,7 +60,7 @@ enum Phase {
 
 /// What a look at the headers led to.
 enum Next {
-    LetOn(Vec<BodyWish>),
+    LetOn(Vec<BodyWish>, Option<Open>),
     Hold(Undecided),
     Refuse(Refusal),
     Answer(OwnedReply),
@@ -85,9 +83,13 @@ pub struct Request {
     /// The handle, where this plugin made it.
     handle: Option<Handle>,
     phase: Phase,
-    /// True when no body follows the request's headers.
-    bodiless: bool,
+    /// What has come of the request's body.
+    arrived: Arrived,
+    /// How a refusal by the body is told; kept where a stage wants the body.
+    manner: Option<Manner>,
     response: Response,
+    /// What is known of it while it is open.
+    open: Option<Open>,
 }
 
 impl Request {
@@ -102,8 +104,10 @@ impl Request {
             exchange: None,
             handle: None,
             phase: Phase::Undecided(Undecided::default()),
-            bodiless: false,
+            arrived: Arrived::default(),
+            manner: None,
             response: Response::default(),
+            open: None,
         }
     }
 
@@ -113,19 +117,27 @@ impl Request {
 
     /// Headers from the client. `end_of_stream`: no body follows.
     pub fn on_request_headers(&mut self, stream: &dyn Stream, end_of_stream: bool) -> Verdict {
-        self.bodiless = end_of_stream;
+        self.arrived.ended = end_of_stream;
         self.look(stream)
     }
 
-    /// What the request waited for came, or its time is over: decides again, and resumes or answers. One whose
-    /// body a stage wants is not resumed: it goes on when the target has shown the body.
+    /// What the request waited for came, or its time is over: decides again, and resumes or answers. One that
+    /// was let on and is still open is looked at again.
     pub fn on_wake(&mut self, stream: &dyn Stream) {
-        let Phase::Undecided(undecided) = &mut self.phase else { return };
+        let undecided = match &mut self.phase {
+            Phase::Undecided(undecided) => undecided,
+            Phase::LetOn(_) => return self.look_again(stream),
+            Phase::Answered => return,
+        };
         undecided.woken = true;
-        if self.look(stream) == Verdict::Continue
-            && (self.bodiless || !self.wants_body())
-            && let Err(error) = stream.resume()
-        {
+        if self.look(stream) == Verdict::Hold {
+            return;
+        }
+        // What came of the body while the request waited is looked at before its head goes on.
+        if self.wants_body() && stream.shows_body_of_held() && self.look_at_body(stream) == Verdict::Hold {
+            return;
+        }
+        if let Err(error) = stream.resume() {
             let line = format!("a held request could not go on: {error}");
             stream.log(Severity::Error, &line);
         }
@@ -169,9 +181,9 @@ impl Request {
             Err(refusal) => Next::Refuse(refusal),
         };
         let refusal = match next {
-            Next::LetOn(bodies) => {
-                self.phase = Phase::LetOn(bodies);
-                return Verdict::Continue;
+            Next::LetOn(wishes, open) => {
+                self.open = open;
+                return self.let_on(stream, wishes, || manner(config, &head));
             }
             Next::Hold(undecided) => {
                 self.phase = Phase::Undecided(undecided);
@@ -183,12 +195,22 @@ impl Request {
             },
             Next::Refuse(refusal) => refusal,
         };
-        let manner = Manner {
-            form: Form::of(&head),
-            request_id: String::from_utf8_lossy(head.request_id).into_owned(),
-            metadata: resource::metadata_url(config, &head),
-        };
-        self.refuse(stream, refusal, &manner, config.mode)
+        self.refuse(stream, refusal, &manner(config, &head), config.mode)
+    }
+
+    /// Every stage lets the request on. A body that is asked for and that there is not is judged at once.
+    fn let_on(
+        &mut self,
+        stream: &dyn Stream,
+        wishes: Vec<BodyWish>,
+        manner: impl FnOnce() -> Manner,
+    ) -> Verdict {
+        self.manner = (!wishes.is_empty()).then(manner);
+        self.phase = Phase::LetOn(wishes);
+        if self.wants_body() && self.arrived == Arrived::of_none() {
+            return self.look_at_body(stream);
+        }
+        Verdict::Continue
     }
 
     /// The exchange of this request, and whether this plugin is the first of ours to see it.
@@ -209,7 +231,7 @@ impl Request {
         let exchange = registry::begin();
         if let Ok(mut exchange) = exchange.try_borrow_mut() {
             exchange.started_ns = stream.wall_clock_ns().map_err(|_| self.refusal(Reason::Internal))?;
-            exchange.request_length = if self.bodiless { Some(0) } else { head.length };
+            exchange.request_length = if self.arrived.ended { Some(0) } else { head.length };
             audit_part(head, &mut exchange.audit_part);
         }
         self.exchange = Some(Rc::clone(&exchange));
@@ -231,7 +253,8 @@ impl Request {
             exchange.decision = Decision::Refuse(refusal.clone());
             exchange.answered = mode == Mode::Enforce;
         }
-        if mode == Mode::DryRun && self.strip_for_dry_run(stream) {
+        // A head that went on before its body was read can be changed no more.
+        if mode == Mode::DryRun && (self.arrived.behind_head || self.strip_for_dry_run(stream)) {
             self.phase = Phase::LetOn(Vec::new());
             return Verdict::Continue;
         }
@@ -251,50 +274,6 @@ impl Request {
         }
         let head = Head::read(&headers, &instance.plugin.config.api_key_header);
         head.reserved.iter().all(|name| stream.remove_request_header(name).is_ok())
-    }
-
-    /// Whether a stage still wants to see the body.
-    #[must_use]
-    pub fn wants_body(&self) -> bool {
-        matches!(&self.phase, Phase::LetOn(bodies) if !bodies.is_empty())
-    }
-
-    /// Whether nothing holds its body and no stage wants to see it.
-    #[must_use]
-    pub fn passes_body(&self) -> bool {
-        matches!(&self.phase, Phase::LetOn(bodies) if bodies.is_empty())
-    }
-
-    /// A part of the body came; `length` bytes of it are there. `end_of_stream`: it was the last.
-    pub fn on_request_body(&mut self, stream: &dyn Stream, length: usize, end_of_stream: bool) -> Verdict {
-        let bodies = match &mut self.phase {
-            Phase::LetOn(bodies) if bodies.is_empty() => return Verdict::Continue,
-            Phase::LetOn(bodies) => bodies,
-            Phase::Undecided(_) | Phase::Answered => return Verdict::Hold,
-        };
-        let most = bodies.iter().map(|wish| wish.most).min().unwrap_or_default();
-        if length <= most && !end_of_stream {
-            return Verdict::Hold;
-        }
-        let bodies = std::mem::take(bodies);
-        let refused = if length > most {
-            Err(self.refusal(Reason::BodyTooLarge))
-        } else {
-            self.read_body(stream, most, &bodies)
-        };
-        let Err(refusal) = refused else { return Verdict::Continue };
-        let mode = self.instance.as_ref().map_or(Mode::Enforce, |i| i.plugin.config.mode);
-        self.refuse(stream, refusal, &Manner::blind(), mode)
-    }
-
-    fn read_body(&self, stream: &dyn Stream, most: usize, bodies: &[BodyWish]) -> Result<(), Refusal> {
-        let internal = || self.refusal(Reason::Internal);
-        let body = stream.request_body(most).map_err(|_| internal())?;
-        let instance = self.instance.as_ref().ok_or_else(internal)?;
-        let exchange = self.exchange.as_ref().ok_or_else(internal)?;
-        let mut exchange = exchange.try_borrow_mut().map_err(|_| internal())?;
-        let mut stages = bodies.iter().filter_map(|wish| instance.plugin.stages.get(wish.stage));
-        stages.try_for_each(|stage| stage.on_request_body(&mut exchange, &body))
     }
 
     /// Headers to the client. `end_of_stream`: no body follows.
@@ -377,6 +356,15 @@ impl Request {
     }
 }
 
+/// How a refusal is told to the caller.
+fn manner(config: &PluginConfig, head: &Head<'_>) -> Manner {
+    Manner {
+        form: Form::of(head),
+        request_id: String::from_utf8_lossy(head.request_id).into_owned(),
+        metadata: resource::metadata_url(config, head),
+    }
+}
+
 /// Appends what an audit record says of a request, encoded.
 fn audit_part(head: &Head<'_>, out: &mut Vec<u8>) {
     record::request(head.request_id, head.traceparent, head.method, head.target(), out);
@@ -384,6 +372,7 @@ fn audit_part(head: &Head<'_>, out: &mut Vec<u8>) {
 
 impl Drop for Request {
     fn drop(&mut self) {
+        self.no_longer_open();
         if let Some(handle) = &self.handle {
             registry::withdraw(handle);
         }

@@ -26,11 +26,13 @@
 
 mod adapter;
 mod macros;
+#[cfg(feature = "testing")]
+pub mod testing;
 
 #[allow(unsafe_code, reason = "Envoy's C interface is raw pointers; nothing above this module sees one")]
 pub mod abi;
 
-pub use adapter::new_config;
+pub use adapter::{new_config, new_config_of};
 
 // Behind a feature, since another module that is linked with this crate brings hooks of its own.
 #[cfg(feature = "module")]

@@ -37,7 +37,8 @@ fn main() {
     }
     let seconds = argument.and_then(|seconds| seconds.parse().ok()).unwrap_or(3);
     let entry = plugin("gateway", &config());
-    let compiled = (0..STARTS).map(|_| milliseconds(|| start(&entry))).collect();
+    let wasm = entry.wasm();
+    let compiled = (0..STARTS).map(|_| milliseconds(|| start(&wasm))).collect();
     let (from_disk, after_load) = (0..STARTS).map(|_| new_process()).unzip();
     let metrics = [
         ("testhost_requests_per_s", "1/s", AtLeast(20_000.0), requests_per_second(entry, seconds)),
@@ -49,7 +50,7 @@ fn main() {
 }
 
 /// Rounds of requests through a gateway that has its snapshot.
-fn requests_per_second(entry: Plugin, seconds: u64) -> Vec<f64> {
+fn requests_per_second(entry: world::Plugin, seconds: u64) -> Vec<f64> {
     let mut world = World::with(vec![entry], |builder| builder.without_trace());
     let request = good("acme-1");
     world.host.request(request.clone()).assert_status(200);

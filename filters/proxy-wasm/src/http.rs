@@ -43,6 +43,22 @@ impl HttpContext for Http {
         action(self.request.on_request_headers(&port, end_of_stream))
     }
 
+    fn on_request_body(&mut self, host: &dyn Host, length: usize, end_of_stream: bool) -> Action {
+        if self.request.ignores_body() {
+            return Action::Continue;
+        }
+        let port = self.port(host);
+        action(self.request.on_request_body(&port, length, end_of_stream))
+    }
+
+    fn on_request_trailers(&mut self, host: &dyn Host) -> Action {
+        if self.request.ignores_body() {
+            return Action::Continue;
+        }
+        let port = self.port(host);
+        action(self.request.on_request_trailers(&port))
+    }
+
     fn on_wake(&mut self, host: &dyn Host) {
         let port = self.port(host);
         self.request.on_wake(&port);

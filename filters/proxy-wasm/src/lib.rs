@@ -22,9 +22,19 @@ mod port;
 mod root;
 mod vm;
 
-pub use root::new_root;
+pub use root::{new_root, new_root_of};
 
+// Behind a feature, since a module with roots of its own brings exports of its own.
+#[cfg(feature = "module")]
 portcullis_proxy_wasm_abi::entry!(
     root = new_root,
-    callbacks = [on_tick, on_http_call_response, on_request_headers, on_response_headers, on_log]
+    callbacks = [
+        on_tick,
+        on_http_call_response,
+        on_request_headers,
+        on_request_body,
+        on_request_trailers,
+        on_response_headers,
+        on_log,
+    ]
 );

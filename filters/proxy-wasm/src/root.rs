@@ -31,7 +31,13 @@ struct Context {
 /// Makes the root context of a root id.
 #[must_use]
 pub fn new_root(_host: &dyn Host, root_id: &[u8]) -> Option<Box<dyn RootContext>> {
-    let root = root(root_id)?;
+    new_root_of(root(root_id))
+}
+
+/// The same for a root of one's own; `None` when there is none of that name.
+#[must_use]
+pub fn new_root_of(root: Option<&'static Root>) -> Option<Box<dyn RootContext>> {
+    let root = root?;
     Some(Box::new(Context { root, number: vm::next_plugin(), id: ContextId(0), instance: None }))
 }
 

@@ -10,6 +10,13 @@ use std::time::Duration;
 use attack_cases::{Attack, claims, forms, keys, places};
 use portcullis_protocol::wire::RecordKind;
 use serde_json::{Value, json};
+
+on_both! {
+    forms_of_tokens,
+    keys_and_algorithms,
+    claims_and_times,
+    places_and_headers,
+}
 use world::{ISSUER, World, config, good, plugin, put};
 
 /// A gateway with everything on that could be attacked.
@@ -67,22 +74,18 @@ fn run(attacks: Vec<Attack>) {
     assert!(failed.is_empty(), "{}", failed.join("\n"));
 }
 
-#[test]
 fn forms_of_tokens() {
     run(forms::attacks());
 }
 
-#[test]
 fn keys_and_algorithms() {
     run(keys::attacks());
 }
 
-#[test]
 fn claims_and_times() {
     run(claims::attacks());
 }
 
-#[test]
 fn places_and_headers() {
     run(places::attacks());
 }

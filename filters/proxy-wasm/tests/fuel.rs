@@ -24,11 +24,12 @@ struct Kind {
     request: fn() -> Request,
 }
 
-const KINDS: [Kind; 10] = [
-    Kind { name: "jwt_plain", status: 200, budget: 17_000, world: gateway, request: plain },
-    Kind { name: "jwt", status: 200, budget: 19_700, world: gateway, request: jwt },
+const KINDS: [Kind; 11] = [
+    Kind { name: "jwt_plain", status: 200, budget: 17_200, world: gateway, request: plain },
+    Kind { name: "with_body", status: 200, budget: 18_800, world: gateway, request: with_body },
+    Kind { name: "jwt", status: 200, budget: 20_000, world: gateway, request: jwt },
     Kind { name: "api_key", status: 200, budget: 16_400, world: gateway, request: api_key },
-    Kind { name: "oauth_token", status: 200, budget: 16_500, world: provider, request: opaque },
+    Kind { name: "oauth_token", status: 200, budget: 17_400, world: provider, request: opaque },
     Kind { name: "workload", status: 200, budget: 19_900, world: workloads, request: workload },
     Kind { name: "identity_token", status: 200, budget: 17_200, world: sidecar, request: forwarded },
     Kind { name: "no_credential", status: 401, budget: 18_200, world: gateway, request: nothing },
@@ -68,6 +69,11 @@ fn bearer(token: &str) -> Request {
 /// A client that sends what it must and no more.
 fn plain() -> Request {
     world::good("acme-1")
+}
+
+/// The same with a body in three pieces, which no stage wants to see.
+fn with_body() -> Request {
+    world::good("acme-1").chunk([b'x'; 4_000]).chunk([b'x'; 4_000]).chunk([b'x'; 4_000])
 }
 
 fn jwt() -> Request {

@@ -7,7 +7,11 @@ use std::path::Path;
 
 use targets::Target;
 
-#[test]
+on_both! {
+    what_fuzzing_found_stays_fixed,
+    the_good_examples_keep_every_promise,
+}
+
 fn what_fuzzing_found_stays_fixed() {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fuzz-inputs");
     let mut replayed = 0;
@@ -26,7 +30,6 @@ fn what_fuzzing_found_stays_fixed() {
     assert!(replayed > 0, "there are no inputs in {}", folder.display());
 }
 
-#[test]
 fn the_good_examples_keep_every_promise() {
     for target in Target::ALL {
         for input in target.examples() {

@@ -7,6 +7,27 @@ use std::time::Duration;
 use portcullis_model::decision::ClusterState;
 use portcullis_testhost::{Exchange, Request};
 use serde_json::{Value, json};
+
+on_both! {
+    a_method_that_sends_back_what_it_got_never_goes_upstream,
+    a_person_an_agent_and_a_worker_get_through,
+    forged_headers_have_no_effect_in_either_direction,
+    credentials_are_refused_with_their_reason,
+    two_credentials_are_refused,
+    a_cluster_is_reached_only_by_its_tenant_and_only_online,
+    selectors_must_agree,
+    a_suspended_cluster_is_closed_at_once_and_opened_again,
+    a_revoked_subject_is_refused_although_it_was_cached,
+    a_cached_identity_ends_with_its_token,
+    a_request_waits_for_the_first_snapshot_but_not_for_long,
+    what_is_known_is_enforced_until_it_is_stale,
+    a_snapshot_that_another_key_signed_is_not_taken,
+    odd_headers_do_no_harm,
+    a_refusal_speaks_the_clients_protocol,
+    a_preflight_is_never_forwarded,
+    a_bad_configuration_refuses_everything_and_says_why,
+    dry_run_decides_but_lets_everything_on_without_an_identity,
+}
 use world::{API_KEY, NOW, World, config, good, plugin, sign, to, token, verifier};
 
 fn assert_refused(exchange: &Exchange, status: u16, reason: &str) {
@@ -18,7 +39,6 @@ fn assert_refused(exchange: &Exchange, status: u16, reason: &str) {
     assert_eq!(seen.header("retry-after").is_some(), status == 503, "{seen:?}");
 }
 
-#[test]
 fn a_method_that_sends_back_what_it_got_never_goes_upstream() {
     let mut config = config();
     config["platformPaths"] = json!(true);
@@ -45,7 +65,6 @@ fn a_method_that_sends_back_what_it_got_never_goes_upstream() {
     }
 }
 
-#[test]
 fn a_person_an_agent_and_a_worker_get_through() {
     let mut world = World::gateway();
     let agent = token(|c| c["act"] = json!({"sub": "agent-7"}));
@@ -73,7 +92,6 @@ fn a_person_an_agent_and_a_worker_get_through() {
     }
 }
 
-#[test]
 fn forged_headers_have_no_effect_in_either_direction() {
     let mut world = World::gateway();
     let mut request = good("acme-1");
@@ -94,7 +112,6 @@ fn forged_headers_have_no_effect_in_either_direction() {
     assert!(exchange.response().unwrap().header("x-portcullis-reason").is_none());
 }
 
-#[test]
 fn credentials_are_refused_with_their_reason() {
     let mut world = World::gateway();
     let bearer = |t: String| ("authorization", format!("Bearer {t}"));
@@ -132,7 +149,6 @@ fn credentials_are_refused_with_their_reason() {
     }
 }
 
-#[test]
 fn two_credentials_are_refused() {
     let mut world = World::gateway();
     let joined = format!("Bearer {0},Bearer {0}", token(|_| ()));
@@ -146,7 +162,6 @@ fn two_credentials_are_refused() {
     }
 }
 
-#[test]
 fn a_cluster_is_reached_only_by_its_tenant_and_only_online() {
     let mut world = World::gateway();
     for (cluster, status, reason) in [
@@ -162,7 +177,6 @@ fn a_cluster_is_reached_only_by_its_tenant_and_only_online() {
     world.host.request(good("acme-degraded")).assert_status(200);
 }
 
-#[test]
 fn selectors_must_agree() {
     let mut world = World::gateway();
     let by_host = |host: &str, path: &str| {
@@ -188,7 +202,6 @@ fn selectors_must_agree() {
     assert_refused(&world.host.request(hosts), 400, "header_invalid");
 }
 
-#[test]
 fn a_suspended_cluster_is_closed_at_once_and_opened_again() {
     let mut world = World::gateway();
     world.host.request(good("acme-1")).assert_status(200);
@@ -201,7 +214,6 @@ fn a_suspended_cluster_is_closed_at_once_and_opened_again() {
     assert_refused(&world.host.request(good("acme-1")), 404, "cluster_unknown");
 }
 
-#[test]
 fn a_revoked_subject_is_refused_although_it_was_cached() {
     let mut world = World::gateway();
     world.host.request(good("acme-1")).assert_status(200);
@@ -209,7 +221,6 @@ fn a_revoked_subject_is_refused_although_it_was_cached() {
     assert_refused(&world.host.request(good("acme-1")), 401, "credential_revoked");
 }
 
-#[test]
 fn a_cached_identity_ends_with_its_token() {
     let mut world = World::gateway();
     let request =
@@ -222,7 +233,6 @@ fn a_cached_identity_ends_with_its_token() {
     assert_refused(&world.host.request(request()), 401, "token_expired");
 }
 
-#[test]
 fn a_request_waits_for_the_first_snapshot_but_not_for_long() {
     let mut world = World::cold(vec![plugin("gateway", &config())]);
     let waits = world.host.request(good("acme-1"));
@@ -244,7 +254,6 @@ fn a_request_waits_for_the_first_snapshot_but_not_for_long() {
     world.host.request(good("acme-1")).assert_status(200);
 }
 
-#[test]
 fn what_is_known_is_enforced_until_it_is_stale() {
     let mut config = config();
     config["snapshot"]["staleAfterSeconds"] = json!(10);
@@ -257,7 +266,6 @@ fn what_is_known_is_enforced_until_it_is_stale() {
     world.host.request(Request::get("/-/portcullis/ready")).assert_status(503);
 }
 
-#[test]
 fn a_snapshot_that_another_key_signed_is_not_taken() {
     let mut world = World::cold(vec![plugin("gateway", &config())]);
     world.api.signing_seed = [77; 32];
@@ -270,7 +278,6 @@ fn a_snapshot_that_another_key_signed_is_not_taken() {
     assert_refused(&refused, 503, "snapshot_missing");
 }
 
-#[test]
 fn odd_headers_do_no_harm() {
     let mut world = World::gateway();
     let odd = good("acme-1")
@@ -284,7 +291,6 @@ fn odd_headers_do_no_harm() {
     assert_refused(&world.host.request(bad), 400, "cluster_ambiguous");
 }
 
-#[test]
 fn a_refusal_speaks_the_clients_protocol() {
     let mut world = World::gateway();
     let grpc = Request::post("/svc/Call").header("content-type", "application/grpc").header("te", "trailers");
@@ -299,7 +305,6 @@ fn a_refusal_speaks_the_clients_protocol() {
     );
 }
 
-#[test]
 fn a_preflight_is_never_forwarded() {
     let mut world = World::gateway();
     let preflight = Request::new("OPTIONS", "/clusters/acme-1/")
@@ -308,7 +313,6 @@ fn a_preflight_is_never_forwarded() {
     assert_refused(&world.host.request(preflight), 403, "preflight_refused");
 }
 
-#[test]
 fn a_bad_configuration_refuses_everything_and_says_why() {
     for (bad, said) in [
         (json!({"role": "edge"}), "pluginConfig.domain: is required"),
@@ -319,16 +323,11 @@ fn a_bad_configuration_refuses_everything_and_says_why() {
         assert_refused(&world.host.request(good("acme-1")), 503, "misconfigured");
         assert_refused(&world.host.request(Request::get("/-/portcullis/ready")), 503, "misconfigured");
     }
-    let without_token = portcullis_testhost::Plugin::new(world::module())
-        .name("gateway")
-        .root_id("gateway")
-        .config(config().to_string());
-    let mut world = World::cold(vec![without_token]);
+    let mut world = World::cold(vec![plugin("gateway", &config()).without_token()]);
     world.host.assert_logged("PORTCULLIS_MESH_TOKEN is not set");
     assert_refused(&world.host.request(good("acme-1")), 503, "misconfigured");
 }
 
-#[test]
 fn dry_run_decides_but_lets_everything_on_without_an_identity() {
     let mut config = config();
     config["mode"] = json!("dry-run");

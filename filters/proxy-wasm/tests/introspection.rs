@@ -7,6 +7,31 @@ use std::time::Duration;
 use portcullis_protocol::wire::RecordKind;
 use portcullis_testhost::{Exchange, Request};
 use serde_json::{Value, json};
+
+on_both! {
+    an_active_token_gets_through_and_is_asked_about_once,
+    what_another_provider_of_the_same_name_said_does_not_count,
+    a_secret_of_the_control_service_is_shown_to_no_provider,
+    a_provider_vouches_for_its_own_tenants_only,
+    an_inactive_token_is_refused_and_remembered_for_a_while,
+    many_requests_with_one_token_wait_for_one_answer,
+    a_client_that_leaves_does_not_take_the_answer_with_it,
+    every_failure_refuses_and_nothing_of_it_is_remembered,
+    failures_are_logged_once_a_second,
+    silence_refuses_after_two_seconds,
+    questions_under_way_are_bounded,
+    one_source_cannot_take_every_place,
+    one_source_cannot_hold_every_waiting_request,
+    bad_tokens_do_not_push_good_ones_out,
+    the_answer_is_judged_like_claims,
+    a_token_ends_with_its_exp_although_the_answer_would_be_fresh,
+    a_provider_that_wants_to_be_asked_each_time_is,
+    the_decision_is_taken_again_after_the_wait,
+    revocation_reaches_tokens_that_are_kept,
+    what_looks_like_a_jws_is_never_asked_about,
+    no_provider_fits_no_question_is_asked,
+    the_chain_of_plugins_waits_too,
+}
 use world::{NOW, Provider, World, config, plugin, put, to};
 
 const AUTHORITY: &str = "https://as.test";
@@ -52,7 +77,6 @@ fn assert_refused(exchange: &Exchange, status: u16, reason: &str) {
     assert_eq!(seen.header("retry-after").is_some(), status == 503, "{seen:?}");
 }
 
-#[test]
 fn an_active_token_gets_through_and_is_asked_about_once() {
     let mut world = world();
     let exchange = ask(&mut world, "op_good");
@@ -81,7 +105,6 @@ fn an_active_token_gets_through_and_is_asked_about_once() {
     assert!(!told.contains("op_good"), "the token is told in {told}");
 }
 
-#[test]
 fn what_another_provider_of_the_same_name_said_does_not_count() {
     let mut world = world_with(|p| p["configDigest"] = json!("aa"));
     ask(&mut world, "op_good").assert_status(200);
@@ -96,7 +119,6 @@ fn what_another_provider_of_the_same_name_said_does_not_count() {
     assert_eq!(world.api.questions.asked.len(), 4);
 }
 
-#[test]
 fn a_secret_of_the_control_service_is_shown_to_no_provider() {
     // A provider without a prefix is asked about everything that is opaque.
     let mut world = world_with(|p| p["tokenPrefix"] = json!(""));
@@ -107,7 +129,6 @@ fn a_secret_of_the_control_service_is_shown_to_no_provider() {
     ask(&mut world, "op_good").assert_status(200);
 }
 
-#[test]
 fn a_provider_vouches_for_its_own_tenants_only() {
     let mut world = world_with(|p| p["tenants"] = json!(["globex"]));
     assert_refused(&ask(&mut world, "op_good"), 401, "tenant_not_allowed");
@@ -115,7 +136,6 @@ fn a_provider_vouches_for_its_own_tenants_only() {
     ask(&mut world, "op_good").assert_status(200);
 }
 
-#[test]
 fn an_inactive_token_is_refused_and_remembered_for_a_while() {
     let mut world = world();
     assert_refused(&ask(&mut world, "op_bad"), 401, "token_inactive");
@@ -127,7 +147,6 @@ fn an_inactive_token_is_refused_and_remembered_for_a_while() {
     ask(&mut world, "op_bad").assert_status(200);
 }
 
-#[test]
 fn many_requests_with_one_token_wait_for_one_answer() {
     let mut world = world();
     let waiting: Vec<_> = (0..50).map(|_| world.host.request(bearer("op_good"))).collect();
@@ -141,7 +160,6 @@ fn many_requests_with_one_token_wait_for_one_answer() {
     assert_eq!(world.api.questions.asked.len(), 1);
 }
 
-#[test]
 fn a_client_that_leaves_does_not_take_the_answer_with_it() {
     let mut world = world();
     let first = world.host.request(bearer("op_good").stay_open());
@@ -152,7 +170,6 @@ fn a_client_that_leaves_does_not_take_the_answer_with_it() {
     assert_eq!(world.api.questions.asked.len(), 1);
 }
 
-#[test]
 fn every_failure_refuses_and_nothing_of_it_is_remembered() {
     for provider in [
         Provider::Fails(404),
@@ -176,7 +193,6 @@ fn every_failure_refuses_and_nothing_of_it_is_remembered() {
     }
 }
 
-#[test]
 fn failures_are_logged_once_a_second() {
     let mut world = world();
     world.api.questions.provider = Provider::Fails(500);
@@ -192,7 +208,6 @@ fn failures_are_logged_once_a_second() {
     assert_eq!(warnings(&world), 2);
 }
 
-#[test]
 fn silence_refuses_after_two_seconds() {
     let mut world = world();
     world.api.questions.provider = Provider::Silent;
@@ -203,7 +218,6 @@ fn silence_refuses_after_two_seconds() {
     assert_refused(&exchange, 503, "introspection_unavailable");
 }
 
-#[test]
 fn questions_under_way_are_bounded() {
     let mut world = world();
     world.api.questions.provider = Provider::Silent;
@@ -218,7 +232,6 @@ fn questions_under_way_are_bounded() {
     ask(&mut world, "op_good").assert_status(200);
 }
 
-#[test]
 fn one_source_cannot_take_every_place() {
     let mut world = world();
     world.api.questions.provider = Provider::Silent;
@@ -238,7 +251,6 @@ fn one_source_cannot_take_every_place() {
     assert_eq!(asked.source, [192, 0, 2, 3], "the control service shares its places out by the source, too");
 }
 
-#[test]
 fn one_source_cannot_hold_every_waiting_request() {
     let mut world = world();
     world.api.questions.provider = Provider::Silent;
@@ -252,7 +264,6 @@ fn one_source_cannot_hold_every_waiting_request() {
     good.assert_status(200);
 }
 
-#[test]
 fn bad_tokens_do_not_push_good_ones_out() {
     let mut world = world();
     ask(&mut world, "op_good").assert_status(200);
@@ -267,7 +278,6 @@ fn bad_tokens_do_not_push_good_ones_out() {
     assert_eq!(world.api.questions.asked.len(), asked);
 }
 
-#[test]
 fn the_answer_is_judged_like_claims() {
     for (name, value, status, reason) in [
         ("aud", json!("other"), 401, "audience_mismatch"),
@@ -284,7 +294,6 @@ fn the_answer_is_judged_like_claims() {
     }
 }
 
-#[test]
 fn a_token_ends_with_its_exp_although_the_answer_would_be_fresh() {
     let mut world = world_with(|d| {
         d["leewaySeconds"] = json!(0);
@@ -297,7 +306,6 @@ fn a_token_ends_with_its_exp_although_the_answer_would_be_fresh() {
     assert_refused(&ask(&mut world, "op_good"), 401, "token_expired");
 }
 
-#[test]
 fn a_provider_that_wants_to_be_asked_each_time_is() {
     let mut world = world_with(|d| {
         d["activeSeconds"] = json!(0);
@@ -312,7 +320,6 @@ fn a_provider_that_wants_to_be_asked_each_time_is() {
     assert_refused(&ask(&mut world, "op_good"), 401, "token_inactive");
 }
 
-#[test]
 fn the_decision_is_taken_again_after_the_wait() {
     let mut world = world();
     world.api.questions.provider = Provider::Silent;
@@ -324,7 +331,6 @@ fn the_decision_is_taken_again_after_the_wait() {
     assert_refused(&waits, 401, "credential_revoked");
 }
 
-#[test]
 fn revocation_reaches_tokens_that_are_kept() {
     for name in ["sub:ann", "sid:s-1", "jti:t-1", "client:web"] {
         let mut world = world();
@@ -335,7 +341,6 @@ fn revocation_reaches_tokens_that_are_kept() {
     }
 }
 
-#[test]
 fn what_looks_like_a_jws_is_never_asked_about() {
     let mut world = world_with(|d| d["tokenPrefix"] = json!(""));
     let identity = world::identity_token("acme-1");
@@ -348,7 +353,6 @@ fn what_looks_like_a_jws_is_never_asked_about() {
     assert_eq!(world.api.questions.asked.len(), 1);
 }
 
-#[test]
 fn no_provider_fits_no_question_is_asked() {
     let mut world = world();
     assert_refused(&ask(&mut world, "other"), 401, "credential_unsupported");
@@ -357,7 +361,6 @@ fn no_provider_fits_no_question_is_asked() {
     assert_eq!(world.api.questions.asked.len() + without.api.questions.asked.len(), 0);
 }
 
-#[test]
 fn the_chain_of_plugins_waits_too() {
     let plugins = ["authn", "source-type", "cluster-status", "audit"].map(|name| plugin(name, &config()));
     let mut world = World::new(plugins.into());

@@ -7,6 +7,16 @@ use std::time::Duration;
 use portcullis_protocol::wire::{Record, RecordKind};
 use portcullis_testhost::{Exchange, Request};
 use serde_json::{Value, json};
+
+on_both! {
+    a_new_key_is_waited_for,
+    another_worker_asked_just_before,
+    a_key_that_does_not_come_is_waited_for_a_second,
+    an_issuer_that_cannot_be_reached_refuses_at_once,
+    a_made_up_key_does_not_delay_a_new_one,
+    nobody_can_make_the_filter_ask_often_or_hold_many,
+    a_key_without_a_usable_name_or_an_unknown_issuer_is_not_asked_about,
+}
 use world::{ISSUER, World, put, to};
 
 /// The issuer with its key under this name.
@@ -26,7 +36,6 @@ fn assert_unknown(exchange: &Exchange) {
     exchange.assert_response_header("x-portcullis-reason", "key_unknown");
 }
 
-#[test]
 fn a_new_key_is_waited_for() {
     let mut world = World::gateway();
     world.api.questions.refresh = Some(204);
@@ -47,7 +56,6 @@ fn a_new_key_is_waited_for() {
     assert_unknown(&old);
 }
 
-#[test]
 fn another_worker_asked_just_before() {
     let mut world = World::gateway();
     world.api.questions.refresh = Some(429);
@@ -58,7 +66,6 @@ fn another_worker_asked_just_before() {
     waits.assert_status(200);
 }
 
-#[test]
 fn a_key_that_does_not_come_is_waited_for_a_second() {
     for refresh in [Some(204), None] {
         let mut world = World::gateway();
@@ -72,7 +79,6 @@ fn a_key_that_does_not_come_is_waited_for_a_second() {
     }
 }
 
-#[test]
 fn an_issuer_that_cannot_be_reached_refuses_at_once() {
     for status in [404, 502, 500] {
         let mut world = World::gateway();
@@ -83,7 +89,6 @@ fn an_issuer_that_cannot_be_reached_refuses_at_once() {
     }
 }
 
-#[test]
 fn a_made_up_key_does_not_delay_a_new_one() {
     let mut world = World::gateway();
     world.api.questions.refresh = Some(204);
@@ -98,7 +103,6 @@ fn a_made_up_key_does_not_delay_a_new_one() {
     assert_unknown(&stray);
 }
 
-#[test]
 fn nobody_can_make_the_filter_ask_often_or_hold_many() {
     let mut world = World::gateway();
     let from = |address: u32, kid: &str| {
@@ -122,7 +126,6 @@ fn nobody_can_make_the_filter_ask_often_or_hold_many() {
     assert_eq!(world.api.questions.refreshed.len(), 5);
 }
 
-#[test]
 fn a_key_without_a_usable_name_or_an_unknown_issuer_is_not_asked_about() {
     let mut world = World::gateway();
     let two = json!([{"kty": "OKP"}, {"kty": "OKP"}]);

@@ -8,14 +8,24 @@ use std::time::Duration;
 use portcullis_protocol::wire::RecordKind;
 use portcullis_testhost::{Metric, Request};
 use serde_json::json;
-use world::{API_KEY, World, config, good, plugin, put, to, token};
+
+on_both! {
+    a_mix_of_requests_gives_exactly_these_counts,
+    a_request_costs_no_call_of_the_proxy_for_its_metrics,
+    gauges_tell_of_the_snapshot_and_of_records_that_wait,
+    dropped_records_are_counted,
+    a_plugin_without_a_configuration_counts_what_it_refuses,
+    nothing_that_a_caller_or_a_policy_chose_is_in_a_name,
+}
+use world::{API_KEY, Target, World, config, good, plugin, put, target, to, token};
 
 /// Every counter of the filter that is not zero, by its name in the proxy.
 fn counters(world: &World) -> BTreeMap<String, u64> {
     let metrics = world.host.metrics();
     let counter = |(name, metric): (&str, &Metric)| match metric {
-        Metric::Counter(value) => Some((name.replace("portcullis_filter_", ""), *value)),
-        Metric::Gauge(_) | Metric::Histogram(_) => None,
+        // Native code makes all of them known at its start.
+        Metric::Counter(value) if *value > 0 => Some((name.replace("portcullis_filter_", ""), *value)),
+        Metric::Counter(_) | Metric::Gauge(_) | Metric::Histogram(_) => None,
     };
     metrics.iter().filter_map(counter).collect()
 }
@@ -25,7 +35,6 @@ fn values(world: &World, name: &str) -> usize {
     world.host.metrics().histogram(name).len()
 }
 
-#[test]
 fn a_mix_of_requests_gives_exactly_these_counts() {
     let mut world = World::gateway();
     for _ in 0..3 {
@@ -40,6 +49,8 @@ fn a_mix_of_requests_gives_exactly_these_counts() {
     world.host.request(Request::get("/").refused_before_plugins(403));
     world.settle();
     let told = counters(&world);
+    // The main thread runs the Wasm module as well, and handles no request.
+    let engines = if target() == Target::Wasm { 2 } else { 1 };
     let expected = [
         ("decision=.=allow;.;source_type=.=human;.;decisions_total", 3),
         ("decision=.=allow;.;source_type=.=worker;.;decisions_total", 1),
@@ -57,12 +68,11 @@ fn a_mix_of_requests_gives_exactly_these_counts() {
         ("class=.=4xx;.;source_type=.=unknown;.;responses_total", 2),
         ("class=.=4xx;.;source_type=.=human;.;responses_total", 1),
         ("source_type=.=worker;.;request_bytes_total", 5),
-        // The main thread runs the module as well, and handles no request.
-        ("kind=.=snapshot;.;outcome=.=ok;.;calls_total", 2),
+        ("kind=.=snapshot;.;outcome=.=ok;.;calls_total", engines),
         ("kind=.=audit;.;outcome=.=ok;.;calls_total", 1),
         ("identity_cache_hits_total", 3),
         ("identity_cache_misses_total", 3),
-        ("worker_starts_total", 2),
+        ("worker_starts_total", engines),
     ];
     let expected: BTreeMap<String, u64> = expected.map(|(name, n)| (name.to_owned(), n)).into();
     let (of_bodies, told): (BTreeMap<_, _>, BTreeMap<_, _>) =
@@ -75,7 +85,6 @@ fn a_mix_of_requests_gives_exactly_these_counts() {
     assert_eq!(values(&world, "kind=.=audit;.;portcullis_filter_call_duration_ms"), 1);
 }
 
-#[test]
 fn a_request_costs_no_call_of_the_proxy_for_its_metrics() {
     let mut world = World::gateway();
     world.host.request(good("acme-1")).assert_status(200);
@@ -85,7 +94,6 @@ fn a_request_costs_no_call_of_the_proxy_for_its_metrics() {
     assert!(counters(&world).keys().any(|name| name.contains("decisions_total")));
 }
 
-#[test]
 fn gauges_tell_of_the_snapshot_and_of_records_that_wait() {
     let mut world = World::gateway();
     world.api.acknowledge = false;
@@ -110,7 +118,6 @@ fn gauges_tell_of_the_snapshot_and_of_records_that_wait() {
     assert_eq!(gauge(&world, "journal_records"), 0);
 }
 
-#[test]
 fn dropped_records_are_counted() {
     let mut config = config();
     config["audit"] = json!({"maxWaiting": 1});
@@ -125,7 +132,6 @@ fn dropped_records_are_counted() {
     assert_eq!(told["stage=.=audit;.;reason=.=audit_backlog;.;refusals_total"], 4);
 }
 
-#[test]
 fn a_plugin_without_a_configuration_counts_what_it_refuses() {
     let mut world = World::cold(vec![plugin("gateway", &json!({"role": "edge"}))]);
     for _ in 0..2 {
@@ -134,7 +140,6 @@ fn a_plugin_without_a_configuration_counts_what_it_refuses() {
     assert_eq!(counters(&world)["stage=.=gateway;.;reason=.=misconfigured;.;refusals_total"], 2);
 }
 
-#[test]
 fn nothing_that_a_caller_or_a_policy_chose_is_in_a_name() {
     let mut world = World::gateway();
     world.change(put(RecordKind::SourceRules, b"", json!({"rules": []}).to_string()));

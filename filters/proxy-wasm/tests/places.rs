@@ -6,6 +6,18 @@ use portcullis_testhost::{Exchange, Request};
 use serde_json::{Value, json};
 use world::{API_KEY, World, config, plugin, token};
 
+on_both! {
+    only_the_token_is_taken_out,
+    places_that_are_not_configured_are_none,
+    two_places_are_two_credentials,
+    a_place_with_nothing_in_it_is_a_malformed_credential_and_not_none,
+    a_path_selector_takes_no_cookie,
+    a_cookie_is_good_for_the_clusters_own_pages_only,
+    api_keys_stand_in_headers_only,
+    a_token_is_kept_where_that_is_asked_for_and_an_api_key_never,
+    no_record_has_the_token_of_a_query,
+}
+
 const HOST: &str = "acme-1.clusters.platform.test";
 
 fn world(tokens: Value) -> World {
@@ -28,7 +40,6 @@ fn assert_refused(exchange: &Exchange, status: u16, reason: &str) {
     exchange.assert_response_header("x-portcullis-reason", reason);
 }
 
-#[test]
 fn only_the_token_is_taken_out() {
     let mut world = world(everywhere());
     let token = token(|_| ());
@@ -62,7 +73,6 @@ fn only_the_token_is_taken_out() {
     exchange.assert_upstream_header("cookie", "session=x").assert_upstream_header(":path", "/v1?token=t");
 }
 
-#[test]
 fn places_that_are_not_configured_are_none() {
     let mut world = World::gateway();
     let token = token(|_| ());
@@ -75,7 +85,6 @@ fn places_that_are_not_configured_are_none() {
     }
 }
 
-#[test]
 fn two_places_are_two_credentials() {
     let mut world = world(everywhere());
     let token = token(|_| ());
@@ -104,7 +113,6 @@ fn two_places_are_two_credentials() {
     }
 }
 
-#[test]
 fn a_place_with_nothing_in_it_is_a_malformed_credential_and_not_none() {
     let mut world = world(everywhere());
     let token = token(|_| ());
@@ -121,7 +129,6 @@ fn a_place_with_nothing_in_it_is_a_malformed_credential_and_not_none() {
     }
 }
 
-#[test]
 fn a_path_selector_takes_no_cookie() {
     let mut world = world(everywhere());
     let cookie = format!("__Host-session={}", token(|_| ()));
@@ -133,7 +140,6 @@ fn a_path_selector_takes_no_cookie() {
     world.host.request(get("/v1").header("cookie", &cookie)).assert_status(200);
 }
 
-#[test]
 fn a_cookie_is_good_for_the_clusters_own_pages_only() {
     let mut world = world(everywhere());
     let token = token(|_| ());
@@ -164,7 +170,6 @@ fn a_cookie_is_good_for_the_clusters_own_pages_only() {
     world.host.request(get("/v1").header("cookie", &cookie)).assert_status(200);
 }
 
-#[test]
 fn api_keys_stand_in_headers_only() {
     let mut world = world(everywhere());
     let exchange = world.host.request(get("/v1").header("x-token", API_KEY));
@@ -177,7 +182,6 @@ fn api_keys_stand_in_headers_only() {
     }
 }
 
-#[test]
 fn a_token_is_kept_where_that_is_asked_for_and_an_api_key_never() {
     let mut tokens = everywhere();
     tokens["keep"] = json!(true);
@@ -203,7 +207,6 @@ fn a_token_is_kept_where_that_is_asked_for_and_an_api_key_never() {
     }
 }
 
-#[test]
 fn no_record_has_the_token_of_a_query() {
     let mut world = world(everywhere());
     world.host.request(get(&format!("/v1?access_token={}", token(|_| ())))).assert_status(200);

@@ -5,6 +5,16 @@ mod world;
 use portcullis_protocol::wire::RecordKind;
 use portcullis_testhost::{Exchange, Request};
 use serde_json::{Value, json};
+
+on_both! {
+    the_list_is_let_through_untouched_and_without_any_header_of_ours,
+    it_is_off_unless_configured,
+    nothing_beside_the_list_and_no_cluster_is_let_through,
+    the_list_works_in_a_chain_and_without_a_snapshot,
+    the_metadata_names_the_resource_that_was_asked_for,
+    a_resource_with_a_path_has_metadata_below_it_only,
+    a_challenge_says_what_rfc_6750_and_9728_ask_for,
+}
 use world::{World, config, plugin, put, to};
 
 const LIST: [(&str, &str); 4] = [
@@ -34,7 +44,6 @@ fn assert_no_trace_of_ours(exchange: &Exchange) {
     assert!(!seen.headers.iter().any(|(name, _)| ours(name)), "{exchange}");
 }
 
-#[test]
 fn the_list_is_let_through_untouched_and_without_any_header_of_ours() {
     let mut world = platform();
     for (method, path) in LIST {
@@ -61,7 +70,6 @@ fn the_list_is_let_through_untouched_and_without_any_header_of_ours() {
     }
 }
 
-#[test]
 fn it_is_off_unless_configured() {
     let mut world = World::gateway();
     for (method, path) in LIST {
@@ -70,7 +78,6 @@ fn it_is_off_unless_configured() {
     }
 }
 
-#[test]
 fn nothing_beside_the_list_and_no_cluster_is_let_through() {
     let mut world = platform();
     let by_host = |method, path| Request::new(method, path).authority("acme-1.clusters.platform.test");
@@ -97,7 +104,6 @@ fn nothing_beside_the_list_and_no_cluster_is_let_through() {
     world.host.request(twice).assert_refused(400);
 }
 
-#[test]
 fn the_list_works_in_a_chain_and_without_a_snapshot() {
     let mut config = config();
     config["platformPaths"] = json!(true);
@@ -119,7 +125,6 @@ fn resource(world: &mut World, request: Request) -> Value {
     serde_json::from_str(&seen.text()).unwrap()
 }
 
-#[test]
 fn the_metadata_names_the_resource_that_was_asked_for() {
     let mut world = world_with(|c| c["resource"] = json!({"url": "https://API.platform.test"}));
     let provider = json!({"name": "as", "issuer": "https://as.test", "audiences": ["a"], "activeSeconds": 1, "inactiveSeconds": 1});
@@ -145,7 +150,6 @@ fn the_metadata_names_the_resource_that_was_asked_for() {
     assert_eq!(world.records()[0].decision, "exempt");
 }
 
-#[test]
 fn a_resource_with_a_path_has_metadata_below_it_only() {
     let mut world = world_with(|c| {
         c["resource"] = json!({"url": "https://api.platform.test/mcp"});
@@ -165,7 +169,6 @@ fn challenge(world: &mut World, request: Request) -> String {
     world.host.request(request).assert_refused(401).header("www-authenticate").unwrap().to_owned()
 }
 
-#[test]
 fn a_challenge_says_what_rfc_6750_and_9728_ask_for() {
     let metadata = ", resource_metadata=\"https://api.platform.test/.well-known/oauth-protected-resource/clusters/acme-1/v1/items\"";
     let mut world = world_with(|c| c["resource"] = json!({"url": "https://api.platform.test"}));

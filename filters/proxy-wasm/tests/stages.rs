@@ -5,6 +5,16 @@ mod world;
 use portcullis_model::decision::ClusterState;
 use portcullis_testhost::Request;
 use serde_json::{Value, json};
+
+on_both! {
+    four_plugins_in_a_chain_do_what_gateway_does,
+    authn_alone_authenticates_and_forwards_no_cluster,
+    at_the_edge_a_later_stage_without_authn_refuses,
+    audit_alone_records_and_still_strips_forged_headers,
+    a_sidecar_takes_the_forwarded_identity_and_nothing_else,
+    what_a_sidecar_records_has_a_hop_of_its_own_and_names_its_own_cluster,
+    cluster_status_at_a_sidecar_closes_its_own_cluster,
+}
 use world::{World, config, good, identity_token, plugin, to, verifier};
 
 fn sidecar(cluster: &str) -> Value {
@@ -24,7 +34,6 @@ fn chain() -> World {
     )
 }
 
-#[test]
 fn four_plugins_in_a_chain_do_what_gateway_does() {
     let mut world = chain();
     let exchange = world.host.request(good("acme-1").header("x-portcullis-subject", "forged"));
@@ -56,7 +65,6 @@ fn four_plugins_in_a_chain_do_what_gateway_does() {
     );
 }
 
-#[test]
 fn authn_alone_authenticates_and_forwards_no_cluster() {
     let mut world = World::new(vec![plugin("authn", &config())]);
     world
@@ -69,7 +77,6 @@ fn authn_alone_authenticates_and_forwards_no_cluster() {
     world.host.request(to("acme-1")).assert_refused(401);
 }
 
-#[test]
 fn at_the_edge_a_later_stage_without_authn_refuses() {
     for name in ["source-type", "cluster-status"] {
         let mut world = World::new(vec![plugin(name, &config())]);
@@ -80,7 +87,6 @@ fn at_the_edge_a_later_stage_without_authn_refuses() {
     }
 }
 
-#[test]
 fn audit_alone_records_and_still_strips_forged_headers() {
     let mut world = World::new(vec![plugin("audit", &config())]);
     let exchange = world.host.request(to("acme-1").header("x-portcullis-subject", "forged"));
@@ -89,7 +95,6 @@ fn audit_alone_records_and_still_strips_forged_headers() {
     assert_eq!((records.len(), records[0].decision.as_str(), records[0].status), (1, "none", 200));
 }
 
-#[test]
 fn a_sidecar_takes_the_forwarded_identity_and_nothing_else() {
     let stages = ["gateway", "authn", "source-type", "cluster-status"];
     for name in stages {
@@ -122,7 +127,6 @@ fn a_sidecar_takes_the_forwarded_identity_and_nothing_else() {
     }
 }
 
-#[test]
 fn what_a_sidecar_records_has_a_hop_of_its_own_and_names_its_own_cluster() {
     let mut world = World::new(vec![plugin("gateway", &sidecar("acme-1"))]);
     for token in [identity_token("acme-1"), identity_token("acme-2")] {
@@ -142,7 +146,6 @@ fn what_a_sidecar_records_has_a_hop_of_its_own_and_names_its_own_cluster() {
     );
 }
 
-#[test]
 fn cluster_status_at_a_sidecar_closes_its_own_cluster() {
     let mut world = World::new(vec![plugin("cluster-status", &sidecar("acme-1"))]);
     let request = || Request::get("/v1").header("x-portcullis-identity", identity_token("acme-1"));
@@ -153,10 +156,11 @@ fn cluster_status_at_a_sidecar_closes_its_own_cluster() {
     world.host.request(request()).assert_refused(404);
 }
 
+/// Wasm alone: native code has no trap.
 #[test]
 fn a_trap_refuses_and_the_next_request_is_served_again() {
-    use portcullis_testhost::{Callback, FailurePolicy, Fault};
-    let guarded = plugin("gateway", &config()).on_failure(FailurePolicy::reload());
+    use portcullis_testhost::{Callback, Fault};
+    let guarded = plugin("gateway", &config()).reloading();
     let mut world = World::new(vec![guarded]);
     world.host.request(good("acme-1")).assert_status(200);
     world.host.inject(Fault::trap().during(Callback::RequestHeaders));
@@ -168,6 +172,7 @@ fn a_trap_refuses_and_the_next_request_is_served_again() {
     again.assert_status(200);
 }
 
+/// Wasm alone: faults are injected into calls of the Proxy-Wasm ABI.
 #[test]
 fn a_host_that_fails_never_opens_the_gate() {
     use portcullis_testhost::{Callback, Fault, Status};
@@ -182,6 +187,7 @@ fn a_host_that_fails_never_opens_the_gate() {
     }
 }
 
+/// Wasm alone: as above.
 #[test]
 fn a_response_that_cannot_be_cleaned_is_withheld() {
     use portcullis_testhost::{Callback, Fault, Status};

@@ -5,6 +5,15 @@ mod world;
 use portcullis_protocol::wire::RecordKind;
 use portcullis_testhost::{Exchange, Request};
 use serde_json::{Value, json};
+
+on_both! {
+    a_known_peer_is_a_credential_at_the_gateway,
+    no_other_peer_is,
+    the_peer_is_a_fact_beside_a_token_and_the_cache_tells_peers_apart,
+    what_changes_about_a_workload_holds_at_once,
+    a_sidecar_takes_the_identity_token_first_and_a_known_peer_without_one,
+    a_sidecar_refuses_a_revoked_identity_although_its_token_is_good,
+}
 use world::{World, config, good, identity_token, plugin, put, to};
 
 const JOBS: &str = "spiffe://cluster.local/ns/jobs/sa/batch";
@@ -48,7 +57,6 @@ fn assert_refused(exchange: &Exchange, status: u16, reason: &str) {
     exchange.assert_response_header("x-portcullis-reason", reason);
 }
 
-#[test]
 fn a_known_peer_is_a_credential_at_the_gateway() {
     let mut world = world("gateway", &edge());
     let exchange = world.host.request(to("acme-1").peer(JOBS));
@@ -66,7 +74,6 @@ fn a_known_peer_is_a_credential_at_the_gateway() {
     assert_eq!((records[0].credential.as_str(), records[0].subject.as_str()), ("workload", JOBS));
 }
 
-#[test]
 fn no_other_peer_is() {
     let mut world = world("gateway", &edge());
     for (peer, reason) in [
@@ -87,7 +94,6 @@ fn no_other_peer_is() {
     assert_refused(&off.host.request(to("acme-1").peer(JOBS)), 401, "credential_missing");
 }
 
-#[test]
 fn the_peer_is_a_fact_beside_a_token_and_the_cache_tells_peers_apart() {
     let mut world = world("gateway", &edge());
     for (peer, source) in
@@ -103,7 +109,6 @@ fn the_peer_is_a_fact_beside_a_token_and_the_cache_tells_peers_apart() {
     assert_refused(&world.host.request(bad), 401, "credential_unsupported");
 }
 
-#[test]
 fn what_changes_about_a_workload_holds_at_once() {
     let mut world = world("gateway", &edge());
     let request = || to("acme-1").peer(JOBS);
@@ -118,7 +123,6 @@ fn what_changes_about_a_workload_holds_at_once() {
     assert_refused(&world.host.request(request()), 401, "workload_unknown");
 }
 
-#[test]
 fn a_sidecar_takes_the_identity_token_first_and_a_known_peer_without_one() {
     for name in ["gateway", "source-type"] {
         let mut world = world(name, &sidecar());
@@ -137,7 +141,6 @@ fn a_sidecar_takes_the_identity_token_first_and_a_known_peer_without_one() {
     }
 }
 
-#[test]
 fn a_sidecar_refuses_a_revoked_identity_although_its_token_is_good() {
     let mut identity = portcullis_identity::testing::identity("ann", "acme");
     let principal = &mut identity.principal;

@@ -13,6 +13,7 @@ mod headers;
 mod host;
 mod message;
 mod module;
+pub mod native;
 mod pairs;
 mod plugin;
 mod property;

@@ -25,6 +25,23 @@ pub fn program_init() -> *const c_char {
     version.flatten().map_or(std::ptr::null(), std::ffi::CStr::as_ptr)
 }
 
+/// The event of a configuration that means a tick.
+#[cfg(feature = "testing")]
+pub const TICK: u64 = super::scheduler::TICK;
+
+/// A test plays Envoy: the callbacks are its own, and [`program_init`] is not called.
+///
+/// # Errors
+/// The names of callbacks that it lacks.
+///
+/// # Safety
+/// `find` answers null or a function of that name with the signature that Envoy's has.
+#[cfg(feature = "testing")]
+pub unsafe fn play_envoy(find: impl Fn(&std::ffi::CStr) -> *mut c_void) -> Result<(), Vec<&'static str>> {
+    // SAFETY: the caller's promise.
+    unsafe { host::play(find) }
+}
+
 /// # Safety
 /// For Envoy's hook `http_filter_config_new` alone.
 #[must_use]

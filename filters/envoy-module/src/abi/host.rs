@@ -64,6 +64,22 @@ pub(super) fn recognise() -> Result<&'static CStr, Refusal> {
     Ok(version)
 }
 
+/// Takes the callbacks of a test in place of Envoy's.
+///
+/// # Errors
+/// The names of those that are missing.
+///
+/// # Safety
+/// As for [`Callbacks::load`].
+#[cfg(feature = "testing")]
+pub(super) unsafe fn play(find: impl Fn(&CStr) -> *mut c_void) -> Result<(), Vec<&'static str>> {
+    // SAFETY: the caller's promise.
+    let callbacks = unsafe { Callbacks::load(find) }?;
+    // A test process has one table, whoever brings it first.
+    let _ = CALLBACKS.set(callbacks);
+    Ok(())
+}
+
 /// Which known version it is: by what Envoy says, else by what the operator says.
 fn judge(own: Option<&str>, told: Option<&str>) -> Result<&'static CStr, Refusal> {
     let version = own.or(told).ok_or(Refusal::Untold)?;

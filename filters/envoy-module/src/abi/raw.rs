@@ -15,6 +15,13 @@ pub struct EnvoyBuffer {
 
 impl EnvoyBuffer {
     pub(super) const EMPTY: Self = Self { data: std::ptr::null(), size: 0 };
+
+    /// Bytes as Envoy hands them over; they must outlive it.
+    #[cfg(any(test, feature = "testing"))]
+    #[must_use]
+    pub fn of(bytes: &[u8]) -> Self {
+        Self { data: bytes.as_ptr(), size: bytes.len() }
+    }
 }
 
 /// Bytes of ours, which Envoy reads during a call.
@@ -43,6 +50,13 @@ pub struct EnvoyHeader {
 }
 
 impl EnvoyHeader {
+    /// A header as Envoy hands it over; its bytes must outlive it.
+    #[cfg(any(test, feature = "testing"))]
+    #[must_use]
+    pub fn of(name: &[u8], value: &[u8]) -> Self {
+        Self { name: EnvoyBuffer::of(name), value: EnvoyBuffer::of(value) }
+    }
+
     pub(super) const EMPTY: Self = Self { name: EnvoyBuffer::EMPTY, value: EnvoyBuffer::EMPTY };
 }
 

@@ -86,8 +86,19 @@ struct Config {
 /// # Errors
 /// When there is no such root id.
 pub fn new_config(setup: &Setup<'_>) -> Result<Box<dyn ConfigEvents>, String> {
+    new_config_of(setup, root(setup.name()))
+}
+
+/// The same with a root of one's own; `None` when there is none of that name.
+///
+/// # Errors
+/// When there is no such root id.
+pub fn new_config_of(
+    setup: &Setup<'_>,
+    root: Option<&'static Root>,
+) -> Result<Box<dyn ConfigEvents>, String> {
     let name = String::from_utf8_lossy(setup.name());
-    let root = root(setup.name()).ok_or_else(|| format!("there is no filter {name:?}"))?;
+    let root = root.ok_or_else(|| format!("there is no filter {name:?}"))?;
     let number = process::number();
     let ready = make_ready(setup, root, number);
     if ready.is_none() {

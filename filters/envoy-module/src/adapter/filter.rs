@@ -18,14 +18,12 @@ pub(super) struct Filter {
     request: Option<Request>,
     /// True once it has waited: only then somebody has to forget it.
     waited: bool,
-    /// True when the end of its body is there.
-    ended: bool,
 }
 
 impl Filter {
     /// A request that begins.
     pub(super) fn new(shared: Arc<Shared>) -> Self {
-        Self { shared, key: StreamKey(process::number()), request: None, waited: false, ended: false }
+        Self { shared, key: StreamKey(process::number()), request: None, waited: false }
     }
 
     /// The request and the port of this event.
@@ -37,20 +35,15 @@ impl Filter {
         (request, StreamPort::new(stream, Arc::clone(shared), key))
     }
 
-    fn wants_body(&self) -> bool {
-        self.request.as_ref().is_some_and(Request::wants_body)
+    /// Bytes of the body that Envoy holds: what it held back, and the piece that came last.
+    fn body_length(stream: &StreamHandle<'_>) -> usize {
+        let size = |kind| stream.read_body(kind, 0, &mut Vec::new()).unwrap_or_default();
+        size(BodyKind::BufferedRequest).saturating_add(size(BodyKind::ReceivedRequest))
     }
 
-    /// The body has come so far, or to its end.
-    fn look_at_body(&mut self, stream: &StreamHandle<'_>, end: bool) -> Verdict {
-        self.ended = end;
-        if self.request.as_ref().is_none_or(Request::passes_body) {
-            return Verdict::Continue;
-        }
-        let size = |kind| stream.read_body(kind, 0, &mut Vec::new()).unwrap_or_default();
-        let length = size(BodyKind::BufferedRequest).saturating_add(size(BodyKind::ReceivedRequest));
-        let (request, port) = self.parts(stream);
-        request.on_request_body(&port, length, end)
+    /// Whether nobody looks at the body of this request.
+    fn ignores_body(&self) -> bool {
+        self.request.as_ref().is_none_or(Request::ignores_body)
     }
 }
 
@@ -68,11 +61,12 @@ impl FilterEvents for Filter {
     fn on_request_headers(&mut self, stream: &StreamHandle<'_>, end: bool) -> HeadersAction {
         let (request, port) = self.parts(stream);
         let action = match request.on_request_headers(&port, end) {
-            // Its body comes to this filter meanwhile: a stage may want it when the request is woken.
-            Verdict::Hold => HeadersAction::AwaitBody,
+            // Its body comes while it waits, so that it can be judged when the request is woken.
+            Verdict::Hold if request.may_want_body() => HeadersAction::AwaitBody,
+            Verdict::Hold => HeadersAction::Hold,
             Verdict::Continue => {
                 port.choose_route_again();
-                if request.wants_body() && !end { HeadersAction::AwaitBody } else { HeadersAction::Continue }
+                if request.wants_body() { HeadersAction::AwaitBody } else { HeadersAction::Continue }
             }
         };
         self.waited |= port.expects_wake();
@@ -80,16 +74,25 @@ impl FilterEvents for Filter {
     }
 
     fn on_request_body(&mut self, stream: &StreamHandle<'_>, end: bool) -> BodyAction {
-        match self.look_at_body(stream, end) {
+        if self.ignores_body() {
+            return BodyAction::Continue;
+        }
+        let length = Self::body_length(stream);
+        let (request, port) = self.parts(stream);
+        match request.on_request_body(&port, length, end) {
             Verdict::Continue => BodyAction::Continue,
-            Verdict::Hold if self.wants_body() => BodyAction::Buffer,
-            // It waits: what is too long for Envoy's buffer must not be refused for that.
+            Verdict::Hold if request.wants_body() => BodyAction::Buffer,
+            // Nobody has asked for it yet, so that it is long is no reason to refuse it.
             Verdict::Hold => BodyAction::Hold,
         }
     }
 
     fn on_request_trailers(&mut self, stream: &StreamHandle<'_>) -> TrailersAction {
-        match self.look_at_body(stream, true) {
+        if self.ignores_body() {
+            return TrailersAction::Continue;
+        }
+        let (request, port) = self.parts(stream);
+        match request.on_request_trailers(&port) {
             Verdict::Continue => TrailersAction::Continue,
             Verdict::Hold => TrailersAction::Hold,
         }
@@ -107,9 +110,6 @@ impl FilterEvents for Filter {
         let (request, port) = self.parts(stream);
         request.on_wake(&port);
         port.choose_route_again();
-        if self.wants_body() && self.look_at_body(stream, self.ended) == Verdict::Continue {
-            stream.resume();
-        }
     }
 
     fn on_complete(&mut self, stream: &StreamHandle<'_>) {

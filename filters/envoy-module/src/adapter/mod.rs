@@ -7,8 +7,11 @@
 mod config;
 mod crypto;
 mod filter;
+mod machine;
 mod metrics;
 mod port;
 mod process;
 
-pub use config::new_config;
+pub use config::{new_config, new_config_of};
+#[cfg(feature = "testing")]
+pub(crate) use process::Homes;

@@ -1,8 +1,8 @@
 //! The engine's ports in the words of the interface.
 
 use std::cell::Cell;
-use std::sync::{Arc, LazyLock};
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::sync::Arc;
+use std::time::Duration;
 
 use portcullis_engine::headers::Headers;
 use portcullis_engine::metrics::MetricId;
@@ -13,7 +13,7 @@ use portcullis_engine::port::{
 use portcullis_engine::reply::Reply;
 
 use super::config::{CALLS, Shared};
-use super::{crypto, process};
+use super::{crypto, machine, process};
 use crate::abi::{
     AbiError, Attribute, BodyKind, Callout, HeaderMap, LocalReply, LogLevel, MainHandle, StreamHandle, log,
 };
@@ -23,9 +23,6 @@ const HANDLE: &[u8] = b"portcullis.exchange";
 
 /// Names the proxy's instance in audit records; without it the host's name does.
 const INSTANCE_ENV: [&str; 2] = ["PORTCULLIS_INSTANCE", "HOSTNAME"];
-
-/// From when the monotonic clock counts.
-static START: LazyLock<Instant> = LazyLock::new(Instant::now);
 
 /// A call of a stream, to be sent by the main thread.
 pub(super) struct OwnedCall {
@@ -71,25 +68,20 @@ impl Proxy for ProcessPort {
     }
 
     fn wall_clock_ns(&self) -> PortResult<u64> {
-        let since = SystemTime::now().duration_since(UNIX_EPOCH).ok();
-        since
-            .and_then(|since| u64::try_from(since.as_nanos()).ok())
+        machine::wall_clock_ns()
             .ok_or(PortError { operation: "clock", cause: "the clock stands before 1970".into() })
     }
 
     fn monotonic_ns(&self) -> PortResult<u64> {
-        // A second is added, so that "a moment ago" is never before the beginning.
-        let elapsed = START.elapsed().saturating_add(Duration::from_secs(1));
-        Ok(u64::try_from(elapsed.as_nanos()).unwrap_or(u64::MAX))
+        Ok(machine::monotonic_ns())
     }
 
     fn random(&self, out: &mut [u8]) -> PortResult<()> {
-        getrandom::fill(out)
-            .map_err(|error| PortError { operation: "getrandom", cause: error.to_string().into() })
+        machine::random(out).map_err(|cause| PortError { operation: "getrandom", cause: cause.into() })
     }
 
     fn env(&self, name: &str) -> Option<Vec<u8>> {
-        std::env::var_os(name).map(std::ffi::OsString::into_encoded_bytes)
+        machine::env(name)
     }
 
     fn instance(&self) -> Vec<u8> {
@@ -318,6 +310,10 @@ impl Stream for StreamPort<'_> {
         home.expect(self.key, self.stream.waker().map_err(failed)?);
         self.expects_wake.set(true);
         Ok(())
+    }
+
+    fn shows_body_of_held(&self) -> bool {
+        true
     }
 
     fn resume(&self) -> PortResult<()> {

@@ -14,7 +14,19 @@ use crate::abi::StreamWaker;
 /// Numbers that are given once in a process: plugins, streams, calls.
 static NUMBERS: AtomicU64 = AtomicU64::new(1);
 
-static HOMES: Mutex<Vec<(SourceKey, Arc<Home>)>> = Mutex::new(Vec::new());
+/// One home for each source.
+pub(crate) type Homes = Mutex<Vec<(SourceKey, Arc<Home>)>>;
+
+static HOMES: Homes = Mutex::new(Vec::new());
+
+/// The homes of this process.
+fn with_homes<T>(act: impl FnOnce(&Homes) -> T) -> T {
+    #[cfg(feature = "testing")]
+    if let Some(process) = crate::testing::current() {
+        return act(&process.homes);
+    }
+    act(&HOMES)
+}
 
 /// A number that nobody else in this process has.
 pub(super) fn number() -> u64 {
@@ -27,7 +39,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 /// One source and what each worker has of its own.
-pub(super) struct Home {
+pub(crate) struct Home {
     /// One for each of Envoy's workers, by its index.
     workers: Vec<Arc<Worker>>,
     /// How to wake requests that wait.
@@ -39,10 +51,18 @@ impl Home {
     /// a configuration that comes again finds its records there.
     pub(super) fn of(proxy: &dyn Proxy, plugin: &Plugin, concurrency: u32) -> Option<Arc<Self>> {
         let key = SourceKey::of(&plugin.config);
-        let mut homes = lock(&HOMES);
-        if let Some((_, home)) = homes.iter().find(|(known, _)| *known == key) {
-            return Some(Arc::clone(home));
-        }
+        with_homes(|homes| {
+            let mut homes = lock(homes);
+            if let Some((_, home)) = homes.iter().find(|(known, _)| *known == key) {
+                return Some(Arc::clone(home));
+            }
+            let home = Arc::new(Self::new(proxy, plugin, concurrency)?);
+            homes.push((key, Arc::clone(&home)));
+            Some(home)
+        })
+    }
+
+    fn new(proxy: &dyn Proxy, plugin: &Plugin, concurrency: u32) -> Option<Self> {
         let reader: [u8; 16] = worker::random(proxy)?;
         let source = Arc::new(PolicySource::new(proxy, &plugin.config, &reader)?);
         let new_worker = |_| {
@@ -50,9 +70,7 @@ impl Home {
             Worker::new(proxy, &plugin.config, stream, Arc::clone(&source)).map(Arc::new)
         };
         let workers: Option<Vec<_>> = (0..concurrency.max(1)).map(new_worker).collect();
-        let home = Arc::new(Self { workers: workers?, wakers: Mutex::default() });
-        homes.push((key, Arc::clone(&home)));
-        Some(home)
+        Some(Self { workers: workers?, wakers: Mutex::default() })
     }
 
     /// The workers, by their index.

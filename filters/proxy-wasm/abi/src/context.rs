@@ -68,6 +68,17 @@ pub trait HttpContext {
     /// Headers from the client. `end_of_stream`: no body follows.
     fn on_request_headers(&mut self, host: &dyn Host, end_of_stream: bool) -> Action;
 
+    /// A part of the body from the client; `length` bytes of it can be read. One that is held is shown again
+    /// with the next part.
+    fn on_request_body(&mut self, _host: &dyn Host, _length: usize, _end_of_stream: bool) -> Action {
+        Action::Continue
+    }
+
+    /// Trailers from the client: no more of the body follows.
+    fn on_request_trailers(&mut self, _host: &dyn Host) -> Action {
+        Action::Continue
+    }
+
     /// Headers to the client. `end_of_stream`: no body follows.
     fn on_response_headers(&mut self, _host: &dyn Host, _end_of_stream: bool) -> Action {
         Action::Continue

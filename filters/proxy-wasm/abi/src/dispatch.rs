@@ -141,6 +141,18 @@ impl Dispatcher {
         })
     }
 
+    /// A part of the body from the client. That of an unknown context is held: its request was refused.
+    pub fn on_request_body(&self, host: &dyn Proxy, id: ContextId, length: usize, end: bool) -> Action {
+        self.streams
+            .with(host, id, |stream| stream.on_request_body(host, length, end))
+            .unwrap_or(Action::Pause)
+    }
+
+    /// Trailers from the client. Those of an unknown context are held: its request was refused.
+    pub fn on_request_trailers(&self, host: &dyn Proxy, id: ContextId) -> Action {
+        self.streams.with(host, id, |stream| stream.on_request_trailers(host)).unwrap_or(Action::Pause)
+    }
+
     /// Headers to the client. Those of an unknown context pass: its request was refused.
     pub fn on_response_headers(&self, host: &dyn Proxy, id: ContextId, end: bool) -> Action {
         self.streams

@@ -4,7 +4,7 @@
 ///
 /// The list is explicit because the proxy crosses into the VM for every callback that is exported.
 /// Known ones: `on_vm_start`, `on_tick`, `on_queue_ready`, `on_http_call_response`,
-/// `on_request_headers`, `on_response_headers`, `on_done`, `on_log`.
+/// `on_request_headers`, `on_request_body`, `on_request_trailers`, `on_response_headers`, `on_done`, `on_log`.
 ///
 /// ```
 /// # use portcullis_proxy_wasm_abi::{Host, RootContext};
@@ -100,6 +100,18 @@ macro_rules! __export {
         #[unsafe(no_mangle)]
         extern "C" fn proxy_on_request_headers(id: u32, _count: usize, end: u32) -> u32 {
             $crate::exports::request_headers(id, end)
+        }
+    };
+    (on_request_body) => {
+        #[unsafe(no_mangle)]
+        extern "C" fn proxy_on_request_body(id: u32, length: usize, end: u32) -> u32 {
+            $crate::exports::request_body(id, length, end)
+        }
+    };
+    (on_request_trailers) => {
+        #[unsafe(no_mangle)]
+        extern "C" fn proxy_on_request_trailers(id: u32, _count: usize) -> u32 {
+            $crate::exports::request_trailers(id)
         }
     };
     (on_response_headers) => {

@@ -61,6 +61,16 @@ pub fn request_headers(id: u32, end: u32) -> u32 {
     VM.with(|vm| vm.dispatcher.on_request_headers(&vm.host, ContextId(id), end != 0)) as u32
 }
 
+/// `proxy_on_request_body`
+pub fn request_body(id: u32, length: usize, end: u32) -> u32 {
+    VM.with(|vm| vm.dispatcher.on_request_body(&vm.host, ContextId(id), length, end != 0)) as u32
+}
+
+/// `proxy_on_request_trailers`
+pub fn request_trailers(id: u32) -> u32 {
+    VM.with(|vm| vm.dispatcher.on_request_trailers(&vm.host, ContextId(id))) as u32
+}
+
 /// `proxy_on_response_headers`
 pub fn response_headers(id: u32, end: u32) -> u32 {
     VM.with(|vm| vm.dispatcher.on_response_headers(&vm.host, ContextId(id), end != 0)) as u32

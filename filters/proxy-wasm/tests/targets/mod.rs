@@ -7,10 +7,10 @@ use std::time::Duration;
 use portcullis_mesh_stand_in::Answer as Answered;
 use portcullis_protocol::snapshot::sign_page;
 use portcullis_protocol::wire::{Page, SignedMessage};
-use portcullis_testhost::{Answer, HeaderMap, Host, Plugin, Request, StartError, Upstream, VmId};
+use portcullis_testhost::{Answer, Call, HeaderMap, Host, Request, StartError, Upstream, VmId};
 use prost::Message;
 
-use crate::world::{API_KEY, UPSTREAM, World, config, good, plugin, token};
+use crate::world::{API_KEY, Target as On, UPSTREAM, World, config, good, install, plugin, target, token};
 
 /// Longer than every hold and time-out of the filter.
 const LONG: Duration = Duration::from_secs(20);
@@ -118,12 +118,13 @@ fn check_host(host: &mut Host) -> Result<(), String> {
 
 thread_local! {
     /// The module with its snapshot; requests must not change it for those that come after.
-    static WORLD: std::cell::RefCell<Option<World>> = const { std::cell::RefCell::new(None) };
+    static WORLD: std::cell::RefCell<Option<(On, World)>> = const { std::cell::RefCell::new(None) };
 }
 
 fn check_request(request: Request) -> Result<(), String> {
     WORLD.with_borrow_mut(|slot| {
-        let world = slot.get_or_insert_with(World::gateway);
+        slot.take_if(|(on, _)| *on != target());
+        let (_, world) = slot.get_or_insert_with(|| (target(), World::gateway()));
         let exchange = world.host.request(request);
         world.settle();
         world.host.advance(LONG);
@@ -185,8 +186,9 @@ fn body(input: &[u8]) -> Request {
 }
 
 fn check_configuration(input: &[u8]) -> Result<(), String> {
-    let plugin: Plugin = plugin("gateway", &config()).config(input);
-    match Host::builder().plugin(plugin).cluster(UPSTREAM, Upstream::manual()).allow_misuse().start() {
+    let plugins = [plugin("gateway", &config()).config(input)];
+    let builder = Host::builder().cluster(UPSTREAM, Upstream::manual()).allow_misuse();
+    match install(builder, &plugins).start() {
         Err(StartError::ConfigureRefused { .. } | StartError::VmStartRefused { .. }) => Ok(()),
         Err(error) => Err(error.to_string()),
         Ok(mut host) => {
@@ -203,8 +205,7 @@ fn check_configuration(input: &[u8]) -> Result<(), String> {
 /// The page that a cold filter is sent, with the nonce that all polls of this seed have.
 fn good_page() -> Vec<u8> {
     let world = polled();
-    let calls = world.host.pending_calls(UPSTREAM);
-    let call = calls.iter().find(|call| call.vm == VmId::Worker(0)).expect("the worker polls");
+    let call = poll(&world).expect("the worker polls");
     let path = call.request.headers.get(":path").expect("a path").to_owned();
     let (_, query) = path.split_once('?').expect("a query");
     match world.api.page(query) {
@@ -216,10 +217,16 @@ fn good_page() -> Vec<u8> {
 /// A world whose filters have asked and wait.
 fn polled() -> World {
     let mut world = World::cold(vec![plugin("gateway", &config())]);
-    while !world.host.pending_calls(UPSTREAM).iter().any(|call| call.vm == VmId::Worker(0)) {
+    while poll(&world).is_none() {
         world.host.advance(Duration::from_millis(50));
     }
     world
+}
+
+/// The poll that serves the worker. In native code the main thread polls for all of them.
+fn poll(world: &World) -> Option<Call> {
+    let polls = |call: &Call| target() == On::Native || call.vm == VmId::Worker(0);
+    world.host.pending_calls(UPSTREAM).into_iter().find(polls)
 }
 
 /// The page within its signature.

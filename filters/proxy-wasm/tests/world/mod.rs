@@ -1,5 +1,7 @@
-//! The world of the filter tests: the module in the test host, and a control service in a few lines.
+//! The world of the filter tests: either target in the test host, and a stand-in for the mesh API.
 #![allow(dead_code, unreachable_pub, reason = "each test file uses a part of it")]
+
+mod target;
 
 use std::process::Command;
 use std::sync::OnceLock;
@@ -18,8 +20,10 @@ use portcullis_model::decision::ClusterState;
 use portcullis_protocol::audit::keyed_hash;
 use portcullis_protocol::snapshot::public_key;
 use portcullis_protocol::wire::{self, AuditRecord, Record, RecordKind};
-use portcullis_testhost::{Answer, Host, HostBuilder, Module, Plugin, Request, Upstream};
+use portcullis_testhost::{Answer, Host, HostBuilder, Module, Request, Upstream};
 use serde_json::{Value, json};
+#[allow(unused_imports, reason = "each test file uses a part of it")]
+pub use target::{Plugin, Target, install, on, plugin, target};
 
 pub const UPSTREAM: &str = "outbound|9700||control.test";
 pub const ISSUER: &str = "https://idp.test";
@@ -32,39 +36,30 @@ pub const API_KEY: &str = "pck_0001_secret";
 /// The module, built now: a stale one cannot pass.
 pub fn module() -> &'static Module {
     static MODULE: OnceLock<Module> = OnceLock::new();
-    MODULE.get_or_init(|| {
-        let root = concat!(env!("CARGO_MANIFEST_DIR"), "/../..");
-        let built = Command::new(env!("CARGO"))
-            .current_dir(root)
-            .args([
-                "build",
-                "-q",
-                "-p",
-                "portcullis-proxy-wasm",
-                "--target",
-                "wasm32-wasip1",
-                "--profile",
-                "wasm",
-            ])
-            .status()
-            .expect("cargo runs");
-        assert!(built.success(), "the module does not build");
-        let target = std::env::var("CARGO_TARGET_DIR").unwrap_or_else(|_| format!("{root}/target"));
-        Module::from_file(format!("{target}/wasm32-wasip1/wasm/portcullis.wasm")).expect("the module loads")
-    })
+    MODULE.get_or_init(|| build("portcullis-proxy-wasm", "portcullis.wasm"))
+}
+
+/// The module with the stage that reads bodies.
+pub fn body_probe() -> &'static Module {
+    static MODULE: OnceLock<Module> = OnceLock::new();
+    MODULE.get_or_init(|| build("portcullis-body-probe", "portcullis_body_probe.wasm"))
+}
+
+fn build(package: &str, file: &str) -> Module {
+    let root = concat!(env!("CARGO_MANIFEST_DIR"), "/../..");
+    let built = Command::new(env!("CARGO"))
+        .current_dir(root)
+        .args(["build", "-q", "-p", package, "--target", "wasm32-wasip1", "--profile", "wasm"])
+        .status()
+        .expect("cargo runs");
+    assert!(built.success(), "the module does not build");
+    let target = std::env::var("CARGO_TARGET_DIR").unwrap_or_else(|_| format!("{root}/target"));
+    Module::from_file(format!("{target}/wasm32-wasip1/wasm/{file}")).expect("the module loads")
 }
 
 pub fn config() -> Value {
     json!({"role": "edge", "domain": "platform.test",
            "snapshot": {"upstream": UPSTREAM, "key": STANDARD.encode(public_key(SEED))}})
-}
-
-pub fn plugin(name: &str, config: &Value) -> Plugin {
-    Plugin::new(module())
-        .name(name)
-        .root_id(name)
-        .config(config.to_string())
-        .env("PORTCULLIS_MESH_TOKEN", "mesh-token")
 }
 
 /// An issuer's key and the tokens that it signs.
@@ -168,17 +163,14 @@ impl World {
     }
 
     fn cold_with(plugins: Vec<Plugin>, build: impl FnOnce(HostBuilder) -> HostBuilder) -> Self {
-        let mut builder = build(Host::builder())
+        let builder = build(Host::builder())
             .cluster(UPSTREAM, Upstream::manual())
             .property("node.id", "gw-1")
             .upstream(
                 Answer::ok().header("x-portcullis-reason", "forged").header("x-kept", "yes").body("hello"),
             )
             .starts_at(NOW * 1_000_000_000);
-        for plugin in plugins {
-            builder = builder.plugin(plugin);
-        }
-        let host = builder.start().expect("the plugins start");
+        let host = install(builder, &plugins).start().expect("the plugins start");
         let mut api = MeshApi::new("mesh-token", SEED);
         api.store.replace(first_records());
         Self { host, api }

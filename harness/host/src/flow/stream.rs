@@ -111,6 +111,8 @@ pub(crate) enum Stop {
     No,
     /// At the headers: nothing is shown to the filter until it goes on.
     Headers { end: bool, bounded: bool },
+    /// At the headers, and the filter is shown what comes behind them.
+    Await { end: bool },
     /// In the body: later parts are shown to the filter.
     Body,
     /// At the trailers.
@@ -127,6 +129,8 @@ pub(crate) struct Side {
     pub(crate) buffering: bool,
     /// The end of the stream waits here too.
     pub(crate) held_end: bool,
+    /// The headers wait here although the filter has seen pieces behind them.
+    pub(crate) headers_held: bool,
     /// Trailers wait here, and the filter has not seen them.
     pub(crate) held_trailers: bool,
 }
@@ -140,6 +144,8 @@ pub(crate) enum Link {
     Dead,
     /// A context in a VM of the worker.
     Live { vm: usize, context: u32 },
+    /// A native filter.
+    Native,
 }
 
 /// One filter of the chain, for one stream.

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::thread::Thread;
 use super::{Host, Router};
@@ -9,6 +10,7 @@ use crate::codes::LogLevel;
 use crate::error::StartError;
 use crate::headers::HeaderMap;
 use crate::message::Answer;
+use crate::native::NativePlugin;
 use crate::plugin::Plugin;
 use crate::property::{PropertyPath, PropertyTree, Value};
 use crate::upstream::Upstream;
@@ -21,15 +23,20 @@ const DEFAULT_CLUSTER: &str = "upstream";
 /// Each worker has VMs of its own, each with some gigabytes of address space.
 const MAX_WORKERS: usize = 1024;
 
+/// How long an answer may take in all, unless the route says otherwise.
+const ROUTE_TIMEOUT: Duration = Duration::from_secs(15);
+
 /// Describes a host; made by [`Host::builder`].
 pub struct HostBuilder {
     plugins: Vec<Plugin>,
+    natives: Vec<Box<dyn NativePlugin>>,
     workers: usize,
     seed: u64,
     start_nanos: u64,
     log_level: LogLevel,
     tracing: bool,
     limits: Limits,
+    route_timeout: Option<Duration>,
     clusters: BTreeMap<String, Upstream>,
     upstreams: BTreeMap<String, Upstream>,
     router: Option<Router>,
@@ -42,6 +49,7 @@ impl Default for HostBuilder {
     fn default() -> Self {
         Self {
             plugins: Vec::new(),
+            natives: Vec::new(),
             workers: 1,
             seed: 0,
             // 2026-01-01T00:00:00Z
@@ -49,6 +57,7 @@ impl Default for HostBuilder {
             log_level: LogLevel::Trace,
             tracing: true,
             limits: Limits::default(),
+            route_timeout: Some(ROUTE_TIMEOUT),
             clusters: BTreeMap::new(),
             upstreams: BTreeMap::new(),
             router: None,
@@ -65,6 +74,13 @@ impl HostBuilder {
     #[must_use]
     pub fn plugin(mut self, plugin: Plugin) -> Self {
         self.plugins.push(plugin);
+        self
+    }
+
+    /// Adds a native filter at the end of the filter chain, behind all plugins.
+    #[must_use]
+    pub fn native(mut self, plugin: Box<dyn NativePlugin>) -> Self {
+        self.natives.push(plugin);
         self
     }
 
@@ -107,6 +123,13 @@ impl HostBuilder {
     #[must_use]
     pub fn limits(mut self, limits: Limits) -> Self {
         self.limits = limits;
+        self
+    }
+
+    /// Lets answers take as long as they like, as `timeout: 0s` of a route does (default: 15 s, as in Envoy).
+    #[must_use]
+    pub fn without_route_timeout(mut self) -> Self {
+        self.route_timeout = None;
         self
     }
 
@@ -167,7 +190,7 @@ impl HostBuilder {
     /// be started or configured. A later failure on the main thread or a worker is not an error here, as
     /// it is none in Envoy: see [`Host::start_failures`].
     pub fn start(self) -> Result<Host, StartError> {
-        if self.plugins.is_empty() {
+        if self.plugins.is_empty() && self.natives.is_empty() {
             return Err(StartError::NoPlugin);
         }
         if self.workers == 0 {
@@ -193,10 +216,13 @@ impl HostBuilder {
         let mut host = Host {
             world,
             plugins: Vec::new(),
+            natives: self.natives,
+            opened: BTreeMap::new(),
             main: Thread::new(VmId::Main),
             workers: (0..self.workers).map(|n| Thread::new(VmId::Worker(n))).collect(),
             router: self.router.unwrap_or_else(|| Box::new(|_| Some(DEFAULT_CLUSTER.to_owned()))),
             upstreams,
+            route_timeout: self.route_timeout,
             open: BTreeMap::new(),
             failures: Vec::new(),
             canaries: BTreeMap::new(),
@@ -204,7 +230,7 @@ impl HostBuilder {
             misuse_is_failure: self.misuse_is_failure,
             generation: 0,
         };
-        if let Err(error) = host.set_up(self.plugins) {
+        if let Err(error) = host.set_up(self.plugins).and_then(|()| host.set_up_native()) {
             host.misuse_is_failure = false;
             return Err(error);
         }

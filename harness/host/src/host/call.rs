@@ -10,6 +10,8 @@ pub(super) const CONTINUE: i32 = 0;
 pub(super) const STOP: i32 = 1;
 pub(super) const HEADERS_UNSUPPORTED: i32 = 2;
 pub(super) const HEADERS_STOP_AND_BUFFER: i32 = 3;
+/// The host's own number: the headers wait, and the body is shown. Only native filters can ask for it.
+pub(super) const HEADERS_AWAIT: i32 = 5;
 pub(super) const DATA_WATERMARK: i32 = 2;
 pub(super) const DATA_NO_BUFFER: i32 = 3;
 
@@ -32,6 +34,10 @@ impl Host {
             let slot = &mut locked.slots[slot];
             (worker, slot.link, std::mem::replace(&mut slot.created, true))
         };
+        if link == Link::Native {
+            stream.lock().slots[slot].created = created;
+            return self.open_native(stream, slot);
+        }
         let Link::Live { vm, context } = link else { return };
         if created {
             return;
@@ -71,6 +77,7 @@ impl Host {
         };
         match link {
             Link::Skipped => return Called::Not,
+            Link::Native => return self.call_native(stream, dir, slot, callback, end),
             Link::Dead if dir == Dir::Request && !failed => return Called::Failed,
             Link::Dead => return Called::Not,
             Link::Live { .. } if !created || failed => return Called::Not,

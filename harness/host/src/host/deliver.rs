@@ -4,10 +4,11 @@ use std::collections::VecDeque;
 
 use super::Host;
 use super::call::{
-    CONTINUE, Called, DATA_NO_BUFFER, DATA_WATERMARK, HEADERS_STOP_AND_BUFFER, HEADERS_UNSUPPORTED, STOP,
+    CONTINUE, Called, DATA_NO_BUFFER, DATA_WATERMARK, HEADERS_AWAIT, HEADERS_STOP_AND_BUFFER,
+    HEADERS_UNSUPPORTED, STOP,
 };
 use crate::codes::Callback;
-use crate::flow::{Dir, Reply, Side, Stop, Stream, StreamRef};
+use crate::flow::{Dir, Link, Reply, Side, Stop, Stream, StreamRef};
 use crate::state::Action;
 
 /// A piece of a request or response on its way.
@@ -83,7 +84,10 @@ impl Host {
         if locked.is_over() {
             return Vec::new();
         }
-        locked.side_mut(dir, slot).stop = Stop::Headers { end, bounded: action == HEADERS_STOP_AND_BUFFER };
+        locked.side_mut(dir, slot).stop = match action {
+            HEADERS_AWAIT => Stop::Await { end },
+            _ => Stop::Headers { end, bounded: action == HEADERS_STOP_AND_BUFFER },
+        };
         Vec::new()
     }
 
@@ -98,8 +102,11 @@ impl Host {
         let limit = self.world.limits.buffer_bytes;
         let over = {
             let mut locked = stream.lock();
+            let native = locked.slots[slot].link == Link::Native;
             let side = locked.side_mut(dir, slot);
-            if side.buffering {
+            side.headers_held |= matches!(side.stop, Stop::Await { .. });
+            // Envoy shows a native filter what it holds back apart from what comes.
+            if side.buffering && !native {
                 side.held.extend_from_slice(&bytes);
                 side.held.len() > limit
             } else {
@@ -133,7 +140,9 @@ impl Host {
             side.stop = Stop::No;
             let mut bytes = std::mem::take(&mut side.held);
             bytes.extend(flight);
-            return vec![Item::Data { bytes, end }];
+            let mut onward = held_headers(side);
+            onward.push(Item::Data { bytes, end });
+            return onward;
         }
         side.stop = Stop::Body;
         side.held_end |= end;
@@ -164,14 +173,20 @@ impl Host {
                 return Vec::new();
             }
             Called::Returned(_) => {
-                stream.lock().side_mut(dir, slot).stop = Stop::Trailers;
+                let mut locked = stream.lock();
+                let side = locked.side_mut(dir, slot);
+                side.headers_held |= matches!(side.stop, Stop::Await { .. });
+                side.stop = Stop::Trailers;
                 return Vec::new();
             }
         }
         let mut locked = stream.lock();
         let side = locked.side_mut(dir, slot);
+        side.headers_held |= matches!(side.stop, Stop::Await { .. });
         side.stop = Stop::No;
-        release_held(side, false).into_iter().chain([Item::Trailers]).collect()
+        let mut onward = held_headers(side);
+        onward.extend(release_held(side, false).into_iter().chain([Item::Trailers]));
+        onward
     }
 
     /// The filter goes on (`proxy_continue_stream`).
@@ -187,10 +202,11 @@ impl Host {
             let stop = std::mem::take(&mut side.stop);
             let end = side.held_end;
             let held_trailers = std::mem::take(&mut side.held_trailers);
-            let mut onward = Vec::new();
+            let mut onward = held_headers(side);
             let mut again = Vec::new();
             match stop {
                 Stop::No => return,
+                Stop::Await { end } => onward.push(Item::Headers { end }),
                 // The filter has not seen what came after the headers: it is shown that now.
                 Stop::Headers { end: headers_end, .. } => {
                     onward.push(Item::Headers { end: headers_end });
@@ -291,6 +307,11 @@ fn hold(side: &mut Side, item: Item, limit: usize) -> bool {
         Item::Headers { .. } => {}
     }
     side.held.len() > limit
+}
+
+/// The headers that waited at a filter for what came behind them.
+fn held_headers(side: &mut Side) -> Vec<Item> {
+    std::mem::take(&mut side.headers_held).then_some(Item::Headers { end: false }).into_iter().collect()
 }
 
 /// The bytes that waited at a filter, if there are any or the end of the stream hangs on them.

@@ -6,6 +6,7 @@ use super::Host;
 use super::thread::Thread;
 use crate::codes::{Callback, Status};
 use crate::headers::HeaderMap;
+use crate::native::NATIVE;
 use crate::state::CallAnswer;
 use crate::vm::Vm;
 use crate::vm_id::VmId;
@@ -60,6 +61,10 @@ impl Host {
     fn handle(&mut self, event: Event) {
         match event {
             Event::Tick { vm, instance, root, generation } => self.tick(vm, instance, root, generation),
+            Event::NativeTick { plugin } => self.native_tick(plugin),
+            Event::NativeWake { plugin, event } => self.native_wake(plugin, event),
+            Event::NativeStreamWake { stream, slot, event } => self.native_stream_wake(stream, slot, event),
+            Event::CallEnd { instance: NATIVE, root, end, .. } => self.native_call_ended(root, end),
             Event::CallEnd { vm, instance, root, token, end } => {
                 self.call_ended(vm, instance, root, token, end)
             }

@@ -6,6 +6,7 @@ mod deliver;
 mod events;
 mod inspect;
 mod lifecycle;
+mod native;
 mod thread;
 mod traffic;
 
@@ -18,6 +19,7 @@ use crate::exchange::Exchange;
 use crate::flow::{Dir, Link, Slot, Stream, StreamRef};
 use crate::headers::HeaderMap;
 use crate::message::{Elsewhere, Request};
+use crate::native::NativePlugin;
 use crate::plugin::Plugin;
 use crate::spec::{FailurePolicy, RootKey, VmKey};
 use crate::upstream::Upstream;
@@ -56,10 +58,16 @@ pub(crate) type Router = Box<dyn Fn(&HeaderMap) -> Option<String> + Send>;
 pub struct Host {
     pub(crate) world: Arc<World>,
     plugins: Vec<Plugin>,
+    /// Streams in native filters, by stream and place in the chain. They go before their plugins do.
+    opened: BTreeMap<(u64, usize), native::Opened>,
+    /// A chain of native filters, in place of the plugins.
+    natives: Vec<Box<dyn NativePlugin>>,
     main: Thread,
     workers: Vec<Thread>,
     router: Router,
     upstreams: BTreeMap<String, Upstream>,
+    /// None for as long as it takes.
+    route_timeout: Option<Duration>,
     open: BTreeMap<u64, StreamRef>,
     failures: Vec<StartFailure>,
     /// How the canaries of plugins in living VMs went.
@@ -243,6 +251,7 @@ impl Host {
                 Slot { plugin, link, sides: Default::default(), created: false, failed: false, death: None };
             stream.lock().slots.push(slot);
         }
+        stream.lock().slots.extend(self.native_slots());
         let id = stream.lock().id;
         self.open.insert(id, stream.clone());
         stream

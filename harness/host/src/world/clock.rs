@@ -14,6 +14,9 @@ pub(crate) enum Event {
     Tick { vm: VmId, instance: u64, root: u32, generation: u64 },
     CallEnd { vm: VmId, instance: u64, root: u32, token: u32, end: CallEnd },
     QueueReady { vm: VmId, key: VmKey, root: u32, token: u32 },
+    NativeTick { plugin: usize },
+    NativeWake { plugin: usize, event: u64 },
+    NativeStreamWake { stream: u64, slot: usize, event: u64 },
     UpstreamAnswer { stream: u64, answer: Box<Answer> },
 }
 
