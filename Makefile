@@ -57,6 +57,7 @@ test-e2e: build tools ## The scenario on the real istiod and the real Envoy
 
 test-full: test ## All tests, the slow ones too
 	$(CARGO) test --locked -p portcullis-tests --features slow -- --test-threads 1
+	$(CARGO) test --locked -p portcullis-proxy-wasm --features slow --test attacks native_gateway
 	$(CARGO) test --locked -p portcullis-control --features slow --test many_keys
 	$(MAKE) soak
 

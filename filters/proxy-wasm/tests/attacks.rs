@@ -1,5 +1,6 @@
 //! Attacks on authentication, each with a name, through the module as it is shipped: none may reach a data
-//! cluster, none may stop the next good request, and each has its reason.
+//! cluster, none may stop the next good request, and each has its reason. The same attacks go through the native
+//! module in the real Envoy.
 
 mod attack_cases;
 mod world;
@@ -7,6 +8,8 @@ mod world;
 use std::collections::HashSet;
 use std::time::Duration;
 
+#[cfg(feature = "slow")]
+use attack_cases::envoy::Gateway;
 use attack_cases::{Attack, claims, forms, keys, places};
 use portcullis_protocol::wire::RecordKind;
 use serde_json::{Value, json};
@@ -19,15 +22,20 @@ on_both! {
 }
 use world::{ISSUER, World, config, good, plugin, put};
 
-/// A gateway with everything on that could be attacked.
-fn world() -> World {
+/// What `pluginConfig` says where everything is on that could be attacked.
+fn everything_on() -> Value {
     let mut config = config();
     config["tokens"] =
         json!({"headers": [{"name": "x-token"}], "cookie": "session", "query": "access_token"});
     config["workload"] = json!(true);
     config["platformPaths"] = json!(true);
     config["resource"] = json!({"url": "https://api.platform.test", "challenge": "always"});
-    let mut world = World::new(vec![plugin("gateway", &config)]);
+    config
+}
+
+/// A gateway of that kind.
+fn world() -> World {
+    let mut world = World::new(vec![plugin("gateway", &everything_on())]);
     let provider = json!({"name": "as", "issuer": "https://as.test", "tokenPrefix": "op_", "audiences": ["portcullis"],
         "activeSeconds": 30, "inactiveSeconds": 10});
     world.change(put(RecordKind::Introspection, b"as", provider.to_string()));
@@ -88,6 +96,33 @@ fn claims_and_times() {
 
 fn places_and_headers() {
     run(places::attacks());
+}
+
+/// Attacks that Envoy's own codec answers, with 400, before the module sees them.
+#[cfg(feature = "slow")]
+const REFUSED_BY_THE_CODEC: [&str; 2] = ["a control character", "a parameter behind the fragment"];
+
+#[cfg(feature = "slow")]
+#[tokio::test]
+async fn every_attack_ends_the_same_at_a_native_gateway() {
+    let dir = tempfile::tempdir().unwrap();
+    let gateway = Gateway::start(&everything_on(), world().api, dir.path()).await;
+    let all = [forms::attacks(), keys::attacks(), claims::attacks(), places::attacks()].concat();
+    // A mutual-TLS peer needs the mesh: the scenario has such rows.
+    let without_peer = |attack: &&Attack| attack.request.headers.get(":scheme") != Some("https");
+    let (mut tried, mut failed) = (0, Vec::new());
+    for attack in all.iter().filter(without_peer) {
+        let codec = REFUSED_BY_THE_CODEC.contains(&attack.name);
+        let expected = if codec { (400, "") } else { (attack.status, attack.reason) };
+        let (status, reason) = gateway.send(&attack.request).await;
+        if (status, reason.as_str()) != expected {
+            failed.push(format!("{}: {status} {reason}, expected {expected:?}", attack.name));
+        }
+        tried += 1;
+    }
+    assert!(failed.is_empty(), "{} of {tried}:\n{}", failed.len(), failed.join("\n"));
+    assert_eq!(gateway.send(&good("acme-1")).await.0, 200, "a good request still passes");
+    assert!(tried >= 120, "only {tried} cases");
 }
 
 #[test]

@@ -1,6 +1,8 @@
 //! The cases of the attack suite.
 
 pub(crate) mod claims;
+#[cfg(feature = "slow")]
+pub(crate) mod envoy;
 pub(crate) mod forms;
 pub(crate) mod keys;
 pub(crate) mod places;
