@@ -16,13 +16,15 @@
 
 use portcullis_engine::metrics::{Ended, Metric};
 use portcullis_engine::port::{OutcomeWanted, Severity};
-use portcullis_engine::request_state::Decision;
 use portcullis_engine::stage::{Admission, Arrival, Context, Ending, Flow, Stage};
 use portcullis_model::{Reason, Refusal};
 use portcullis_protocol::record::Entry;
 
 /// The stage's name.
 const STAGE: &str = "audit";
+
+/// What the record of a request says that was let through and lasts: its end is told in another one.
+const OPEN: &str = "open";
 
 /// Records every request.
 #[derive(Debug, Clone, Copy, Default)]
@@ -52,6 +54,22 @@ impl Stage for Audit {
         Flow::Next
     }
 
+    fn on_open(&self, ending: &Ending<'_>) {
+        let (stream, exchange) = (ending.stream, ending.exchange);
+        let now_ns = stream.wall_clock_ns().unwrap_or_default();
+        let address = stream.client_address().unwrap_or_default();
+        let entry = Entry {
+            time_ms: now_ns / 1_000_000,
+            decision: OPEN,
+            status: u32::from(ending.response.status.unwrap_or_default()),
+            duration_us: now_ns.saturating_sub(exchange.started_ns) / 1_000,
+            cluster: exchange.cluster().map(|c| c.as_str()).unwrap_or_default(),
+            client_address: &address,
+            ..Entry::default()
+        };
+        keep(ending, entry);
+    }
+
     fn on_end(&self, ending: &Ending<'_>) {
         let (stream, exchange, response) = (ending.stream, ending.exchange, ending.response);
         let now_ns = stream.wall_clock_ns().unwrap_or_default();
@@ -61,15 +79,10 @@ impl Stage for Audit {
             request_bytes: exchange.request_length.is_none(),
             response_bytes: response.length.is_none(),
         });
-        let (stage, reason) = match &exchange.decision {
-            Decision::Refuse(refusal) => (refusal.stage, refusal.reason.code()),
-            _ => ("", ""),
-        };
+        let (stage, reason) = exchange.refusal().map_or(("", ""), |r| (r.stage, r.reason.code()));
         let status = response.status.or_else(|| stream.final_status());
-        let mut courier = ending.worker.courier.lock();
-        let sequence = courier.journal.next_number();
         let entry = Entry {
-            sequence,
+            sequence: 0,
             time_ms: now_ns / 1_000_000,
             decision: exchange.decision.as_str(),
             stage,
@@ -85,11 +98,7 @@ impl Stage for Audit {
             request_bytes: exchange.request_length.unwrap_or(outcome.request_bytes),
             response_bytes: response.length.unwrap_or(outcome.response_bytes),
         };
-        let identity = exchange.known.as_ref().map(|k| k.audit_part()).unwrap_or_default();
-        let kept = courier.journal.append(stream.store(), sequence, |out| {
-            entry.encode(ending.hop, identity, &exchange.audit_part, out);
-        });
-        drop(courier);
+        let entry = keep(ending, entry);
         let mut meter = ending.worker.meter.lock();
         meter.request(
             stream,
@@ -101,11 +110,22 @@ impl Stage for Audit {
                 response_bytes: entry.response_bytes,
             },
         );
-        if !kept {
-            meter.count(Metric::JournalDropped, 1);
-            drop(meter);
-            let line = "an audit record was dropped: too many wait for the control service";
-            stream.log(Severity::Error, line);
-        }
     }
+}
+
+/// Numbers the record and keeps it.
+fn keep<'a>(ending: &Ending<'_>, entry: Entry<'a>) -> Entry<'a> {
+    let (stream, exchange) = (ending.stream, ending.exchange);
+    let mut courier = ending.worker.courier.lock();
+    let entry = Entry { sequence: courier.journal.next_number(), ..entry };
+    let identity = exchange.known.as_ref().map(|k| k.audit_part()).unwrap_or_default();
+    let kept = courier.journal.append(stream.store(), entry.sequence, |out| {
+        entry.encode(ending.hop, identity, &exchange.audit_part, out);
+    });
+    drop(courier);
+    if !kept {
+        ending.worker.meter.lock().count(Metric::JournalDropped, 1);
+        stream.log(Severity::Error, "an audit record was dropped: too many wait for the control service");
+    }
+    entry
 }

@@ -26,8 +26,23 @@ pub fn is_secret_of_the_service(token: &[u8]) -> bool {
 /// # Errors
 /// [`Reason::ApiKeyUnknown`] for a key that is not known, [`Reason::TokenExpired`] for one that ended.
 pub fn verify(key: &[u8], snapshot: &SnapshotState, now_s: u64) -> Result<Verified, Reason> {
-    let pepper = snapshot.pepper().ok_or(Reason::ApiKeyUnknown)?;
-    let entry = snapshot.api_key(&keyed_hash(pepper, key)).ok_or(Reason::ApiKeyUnknown)?;
+    of_digest(&digest(key, snapshot)?, snapshot, now_s)
+}
+
+/// The digest by which the snapshot knows a key.
+///
+/// # Errors
+/// [`Reason::ApiKeyUnknown`] when the snapshot has no key for digests.
+pub fn digest(key: &[u8], snapshot: &SnapshotState) -> Result<[u8; 32], Reason> {
+    snapshot.pepper().map(|pepper| keyed_hash(pepper, key)).ok_or(Reason::ApiKeyUnknown)
+}
+
+/// Looks an API key up by its digest.
+///
+/// # Errors
+/// As [`verify`].
+pub fn of_digest(digest: &[u8; 32], snapshot: &SnapshotState, now_s: u64) -> Result<Verified, Reason> {
+    let entry = snapshot.api_key(digest).ok_or(Reason::ApiKeyUnknown)?;
     if entry.expires_at <= now_s {
         return Err(Reason::TokenExpired);
     }

@@ -4,12 +4,14 @@
 use std::borrow::Cow;
 use std::sync::Arc;
 
-use portcullis_engine::cache::CachedIdentity;
+use portcullis_engine::cache::{Basis, CachedIdentity};
 use portcullis_engine::introspection::{Introspected, LONGEST_MS};
+use portcullis_engine::link::Link;
 use portcullis_engine::port::{Hash, Signature, Stream};
+use portcullis_engine::request_state::OpaqueToken;
 use portcullis_engine::stage::{Context, Flow, Ticket};
 use portcullis_engine::waiting::{Awaited, HOLD_MS};
-use portcullis_identity::{ClusterId, Principal, SpiffeId, VerifyError};
+use portcullis_identity::{ClusterId, Principal, SourceType, SpiffeId, VerifyError};
 use portcullis_model::config::peer_spiffe_id;
 use portcullis_model::policy::IntrospectionDocument;
 use portcullis_model::state::SnapshotState;
@@ -61,6 +63,7 @@ pub(crate) type Identified = Result<Arc<CachedIdentity>, Unidentified>;
 /// What a credential stands for, and whether that may be kept for the next request.
 struct Judged {
     verified: Verified,
+    basis: Basis,
     keep: bool,
 }
 
@@ -115,13 +118,15 @@ impl Means<'_> {
         let revision = context.snapshot.authentication_revision();
         let digest = context.link.identities.digest(kind, &key);
         if let Some(known) = context.link.identities.get(digest, revision, context.now_s) {
+            remember_opaque(context, credential, &known);
             return Ok(known);
         }
-        let Judged { verified, keep } = self.judge(context, credential)?;
-        let known = self.admit(context, verified, peer)?;
+        let Judged { verified, basis, keep } = self.judge(context, credential)?;
+        let known = self.admit(context, (verified, basis), peer)?;
         if keep {
             context.link.identities.put(digest, &known);
         }
+        remember_opaque(context, credential, &known);
         Ok(known)
     }
 
@@ -129,8 +134,9 @@ impl Means<'_> {
     fn judge(&self, context: &mut Context<'_>, credential: Credential<'_>) -> Result<Judged, Unidentified> {
         match credential {
             Credential::ApiKey(secret) => {
-                let verified = api_key::verify(secret, context.snapshot, context.now_s)?;
-                Ok(Judged { verified, keep: true })
+                let digest = api_key::digest(secret, context.snapshot)?;
+                let verified = api_key::of_digest(&digest, context.snapshot, context.now_s)?;
+                Ok(Judged { verified, basis: Basis::ApiKey(digest), keep: true })
             }
             Credential::Bearer(token) => match provider(token, context.snapshot) {
                 Some((token, provider)) => opaque(context, token, &provider),
@@ -164,7 +170,8 @@ impl Means<'_> {
         if is_revoked(&principal, snapshot) {
             return Err(Reason::CredentialRevoked.into());
         }
-        let known = context.link.identities.admit(principal, Some(source_type), revision);
+        let identities = &mut context.link.identities;
+        let known = identities.admit(principal, Some(source_type), Basis::Forwarded, revision);
         context.link.identities.put(digest, &known);
         Ok(known)
     }
@@ -176,7 +183,7 @@ impl Means<'_> {
             return Ok(known);
         }
         let verified = workload::verify(peer, context.snapshot)?;
-        let known = self.admit(context, verified, Some(peer.clone()))?;
+        let known = self.admit(context, (verified, Basis::Workload), Some(peer.clone()))?;
         context.link.identities.put(digest, &known);
         Ok(known)
     }
@@ -186,7 +193,10 @@ impl Means<'_> {
         let native = Native(context.stream);
         match jwt::verify(token, context.snapshot, self.keys, &native, context.now_s) {
             Err(Reason::KeyUnknown) if !context.waited.keys => {}
-            result => return Ok(Judged { verified: result?, keep: true }),
+            result => {
+                let basis = Basis::Token(signed_part(token).into());
+                return Ok(Judged { verified: result?, basis, keep: true });
+            }
         }
         context.waited.keys = true;
         let (document, key_id) = jwt::unknown_key(token, context.snapshot).ok_or(Reason::KeyUnknown)?;
@@ -199,18 +209,50 @@ impl Means<'_> {
     }
 
     /// Adds the peer to what was verified, refuses what is revoked, and tells the source type.
-    fn admit(&self, context: &mut Context<'_>, mut verified: Verified, peer: Option<SpiffeId>) -> Identified {
+    fn admit(
+        &self,
+        context: &mut Context<'_>,
+        (mut verified, basis): (Verified, Basis),
+        peer: Option<SpiffeId>,
+    ) -> Identified {
         let snapshot = context.snapshot;
         verified.principal.spiffe_id = peer;
         if is_revoked(&verified.principal, snapshot) {
             return Err(Reason::CredentialRevoked.into());
         }
-        let source_type = verified
-            .source_type
-            .or_else(|| (self.classify)(snapshot.source_rules(), &verified.principal, &verified.claims));
+        let source_type = self.source_type(&verified, snapshot);
         let revision = snapshot.authentication_revision();
-        Ok(context.link.identities.admit(verified.principal, source_type, revision))
+        Ok(context.link.identities.admit(verified.principal, source_type, basis, revision))
     }
+
+    /// The source type of what was verified: fixed by the credential itself, or by the rules.
+    pub(crate) fn source_type(&self, verified: &Verified, snapshot: &SnapshotState) -> Option<SourceType> {
+        let by_rule = || (self.classify)(snapshot.source_rules(), &verified.principal, &verified.claims);
+        verified.source_type.or_else(by_rule)
+    }
+}
+
+/// What is signed of a token: all before the last dot.
+fn signed_part(token: &[u8]) -> &[u8] {
+    token.rsplitn(2, |byte| *byte == b'.').nth(1).unwrap_or_default()
+}
+
+/// Keeps an opaque token beside its request, so that its provider can be asked again while that is open.
+fn remember_opaque(context: &mut Context<'_>, credential: Credential<'_>, known: &CachedIdentity) {
+    if let (Basis::Introspection(_), Credential::Bearer(token)) = (&known.basis, credential) {
+        context.exchange.token = Some(OpaqueToken {
+            text: String::from_utf8_lossy(token).into_owned().into(),
+            good_until_s: known.principal().expires_at,
+            asked_ms: None,
+        });
+    }
+}
+
+/// The name of an opaque token where answers about it are kept: another one as soon as its provider is asked
+/// in another way.
+pub(crate) fn opaque_digest(link: &Link, provider: &IntrospectionDocument, token: &str) -> u128 {
+    let whose = [provider.name.as_bytes(), b"\0", provider.config_digest.as_bytes(), b"\0"].concat();
+    link.identities.digest(kind::OPAQUE, &[&whose, token.as_bytes()].concat())
 }
 
 /// The SPIFFE id of the mutual-TLS peer, where the configuration asks for it.
@@ -228,8 +270,7 @@ fn opaque(
     token: &str,
     provider: &Arc<IntrospectionDocument>,
 ) -> Result<Judged, Unidentified> {
-    let whose = [provider.name.as_bytes(), b"\0", provider.config_digest.as_bytes(), b"\0"].concat();
-    let digest = context.link.identities.digest(kind::OPAQUE, &[&whose, token.as_bytes()].concat());
+    let digest = opaque_digest(context.link, provider, token);
     context.link.read_clock(context.stream);
     let now_ms = context.link.now_ms;
     let since_ms = context.waited.token.map(|(since_ms, _)| since_ms);
@@ -240,7 +281,8 @@ fn opaque(
             let lasts = if fresh_s == 0 { ONE_REQUEST_S } else { fresh_s };
             let ends = &mut verified.principal.expires_at;
             *ends = (*ends).min(context.now_s.saturating_add(lasts));
-            return Ok(Judged { verified, keep: fresh_s > 0 });
+            let basis = Basis::Introspection(provider.name.as_str().into());
+            return Ok(Judged { verified, basis, keep: fresh_s > 0 });
         }
         None => {}
     }

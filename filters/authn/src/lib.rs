@@ -18,6 +18,7 @@
     )
 )]
 
+mod again;
 pub mod api_key;
 mod closed_list;
 mod cross_site;
@@ -73,21 +74,37 @@ pub struct Verified {
 /// it.
 #[must_use]
 pub fn is_revoked(principal: &Principal, snapshot: &SnapshotState) -> bool {
-    if !snapshot.has_revocations() {
-        return false;
-    }
-    let named = |kind: &str, value: &str| snapshot.is_revoked(&format!("{kind}:{value}"));
+    snapshot.has_revocations()
+        && any_revocable(principal, &mut |kind, value| match kind {
+            "" => snapshot.is_revoked(value),
+            kind => snapshot.is_revoked(&format!("{kind}:{value}")),
+        })
+}
+
+/// The names of all revocations that would end a principal's credential.
+#[must_use]
+pub fn revocable_names(principal: &Principal) -> Vec<String> {
+    let mut names = Vec::new();
+    any_revocable(principal, &mut |kind, value| {
+        names.push(if kind.is_empty() { value.to_owned() } else { format!("{kind}:{value}") });
+        false
+    });
+    names
+}
+
+/// Whether a test holds for anything by which the credential could be revoked: its kind and its value, or
+/// a whole name with an empty kind.
+fn any_revocable(principal: &Principal, test: &mut dyn FnMut(&str, &str) -> bool) -> bool {
     // Who got a service token from the control service is a client of it, under the same name as subject and
     // as actor; of other issuers' subjects that is not so.
     let own = principal.credential == CredentialKind::ServiceToken;
-    let is_client = |subject: &Subject| own && named("client", subject.as_str());
-    named("sub", principal.subject.as_str())
-        || is_client(&principal.subject)
-        || principal.actors.iter().any(is_client)
-        || principal.derived_from.iter().any(|name| snapshot.is_revoked(name))
-        || principal.actors.iter().any(|actor| named("sub", actor.as_str()))
-        || principal.session_id.as_deref().is_some_and(|id| named("sid", id))
-        || principal.token_id.as_deref().is_some_and(|id| named("jti", id))
-        || principal.key_id.as_ref().is_some_and(|id| named("kid", id.as_str()))
-        || principal.client_id.as_ref().is_some_and(|id| named("client", id.as_str()))
+    let mut subject =
+        |subject: &Subject| test("sub", subject.as_str()) || (own && test("client", subject.as_str()));
+    subject(&principal.subject)
+        || principal.actors.iter().any(subject)
+        || principal.derived_from.iter().any(|name| test("", name))
+        || principal.session_id.as_deref().is_some_and(|id| test("sid", id))
+        || principal.token_id.as_deref().is_some_and(|id| test("jti", id))
+        || principal.key_id.as_ref().is_some_and(|id| test("kid", id.as_str()))
+        || principal.client_id.as_ref().is_some_and(|id| test("client", id.as_str()))
 }

@@ -4,7 +4,7 @@
 use portcullis_engine::port::{PortResult, Stream};
 use portcullis_engine::reply::OwnedReply;
 use portcullis_engine::resource::asked_resource;
-use portcullis_engine::stage::{Admission, Arrival, Context, Flow, Stage, Unforwarded};
+use portcullis_engine::stage::{Admission, Again, Arrival, Context, Flow, Stage, Unforwarded};
 use portcullis_model::config::Role;
 use portcullis_model::{Reason, Refusal};
 
@@ -60,6 +60,10 @@ impl Stage for Authenticate {
             }
         };
         settle(context, identified)
+    }
+
+    fn look_again(&self, again: &mut Again<'_>) -> Result<(), Reason> {
+        self.means().look_again(again)
     }
 
     fn forward(&self, context: &mut Context<'_>) -> Result<(), Unforwarded> {
@@ -170,5 +174,9 @@ impl Stage for Recognise {
         };
         let identified = Means { keys: &self.keys, classify: self.classify }.forwarded(context, cluster);
         settle(context, identified)
+    }
+
+    fn look_again(&self, again: &mut Again<'_>) -> Result<(), Reason> {
+        Means { keys: &self.keys, classify: self.classify }.look_again(again)
     }
 }

@@ -18,8 +18,9 @@
 use std::borrow::Cow;
 
 use portcullis_engine::cluster::{id, named};
-use portcullis_engine::stage::{Context, Flow, Stage, Unforwarded};
+use portcullis_engine::stage::{Again, Context, Flow, Stage, Unforwarded};
 use portcullis_model::config::Role;
+use portcullis_model::state::Ground;
 use portcullis_model::{Permit, Reason, Refusal};
 
 /// The stage's name.
@@ -51,6 +52,23 @@ impl Stage for ClusterStatus {
                 Flow::Next
             }
             Err(reason) => Flow::Refuse(Refusal::new(STAGE, reason)),
+        }
+    }
+
+    /// A cluster that has gone offline closes nothing: its state is what heartbeats say, and a stream that
+    /// still flows knows better.
+    fn look_again(&self, again: &mut Again<'_>) -> Result<(), Reason> {
+        let (Some(permit), Some(known)) = (&again.exchange.permit, &again.exchange.known) else {
+            return Err(Reason::Internal);
+        };
+        let cluster = permit.cluster().clone();
+        let record = again.snapshot.cluster(&cluster).map(|entry| (&*entry.tenant, entry.state));
+        match Permit::decide(cluster.clone(), record, &known.principal().tenant) {
+            Ok(_) | Err(Reason::ClusterOffline | Reason::ClusterPending) => {
+                again.stands_on(Ground::Cluster(cluster));
+                Ok(())
+            }
+            Err(reason) => Err(reason),
         }
     }
 

@@ -19,7 +19,7 @@ use crate::tokens::{Budget, TokenSet};
 pub const MAX_IDENTITIES: usize = 10_000;
 
 /// Bytes of identities kept per worker: a few with hundreds of roles must not take what thousands need.
-const MAX_BYTES: usize = 12 * 1024 * 1024;
+const MAX_BYTES: usize = 16 * 1024 * 1024;
 
 /// What an identity takes besides its texts.
 const BASE_BYTES: usize = 512;
@@ -33,6 +33,45 @@ pub enum Who {
     Untagged(Principal),
 }
 
+/// By what an identity was judged, as far as it takes to judge it again without the credential.
+#[derive(Default)]
+pub enum Basis {
+    /// What a gateway forwarded: it is the gateway that judges again.
+    #[default]
+    Forwarded,
+    /// A token's header and payload as they were signed. Without the signature that is no credential.
+    Token(Box<[u8]>),
+    /// The digest of an API key.
+    ApiKey([u8; 32]),
+    /// What the provider of this name said.
+    Introspection(Box<str>),
+    /// The workload's name.
+    Workload,
+}
+
+impl Basis {
+    fn bytes(&self) -> usize {
+        match self {
+            Self::Token(signed) => signed.len(),
+            Self::Introspection(provider) => provider.len(),
+            Self::Forwarded | Self::ApiKey(_) | Self::Workload => 0,
+        }
+    }
+}
+
+impl std::fmt::Debug for Basis {
+    /// Without what it says: a token names people.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Forwarded => "Forwarded",
+            Self::Token(_) => "Token",
+            Self::ApiKey(_) => "ApiKey",
+            Self::Introspection(_) => "Introspection",
+            Self::Workload => "Workload",
+        })
+    }
+}
+
 /// A verified identity and what was made from it.
 #[derive(Debug)]
 pub struct CachedIdentity {
@@ -42,6 +81,8 @@ pub struct CachedIdentity {
     pub judged_at: u64,
     /// Roles as one header value.
     pub roles: String,
+    /// By what it was judged.
+    pub basis: Basis,
     audit_part: Vec<u8>,
     tokens: Arc<TokenSet>,
     /// The last permit, and the contents of the snapshot by which it was granted.
@@ -173,6 +214,7 @@ impl IdentityCache {
         &mut self,
         principal: Principal,
         source_type: Option<SourceType>,
+        basis: Basis,
         judged_at: u64,
     ) -> Arc<CachedIdentity> {
         let roles: Vec<&str> = principal.roles.iter().map(|r| r.as_str()).collect();
@@ -182,7 +224,7 @@ impl IdentityCache {
         let budget = &self.budget;
         let tokens = self.tokens.get_or_insert(digest, || Arc::new(TokenSet::new(Arc::clone(budget))));
         let tokens = Arc::clone(tokens);
-        let bytes = BASE_BYTES + weight(&principal) + roles.len() + audit_part.len();
+        let bytes = BASE_BYTES + weight(&principal) + roles.len() + audit_part.len() + basis.bytes();
         let who = match source_type {
             Some(source_type) => Who::Tagged(Identity { principal, source_type }),
             None => Who::Untagged(principal),
@@ -191,6 +233,7 @@ impl IdentityCache {
             who,
             judged_at,
             roles,
+            basis,
             audit_part,
             tokens,
             granted: Mutex::default(),
@@ -310,7 +353,7 @@ mod tests {
     fn known(cache: &mut IdentityCache, expires_at: u64, judged_at: u64) -> Arc<CachedIdentity> {
         let mut identity = portcullis_identity::testing::identity("ann", "acme");
         identity.principal.expires_at = expires_at;
-        cache.admit(identity.principal, Some(identity.source_type), judged_at)
+        cache.admit(identity.principal, Some(identity.source_type), Basis::Forwarded, judged_at)
     }
 
     #[test]
@@ -329,10 +372,10 @@ mod tests {
         others[5].session_id = Some("r".to_owned());
         others[6].issuer = Some("https://other".parse().unwrap());
         for other in others {
-            let other = cache.admit(other, Some(SourceType::Human), 7);
+            let other = cache.admit(other, Some(SourceType::Human), Basis::Forwarded, 7);
             assert!(!Arc::ptr_eq(&one.tokens, &other.tokens), "{other:?}");
         }
-        let agent = cache.admit(base, Some(SourceType::McpAgent), 7);
+        let agent = cache.admit(base, Some(SourceType::McpAgent), Basis::Forwarded, 7);
         assert!(!Arc::ptr_eq(&one.tokens, &agent.tokens));
     }
 
@@ -358,7 +401,7 @@ mod tests {
         principal.roles = (0..64).map(|n| format!("{n:0>64}").parse().unwrap()).collect();
         principal.scopes = (0..64).map(|n| format!("{n:0>128}").parse().unwrap()).collect();
         for n in 0..3_000_usize {
-            let known = cache.admit(principal.clone(), None, 7);
+            let known = cache.admit(principal.clone(), None, Basis::Forwarded, 7);
             put(&mut cache, 1, &n.to_le_bytes(), &known);
         }
         assert!(cache.bytes <= MAX_BYTES && cache.len() < 1_000, "{} in {}", cache.bytes, cache.len());

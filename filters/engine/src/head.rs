@@ -65,6 +65,8 @@ pub struct Head<'a> {
     pub fetch_site: Option<&'a [u8]>,
     /// `Upgrade` is there, of a WebSocket for example.
     pub upgrade: bool,
+    /// The client asks for an event stream and nothing else.
+    pub event_stream: bool,
     /// `Access-Control-Request-Method` is there.
     pub preflight: bool,
     /// A gRPC request.
@@ -77,6 +79,12 @@ pub struct Head<'a> {
 }
 
 impl<'a> Head<'a> {
+    /// Whether the request is of a kind that lasts: an upgrade, a gRPC call, an event stream.
+    #[must_use]
+    pub fn lasts(&self) -> bool {
+        self.upgrade || self.grpc || self.event_stream
+    }
+
     /// Reads the headers.
     #[must_use]
     pub fn read(headers: &'a Headers, api_key_header: &str) -> Self {
@@ -96,6 +104,7 @@ impl<'a> Head<'a> {
         match name.len() {
             4 if same(name, b"host") => self.take_authority(value),
             5 if same(name, b":path") => self.take_path(value),
+            6 if same(name, b"accept") => self.event_stream = value.starts_with(b"text/event-stream"),
             6 if same(name, b"origin") => self.origin = Some(self.origin.map_or(value, |_| TWICE)),
             7 if same(name, b":method") => self.method = value,
             7 if same(name, b"upgrade") => self.upgrade = true,

@@ -32,6 +32,7 @@ pub mod journal;
 pub mod key_refresh;
 pub mod link;
 pub mod metrics;
+pub mod open;
 pub mod port;
 mod problem;
 mod registry;

@@ -10,6 +10,7 @@ use crate::guarded::Rebuild;
 use crate::introspection::Introspections;
 use crate::key_refresh::KeyRefreshes;
 use crate::metrics::CallEnd;
+use crate::open::OpenStreams;
 use crate::port::{CalloutResponse, Proxy, Severity, StreamKey};
 use crate::source::{Policy, PolicySource};
 use crate::waiting::{Awaited, Waiting};
@@ -28,6 +29,8 @@ pub struct Link {
     pub identities: IdentityCache,
     /// Requests that wait.
     pub waiting: Waiting,
+    /// Requests that were let on and are still open.
+    pub open: OpenStreams,
     /// What is known of opaque tokens.
     pub introspections: Introspections,
     /// When each issuer's keys were asked for.
@@ -40,12 +43,13 @@ pub struct Link {
 }
 
 impl Rebuild for Link {
-    /// Requests that wait stay: they hold nothing but names, and are decided again.
+    /// Requests that wait and those that are open stay: nobody would look at them any more.
     fn rebuild(&mut self) {
         let fresh = Self::new(Arc::clone(&self.source), self.cache_key);
         let waiting = std::mem::take(&mut self.waiting);
+        let open = std::mem::take(&mut self.open);
         let now_ms = self.now_ms;
-        *self = Self { waiting, now_ms, ..fresh };
+        *self = Self { waiting, open, now_ms, ..fresh };
     }
 }
 
@@ -57,6 +61,7 @@ impl Link {
             source,
             identities: IdentityCache::new(cache_key),
             waiting: Waiting::default(),
+            open: OpenStreams::default(),
             introspections: Introspections::default(),
             key_refreshes: KeyRefreshes::default(),
             now_ms: 0,

@@ -228,6 +228,7 @@ fn decision_place(decision: &Decision) -> usize {
         Decision::Allow => 1,
         Decision::Exempt => 2,
         Decision::Refuse(_) => 3,
+        Decision::End(_) => 4,
     }
 }
 

@@ -3,6 +3,7 @@
 //! A request is [`Phase::Undecided`] until every stage has let it on, and then [`Phase::LetOn`]; or it is
 //! [`Phase::Answered`] here. One that has to wait stays undecided and is decided anew when it is woken.
 
+mod again;
 mod body;
 mod decide;
 
@@ -24,7 +25,9 @@ use crate::resource;
 use crate::stage::Ending;
 use crate::waiting::Waited;
 use crate::worker::Instance;
-use body::{Arrived, BodyWish};
+
+use self::again::Open;
+use self::body::{Arrived, BodyWish};
 
 /// What the proxy does after a callback.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -57,7 +60,7 @@ enum Phase {
 
 /// What a look at the headers led to.
 enum Next {
-    LetOn(Vec<BodyWish>),
+    LetOn(Vec<BodyWish>, Option<Open>),
     Hold(Undecided),
     Refuse(Refusal),
     Answer(OwnedReply),
@@ -85,6 +88,8 @@ pub struct Request {
     /// How a refusal by the body is told; kept where a stage wants the body.
     manner: Option<Manner>,
     response: Response,
+    /// What is known of it while it is open.
+    open: Option<Open>,
 }
 
 impl Request {
@@ -102,6 +107,7 @@ impl Request {
             arrived: Arrived::default(),
             manner: None,
             response: Response::default(),
+            open: None,
         }
     }
 
@@ -115,9 +121,14 @@ impl Request {
         self.look(stream)
     }
 
-    /// What the request waited for came, or its time is over: decides again, and resumes or answers.
+    /// What the request waited for came, or its time is over: decides again, and resumes or answers. One that
+    /// was let on and is still open is looked at again.
     pub fn on_wake(&mut self, stream: &dyn Stream) {
-        let Phase::Undecided(undecided) = &mut self.phase else { return };
+        let undecided = match &mut self.phase {
+            Phase::Undecided(undecided) => undecided,
+            Phase::LetOn(_) => return self.look_again(stream),
+            Phase::Answered => return,
+        };
         undecided.woken = true;
         if self.look(stream) == Verdict::Hold {
             return;
@@ -170,7 +181,10 @@ impl Request {
             Err(refusal) => Next::Refuse(refusal),
         };
         let refusal = match next {
-            Next::LetOn(wishes) => return self.let_on(stream, wishes, || manner(config, &head)),
+            Next::LetOn(wishes, open) => {
+                self.open = open;
+                return self.let_on(stream, wishes, || manner(config, &head));
+            }
             Next::Hold(undecided) => {
                 self.phase = Phase::Undecided(undecided);
                 return Verdict::Hold;
@@ -357,6 +371,7 @@ fn audit_part(head: &Head<'_>, out: &mut Vec<u8>) {
 
 impl Drop for Request {
     fn drop(&mut self) {
+        self.no_longer_open();
         if let Some(handle) = &self.handle {
             registry::withdraw(handle);
         }

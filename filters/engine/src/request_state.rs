@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use portcullis_identity::ClusterId;
 use portcullis_model::{Permit, Refusal};
+use zeroize::Zeroizing;
 
 use crate::cache::CachedIdentity;
 
@@ -19,6 +20,8 @@ pub enum Decision {
     Exempt,
     /// Refused, or in dry-run what would have been refused.
     Refuse(Refusal),
+    /// Let through, and ended while it was open; in dry-run what would have been ended.
+    End(Refusal),
 }
 
 impl Decision {
@@ -30,6 +33,7 @@ impl Decision {
             Self::Allow => "allow",
             Self::Exempt => "exempt",
             Self::Refuse(_) => "refuse",
+            Self::End(_) => "end",
         }
     }
 }
@@ -53,9 +57,37 @@ pub struct RequestState {
     pub request_length: Option<u64>,
     /// True when a plugin of ours answered the request.
     pub answered: bool,
+    /// The opaque token that its provider is asked about again while the request is open.
+    pub token: Option<OpaqueToken>,
+}
+
+/// An opaque token, kept for as long as its request is open: nobody else could ask about it again.
+pub struct OpaqueToken {
+    /// The token.
+    pub text: Zeroizing<String>,
+    /// Until when the provider's last answer holds, seconds since the Unix epoch.
+    pub good_until_s: u64,
+    /// Since when an answer is waited for, by the monotonic clock in milliseconds.
+    pub asked_ms: Option<u64>,
+}
+
+impl std::fmt::Debug for OpaqueToken {
+    /// Without the token.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("OpaqueToken").field("good_until_s", &self.good_until_s).finish_non_exhaustive()
+    }
 }
 
 impl RequestState {
+    /// Who refused or ended it, and why.
+    #[must_use]
+    pub fn refusal(&self) -> Option<&Refusal> {
+        match &self.decision {
+            Decision::Refuse(refusal) | Decision::End(refusal) => Some(refusal),
+            Decision::None | Decision::Allow | Decision::Exempt => None,
+        }
+    }
+
     /// The cluster that is asked for, as far as that is known.
     #[must_use]
     pub fn cluster(&self) -> Option<&ClusterId> {
@@ -72,6 +104,7 @@ impl RequestState {
         self.started_ns = 0;
         self.request_length = None;
         self.answered = false;
+        self.token = None;
     }
 }
 

@@ -6,7 +6,7 @@
 use std::time::Duration;
 
 use portcullis_model::Reason;
-use portcullis_model::config::{PluginConfig, SnapshotSource};
+use portcullis_model::config::{PluginConfig, SnapshotSource, StreamRules};
 use portcullis_model::state::SnapshotState;
 use portcullis_protocol::audit::hex;
 use portcullis_protocol::snapshot::{NONCE_LEN, verify_page};
@@ -78,6 +78,14 @@ impl Policy {
             return Err(Reason::SnapshotStale);
         }
         Ok(())
+    }
+
+    /// Whether streams that are open have to end, since no poll was completed for so long.
+    #[must_use]
+    pub fn is_too_old_for_streams(&self, now_ms: u64, source: &SnapshotSource, rules: StreamRules) -> bool {
+        let allowed = u64::from(source.stale_after_s).saturating_add(rules.stale_grace_s.into());
+        let last = self.last_completed_ms.unwrap_or_default();
+        now_ms.saturating_sub(last) > allowed.saturating_mul(1_000)
     }
 }
 

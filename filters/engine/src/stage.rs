@@ -4,12 +4,13 @@
 //! request on, each says what goes upstream. So a request that is refused was not changed by anybody.
 
 use portcullis_model::config::PluginConfig;
-use portcullis_model::state::SnapshotState;
+use portcullis_model::state::{Ground, SnapshotState};
 use portcullis_model::{Reason, Refusal};
 
 use crate::head::Head;
 use crate::headers::Headers;
 use crate::link::Link;
+use crate::open::Grounds;
 use crate::port::{PortResult, Stream};
 use crate::reply::OwnedReply;
 use crate::request_state::{RequestState, Response};
@@ -85,7 +86,46 @@ pub struct Context<'a> {
     pub now_s: u64,
 }
 
-/// What a stage sees of a request that has ended.
+/// What a stage looks at an open stream by.
+pub struct Again<'a> {
+    /// The request, as the proxy shows it.
+    pub stream: &'a dyn Stream,
+    /// The plugin's configuration.
+    pub config: &'a PluginConfig,
+    /// Policy as it is now.
+    pub snapshot: &'a SnapshotState,
+    /// What the worker keeps.
+    pub link: &'a mut Link,
+    /// What was decided.
+    pub exchange: &'a mut RequestState,
+    /// What the stream goes on by; each stage adds its own.
+    pub grounds: Grounds,
+    /// Wall clock, milliseconds since the Unix epoch.
+    pub wall_ms: u64,
+}
+
+impl Again<'_> {
+    /// Wall clock, seconds since the Unix epoch.
+    #[must_use]
+    pub fn now_s(&self) -> u64 {
+        self.wall_ms / 1_000
+    }
+
+    /// The stream stands on a part of policy.
+    pub fn stands_on(&mut self, ground: Ground) {
+        self.grounds.policy.push(ground);
+    }
+
+    /// The stream is looked at again at a time of the wall clock, in seconds.
+    pub fn look_at(&mut self, at_s: u64) {
+        if at_s < u64::MAX {
+            let wait_ms = at_s.saturating_mul(1_000).saturating_sub(self.wall_ms);
+            self.grounds.look_at(self.link.now_ms.saturating_add(wait_ms));
+        }
+    }
+}
+
+/// What a stage sees of a request that has ended, or that is recorded because it lasts.
 pub struct Ending<'a> {
     /// The request, as the proxy shows it.
     pub stream: &'a dyn Stream,
@@ -144,6 +184,18 @@ pub trait Stage: Send + Sync {
     fn forward(&self, _context: &mut Context<'_>) -> Result<(), Unforwarded> {
         Ok(())
     }
+
+    /// A request that was let on is still open, and is looked at again: when it has lasted for a moment, when
+    /// something changed that it stands on, when its time has come. A stage says here on what it stands.
+    ///
+    /// # Errors
+    /// Why it may not go on.
+    fn look_again(&self, _again: &mut Again<'_>) -> Result<(), Reason> {
+        Ok(())
+    }
+
+    /// A request that was let on lasts: its beginning is told before its end comes.
+    fn on_open(&self, _ending: &Ending<'_>) {}
 
     /// The request has ended, however it did.
     fn on_end(&self, _ending: &Ending<'_>) {}

@@ -3,7 +3,7 @@
 use std::ops::Deref;
 use std::sync::Arc;
 
-use portcullis_model::config::{self, PluginConfig, Role};
+use portcullis_model::config::{self, PluginConfig, Role, StreamRules};
 use portcullis_model::errors::FieldError;
 use portcullis_protocol::audit::{SIDECAR_HOP, StreamId};
 use portcullis_protocol::record;
@@ -83,6 +83,7 @@ pub struct Worker {
     pub stream: StreamId,
     /// When it began, by the monotonic clock in milliseconds.
     started_ms: u64,
+    streams: StreamRules,
     owner: Guarded<Owner>,
 }
 
@@ -105,6 +106,7 @@ impl Worker {
             meter: Guarded::new(meter),
             stream,
             started_ms: proxy.monotonic_ns().unwrap_or_default() / 1_000_000,
+            streams: config.streams,
             owner: Guarded::default(),
             source,
         })
@@ -158,11 +160,18 @@ impl Worker {
         end.is_some()
     }
 
-    /// Takes out the waiting requests of a plugin that can be decided now.
+    /// Takes out the requests of a plugin that can be decided now: those that waited, and open ones that have to
+    /// be looked at again.
     #[must_use]
     pub fn take_ready(&self, plugin: u64) -> Vec<StreamKey> {
         let policy = self.source.policy.read();
-        self.link.lock().take_ready(plugin, &policy)
+        let mut link = self.link.lock();
+        let mut ready = link.take_ready(plugin, &policy);
+        let now_ms = link.now_ms;
+        let is_stale = policy.is_too_old_for_streams(now_ms, &self.source.config, self.streams);
+        link.open.tick(policy.snapshot.changes(), is_stale, now_ms);
+        ready.append(&mut link.open.take_due(plugin, now_ms));
+        ready
     }
 
     fn read_clock(&self, proxy: &dyn Proxy) -> u64 {

@@ -69,6 +69,16 @@ pub struct AuditLimits {
     pub batch: u32,
 }
 
+/// What is done about requests that last.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct StreamRules {
+    /// Milliseconds after which a request that is still open gets a record of its beginning; 0–3,600,000.
+    /// Upgrades, gRPC calls and event streams get theirs at once.
+    pub record_after_ms: u32,
+    /// Seconds for which open streams go on by a snapshot that is too old for new requests; 0–86,400.
+    pub stale_grace_s: u32,
+}
+
 /// The checked configuration.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PluginConfig {
@@ -86,6 +96,8 @@ pub struct PluginConfig {
     pub ready_path: String,
     /// Bounds of the audit stage.
     pub audit: AuditLimits,
+    /// What is done about requests that last.
+    pub streams: StreamRules,
     /// Where bearer tokens are read from. Edge only.
     pub tokens: TokenLocations,
     /// True: the SPIFFE id of the mutual-TLS peer is a fact, and a credential where no other is presented.
@@ -121,6 +133,7 @@ struct Raw {
     #[serde(rename = "readyPath")]
     ready_path: Option<String>,
     audit: Option<RawAudit>,
+    streams: Option<RawStreams>,
     tokens: Option<RawTokens>,
     #[serde(default)]
     workload: bool,
@@ -152,9 +165,18 @@ struct RawAudit {
     unknown: BTreeMap<String, Value>,
 }
 
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct RawStreams {
+    record_after_seconds: Option<f64>,
+    stale_grace_seconds: Option<f64>,
+    #[serde(flatten)]
+    unknown: BTreeMap<String, Value>,
+}
+
 /// The fields that there are.
-const KNOWN: &str = "role, mode, cluster, domain, snapshot, apiKeyHeader, readyPath, audit, tokens, workload, \
-                     platformPaths, resource";
+const KNOWN: &str = "role, mode, cluster, domain, snapshot, apiKeyHeader, readyPath, audit, streams, tokens, \
+                     workload, platformPaths, resource";
 
 /// Reads and checks a `pluginConfig`.
 ///
@@ -192,6 +214,7 @@ pub fn parse(json: &[u8]) -> Result<PluginConfig, Vec<FieldError>> {
         max_waiting: errors.number("audit.maxWaiting", audit_raw.max_waiting, 20_000, 1, 1_000_000),
         batch: errors.number("audit.batch", audit_raw.batch, 500, 1, 10_000),
     };
+    let streams = streams(raw.streams.unwrap_or_default(), &errors);
     let api_key_header = raw.api_key_header.unwrap_or_else(|| "x-api-key".to_owned()).to_ascii_lowercase();
     if !is_header_name(&api_key_header) {
         errors.add("apiKeyHeader", "is not a header name");
@@ -214,6 +237,7 @@ pub fn parse(json: &[u8]) -> Result<PluginConfig, Vec<FieldError>> {
             api_key_header,
             ready_path,
             audit,
+            streams,
             tokens,
             workload: raw.workload,
             platform_paths: raw.platform_paths,
@@ -276,6 +300,15 @@ fn snapshot(raw: RawSnapshot, errors: &FieldErrors) -> SnapshotSource {
         key: decoded.unwrap_or_default(),
         stale_after_s,
         poll_s,
+    }
+}
+
+fn streams(raw: RawStreams, errors: &FieldErrors) -> StreamRules {
+    errors.unknown("streams.", &raw.unknown, "recordAfterSeconds, staleGraceSeconds");
+    let record_after_s = errors.number("streams.recordAfterSeconds", raw.record_after_seconds, 1, 0, 3_600);
+    StreamRules {
+        record_after_ms: record_after_s.saturating_mul(1_000),
+        stale_grace_s: errors.number("streams.staleGraceSeconds", raw.stale_grace_seconds, 300, 0, 86_400),
     }
 }
 

@@ -86,6 +86,8 @@ reasons! {
     ApiKeyUnknown = "api_key_unknown", 401, "The API key is not known";
     /// The provider says that the token is not active (RFC 7662 §2.2).
     TokenInactive = "token_inactive", 401, "The token is not active";
+    /// An open stream's credential is judged anew, and speaks for somebody else, or with other rights.
+    IdentityChanged = "identity_changed", 401, "What the credential stands for has changed";
     /// The mutual-TLS peer is the only credential, and no workload of that name is known.
     WorkloadUnknown = "workload_unknown", 401, "The workload is not known";
     /// The credential, its session, key, subject or client was revoked.

@@ -25,11 +25,11 @@ struct Kind {
 }
 
 const KINDS: [Kind; 11] = [
-    Kind { name: "jwt_plain", status: 200, budget: 17_000, world: gateway, request: plain },
-    Kind { name: "with_body", status: 200, budget: 18_500, world: gateway, request: with_body },
-    Kind { name: "jwt", status: 200, budget: 19_700, world: gateway, request: jwt },
+    Kind { name: "jwt_plain", status: 200, budget: 17_200, world: gateway, request: plain },
+    Kind { name: "with_body", status: 200, budget: 18_700, world: gateway, request: with_body },
+    Kind { name: "jwt", status: 200, budget: 20_000, world: gateway, request: jwt },
     Kind { name: "api_key", status: 200, budget: 16_400, world: gateway, request: api_key },
-    Kind { name: "oauth_token", status: 200, budget: 16_500, world: provider, request: opaque },
+    Kind { name: "oauth_token", status: 200, budget: 17_400, world: provider, request: opaque },
     Kind { name: "workload", status: 200, budget: 19_900, world: workloads, request: workload },
     Kind { name: "identity_token", status: 200, budget: 17_200, world: sidecar, request: forwarded },
     Kind { name: "no_credential", status: 401, budget: 18_200, world: gateway, request: nothing },

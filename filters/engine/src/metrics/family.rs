@@ -73,9 +73,9 @@ impl Family {
     }
 }
 
-/// In the order of [`Decision`](crate::exchange::Decision).
-pub(super) const DECISIONS: &[&str] = &["none", "allow", "exempt", "refuse"];
-/// In the order of [`SourceLabel`](super::Caller).
+/// In the order of [`Decision`](crate::request_state::Decision).
+pub(super) const DECISIONS: &[&str] = &["none", "allow", "exempt", "refuse", "end"];
+/// In the order of [`SourceLabel`](super::SourceLabel).
 const CALLERS: &[&str] = &["human", "worker", "mcp_agent", "unknown"];
 /// In the order of [`CallKind`](super::CallKind).
 pub(super) const CALL_KINDS: &[&str] = &["snapshot", "audit", "introspection", "keys"];

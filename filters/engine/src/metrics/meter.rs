@@ -3,7 +3,7 @@
 use super::{COUNT, CallEnd, Metric, MetricId, SourceLabel};
 use crate::guarded::Rebuild;
 use crate::port::Proxy;
-use crate::request_state::{Decision, RequestState};
+use crate::request_state::RequestState;
 
 /// Values of histograms that may wait for the tick. Where more come, the request that brings one more tells
 /// all of them, which costs each what it would have cost by itself.
@@ -76,7 +76,7 @@ impl Meter {
         let identity = exchange.known.as_ref().and_then(|known| known.identity());
         let caller = SourceLabel::from(identity.map(|identity| identity.source_type));
         self.count(Metric::Decision(&exchange.decision, caller), 1);
-        if let Decision::Refuse(refusal) = &exchange.decision {
+        if let Some(refusal) = exchange.refusal() {
             self.count(Metric::Refusal(refusal), 1);
         }
         self.count(Metric::Response(ended.status, caller), 1);
@@ -121,6 +121,7 @@ impl Meter {
 mod tests {
     use super::*;
     use crate::metrics::{CallKind, CallOutcome};
+    use crate::request_state::Decision;
     use crate::testing::FakeProxy;
 
     #[test]

@@ -4,13 +4,13 @@ use portcullis_model::config::{PluginConfig, Role};
 use portcullis_model::fair::ClientNetwork;
 use portcullis_model::{Reason, Refusal};
 
-use super::{BodyWish, Next, Request, Undecided};
+use super::{BodyWish, Next, Open, Request, Undecided};
 use crate::head::Head;
 use crate::headers::Headers;
 use crate::link::Link;
 use crate::port::{PortResult, Stream};
 use crate::registry::SharedExchange;
-use crate::reply::OwnedReply;
+use crate::reply::{Form, OwnedReply};
 use crate::request_state::{Decision, RequestState};
 use crate::stage::{Admission, Arrival, Context, Flow, Ticket, Unforwarded};
 use crate::waiting::{self, Awaited, HOLD_MS, Held};
@@ -74,13 +74,30 @@ impl Request {
             now_s: now_ns / 1_000_000_000,
         };
         match self.run_stages(plugin, &mut context, first) {
-            Ok(Ran::Through(bodies)) => Next::LetOn(bodies),
+            Ok(Ran::Through(bodies)) => match self.watch(instance, &mut context) {
+                Ok(open) => Next::LetOn(bodies, open),
+                Err(_) => self.refusal(Reason::Internal).into(),
+            },
             Ok(Ran::Answered(reply)) => answer(&mut exchange, reply),
             Ok(Ran::Waits(stage, ticket)) => {
                 self.wait(stream, instance, &mut link, (stage, ticket), undecided)
             }
             Err(refusal) => refusal.into(),
         }
+    }
+
+    /// Takes note of a request that was let on, so that it is looked at again while it is open.
+    fn watch(&self, instance: &Instance, context: &mut Context<'_>) -> PortResult<Option<Open>> {
+        let (plugin, link) = (&instance.plugin, &mut *context.link);
+        if context.exchange.decision != Decision::Allow || !(plugin.decides || plugin.records) {
+            return Ok(None);
+        }
+        context.stream.expect_wake()?;
+        let lasts = context.head.lasts();
+        let id = link.open.begin(instance.number, self.key, lasts, link.now_ms);
+        let after_ms = if lasts { 0 } else { plugin.config.streams.record_after_ms.into() };
+        let form = Form::of(context.head);
+        Ok(Some(Open { id, record_at_ms: Some(link.now_ms.saturating_add(after_ms)), form }))
     }
 
     /// What is said before policy is looked at.
@@ -111,7 +128,7 @@ impl Request {
     ) -> Next {
         exchange.decision = Decision::Exempt;
         match if first { strip_reserved(stream, head, config) } else { Ok(()) } {
-            Ok(()) => Next::LetOn(Vec::new()),
+            Ok(()) => Next::LetOn(Vec::new(), None),
             Err(_) => self.refusal(Reason::Internal).into(),
         }
     }

@@ -1,5 +1,6 @@
 //! What a reader holds of the snapshot, kept current by pages.
 
+mod changes;
 mod entries;
 mod records;
 
@@ -12,6 +13,7 @@ use portcullis_protocol::snapshot::{PageError, VerifiedPage, revocation_digest};
 use portcullis_protocol::wire;
 use prost::Message;
 
+pub use self::changes::{ChangeLog, Ground};
 use self::entries::api_key_entry;
 pub use self::entries::{ApiKeyEntry, ClusterEntry, Secret, SignerEntry};
 use crate::policy::{IntrospectionDocument, IssuerDocument, SourceRulesDocument, WorkloadEntry};
@@ -41,6 +43,7 @@ pub struct SnapshotState {
     generation: Vec<u8>,
     revision: u64,
     contents: u64,
+    changes: ChangeLog,
     cursor: Vec<u8>,
     complete: bool,
     epoch: u8,
@@ -88,6 +91,12 @@ impl SnapshotState {
     #[must_use]
     pub fn contents(&self) -> u64 {
         self.contents
+    }
+
+    /// What changed so far.
+    #[must_use]
+    pub fn changes(&self) -> &ChangeLog {
+        &self.changes
     }
 
     /// Where a full resync goes on; empty when none is under way.
@@ -228,12 +237,15 @@ impl SnapshotState {
             self.epoch = self.epoch.wrapping_add(1);
         }
         for record in &page.records {
+            let changed = self.changed_by(record);
             if let Err(what) = self.apply_record(record, &mut applied) {
                 applied.unreadable.push(what);
             }
+            changed.into_iter().for_each(|ground| self.changes.note(ground));
         }
         if (page.reset || resyncing) && page.cursor.is_empty() {
             self.sweep();
+            self.changes.note_everything();
             applied.authentication_changed = true;
         }
         self.generation = page.generation;

@@ -7,7 +7,7 @@ use portcullis_protocol::wire::{self, Record, RecordKind};
 use prost::Message;
 
 use super::entries::{ClusterEntry, Secret, SignerEntry, api_key_entry};
-use super::{Applied, HeldApiKey, SnapshotState};
+use super::{Applied, Ground, HeldApiKey, SnapshotState};
 use crate::decision::ClusterState;
 use crate::policy::{IntrospectionDocument, IssuerDocument, WorkloadsDocument};
 
@@ -50,6 +50,33 @@ impl SnapshotState {
             RecordKind::IssuerSecret => self.apply_issuer_secret(record),
             RecordKind::ApiKeyPepper => self.apply_pepper(record),
             RecordKind::Unspecified | RecordKind::Cluster | RecordKind::ApiKey => Ok(()),
+        }
+    }
+
+    /// What a record is about to change of that on which something may stand already.
+    pub(super) fn changed_by(&self, record: &Record) -> Option<Ground> {
+        let name = || text(&record.key).ok().map(Box::from);
+        let digest = || <[u8; 32]>::try_from(record.key.as_slice()).ok();
+        match RecordKind::try_from(record.kind).ok()? {
+            RecordKind::Cluster => {
+                let id = text(&record.key).ok().and_then(|id| ClusterId::new(id).ok())?;
+                self.clusters.contains_key(&id).then_some(Ground::Cluster(id))
+            }
+            RecordKind::ApiKey => {
+                digest().filter(|digest| self.api_keys.contains_key(digest)).map(Ground::ApiKey)
+            }
+            RecordKind::Issuer | RecordKind::IssuerSecret => name().map(Ground::Issuer),
+            RecordKind::Introspection => name().map(Ground::Provider),
+            RecordKind::Revocation => name().map(Ground::Revocation),
+            RecordKind::RevocationDigest => digest().map(Ground::RevocationDigest),
+            RecordKind::SourceRules => Some(Ground::SourceRules),
+            RecordKind::Workloads => Some(Ground::Workloads),
+            // How identity tokens are signed is no reason to judge anybody again, and without the pepper the
+            // digests of API keys change with it.
+            RecordKind::IdentityKey
+            | RecordKind::IdentitySigner
+            | RecordKind::ApiKeyPepper
+            | RecordKind::Unspecified => None,
         }
     }
 

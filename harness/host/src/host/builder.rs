@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::thread::Thread;
 use super::{Host, Router};
@@ -22,6 +23,9 @@ const DEFAULT_CLUSTER: &str = "upstream";
 /// Each worker has VMs of its own, each with some gigabytes of address space.
 const MAX_WORKERS: usize = 1024;
 
+/// How long an answer may take in all, unless the route says otherwise.
+const ROUTE_TIMEOUT: Duration = Duration::from_secs(15);
+
 /// Describes a host; made by [`Host::builder`].
 pub struct HostBuilder {
     plugins: Vec<Plugin>,
@@ -32,6 +36,7 @@ pub struct HostBuilder {
     log_level: LogLevel,
     tracing: bool,
     limits: Limits,
+    route_timeout: Option<Duration>,
     clusters: BTreeMap<String, Upstream>,
     upstreams: BTreeMap<String, Upstream>,
     router: Option<Router>,
@@ -52,6 +57,7 @@ impl Default for HostBuilder {
             log_level: LogLevel::Trace,
             tracing: true,
             limits: Limits::default(),
+            route_timeout: Some(ROUTE_TIMEOUT),
             clusters: BTreeMap::new(),
             upstreams: BTreeMap::new(),
             router: None,
@@ -117,6 +123,13 @@ impl HostBuilder {
     #[must_use]
     pub fn limits(mut self, limits: Limits) -> Self {
         self.limits = limits;
+        self
+    }
+
+    /// Lets answers take as long as they like, as `timeout: 0s` of a route does (default: 15 s, as in Envoy).
+    #[must_use]
+    pub fn without_route_timeout(mut self) -> Self {
+        self.route_timeout = None;
         self
     }
 
@@ -209,6 +222,7 @@ impl HostBuilder {
             workers: (0..self.workers).map(|n| Thread::new(VmId::Worker(n))).collect(),
             router: self.router.unwrap_or_else(|| Box::new(|_| Some(DEFAULT_CLUSTER.to_owned()))),
             upstreams,
+            route_timeout: self.route_timeout,
             open: BTreeMap::new(),
             failures: Vec::new(),
             canaries: BTreeMap::new(),

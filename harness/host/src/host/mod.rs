@@ -66,6 +66,8 @@ pub struct Host {
     workers: Vec<Thread>,
     router: Router,
     upstreams: BTreeMap<String, Upstream>,
+    /// None for as long as it takes.
+    route_timeout: Option<Duration>,
     open: BTreeMap<u64, StreamRef>,
     failures: Vec<StartFailure>,
     /// How the canaries of plugins in living VMs went.

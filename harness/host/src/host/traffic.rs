@@ -19,9 +19,6 @@ const NO_ROUTE: u64 = 256;
 const DOWNSTREAM_PROTOCOL_ERROR: u64 = 262_144;
 pub(super) const DOWNSTREAM_CONNECTION_TERMINATION: u64 = 16384;
 
-/// Envoy's default time-out of a route.
-const ROUTE_TIMEOUT: Duration = Duration::from_secs(15);
-
 impl Host {
     /// The request leaves the chain.
     pub(crate) fn leave_upstream(&mut self, stream: &StreamRef, item: Item) {
@@ -106,15 +103,17 @@ impl Host {
     }
 
     fn schedule_upstream(&self, stream: u64, answer: Answer) {
-        if answer.outcome == Outcome::Never || answer.delay >= ROUTE_TIMEOUT {
-            return self.schedule_time_out(stream, ROUTE_TIMEOUT);
+        if answer.outcome == Outcome::Never || self.route_timeout.is_some_and(|most| answer.delay >= most) {
+            return self.schedule_time_out(stream, Duration::ZERO);
         }
         let delay = answer.delay;
         let event = Event::UpstreamAnswer { stream, answer: Box::new(answer) };
         self.world.lock().clock.schedule(delay, event);
     }
 
-    fn schedule_time_out(&self, stream: u64, after: Duration) {
+    /// The route's time-out, of which so much is over already.
+    fn schedule_time_out(&self, stream: u64, over: Duration) {
+        let Some(after) = self.route_timeout.map(|most| most.saturating_sub(over)) else { return };
         let event = Event::UpstreamAnswer { stream, answer: Box::new(Answer::never()) };
         self.world.lock().clock.schedule(after, event);
     }
@@ -168,7 +167,7 @@ impl Host {
             self.deliver(stream, Dir::Response, 0, Item::Data { bytes, end: false });
         }
         if answer.outcome == Outcome::Stalled {
-            self.schedule_time_out(stream.lock().id, ROUTE_TIMEOUT.saturating_sub(answer.delay));
+            self.schedule_time_out(stream.lock().id, answer.delay);
         } else if !ends {
             let details = "upstream_reset_after_response_started{connection_termination}";
             self.reset(stream, details, UPSTREAM_CONNECTION_TERMINATION);

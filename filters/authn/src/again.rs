@@ -1,0 +1,147 @@
+//! An open stream is looked at again: whether its credential would still lead to the same identity.
+//!
+//! The credential itself is gone, for it was taken out of the request. What it was judged by is kept with the
+//! identity ([`Basis`]), and that is judged anew by what policy says now. Who has become somebody else, or has
+//! other rights, has to begin again: what was forwarded cannot be taken back.
+
+use std::sync::Arc;
+
+use portcullis_engine::cache::{Basis, CachedIdentity};
+use portcullis_engine::introspection::Introspected;
+use portcullis_engine::stage::Again;
+use portcullis_identity::{CredentialKind, Principal};
+use portcullis_model::Reason;
+use portcullis_model::config::Role;
+use portcullis_model::policy::IntrospectionDocument;
+use portcullis_model::state::Ground;
+use portcullis_protocol::snapshot::revocation_digest;
+
+use crate::flow::{Means, opaque_digest};
+use crate::{Verified, api_key, introspection, is_revoked, jwt, revocable_names, workload};
+
+/// Time between two looks whether a provider has answered, in milliseconds.
+const ASK_MS: u64 = 200;
+
+/// How long a stream goes on whose provider does not answer, in seconds.
+const UNANSWERED_S: u64 = 10;
+
+impl Means<'_> {
+    /// Whether the identity of an open stream still stands.
+    pub(crate) fn look_again(&self, again: &mut Again<'_>) -> Result<(), Reason> {
+        let known = again.exchange.known.clone().ok_or(Reason::Internal)?;
+        let principal = known.principal();
+        if is_revoked(principal, again.snapshot) {
+            return Err(Reason::CredentialRevoked);
+        }
+        let at_edge = again.config.role == Role::Edge;
+        for name in revocable_names(principal) {
+            // Gateways are told the names, sidecars their digests.
+            again.stands_on(match at_edge {
+                true => Ground::Revocation(name.into()),
+                false => Ground::RevocationDigest(revocation_digest(&name)),
+            });
+        }
+        match self.judge_again(again, &known)? {
+            Some(verified) => self.compare(again, &known, verified),
+            None => Ok(()),
+        }
+    }
+
+    /// Judges by what policy says now; none where nothing has changed, or where that is not known yet.
+    fn judge_again(&self, again: &mut Again<'_>, known: &CachedIdentity) -> Result<Option<Verified>, Reason> {
+        let (principal, snapshot, now_s) = (known.principal(), again.snapshot, again.now_s());
+        let is_current = known.judged_at == snapshot.authentication_revision();
+        match &known.basis {
+            // Its end is that of the identity token, which says nothing of the credential's.
+            Basis::Forwarded => return Ok(None),
+            Basis::Introspection(provider) => {
+                again.stands_on(Ground::Provider(provider.clone()));
+                again.stands_on(Ground::SourceRules);
+                let provider = snapshot.introspections().find(|d| *d.name == **provider);
+                return ask_again(again, &provider.cloned().ok_or(Reason::IssuerUnknown)?);
+            }
+            Basis::Token(_) => {
+                let issuer = principal.issuer.as_ref().ok_or(Reason::Internal)?;
+                again.stands_on(Ground::Issuer(issuer.as_str().into()));
+                again.stands_on(Ground::SourceRules);
+            }
+            Basis::ApiKey(digest) => again.stands_on(Ground::ApiKey(*digest)),
+            Basis::Workload => {
+                again.stands_on(Ground::Workloads);
+                again.stands_on(Ground::SourceRules);
+            }
+        }
+        if principal.expires_at <= now_s {
+            return Err(Reason::TokenExpired);
+        }
+        again.look_at(principal.expires_at);
+        if is_current {
+            return Ok(None);
+        }
+        match &known.basis {
+            Basis::Token(signed) => jwt::judge_again(signed, snapshot, self.keys, now_s),
+            Basis::ApiKey(digest) => api_key::of_digest(digest, snapshot, now_s),
+            _ => workload::verify(principal.spiffe_id.as_ref().ok_or(Reason::Internal)?, snapshot),
+        }
+        .map(Some)
+    }
+
+    /// Whether what was judged now is what the stream was let through as.
+    fn compare(
+        &self,
+        again: &mut Again<'_>,
+        known: &CachedIdentity,
+        mut verified: Verified,
+    ) -> Result<(), Reason> {
+        let before = known.principal();
+        // The peer was a fact of the connection, and an end that has moved is no other identity.
+        verified.principal.spiffe_id.clone_from(&before.spiffe_id);
+        if verified.principal.credential != CredentialKind::OauthToken {
+            again.look_at(verified.principal.expires_at);
+        }
+        let source_type = self.source_type(&verified, again.snapshot).ok_or(Reason::SourceTypeUnknown)?;
+        let now = Principal { expires_at: before.expires_at, ..verified.principal };
+        let same = now == *before && known.identity().is_some_and(|id| id.source_type == source_type);
+        if same { Ok(()) } else { Err(Reason::IdentityChanged) }
+    }
+}
+
+/// Asks a provider again about an opaque token, once its last answer is over.
+fn ask_again(
+    again: &mut Again<'_>,
+    provider: &Arc<IntrospectionDocument>,
+) -> Result<Option<Verified>, Reason> {
+    let (now_s, now_ms) = (again.now_s(), again.link.now_ms);
+    let token = again.exchange.token.as_mut().ok_or(Reason::Internal)?;
+    let digest = opaque_digest(again.link, provider, &token.text);
+    match again.link.introspections.find(digest, now_ms, token.asked_ms) {
+        Some(Introspected::Inactive) => return Err(Reason::TokenInactive),
+        Some(Introspected::Active { claims, fresh_s }) => {
+            token.asked_ms = None;
+            token.good_until_s = now_s.saturating_add(fresh_s.max(ONE_ANSWER_S));
+            let at_s = token.good_until_s;
+            again.look_at(at_s);
+            return introspection::judge(&claims, provider, now_s).map(Some);
+        }
+        None if token.asked_ms.is_none() && now_s < token.good_until_s => {
+            let at_s = token.good_until_s;
+            again.look_at(at_s);
+            return Ok(None);
+        }
+        None => {}
+    }
+    if now_s > token.good_until_s.saturating_add(UNANSWERED_S) {
+        return Err(Reason::IntrospectionUnavailable);
+    }
+    if !again.link.introspections.is_asking(digest) {
+        token.asked_ms = Some(now_ms);
+        // What cannot be asked now is asked later, for a while.
+        let _ = again.link.ask(again.stream, digest, provider, &token.text);
+    }
+    again.grounds.look_at(now_ms.saturating_add(ASK_MS));
+    Ok(None)
+}
+
+/// How long an answer holds for an open stream at least, in seconds: also of a provider that wants to be asked
+/// for every request.
+const ONE_ANSWER_S: u64 = 5;

@@ -1,0 +1,131 @@
+//! A stream that is open is looked at again: it goes on, or it ends.
+
+use portcullis_model::config::Mode;
+use portcullis_model::{Reason, Refusal};
+
+use super::{Phase, Request};
+use crate::open::{Grounds, OpenId};
+use crate::port::{Severity, Stream};
+use crate::reply::{self, Form, Manner};
+use crate::request_state::Decision;
+use crate::stage::{Again, Ending};
+use crate::worker::Instance;
+
+/// Time after which a stream is looked at again that could not be judged or ended, in milliseconds.
+const RETRY_MS: u64 = 1_000;
+
+/// A request that was let on and is still open.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Open {
+    pub(super) id: OpenId,
+    /// When its beginning is recorded, by the monotonic clock; none once that has happened.
+    pub(super) record_at_ms: Option<u64>,
+    /// How its client understands a refusal: its headers cannot be read any more.
+    pub(super) form: Form,
+}
+
+impl Request {
+    /// Looks again at a request that was let on.
+    pub(super) fn look_again(&mut self, stream: &dyn Stream) {
+        let (Some(open), Some(instance)) = (self.open, self.instance.clone()) else { return };
+        match self.judge_again(stream, &instance, open) {
+            Ok(now_ms) => {
+                if open.record_at_ms.is_some_and(|at_ms| at_ms <= now_ms) {
+                    self.open = Some(Open { record_at_ms: None, ..open });
+                    self.record_opening(stream, &instance);
+                }
+                if stream.expect_wake().is_err() {
+                    self.end_stream(stream, &instance, self.refusal(Reason::Internal));
+                }
+            }
+            Err(refusal) => self.end_stream(stream, &instance, refusal),
+        }
+    }
+
+    /// Whether the stream may go on; gives the monotonic clock in milliseconds.
+    fn judge_again(&self, stream: &dyn Stream, instance: &Instance, open: Open) -> Result<u64, Refusal> {
+        let internal = || self.refusal(Reason::Internal);
+        let (plugin, worker) = (&*instance.plugin, &*instance.worker);
+        let exchange = self.exchange.as_ref().ok_or_else(internal)?;
+        let mut exchange = exchange.try_borrow_mut().map_err(|_| internal())?;
+        let policy = worker.source.policy.read();
+        let mut link = worker.link.lock();
+        link.read_clock(stream);
+        let now_ms = link.now_ms;
+        if policy.is_too_old_for_streams(now_ms, &worker.source.config, plugin.config.streams) {
+            return Err(Refusal::new("gateway", Reason::SnapshotStale));
+        }
+        if plugin.decides && policy.usable(now_ms, &worker.source.config).is_err() {
+            link.open.postpone(open.id, now_ms.saturating_add(RETRY_MS));
+            return Ok(now_ms);
+        }
+        let wall_ms = stream.wall_clock_ns().map_err(|_| internal())? / 1_000_000;
+        let mut grounds = Grounds::default();
+        if let Some(at_ms) = open.record_at_ms.filter(|at_ms| *at_ms > now_ms) {
+            grounds.look_at(at_ms);
+        }
+        let mut again = Again {
+            stream,
+            config: &plugin.config,
+            snapshot: &policy.snapshot,
+            link: &mut link,
+            exchange: &mut exchange,
+            grounds,
+            wall_ms,
+        };
+        for stage in &plugin.stages {
+            stage.look_again(&mut again).map_err(|reason| Refusal::new(stage.name(), reason))?;
+        }
+        let grounds = again.grounds;
+        link.open.keep(open.id, &grounds);
+        Ok(now_ms)
+    }
+
+    fn record_opening(&self, stream: &dyn Stream, instance: &Instance) {
+        let Some(Ok(exchange)) = self.exchange.as_ref().map(|exchange| exchange.try_borrow()) else { return };
+        let ending = Ending {
+            stream,
+            worker: &instance.worker,
+            exchange: &exchange,
+            response: self.response,
+            hop: &instance.hop,
+        };
+        instance.plugin.stages.iter().for_each(|stage| stage.on_open(&ending));
+    }
+
+    /// Ends the stream: by an answer where none has begun, else by a reset. In dry-run that is only noted.
+    fn end_stream(&mut self, stream: &dyn Stream, instance: &Instance, refusal: Refusal) {
+        let enforced = instance.plugin.config.mode == Mode::Enforce;
+        if let Some(Ok(mut exchange)) = self.exchange.as_ref().map(|exchange| exchange.try_borrow_mut()) {
+            exchange.decision = Decision::End(refusal.clone());
+            exchange.answered |= enforced;
+        }
+        if !enforced {
+            self.no_longer_open();
+            return;
+        }
+        let form = self.open.map_or(Form::Problem, |open| open.form);
+        let manner = Manner { form, ..Manner::blind() };
+        match reply::refuse(stream, &refusal, &manner) {
+            Ok(()) => {
+                self.no_longer_open();
+                self.phase = Phase::Answered;
+            }
+            Err(error) => {
+                stream.log(Severity::Error, &format!("a stream could not be ended: {error}"));
+                let mut link = instance.worker.link.lock();
+                let at_ms = link.now_ms.saturating_add(RETRY_MS);
+                if let Some(open) = self.open {
+                    link.open.postpone(open.id, at_ms);
+                }
+            }
+        }
+    }
+
+    /// It is not watched any more.
+    pub(super) fn no_longer_open(&mut self) {
+        if let (Some(open), Some(instance)) = (self.open.take(), &self.instance) {
+            instance.worker.link.lock().open.end(open.id);
+        }
+    }
+}
