@@ -5,9 +5,10 @@ SHELL := /bin/bash
 CARGO ?= cargo
 TARGET := $(or $(CARGO_TARGET_DIR),target)
 WASM := $(TARGET)/wasm32-wasip1/wasm/portcullis.wasm
-NATIVE := $(TARGET)/native/libportcullis.so
+NATIVE_MODULE := $(TARGET)/native/libportcullis.so
 MESH := $(TARGET)/debug/portcullis-mesh
 QUICK ?=
+NATIVE ?=
 
 .PHONY: help toolchain wasm native build tools demo up test test-unit test-filters test-e2e test-full check fmt deny soak bench fuzz clean
 
@@ -27,8 +28,8 @@ wasm: toolchain ## Build the Wasm module (target/wasm32-wasip1/wasm/portcullis.w
 
 native: toolchain ## Build the module for Envoy itself (target/native/libportcullis.so)
 	$(CARGO) build --locked -p portcullis-envoy-module --features module --profile native
-	@cp $(TARGET)/native/libportcullis_envoy.so $(NATIVE)
-	@ls -l $(NATIVE) | awk '{printf "%s: %.0f KiB\n", $$9, $$5 / 1024}'
+	@cp $(TARGET)/native/libportcullis_envoy.so $(NATIVE_MODULE)
+	@ls -l $(NATIVE_MODULE) | awk '{printf "%s: %.0f KiB\n", $$9, $$5 / 1024}'
 
 build: wasm ## Build everything that the local mesh runs
 	$(CARGO) build --locked -p portcullis-control -p portcullis-mesh
@@ -37,11 +38,11 @@ tools: toolchain ## Install istiod, istioctl, func-e, kustomize and Envoy into t
 	$(CARGO) build --locked -p portcullis-mesh
 	$(MESH) tools
 
-demo: build ## Start the local mesh, run the scenario, show the audit records, stop
-	$(MESH) demo --with-parent
+demo: build $(if $(NATIVE),native) ## Start the local mesh, run the scenario, show the audit records, stop (NATIVE=1: native gateway)
+	$(MESH) demo --with-parent $(if $(NATIVE),--native)
 
-up: build ## Start the local mesh and keep it running until Ctrl-C
-	$(MESH) up --with-parent
+up: build $(if $(NATIVE),native) ## Start the local mesh and keep it running until Ctrl-C (NATIVE=1: native gateway)
+	$(MESH) up --with-parent $(if $(NATIVE),--native)
 
 test: build tools test-unit test-filters test-e2e ## All tests but the slow ones
 
@@ -55,7 +56,7 @@ test-e2e: build tools ## The scenario on the real istiod and the real Envoy
 	$(CARGO) test --locked -p portcullis-tests
 
 test-full: test ## All tests, the slow ones too
-	$(CARGO) test --locked -p portcullis-tests --features slow
+	$(CARGO) test --locked -p portcullis-tests --features slow -- --test-threads 1
 	$(CARGO) test --locked -p portcullis-control --features slow --test many_keys
 	$(MAKE) soak
 

@@ -5,7 +5,7 @@ use portcullis_mesh::http::Request;
 use portcullis_mesh::idp::{Algorithm, claims};
 use portcullis_mesh::scenario::{SELECTOR, Scenario};
 use portcullis_mesh::wait::{self, Seen};
-use portcullis_mesh::{FOREIGN, HOSTED, Mesh, TENANT};
+use portcullis_mesh::{FOREIGN, HOSTED, Mesh, Options, TENANT, Target};
 use serde_json::json;
 
 /// Series that must be there, and their values.
@@ -55,7 +55,18 @@ fn missing(page: &str) -> Option<String> {
 
 #[tokio::test]
 async fn prometheus_sees_decisions_refusals_and_durations_with_labels() {
-    let mesh = Mesh::start(Scenario::options(), &mut |line| eprintln!("{line}")).await.unwrap();
+    all_are_seen(Target::Wasm).await;
+}
+
+#[cfg(feature = "slow")]
+#[tokio::test]
+async fn prometheus_sees_what_a_native_gateway_counts() {
+    all_are_seen(Target::Native).await;
+}
+
+async fn all_are_seen(gateway: Target) {
+    let options = Options { gateway, ..Scenario::options() };
+    let mesh = Mesh::start(options, &mut |line| eprintln!("{line}")).await.unwrap();
     let extra = json!({"client_id": CLIENT_PEOPLE});
     let token = mesh.idp().sign(Algorithm::Rs256, &claims("ann@acme.example", TENANT, &extra)).unwrap();
     let to = |cluster: &str| mesh.get("/tables").header(SELECTOR, cluster);

@@ -11,7 +11,7 @@ use portcullis_mesh::http::Request;
 use portcullis_mesh::idp::{Algorithm, OPAQUE_PREFIX, claims};
 use portcullis_mesh::scenario::SELECTOR;
 use portcullis_mesh::wait::{self, PATIENCE, Seen};
-use portcullis_mesh::{HOSTED, Mesh, Options, TENANT};
+use portcullis_mesh::{HOSTED, Mesh, Options, TENANT, Target};
 use serde_json::{Value, json};
 
 /// What a revocation may take until it holds.
@@ -168,7 +168,17 @@ async fn at_sidecar(mesh: &Mesh, name: &'static str, subject: &str, extra: Value
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn every_kind_of_revocation_holds_within_a_second() {
-    let options = Options { private_manifests: true, ..Options::default() };
+    all_hold_within_a_second(Target::Wasm).await;
+}
+
+#[cfg(feature = "slow")]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn every_kind_of_revocation_holds_within_a_second_at_a_native_gateway() {
+    all_hold_within_a_second(Target::Native).await;
+}
+
+async fn all_hold_within_a_second(gateway: Target) {
+    let options = Options { private_manifests: true, gateway, ..Options::default() };
     let mesh = Mesh::start(options, &mut |line| eprintln!("{line}")).await.unwrap();
     let mut took = Vec::new();
     for kind in kinds(&mesh).await {

@@ -1,5 +1,7 @@
 //! The whole scenario on the real mesh: what `make demo` shows.
 
+#[cfg(feature = "slow")]
+use portcullis_mesh::Target;
 use portcullis_mesh::scenario::{Report, Scenario, print_row};
 use portcullis_mesh::{Mesh, Options};
 
@@ -20,6 +22,13 @@ async fn go_through(options: Options) {
 #[tokio::test]
 async fn every_row_comes_out_as_expected() {
     go_through(Scenario::options()).await;
+}
+
+/// What `make demo NATIVE=1` shows: the gateway runs the native module, sidecars the Wasm module.
+#[cfg(feature = "slow")]
+#[tokio::test]
+async fn every_row_comes_out_as_expected_at_a_native_gateway() {
+    go_through(Options { gateway: Target::Native, ..Scenario::options() }).await;
 }
 
 /// The Envoy that the pinned Istio release ships.

@@ -5,7 +5,7 @@ use portcullis_mesh::idp::{Algorithm, claims};
 use portcullis_mesh::overlay::Overlay;
 use portcullis_mesh::scenario::{SELECTOR, Scenario};
 use portcullis_mesh::wait::{self, Seen};
-use portcullis_mesh::{FOREIGN, HOSTED, Mesh, ONPREM, Result, TENANT};
+use portcullis_mesh::{FOREIGN, HOSTED, Mesh, ONPREM, Options, Result, TENANT, Target};
 use serde_json::{Value, json};
 
 /// Replaces the plugin of all stages by one of each.
@@ -18,7 +18,18 @@ async fn one_plugin_each(mesh: &Mesh) {
 
 #[tokio::test]
 async fn four_plugins_do_what_one_does() {
-    let mesh = Mesh::start(Scenario::options(), &mut |line| eprintln!("{line}")).await.unwrap();
+    four_do_what_one_does(Target::Wasm).await;
+}
+
+#[cfg(feature = "slow")]
+#[tokio::test]
+async fn four_native_filters_do_what_one_does() {
+    four_do_what_one_does(Target::Native).await;
+}
+
+async fn four_do_what_one_does(gateway: Target) {
+    let options = Options { gateway, ..Scenario::options() };
+    let mesh = Mesh::start(options, &mut |line| eprintln!("{line}")).await.unwrap();
     let extra = json!({"client_id": CLIENT_PEOPLE});
     let token = mesh.idp().sign(Algorithm::Rs256, &claims("ann@acme.example", TENANT, &extra)).unwrap();
     let to = |mesh: &Mesh, cluster: &str| mesh.get("/tables").header(SELECTOR, cluster).bearer(&token);

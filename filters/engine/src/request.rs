@@ -279,8 +279,9 @@ impl Request {
     /// Headers to the client. `end_of_stream`: no body follows.
     pub fn on_response_headers(&mut self, stream: &dyn Stream, end_of_stream: bool) -> Verdict {
         self.response.length = end_of_stream.then_some(0);
-        let shared = self.exchange.as_ref().is_some_and(|e| e.try_borrow().is_ok_and(|e| e.answered));
-        let answered = matches!(self.phase, Phase::Answered) || shared;
+        // An earlier filter of ours may have answered before this one saw the request.
+        let shared = || self.seen(stream).is_some_and(|e| e.try_borrow().is_ok_and(|e| e.answered));
+        let answered = matches!(self.phase, Phase::Answered) || shared();
         match self.read_response(stream, answered) {
             Err(error) if !answered => {
                 let line = format!("a response that cannot be cleaned is withheld: {error}");

@@ -26,7 +26,7 @@ struct Kind {
 
 const KINDS: [Kind; 11] = [
     Kind { name: "jwt_plain", status: 200, budget: 17_200, world: gateway, request: plain },
-    Kind { name: "with_body", status: 200, budget: 18_700, world: gateway, request: with_body },
+    Kind { name: "with_body", status: 200, budget: 18_800, world: gateway, request: with_body },
     Kind { name: "jwt", status: 200, budget: 20_000, world: gateway, request: jwt },
     Kind { name: "api_key", status: 200, budget: 16_400, world: gateway, request: api_key },
     Kind { name: "oauth_token", status: 200, budget: 17_400, world: provider, request: opaque },

@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::sync::{Arc, OnceLock, PoisonError, RwLock};
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use axum::body::Body;
 use axum::extract::{Request, State};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
@@ -105,7 +106,8 @@ pub struct DataApi {
 }
 
 /// Serves a Data API until the task is dropped: `/-/probe` for the platform, `/forge` which answers with
-/// headers that only Portcullis may set, and everything else, which is echoed as JSON.
+/// headers that only Portcullis may set, `/stream` which sends back at once each piece that comes, and
+/// everything else, which is echoed as JSON.
 ///
 /// # Errors
 /// When the address is in use.
@@ -115,6 +117,7 @@ pub async fn serve(api: DataApi, address: SocketAddr) -> Result<JoinHandle<()>> 
     let router = Router::new()
         .route("/-/probe", get(|| async { "ok" }))
         .route("/forge", any(forge))
+        .route("/stream", any(stream))
         .fallback(echo)
         .with_state(api);
     Ok(tokio::spawn(async move {
@@ -131,6 +134,15 @@ async fn forge() -> impl IntoResponse {
         ("x-data-api", "kept"),
     ];
     (forged, "an answer with forged headers")
+}
+
+/// Sends each piece of the request's body back as soon as it is there.
+async fn stream(State(api): State<DataApi>, request: Request) -> Response {
+    let (head, body) = request.into_parts();
+    if api.require_identity && api.trust.judge(&head.headers).await.is_err() {
+        return StatusCode::UNAUTHORIZED.into_response();
+    }
+    ([("content-type", "text/event-stream")], Body::from_stream(body.into_data_stream())).into_response()
 }
 
 async fn echo(State(api): State<DataApi>, request: Request) -> Response {

@@ -21,14 +21,20 @@ pub fn wasm_module() -> PathBuf {
     target().join("wasm32-wasip1/wasm/portcullis.wasm")
 }
 
+/// The folder of the native module.
+#[must_use]
+pub fn native_module_folder() -> PathBuf {
+    target().join("native")
+}
+
+/// The native module, which `make native` makes.
+#[must_use]
+pub fn native_module() -> PathBuf {
+    native_module_folder().join("libportcullis.so")
+}
+
 /// The folder of a run: configuration, certificates and logs.
 #[must_use]
 pub fn run_dir(block: u8) -> PathBuf {
     target().join("mesh").join(block.to_string())
-}
-
-/// The folder of the native module, `libportcullis.so`.
-#[must_use]
-pub fn native_module_folder() -> PathBuf {
-    target().join("native")
 }

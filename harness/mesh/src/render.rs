@@ -13,6 +13,7 @@ use serde_json::{Value, json};
 use crate::block::{DEFAULT_BLOCK, Plan};
 use crate::error::{MeshError, Result};
 use crate::process::die_with_parent;
+use crate::target::{self, Target};
 use crate::tools::Tools;
 
 /// The `WasmPlugin`s of a run.
@@ -24,6 +25,8 @@ pub struct Plugins {
     pub snapshot_key: [u8; 32],
     /// Overrides `staleAfterSeconds`.
     pub stale_after_s: Option<u32>,
+    /// What the ingress gateway runs. Sidecars run the Wasm module.
+    pub gateway: Target,
 }
 
 /// Renders manifests for one run.
@@ -160,6 +163,9 @@ impl Renderer {
                     // Polls must complete well before what they brought is stale.
                     snapshot["pollSeconds"] = (seconds / 4).max(1).into();
                 }
+            }
+            if plugins.gateway == Target::Native && target::is_gateway_plugin(resource) {
+                *resource = target::native(resource);
             }
         }
         if self.plan.number() != DEFAULT_BLOCK {

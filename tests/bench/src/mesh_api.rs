@@ -116,6 +116,18 @@ impl MeshApi {
         lock(&self.shared.api).taken
     }
 
+    /// Keeps audit records from now on.
+    #[cfg(test)]
+    pub(crate) fn keep_records(&self) {
+        lock(&self.shared.api).keep_records = true;
+    }
+
+    /// The audit records that were kept.
+    #[cfg(test)]
+    pub(crate) fn kept_records(&self) -> Vec<portcullis_protocol::wire::AuditRecord> {
+        lock(&self.shared.api).records.clone()
+    }
+
     /// Waits until no audit record has come for a quarter of a second, so that a round does not pay for
     /// the one before it.
     pub(crate) fn drain(&self) {

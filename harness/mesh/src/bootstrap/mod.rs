@@ -23,6 +23,14 @@ fn runtime() -> Value {
     }}]})
 }
 
+/// The same bootstrap for an Envoy with the native module: its metrics are called like those of the Wasm module,
+/// without Envoy's name before theirs. Older Envoys do not know the flag.
+pub(crate) fn for_native_module(mut bootstrap: Value) -> Value {
+    let flag = "envoy.reloadable_features.dynamic_modules_strip_custom_stat_prefix";
+    bootstrap["layered_runtime"]["layers"][0]["static_layer"][flag] = true.into();
+    bootstrap
+}
+
 /// How labels are told from the names of metrics: by the expressions that Istio's own bootstrap has.
 fn stats(labels: &[String]) -> Value {
     let tag = |label: &String| json!({"tag_name": label, "regex": format!("({label}=\\.=(.*?);\\.;)")});

@@ -13,7 +13,7 @@ use std::str::FromStr;
 use clap::{Args, Parser, Subcommand};
 use portcullis_mesh::block::DEFAULT_BLOCK;
 use portcullis_mesh::scenario::Scenario;
-use portcullis_mesh::{MeshError, Options, Result, paths, process, tools};
+use portcullis_mesh::{MeshError, Options, Result, Target, paths, process, tools};
 
 /// The local Portcullis mesh: real istiod, real Envoys, the control service and tunnels on one machine.
 #[derive(Debug, Parser)]
@@ -55,6 +55,9 @@ struct MeshArgs {
     /// End when the program ends that started this one, however it ends.
     #[arg(long)]
     with_parent: bool,
+    /// Guard the ingress gateway by the native module, libportcullis.so. Sidecars stay with the Wasm module.
+    #[arg(long)]
+    native: bool,
     /// Worker threads of the ingress gateway.
     #[arg(long, default_value_t = 2)]
     gateway_workers: u32,
@@ -83,11 +86,12 @@ impl Display for Choice {
 
 impl MeshArgs {
     fn apply(self, options: Options) -> Result<Options> {
-        let Self { block, envoy, manifests, with_parent, gateway_workers } = self;
+        let Self { block, envoy, manifests, with_parent, native, gateway_workers } = self;
         if with_parent {
             process::end_with_parent()?;
         }
-        Ok(Options { block: block.0, envoy, manifests, gateway_workers, ..options })
+        let gateway = if native { Target::Native } else { Target::Wasm };
+        Ok(Options { block: block.0, envoy, manifests, gateway, gateway_workers, ..options })
     }
 }
 

@@ -9,9 +9,11 @@ use super::Mesh;
 use crate::bootstrap::{self, Dialler, Managed, Upstream, accepting_gateway};
 use crate::error::{MeshError, Result};
 use crate::http::Request;
+use crate::paths;
 use crate::pki::Workload;
 use crate::process::Process;
 use crate::sample::{HOSTED, ONPREM};
+use crate::target::Target;
 use crate::wait::{DRAIN, Instead};
 
 /// The component name of the on-premises tunnel agent.
@@ -52,7 +54,9 @@ impl Mesh {
     fn start_proxy(&mut self, managed: &Managed) -> Result<()> {
         let tunnel = managed.workload == Workload::TUNNEL;
         let bootstrap = managed.bootstrap(self.plan, &self.renderer.stat_labels()?);
-        let bootstrap = if tunnel {
+        let bootstrap = if self.is_native(managed.name) {
+            bootstrap::for_native_module(bootstrap)
+        } else if tunnel {
             let leaf =
                 self.tunnels.named(bootstrap::HUB)?.write(&self.run_dir.join("pki"), "tunnel-gateway")?;
             accepting_gateway(bootstrap, self.plan, &leaf, &self.tunnels.root())
@@ -193,6 +197,11 @@ impl Mesh {
         handshakes(self.plan.tunnel_admin(), "validation_failed").await
     }
 
+    /// Whether this Envoy runs the native module.
+    fn is_native(&self, name: &str) -> bool {
+        name == INGRESS && self.options.plugins && self.options.gateway == Target::Native
+    }
+
     fn start_envoy(&mut self, name: &str, bootstrap: &Value, workers: u32) -> Result<()> {
         let file = self.run_dir.join("envoy").join(format!("{name}.json"));
         bootstrap::write(bootstrap, &file)?;
@@ -208,6 +217,11 @@ impl Mesh {
             .env_clear();
         if let (true, Some(token)) = (GUARDED.contains(&name), &self.mesh_token) {
             command.env("PORTCULLIS_MESH_TOKEN", token);
+        }
+        if self.is_native(name) {
+            command.env("ENVOY_DYNAMIC_MODULES_SEARCH_PATH", paths::native_module_folder());
+            // The Wasm module asks Envoy for its node id.
+            command.env("PORTCULLIS_INSTANCE", bootstrap["node"]["id"].as_str().unwrap_or_default());
         }
         let process = Process::start(name, command, &self.log(name))?;
         self.processes.insert(name.to_owned(), process);

@@ -1,14 +1,15 @@
 //! The control service of a running mesh: started, stopped, and given the sample clusters.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::time::Duration;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use tokio::task::JoinHandle;
 
-use super::Mesh;
 use super::start::cluster_id;
+use super::{Mesh, Options};
 use crate::control::{Admin, Control, IDENTITY_ISSUER};
 use crate::error::{MeshError, Result};
 use crate::http::Request;
@@ -16,6 +17,7 @@ use crate::paths;
 use crate::process::Process;
 use crate::render::Plugins;
 use crate::sample::{FOREIGN, HOSTED, OFFLINE, ONPREM, SILENT, TENANT};
+use crate::target::Target;
 
 /// The component name of the control service.
 const CONTROL: &str = "control";
@@ -41,20 +43,18 @@ impl Mesh {
     /// Starts the control service with the sample clusters, and sets up what the plugins need.
     pub(super) async fn start_guard(&mut self) -> Result<()> {
         let module = paths::wasm_module();
-        if !module.is_file() {
-            return Err(MeshError::ToolMissing {
-                tool: "portcullis.wasm",
-                purpose: "guard the gateway",
-                install: "Build it: `make wasm`",
-            });
+        // Sidecars need it, also beside a native gateway.
+        require_built(&module, "portcullis.wasm", "Build it: `make wasm`")?;
+        if self.options.gateway == Target::Native {
+            require_built(&paths::native_module(), "libportcullis.so", "Build it: `make native`")?;
         }
         let mesh_token = secret()?;
         let control = Control::prepare(&self.run_dir, self.plan, &mesh_token, self.options.offline_after_s)?;
         let admin = Admin::new(self.plan.control_platform_api(), control.line("bootstrap-admin").await?);
         let snapshot_key = public_key(&control.line("snapshot-key").await?)?;
         self.mesh_token = Some(mesh_token);
-        self.renderer.plugins =
-            Some(Plugins { module, snapshot_key, stale_after_s: self.options.stale_after_s });
+        let Options { stale_after_s, gateway, .. } = self.options;
+        self.renderer.plugins = Some(Plugins { module, snapshot_key, stale_after_s, gateway });
         self.guard = Some(Guard { control, admin, heartbeats: BTreeMap::new(), tokens: BTreeMap::new() });
         self.start_control().await?;
         for (id, tenant, placement) in [
@@ -135,10 +135,14 @@ impl Mesh {
         }
     }
 
-    /// Waits until every worker of the gateway decides by the newest snapshot.
+    /// Waits until every reader of the gateway has the newest snapshot: each worker is one, or, with the
+    /// native module, the process.
     pub(super) async fn workers_ready(&mut self) -> Result<()> {
         self.until("the filters' snapshot", "ingressgateway", async |mesh| {
-            let workers = mesh.options.gateway_workers;
+            let workers = match mesh.options.gateway {
+                Target::Wasm => mesh.options.gateway_workers,
+                Target::Native => 1,
+            };
             let page = mesh.admin()?.call(hyper::Method::GET, "/v1/proxies", None).await?;
             let current = page["workers"].as_array().into_iter().flatten();
             let ready = current.filter(|w| w["revision"] == page["revision"]).count();
@@ -163,6 +167,14 @@ impl Mesh {
             body: "this mesh was started without plugins, so there is no control service".to_owned(),
         })
     }
+}
+
+/// Fails when a module is not there.
+fn require_built(module: &Path, tool: &'static str, install: &'static str) -> Result<()> {
+    if module.is_file() {
+        return Ok(());
+    }
+    Err(MeshError::ToolMissing { tool, purpose: "guard the gateway", install })
 }
 
 /// 256 random bits in hexadecimal.

@@ -22,6 +22,7 @@ use crate::process::Process;
 use crate::render::Renderer;
 use crate::sample::{HOSTED, ONPREM};
 use crate::sds::{self, Secrets};
+use crate::target::Target;
 use crate::wait::Instead;
 use crate::{paths, port, tools};
 
@@ -35,6 +36,8 @@ pub struct Options {
     pub plugins: bool,
     /// The Envoy version; the pinned default if there is none.
     pub envoy: Option<String>,
+    /// Which module guards the ingress gateway.
+    pub gateway: Target,
     /// Worker threads of the ingress gateway.
     pub gateway_workers: u32,
     /// The folder with `overlays/local`, instead of the `istio-manifests` of this source tree.
@@ -53,6 +56,7 @@ impl Default for Options {
             block: None,
             plugins: true,
             envoy: None,
+            gateway: Target::default(),
             gateway_workers: 2,
             manifests: None,
             private_manifests: false,
