@@ -9,6 +9,11 @@ use portcullis_model::decision::ClusterState;
 use portcullis_protocol::wire::{self, AuditRecord, RecordKind};
 use portcullis_testhost::{Answer, Exchange, Request};
 use serde_json::{Value, json};
+use world::{
+    API_KEY, ISSUER, NOW, World, api_key_digest, config, good, identity_token, issuer_document, plugin, put,
+    to, token,
+};
+
 on_both! {
     a_stream_ends_when_what_it_stands_on_changes,
     what_does_not_concern_a_stream_leaves_it_alone,
@@ -21,10 +26,6 @@ on_both! {
     an_event_stream_is_on_record_at_once,
     an_opaque_token_is_asked_about_again_while_its_stream_is_open,
 }
-use world::{
-    API_KEY, ISSUER, NOW, World, api_key_digest, config, good, identity_token, issuer_document, plugin, put,
-    to, token,
-};
 
 /// A world whose upstream begins to answer and never ends.
 fn streaming(config: &Value) -> World {

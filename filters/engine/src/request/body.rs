@@ -86,6 +86,7 @@ impl Request {
             self.read_body(stream, length, &wishes)
         };
         let Err(refusal) = refused else { return Verdict::Continue };
+        self.no_longer_open();
         let mode = self.instance.as_ref().map_or(Mode::Enforce, |i| i.plugin.config.mode);
         let manner = self.manner.take().unwrap_or_else(Manner::blind);
         self.refuse(stream, refusal, &manner, mode)
