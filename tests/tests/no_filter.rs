@@ -33,8 +33,8 @@ async fn forged_headers_pass_nowhere(gateway: Target) {
     let options = Options { private_manifests: true, gateway, ..Options::default() };
     let mesh = Mesh::start(options, &mut |line| eprintln!("{line}")).await.unwrap();
     take_filter_away(&mesh).await;
-    let inside = Request::get(mesh.plan().ingress_mesh(), "/tables")
-        .over(&mesh.tls_of(Workload::HOSTED).unwrap());
+    let inside =
+        Request::get(mesh.plan().ingress_mesh(), "/tables").over(&mesh.tls_of(Workload::HOSTED).unwrap());
     for (port, request) in [("8080", mesh.get("/tables")), ("9443", inside)] {
         for [source_type, cluster] in FORGED {
             let forged = request.clone().header(source_type, "human").header(cluster, HOSTED);
