@@ -174,6 +174,37 @@ async fn a_second_service_and_a_busy_port_are_named() {
     assert!(error.contains("nowhere.yaml") && error.contains("--config"), "{error}");
 }
 
+#[test]
+fn a_plugin_is_checked_before_it_is_applied() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("built.yaml");
+    let check = || run(&["config", "check", "--plugin", file.to_str().unwrap()]);
+    let key = "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=";
+    let plugin = |name: &str, mode: &str| {
+        json!({"kind": "WasmPlugin", "metadata": {"namespace": "istio-system", "name": name,
+                "labels": {"app.kubernetes.io/part-of": "portcullis"}},
+            "spec": {"pluginName": "gateway", "pluginConfig": {"role": "edge", "mode": mode, "domain": "d.example",
+                "snapshot": {"upstream": "outbound|9700||c.example", "key": key}}}})
+        .to_string()
+    };
+    let other = json!({"kind": "WasmPlugin", "metadata": {"name": "other"}, "spec": {}}).to_string();
+    let built = |plugins: &[String]| std::fs::write(&file, plugins.join("\n---\n")).unwrap();
+    built(&[other.clone(), plugin("one", "enforce"), plugin("two", "dry-run")]);
+    assert_eq!(common::stdout(&check()), "2 plugins are good");
+    built(&[plugin("one", "enforce"), other.clone(), plugin("two", "enforced")]);
+    let error = stderr(&check());
+    for part in
+        ["1 of 2 plugins", "istio-system/two", "spec.pluginConfig.mode: \"enforced\"", "enforce or dry-run"]
+    {
+        assert!(error.contains(part), "{part}: {error}");
+    }
+    assert!(!error.contains("istio-system/one"), "{error}");
+    built(&[other]);
+    assert!(stderr(&check()).contains("kustomize build"));
+    let error = stderr(&run(&["config", "check", "--plugin", "nowhere.yaml"]));
+    assert!(error.contains("nowhere.yaml"), "{error}");
+}
+
 #[tokio::test]
 async fn a_database_that_does_not_fit_is_named() {
     let mut server = Server::start().await;

@@ -3,6 +3,7 @@
 mod admins;
 mod client;
 mod explain;
+mod plugins;
 mod table;
 mod test_identity;
 mod tokens;
@@ -132,6 +133,10 @@ enum ConfigCommand {
     Check {
         #[command(flatten)]
         config: ConfigFile,
+        /// Manifests whose `WasmPlugin`s are checked in place of the configuration, by the filter's own parser;
+        /// `-` for standard input: `kustomize build DIR | portcullis config check --plugin -`.
+        #[arg(long, value_name = "FILE")]
+        plugin: Vec<PathBuf>,
     },
     /// Print the JSON schema of control.yaml, for editors.
     Schema,
@@ -158,6 +163,8 @@ enum CommandError {
         "there is an administrator already; use its token, or, if it is lost, run again with --break-glass"
     )]
     AdministratorExists,
+    #[error(transparent)]
+    Plugins(#[from] plugins::PluginsError),
     #[error(transparent)]
     Explain(#[from] explain::ExplainError),
     #[error(transparent)]
@@ -210,7 +217,10 @@ impl Command {
                 let key = database.secrets().snapshot_public_key();
                 print(&base64::engine::general_purpose::STANDARD.encode(key))
             }
-            Self::Config { command: ConfigCommand::Check { config } } => {
+            Self::Config { command: ConfigCommand::Check { plugin, .. } } if !plugin.is_empty() => {
+                print(&format!("{} plugins are good", plugins::check(&plugin)?))
+            }
+            Self::Config { command: ConfigCommand::Check { config, .. } } => {
                 for warning in Config::load(&config.path)?.policy.warnings() {
                     print(&["warning: ", &warning].concat())?;
                 }

@@ -13,6 +13,8 @@
     )
 )]
 
+pub mod check;
+
 use portcullis_audit::Audit;
 use portcullis_authn::{Authenticate, Recognise};
 use portcullis_cluster_status::ClusterStatus;

@@ -7,6 +7,7 @@ use std::process::{Command, Stdio};
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
+use portcullis_roots::check;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
@@ -139,6 +140,8 @@ impl Renderer {
         });
         for resource in &mut resources {
             self.localise(resource);
+            check_plugin(resource, &overlay)?;
+            self.replace_by_native(resource);
         }
         let mesh =
             serde_norway::from_str(mesh.as_str().unwrap_or("{}")).map_err(|e| refused(&overlay, &e))?;
@@ -164,12 +167,16 @@ impl Renderer {
                     snapshot["pollSeconds"] = (seconds / 4).max(1).into();
                 }
             }
-            if plugins.gateway == Target::Native && target::is_gateway_plugin(resource) {
-                *resource = target::native(resource);
-            }
         }
         if self.plan.number() != DEFAULT_BLOCK {
             move_block(resource, &format!("127.{DEFAULT_BLOCK}."), &self.plan.prefix());
+        }
+    }
+
+    fn replace_by_native(&self, resource: &mut Value) {
+        let native = self.plugins.as_ref().is_some_and(|plugins| plugins.gateway == Target::Native);
+        if native && resource["kind"] == "WasmPlugin" && target::is_gateway_plugin(resource) {
+            *resource = target::native(resource);
         }
     }
 
@@ -189,6 +196,19 @@ impl Renderer {
         let text = [output.stderr, output.stdout].concat();
         Err(refused(about, &String::from_utf8_lossy(&text).trim()))
     }
+}
+
+/// Istio takes any `pluginConfig`; the filter would refuse every request by one with a mistake.
+fn check_plugin(resource: &Value, overlay: &Path) -> Result<()> {
+    if !check::is_plugin(resource) {
+        return Ok(());
+    }
+    let errors: Vec<String> = check::errors(resource).iter().map(ToString::to_string).collect();
+    if errors.is_empty() {
+        return Ok(());
+    }
+    let message = format!("WasmPlugin {}:\n  {}", check::name(resource), errors.join("\n  "));
+    Err(refused(overlay, &message))
 }
 
 fn refused(path: &Path, message: &dyn std::fmt::Display) -> MeshError {

@@ -141,6 +141,20 @@ fn manifests_that_do_not_parse_are_refused_at_the_start() {
 }
 
 #[test]
+fn a_plugin_that_the_filter_would_refuse_is_not_applied() {
+    let manifests = private_manifests();
+    let file = manifests.path().join("components/plugin-defaults/defaults.yaml");
+    let text = std::fs::read_to_string(&file).unwrap();
+    std::fs::write(&file, text.replace("mode: enforce", "mode: enforced")).unwrap();
+    let mut mesh = Mesh::up(&manifests);
+    assert_eq!(mesh.exit_code(), Some(1));
+    let said = mesh.said();
+    for part in ["istio-system/portcullis-gateway", "spec.pluginConfig.mode", "enforce or dry-run"] {
+        assert!(said.contains(part), "{part:?} is not in: {said}");
+    }
+}
+
+#[test]
 fn manifests_that_are_not_there_are_named() {
     let nowhere = tempfile::tempdir().unwrap();
     std::fs::remove_dir(nowhere.path()).unwrap();
