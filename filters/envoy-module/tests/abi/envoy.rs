@@ -1,10 +1,11 @@
 //! The real Envoy with the probe in it.
 
 use std::fs::{self, File};
-use std::net::{SocketAddr, TcpListener};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::{Duration, Instant};
 
 use portcullis_mesh::{paths, tools};
@@ -14,7 +15,7 @@ use crate::config;
 use crate::http;
 
 /// How long an Envoy may take to start, to end, or to do what a test waits for.
-const DEADLINE: Duration = Duration::from_secs(30);
+const DEADLINE: Duration = Duration::from_secs(120);
 
 /// How an Envoy is started.
 pub(crate) struct Launch {
@@ -227,8 +228,13 @@ fn replace_file(dir: &Path, name: &str, value: &Value) {
     fs::rename(staged, dir.join(name)).unwrap();
 }
 
+/// An address of this process alone, for Envoy to listen at: in the loopback block of its own process id, where
+/// neither another Envoy nor the port of a connection that goes out can stand.
 fn free_address() -> SocketAddr {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap()
+    static NEXT: AtomicU8 = AtomicU8::new(1);
+    let [high, low, ..] = std::process::id().to_le_bytes();
+    let ip = Ipv4Addr::new(127, 128 | (high & 0x7f), low, NEXT.fetch_add(1, Ordering::Relaxed));
+    TcpListener::bind((ip, 0)).unwrap().local_addr().unwrap()
 }
 
 fn log(dir: &Path) -> String {
