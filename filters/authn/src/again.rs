@@ -79,7 +79,9 @@ impl Means<'_> {
             return Ok(None);
         }
         match &known.basis {
-            Basis::Token(signed) => jwt::judge_again(signed, snapshot, self.keys, now_s),
+            Basis::Token(signed) => {
+                jwt::judge_again((signed, principal.key_id.as_ref()), snapshot, self.keys, now_s)
+            }
             Basis::ApiKey(digest) => api_key::of_digest(digest, snapshot, now_s),
             _ => workload::verify(principal.spiffe_id.as_ref().ok_or(Reason::Internal)?, snapshot),
         }

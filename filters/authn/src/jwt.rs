@@ -35,27 +35,32 @@ pub fn verify(
     judge(jws, snapshot, keys, is_signed, now_s)
 }
 
-/// Judges a token again whose signature was verified before: by what policy says now. `signed` is what was
-/// signed, header and payload.
+/// Judges a token again whose signature was verified before, by the key of this name: by what policy says now.
+/// `signed` is what was signed, header and payload.
 ///
 /// # Errors
 /// The reason for which the token would be refused now.
 pub fn judge_again(
-    signed: &[u8],
+    (signed, key_id): (&[u8], Option<&KeyId>),
     snapshot: &SnapshotState,
     keys: &KeyRing,
     now_s: u64,
 ) -> Result<Verified, Reason> {
     // The form has three parts; the third was left out when the token was verified.
     let text = [signed, b"."].concat();
-    judge(Jws::parse(&text)?, snapshot, keys, |_, _| true, now_s)
+    let was_it = |_: &Jws<'_>, key: &VerifyingKey| key.id() == key_id.map(KeyId::as_str);
+    judge(Jws::parse(&text)?, snapshot, keys, was_it, now_s).map_err(|reason| match reason {
+        // It is not among the keys any more.
+        Reason::SignatureInvalid => Reason::KeyUnknown,
+        reason => reason,
+    })
 }
 
 fn judge(
     jws: Jws<'_>,
     snapshot: &SnapshotState,
     keys: &KeyRing,
-    is_signed: impl FnOnce(&Jws<'_>, &VerifyingKey) -> bool,
+    is_signed: impl Fn(&Jws<'_>, &VerifyingKey) -> bool,
     now_s: u64,
 ) -> Result<Verified, Reason> {
     let issuer = jws.claims.get("iss").and_then(Value::as_str).ok_or(Reason::IssuerUnknown)?;
@@ -65,11 +70,12 @@ fn judge(
         return Err(Reason::IssuerKeysExpired);
     }
     let prepared = keys.keys(document, snapshot);
-    let key = prepared.select(algorithm, jws.key_id.as_deref()).ok_or(Reason::KeyUnknown)?;
-    let read = Read::new(&jws.claims, Rules::of_issuer(document)?)?;
-    if !is_signed(&jws, key) {
-        return Err(Reason::SignatureInvalid);
+    let mut fitting = prepared.fitting(algorithm, jws.key_id.as_deref()).peekable();
+    if fitting.peek().is_none() {
+        return Err(Reason::KeyUnknown);
     }
+    let read = Read::new(&jws.claims, Rules::of_issuer(document)?)?;
+    let key = fitting.find(|key| is_signed(&jws, key)).ok_or(Reason::SignatureInvalid)?;
     let mut principal = read.judge(now_s)?;
     // From the key and not from the token: a revoked key must not pass by leaving its name out.
     principal.key_id = key.id().and_then(|kid| KeyId::new(kid).ok());

@@ -15,6 +15,9 @@ use portcullis_model::state::{Secret, SnapshotState};
 use crate::der;
 use crate::shared_secret::{SharedSecret, is_shared};
 
+/// Keys that are tried for one token: by a proxy that verifies by itself, and in Rust, which takes longer.
+pub const MAX_TRIES: (usize, usize) = (4, 2);
+
 /// Verification outside the module: Envoy's BoringSSL through a foreign function.
 pub trait NativeVerify {
     /// Verifies `signature` (for ECDSA in DER) over `text` with a key in DER (SubjectPublicKeyInfo).
@@ -107,15 +110,21 @@ impl IssuerKeys {
         Self { keys }
     }
 
-    /// The key for a token: by `kid`, or without one the only key of that algorithm. A shared secret is the
-    /// only one of its algorithm, whatever name the token gives it.
-    #[must_use]
-    pub fn select(&self, algorithm: Algorithm, kid: Option<&str>) -> Option<&VerifyingKey> {
-        let mut fitting = self.keys.iter().filter(|k| k.algorithm == algorithm);
-        match kid.filter(|_| !is_shared(algorithm)) {
-            Some(kid) => fitting.find(|k| k.kid.as_deref() == Some(kid)),
-            None => fitting.next().filter(|_| fitting.next().is_none()),
-        }
+    /// The keys that may have signed a token: those of its `kid`, of which there may be several while one takes
+    /// another's place, or without one all of that algorithm. Whatever name the token gives a shared secret, it
+    /// is the only one of its algorithm. Each try costs a verification, and anybody can make us try: so there are
+    /// [`MAX_TRIES`] at most.
+    pub fn fitting<'k>(
+        &'k self,
+        algorithm: Algorithm,
+        kid: Option<&'k str>,
+    ) -> impl Iterator<Item = &'k VerifyingKey> {
+        let named = kid.filter(|_| !is_shared(algorithm));
+        let fits = move |key: &&VerifyingKey| {
+            key.algorithm == algorithm && named.is_none_or(|kid| key.kid.as_deref() == Some(kid))
+        };
+        let natively = self.keys.iter().find(fits).is_some_and(|key| key.spki.is_some());
+        self.keys.iter().filter(fits).take(if natively { MAX_TRIES.0 } else { MAX_TRIES.1 })
     }
 }
 

@@ -73,6 +73,38 @@ fn every_algorithm_verifies() {
     }
 }
 
+/// Keys of an issuer that takes one out of use: several may fit, and each that fits is tried, up to a bound.
+#[test]
+fn every_key_that_fits_is_tried() {
+    let named = |mut signer: Signer, kid: Option<&str>| {
+        signer.jwk["kid"] = json!(kid);
+        signer
+    };
+    let (old, new, third) = (ed25519_of(1), ed25519_of(2), ed25519_of(3));
+    let run = |keys: &[&Signer], header: Value, signer: &Signer| {
+        let jwks: Vec<Value> = keys.iter().map(|key| key.jwk.clone()).collect();
+        let state = snapshot(&[issuer(&["EdDSA"], &json!(jwks))]);
+        let verified = verify(&state, &signer.token_with(header, &claims()))?;
+        Ok(verified.principal.key_id.map(|id| id.as_str().to_owned()))
+    };
+    let with_kid = json!({"alg": "EdDSA", "kid": "k1"});
+    let without = json!({"alg": "EdDSA"});
+    // Two keys of one name: one was replaced under it.
+    for signer in [&old, &new] {
+        assert_eq!(run(&[&old, &new], with_kid.clone(), signer), Ok(Some("k1".into())));
+    }
+    assert_eq!(run(&[&old, &new], with_kid.clone(), &third), Err(Reason::SignatureInvalid));
+    // A token that names no key, and keys that have names of their own: the record has that of the key.
+    let (one, two) = (named(old, Some("a")), named(new, Some("b")));
+    assert_eq!(run(&[&one, &two], without.clone(), &two), Ok(Some("b".into())));
+    assert_eq!(run(&[&one, &two], with_kid, &two), Err(Reason::KeyUnknown));
+    // Keys without names.
+    let (one, two) = (named(one, None), named(two, None));
+    assert_eq!(run(&[&one, &two], without.clone(), &one), Ok(None));
+    // In Rust no more than two are tried: anybody can make us try.
+    assert_eq!(run(&[&one, &two, &third], without, &third), Err(Reason::SignatureInvalid));
+}
+
 #[test]
 fn claims_are_judged() {
     let signer = ed25519();

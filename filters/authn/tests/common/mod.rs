@@ -81,7 +81,11 @@ impl Signer {
 }
 
 pub fn ed25519() -> Signer {
-    let pair = ed25519_compact::KeyPair::from_seed(ed25519_compact::Seed::new([9; 32]));
+    ed25519_of(9)
+}
+
+pub fn ed25519_of(seed: u8) -> Signer {
+    let pair = ed25519_compact::KeyPair::from_seed(ed25519_compact::Seed::new([seed; 32]));
     Signer {
         alg: "EdDSA",
         jwk: json!({"kty": "OKP", "crv": "Ed25519", "kid": "k1", "x": b64(*pair.pk)}),
