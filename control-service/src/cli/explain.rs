@@ -239,7 +239,10 @@ impl Explanation<'_> {
         for required in &document.required_claims {
             let wanted = match required.any_of.as_slice() {
                 [] => "required".to_owned(),
-                values => ["required, one of ", &values.join(", ")].concat(),
+                values => {
+                    let values: Vec<String> = values.iter().map(ToString::to_string).collect();
+                    format!("required, one of {}", values.join(", "))
+                }
             };
             self.line(&required.claim.join(" > "), &shown(claim(claims, &required.claim)), &wanted);
         }

@@ -6,9 +6,9 @@ use std::path::Path;
 use std::time::Duration;
 
 use portcullis_identity::SourceType;
-use portcullis_identity::ids::{ClusterId, SpiffeId};
+use portcullis_identity::ids::{ClusterId, IssuerId, SpiffeId};
 use portcullis_model::policy::{
-    ClaimCondition, SourceConditions, SourceRule, SourceRulesDocument, WorkloadsDocument,
+    ClaimCondition, RequiredClaim, SourceConditions, SourceRule, SourceRulesDocument, WorkloadsDocument,
 };
 
 use super::introspection::{self, IntrospectionConfig};
@@ -56,7 +56,19 @@ impl Policy {
             let text = "names clients and no issuer, although there is more than one: a client of the same name at any of them fits; name the issuer in `issuer`";
             ["source rule ", &rule.name, " ", text].concat()
         });
-        any_tenant.chain(any_issuer).chain(self.catch_all()).collect()
+        any_tenant.chain(any_issuer).chain(self.any_values()).chain(self.catch_all()).collect()
+    }
+
+    /// Required claims that any value satisfies, also one that says no.
+    fn any_values(&self) -> Vec<String> {
+        let issuers = self.issuers.iter().map(|i| (&i.issuer, &i.required_claims));
+        let providers = self.introspection.iter().map(|p| (&p.document.issuer, &p.document.required_claims));
+        let any = |(issuer, claims): (&IssuerId, &Vec<RequiredClaim>)| -> Vec<String> {
+            let unnamed = claims.iter().filter(|required| required.any_of.is_empty());
+            let text = "with any value, also false; name the accepted ones in `anyOf`";
+            unnamed.map(|c| format!("{issuer} requires {} {text}", c.claim.join(" > "))).collect()
+        };
+        issuers.chain(providers).flat_map(any).collect()
     }
 
     /// A rule that fits everybody and is not the last one: those behind it are never reached.

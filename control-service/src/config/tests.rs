@@ -380,6 +380,17 @@ fn rules_about_clients_of_any_issuer_are_warned_about() {
 }
 
 #[test]
+fn a_required_claim_that_any_value_satisfies_is_told_of() {
+    let warnings = |required: &str| {
+        let text = GOOD.replacen("audiences:", &format!("requiredClaims: [{required}]\n    audiences:"), 1);
+        parse(&text).unwrap().policy.warnings()
+    };
+    let unnamed = warnings("{claim: [email_verified]}");
+    assert!(unnamed[0].contains("requires email_verified with any value, also false"), "{unnamed:?}");
+    assert_eq!(warnings("{claim: [email_verified], anyOf: [true, 1, 'yes']}"), Vec::<String>::new());
+}
+
+#[test]
 fn a_rule_for_everybody_before_others_is_warned_about() {
     let begin = GOOD.find("sourceRules:").unwrap();
     let warnings =

@@ -155,7 +155,7 @@ fn is_there(claims: &Claims, required: &RequiredClaim) -> bool {
     has_any(claims, &required.claim, &required.any_of)
 }
 
-/// A NumericDate (RFC 7519 §2), whole seconds; `None` when absent.
+/// A NumericDate (RFC 7519 §2), whole seconds; `None` when absent or null, as several providers write it.
 ///
 /// # Errors
 /// [`Reason::ClaimInvalid`] when it is something else.
@@ -167,7 +167,7 @@ fn is_there(claims: &Claims, required: &RequiredClaim) -> bool {
 pub fn numeric_date(claims: &Claims, name: &str) -> Result<Option<u64>, Reason> {
     const MAX: f64 = 9_007_199_254_740_992.0;
     match claims.get(name) {
-        None => Ok(None),
+        None | Some(Value::Null) => Ok(None),
         Some(value) => match (value.as_u64(), value.as_f64()) {
             (Some(seconds), _) if seconds <= (1 << 53) => Ok(Some(seconds)),
             (None, Some(seconds)) if (0.0..=MAX).contains(&seconds) => Ok(Some(seconds as u64)),
@@ -192,7 +192,7 @@ fn principal(claims: &Claims, rules: Rules<'_>) -> Result<Principal, Reason> {
     let invalid = Reason::ClaimInvalid;
     let mapping = rules.mapping;
     let text = |path: &[String]| claim(claims, path).and_then(Value::as_str);
-    let client = match text(&mapping.client_id).or_else(|| claims.get("azp").and_then(Value::as_str)) {
+    let client = match client_id(claims, mapping)? {
         Some(id) => Some(ClientId::new(id).map_err(|_| invalid)?),
         None => None,
     };
@@ -216,10 +216,20 @@ fn principal(claims: &Claims, rules: Rules<'_>) -> Result<Principal, Reason> {
     })
 }
 
+/// The client by its claim, or where there is none by `azp`. One of the wrong form is refused: it must not
+/// slip to the other claim, nor to a rule for tokens without a client.
+fn client_id<'a>(claims: &'a Claims, mapping: &ClaimMapping) -> Result<Option<&'a str>, Reason> {
+    let found = [claim(claims, &mapping.client_id), claims.get("azp")];
+    match found.into_iter().flatten().find(|value| !value.is_null()) {
+        None => Ok(None),
+        Some(value) => value.as_str().map(Some).ok_or(Reason::ClaimInvalid),
+    }
+}
+
 /// An id by which something can be revoked; one that no revocation can name is refused.
 fn id(claims: &Claims, name: &str) -> Result<Option<String>, Reason> {
     match claims.get(name) {
-        None => Ok(None),
+        None | Some(Value::Null) => Ok(None),
         Some(Value::String(id)) if is_revocable(id) => Ok(Some(id.clone())),
         Some(_) => Err(Reason::ClaimInvalid),
     }
@@ -252,14 +262,14 @@ fn names(value: Option<&Value>) -> Result<Vec<&str>, Reason> {
 /// The chain of actors (RFC 8693 §4.1), the current one first.
 fn actors(claims: &Claims) -> Result<Vec<Subject>, Reason> {
     let mut chain = Vec::new();
-    let mut next = claims.get("act");
+    let mut next = claims.get("act").filter(|act| !act.is_null());
     while let Some(act) = next {
         let subject = act.get("sub").and_then(Value::as_str).and_then(|s| Subject::new(s).ok());
         chain.push(subject.ok_or(Reason::ClaimInvalid)?);
         if chain.len() > MAX_ACTORS {
             return Err(Reason::ClaimInvalid);
         }
-        next = act.get("act");
+        next = act.get("act").filter(|act| !act.is_null());
     }
     Ok(chain)
 }

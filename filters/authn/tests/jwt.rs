@@ -154,6 +154,31 @@ fn claims_are_judged() {
     }
 }
 
+/// Providers write null for what a token has not. A client of the wrong form must not make it one without a client.
+#[test]
+fn null_is_absent_and_a_client_of_the_wrong_form_is_refused() {
+    let signer = ed25519();
+    let state = snapshot(&[issuer(&["EdDSA"], &json!([signer.jwk]))]);
+    let client = |changes: Value| {
+        let mut claims = claims();
+        claims.extend(changes.as_object().unwrap().clone());
+        let principal = verify(&state, &signer.token(&claims))?.principal;
+        assert!(
+            principal.actors.is_empty() && principal.token_id.is_none() && principal.session_id.is_none()
+        );
+        Ok(principal.client_id.map(|id| id.as_str().to_owned()))
+    };
+    let nulls = json!({"nbf": null, "iat": null, "act": null, "jti": null, "sid": null});
+    assert_eq!(client(nulls), Ok(Some("web".into())));
+    assert_eq!(client(json!({"exp": null})), Err(Reason::ClaimInvalid), "a token has an end");
+    assert_eq!(client(json!({"client_id": null, "azp": "app"})), Ok(Some("app".into())));
+    assert_eq!(client(json!({"client_id": null, "azp": null})), Ok(None));
+    for wrong in [json!(7), json!(["web"]), json!({}), json!(true)] {
+        assert_eq!(client(json!({"client_id": wrong, "azp": "app"})), Err(Reason::ClaimInvalid), "{wrong}");
+        assert_eq!(client(json!({"client_id": null, "azp": wrong})), Err(Reason::ClaimInvalid), "{wrong}");
+    }
+}
+
 #[test]
 fn an_old_token_is_refused_where_an_age_is_set() {
     let signer = ed25519();

@@ -1,6 +1,7 @@
 //! Claims of a verified token.
 
-use serde_json::{Map, Value};
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Number, Value};
 
 /// The claims of a token (RFC 7519 §4).
 pub type Claims = Map<String, Value>;
@@ -27,13 +28,77 @@ pub fn claim<'a>(claims: &'a Claims, path: &[String]) -> Option<&'a Value> {
     rest.iter().try_fold(claims.get(first)?, |value, name| value.as_object()?.get(name))
 }
 
-/// Whether a claim has one of these text values; a list has those of its members.
+/// A value that a claim can be compared with: a text, a number or a truth value. Each equals its own kind alone:
+/// the text `true` is not the value `true`, so that nobody's text can pass for what an issuer has checked.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum Scalar {
+    /// `true` or `false`.
+    Bool(bool),
+    /// A number.
+    Number(Number),
+    /// A text.
+    Text(String),
+}
+
+impl Scalar {
+    /// Whether a claim's value is this one. Numbers are compared by their value: 1 is 1.0.
+    #[must_use]
+    pub fn is(&self, value: &Value) -> bool {
+        match (self, value) {
+            (Self::Bool(wanted), Value::Bool(value)) => wanted == value,
+            (Self::Number(wanted), Value::Number(value)) => {
+                wanted == value || (wanted.as_f64().is_some() && wanted.as_f64() == value.as_f64())
+            }
+            (Self::Text(wanted), Value::String(value)) => wanted == value,
+            _ => false,
+        }
+    }
+}
+
+impl std::fmt::Display for Scalar {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Bool(value) => value.fmt(f),
+            Self::Number(value) => value.fmt(f),
+            Self::Text(value) => value.fmt(f),
+        }
+    }
+}
+
+/// Whether a claim has one of these values; a list has those of its members.
 #[must_use]
-pub fn has_any(claims: &Claims, path: &[String], any_of: &[String]) -> bool {
-    let accepted = |value: &Value| value.as_str().is_some_and(|text| any_of.iter().any(|a| a == text));
+pub fn has_any(claims: &Claims, path: &[String], any_of: &[Scalar]) -> bool {
+    let accepted = |value: &Value| any_of.iter().any(|wanted| wanted.is(value));
     match claim(claims, path) {
         Some(Value::Array(members)) => members.iter().any(accepted),
         Some(value) => accepted(value),
         None => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn has(claim: Value, any_of: Value) -> bool {
+        let claims = Map::from_iter([("c".to_owned(), claim)]);
+        let any_of: Vec<Scalar> = serde_json::from_value(any_of).unwrap();
+        has_any(&claims, &["c".to_owned()], &any_of)
+    }
+
+    #[test]
+    fn values_are_compared_as_what_they_are() {
+        assert!(has(json!(true), json!([true])) && !has(json!(false), json!([true])));
+        assert!(!has(json!("true"), json!([true])) && !has(json!(true), json!(["true"])));
+        assert!(has(json!(2), json!([1, 2])) && has(json!(1.0), json!([1])) && !has(json!("1"), json!([1])));
+        assert!(has(json!("a"), json!(["a", 1])) && has(json!(["x", 1]), json!(["a", 1])));
+        for nothing in [json!(null), json!({}), json!([[true]]), json!([])] {
+            assert!(!has(nothing.clone(), json!([true, "", 0])), "{nothing}");
+        }
+        assert!(serde_json::from_value::<Vec<Scalar>>(json!([null])).is_err());
+        assert!(serde_json::from_value::<Vec<Scalar>>(json!([{}])).is_err());
     }
 }

@@ -4,6 +4,8 @@ use portcullis_identity::ids::{IssuerId, Role, Scope, SpiffeId, TenantId};
 use portcullis_identity::{CredentialKind, SourceType};
 use serde::{Deserialize, Deserializer, Serialize};
 
+use crate::claims::Scalar;
+
 /// An issuer of JSON Web Tokens and what is required of its tokens.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
@@ -63,9 +65,9 @@ fn default_credential() -> CredentialKind {
 pub struct RequiredClaim {
     /// Path of member names, outermost first.
     pub claim: Vec<String>,
-    /// Accepted text values, one of which must be there; empty when any value but null will do.
+    /// Accepted values, one of which must be there; empty when any value but null will do, also `false`.
     #[serde(default)]
-    pub any_of: Vec<String>,
+    pub any_of: Vec<Scalar>,
 }
 
 /// A provider that tells what an opaque access token stands for (RFC 7662). Filters ask it through the
@@ -313,7 +315,7 @@ pub struct SourceConditions {
     /// Scopes that the credential grants.
     #[serde(skip_serializing_if = "Option::is_none", deserialize_with = "present")]
     pub scope: Option<Vec<Scope>>,
-    /// Claims that must have one of the given text values: all of them.
+    /// Claims that must have one of the given values: all of them.
     #[serde(skip_serializing_if = "Option::is_none", deserialize_with = "present")]
     pub claims: Option<Vec<ClaimCondition>>,
     /// True: the token must name an actor (`act`); false: it must not.
@@ -326,12 +328,12 @@ fn present<'de, T: Deserialize<'de>, D: Deserializer<'de>>(value: D) -> Result<O
     T::deserialize(value).map(Some)
 }
 
-/// A claim and the text values that satisfy the condition.
+/// A claim and the values that satisfy the condition.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct ClaimCondition {
     /// Path of member names, outermost first.
     pub claim: Vec<String>,
     /// Accepted values; a claim that is a list satisfies it with one member.
-    pub any_of: Vec<String>,
+    pub any_of: Vec<Scalar>,
 }

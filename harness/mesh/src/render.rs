@@ -37,7 +37,7 @@ pub struct Renderer {
     pub manifests: PathBuf,
     /// The addresses of the run.
     pub plan: Plan,
-    /// What the `WasmPlugin`s load; without it they are left out.
+    /// What the `WasmPlugin`s load; without it they are left out, with what goes with them.
     pub plugins: Option<Plugins>,
     /// The run's folder.
     pub run_dir: PathBuf,
@@ -136,7 +136,7 @@ impl Renderer {
                 mesh = resource["data"]["mesh"].clone();
                 return false;
             }
-            self.plugins.is_some() || resource["kind"] != "WasmPlugin"
+            self.plugins.is_some() || !is_of_the_filter(resource)
         });
         for resource in &mut resources {
             self.localise(resource);
@@ -196,6 +196,12 @@ impl Renderer {
         let text = [output.stderr, output.stdout].concat();
         Err(refused(about, &String::from_utf8_lossy(&text).trim()))
     }
+}
+
+/// Whether a resource makes no sense without the filter: its plugins, and what takes away the headers that the
+/// filter writes. Tests of the mesh on its own write these themselves.
+fn is_of_the_filter(resource: &Value) -> bool {
+    resource["kind"] == "WasmPlugin" || resource["metadata"]["name"] == "gateway-connections"
 }
 
 /// Istio takes any `pluginConfig`; the filter would refuse every request by one with a mistake.
