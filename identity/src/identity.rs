@@ -104,6 +104,12 @@ pub struct Principal {
     /// Further names by which the credential can be revoked: those of the tokens that a service token was
     /// exchanged for (its claim `derived_from`).
     pub derived_from: Vec<String>,
+    /// Roles and scopes that the credential names and that are not among [`Self::roles`] and [`Self::scopes`]:
+    /// no name of ours, or more than are taken.
+    pub omitted: u32,
+    /// True when [`Self::roles`] may lack some that the credential grants. A policy that refuses by a role must
+    /// mind it.
+    pub roles_incomplete: bool,
 }
 
 /// A principal with its source type: what is authorised, forwarded and audited.

@@ -60,6 +60,8 @@ struct Claims<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     sid: Option<&'a str>,
     roles: Vec<&'a str>,
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    roles_incomplete: bool,
     #[serde(skip_serializing_if = "String::is_empty")]
     scope: String,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -122,6 +124,7 @@ impl Minter {
             client_id: principal.client_id.as_ref().map(|c| c.as_str()),
             sid: principal.session_id.as_deref(),
             roles: principal.roles.iter().map(|r| r.as_str()).collect(),
+            roles_incomplete: principal.roles_incomplete,
             scope: principal.scopes.iter().map(|s| s.as_str()).collect::<Vec<_>>().join(" "),
             act,
         };

@@ -26,6 +26,8 @@ pub fn identity(subject: &str, tenant: &str) -> Identity {
         token_id: None,
         session_id: None,
         derived_from: Vec::new(),
+        omitted: 0,
+        roles_incomplete: false,
     };
     Identity { principal, source_type: SourceType::Human }
 }

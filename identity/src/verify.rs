@@ -68,6 +68,9 @@ pub struct VerifiedIdentity {
     pub session_id: Option<String>,
     /// Roles.
     pub roles: Vec<Role>,
+    /// True when the credential grants roles that are not among these: a rule that refuses by a role must mind
+    /// it.
+    pub roles_incomplete: bool,
     /// OAuth scopes.
     pub scopes: Vec<Scope>,
     /// Who acts for the subject, the current actor first.
@@ -97,6 +100,8 @@ impl From<VerifiedIdentity> for Principal {
             token_id: None,
             session_id: caller.session_id,
             derived_from: Vec::new(),
+            omitted: 0,
+            roles_incomplete: caller.roles_incomplete,
         }
     }
 }
@@ -125,6 +130,8 @@ struct Claims {
     sid: Option<String>,
     #[serde(default)]
     roles: Vec<Role>,
+    #[serde(default)]
+    roles_incomplete: bool,
     #[serde(default)]
     scope: String,
     act: Option<Act>,
@@ -244,6 +251,7 @@ pub fn verify_with(
         client_id: claims.client_id,
         session_id: claims.sid,
         roles: claims.roles,
+        roles_incomplete: claims.roles_incomplete,
         cluster: cluster.clone(),
         expires_at: claims.exp,
     })

@@ -124,6 +124,7 @@ fn audit_record() -> AuditRecord {
         mode: "enforce".into(),
         hop: "gateway".into(),
         issuer: "https://idp".into(),
+        ..AuditRecord::default()
     }
 }
 

@@ -69,6 +69,7 @@ struct Shown {
     mode: String,
     hop: String,
     principal: String,
+    omitted: u32,
     leaf_hash: String,
 }
 
@@ -80,7 +81,7 @@ impl From<AuditRow> for Shown {
             row.record;
         let AuditRecord { credential, issuer, key_id, actors, cluster, method, path, client_address, .. } =
             row.record;
-        let AuditRecord { request_bytes, response_bytes, mode, hop, .. } = row.record;
+        let AuditRecord { request_bytes, response_bytes, mode, hop, omitted, .. } = row.record;
         Self {
             index: row.index,
             stream: hex(&stream),
@@ -111,6 +112,7 @@ impl From<AuditRow> for Shown {
             mode,
             hop,
             principal: row.principal,
+            omitted,
             leaf_hash: hex(&row.leaf),
         }
     }

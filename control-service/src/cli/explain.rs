@@ -263,6 +263,11 @@ impl Explanation<'_> {
         );
         self.line("with roles", &list(principal.roles.iter().map(|r| r.as_str()).collect()), "");
         self.line("with scopes", &list(principal.scopes.iter().map(|s| s.as_str()).collect()), "");
+        if principal.omitted > 0 || principal.roles_incomplete {
+            let why =
+                "no names here, too many, or not in the token: a policy that refuses by a role must mind it";
+            self.line("left out", &principal.omitted.to_string(), why);
+        }
         if !principal.actors.is_empty() {
             self.line("acted for by", &list(principal.actors.iter().map(|a| a.as_str()).collect()), "");
         }

@@ -27,6 +27,8 @@ pub struct Grant {
     pub session_id: Option<String>,
     /// By what else the subject's token, and those behind it, can be revoked.
     pub derived_from: Vec<String>,
+    /// True when the subject's token grants roles that are not known here.
+    pub roles_incomplete: bool,
     /// No token of this grant may live longer, seconds since the Unix epoch.
     pub ends_at_s: u64,
 }
@@ -45,6 +47,7 @@ pub fn client_credentials(client: &ServiceClient, request: &TokenRequest) -> Res
         actors: Vec::new(),
         session_id: None,
         derived_from: Vec::new(),
+        roles_incomplete: false,
         ends_at_s: u64::MAX,
     })
 }
@@ -85,6 +88,7 @@ pub fn exchange(
         actors,
         session_id: subject.session_id.clone(),
         derived_from: derived_from(subject)?,
+        roles_incomplete: subject.roles_incomplete,
         ends_at_s: subject.expires_at,
     })
 }

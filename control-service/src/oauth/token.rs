@@ -3,7 +3,7 @@
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use ed25519_compact::{KeyPair, Seed};
-use portcullis_model::claims::DERIVED_FROM;
+use portcullis_model::claims::{DERIVED_FROM, ROLES_INCOMPLETE};
 use portcullis_protocol::audit::hex;
 use serde_json::{Map, Value, json};
 
@@ -60,6 +60,9 @@ pub fn issue(
     }
     if !grant.derived_from.is_empty() {
         claims.insert(DERIVED_FROM.to_owned(), json!(grant.derived_from));
+    }
+    if grant.roles_incomplete {
+        claims.insert(ROLES_INCOMPLETE.to_owned(), json!(true));
     }
     let header = json!({"alg": "EdDSA", "typ": "at+jwt", "kid": key.kid});
     let encode = |value: &Value| URL_SAFE_NO_PAD.encode(value.to_string());

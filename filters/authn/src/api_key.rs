@@ -61,6 +61,8 @@ pub fn of_digest(digest: &[u8; 32], snapshot: &SnapshotState, now_s: u64) -> Res
         token_id: None,
         session_id: None,
         derived_from: Vec::new(),
+        omitted: 0,
+        roles_incomplete: false,
     };
     Ok(Verified { principal, claims: Map::new(), source_type: Some(entry.source_type) })
 }

@@ -7,13 +7,15 @@
 use portcullis_identity::ids::{ClientId, IssuerId, Role, Scope, Subject, TenantId};
 use portcullis_identity::{CredentialKind, MAX_ACTORS, Principal};
 use portcullis_model::Reason;
-use portcullis_model::claims::{Claims, DERIVED_FROM, MAX_DERIVED_FROM, claim, has_any, is_revocable};
+use portcullis_model::claims::{
+    Claims, DERIVED_FROM, MAX_DERIVED_FROM, ROLES_INCOMPLETE, claim, has_any, is_revocable,
+};
 use portcullis_model::policy::{
     ClaimMapping, IntrospectionDocument, IssuerDocument, MAX_LEEWAY_SECONDS, RequiredClaim,
 };
 use serde_json::Value;
 
-/// Roles or scopes of one token that are read; more are refused.
+/// Roles or scopes of one token that are taken; more are left out.
 const MAX_NAMES: usize = 64;
 
 /// The longest name of a revocation, in bytes.
@@ -196,13 +198,18 @@ fn principal(claims: &Claims, rules: Rules<'_>) -> Result<Principal, Reason> {
         Some(id) => Some(ClientId::new(id).map_err(|_| invalid)?),
         None => None,
     };
-    let roles = names(claim(claims, &mapping.roles))?;
-    let scopes = names(claim(claims, &mapping.scopes))?;
+    let roles = Names::read(claim(claims, &mapping.roles), Role::new);
+    let scopes = Names::read(claim(claims, &mapping.scopes), Scope::new);
+    let elsewhere = are_elsewhere(claims, &mapping.roles)
+        || (rules.credential == CredentialKind::ServiceToken
+            && claims.get(ROLES_INCOMPLETE) == Some(&true.into()));
     Ok(Principal {
         subject: text(&mapping.subject).and_then(|s| Subject::new(s).ok()).ok_or(invalid)?,
         tenant: text(&mapping.tenant).and_then(|t| TenantId::new(t).ok()).ok_or(invalid)?,
-        roles: roles.into_iter().map(Role::new).collect::<Result<_, _>>().map_err(|_| invalid)?,
-        scopes: scopes.into_iter().map(Scope::new).collect::<Result<_, _>>().map_err(|_| invalid)?,
+        omitted: roles.omitted.saturating_add(scopes.omitted),
+        roles_incomplete: elsewhere || roles.omitted > 0,
+        roles: roles.taken,
+        scopes: scopes.taken,
         credential: rules.credential,
         key_id: None,
         issuer: Some(rules.issuer.clone()),
@@ -248,15 +255,50 @@ fn derived_from(claims: &Claims, credential: CredentialKind) -> Result<Vec<Strin
     }
 }
 
-/// A list of names, or one text of names separated by spaces.
-fn names(value: Option<&Value>) -> Result<Vec<&str>, Reason> {
-    let found: Option<Vec<&str>> = match value {
-        None | Some(Value::Null) => Some(Vec::new()),
-        Some(Value::String(text)) => Some(text.split(' ').filter(|n| !n.is_empty()).collect()),
-        Some(Value::Array(members)) => members.iter().map(Value::as_str).collect(),
-        Some(_) => None,
+/// Names that a claim grants: a list of them, or one text of names separated by spaces.
+///
+/// A type's own limits must not refuse what other people's providers write: what is no name here, and what is
+/// more than is taken, grants nothing and is counted.
+struct Names<T> {
+    taken: Vec<T>,
+    omitted: u32,
+}
+
+impl<T: PartialEq> Names<T> {
+    fn read<E>(value: Option<&Value>, parse: impl Fn(&str) -> Result<T, E>) -> Self {
+        let mut names = Self { taken: Vec::new(), omitted: 0 };
+        match value {
+            None | Some(Value::Null) => {}
+            Some(Value::String(text)) => {
+                text.split(' ').filter(|name| !name.is_empty()).for_each(|name| names.take(parse(name).ok()));
+            }
+            Some(Value::Array(members)) => {
+                let name = |member: &Value| member.as_str().and_then(|name| parse(name).ok());
+                members.iter().for_each(|member| names.take(name(member)));
+            }
+            Some(_) => names.take(None),
+        }
+        names
+    }
+
+    fn take(&mut self, name: Option<T>) {
+        match name {
+            Some(name) if self.taken.contains(&name) => {}
+            Some(name) if self.taken.len() < MAX_NAMES => self.taken.push(name),
+            _ => self.omitted = self.omitted.saturating_add(1),
+        }
+    }
+}
+
+/// Whether the provider says that it left roles out of the token itself: Entra ID does so where there are too
+/// many groups.
+fn are_elsewhere(claims: &Claims, path: &[String]) -> bool {
+    let named = |name: &String| {
+        let sources = claims.get("_claim_names").and_then(Value::as_object);
+        sources.is_some_and(|sources| sources.contains_key(name))
     };
-    found.filter(|names| names.len() <= MAX_NAMES).ok_or(Reason::ClaimInvalid)
+    let has_groups = || claims.get("hasgroups").is_some_and(|value| *value == true || *value == "true");
+    path.first().is_some_and(|name| named(name) || (name == "groups" && has_groups()))
 }
 
 /// The chain of actors (RFC 8693 §4.1), the current one first.

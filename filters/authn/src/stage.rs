@@ -77,6 +77,9 @@ impl Stage for Authenticate {
         if !known.roles.is_empty() {
             context.add(names::ROLES, &known.roles)?;
         }
+        if principal.roles_incomplete {
+            context.add(names::ROLES_INCOMPLETE, "true")?;
+        }
         Ok(())
     }
 }

@@ -30,6 +30,8 @@ pub fn verify(peer: &SpiffeId, snapshot: &SnapshotState) -> Result<Verified, Rea
         token_id: None,
         session_id: None,
         derived_from: Vec::new(),
+        omitted: 0,
+        roles_incomplete: false,
     };
     Ok(Verified { principal, claims: Map::new(), source_type: None })
 }

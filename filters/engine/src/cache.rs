@@ -167,6 +167,17 @@ fn name([low, high]: [u64; 2]) -> u128 {
     u128::from(high) << 64 | u128::from(low)
 }
 
+/// What was looked for in the cache.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+pub struct Lookups {
+    /// Credentials that were known.
+    pub hits: u64,
+    /// Credentials that were not.
+    pub misses: u64,
+    /// Identities that were made without all roles and scopes of their credential.
+    pub incomplete: u64,
+}
+
 /// A bounded cache, least recently used out first.
 pub struct IdentityCache {
     keys: [u64; 4],
@@ -175,8 +186,7 @@ pub struct IdentityCache {
     budget: Arc<Budget>,
     /// Tokens by identity, because many credentials may speak for the same one.
     tokens: LruCache<u128, Arc<TokenSet>>,
-    /// How many credentials were known and how many were not, since somebody asked.
-    lookups: (u64, u64),
+    lookups: Lookups,
 }
 
 impl IdentityCache {
@@ -193,7 +203,7 @@ impl IdentityCache {
             bytes: 0,
             budget: Arc::default(),
             tokens: LruCache::new(NonZeroUsize::new(MAX_IDENTITIES).unwrap_or(NonZeroUsize::MIN)),
-            lookups: (0, 0),
+            lookups: Lookups::default(),
         }
     }
 
@@ -217,6 +227,8 @@ impl IdentityCache {
         basis: Basis,
         judged_at: u64,
     ) -> Arc<CachedIdentity> {
+        let incomplete = principal.omitted > 0 || principal.roles_incomplete;
+        self.lookups.incomplete = self.lookups.incomplete.saturating_add(incomplete.into());
         let roles: Vec<&str> = principal.roles.iter().map(|r| r.as_str()).collect();
         let roles = roles.join(",");
         let audit_part = record::identity(&principal, source_type);
@@ -262,14 +274,14 @@ impl IdentityCache {
     /// The identity of the credential of a [digest](Self::digest), unless it was judged under other policy or has ended.
     pub fn get(&mut self, digest: u128, revision: u64, now_s: u64) -> Option<Arc<CachedIdentity>> {
         let known = self.look_up(digest, revision, now_s);
-        let (hits, misses) = &mut self.lookups;
+        let Lookups { hits, misses, .. } = &mut self.lookups;
         let count = if known.is_some() { hits } else { misses };
         *count = count.saturating_add(1);
         known
     }
 
-    /// How many credentials were known and how many were not, since this was asked last.
-    pub fn take_lookups(&mut self) -> (u64, u64) {
+    /// What was looked for since this was asked last.
+    pub fn take_lookups(&mut self) -> Lookups {
         std::mem::take(&mut self.lookups)
     }
 

@@ -160,6 +160,8 @@ pub enum Metric<'a> {
     CacheHit,
     /// A credential had to be judged.
     CacheMiss,
+    /// An identity was made without all roles and scopes of its credential.
+    IncompleteIdentity,
     /// The snapshot's revision.
     SnapshotRevision,
     /// Seconds since a poll was completed.
@@ -201,6 +203,7 @@ impl Metric<'_> {
             Self::CallDuration(kind) => (Index::CallDuration, kind as usize),
             Self::CacheHit => (Index::CacheHits, 0),
             Self::CacheMiss => (Index::CacheMisses, 0),
+            Self::IncompleteIdentity => (Index::IncompleteIdentities, 0),
             Self::SnapshotRevision => (Index::SnapshotRevision, 0),
             Self::SnapshotAge => (Index::SnapshotAge, 0),
             Self::JournalRecords => (Index::JournalRecords, 0),

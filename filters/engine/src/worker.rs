@@ -119,7 +119,7 @@ impl Worker {
             return;
         }
         self.source.poll(proxy, now_ms);
-        let (hits, misses) = {
+        let lookups = {
             let policy = self.source.policy.read();
             let mut link = self.link.lock();
             link.tidy(proxy, &policy);
@@ -127,8 +127,9 @@ impl Worker {
         };
         let recovered = self.courier.lock().on_tick(proxy, &self.source, now_ms);
         let mut meter = self.meter.lock();
-        meter.count(Metric::CacheHit, hits);
-        meter.count(Metric::CacheMiss, misses);
+        meter.count(Metric::CacheHit, lookups.hits);
+        meter.count(Metric::CacheMiss, lookups.misses);
+        meter.count(Metric::IncompleteIdentity, lookups.incomplete);
         meter.count(Metric::RecordsRecovered, recovered);
         meter.tell(proxy);
         let gauges = meter.gauges_are_due(now_ms);

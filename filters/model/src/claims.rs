@@ -10,6 +10,9 @@ pub type Claims = Map<String, Value>;
 /// were made from can be revoked, so that these end with them.
 pub const DERIVED_FROM: &str = "derived_from";
 
+/// A claim of exchanged service tokens: true when the subject's token grants roles that are not known here.
+pub const ROLES_INCOMPLETE: &str = "roles_incomplete";
+
 /// Names of [`DERIVED_FROM`] at most: three for each exchange that a chain of eight actors has room for, and
 /// some to spare.
 pub const MAX_DERIVED_FROM: usize = 32;

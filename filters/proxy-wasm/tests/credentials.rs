@@ -15,6 +15,7 @@ use prost::Message;
 use serde_json::{Value, json};
 
 on_both! {
+    roles_that_were_left_out_show_in_a_header_a_claim_and_the_record,
     a_service_token_is_a_credential_of_its_own_kind,
     an_agent_that_acts_for_a_person_is_an_agent_with_the_person_as_subject,
     an_issuer_with_a_shared_secret_works_and_a_new_secret_replaces_the_old_one,
@@ -25,7 +26,9 @@ on_both! {
     a_withdrawn_key_or_issuer_stops_at_once,
     the_source_type_alone_at_a_sidecar_refuses_whom_no_rule_fits,
 }
-use world::{API_KEY, ISSUER, NOW, Target, World, claims, config, plugin, put, sign, target, to, token};
+use world::{
+    API_KEY, ISSUER, NOW, Target, World, claims, config, plugin, put, sign, target, to, token, verifier,
+};
 
 const SERVICE: &str = "https://platform.test/oauth2";
 
@@ -283,4 +286,20 @@ fn the_source_type_alone_at_a_sidecar_refuses_whom_no_rule_fits() {
         world.host.request(Request::get("/").peer(peer).header("x-portcullis-source-type", "human"));
     exchange.assert_status(200).assert_upstream_header("x-portcullis-source-type", "mcp_agent");
     assert_refused(&world.host.request(Request::get("/")), 401, "identity_missing");
+}
+
+fn roles_that_were_left_out_show_in_a_header_a_claim_and_the_record() {
+    let mut world = World::gateway();
+    let some = token(|claims| claims["roles"] = json!(["reader", "Data Editors"]));
+    let to_cluster = |token: &str| to("acme-1").header("authorization", format!("Bearer {token}"));
+    let exchange = world.host.request(to_cluster(&some));
+    exchange.assert_upstream_header("x-portcullis-roles", "reader");
+    exchange.assert_upstream_header("x-portcullis-roles-incomplete", "true");
+    let seen = exchange.assert_forwarded();
+    let forwarded = verifier("acme-1").verify(seen.header("x-portcullis-identity").unwrap(), NOW).unwrap();
+    assert!(forwarded.roles_incomplete);
+    let all =
+        world.host.request(to_cluster(&token(|_| ())).header("x-portcullis-roles-incomplete", "forged"));
+    all.assert_no_upstream_header("x-portcullis-roles-incomplete");
+    assert_eq!(world.records().iter().map(|record| record.omitted).collect::<Vec<_>>(), [1, 0]);
 }

@@ -76,6 +76,8 @@ mod tests {
             token_id: None,
             session_id: None,
             derived_from: vec![],
+            omitted: 0,
+            roles_incomplete: false,
         }
     }
 

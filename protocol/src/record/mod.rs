@@ -43,6 +43,7 @@ pub fn identity(principal: &Principal, source_type: Option<SourceType>) -> Vec<u
     text(tag::KEY_ID, principal.key_id.as_ref().map(|k| k.as_str()).unwrap_or_default());
     text(tag::ISSUER, principal.issuer.as_ref().map(|i| i.as_str()).unwrap_or_default());
     principal.actors.iter().for_each(|actor| text(tag::ACTORS, actor.as_str()));
+    number(&mut out, tag::OMITTED, u64::from(principal.omitted));
     out
 }
 
@@ -165,6 +166,8 @@ mod tests {
             token_id: None,
             session_id: None,
             derived_from: vec![],
+            omitted: 3,
+            roles_incomplete: true,
         };
         let entry = Entry {
             sequence: 7,
@@ -215,6 +218,7 @@ mod tests {
             mode: "enforce".into(),
             hop: "gateway".into(),
             issuer: "https://idp".into(),
+            omitted: 3,
         };
         assert_eq!(AuditRecord::decode(encoded.as_slice()).unwrap(), expected);
         encoded.clear();

@@ -112,6 +112,7 @@ pub(super) enum Index {
     CallDuration,
     CacheHits,
     CacheMisses,
+    IncompleteIdentities,
     SnapshotRevision,
     SnapshotAge,
     JournalRecords,
@@ -169,6 +170,11 @@ pub const FAMILIES: &[Family] = &[
     ),
     counter("portcullis_filter_identity_cache_hits_total", &[], "Credentials that were verified before"),
     counter("portcullis_filter_identity_cache_misses_total", &[], "Credentials that had to be verified"),
+    counter(
+        "portcullis_filter_incomplete_identities_total",
+        &[],
+        "Identities made without all roles and scopes of their credential",
+    ),
     gauge("portcullis_filter_snapshot_revision", "The snapshot's revision, of the worker that wrote last"),
     gauge(
         "portcullis_filter_snapshot_age_seconds",
@@ -242,6 +248,7 @@ mod tests {
             (Index::CallDuration, "call_duration_ms"),
             (Index::CacheHits, "identity_cache_hits_total"),
             (Index::CacheMisses, "identity_cache_misses_total"),
+            (Index::IncompleteIdentities, "incomplete_identities_total"),
             (Index::SnapshotRevision, "snapshot_revision"),
             (Index::SnapshotAge, "snapshot_age_seconds"),
             (Index::JournalRecords, "journal_records"),
