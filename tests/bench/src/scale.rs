@@ -9,6 +9,7 @@ use crate::envoy::Envoy;
 use crate::error::{BenchError, Result};
 use crate::filters::Chain;
 use crate::mesh_api::MeshApi;
+use crate::proc;
 use crate::report::{Report, Target};
 use crate::setup::Setup;
 use crate::stats::quantile;
@@ -32,7 +33,7 @@ const WINDOW: Duration = Duration::from_millis(150);
 /// When an Envoy fails, or a worker does not take the snapshot.
 pub(crate) fn measure(setup: &Setup, report: &mut Report) -> Result<()> {
     let size = std::fs::metadata(&setup.wasm).map_err(BenchError::io("read", &setup.wasm))?.len();
-    report.add("wasm_size_kib", size as f64 / 1024.0, "KiB", None, json!({}));
+    report.add("wasm_size_kib", size as f64 / 1024.0, "KiB", Some(Target::AtMost(900.0)), json!({}));
     start(setup, report)?;
     entries(setup, report)
 }
@@ -40,21 +41,32 @@ pub(crate) fn measure(setup: &Setup, report: &mut Report) -> Result<()> {
 /// How much longer a proxy takes until it answers, with the module than without.
 fn start(setup: &Setup, report: &mut Report) -> Result<()> {
     let tries = if setup.effort.quick { 1 } else { 7 };
-    let chains = [Chain::bare(), Chain::plugins("gateway", &["gateway"], &setup.wasm)];
+    let wasm = Chain::plugins("gateway", &["gateway"], &setup.wasm);
+    let native = Chain::module("native-gateway", "gateway");
     let api = MeshApi::start(setup.world.records(0, 0))?;
-    let (mut added, mut processor) = (Vec::new(), Vec::new());
+    let mut rows: [[Vec<f64>; 3]; 2] = Default::default();
     for _ in 0..tries {
         let answers = |chain: &Chain| {
             let envoy = Envoy::start("start", &setup.launch(), std::slice::from_ref(chain), &api)?;
-            Ok((envoy.answered_in.as_secs_f64() * 1e3, envoy.processor_at_answer_ns as f64 / 1e6))
+            let resident = proc::resident_mib(envoy.id()).unwrap_or_default();
+            Ok([envoy.answered_in.as_secs_f64() * 1e3, envoy.processor_at_answer_ns as f64 / 1e6, resident])
         };
-        let (bare, gateway) = (answers(&chains[0])?, answers(&chains[1])?);
-        added.push(gateway.0 - bare.0);
-        processor.push(gateway.1 - bare.1);
+        let bare = answers(&Chain::bare())?;
+        for (chain, row) in [&wasm, &native].into_iter().zip(&mut rows) {
+            for ((value, base), column) in answers(chain)?.into_iter().zip(bare).zip(row) {
+                column.push(value - base);
+            }
+        }
     }
-    let inputs = json!({"tries": tries, "virtual_machines": 3});
-    report.add_rounds("vm_start_ms", &added, "ms", None, inputs.clone());
-    report.add_rounds("vm_start by processor time", &processor, "ms", None, inputs);
+    let inputs = json!({"tries": tries, "virtual_machines": 3, "workers": 1});
+    for (name, target, [added, processor, resident]) in
+        [("vm_start", 600.0, &rows[0]), ("native_start", 50.0, &rows[1])]
+    {
+        let named = |what: &str| [name, what].concat();
+        report.add_rounds(&named("_ms"), added, "ms", Some(Target::AtMost(target)), inputs.clone());
+        report.add_rounds(&named(" by processor time"), processor, "ms", None, inputs.clone());
+        report.add_rounds(&named(": resident memory added"), resident, "MiB", None, inputs.clone());
+    }
     Ok(())
 }
 
