@@ -32,7 +32,7 @@ pub fn open(page: &Page, seed: [u8; 32]) -> Result<SnapshotState, PageError> {
 /// # Errors
 /// The reason for which a gateway would refuse it.
 pub fn subject_token(text: &str, snapshot: &SnapshotState, now_s: u64) -> Result<Principal, Reason> {
-    let Verified { mut principal, claims, source_type } = token(text, snapshot, now_s)?;
+    let Verified { mut principal, claims, source_type, .. } = token(text, snapshot, now_s)?;
     if source_type.is_none() && classify(snapshot.source_rules(), &principal, &claims).is_none() {
         return Err(Reason::SourceTypeUnknown);
     }

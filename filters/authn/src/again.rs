@@ -9,7 +9,7 @@ use std::sync::Arc;
 use portcullis_engine::cache::{Basis, CachedIdentity};
 use portcullis_engine::introspection::Introspected;
 use portcullis_engine::stage::Again;
-use portcullis_identity::{CredentialKind, Principal};
+use portcullis_identity::Principal;
 use portcullis_model::Reason;
 use portcullis_model::config::Role;
 use portcullis_model::policy::IntrospectionDocument;
@@ -58,9 +58,9 @@ impl Means<'_> {
                 again.stands_on(Ground::Provider(provider.clone()));
                 again.stands_on(Ground::SourceRules);
                 let provider = snapshot.introspections().find(|d| *d.name == **provider);
-                return ask_again(again, &provider.cloned().ok_or(Reason::IssuerUnknown)?);
+                return ask_again(again, &provider.cloned().ok_or(Reason::IssuerUnknown)?, is_current);
             }
-            Basis::Token(_) => {
+            Basis::Token(..) => {
                 let issuer = principal.issuer.as_ref().ok_or(Reason::Internal)?;
                 again.stands_on(Ground::Issuer(issuer.as_str().into()));
                 again.stands_on(Ground::SourceRules);
@@ -79,9 +79,7 @@ impl Means<'_> {
             return Ok(None);
         }
         match &known.basis {
-            Basis::Token(signed) => {
-                jwt::judge_again((signed, principal.key_id.as_ref()), snapshot, self.keys, now_s)
-            }
+            Basis::Token(signed, key) => jwt::judge_again((signed, *key), snapshot, self.keys, now_s),
             Basis::ApiKey(digest) => api_key::of_digest(digest, snapshot, now_s),
             _ => workload::verify(principal.spiffe_id.as_ref().ok_or(Reason::Internal)?, snapshot),
         }
@@ -98,9 +96,7 @@ impl Means<'_> {
         let before = known.principal();
         // The peer was a fact of the connection, and an end that has moved is no other identity.
         verified.principal.spiffe_id.clone_from(&before.spiffe_id);
-        if verified.principal.credential != CredentialKind::OauthToken {
-            again.look_at(verified.principal.expires_at);
-        }
+        again.look_at(verified.principal.expires_at);
         let source_type = self.source_type(&verified, again.snapshot).ok_or(Reason::SourceTypeUnknown)?;
         let now = Principal { expires_at: before.expires_at, ..verified.principal };
         let same = now == *before && known.identity().is_some_and(|id| id.source_type == source_type);
@@ -108,10 +104,12 @@ impl Means<'_> {
     }
 }
 
-/// Asks a provider again about an opaque token, once its last answer is over.
+/// Asks a provider again about an opaque token, once its last answer is over. `is_current`: policy says what it
+/// said when the request was let through.
 fn ask_again(
     again: &mut Again<'_>,
     provider: &Arc<IntrospectionDocument>,
+    is_current: bool,
 ) -> Result<Option<Verified>, Reason> {
     let (now_s, now_ms) = (again.now_s(), again.link.now_ms);
     let token = again.exchange.token.as_mut().ok_or(Reason::Internal)?;
@@ -119,13 +117,14 @@ fn ask_again(
     match again.link.introspections.find(digest, now_ms, token.asked_ms) {
         Some(Introspected::Inactive) => return Err(Reason::TokenInactive),
         Some(Introspected::Active { claims, fresh_s }) => {
+            let verified = introspection::judge(&claims, provider, now_s)?;
             token.asked_ms = None;
             token.good_until_s = now_s.saturating_add(fresh_s.max(ONE_ANSWER_S));
             let at_s = token.good_until_s;
             again.look_at(at_s);
-            return introspection::judge(&claims, provider, now_s).map(Some);
+            return Ok(Some(verified));
         }
-        None if token.asked_ms.is_none() && now_s < token.good_until_s => {
+        None if is_current && token.asked_ms.is_none() && now_s < token.good_until_s => {
             let at_s = token.good_until_s;
             again.look_at(at_s);
             return Ok(None);
@@ -135,8 +134,9 @@ fn ask_again(
     if now_s > token.good_until_s.saturating_add(UNANSWERED_S) {
         return Err(Reason::IntrospectionUnavailable);
     }
+    // Another stream of the same token may have asked: its answer is this one's, too.
+    token.asked_ms.get_or_insert(now_ms);
     if !again.link.introspections.is_asking(digest) {
-        token.asked_ms = Some(now_ms);
         // What cannot be asked now is asked later, for a while.
         let _ = again.link.ask(again.stream, digest, provider, &token.text);
     }
@@ -146,4 +146,4 @@ fn ask_again(
 
 /// How long an answer holds for an open stream at least, in seconds: also of a provider that wants to be asked
 /// for every request.
-const ONE_ANSWER_S: u64 = 5;
+pub(crate) const ONE_ANSWER_S: u64 = 5;

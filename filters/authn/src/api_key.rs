@@ -64,5 +64,5 @@ pub fn of_digest(digest: &[u8; 32], snapshot: &SnapshotState, now_s: u64) -> Res
         omitted: 0,
         roles_incomplete: false,
     };
-    Ok(Verified { principal, claims: Map::new(), source_type: Some(entry.source_type) })
+    Ok(Verified { principal, claims: Map::new(), source_type: Some(entry.source_type), key: None })
 }

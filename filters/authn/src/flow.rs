@@ -17,6 +17,7 @@ use portcullis_model::policy::IntrospectionDocument;
 use portcullis_model::state::SnapshotState;
 use portcullis_model::{Reason, Refusal};
 
+use crate::again::ONE_ANSWER_S;
 use crate::cross_site::may_be_cross_site;
 use crate::presented::{Credential, Presented, TokenLocation};
 use crate::{KeyRing, NativeVerify, Verified, api_key, introspection, is_revoked, jwt, workload};
@@ -118,7 +119,7 @@ impl Means<'_> {
         let revision = context.snapshot.authentication_revision();
         let digest = context.link.identities.digest(kind, &key);
         if let Some(known) = context.link.identities.get(digest, revision, context.now_s) {
-            remember_opaque(context, credential, &known);
+            remember_opaque(context, credential, &known, true);
             return Ok(known);
         }
         let Judged { verified, basis, keep } = self.judge(context, credential)?;
@@ -126,7 +127,7 @@ impl Means<'_> {
         if keep {
             context.link.identities.put(digest, &known);
         }
-        remember_opaque(context, credential, &known);
+        remember_opaque(context, credential, &known, keep);
         Ok(known)
     }
 
@@ -194,8 +195,9 @@ impl Means<'_> {
         match jwt::verify(token, context.snapshot, self.keys, &native, context.now_s) {
             Err(Reason::KeyUnknown) if !context.waited.keys => {}
             result => {
-                let basis = Basis::Token(signed_part(token).into());
-                return Ok(Judged { verified: result?, basis, keep: true });
+                let verified = result?;
+                let basis = Basis::Token(signed_part(token).into(), verified.key.unwrap_or_default());
+                return Ok(Judged { verified, basis, keep: true });
             }
         }
         context.waited.keys = true;
@@ -238,11 +240,19 @@ fn signed_part(token: &[u8]) -> &[u8] {
 }
 
 /// Keeps an opaque token beside its request, so that its provider can be asked again while that is open.
-fn remember_opaque(context: &mut Context<'_>, credential: Credential<'_>, known: &CachedIdentity) {
+/// `kept`: the provider's answer holds for a while.
+fn remember_opaque(
+    context: &mut Context<'_>,
+    credential: Credential<'_>,
+    known: &CachedIdentity,
+    kept: bool,
+) {
+    let ends = known.principal().expires_at;
+    let at_most = if kept { ends } else { context.now_s.saturating_add(ONE_ANSWER_S) };
     if let (Basis::Introspection(_), Credential::Bearer(token)) = (&known.basis, credential) {
         context.exchange.token = Some(OpaqueToken {
             text: String::from_utf8_lossy(token).into_owned().into(),
-            good_until_s: known.principal().expires_at,
+            good_until_s: ends.min(at_most),
             asked_ms: None,
         });
     }

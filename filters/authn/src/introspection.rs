@@ -42,7 +42,7 @@ pub fn judge(claims: &[u8], provider: &IntrospectionDocument, now_s: u64) -> Res
         Some(_) => return Err(Reason::IssuerUnknown),
     }
     let principal = Read::new(&claims, Rules::of_provider(provider))?.judge(now_s)?;
-    Ok(Verified { principal, claims, source_type: None })
+    Ok(Verified { principal, claims, source_type: None, key: None })
 }
 
 #[cfg(test)]

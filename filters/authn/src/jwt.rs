@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use portcullis_engine::cache::KeyDigest;
 use portcullis_identity::KeyId;
 use portcullis_model::Reason;
 use portcullis_model::policy::{Algorithm, IssuerDocument};
@@ -35,20 +36,20 @@ pub fn verify(
     judge(jws, snapshot, keys, is_signed, now_s)
 }
 
-/// Judges a token again whose signature was verified before, by the key of this name: by what policy says now.
+/// Judges a token again whose signature was verified before, by this key: by what policy says now.
 /// `signed` is what was signed, header and payload.
 ///
 /// # Errors
 /// The reason for which the token would be refused now.
 pub fn judge_again(
-    (signed, key_id): (&[u8], Option<&KeyId>),
+    (signed, digest): (&[u8], KeyDigest),
     snapshot: &SnapshotState,
     keys: &KeyRing,
     now_s: u64,
 ) -> Result<Verified, Reason> {
     // The form has three parts; the third was left out when the token was verified.
     let text = [signed, b"."].concat();
-    let was_it = |_: &Jws<'_>, key: &VerifyingKey| key.id() == key_id.map(KeyId::as_str);
+    let was_it = |_: &Jws<'_>, key: &VerifyingKey| key.digest() == digest;
     judge(Jws::parse(&text)?, snapshot, keys, was_it, now_s).map_err(|reason| match reason {
         // It is not among the keys any more.
         Reason::SignatureInvalid => Reason::KeyUnknown,
@@ -79,7 +80,7 @@ fn judge(
     let mut principal = read.judge(now_s)?;
     // From the key and not from the token: a revoked key must not pass by leaving its name out.
     principal.key_id = key.id().and_then(|kid| KeyId::new(kid).ok());
-    Ok(Verified { principal, claims: jws.claims, source_type: None })
+    Ok(Verified { principal, claims: jws.claims, source_type: None, key: Some(key.digest()) })
 }
 
 /// The issuer and the name of the key of a token that was refused because the key is not known: what may be

@@ -7,10 +7,12 @@ use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use jwt_simple::prelude::*;
 use p521::ecdsa::signature::Verifier;
+use portcullis_engine::cache::KeyDigest;
 use portcullis_engine::guarded::{Guarded, Rebuild};
 use portcullis_identity::KeyId;
 use portcullis_model::policy::{Algorithm, IssuerDocument, Jwk};
 use portcullis_model::state::{Secret, SnapshotState};
+use sha2::{Digest, Sha256};
 
 use crate::der;
 use crate::shared_secret::{SharedSecret, is_shared};
@@ -67,6 +69,7 @@ pub struct VerifyingKey {
     algorithm: Algorithm,
     material: Material,
     spki: Option<Vec<u8>>,
+    digest: KeyDigest,
 }
 
 /// What an issuer's JWKS gives for each algorithm that the issuer is allowed.
@@ -87,8 +90,10 @@ impl IssuerKeys {
             return Self { keys: Vec::new() };
         }
         let keys = document.algorithms.iter().filter_map(|algorithm| {
-            let material = Material::Shared(SharedSecret::new(secret?, *algorithm)?);
-            Some(VerifyingKey { kid: None, algorithm: *algorithm, material, spki: None })
+            let secret = secret?;
+            let material = Material::Shared(SharedSecret::new(secret, *algorithm)?);
+            let digest = digest_of(&[secret.bytes()]);
+            Some(VerifyingKey { kid: None, algorithm: *algorithm, material, spki: None, digest })
         });
         Self { keys: keys.collect() }
     }
@@ -161,7 +166,15 @@ impl VerifyingKey {
             Material::ES256(key) => key.to_der().ok(),
             _ => None,
         };
-        Some(Self { kid: jwk.kid.clone(), algorithm, material, spki })
+        let members = [&jwk.n, &jwk.e, &jwk.crv, &jwk.x, &jwk.y];
+        let digest = digest_of(&members.map(|member| member.as_deref().unwrap_or_default().as_bytes()));
+        Some(Self { kid: jwk.kid.clone(), algorithm, material, spki, digest })
+    }
+
+    /// Tells this key from another one of the same name.
+    #[must_use]
+    pub fn digest(&self) -> KeyDigest {
+        self.digest
     }
 
     /// The key's own id: what a revocation names, whether or not the token names it.
@@ -223,6 +236,17 @@ fn signed<T, E>(verify: impl FnOnce(Option<VerificationOptions>) -> Result<T, E>
         ..VerificationOptions::default()
     }))
     .is_ok()
+}
+
+/// Half of a SHA-256 of what makes a key, each part with its length before it.
+fn digest_of(parts: &[&[u8]]) -> KeyDigest {
+    let mut hash = Sha256::new();
+    for part in parts {
+        hash.update(part.len().to_le_bytes());
+        hash.update(part);
+    }
+    let whole: [u8; 32] = hash.finalize().into();
+    whole.first_chunk().copied().unwrap_or_default()
 }
 
 fn decode(text: Option<&str>) -> Option<Vec<u8>> {

@@ -38,6 +38,7 @@ mod stage;
 pub mod strict_json;
 pub mod workload;
 
+use portcullis_engine::cache::KeyDigest;
 use portcullis_identity::ids::Subject;
 use portcullis_identity::{CredentialKind, Principal, SourceType};
 use portcullis_model::claims::Claims;
@@ -67,6 +68,8 @@ pub struct Verified {
     pub claims: Claims,
     /// The source type, where the credential itself fixes it (an API key).
     pub source_type: Option<SourceType>,
+    /// The key that verified a token.
+    pub key: Option<KeyDigest>,
 }
 
 /// Whether a principal's credential has been revoked: by token id, session, key or client, or by the subject

@@ -33,5 +33,5 @@ pub fn verify(peer: &SpiffeId, snapshot: &SnapshotState) -> Result<Verified, Rea
         omitted: 0,
         roles_incomplete: false,
     };
-    Ok(Verified { principal, claims: Map::new(), source_type: None })
+    Ok(Verified { principal, claims: Map::new(), source_type: None, key: None })
 }

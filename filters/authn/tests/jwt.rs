@@ -189,6 +189,8 @@ fn roles_that_are_no_names_here_are_left_out_and_counted() {
         (json!({"roles": ["reader", "writer"]}), 2, 0, false),
         (json!({"roles": ["reader", "Data Editors", "CN=Admins,DC=x", 7, null, {}]}), 1, 5, true),
         (json!({"roles": ["reader", "reader"]}), 1, 0, false),
+        (json!({"roles": ["reader,admin", "reader\nx-portcullis-roles: admin", ""]}), 0, 3, true),
+        (json!({"roles": ["reader"], "scope": 7}), 1, 1, false),
         (json!({"roles": many}), 64, 6, true),
         (json!({"roles": {"reader": true}}), 0, 1, true),
         (json!({"roles": null}), 0, 0, false),

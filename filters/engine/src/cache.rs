@@ -33,14 +33,18 @@ pub enum Who {
     Untagged(Principal),
 }
 
+/// Tells a key from another one of the same name.
+pub type KeyDigest = [u8; 16];
+
 /// By what an identity was judged, as far as it takes to judge it again without the credential.
 #[derive(Default)]
 pub enum Basis {
     /// What a gateway forwarded: it is the gateway that judges again.
     #[default]
     Forwarded,
-    /// A token's header and payload as they were signed. Without the signature that is no credential.
-    Token(Box<[u8]>),
+    /// A token's header and payload as they were signed, and the key that verified them. Without the signature
+    /// that is no credential.
+    Token(Box<[u8]>, KeyDigest),
     /// The digest of an API key.
     ApiKey([u8; 32]),
     /// What the provider of this name said.
@@ -52,7 +56,7 @@ pub enum Basis {
 impl Basis {
     fn bytes(&self) -> usize {
         match self {
-            Self::Token(signed) => signed.len(),
+            Self::Token(signed, key) => signed.len() + key.len(),
             Self::Introspection(provider) => provider.len(),
             Self::Forwarded | Self::ApiKey(_) | Self::Workload => 0,
         }
@@ -64,7 +68,7 @@ impl std::fmt::Debug for Basis {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(match self {
             Self::Forwarded => "Forwarded",
-            Self::Token(_) => "Token",
+            Self::Token(..) => "Token",
             Self::ApiKey(_) => "ApiKey",
             Self::Introspection(_) => "Introspection",
             Self::Workload => "Workload",

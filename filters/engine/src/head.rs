@@ -65,7 +65,7 @@ pub struct Head<'a> {
     pub fetch_site: Option<&'a [u8]>,
     /// `Upgrade` is there, of a WebSocket for example.
     pub upgrade: bool,
-    /// The client asks for an event stream and nothing else.
+    /// The client asks for an event stream before anything else.
     pub event_stream: bool,
     /// `Access-Control-Request-Method` is there.
     pub preflight: bool,

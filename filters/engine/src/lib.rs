@@ -33,6 +33,7 @@ pub mod key_refresh;
 pub mod link;
 pub mod metrics;
 pub mod open;
+mod owner;
 pub mod port;
 mod problem;
 mod registry;

@@ -68,7 +68,6 @@ pub struct OpenStreams {
     hasher: RandomState,
     /// How far the changes of the snapshot were seen.
     seen: u64,
-    was_stale: bool,
     ticked_ms: BTreeMap<u64, u64>,
 }
 
@@ -133,19 +132,17 @@ impl OpenStreams {
     }
 
     /// Finds the streams that have to be looked at: because of what changed, because their time has come,
-    /// because they are not young any more, and all of them once when the snapshot has become too old.
-    pub fn tick(&mut self, changes: &ChangeLog, is_stale: bool, now_ms: u64) {
-        let became_stale = is_stale && !self.was_stale;
-        self.was_stale = is_stale;
+    /// because they are not young any more.
+    pub fn tick(&mut self, changes: &ChangeLog, now_ms: u64) {
         match changes.since(self.seen) {
-            Some(grounds) if !became_stale => {
+            Some(grounds) => {
                 for ground in grounds {
                     let hash = self.hasher.hash_one(ground);
                     let concerned = self.by_ground.range((hash, 0)..=(hash, usize::MAX));
                     self.due.extend(concerned.map(|(_, index)| *index));
                 }
             }
-            _ => {
+            None => {
                 let slots = self.slots.iter().enumerate();
                 self.due.extend(slots.filter(|(_, slot)| slot.is_some()).map(|(index, _)| index));
             }

@@ -22,7 +22,7 @@ pub struct Reply<'a> {
     pub grpc_status: Option<u32>,
 }
 
-/// An [`Reply`] that owns what it says, so that it can be given after every lock is released.
+/// A [`Reply`] that owns what it says, so that it can be given after every lock is released.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct OwnedReply {
     /// HTTP status.
@@ -88,7 +88,7 @@ impl Form {
     }
 }
 
-/// How a refusal is to be manner.
+/// How a refusal is told.
 #[derive(Debug, Clone)]
 pub struct Manner {
     /// In which form.

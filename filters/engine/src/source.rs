@@ -13,6 +13,7 @@ use portcullis_protocol::snapshot::{NONCE_LEN, verify_page};
 
 use crate::guarded::{Guarded, Rebuild, Shared};
 use crate::metrics::{CallEnd, CallKind, CallOutcome, Metric};
+use crate::owner::{Claim, Owner};
 use crate::port::{Call, CallId, CalloutResponse, Proxy, Severity};
 
 /// Name of the environment variable that holds the mesh token.
@@ -80,12 +81,12 @@ impl Policy {
         Ok(())
     }
 
-    /// Whether streams that are open have to end, since no poll was completed for so long.
+    /// Until when streams that are open may go on if no further poll is completed, by the monotonic clock in
+    /// milliseconds.
     #[must_use]
-    pub fn is_too_old_for_streams(&self, now_ms: u64, source: &SnapshotSource, rules: StreamRules) -> bool {
-        let allowed = u64::from(source.stale_after_s).saturating_add(rules.stale_grace_s.into());
-        let last = self.last_completed_ms.unwrap_or_default();
-        now_ms.saturating_sub(last) > allowed.saturating_mul(1_000)
+    pub fn too_old_for_streams_at(&self, source: &SnapshotSource, rules: StreamRules) -> u64 {
+        let allowed_s = u64::from(source.stale_after_s).saturating_add(rules.stale_grace_s.into());
+        self.last_completed_ms.unwrap_or_default().saturating_add(allowed_s.saturating_mul(1_000))
     }
 }
 
@@ -128,12 +129,13 @@ pub struct PolicySource {
     /// What came over it.
     pub policy: Shared<Policy>,
     poller: Guarded<Poller>,
+    owner: Guarded<Owner>,
     token: Box<str>,
 }
 
 impl std::fmt::Debug for PolicySource {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Source").field("view", &self.view).finish_non_exhaustive()
+        f.debug_struct("PolicySource").field("view", &self.view).finish_non_exhaustive()
     }
 }
 
@@ -158,6 +160,7 @@ impl PolicySource {
             instance: String::from_utf8_lossy(&proxy.instance()).into_owned(),
             policy: Shared::default(),
             poller: Guarded::default(),
+            owner: Guarded::default(),
             token: token.into(),
         })
     }
@@ -167,8 +170,18 @@ impl PolicySource {
         &self.token
     }
 
-    /// Starts a poll unless one is under way or has to wait.
-    pub fn poll(&self, proxy: &dyn Proxy, now_ms: u64) {
+    /// A tick of a plugin: starts a poll unless one is under way, has to wait, or is another plugin's to start.
+    /// What an owner that is gone had under way is given up.
+    pub fn on_tick(&self, proxy: &dyn Proxy, plugin: u64, now_ms: u64) {
+        match self.owner.lock().claim(plugin, now_ms) {
+            Claim::Anothers => return,
+            Claim::New => self.poller.lock().under_way = None,
+            Claim::Mine => {}
+        }
+        self.poll(proxy, now_ms);
+    }
+
+    fn poll(&self, proxy: &dyn Proxy, now_ms: u64) {
         let mut poller = self.poller.lock();
         if poller.under_way.is_some() || now_ms < poller.next_ms {
             return;
@@ -184,11 +197,6 @@ impl PolicySource {
             Some(call) => poller.under_way = Some(call),
             None => poller.failed(now_ms),
         }
-    }
-
-    /// Gives up a poll whose owner is gone.
-    pub fn forget_poll(&self) {
-        self.poller.lock().under_way = None;
     }
 
     fn path(&self, nonce: &[u8; NONCE_LEN]) -> String {

@@ -3,22 +3,19 @@
 use std::ops::Deref;
 use std::sync::Arc;
 
-use portcullis_model::config::{self, PluginConfig, Role, StreamRules};
+use portcullis_model::config::{self, PluginConfig, Role};
 use portcullis_model::errors::FieldError;
 use portcullis_protocol::audit::{SIDECAR_HOP, StreamId};
 use portcullis_protocol::record;
 
 use crate::courier::Courier;
-use crate::guarded::{Guarded, Rebuild};
+use crate::guarded::Guarded;
 use crate::link::Link;
 use crate::metrics::{Meter, Metric};
+use crate::owner::{Claim, Owner};
 use crate::port::{CalloutResponse, Proxy, Severity, StreamKey};
 use crate::source::PolicySource;
 use crate::stage::{Root, Stage};
-
-/// Without a tick of the owner for so long, another plugin of the worker takes over. The plugins of a worker
-/// tick on one thread, so an owner that is late is one that is gone.
-const OWNER_LOST_MS: u64 = 200;
 
 /// A plugin's configuration and its stages: the same on every worker.
 pub struct Plugin {
@@ -56,19 +53,6 @@ impl Plugin {
     }
 }
 
-/// Who drives what the plugins of a worker share.
-#[derive(Debug, Default)]
-struct Owner {
-    plugin: Option<u64>,
-    seen_ms: u64,
-}
-
-impl Rebuild for Owner {
-    fn rebuild(&mut self) {
-        *self = Self::default();
-    }
-}
-
 /// What the plugins of a worker share that decide by the same source.
 pub struct Worker {
     /// Where policy comes from.
@@ -83,7 +67,6 @@ pub struct Worker {
     pub stream: StreamId,
     /// When it began, by the monotonic clock in milliseconds.
     started_ms: u64,
-    streams: StreamRules,
     owner: Guarded<Owner>,
 }
 
@@ -106,7 +89,6 @@ impl Worker {
             meter: Guarded::new(meter),
             stream,
             started_ms: proxy.monotonic_ns().unwrap_or_default() / 1_000_000,
-            streams: config.streams,
             owner: Guarded::default(),
             source,
         })
@@ -115,10 +97,12 @@ impl Worker {
     /// A tick of one of the worker's plugins, by its number.
     pub fn on_tick(&self, proxy: &dyn Proxy, plugin: u64) {
         let now_ms = self.read_clock(proxy);
-        if !self.is_owner(plugin, now_ms) {
-            return;
+        self.source.on_tick(proxy, plugin, now_ms);
+        match self.owner.lock().claim(plugin, now_ms) {
+            Claim::Anothers => return,
+            Claim::New => self.courier.lock().forget_delivery(now_ms),
+            Claim::Mine => {}
         }
-        self.source.poll(proxy, now_ms);
         let lookups = {
             let policy = self.source.policy.read();
             let mut link = self.link.lock();
@@ -169,8 +153,7 @@ impl Worker {
         let mut link = self.link.lock();
         let mut ready = link.take_ready(plugin, &policy);
         let now_ms = link.now_ms;
-        let is_stale = policy.is_too_old_for_streams(now_ms, &self.source.config, self.streams);
-        link.open.tick(policy.snapshot.changes(), is_stale, now_ms);
+        link.open.tick(policy.snapshot.changes(), now_ms);
         ready.append(&mut link.open.take_due(plugin, now_ms));
         ready
     }
@@ -179,21 +162,6 @@ impl Worker {
         let mut link = self.link.lock();
         link.read_clock(proxy);
         link.now_ms
-    }
-
-    fn is_owner(&self, plugin: u64, now_ms: u64) -> bool {
-        let mut owner = self.owner.lock();
-        let lost = now_ms.saturating_sub(owner.seen_ms) > OWNER_LOST_MS;
-        if owner.plugin != Some(plugin) && (owner.plugin.is_none() || lost) {
-            owner.plugin = Some(plugin);
-            self.source.forget_poll();
-            self.courier.lock().forget_delivery(now_ms);
-        }
-        let is_owner = owner.plugin == Some(plugin);
-        if is_owner {
-            owner.seen_ms = now_ms;
-        }
-        is_owner
     }
 }
 

@@ -11,7 +11,7 @@ enum Slot {
     /// Nothing yet.
     Unknown,
     /// This name.
-    CachedIdentity(HostId),
+    Known(HostId),
     /// It will not have it.
     Refused,
 }
@@ -35,7 +35,7 @@ fn find(host: &dyn Host, slots: &mut [Slot], metric: MetricId) -> Option<HostId>
         *slot = define(host, metric);
     }
     match *slot {
-        Slot::CachedIdentity(id) => Some(id),
+        Slot::Known(id) => Some(id),
         Slot::Unknown | Slot::Refused => None,
     }
 }
@@ -43,7 +43,7 @@ fn find(host: &dyn Host, slots: &mut [Slot], metric: MetricId) -> Option<HostId>
 fn define(host: &dyn Host, metric: MetricId) -> Slot {
     let Some((kind, name)) = stat(metric) else { return Slot::Refused };
     match host.define_metric(kind, &name) {
-        Ok(id) => Slot::CachedIdentity(id),
+        Ok(id) => Slot::Known(id),
         Err(error) => {
             host.log(LogLevel::Warn, &format!("{name} is not counted: {error}"));
             Slot::Refused

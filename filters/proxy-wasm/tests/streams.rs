@@ -15,6 +15,10 @@ use world::{
 };
 
 on_both! {
+    an_opaque_token_ends_its_stream_with_its_own_end,
+    an_opaque_token_is_asked_about_when_its_provider_changes,
+    many_streams_of_one_opaque_token_share_the_answers,
+    a_key_that_takes_anothers_place_ends_its_streams,
     a_stream_ends_when_what_it_stands_on_changes,
     what_does_not_concern_a_stream_leaves_it_alone,
     a_stream_ends_with_its_token,
@@ -321,4 +325,71 @@ fn an_opaque_token_is_asked_about_again_while_its_stream_is_open() {
     }
     assert!(exchange.is_over(), "{exchange}");
     assert_eq!(of(&world.records()).last(), Some(&row("end", "authn", "token_inactive")));
+}
+
+/// Adds a provider whose answers hold for so long, and a token that it knows.
+fn with_provider(world: &mut World, active_s: u32, exp: u64) -> Request {
+    let document = json!({"name": "as", "issuer": "https://as.test", "tokenPrefix": "op_", "leewaySeconds": 0,
+        "audiences": ["portcullis"], "activeSeconds": active_s, "inactiveSeconds": 5});
+    world.change(put(RecordKind::Introspection, b"as", document.to_string()));
+    let claims = json!({"active": true, "sub": "ann", "tenant": "acme", "aud": "portcullis",
+        "client_id": "web", "exp": exp});
+    world.api.questions.tokens.insert("op_good".into(), claims);
+    to("acme-1").header("authorization", "Bearer op_good")
+}
+
+fn wait(world: &mut World, seconds: usize) {
+    (0..seconds * 10 / 3).for_each(|_| world.settle());
+}
+
+fn an_opaque_token_ends_its_stream_with_its_own_end() {
+    let mut world = gateway();
+    let request = with_provider(&mut world, 30, NOW + 45);
+    let exchange = open(&mut world, request);
+    wait(&mut world, 38);
+    assert!(!exchange.is_over(), "{exchange}");
+    wait(&mut world, 10);
+    assert!(exchange.is_over(), "{exchange}");
+    assert_eq!(of(&world.records()).last(), Some(&row("end", "authn", "token_expired")));
+}
+
+fn an_opaque_token_is_asked_about_when_its_provider_changes() {
+    let mut world = gateway();
+    let request = with_provider(&mut world, 300, NOW + 600);
+    let exchange = open(&mut world, request);
+    world.api.questions.tokens.insert("op_good".into(), json!({"active": false}));
+    second(&mut world);
+    assert!(!exchange.is_over(), "its answer still holds");
+    let document = json!({"name": "as", "issuer": "https://as.test", "tokenPrefix": "op_", "configDigest": "2",
+        "audiences": ["portcullis"], "activeSeconds": 300, "inactiveSeconds": 5});
+    world.change(put(RecordKind::Introspection, b"as", document.to_string()));
+    second(&mut world);
+    assert!(exchange.is_over(), "{exchange}");
+    assert_eq!(of(&world.records()).last(), Some(&row("end", "authn", "token_inactive")));
+}
+
+fn many_streams_of_one_opaque_token_share_the_answers() {
+    let mut world = gateway();
+    let request = with_provider(&mut world, 0, NOW + 600);
+    let streams: Vec<Exchange> = (0..60)
+        .map(|_| {
+            let exchange = world.host.request(request.clone());
+            world.answer_all();
+            exchange
+        })
+        .collect();
+    wait(&mut world, 60);
+    let over = streams.iter().filter(|exchange| exchange.is_over()).count();
+    assert_eq!(over, 0, "{}", streams[0]);
+}
+
+fn a_key_that_takes_anothers_place_ends_its_streams() {
+    let mut world = gateway();
+    let exchange = open(&mut world, agent());
+    world.change(issuer_with(|d| {
+        d["jwks"]["keys"][0]["x"] = json!("11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo")
+    }));
+    second(&mut world);
+    assert!(exchange.is_over(), "{exchange}");
+    assert_eq!(of(&world.records()).last(), Some(&row("end", "authn", "key_unknown")));
 }

@@ -61,7 +61,7 @@ fn lasting(open: &mut OpenStreams, number: u64, names: &[&str], until_ms: Option
 }
 
 fn due(open: &mut OpenStreams, published: &Published, now_ms: u64) -> Vec<u64> {
-    open.tick(published.state.changes(), false, now_ms);
+    open.tick(published.state.changes(), now_ms);
     open.take_due(1, now_ms).into_iter().map(|stream| stream.0).collect()
 }
 
@@ -102,17 +102,13 @@ fn a_change_concerns_the_streams_that_stand_on_it_and_no_others() {
 }
 
 #[test]
-fn a_resync_and_a_stale_snapshot_concern_everybody_once() {
+fn a_resync_concerns_everybody_once() {
     let (mut open, mut published) = (OpenStreams::default(), Published::new());
     due(&mut open, &published, 0);
     lasting(&mut open, 1, &["sub:ann"], None);
     published.page(true, vec![]);
     assert_eq!(due(&mut open, &published, 1), vec![1]);
-    for expected in [&[1][..], &[]] {
-        open.tick(published.state.changes(), true, 2);
-        let taken: Vec<u64> = open.take_due(1, 2).into_iter().map(|stream| stream.0).collect();
-        assert_eq!(taken, expected);
-    }
+    assert_eq!(due(&mut open, &published, 2), Vec::<u64>::new());
 }
 
 #[test]

@@ -34,9 +34,6 @@ impl Request {
                     self.open = Some(Open { record_at_ms: None, ..open });
                     self.record_opening(stream, &instance);
                 }
-                if stream.expect_wake().is_err() {
-                    self.end_stream(stream, &instance, self.refusal(Reason::Internal));
-                }
             }
             Err(refusal) => self.end_stream(stream, &instance, refusal),
         }
@@ -52,7 +49,9 @@ impl Request {
         let mut link = worker.link.lock();
         link.read_clock(stream);
         let now_ms = link.now_ms;
-        if policy.is_too_old_for_streams(now_ms, &worker.source.config, plugin.config.streams) {
+        // A plugin that only records ends nothing.
+        let too_old_at_ms = policy.too_old_for_streams_at(&worker.source.config, plugin.config.streams);
+        if plugin.decides && now_ms > too_old_at_ms {
             return Err(Refusal::new("gateway", Reason::SnapshotStale));
         }
         if plugin.decides && policy.usable(now_ms, &worker.source.config).is_err() {
@@ -63,6 +62,9 @@ impl Request {
         let mut grounds = Grounds::default();
         if let Some(at_ms) = open.record_at_ms.filter(|at_ms| *at_ms > now_ms) {
             grounds.look_at(at_ms);
+        }
+        if plugin.decides {
+            grounds.look_at(too_old_at_ms.saturating_add(1));
         }
         let mut again = Again {
             stream,
@@ -96,10 +98,13 @@ impl Request {
     /// Ends the stream: by an answer where none has begun, else by a reset. In dry-run that is only noted.
     fn end_stream(&mut self, stream: &dyn Stream, instance: &Instance, refusal: Refusal) {
         let enforced = instance.plugin.config.mode == Mode::Enforce;
-        if let Some(Ok(mut exchange)) = self.exchange.as_ref().map(|exchange| exchange.try_borrow_mut()) {
-            exchange.decision = Decision::End(refusal.clone());
-            exchange.answered |= enforced;
-        }
+        let note = |answered: bool| {
+            if let Some(Ok(mut exchange)) = self.exchange.as_ref().map(|exchange| exchange.try_borrow_mut()) {
+                exchange.decision = Decision::End(refusal.clone());
+                exchange.answered |= answered;
+            }
+        };
+        note(false);
         if !enforced {
             self.no_longer_open();
             return;
@@ -108,6 +113,7 @@ impl Request {
         let manner = Manner { form, ..Manner::blind() };
         match reply::refuse(stream, &refusal, &manner) {
             Ok(()) => {
+                note(true);
                 self.no_longer_open();
                 self.phase = Phase::Answered;
             }

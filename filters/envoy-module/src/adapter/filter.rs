@@ -16,14 +16,14 @@ pub(super) struct Filter {
     key: StreamKey,
     /// `None` until its headers come, for only then the worker is known.
     request: Option<Request>,
-    /// True once it has waited: only then somebody has to forget it.
-    waited: bool,
+    /// The worker that may wake it, once it waits or is open: only then somebody has to forget it.
+    worker: Option<u32>,
 }
 
 impl Filter {
     /// A request that begins.
     pub(super) fn new(shared: Arc<Shared>) -> Self {
-        Self { shared, key: StreamKey(process::number()), request: None, waited: false }
+        Self { shared, key: StreamKey(process::number()), request: None, worker: None }
     }
 
     /// The request and the port of this event.
@@ -49,10 +49,8 @@ impl Filter {
 
 impl Drop for Filter {
     fn drop(&mut self) {
-        if self.waited
-            && let Some(home) = self.shared.home()
-        {
-            home.forget(self.key);
+        if let (Some(worker), Some(home)) = (self.worker, self.shared.home()) {
+            home.forget(worker, self.key);
         }
     }
 }
@@ -69,7 +67,9 @@ impl FilterEvents for Filter {
                 if request.wants_body() { HeadersAction::AwaitBody } else { HeadersAction::Continue }
             }
         };
-        self.waited |= port.expects_wake();
+        if port.expects_wake() {
+            self.worker = Some(stream.worker());
+        }
         action
     }
 

@@ -307,7 +307,10 @@ impl Stream for StreamPort<'_> {
     fn expect_wake(&self) -> PortResult<()> {
         let nobody = || PortError { operation: "wake", cause: "there is nobody to wake it".into() };
         let home = self.shared.home().ok_or_else(nobody)?;
-        home.expect(self.key, self.stream.waker().map_err(failed)?);
+        let waker = self.stream.waker().map_err(failed)?;
+        if !home.expect(self.stream.worker(), self.key, waker) {
+            return Err(nobody());
+        }
         self.expects_wake.set(true);
         Ok(())
     }

@@ -42,9 +42,13 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 pub(crate) struct Home {
     /// One for each of Envoy's workers, by its index.
     workers: Vec<Arc<Worker>>,
-    /// How to wake requests that wait.
-    wakers: Mutex<HashMap<StreamKey, StreamWaker>>,
+    /// How to wake the requests of each worker that wait or are open.
+    wakers: Vec<Wakers>,
 }
+
+/// By the request. A waker stays until its request is gone: one that was taken out for a wake could be missed by
+/// the next.
+type Wakers = Mutex<HashMap<StreamKey, Arc<StreamWaker>>>;
 
 impl Home {
     /// The home of a plugin's source, made when nobody has it. It stays for as long as the process lives, for
@@ -70,7 +74,9 @@ impl Home {
             Worker::new(proxy, &plugin.config, stream, Arc::clone(&source)).map(Arc::new)
         };
         let workers: Option<Vec<_>> = (0..concurrency.max(1)).map(new_worker).collect();
-        Some(Self { workers: workers?, wakers: Mutex::default() })
+        let workers = workers?;
+        let wakers = workers.iter().map(|_| Wakers::default()).collect();
+        Some(Self { workers, wakers })
     }
 
     /// The workers, by their index.
@@ -78,14 +84,19 @@ impl Home {
         &self.workers
     }
 
-    /// A request is going to wait.
-    pub(super) fn expect(&self, key: StreamKey, waker: StreamWaker) {
-        lock(&self.wakers).insert(key, waker);
+    fn wakers_of(&self, worker: u32) -> Option<&Wakers> {
+        self.wakers.get(usize::try_from(worker).ok()?)
+    }
+
+    /// A request of a worker waits or is open. False when there is no such worker.
+    pub(super) fn expect(&self, worker: u32, key: StreamKey, waker: StreamWaker) -> bool {
+        let wakers = self.wakers_of(worker);
+        wakers.map(|wakers| lock(wakers).insert(key, Arc::new(waker))).is_some()
     }
 
     /// A request is gone.
-    pub(super) fn forget(&self, key: StreamKey) {
-        let waker = lock(&self.wakers).remove(&key);
+    pub(super) fn forget(&self, worker: u32, key: StreamKey) {
+        let waker = self.wakers_of(worker).and_then(|wakers| lock(wakers).remove(&key));
         drop(waker);
     }
 
@@ -106,12 +117,15 @@ impl Home {
         self.on_answer(proxy, plugin, &CalloutResponse { call, status: None, body: None });
     }
 
-    /// Wakes what waits for nothing any more.
+    /// Wakes what waits for nothing any more, and open requests that have to be looked at again.
     fn wake(&self, plugin: u64) {
-        for key in self.workers.iter().flat_map(|worker| worker.take_ready(plugin)) {
-            let waker = lock(&self.wakers).remove(&key);
-            if let Some(waker) = waker {
-                waker.wake(0);
+        for (worker, wakers) in self.workers.iter().zip(&self.wakers) {
+            for key in worker.take_ready(plugin) {
+                // A request may end within the wake, and takes its waker out then: nobody may hold the lock.
+                let waker = lock(wakers).get(&key).cloned();
+                if let Some(waker) = waker {
+                    waker.wake(0);
+                }
             }
         }
     }

@@ -62,7 +62,9 @@ impl ChangeLog {
     /// The changes since a number; `None` where anything may have changed since.
     #[must_use]
     pub fn since(&self, seen: u64) -> Option<impl Iterator<Item = &Ground>> {
-        let skipped = usize::try_from(seen.checked_sub(self.first)?).ok()?;
+        // Who has seen more has seen another log.
+        let known = seen <= self.end();
+        let skipped = usize::try_from(seen.checked_sub(self.first).filter(|_| known)?).ok()?;
         Some(self.kept.iter().skip(skipped))
     }
 }
@@ -84,6 +86,7 @@ mod tests {
         assert_eq!(seen(&log, 0).unwrap().len(), 2);
         assert_eq!(seen(&log, 1), Some(vec![Ground::Workloads]));
         assert_eq!(seen(&log, log.end()), Some(vec![]));
+        assert_eq!(seen(&log, log.end() + 1), None, "another log");
     }
 
     #[test]

@@ -253,7 +253,7 @@ impl SnapshotState {
         self.cursor = page.cursor;
         self.complete |= self.cursor.is_empty() && !page.more;
         if applied.authentication_changed {
-            self.authentication_revision = self.authentication_revision.wrapping_add(1);
+            self.authentication_revision = self.contents;
         }
         Ok(applied)
     }
