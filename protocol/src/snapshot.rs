@@ -43,7 +43,7 @@ pub enum PageError {
     Malformed,
     /// The signature does not verify.
     #[error(
-        "the snapshot page is not signed by the configured key: compare snapshotKey in pluginConfig with `portcullis snapshot-key`"
+        "the snapshot page is not signed by the configured key: compare snapshot.key in pluginConfig with `portcullis snapshot-key`"
     )]
     Signature,
     /// The page answers another request.
@@ -104,7 +104,7 @@ fn open(bytes: &[u8], context: &[u8], key: &[u8; 32]) -> Result<Vec<u8>, PageErr
     Ok(signed.message)
 }
 
-/// The public half of a snapshot signing seed: what `snapshotKey` in `pluginConfig` holds.
+/// The public half of a snapshot signing seed: what `snapshot.key` in `pluginConfig` holds.
 #[must_use]
 pub fn public_key(seed: [u8; 32]) -> [u8; 32] {
     *KeyPair::from_seed(Seed::new(seed)).pk

@@ -20,7 +20,7 @@ use crate::shared_secret::{SharedSecret, is_shared};
 /// Keys that are tried for one token: by a proxy that verifies by itself, and in Rust, which takes longer.
 pub const MAX_TRIES: (usize, usize) = (4, 2);
 
-/// Verification outside the module: Envoy's BoringSSL through a foreign function.
+/// Verification by the proxy or its target: BoringSSL in Envoy for Wasm, AWS-LC in the native module.
 pub trait NativeVerify {
     /// Verifies `signature` (for ECDSA in DER) over `text` with a key in DER (SubjectPublicKeyInfo).
     /// `hash` is `sha256`, `sha384` or `sha512`. `None` when the host cannot.

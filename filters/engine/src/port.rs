@@ -38,7 +38,7 @@ pub enum Severity {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct CallId(pub u64);
 
-/// Names a request that waits, unique in a worker while it lives.
+/// Names a request that waits or is open, unique in a worker while it lives.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct StreamKey(pub u64);
 
@@ -251,7 +251,7 @@ pub trait Stream: Proxy {
     /// When the proxy refuses it; the request must stay held then.
     fn reply(&self, reply: &Reply<'_>) -> PortResult<()>;
 
-    /// The request is going to wait: whoever wakes it by its [`StreamKey`] must be able to from now on.
+    /// The request is going to wait, or was let on and stays open for a while: whoever wakes it by its [`StreamKey`] must be able to from now on.
     ///
     /// # Errors
     /// When nobody could wake it; it is refused then.

@@ -1,7 +1,7 @@
 //! Where policy comes from: the long poll of the control service, and what it brought.
 //!
-//! Workers that share a [`PolicySource`] share one copy of the snapshot. The poll is driven by whoever owns it (a
-//! root context of a Wasm worker, the main thread of a process).
+//! Workers that share a [`PolicySource`] share one copy of the snapshot. The poll is driven by one of the
+//! plugins that share it.
 
 use std::time::Duration;
 

@@ -223,7 +223,7 @@ impl Context<'_> {
 
 /// A root id and the stages that it stands for.
 pub struct Root {
-    /// The root id (`WasmPlugin.pluginName`).
+    /// The root id: the name by which a plugin's configuration picks it.
     pub id: &'static str,
     /// True when the plugin runs alone, so that no other plugin of this module shares the request.
     pub whole: bool,

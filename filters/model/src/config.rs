@@ -106,8 +106,6 @@ pub struct PluginConfig {
     pub platform_paths: bool,
     /// What is told of the protected resource. Edge only.
     pub resource: Option<Resource>,
-    /// Hash over the whole text, by which everything cached is keyed.
-    pub fingerprint: u64,
 }
 
 impl PluginConfig {
@@ -242,7 +240,6 @@ pub fn parse(json: &[u8]) -> Result<PluginConfig, Vec<FieldError>> {
             workload: raw.workload,
             platform_paths: raw.platform_paths,
             resource,
-            fingerprint: fingerprint(json),
         }),
         _ => Err(errors.into_list()),
     }
@@ -310,13 +307,6 @@ fn streams(raw: RawStreams, errors: &FieldErrors) -> StreamRules {
         record_after_ms: record_after_s.saturating_mul(1_000),
         stale_grace_s: errors.number("streams.staleGraceSeconds", raw.stale_grace_seconds, 300, 0, 86_400),
     }
-}
-
-/// FNV-1a over the text: a name for "this very configuration", not a defence.
-fn fingerprint(bytes: &[u8]) -> u64 {
-    bytes
-        .iter()
-        .fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3))
 }
 
 /// True for a header that only Portcullis may set, in any spelling that a later hop might fold into it:
@@ -413,14 +403,6 @@ mod tests {
     fn text_that_is_not_json_is_an_error() {
         assert!(parse(b"role: edge").unwrap_err()[0].to_string().contains("cannot be read"));
         assert!(parse(b"").is_err());
-    }
-
-    #[test]
-    fn another_text_has_another_fingerprint() {
-        let mut other = good();
-        other["mode"] = "dry-run".into();
-        let print = |v: &Value| parse(v.to_string().as_bytes()).unwrap().fingerprint;
-        assert_ne!(print(&good()), print(&other));
     }
 
     #[test]

@@ -24,7 +24,7 @@ pub fn name(resource: &Value) -> String {
     [text("/metadata/namespace"), text("/metadata/name")].join("/")
 }
 
-/// Everything that is wrong with a plugin of ours, by the filter's own parser.
+/// Everything that is wrong with the root id and the `pluginConfig` of a plugin of ours, by the filter's own parser.
 #[must_use]
 pub fn errors(resource: &Value) -> Vec<FieldError> {
     let named = resource.pointer("/spec/pluginName").and_then(Value::as_str).unwrap_or_default();

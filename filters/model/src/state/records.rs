@@ -71,8 +71,8 @@ impl SnapshotState {
             RecordKind::RevocationDigest => digest().map(Ground::RevocationDigest),
             RecordKind::SourceRules => Some(Ground::SourceRules),
             RecordKind::Workloads => Some(Ground::Workloads),
-            // How identity tokens are signed is no reason to judge anybody again, and without the pepper the
-            // digests of API keys change with it.
+            // How identity tokens are signed is no reason to judge anybody again. With another pepper every API
+            // key has another digest, so its entry changes, too.
             RecordKind::IdentityKey
             | RecordKind::IdentitySigner
             | RecordKind::ApiKeyPepper
