@@ -14,7 +14,30 @@ use ed25519_compact::{KeyPair, PublicKey, Seed, Signature};
 use prost::Message;
 use sha2::{Digest, Sha256};
 
-use crate::wire::{IntrospectionAnswer, Page, SNAPSHOT_FORMAT, SignedMessage};
+use crate::wire::{IntrospectionAnswer, Page, RecordKind, SNAPSHOT_FORMAT, SignedMessage};
+
+/// Kinds of which every sidecar's view holds all entries: public keys, what sidecars tell callers of their own
+/// mesh by, and what is revoked.
+pub const PUBLIC_KINDS: [RecordKind; 5] = [
+    RecordKind::Issuer,
+    RecordKind::SourceRules,
+    RecordKind::Workloads,
+    RecordKind::IdentityKey,
+    RecordKind::RevocationDigest,
+];
+
+/// Whether a view holds an entry: a gateway's, or that of the sidecars of `own` cluster. What a sidecar's view
+/// does not name is for gateways alone, and so is a kind that nobody knows yet.
+#[must_use]
+pub fn view_holds(own: Option<&str>, kind: i32, key: &[u8]) -> bool {
+    match (own, RecordKind::try_from(kind)) {
+        // Gateways have the names.
+        (None, kind) => kind != Ok(RecordKind::RevocationDigest),
+        (Some(own), Ok(RecordKind::Cluster)) => key == own.as_bytes(),
+        (Some(_), Ok(kind)) => PUBLIC_KINDS.contains(&kind),
+        (Some(_), Err(_)) => false,
+    }
+}
 
 /// Prefixed to a page before it is signed, so that the key's signature means nothing elsewhere.
 pub const PAGE_CONTEXT: &[u8] = b"portcullis snapshot page v1\0";

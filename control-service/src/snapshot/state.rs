@@ -11,6 +11,7 @@ use std::sync::Arc;
 
 use portcullis_identity::ids::ClusterId;
 use portcullis_model::policy::WorkloadsDocument;
+use portcullis_protocol::snapshot::{PUBLIC_KINDS, view_holds};
 use portcullis_protocol::wire::{self, Page, Record, RecordKind, SNAPSHOT_FORMAT};
 use prost::Message;
 
@@ -146,7 +147,7 @@ impl SnapshotIndex {
                 self.by_revision.remove(&old.revision);
                 self.public_by_revision.remove(&old.revision);
             }
-            if PUBLIC.contains(&change.kind) {
+            if PUBLIC_KINDS.contains(&change.kind) {
                 self.public_by_revision.insert(change.revision, key.clone());
             }
             self.by_revision.insert(change.revision, key);
@@ -316,25 +317,13 @@ impl SnapshotIndex {
     }
 }
 
-/// Kinds of which every sidecar's view holds all entries: public keys, what sidecars tell callers of their own
-/// mesh by, and what is revoked.
-const PUBLIC: [RecordKind; 5] = [
-    RecordKind::Issuer,
-    RecordKind::SourceRules,
-    RecordKind::Workloads,
-    RecordKind::IdentityKey,
-    RecordKind::RevocationDigest,
-];
-
-/// Whether a view holds an entry. What is not named here is for gateways alone.
+/// Whether a view holds an entry.
 fn visible(view: &View, key: &EntryKey) -> bool {
-    match (view, RecordKind::try_from(key.kind)) {
-        // Gateways have the names.
-        (View::Gateway, kind) => kind != Ok(RecordKind::RevocationDigest),
-        (View::Public(own), Ok(RecordKind::Cluster)) => *key.key == *own.as_str().as_bytes(),
-        (View::Public(_), Ok(kind)) => PUBLIC.contains(&kind),
-        _ => false,
-    }
+    let own = match view {
+        View::Gateway => None,
+        View::Public(own) => Some(own.as_str()),
+    };
+    view_holds(own, key.kind, &key.key)
 }
 
 /// Bytes of a record and of what frames it: a tag, and a length of at most three bytes up to 2 MiB.

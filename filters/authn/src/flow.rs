@@ -247,12 +247,12 @@ fn remember_opaque(
     known: &CachedIdentity,
     kept: bool,
 ) {
-    let ends = known.principal().expires_at;
-    let at_most = if kept { ends } else { context.now_s.saturating_add(ONE_ANSWER_S) };
     if let (Basis::Introspection(_), Credential::Bearer(token)) = (&known.basis, credential) {
+        let ends = known.principal().expires_at;
+        let one_answer = context.now_s.saturating_add(ONE_ANSWER_S);
         context.exchange.token = Some(OpaqueToken {
             text: String::from_utf8_lossy(token).into_owned().into(),
-            good_until_s: ends.min(at_most),
+            good_until_s: if kept { ends } else { ends.min(one_answer) },
             asked_ms: None,
         });
     }

@@ -63,16 +63,5 @@ mod module {
         portcullis::new_root_of(super::root(root_id))
     }
 
-    portcullis_proxy_wasm_abi::entry!(
-        root = new_root,
-        callbacks = [
-            on_tick,
-            on_http_call_response,
-            on_request_headers,
-            on_request_body,
-            on_request_trailers,
-            on_response_headers,
-            on_log,
-        ]
-    );
+    portcullis::module!(new_root);
 }

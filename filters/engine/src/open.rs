@@ -2,8 +2,8 @@
 //!
 //! Most requests are over before anybody looks: they cost a slot that is taken and given back. What is still
 //! open after [`YOUNG_MS`] is looked at once, and from then on stands in an index by its [`Ground`]s and by
-//! the time when it is to be looked at again. So a change of policy finds the streams that it concerns, and
-//! nothing ever walks through all of them.
+//! the time when it is to be looked at again. So a change of policy finds the streams that it concerns.
+//! Only a resync, which may concern anybody, walks through all of them.
 
 use std::collections::hash_map::RandomState;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};

@@ -326,14 +326,19 @@ impl Request {
                 &unseen
             }
         };
-        let ending = Ending {
-            stream,
-            worker: &instance.worker,
-            exchange,
-            response: self.response,
-            hop: &instance.hop,
-        };
+        let ending = self.ending(stream, instance, exchange);
         instance.plugin.stages.iter().for_each(|stage| stage.on_end(&ending));
+    }
+
+    /// What stages are shown that record the request.
+    fn ending<'a>(
+        &self,
+        stream: &'a dyn Stream,
+        instance: &'a Instance,
+        exchange: &'a RequestState,
+    ) -> Ending<'a> {
+        let response = self.response;
+        Ending { stream, worker: &instance.worker, exchange, response, hop: &instance.hop }
     }
 
     /// The exchange, also when no request callback of this plugin ran.

@@ -2,6 +2,7 @@
 
 use std::ops::Deref;
 use std::sync::Arc;
+use std::time::Duration;
 
 use portcullis_model::config::{self, PluginConfig, Role};
 use portcullis_model::errors::FieldError;
@@ -16,6 +17,9 @@ use crate::owner::{Claim, Owner};
 use crate::port::{CalloutResponse, Proxy, Severity, StreamKey};
 use crate::source::PolicySource;
 use crate::stage::{Root, Stage};
+
+/// Time between the ticks that a target gives its plugins: they restart polls, deliver records, end holds.
+pub const TICK: Duration = Duration::from_millis(50);
 
 /// A plugin's configuration and its stages: the same on every worker.
 pub struct Plugin {

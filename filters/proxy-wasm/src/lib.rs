@@ -24,17 +24,28 @@ mod vm;
 
 pub use root::{new_root, new_root_of};
 
+#[doc(hidden)]
+pub use portcullis_proxy_wasm_abi as abi;
+
+/// Makes a Wasm module of a function that gives root contexts: exports what the adapter wants to be called for.
+#[macro_export]
+macro_rules! module {
+    ($new_root:path) => {
+        $crate::abi::entry!(
+            root = $new_root,
+            callbacks = [
+                on_tick,
+                on_http_call_response,
+                on_request_headers,
+                on_request_body,
+                on_request_trailers,
+                on_response_headers,
+                on_log,
+            ]
+        );
+    };
+}
+
 // Behind a feature, since a module with roots of its own brings exports of its own.
 #[cfg(feature = "module")]
-portcullis_proxy_wasm_abi::entry!(
-    root = new_root,
-    callbacks = [
-        on_tick,
-        on_http_call_response,
-        on_request_headers,
-        on_request_body,
-        on_request_trailers,
-        on_response_headers,
-        on_log,
-    ]
-);
+module!(new_root);

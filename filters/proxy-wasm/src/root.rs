@@ -1,7 +1,6 @@
 //! The root context: one per plugin configuration and VM.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use portcullis_engine::port::{CallId, CalloutResponse, MAX_ANSWER};
 use portcullis_engine::source::SourceKey;
@@ -15,9 +14,6 @@ use portcullis_roots::root;
 use crate::http::Http;
 use crate::port::Port;
 use crate::vm;
-
-/// Time between ticks: restarts polls, delivers records, ends holds.
-const TICK: Duration = Duration::from_millis(50);
 
 /// A root context.
 struct Context {
@@ -75,7 +71,7 @@ impl RootContext for Context {
             let line = format!("portcullis {}: not configured, every request is refused", self.root.id);
             host.log(LogLevel::Critical, &line);
         }
-        if let Err(error) = host.set_tick_period(TICK) {
+        if let Err(error) = host.set_tick_period(worker::TICK) {
             host.log(LogLevel::Critical, &format!("no timer, no snapshot will arrive: {error}"));
         }
         true

@@ -27,7 +27,8 @@ on_both! {
     the_source_type_alone_at_a_sidecar_refuses_whom_no_rule_fits,
 }
 use world::{
-    API_KEY, ISSUER, NOW, Target, World, claims, config, plugin, put, sign, target, to, token, verifier,
+    API_KEY, ISSUER, NOW, Target, World, claims, plugin, put, sidecar_config, sign, target, to, token,
+    verifier,
 };
 
 const SERVICE: &str = "https://platform.test/oauth2";
@@ -271,9 +272,7 @@ fn a_withdrawn_key_or_issuer_stops_at_once() {
 }
 
 fn the_source_type_alone_at_a_sidecar_refuses_whom_no_rule_fits() {
-    let mut config = config();
-    config["role"] = json!("sidecar");
-    config["cluster"] = json!("acme-1");
+    let mut config = sidecar_config("acme-1");
     config["workload"] = json!(true);
     let mut world = World::new(vec![plugin("source-type", &config)]);
     let peer = "spiffe://cluster.local/ns/a/sa/b";

@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 use portcullis_protocol::wire::RecordKind;
 use portcullis_testhost::{Request, VmId};
 use serde_json::{Value, json};
-use world::{API_KEY, NOW, World, claims, config, identity_token, plugin, put, sign, to};
+use world::{API_KEY, NOW, World, claims, config, identity_token, plugin, put, sidecar_config, sign, to};
 
 /// Requests of a kind that are averaged, after some that fill caches and buffers.
 const REQUESTS: u64 = 50;
@@ -121,10 +121,7 @@ fn gateway() -> World {
 }
 
 fn sidecar() -> World {
-    let mut config = config();
-    config["role"] = json!("sidecar");
-    config["cluster"] = json!("acme-1");
-    World::new(vec![plugin("gateway", &config)])
+    World::new(vec![plugin("gateway", &sidecar_config("acme-1"))])
 }
 
 fn provider() -> World {

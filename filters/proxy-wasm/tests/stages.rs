@@ -4,7 +4,6 @@ mod world;
 
 use portcullis_model::decision::ClusterState;
 use portcullis_testhost::Request;
-use serde_json::{Value, json};
 
 on_both! {
     four_plugins_in_a_chain_do_what_gateway_does,
@@ -15,15 +14,7 @@ on_both! {
     what_a_sidecar_records_has_a_hop_of_its_own_and_names_its_own_cluster,
     cluster_status_at_a_sidecar_closes_its_own_cluster,
 }
-use world::{World, config, good, identity_token, plugin, to, verifier};
-
-fn sidecar(cluster: &str) -> Value {
-    let mut config = config();
-    config["role"] = json!("sidecar");
-    config["cluster"] = json!(cluster);
-    config.as_object_mut().unwrap().retain(|name, _| name != "readyPath");
-    config
-}
+use world::{World, config, good, identity_token, plugin, sidecar_config, to, verifier};
 
 fn chain() -> World {
     World::new(
@@ -98,7 +89,7 @@ fn audit_alone_records_and_still_strips_forged_headers() {
 fn a_sidecar_takes_the_forwarded_identity_and_nothing_else() {
     let stages = ["gateway", "authn", "source-type", "cluster-status"];
     for name in stages {
-        let mut world = World::new(vec![plugin(name, &sidecar("acme-1"))]);
+        let mut world = World::new(vec![plugin(name, &sidecar_config("acme-1"))]);
         let forwarded = |token: String| {
             Request::get("/v1")
                 .header("x-portcullis-identity", token)
@@ -128,7 +119,7 @@ fn a_sidecar_takes_the_forwarded_identity_and_nothing_else() {
 }
 
 fn what_a_sidecar_records_has_a_hop_of_its_own_and_names_its_own_cluster() {
-    let mut world = World::new(vec![plugin("gateway", &sidecar("acme-1"))]);
+    let mut world = World::new(vec![plugin("gateway", &sidecar_config("acme-1"))]);
     for token in [identity_token("acme-1"), identity_token("acme-2")] {
         world.host.request(Request::get("/v1").header("x-portcullis-identity", token));
     }
@@ -147,7 +138,7 @@ fn what_a_sidecar_records_has_a_hop_of_its_own_and_names_its_own_cluster() {
 }
 
 fn cluster_status_at_a_sidecar_closes_its_own_cluster() {
-    let mut world = World::new(vec![plugin("cluster-status", &sidecar("acme-1"))]);
+    let mut world = World::new(vec![plugin("cluster-status", &sidecar_config("acme-1"))]);
     let request = || Request::get("/v1").header("x-portcullis-identity", identity_token("acme-1"));
     world.host.request(request()).assert_status(200);
     world.set_cluster("acme-1", "acme", ClusterState::Suspended);

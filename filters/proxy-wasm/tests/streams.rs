@@ -11,7 +11,7 @@ use portcullis_testhost::{Answer, Exchange, Request};
 use serde_json::{Value, json};
 use world::{
     API_KEY, ISSUER, NOW, World, api_key_digest, config, good, identity_token, issuer_document, plugin, put,
-    to, token,
+    sidecar_config, to, token,
 };
 
 on_both! {
@@ -247,10 +247,7 @@ fn a_request_that_waits_for_its_answer_is_refused_and_not_cut() {
 }
 
 fn a_stream_of_a_sidecar_outlives_the_identity_token_and_not_a_revocation() {
-    let mut config = config();
-    config["role"] = json!("sidecar");
-    config["cluster"] = json!("acme-1");
-    let mut world = streaming(&config);
+    let mut world = streaming(&sidecar_config("acme-1"));
     let exchange = open(&mut world, to("acme-1").header("x-portcullis-identity", identity_token("acme-1")));
     for _ in 0..300 {
         world.settle();

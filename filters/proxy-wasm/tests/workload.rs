@@ -14,7 +14,7 @@ on_both! {
     a_sidecar_takes_the_identity_token_first_and_a_known_peer_without_one,
     a_sidecar_refuses_a_revoked_identity_although_its_token_is_good,
 }
-use world::{World, config, good, identity_token, plugin, put, to};
+use world::{World, config, good, identity_token, plugin, put, sidecar_config, to};
 
 const JOBS: &str = "spiffe://cluster.local/ns/jobs/sa/batch";
 const OTHER: &str = "spiffe://cluster.local/ns/jobs/sa/other";
@@ -26,9 +26,8 @@ fn edge() -> Value {
 }
 
 fn sidecar() -> Value {
-    let mut config = edge();
-    config["role"] = json!("sidecar");
-    config["cluster"] = json!("acme-1");
+    let mut config = sidecar_config("acme-1");
+    config["workload"] = json!(true);
     config
 }
 

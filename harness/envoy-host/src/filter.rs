@@ -4,6 +4,7 @@ use std::ffi::c_void;
 use std::rc::Rc;
 use std::time::Duration;
 
+use portcullis_engine::worker;
 use portcullis_envoy::abi::ConfigFactory;
 use portcullis_envoy::abi::exports::{self, EnvoyBuffer, EnvoyHeader, TICK};
 use portcullis_testhost::native::{Action, NativeFilter, NativePlugin, PluginHandle, StreamHandle};
@@ -12,9 +13,6 @@ use portcullis_testhost::{Callback, HeaderMap};
 use crate::callbacks;
 use crate::objects::{Config, Metrics, Stream};
 use crate::process::Process;
-
-/// As often as the module's own clock ticks.
-const TICKS: Duration = Duration::from_millis(50);
 
 /// A filter configuration of the native module.
 pub struct Filter {
@@ -90,7 +88,7 @@ impl NativePlugin for Filter {
     }
 
     fn tick_period(&self) -> Duration {
-        TICKS
+        worker::TICK
     }
 
     fn on_tick(&mut self) {

@@ -3,20 +3,12 @@
 use std::collections::BTreeMap;
 use std::ops::Bound;
 
-use portcullis_protocol::wire::{Page, Record, RecordKind, SNAPSHOT_FORMAT};
+use portcullis_protocol::snapshot::view_holds;
+use portcullis_protocol::wire::{Page, Record, SNAPSHOT_FORMAT};
 use prost::Message;
 
 /// Bytes of records on one page, as the control service has it.
 pub const PAGE_BYTES: usize = 24 * 1024;
-
-/// What a reader at a sidecar gets of every kind but clusters, of which it gets its own.
-const PUBLIC: [RecordKind; 5] = [
-    RecordKind::Issuer,
-    RecordKind::SourceRules,
-    RecordKind::Workloads,
-    RecordKind::IdentityKey,
-    RecordKind::RevocationDigest,
-];
 
 type Key = (i32, Vec<u8>);
 
@@ -38,12 +30,7 @@ pub struct Poll {
 impl Poll {
     /// Whether the view holds an entry.
     fn sees(&self, (kind, key): &Key) -> bool {
-        let kind = RecordKind::try_from(*kind).ok();
-        match self.view.strip_prefix("public:") {
-            None => kind != Some(RecordKind::RevocationDigest),
-            Some(own) if kind == Some(RecordKind::Cluster) => own.as_bytes() == key,
-            Some(_) => kind.is_some_and(|kind| PUBLIC.contains(&kind)),
-        }
+        view_holds(self.view.strip_prefix("public:"), *kind, key)
     }
 }
 
@@ -170,6 +157,8 @@ fn cursor(record: &Record) -> Vec<u8> {
 
 #[cfg(test)]
 mod tests {
+    use portcullis_protocol::wire::RecordKind;
+
     use super::*;
 
     fn record(key: u32) -> Record {

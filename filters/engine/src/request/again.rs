@@ -8,7 +8,7 @@ use crate::open::{Grounds, OpenId};
 use crate::port::{Severity, Stream};
 use crate::reply::{self, Form, Manner};
 use crate::request_state::Decision;
-use crate::stage::{Again, Ending};
+use crate::stage::Again;
 use crate::worker::Instance;
 
 /// Time after which a stream is looked at again that could not be judged or ended, in milliseconds.
@@ -85,13 +85,7 @@ impl Request {
 
     fn record_opening(&self, stream: &dyn Stream, instance: &Instance) {
         let Some(Ok(exchange)) = self.exchange.as_ref().map(|exchange| exchange.try_borrow()) else { return };
-        let ending = Ending {
-            stream,
-            worker: &instance.worker,
-            exchange: &exchange,
-            response: self.response,
-            hop: &instance.hop,
-        };
+        let ending = self.ending(stream, instance, &exchange);
         instance.plugin.stages.iter().for_each(|stage| stage.on_open(&ending));
     }
 

@@ -1,24 +1,21 @@
 //! A filter configuration.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use portcullis_engine::port::{CallId, CalloutResponse, MAX_ANSWER};
-use portcullis_engine::{Instance, Plugin, Root};
+use portcullis_engine::{Instance, Plugin, Root, worker};
 use portcullis_roots::root;
 
 use super::filter::Filter;
 use super::metrics::Metrics;
 use super::port::{MainPort, OwnedCall, ProcessPort};
-use super::process::{self, Home};
+use super::process::{self, Home, lock};
 use crate::abi::{
     Answer, Callout, CalloutFailure, CalloutId, ConfigEvents, Counter, FilterEvents, LogLevel, MainHandle,
     Setup, log,
 };
-
-/// Time between ticks: restarts polls, delivers records, ends holds.
-const TICK: Duration = Duration::from_millis(50);
 
 /// What a stream wakes the main thread for: there are calls to be sent.
 pub(super) const CALLS: u32 = 1;
@@ -59,20 +56,20 @@ impl Shared {
 
     /// Takes a call of a stream, to be sent by the main thread.
     pub(super) fn ask(&self, call: OwnedCall) {
-        self.asked.lock().unwrap_or_else(PoisonError::into_inner).push(call);
+        lock(&self.asked).push(call);
     }
 
     fn take_asked(&self) -> Vec<OwnedCall> {
-        std::mem::take(&mut *self.asked.lock().unwrap_or_else(PoisonError::into_inner))
+        std::mem::take(&mut *lock(&self.asked))
     }
 
     /// Takes note of a call that is under way.
     pub(super) fn sent(&self, callout: CalloutId, call: CallId) {
-        self.sent.lock().unwrap_or_else(PoisonError::into_inner).insert(callout, call);
+        lock(&self.sent).insert(callout, call);
     }
 
     fn answered(&self, callout: CalloutId) -> Option<CallId> {
-        self.sent.lock().unwrap_or_else(PoisonError::into_inner).remove(&callout)
+        lock(&self.sent).remove(&callout)
     }
 }
 
@@ -130,7 +127,7 @@ impl ConfigEvents for Config {
     }
 
     fn tick_period(&self) -> Option<Duration> {
-        self.shared.ready.as_ref().map(|_| TICK)
+        self.shared.ready.as_ref().map(|_| worker::TICK)
     }
 
     fn panic_counter(&self) -> Option<Counter> {

@@ -16,7 +16,7 @@ pub(super) struct Filter {
     key: StreamKey,
     /// `None` until its headers come, for only then the worker is known.
     request: Option<Request>,
-    /// The worker that may wake it, once it waits or is open: only then somebody has to forget it.
+    /// The worker that it runs on, and by which it may be waked.
     worker: Option<u32>,
 }
 
@@ -29,9 +29,9 @@ impl Filter {
     /// The request and the port of this event.
     fn parts<'a, 'p>(&'a mut self, stream: &'p StreamHandle<'p>) -> (&'a mut Request, StreamPort<'p>) {
         let (shared, key) = (&self.shared, self.key);
-        let request = self
-            .request
-            .get_or_insert_with(|| Request::new(key, shared.root.id, shared.instance(stream.worker())));
+        let worker = *self.worker.get_or_insert_with(|| stream.worker());
+        let request =
+            self.request.get_or_insert_with(|| Request::new(key, shared.root.id, shared.instance(worker)));
         (request, StreamPort::new(stream, Arc::clone(shared), key))
     }
 
@@ -58,7 +58,7 @@ impl Drop for Filter {
 impl FilterEvents for Filter {
     fn on_request_headers(&mut self, stream: &StreamHandle<'_>, end: bool) -> HeadersAction {
         let (request, port) = self.parts(stream);
-        let action = match request.on_request_headers(&port, end) {
+        match request.on_request_headers(&port, end) {
             // Its body comes while it waits, so that it can be judged when the request is woken.
             Verdict::Hold if request.may_want_body() => HeadersAction::AwaitBody,
             Verdict::Hold => HeadersAction::Hold,
@@ -66,11 +66,7 @@ impl FilterEvents for Filter {
                 port.choose_route_again();
                 if request.wants_body() { HeadersAction::AwaitBody } else { HeadersAction::Continue }
             }
-        };
-        if port.expects_wake() {
-            self.worker = Some(stream.worker());
         }
-        action
     }
 
     fn on_request_body(&mut self, stream: &StreamHandle<'_>, end: bool) -> BodyAction {

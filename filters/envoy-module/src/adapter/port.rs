@@ -181,12 +181,11 @@ pub(super) struct StreamPort<'a> {
     shared: Arc<Shared>,
     key: StreamKey,
     changed: Cell<bool>,
-    expects_wake: Cell<bool>,
 }
 
 impl<'a> StreamPort<'a> {
     pub(super) fn new(stream: &'a StreamHandle<'a>, shared: Arc<Shared>, key: StreamKey) -> Self {
-        Self { stream, shared, key, changed: Cell::new(false), expects_wake: Cell::new(false) }
+        Self { stream, shared, key, changed: Cell::new(false) }
     }
 
     /// Lets Envoy choose the route again where the request's headers were changed: it does not by itself.
@@ -194,11 +193,6 @@ impl<'a> StreamPort<'a> {
         if self.changed.take() {
             self.stream.clear_route_cache();
         }
-    }
-
-    /// Whether somebody was told in this event how to wake the request.
-    pub(super) fn expects_wake(&self) -> bool {
-        self.expects_wake.get()
     }
 
     fn read(&self, map: HeaderMap, into: &mut Headers) -> PortResult<()> {
@@ -308,11 +302,7 @@ impl Stream for StreamPort<'_> {
         let nobody = || PortError { operation: "wake", cause: "there is nobody to wake it".into() };
         let home = self.shared.home().ok_or_else(nobody)?;
         let waker = self.stream.waker().map_err(failed)?;
-        if !home.expect(self.stream.worker(), self.key, waker) {
-            return Err(nobody());
-        }
-        self.expects_wake.set(true);
-        Ok(())
+        if home.expect(self.stream.worker(), self.key, waker) { Ok(()) } else { Err(nobody()) }
     }
 
     fn shows_body_of_held(&self) -> bool {

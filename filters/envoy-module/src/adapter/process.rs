@@ -34,7 +34,7 @@ pub(super) fn number() -> u64 {
 }
 
 /// Everything behind these locks is whole after each step, so a panic leaves nothing half changed.
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 

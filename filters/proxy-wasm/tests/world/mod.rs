@@ -57,9 +57,18 @@ fn build(package: &str, file: &str) -> Module {
     Module::from_file(format!("{target}/wasm32-wasip1/wasm/{file}")).expect("the module loads")
 }
 
+/// The configuration of a gateway.
 pub fn config() -> Value {
     json!({"role": "edge", "domain": "platform.test",
            "snapshot": {"upstream": UPSTREAM, "key": STANDARD.encode(public_key(SEED))}})
+}
+
+/// That of a sidecar of a cluster.
+pub fn sidecar_config(cluster: &str) -> Value {
+    let mut config = config();
+    config["role"] = json!("sidecar");
+    config["cluster"] = json!(cluster);
+    config
 }
 
 /// An issuer's key and the tokens that it signs.
