@@ -5,7 +5,10 @@ use std::sync::Arc;
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use jwt_simple::prelude::*;
+use jwt_simple::algorithms::{
+    ECDSAP256PublicKeyLike, ECDSAP384PublicKeyLike, ES256PublicKey, ES384PublicKey, PS256PublicKey,
+    PS384PublicKey, PS512PublicKey, RS256PublicKey, RS384PublicKey, RS512PublicKey, RSAPublicKeyLike,
+};
 use p521::ecdsa::signature::Verifier;
 use portcullis_engine::cache::KeyDigest;
 use portcullis_engine::guarded::{Guarded, Rebuild};
@@ -13,6 +16,7 @@ use portcullis_identity::KeyId;
 use portcullis_model::policy::{Algorithm, IssuerDocument, Jwk};
 use portcullis_model::state::{Secret, SnapshotState};
 use sha2::{Digest, Sha256};
+use superboring::{pkey, sign};
 
 use crate::der;
 use crate::shared_secret::{SharedSecret, is_shared};
@@ -55,8 +59,6 @@ enum Material {
 /// What a signature is over, and the signature.
 #[derive(Debug, Clone, Copy)]
 pub struct Signed<'a> {
-    /// The whole token.
-    pub token: &'a str,
     /// Header and payload with the dot between them.
     pub text: &'a [u8],
     /// The signature, decoded.
@@ -191,7 +193,7 @@ impl VerifyingKey {
 
     fn verify_natively(&self, signed: Signed<'_>, native: &dyn NativeVerify) -> Option<bool> {
         let spki = self.spki.as_deref()?;
-        let Signed { text, signature, .. } = signed;
+        let Signed { text, signature } = signed;
         match self.algorithm {
             Algorithm::RS256 => native.verify("sha256", spki, signature, text),
             Algorithm::RS384 => native.verify("sha384", spki, signature, text),
@@ -204,38 +206,38 @@ impl VerifyingKey {
         }
     }
 
-    fn verify_in_rust(&self, this: Signed<'_>) -> bool {
-        let token = this.token;
+    fn verify_in_rust(&self, Signed { text, signature }: Signed<'_>) -> bool {
         match &self.material {
-            Material::RS256(key) => signed(|o| key.verify_token::<NoCustomClaims>(token, o)),
-            Material::RS384(key) => signed(|o| key.verify_token::<NoCustomClaims>(token, o)),
-            Material::RS512(key) => signed(|o| key.verify_token::<NoCustomClaims>(token, o)),
-            Material::PS256(key) => signed(|o| key.verify_token::<NoCustomClaims>(token, o)),
-            Material::PS384(key) => signed(|o| key.verify_token::<NoCustomClaims>(token, o)),
-            Material::PS512(key) => signed(|o| key.verify_token::<NoCustomClaims>(token, o)),
-            Material::ES256(key) => signed(|o| key.verify_token::<NoCustomClaims>(token, o)),
-            Material::ES384(key) => signed(|o| key.verify_token::<NoCustomClaims>(token, o)),
-            Material::ES512(key) => p521::ecdsa::Signature::from_slice(this.signature)
-                .is_ok_and(|signature| key.verify(this.text, &signature).is_ok()),
-            Material::EdDSA(key) => ed25519_compact::Signature::from_slice(this.signature)
-                .is_ok_and(|signature| key.verify(this.text, &signature).is_ok()),
-            Material::Shared(secret) => secret.verify(this.text, this.signature),
+            Material::RS256(key) => rsa_verifies(key, text, signature),
+            Material::RS384(key) => rsa_verifies(key, text, signature),
+            Material::RS512(key) => rsa_verifies(key, text, signature),
+            Material::PS256(key) => rsa_verifies(key, text, signature),
+            Material::PS384(key) => rsa_verifies(key, text, signature),
+            Material::PS512(key) => rsa_verifies(key, text, signature),
+            Material::ES256(key) => p256::ecdsa::Signature::from_slice(signature)
+                .is_ok_and(|signature| key.public_key().as_ref().verify(text, &signature).is_ok()),
+            Material::ES384(key) => p384::ecdsa::Signature::from_slice(signature)
+                .is_ok_and(|signature| key.public_key().as_ref().verify(text, &signature).is_ok()),
+            Material::ES512(key) => p521::ecdsa::Signature::from_slice(signature)
+                .is_ok_and(|signature| key.verify(text, &signature).is_ok()),
+            Material::EdDSA(key) => ed25519_compact::Signature::from_slice(signature)
+                .is_ok_and(|signature| key.verify(text, &signature).is_ok()),
+            Material::Shared(secret) => secret.verify(text, signature),
         }
     }
 }
 
-/// Runs jwt-simple's verification for the signature alone: its clock is set so that no time fails, because
-/// the claims are judged in one place for native and Rust verification alike.
-fn signed<T, E>(verify: impl FnOnce(Option<VerificationOptions>) -> Result<T, E>) -> bool {
-    let far = Duration::from_secs(1 << 31);
-    verify(Some(VerificationOptions {
-        accept_future: true,
-        artificial_time: Some(far),
-        time_tolerance: Some(far),
-        max_token_length: Some(crate::MAX_CREDENTIAL_LEN),
-        ..VerificationOptions::default()
-    }))
-    .is_ok()
+/// Verifies with jwt-simple's key by what lies beneath it: its own `verify_token` reads the header and the claims
+/// once more, by rules that no other way of verification has.
+fn rsa_verifies<K: RSAPublicKeyLike>(key: &K, text: &[u8], signature: &[u8]) -> bool {
+    let verify = || {
+        let public = pkey::PKey::from_rsa(key.public_key().as_ref().clone()).ok()?;
+        let mut verifier = sign::Verifier::new(K::hash(), &public).ok()?;
+        verifier.set_rsa_padding(key.padding_scheme()).ok()?;
+        verifier.update(text).ok()?;
+        verifier.verify(signature).ok()
+    };
+    verify() == Some(true)
 }
 
 /// Half of a SHA-256 of what makes a key, each part with its length before it.

@@ -6,11 +6,13 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use hmac::{Hmac, KeyInit, Mac};
 use p521::ecdsa::signature::Signer as _;
 use portcullis_authn::keys::PureRust;
-use portcullis_authn::{KeyRing, Verified, jwt};
+use portcullis_authn::{KeyRing, NativeVerify, Verified, jwt};
 use portcullis_model::Reason;
 use portcullis_model::state::SnapshotState;
 use portcullis_protocol::snapshot::{public_key, sign_page, verify_page};
 use portcullis_protocol::wire::{Page, Record, RecordKind, SNAPSHOT_FORMAT};
+use ring::rand::SystemRandom;
+use ring::signature::{self, EcdsaKeyPair, KeyPair as _, RsaKeyPair};
 use serde_json::{Map, Value, json};
 
 pub const NOW: u64 = 1_800_000_000;
@@ -137,4 +139,65 @@ pub fn p521() -> Signer {
         jwk: json!({"kty": "EC", "crv": "P-521", "kid": "k1", "x": x, "y": y}),
         sign: Box::new(sign),
     }
+}
+
+/// BoringSSL's arithmetic, as Envoy offers it.
+pub struct Native;
+
+impl NativeVerify for Native {
+    fn verify(&self, hash: &str, key: &[u8], signature: &[u8], text: &[u8]) -> Option<bool> {
+        // The key within the SubjectPublicKeyInfo: an RSAPublicKey of 2048 bits, or a point of P-256.
+        let (algorithm, key): (&dyn signature::VerificationAlgorithm, _) = match (key.len(), hash) {
+            (294, "sha256") => (&signature::RSA_PKCS1_2048_8192_SHA256, &key[24..]),
+            (294, "sha384") => (&signature::RSA_PKCS1_2048_8192_SHA384, &key[24..]),
+            (294, "sha512") => (&signature::RSA_PKCS1_2048_8192_SHA512, &key[24..]),
+            (91, "sha256") => (&signature::ECDSA_P256_SHA256_ASN1, &key[26..]),
+            (len, _) => panic!("a key of {len} bytes with {hash}"),
+        };
+        Some(signature::UnparsedPublicKey::new(algorithm, key).verify(text, signature).is_ok())
+    }
+}
+
+/// Signs with RSA: one key of 2048 bits for all algorithms, as it is costly to make.
+pub fn rsa(alg: &'static str) -> Signer {
+    static PAIR: std::sync::LazyLock<RsaKeyPair> = std::sync::LazyLock::new(|| {
+        let made = jwt_simple::algorithms::RS256KeyPair::generate(2048).unwrap();
+        RsaKeyPair::from_der(&made.to_der().unwrap())
+            .or_else(|_| RsaKeyPair::from_pkcs8(&made.to_der().unwrap()))
+            .unwrap()
+    });
+    let scheme: &dyn signature::RsaEncoding = match alg {
+        "RS256" => &signature::RSA_PKCS1_SHA256,
+        "RS384" => &signature::RSA_PKCS1_SHA384,
+        "RS512" => &signature::RSA_PKCS1_SHA512,
+        "PS256" => &signature::RSA_PSS_SHA256,
+        "PS384" => &signature::RSA_PSS_SHA384,
+        _ => &signature::RSA_PSS_SHA512,
+    };
+    let public = PAIR.public();
+    let parts: signature::RsaPublicKeyComponents<Vec<u8>> = public.into();
+    let sign = move |text: &str| {
+        let mut signature = vec![0; PAIR.public().modulus_len()];
+        PAIR.sign(scheme, &SystemRandom::new(), text.as_bytes(), &mut signature).unwrap();
+        format!("{text}.{}", b64(signature))
+    };
+    let jwk = json!({"kty": "RSA", "kid": "k1", "n": b64(parts.n), "e": b64(parts.e)});
+    Signer { alg, jwk, sign: Box::new(sign) }
+}
+
+/// Signs with P-256 or P-384.
+pub fn ec(alg: &'static str) -> Signer {
+    let (curve, scheme) = match alg {
+        "ES256" => ("P-256", &signature::ECDSA_P256_SHA256_FIXED_SIGNING),
+        _ => ("P-384", &signature::ECDSA_P384_SHA384_FIXED_SIGNING),
+    };
+    let random = SystemRandom::new();
+    let made = EcdsaKeyPair::generate_pkcs8(scheme, &random).unwrap();
+    let pair = EcdsaKeyPair::from_pkcs8(scheme, made.as_ref(), &random).unwrap();
+    let point = &pair.public_key().as_ref()[1..];
+    let (x, y) = point.split_at(point.len() / 2);
+    let jwk = json!({"kty": "EC", "crv": curve, "kid": "k1", "x": b64(x), "y": b64(y)});
+    let sign =
+        move |text: &str| format!("{text}.{}", b64(pair.sign(&random, text.as_bytes()).unwrap().as_ref()));
+    Signer { alg, jwk, sign: Box::new(sign) }
 }
