@@ -4,8 +4,8 @@
 mod common;
 mod issuer_cases;
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU16, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use axum::http::StatusCode;
@@ -25,6 +25,8 @@ use tokio_rustls::rustls::pki_types::PrivateKeyDer;
 struct Idp {
     number: Arc<AtomicU16>,
     asked: Arc<AtomicUsize>,
+    /// A set instead of the one key.
+    set: Arc<Mutex<Option<Value>>>,
     /// While it is true, nobody gets an answer.
     hangs: tokio::sync::watch::Sender<bool>,
     origin: String,
@@ -43,7 +45,16 @@ impl Idp {
         let port = listener.local_addr().unwrap().port();
         let origin = format!("{scheme}://{host}:{port}");
         let hangs = tokio::sync::watch::Sender::new(false);
-        (Self { number: Arc::new(AtomicU16::new(1)), asked: Arc::default(), hangs, origin }, listener)
+        (
+            Self {
+                number: Arc::new(AtomicU16::new(1)),
+                asked: Arc::default(),
+                set: Arc::default(),
+                hangs,
+                origin,
+            },
+            listener,
+        )
     }
 
     fn routes(&self) -> axum::Router {
@@ -55,6 +66,11 @@ impl Idp {
         )
     }
 
+    /// Publishes these keys from now on.
+    fn publish(&self, keys: Value) {
+        *self.set.lock().unwrap() = Some(keys);
+    }
+
     /// A well-formed set in which nothing can verify.
     fn withdraw(&self) {
         self.set(u16::MAX);
@@ -63,11 +79,14 @@ impl Idp {
     fn answer(&self) -> (StatusCode, axum::Json<Value>) {
         self.asked.fetch_add(1, Ordering::SeqCst);
         let n = self.number.load(Ordering::SeqCst);
+        if let Some(keys) = self.set.lock().unwrap().as_ref().filter(|_| n != 0) {
+            return (StatusCode::OK, axum::Json(json!({ "keys": keys })));
+        }
         if n == u16::MAX {
             let keys = json!([{"kty": "RSA", "use": "enc", "n": "AA", "e": "AQAB", "kid": "e"}]);
             return (StatusCode::OK, axum::Json(json!({ "keys": keys })));
         }
-        let key = json!({"kty": "OKP", "crv": "Ed25519", "x": "AAAA", "kid": n.to_string()});
+        let key = common::public_jwk(&n.to_string());
         let status = if n == 0 { StatusCode::INTERNAL_SERVER_ERROR } else { StatusCode::OK };
         (status, axum::Json(json!({"keys": [key]})))
     }

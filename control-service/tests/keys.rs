@@ -107,6 +107,12 @@ async fn a_session_is_revoked_and_a_revocation_with_an_end_goes_by_itself() {
     let added = server.expect(201, Method::POST, "/v1/revocations", Some(body)).await;
     assert!(added["revocation"]["expires_at_s"].as_u64().unwrap() <= now_s() + 1);
     server.expect(201, Method::POST, "/v1/revocations", Some(json!({"name": "sub:ann"}))).await;
+    // A key goes by whatever name its issuer gave it; nothing else does.
+    let odd = |kind: &str| Some(json!({"name": format!("{kind}:schlüssel, one")}));
+    server.expect(201, Method::POST, "/v1/revocations", odd("kid")).await;
+    server.expect(400, Method::POST, "/v1/revocations", odd("sid")).await;
+    let removed = server.expect(200, Method::DELETE, "/v1/revocations?name=kid:schl%C3%BCssel,%20one", None);
+    removed.await;
     server
         .expect(400, Method::POST, "/v1/revocations", Some(json!({"name": "sub:b", "expires_in_s": 0})))
         .await;

@@ -27,7 +27,7 @@ async fn identity_provider() -> (String, Arc<AtomicU16>) {
         get(move || {
             let n = answer.load(Ordering::SeqCst);
             async move {
-                let key = json!({"kty": "OKP", "crv": "Ed25519", "x": "AAAA", "kid": n.to_string()});
+                let key = common::public_jwk(&n.to_string());
                 let status = if n == 0 { StatusCode::INTERNAL_SERVER_ERROR } else { StatusCode::OK };
                 (status, axum::Json(json!({"keys": [key]})))
             }

@@ -40,6 +40,17 @@ fn is_visible(text: &[u8], max: usize) -> bool {
     (1..=max).contains(&text.len()) && text.iter().all(u8::is_ascii_graphic)
 }
 
+/// True for 1–`max` bytes of text in which every character is what it looks like: no control characters, line ends or
+/// marks that turn the direction of what stands around them.
+fn is_printable(text: &[u8], max: usize) -> bool {
+    let hidden = |c: char| {
+        c.is_control()
+            || matches!(c, '\u{61c}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}')
+    };
+    let readable = std::str::from_utf8(text).is_ok_and(|text| !text.chars().any(hidden));
+    (1..=max).contains(&text.len()) && readable
+}
+
 macro_rules! text_id {
     ($(#[$doc:meta])* $name:ident, $what:literal, $rule:expr, $check:expr) => {
         $(#[$doc])*
@@ -113,8 +124,8 @@ text_id!(
 );
 text_id!(
     /// The public name of a key or credential (a JWK's `kid`, an API key's id): what may stand in an
-    /// audit record. 1–128 visible ASCII characters.
-    KeyId, "key id", "use 1 to 128 visible ASCII characters", |t| is_visible(t, 128)
+    /// audit record, and by which it is revoked. 1–255 bytes of printable text, since issuers choose it.
+    KeyId, "key id", "use 1 to 255 bytes of printable text", |t| is_printable(t, 255)
 );
 text_id!(
     /// The subject of an identity (RFC 7519 §4.1.2 `sub`). 1–255 visible ASCII characters, because it
@@ -223,6 +234,16 @@ mod tests {
         }
         for bad in ["", "-a", "a-", "A", "a.b", "a b", "ä", "a\0", &"a".repeat(64)] {
             assert!(ClusterId::new(bad).is_err(), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn a_key_id_is_whatever_an_issuer_can_print() {
+        for good in ["a", "my key, no. 2", "Schlüssel", "鍵", &"k".repeat(255), "{\"a\":1}"] {
+            assert!(KeyId::new(good).is_ok(), "{good}");
+        }
+        for bad in ["", "a\nb", "a\0", "\u{7f}", "a\u{202e}b", "\u{2028}", "\u{feff}k", &"k".repeat(256)] {
+            assert!(KeyId::new(bad).is_err(), "{bad:?}");
         }
     }
 

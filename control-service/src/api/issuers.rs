@@ -7,6 +7,7 @@ use axum::http::StatusCode;
 use axum::response::IntoResponse;
 use axum::routing::{get, post};
 use axum::{Json, Router};
+use portcullis_authn::jwk::LeftOut;
 use serde::Serialize;
 
 use super::Service;
@@ -34,10 +35,29 @@ async fn identity_keys(State(service): State<Arc<Service>>) -> impl IntoResponse
 #[derive(Serialize)]
 struct IssuerList {
     issuers: Vec<IssuerReport>,
+    left_out: Vec<LeftOutKey>,
+}
+
+/// A key of an issuer that is not used.
+#[derive(Serialize)]
+struct LeftOutKey {
+    issuer: String,
+    kid: Option<String>,
+    reason: String,
 }
 
 async fn issuers(State(service): State<Arc<Service>>) -> Json<IssuerList> {
-    Json(IssuerList { issuers: service.issuers.report().await })
+    let issuers = service.issuers.report().await;
+    let of = |report: &IssuerReport| -> Vec<LeftOutKey> {
+        let key = |left: &LeftOut| LeftOutKey {
+            issuer: report.issuer.clone(),
+            kid: left.kid.as_ref().map(ToString::to_string),
+            reason: left.why.to_string(),
+        };
+        report.left_out.iter().map(key).collect()
+    };
+    let left_out = issuers.iter().flat_map(of).collect();
+    Json(IssuerList { issuers, left_out })
 }
 
 /// A signing key as the API shows it.

@@ -7,8 +7,8 @@ use axum::http::StatusCode;
 use axum::response::IntoResponse;
 use axum::routing::{delete, get, post};
 use axum::{Json, Router};
-use portcullis_identity::SourceType;
 use portcullis_identity::ids::{Role, Scope, Subject, TenantId};
+use portcullis_identity::{KeyId, SourceType};
 use portcullis_model::claims::is_revocable;
 use serde::{Deserialize, Serialize};
 
@@ -202,13 +202,15 @@ async fn add_revocation(
     Body(body): Body<NewRevocation>,
 ) -> Result<impl IntoResponse, Problem> {
     let wait = wait.duration()?;
-    let known = |(kind, value): (&str, &str)| {
-        matches!(kind, "jti" | "sub" | "sid" | "kid" | "client") && is_revocable(value)
+    let known = |(kind, value): (&str, &str)| match kind {
+        "kid" => KeyId::new(value).is_ok(),
+        "jti" | "sub" | "sid" | "client" => is_revocable(value),
+        _ => false,
     };
     if !body.name.split_once(':').is_some_and(known) || body.note.len() > 1024 {
         return Err(Problem::new(
             ProblemKind::BodyInvalid,
-            "name: write jti:, sub:, sid:, kid: or client: and 1 to 255 visible ASCII characters; note: at most 1024 bytes",
+            "name: write jti:, sub:, sid:, kid: or client: and 1 to 255 visible ASCII characters, behind kid: any printable text; note: at most 1024 bytes",
         ));
     }
     let expires_at_s = end(body.expires_in_s)?;

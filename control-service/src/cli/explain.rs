@@ -208,8 +208,12 @@ impl Explanation<'_> {
         let known: Vec<&str> = document.jwks.keys.iter().filter_map(|k| k.kid.as_deref()).collect();
         match jws.key_id.as_deref() {
             Some(kid) if known.contains(&kid) => self.line("kid", kid, "known"),
-            Some(kid) => self.line("kid", kid, &["not known; known are ", &known.join(", ")].concat()),
-            None => self.line("kid", "-", "the only key of this algorithm is taken, if there is one"),
+            Some(kid) => {
+                let remark =
+                    "not known; `portcullis issuers` tells which keys are left out, and why; known are ";
+                self.line("kid", kid, &[remark, &known.join(", ")].concat());
+            }
+            None => self.line("kid", "-", "the keys of this algorithm are tried"),
         }
     }
 

@@ -21,6 +21,7 @@ const LISTS: &[(&str, &[&str])] = &[
     ),
     ("administrators", &["id", "break_glass", "created_at_ms", "expires_at_s", "revoked_at_ms"]),
     ("issuers", &["issuer", "source", "state", "keys", "age_s", "fetched", "failed", "last_error"]),
+    ("left_out", &["issuer", "kid", "reason"]),
     ("signing_keys", &["kid", "purpose", "state", "created_at_ms", "signs_from_ms", "signs_until_ms"]),
     (
         "service_clients",
@@ -80,7 +81,11 @@ fn describe(members: &Map<String, Value>, out: &mut String) {
             Value::Array(items) => {
                 let known = LISTS.iter().find(|(list, _)| list == name);
                 match known {
-                    Some((_, columns)) if !items.is_empty() || name != "pending" => grid(columns, items, out),
+                    Some((_, columns))
+                        if !items.is_empty() || !matches!(name.as_str(), "pending" | "left_out") =>
+                    {
+                        grid(columns, items, out)
+                    }
                     _ => line(name, value, out),
                 }
             }
@@ -143,5 +148,13 @@ mod tests {
         assert_eq!(lines.len(), 2);
         assert!(lines[0].starts_with("ID  TENANT  PLACEMENT"), "{text}");
         assert!(lines[1].contains("online\\u{1b}[2J") && !text.contains('\u{1b}'), "{text}");
+    }
+
+    #[test]
+    fn keys_that_are_left_out_stand_below_their_issuers() {
+        let left = serde_json::json!([{"issuer": "https://a", "kid": null, "reason": "is in the set twice"}]);
+        let text = render(&serde_json::json!({"issuers": [], "left_out": left}));
+        assert!(text.ends_with("ISSUER     KID  REASON\nhttps://a  -    is in the set twice\n"), "{text}");
+        assert!(render(&serde_json::json!({"left_out": []})).starts_with("left_out: -"));
     }
 }

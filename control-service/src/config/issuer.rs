@@ -3,6 +3,7 @@
 use std::path::Path;
 use std::time::Duration;
 
+use portcullis_authn::jwk::{KeySet, read_members};
 use portcullis_identity::ids::{IssuerId, TenantId};
 use portcullis_model::policy::{Algorithm, ClaimMapping, Jwks, MAX_LEEWAY_SECONDS, RequiredClaim};
 use serde_json::Value;
@@ -208,7 +209,7 @@ fn keys(
         return Some(KeySource::Discovery(Remote { url, authorities }));
     }
     if let Some(value) = inline {
-        return inline_keys(section, &value).map(KeySource::Inline);
+        return inline_keys(section, &value, algorithms).map(KeySource::Inline);
     }
     let secret = secret?;
     let needed = algorithms.iter().filter_map(|a| hmac_bytes(*a)).max().unwrap_or(32);
@@ -229,21 +230,25 @@ fn hmac_bytes(algorithm: Algorithm) -> Option<usize> {
     }
 }
 
-fn inline_keys(section: &Section<'_>, value: &Value) -> Option<Jwks> {
-    let members = value.get("keys").and_then(Value::as_array).into_iter().flatten();
-    if members.flat_map(|key| PRIVATE_MEMBERS.map(|name| key.get(name))).flatten().next().is_some() {
+fn inline_keys(section: &Section<'_>, value: &Value, algorithms: &[Algorithm]) -> Option<Jwks> {
+    let Some(members) = value.get("keys").and_then(Value::as_array) else {
+        section.error("jwks", "is not a JSON Web Key Set: it needs `keys`, a list");
+        return None;
+    };
+    let private = |key: &Value| PRIVATE_MEMBERS.iter().any(|name| key.get(name).is_some());
+    if members.iter().any(private) {
         section.error("jwks", "holds a private or secret key; write the public members only");
         return None;
     }
-    match serde_json::from_value::<Jwks>(value.clone()) {
-        Ok(jwks) if !jwks.keys.is_empty() => Some(jwks),
-        Ok(_) => {
-            section.error("jwks", "holds no key");
-            None
-        }
-        Err(error) => {
-            section.error("jwks", format!("is not a JSON Web Key Set: {error}"));
-            None
-        }
+    if members.is_empty() {
+        section.error("jwks", "holds no key");
     }
+    let (jwks, unread) = read_members(members);
+    let set = KeySet::read(&jwks, algorithms);
+    // Without good algorithms it is no wonder that none can be used.
+    let none = !algorithms.is_empty() && set.used.keys.is_empty();
+    for left in unread.iter().chain(set.left_out.iter().filter(|_| none)) {
+        section.error("jwks", left.to_string());
+    }
+    Some(jwks)
 }

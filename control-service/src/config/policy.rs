@@ -5,6 +5,7 @@ use std::collections::{HashMap, HashSet};
 use std::path::Path;
 use std::time::Duration;
 
+use portcullis_authn::jwk::KeySet;
 use portcullis_identity::SourceType;
 use portcullis_identity::ids::{ClusterId, IssuerId, SpiffeId};
 use portcullis_model::policy::{
@@ -12,7 +13,7 @@ use portcullis_model::policy::{
 };
 
 use super::introspection::{self, IntrospectionConfig};
-use super::issuer::{self, IssuerConfig};
+use super::issuer::{self, IssuerConfig, KeySource};
 use super::section::Section;
 use crate::snapshot::View;
 use crate::store::Sender;
@@ -56,7 +57,18 @@ impl Policy {
             let text = "names clients and no issuer, although there is more than one: a client of the same name at any of them fits; name the issuer in `issuer`";
             ["source rule ", &rule.name, " ", text].concat()
         });
-        any_tenant.chain(any_issuer).chain(self.any_values()).chain(self.catch_all()).collect()
+        let warnings = any_tenant.chain(any_issuer).chain(self.any_values());
+        warnings.chain(self.unused_keys()).chain(self.catch_all()).collect()
+    }
+
+    /// Keys that stand in the configuration and verify nothing.
+    fn unused_keys(&self) -> Vec<String> {
+        let of = |issuer: &IssuerConfig| -> Vec<String> {
+            let KeySource::Inline(jwks) = &issuer.keys else { return Vec::new() };
+            let left_out = KeySet::read(jwks, &issuer.algorithms).left_out;
+            left_out.iter().map(|left| format!("{}: {left}", issuer.issuer)).collect()
+        };
+        self.issuers.iter().flat_map(of).collect()
     }
 
     /// Required claims that any value satisfies, also one that says no.

@@ -259,10 +259,32 @@ fn a_shared_secret_is_never_mixed_with_public_keys_and_never_short() {
         ("RS256", "jwks: {keys: [{kty: RSA, n: AA, e: AQAB, d: AA}]}", "private or secret key"),
         ("RS256", "jwks: {keys: [{kty: oct, k: AA}]}", "private or secret key"),
         ("RS256", "jwks: {keys: []}", "holds no key"),
+        ("RS256", "jwks: {}", "needs `keys`"),
+        (
+            "RS256",
+            "jwks: {keys: [{kty: RSA, n: AQ, e: AQAB, kid: old}]}",
+            "the key \"old\" is an RSA key of 1 bits",
+        ),
+        ("RS256", "jwks: {keys: [{kid: a}]}", "the key \"a\" is no JSON object, or its member `kty`"),
+        ("EdDSA", "jwks: {keys: [{kty: OKP, crv: Ed25519, x: AAAA}]}", "a key without `kid` has no `x`"),
     ] {
         let found = tell(algorithms, keys);
         assert!(found.iter().any(|e| e.contains(wanted)), "{algorithms} {keys}: {found:?}");
     }
+}
+
+#[test]
+fn a_key_of_the_configuration_that_is_not_used_is_warned_of() {
+    let x = "11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo";
+    let keys = format!(
+        "jwks: {{keys: [{{kty: OKP, crv: Ed25519, kid: good, x: {x}}}, {{kty: OKP, crv: Ed25519, kid: bad, alg: RS512, x: {x}}}]}}"
+    );
+    let text = GOOD
+        .replace("jwksUri: http://127.0.0.1:8000/jwks.json", &keys)
+        .replace("algorithms: [RS256]", "algorithms: [EdDSA]");
+    let warned =
+        "https://idp.example.com: the key \"bad\" is for RS512 alone, which `algorithms` does not name";
+    assert_eq!(parse(&text).unwrap().policy.warnings(), [warned]);
 }
 
 #[test]

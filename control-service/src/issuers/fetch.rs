@@ -2,8 +2,9 @@
 
 use std::time::Duration;
 
+use portcullis_authn::jwk::{LeftOut, read_members};
 use portcullis_identity::ids::IssuerId;
-use portcullis_model::policy::{Jwk, Jwks};
+use portcullis_model::policy::Jwks;
 use reqwest::{Client, Url};
 use serde::Deserialize;
 
@@ -12,8 +13,6 @@ use crate::outbound::{self, CallError};
 
 /// Bytes of a key set at most: it travels to filters as one record, and they take no page over 256 KiB.
 const MAX_BYTES: usize = 128 * 1024;
-/// Keys of one issuer at most.
-const MAX_KEYS: usize = 100;
 /// How long one call may take.
 const FETCH_TIME: Duration = Duration::from_secs(5);
 
@@ -45,6 +44,15 @@ impl From<reqwest::Error> for FetchError {
     }
 }
 
+/// A key set as it was fetched.
+#[derive(Debug)]
+pub(super) struct Fetched {
+    /// Its keys, in the issuer's order: of very many the first are taken.
+    pub(super) jwks: Jwks,
+    /// Members that are no keys.
+    pub(super) unread: Vec<LeftOut>,
+}
+
 /// Fetches the keys of one issuer.
 pub(super) struct Fetcher {
     client: Client,
@@ -74,7 +82,7 @@ impl Fetcher {
     }
 
     /// Fetches once.
-    pub(super) async fn fetch(&self) -> Result<Jwks, FetchError> {
+    pub(super) async fn fetch(&self) -> Result<Fetched, FetchError> {
         let url = match &self.discovers {
             Some(issuer) => key_set_of(&self.get(&self.url).await?, issuer, &self.url)?,
             None => self.url.clone(),
@@ -106,25 +114,15 @@ fn key_set_of(body: &[u8], issuer: &IssuerId, from: &Url) -> Result<Url, FetchEr
     url.ok_or_else(|| FetchError::Untrusted(document.jwks_uri.chars().take(255).collect()))
 }
 
-/// The usable keys of a set, in an order of their own: issuers that list them now so and now otherwise have not
-/// changed them. RFC 7517 §5: keys that are not understood are passed over. None left is an answer too: the issuer
-/// has withdrawn the others.
-fn read_keys(body: &[u8]) -> Result<Jwks, FetchError> {
+/// Reads a set. None in it is an answer too: the issuer has withdrawn the others.
+fn read_keys(body: &[u8]) -> Result<Fetched, FetchError> {
     #[derive(Deserialize)]
     struct Set {
         keys: Vec<serde_json::Value>,
     }
     let set: Set = serde_json::from_slice(body).map_err(FetchError::Malformed)?;
-    let mut keys: Vec<Jwk> = set
-        .keys
-        .into_iter()
-        .filter_map(|key| serde_json::from_value(key).ok())
-        .filter(|key: &Jwk| matches!(key.kty.as_str(), "RSA" | "EC" | "OKP"))
-        .filter(Jwk::may_verify)
-        .collect();
-    keys.sort_by_cached_key(|key| serde_json::to_string(key).unwrap_or_default());
-    keys.truncate(MAX_KEYS);
-    Ok(Jwks { keys })
+    let (jwks, unread) = read_members(&set.keys);
+    Ok(Fetched { jwks, unread })
 }
 
 #[cfg(test)]
@@ -132,35 +130,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn keys_that_verify_nothing_are_passed_over() {
-        let body = br#"{"keys":[{"kty":"OKP","crv":"Ed25519","x":"AA","kid":"a"},{"kty":"oct","k":"AA"},
-            {"kty":"RSA","use":"enc","n":"AA","e":"AQAB"},{"kid":"no type"},7,
-            {"kty":"OKP","crv":"Ed25519","x":"AA","kid":"b","key_ops":["encrypt","sign"]},
-            {"kty":"OKP","crv":"Ed25519","x":"AA","kid":"c","key_ops":["verify"]}]}"#;
-        let keys = read_keys(body).unwrap().keys;
-        assert_eq!(keys.iter().map(|k| k.kid.as_deref()).collect::<Vec<_>>(), [Some("a"), Some("c")]);
-    }
-
-    #[test]
-    fn a_set_without_usable_keys_is_an_answer_and_anything_else_is_none() {
-        for body in
-            [&br#"{"keys":[]}"#[..], br#"{"keys":[{"kty":"oct","k":"AA"},{"kty":"RSA","use":"enc"}]}"#]
-        {
-            assert_eq!(read_keys(body).unwrap(), Jwks::default());
+    fn a_set_without_keys_is_an_answer_and_anything_else_is_none() {
+        for (body, unread) in [(&br#"{"keys":[]}"#[..], 0), (br#"{"keys":[7,{"kid":"no type"}]}"#, 2)] {
+            let fetched = read_keys(body).unwrap();
+            assert_eq!((fetched.jwks, fetched.unread.len()), (Jwks::default(), unread));
         }
         for body in [&b"<html>"[..], b"{}", b"[]", br#"{"keys":null}"#, br#"{"keys":{}}"#, b""] {
             assert!(matches!(read_keys(body), Err(FetchError::Malformed(_))), "{body:?}");
         }
-    }
-
-    #[test]
-    fn the_order_of_keys_is_no_change() {
-        let [a, b] =
-            ["a", "b"].map(|kid| serde_json::json!({"kty": "RSA", "kid": kid, "n": "AA", "e": "AQAB"}));
-        let read = |keys: [&serde_json::Value; 2]| {
-            read_keys(serde_json::json!({ "keys": keys }).to_string().as_bytes()).unwrap()
-        };
-        assert_eq!(read([&a, &b]), read([&b, &a]));
     }
 
     #[test]

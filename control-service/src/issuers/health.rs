@@ -3,6 +3,7 @@
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
+use portcullis_authn::jwk::LeftOut;
 use serde::Serialize;
 
 /// What is known of the fetches of one issuer's keys.
@@ -20,6 +21,8 @@ pub struct Health {
     pub last_error: Option<String>,
     /// For how long after a good fetch the keys are used, milliseconds.
     pub max_stale_ms: u64,
+    /// What the last good fetch brought and is no key.
+    pub unread: Vec<LeftOut>,
 }
 
 /// Whether keys are as their issuer has them.
@@ -34,7 +37,7 @@ pub enum KeyState {
     Stale,
     /// The last good fetch is longer ago than `maxStaleSeconds`: every token of the issuer is refused.
     Expired,
-    /// The last good answer held no usable key: every token of the issuer is refused.
+    /// The last good answer held no key that can be used: every token of the issuer is refused.
     Empty,
     /// There was no good fetch yet: every token of the issuer is refused.
     Missing,
@@ -51,10 +54,13 @@ pub struct IssuerReport {
     pub url: Option<String>,
     /// Whether its keys are current.
     pub state: KeyState,
-    /// Ids of its keys.
+    /// Ids of the keys that are used.
     pub keys: Vec<String>,
-    /// Its keys, those without an id included.
+    /// The keys that are used, those without an id included.
     pub key_count: usize,
+    /// The others.
+    #[serde(skip)]
+    pub left_out: Vec<LeftOut>,
     /// The last good fetch, milliseconds since the Unix epoch.
     pub fetched_at_ms: Option<u64>,
     /// Seconds since the last good fetch.
@@ -83,11 +89,12 @@ impl Watched {
     }
 
     /// Notes a good fetch; returns since when it had failed before.
-    pub(super) fn good(&self, now_ms: u64) -> Option<u64> {
+    pub(super) fn good(&self, now_ms: u64, unread: Vec<LeftOut>) -> Option<u64> {
         let mut health = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         health.fetched_at_ms = now_ms;
         health.fetched += 1;
         health.last_error = None;
+        health.unread = unread;
         health.failing_since_ms.take()
     }
 
@@ -137,12 +144,12 @@ mod tests {
         assert_eq!(watched.get().state(9), KeyState::Missing);
         assert!(watched.bad(1, "down".to_owned()));
         assert_eq!(watched.get().state(9), KeyState::Missing, "there are no keys that could be stale");
-        assert_eq!(watched.good(2), Some(1));
+        assert_eq!(watched.good(2, Vec::new()), Some(1));
         assert_eq!(watched.get().state(9), KeyState::Fresh);
         assert!(watched.bad(3, "down".to_owned()) && !watched.bad(4, "still down".to_owned()));
         let health = watched.get();
         assert_eq!((health.state(9), health.failed, health.fetched_at_ms), (KeyState::Stale, 3, 2));
-        assert_eq!(watched.good(5), Some(3));
+        assert_eq!(watched.good(5, Vec::new()), Some(3));
         assert_eq!(watched.get().last_error, None);
     }
 
@@ -161,7 +168,7 @@ mod tests {
         assert_eq!((state(14_999), state(15_000)), (KeyState::Fresh, KeyState::Expired));
         watched.bad(14_000, "down".to_owned());
         assert_eq!((state(14_999), state(15_000)), (KeyState::Stale, KeyState::Expired));
-        watched.good(16_000);
+        watched.good(16_000, Vec::new());
         assert_eq!((state(25_999), state(26_000)), (KeyState::Fresh, KeyState::Expired));
         // A clock that was set back does not make keys older.
         assert_eq!(state(0), KeyState::Fresh);

@@ -1,6 +1,7 @@
 //! Issuers' keys: fetched regularly and when a filter misses one, each issuer by itself, the last good set
 //! kept.
 
+mod document;
 mod fetch;
 mod health;
 
@@ -8,22 +9,23 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use portcullis_identity::CredentialKind;
+use portcullis_authn::jwk::LeftOut;
 use portcullis_model::pace::{Admission, KeyRefreshLimiter, TokenBucket};
-use portcullis_model::policy::{IssuerDocument, Jwk, Jwks};
+use portcullis_model::policy::IssuerDocument;
 use tokio::sync::Mutex;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 use crate::causes::causes;
 use crate::clock::now_ms;
-use crate::config::{IssuerConfig, KeySource, Policy};
+use crate::config::Policy;
 use crate::metrics::Metrics;
 use crate::store::{Store, StoreError, StoredKeys};
+use document::{CurrentKeys, all_left_out, are_same, document, own_report, report};
 pub use fetch::FetchError;
-use fetch::Fetcher;
+use fetch::{Fetched, Fetcher};
 pub use health::{Health, IssuerReport, KeyState};
-use health::{Watched, are_expired, millis};
+use health::{Watched, millis};
 
 /// How soon an issuer that never answered is asked again.
 const FIRST_RETRY: Duration = Duration::from_secs(1);
@@ -62,6 +64,8 @@ struct FetchState {
     failed: bool,
     /// Filters' wishes that were carried out.
     refresh_limiter: KeyRefreshLimiter,
+    /// The keys that the log has called unused.
+    told: Vec<LeftOut>,
 }
 
 struct KnownIssuers {
@@ -71,6 +75,15 @@ struct KnownIssuers {
     keys: HashMap<String, StoredKeys>,
     watches: HashMap<String, Arc<Watch>>,
     tasks: JoinSet<()>,
+}
+
+impl KnownIssuers {
+    /// The keys of a configured issuer.
+    fn keys_of(&self, issuer: &str) -> Option<CurrentKeys> {
+        let mut issuers = self.policy.iter().flat_map(|policy| &policy.issuers);
+        let config = issuers.find(|config| config.issuer.as_str() == issuer)?;
+        Some(CurrentKeys::of(config, &self.keys, now_ms()))
+    }
 }
 
 /// The issuers of the current policy.
@@ -168,9 +181,8 @@ impl Issuers {
     }
 
     async fn has(&self, issuer: &str, key_id: &str) -> bool {
-        let known = self.known.lock().await;
-        let keys = known.keys.get(issuer).map(|k| k.jwks.keys.as_slice()).unwrap_or_default();
-        keys.iter().any(|key| key.kid.as_deref() == Some(key_id))
+        let keys = self.known.lock().await.keys_of(issuer);
+        keys.is_some_and(|keys| keys.set.used.keys.iter().any(|key| key.kid.as_deref() == Some(key_id)))
     }
 
     /// Ends all fetching.
@@ -184,19 +196,16 @@ impl Issuers {
         let now = now_ms();
         let configured = known.policy.iter().flat_map(|p| &p.issuers).map(|issuer| {
             let health = known.watches.get(issuer.issuer.as_str()).map(|w| w.health.get());
-            let document = document(issuer, &known.keys, now);
-            let url = issuer.keys.remote().map(|r| r.url.to_string());
-            report(&document.jwks, issuer.keys.name(), url, issuer.issuer.as_str(), health.as_ref(), now)
+            report(issuer, CurrentKeys::of(issuer, &known.keys, now).set, health.as_ref(), now)
         });
-        let own = known.own.iter().map(|d| report(&d.jwks, "own", None, d.issuer.as_str(), None, now));
-        configured.chain(own).collect()
+        configured.chain(known.own.iter().map(own_report)).collect()
     }
 
     async fn publish(&self, known: &KnownIssuers) -> Result<(), StoreError> {
         let issuers = known.policy.iter().flat_map(|p| &p.issuers);
         let now = now_ms();
-        let documents: Vec<_> =
-            issuers.map(|issuer| document(issuer, &known.keys, now)).chain(known.own.clone()).collect();
+        let documents = issuers.map(|issuer| document(issuer, CurrentKeys::of(issuer, &known.keys, now)));
+        let documents: Vec<_> = documents.chain(known.own.clone()).collect();
         self.store.set_issuers(&documents).await
     }
 
@@ -236,17 +245,13 @@ impl Issuers {
     async fn fetch(&self, watch: &Watch, fetch_state: &mut FetchState) -> bool {
         let issuer = &watch.issuer;
         let good = match watch.fetcher.fetch().await {
-            Ok(jwks) => match self.learned(watch, jwks).await {
+            Ok(fetched) => match self.learned(watch, fetched, &mut fetch_state.told).await {
                 Ok(false) => {
                     tracing::info!(%issuer, "an answer came after its source was replaced and is not used");
                     false
                 }
                 Ok(true) => {
                     self.metrics.jwks_fetched.add(1);
-                    if let Some(since) = watch.health.good(now_ms()) {
-                        let outage_s = now_ms().saturating_sub(since) / 1000;
-                        tracing::info!(%issuer, outage_s, "keys are fresh again");
-                    }
                     true
                 }
                 Err(error) => {
@@ -271,9 +276,14 @@ impl Issuers {
     }
 
     /// Takes over what was fetched; false when a reload has replaced the source meanwhile.
-    async fn learned(&self, watch: &Watch, jwks: Jwks) -> Result<bool, StoreError> {
+    async fn learned(
+        &self,
+        watch: &Watch,
+        fetched: Fetched,
+        told: &mut Vec<LeftOut>,
+    ) -> Result<bool, StoreError> {
         let (issuer, source) = (watch.issuer.clone(), watch.fetcher.url().to_string());
-        let keys = StoredKeys { issuer, source, jwks, fetched_at_ms: now_ms() };
+        let mut keys = StoredKeys { issuer, source, jwks: fetched.jwks, fetched_at_ms: now_ms() };
         let mut known = self.known.lock().await;
         // What a filter wished for goes on when a reload ends the tasks: the old source must not have the last
         // word.
@@ -282,11 +292,14 @@ impl Issuers {
             return Ok(false);
         }
         let before = known.keys.get(&keys.issuer).cloned();
-        let changed = before.as_ref().is_none_or(|b| b.source != keys.source || b.jwks != keys.jwks);
+        let same = before.as_ref().filter(|b| b.source == keys.source && are_same(&b.jwks, &keys.jwks));
+        let changed = same.is_none();
+        if let Some(same) = same {
+            keys.jwks.clone_from(&same.jwks);
+        }
         // Keys that had expired are published again, whether or not they changed.
         let expired = watch.health.get().state(now_ms()) == KeyState::Expired;
         self.store.keep_keys(keys.clone(), changed).await?;
-        let count = keys.jwks.keys.len();
         known.keys.insert(watch.issuer.clone(), keys);
         if (changed || expired)
             && let Err(error) = self.publish(&known).await
@@ -298,73 +311,35 @@ impl Issuers {
             };
             return Err(error);
         }
-        match (changed, count) {
+        let set = known.keys_of(&watch.issuer).map(|keys| keys.set).unwrap_or_default();
+        match (changed, set.used.keys.len()) {
             (true, 0) => tracing::error!(issuer = %watch.issuer,
-                "the issuer publishes no usable key any more: every token of it is refused"),
-            (true, _) => tracing::info!(issuer = %watch.issuer, keys = count, "new keys"),
+                "the issuer publishes no usable key: every token of it is refused"),
+            (true, count) => tracing::info!(issuer = %watch.issuer, keys = count, "new keys"),
             (false, _) => {}
+        }
+        tell(&watch.issuer, all_left_out(fetched.unread.clone(), set.left_out), told);
+        if let Some(since) = watch.health.good(now_ms(), fetched.unread) {
+            let outage_s = now_ms().saturating_sub(since) / 1000;
+            tracing::info!(issuer = %watch.issuer, outage_s, "keys are fresh again");
         }
         Ok(true)
     }
 }
 
-fn report(
-    jwks: &Jwks,
-    source: &'static str,
-    url: Option<String>,
-    issuer: &str,
-    health: Option<&Health>,
-    now_ms: u64,
-) -> IssuerReport {
-    let fetched_at_ms = health.map(|h| h.fetched_at_ms).filter(|at| *at > 0);
-    IssuerReport {
-        issuer: issuer.to_owned(),
-        source,
-        url,
-        state: match health.map_or(KeyState::Configured, |h| h.state(now_ms)) {
-            KeyState::Fresh | KeyState::Stale if jwks.keys.is_empty() => KeyState::Empty,
-            state => state,
-        },
-        keys: jwks.keys.iter().filter_map(|k: &Jwk| k.kid.clone()).collect(),
-        key_count: jwks.keys.len(),
-        fetched_at_ms,
-        age_s: fetched_at_ms.map(|at| now_ms.saturating_sub(at) / 1000),
-        fetched: health.map_or(0, |h| h.fetched),
-        failed: health.map_or(0, |h| h.failed),
-        last_error: health.and_then(|h| h.last_error.clone()),
+/// Says once which keys of an issuer are not used; those that are for something else are no reason to warn.
+fn tell(issuer: &str, left_out: Vec<LeftOut>, told: &mut Vec<LeftOut>) {
+    /// Keys that one line names at most.
+    const MOST: usize = 20;
+    if left_out == *told {
+        return;
     }
-}
-
-/// What filters get of an issuer. Without keys yet, its tokens are refused for want of a key.
-fn document(issuer: &IssuerConfig, known: &HashMap<String, StoredKeys>, now_ms: u64) -> IssuerDocument {
-    let (jwks, keys_expired) = match &issuer.keys {
-        KeySource::Inline(jwks) => (jwks.clone(), false),
-        // The secret travels apart, to gateways alone.
-        KeySource::Shared(_) => (Jwks::default(), false),
-        KeySource::KeySet(remote) | KeySource::Discovery(remote) => {
-            let of_this_url = |keys: &&StoredKeys| keys.source == remote.url.as_str();
-            match known.get(issuer.issuer.as_str()).filter(of_this_url) {
-                Some(keys) if are_expired(keys.fetched_at_ms, millis(issuer.max_stale), now_ms) => {
-                    (Jwks::default(), true)
-                }
-                Some(keys) => (keys.jwks.clone(), false),
-                None => (Jwks::default(), false),
-            }
-        }
-    };
-    IssuerDocument {
-        issuer: issuer.issuer.clone(),
-        audiences: issuer.audiences.clone(),
-        algorithms: issuer.algorithms.clone(),
-        jwks,
-        leeway_seconds: issuer.leeway_seconds,
-        max_age_seconds: issuer.max_age_seconds,
-        claims: issuer.claims.clone(),
-        credential: CredentialKind::Jwt,
-        token_types: issuer.token_types.clone(),
-        max_token_bytes: issuer.max_token_bytes,
-        required_claims: issuer.required_claims.clone(),
-        tenants: issuer.tenants.clone(),
-        keys_expired,
+    let named: Vec<String> = left_out.iter().take(MOST).map(ToString::to_string).collect();
+    let (keys, more) = (named.join("; "), left_out.len().saturating_sub(MOST));
+    match (left_out.is_empty(), left_out.iter().all(LeftOut::is_meant)) {
+        (true, _) => tracing::info!(issuer, "every key of the issuer is used"),
+        (false, true) => tracing::info!(issuer, keys, more, "keys of the issuer that are not used"),
+        (false, false) => tracing::warn!(issuer, keys, more, "keys of the issuer that are not used"),
     }
+    *told = left_out;
 }

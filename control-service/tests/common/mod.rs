@@ -273,10 +273,16 @@ pub(crate) fn configuration() -> Value {
             "issuer": "https://idp.example.com",
             "audiences": ["portcullis"],
             "algorithms": ["EdDSA"],
-            "jwks": {"keys": [{"kty": "OKP", "crv": "Ed25519", "kid": "k1", "x": "AAAA"}]},
+            "jwks": {"keys": [public_jwk("k1")]},
         }],
         "sourceRules": [{"name": "people", "sourceType": "human", "when": {"credential": ["jwt"]}}],
     })
+}
+
+/// A public key of an identity provider; nobody signs by it.
+pub(crate) fn public_jwk(kid: &str) -> Value {
+    // RFC 8037, appendix A.
+    json!({"kty": "OKP", "crv": "Ed25519", "kid": kid, "x": "11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"})
 }
 
 /// JSON is YAML, so the configuration can be written as it is.

@@ -59,7 +59,7 @@ async fn an_issuer_that_withdraws_its_only_key_has_none() {
     until_kids(&server, &mut reader, NAME, &[]).await;
     assert!(begun.elapsed() < Duration::from_secs(1) + SLACK, "{:?}", begun.elapsed());
     assert!(!reader.state.issuer(NAME).unwrap().keys_expired);
-    server.until_logged("the issuer publishes no usable key any more").await;
+    server.until_logged("the issuer publishes no usable key").await;
     let state = async |server: &Server| {
         let list = server.expect(200, Method::GET, "/v1/issuers", None).await;
         text(&list["issuers"][0]["state"])
@@ -182,4 +182,43 @@ async fn keys_that_an_issuer_has_not_confirmed_for_too_long_are_refused() {
         "{:?}",
         begun.elapsed()
     );
+}
+
+/// What filters cannot verify with is told where an operator looks, and no state calls such an issuer well.
+#[tokio::test]
+async fn a_key_that_is_not_used_is_told_by_name_and_reason() {
+    let idp = Idp::start().await;
+    idp.publish(json!([
+        common::public_jwk("schlüssel, one"),
+        {"kty": "OKP", "crv": "Ed25519", "kid": "cut", "x": "AAAA"},
+        {"kty": "OKP", "crv": "Ed25519", "kid": "other", "alg": "RS512", "x": "AAAA"},
+        7,
+    ]));
+    let server = start(1, json!([idp.issuer(NAME)])).await;
+    let mut reader = server.reader("gateway", GATEWAY, "01");
+    until_kids(&server, &mut reader, NAME, &["schlüssel, one"]).await;
+    let list = server.expect(200, Method::GET, "/v1/issuers", None).await;
+    assert_eq!(list["issuers"][0]["keys"], json!(["schlüssel, one"]));
+    until("all are told", async || {
+        let list = server.expect(200, Method::GET, "/v1/issuers", None).await;
+        let told = list["left_out"].as_array().unwrap().clone();
+        let kids: Vec<_> = told.iter().map(|left| left["kid"].clone()).collect();
+        kids == [json!(null), json!("cut"), json!("other")]
+            && text(&told[1]["reason"]).contains("has no `x`")
+            && text(&told[2]["reason"]).contains("RS512")
+    })
+    .await;
+    server.until_logged("keys of the issuer that are not used").await;
+    // Said once, although it is fetched each second.
+    let asked = idp.asked.load(Ordering::SeqCst);
+    until("it was fetched again", async || idp.asked.load(Ordering::SeqCst) > asked + 1).await;
+    assert_eq!(server.log().matches("keys of the issuer that are not used").count(), 1, "{}", server.log());
+    // None that can be used: it was fetched a moment ago, and is not well.
+    idp.publish(json!([{"kty": "OKP", "crv": "Ed25519", "kid": "cut", "x": "AAAA"}]));
+    until_kids(&server, &mut reader, NAME, &[]).await;
+    until("it is empty", async || {
+        let list = server.expect(200, Method::GET, "/v1/issuers", None).await;
+        text(&list["issuers"][0]["state"]) == "empty" && list["left_out"][0]["kid"] == "cut"
+    })
+    .await;
 }

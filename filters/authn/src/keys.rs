@@ -3,8 +3,6 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use base64::Engine;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use jwt_simple::algorithms::{
     ECDSAP256PublicKeyLike, ECDSAP384PublicKeyLike, ES256PublicKey, ES384PublicKey, PS256PublicKey,
     PS384PublicKey, PS512PublicKey, RS256PublicKey, RS384PublicKey, RS512PublicKey, RSAPublicKeyLike,
@@ -12,13 +10,13 @@ use jwt_simple::algorithms::{
 use p521::ecdsa::signature::Verifier;
 use portcullis_engine::cache::KeyDigest;
 use portcullis_engine::guarded::{Guarded, Rebuild};
-use portcullis_identity::KeyId;
-use portcullis_model::policy::{Algorithm, IssuerDocument, Jwk};
+use portcullis_model::policy::{Algorithm, IssuerDocument};
 use portcullis_model::state::{Secret, SnapshotState};
 use sha2::{Digest, Sha256};
 use superboring::{pkey, sign};
 
 use crate::der;
+use crate::jwk::{KeySet, PublicKey};
 use crate::shared_secret::{SharedSecret, is_shared};
 
 /// Keys that are tried for one token: by a proxy that verifies by itself, and in Rust, which takes longer.
@@ -56,6 +54,42 @@ enum Material {
     Shared(SharedSecret),
 }
 
+impl Material {
+    fn new(public: &PublicKey, algorithm: Algorithm) -> Option<Self> {
+        use Algorithm as A;
+        Some(match (public, algorithm) {
+            (PublicKey::Rsa(n, e), A::RS256) => Self::RS256(RS256PublicKey::from_components(n, e).ok()?),
+            (PublicKey::Rsa(n, e), A::RS384) => Self::RS384(RS384PublicKey::from_components(n, e).ok()?),
+            (PublicKey::Rsa(n, e), A::RS512) => Self::RS512(RS512PublicKey::from_components(n, e).ok()?),
+            (PublicKey::Rsa(n, e), A::PS256) => Self::PS256(PS256PublicKey::from_components(n, e).ok()?),
+            (PublicKey::Rsa(n, e), A::PS384) => Self::PS384(PS384PublicKey::from_components(n, e).ok()?),
+            (PublicKey::Rsa(n, e), A::PS512) => Self::PS512(PS512PublicKey::from_components(n, e).ok()?),
+            (PublicKey::Ec(point), A::ES256) => Self::ES256(ES256PublicKey::from_bytes(point).ok()?),
+            (PublicKey::Ec(point), A::ES384) => Self::ES384(ES384PublicKey::from_bytes(point).ok()?),
+            (PublicKey::Ec(point), A::ES512) => {
+                Self::ES512(p521::ecdsa::VerifyingKey::from_sec1_bytes(point).ok()?)
+            }
+            (PublicKey::Ed25519(x), A::EdDSA) => {
+                let key = ed25519_compact::PublicKey::new(*x);
+                key.validate().ok()?;
+                Self::EdDSA(key)
+            }
+            _ => return None,
+        })
+    }
+
+    /// The key in DER, for algorithms that hosts verify.
+    fn spki(&self) -> Option<Vec<u8>> {
+        match self {
+            Self::RS256(key) => key.to_der().ok(),
+            Self::RS384(key) => key.to_der().ok(),
+            Self::RS512(key) => key.to_der().ok(),
+            Self::ES256(key) => key.to_der().ok(),
+            _ => None,
+        }
+    }
+}
+
 /// What a signature is over, and the signature.
 #[derive(Debug, Clone, Copy)]
 pub struct Signed<'a> {
@@ -80,13 +114,13 @@ pub struct IssuerKeys {
 }
 
 impl IssuerKeys {
-    /// Prepares the keys of an issuer. A key that cannot be used is left out (RFC 7517 §5); an issuer that
-    /// mixes shared secrets with public keys has none.
+    /// Prepares the keys of an issuer, those of its set that can be used; an issuer that mixes shared secrets with
+    /// public keys has none.
     #[must_use]
     pub fn prepare(document: &IssuerDocument, secret: Option<&Arc<Secret>>) -> Self {
         let shared = document.algorithms.iter().filter(|alg| is_shared(**alg)).count();
         if shared == 0 {
-            return Self::public(document);
+            return Self { keys: KeySet::read(&document.jwks, &document.algorithms).keys };
         }
         if shared < document.algorithms.len() {
             return Self { keys: Vec::new() };
@@ -98,23 +132,6 @@ impl IssuerKeys {
             Some(VerifyingKey { kid: None, algorithm: *algorithm, material, spki: None, digest })
         });
         Self { keys: keys.collect() }
-    }
-
-    fn public(document: &IssuerDocument) -> Self {
-        let keys = document
-            .jwks
-            .keys
-            .iter()
-            .filter(|jwk| jwk.may_verify())
-            .flat_map(|jwk| {
-                document
-                    .algorithms
-                    .iter()
-                    .filter(|alg| jwk.alg.as_deref().is_none_or(|a| a == alg.as_str()))
-                    .filter_map(|alg| VerifyingKey::prepare(jwk, *alg))
-            })
-            .collect();
-        Self { keys }
     }
 
     /// The keys that may have signed a token: those of its `kid`, of which there may be several while one takes
@@ -136,41 +153,18 @@ impl IssuerKeys {
 }
 
 impl VerifyingKey {
-    fn prepare(jwk: &Jwk, algorithm: Algorithm) -> Option<Self> {
-        // A key whose id cannot be recorded could not be revoked by it either.
-        if jwk.kid.as_deref().is_some_and(|kid| KeyId::new(kid).is_err()) {
-            return None;
-        }
-        use Algorithm as A;
-        let material = match (jwk.kty.as_str(), algorithm) {
-            ("RSA", A::RS256) => Material::RS256(rsa(jwk, RS256PublicKey::from_components)?),
-            ("RSA", A::RS384) => Material::RS384(rsa(jwk, RS384PublicKey::from_components)?),
-            ("RSA", A::RS512) => Material::RS512(rsa(jwk, RS512PublicKey::from_components)?),
-            ("RSA", A::PS256) => Material::PS256(rsa(jwk, PS256PublicKey::from_components)?),
-            ("RSA", A::PS384) => Material::PS384(rsa(jwk, PS384PublicKey::from_components)?),
-            ("RSA", A::PS512) => Material::PS512(rsa(jwk, PS512PublicKey::from_components)?),
-            ("EC", A::ES256) => Material::ES256(ES256PublicKey::from_bytes(&point(jwk, "P-256", 32)?).ok()?),
-            ("EC", A::ES384) => Material::ES384(ES384PublicKey::from_bytes(&point(jwk, "P-384", 48)?).ok()?),
-            ("EC", A::ES512) => {
-                let point = point(jwk, "P-521", 66)?;
-                Material::ES512(p521::ecdsa::VerifyingKey::from_sec1_bytes(&point).ok()?)
-            }
-            ("OKP", A::EdDSA) if jwk.crv.as_deref() == Some("Ed25519") => {
-                let key = decode(jwk.x.as_deref())?;
-                Material::EdDSA(ed25519_compact::PublicKey::from_slice(&key).ok()?)
-            }
-            _ => return None,
-        };
-        let spki = match &material {
-            Material::RS256(key) => key.to_der().ok(),
-            Material::RS384(key) => key.to_der().ok(),
-            Material::RS512(key) => key.to_der().ok(),
-            Material::ES256(key) => key.to_der().ok(),
-            _ => None,
-        };
-        let members = [&jwk.n, &jwk.e, &jwk.crv, &jwk.x, &jwk.y];
-        let digest = digest_of(&members.map(|member| member.as_deref().unwrap_or_default().as_bytes()));
-        Some(Self { kid: jwk.kid.clone(), algorithm, material, spki, digest })
+    /// A key of a set for one algorithm; `None` when its numbers are no key.
+    pub(crate) fn new(kid: Option<&str>, public: &PublicKey, algorithm: Algorithm) -> Option<Self> {
+        let material = Material::new(public, algorithm)?;
+        let (kind, first, second) = public.parts();
+        let digest = digest_of(&[kind.as_bytes(), first, second]);
+        let spki = material.spki();
+        Some(Self { kid: kid.map(str::to_owned), algorithm, material, spki, digest })
+    }
+
+    /// Whether the other key is this one by the same name.
+    pub(crate) fn is_same(&self, other: &Self) -> bool {
+        (self.algorithm, &self.kid, self.digest) == (other.algorithm, &other.kid, other.digest)
     }
 
     /// Tells this key from another one of the same name.
@@ -249,23 +243,6 @@ fn digest_of(parts: &[&[u8]]) -> KeyDigest {
     }
     let whole: [u8; 32] = hash.finalize().into();
     whole.first_chunk().copied().unwrap_or_default()
-}
-
-fn decode(text: Option<&str>) -> Option<Vec<u8>> {
-    URL_SAFE_NO_PAD.decode(text?).ok()
-}
-
-fn rsa<K, E>(jwk: &Jwk, from_components: impl FnOnce(&[u8], &[u8]) -> Result<K, E>) -> Option<K> {
-    from_components(&decode(jwk.n.as_deref())?, &decode(jwk.e.as_deref())?).ok()
-}
-
-/// The uncompressed point (SEC 1 §2.3.3) of an EC key.
-fn point(jwk: &Jwk, curve: &str, half: usize) -> Option<Vec<u8>> {
-    let (x, y) = (decode(jwk.x.as_deref())?, decode(jwk.y.as_deref())?);
-    if jwk.crv.as_deref() != Some(curve) || x.len() != half || y.len() != half {
-        return None;
-    }
-    Some([&[4], x.as_slice(), y.as_slice()].concat())
 }
 
 /// The prepared keys of all issuers, prepared again only when an issuer's document changed.

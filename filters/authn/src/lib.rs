@@ -27,6 +27,7 @@ mod flow;
 pub mod forwarded_headers;
 pub mod introspection;
 pub mod judge;
+pub mod jwk;
 pub mod jws;
 pub mod jwt;
 pub mod keys;

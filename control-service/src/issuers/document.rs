@@ -1,0 +1,137 @@
+//! What filters get of an issuer, and what is told of its keys.
+
+use std::collections::HashMap;
+
+use portcullis_authn::jwk::{KeySet, LeftOut};
+use portcullis_identity::CredentialKind;
+use portcullis_model::policy::{IssuerDocument, Jwk, Jwks};
+
+use super::health::{Health, IssuerReport, KeyState, are_expired, millis};
+use crate::config::{IssuerConfig, KeySource};
+use crate::store::StoredKeys;
+
+/// The keys of an issuer as of now.
+pub(super) struct CurrentKeys {
+    /// Those that filters can verify with, and the others.
+    pub(super) set: KeySet,
+    /// Whether there were some that are too old.
+    expired: bool,
+}
+
+impl CurrentKeys {
+    /// Without keys yet, an issuer's tokens are refused for want of a key.
+    pub(super) fn of(issuer: &IssuerConfig, known: &HashMap<String, StoredKeys>, now_ms: u64) -> Self {
+        let of = |jwks: &Jwks| KeySet::read(jwks, &issuer.algorithms);
+        let (set, expired) = match &issuer.keys {
+            KeySource::Inline(jwks) => (of(jwks), false),
+            // The secret travels apart, to gateways alone.
+            KeySource::Shared(_) => (KeySet::default(), false),
+            KeySource::KeySet(remote) | KeySource::Discovery(remote) => {
+                let of_this_url = |keys: &&StoredKeys| keys.source == remote.url.as_str();
+                match known.get(issuer.issuer.as_str()).filter(of_this_url) {
+                    Some(keys) if are_expired(keys.fetched_at_ms, millis(issuer.max_stale), now_ms) => {
+                        (KeySet::default(), true)
+                    }
+                    Some(keys) => (of(&keys.jwks), false),
+                    None => (KeySet::default(), false),
+                }
+            }
+        };
+        Self { set, expired }
+    }
+}
+
+/// What filters get of an issuer.
+pub(super) fn document(issuer: &IssuerConfig, keys: CurrentKeys) -> IssuerDocument {
+    IssuerDocument {
+        issuer: issuer.issuer.clone(),
+        audiences: issuer.audiences.clone(),
+        algorithms: issuer.algorithms.clone(),
+        jwks: keys.set.used,
+        leeway_seconds: issuer.leeway_seconds,
+        max_age_seconds: issuer.max_age_seconds,
+        claims: issuer.claims.clone(),
+        credential: CredentialKind::Jwt,
+        token_types: issuer.token_types.clone(),
+        max_token_bytes: issuer.max_token_bytes,
+        required_claims: issuer.required_claims.clone(),
+        tenants: issuer.tenants.clone(),
+        keys_expired: keys.expired,
+    }
+}
+
+/// What is told of a configured issuer.
+pub(super) fn report(
+    issuer: &IssuerConfig,
+    set: KeySet,
+    health: Option<&Health>,
+    now_ms: u64,
+) -> IssuerReport {
+    let fetched_at_ms = health.map(|h| h.fetched_at_ms).filter(|at| *at > 0);
+    IssuerReport {
+        url: issuer.keys.remote().map(|r| r.url.to_string()),
+        state: match health.map_or(KeyState::Configured, |h| h.state(now_ms)) {
+            KeyState::Fresh | KeyState::Stale if set.used.keys.is_empty() => KeyState::Empty,
+            state => state,
+        },
+        fetched_at_ms,
+        age_s: fetched_at_ms.map(|at| now_ms.saturating_sub(at) / 1000),
+        fetched: health.map_or(0, |h| h.fetched),
+        failed: health.map_or(0, |h| h.failed),
+        last_error: health.and_then(|h| h.last_error.clone()),
+        left_out: all_left_out(health.map(|h| h.unread.clone()).unwrap_or_default(), set.left_out),
+        ..with_keys(issuer.issuer.as_str(), issuer.keys.name(), &set.used)
+    }
+}
+
+/// What is told of the service's own issuer.
+pub(super) fn own_report(document: &IssuerDocument) -> IssuerReport {
+    with_keys(document.issuer.as_str(), "own", &document.jwks)
+}
+
+fn with_keys(issuer: &str, source: &'static str, jwks: &Jwks) -> IssuerReport {
+    IssuerReport {
+        issuer: issuer.to_owned(),
+        source,
+        url: None,
+        state: KeyState::Configured,
+        keys: jwks.keys.iter().filter_map(|k: &Jwk| k.kid.clone()).collect(),
+        key_count: jwks.keys.len(),
+        left_out: Vec::new(),
+        fetched_at_ms: None,
+        age_s: None,
+        fetched: 0,
+        failed: 0,
+        last_error: None,
+    }
+}
+
+/// Members of a set that are no keys, and keys that are not used.
+pub(super) fn all_left_out(mut unread: Vec<LeftOut>, mut unused: Vec<LeftOut>) -> Vec<LeftOut> {
+    unread.append(&mut unused);
+    unread
+}
+
+/// Whether two sets have the same keys: issuers that list them now so and now otherwise have not changed them.
+pub(super) fn are_same(one: &Jwks, other: &Jwks) -> bool {
+    let sorted = |jwks: &Jwks| {
+        let mut keys: Vec<_> =
+            jwks.keys.iter().map(|key| serde_json::to_string(key).unwrap_or_default()).collect();
+        keys.sort_unstable();
+        keys
+    };
+    sorted(one) == sorted(other)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_order_of_keys_is_no_change() {
+        let key = |kid: &str| Jwk { kty: "RSA".into(), kid: Some(kid.into()), ..Jwk::default() };
+        let of = |kids: &[&str]| Jwks { keys: kids.iter().map(|kid| key(kid)).collect() };
+        assert!(are_same(&of(&["a", "b"]), &of(&["b", "a"])));
+        assert!(!are_same(&of(&["a", "b"]), &of(&["a"])) && !are_same(&of(&["a"]), &of(&["a", "a"])));
+    }
+}
