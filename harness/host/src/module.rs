@@ -4,6 +4,7 @@ use std::path::Path;
 use std::sync::{Arc, OnceLock};
 
 use sha2::{Digest, Sha256};
+use wasmparser::{BinaryReaderError, Parser, Payload};
 use wasmtime::{Cache, Config, Engine, ExternType, InstancePre, Linker};
 
 use crate::abi;
@@ -75,6 +76,8 @@ impl Module {
         if bytes.get(4..8) == Some(&[0x0d, 0, 1, 0]) {
             return Err(LoadError::Component { name });
         }
+        // Before the compiler: a big module takes it half a minute.
+        let abi = abi_version(&name, &bytes)?;
         let mut config = Config::new();
         // The ABI has 32-bit pointers into one memory; others would only be ways around the memory limit.
         config.wasm_memory64(false).wasm_multi_memory(false);
@@ -84,7 +87,6 @@ impl Module {
         let engine = Engine::new(&config).map_err(|error| LoadError::Engine(format!("{error:#}")))?;
         let module =
             wasmtime::Module::new(&engine, &bytes).map_err(|error| not_wasm(format!("{error:#}")))?;
-        let abi = abi_version(&name, &module)?;
         check_exports(&name, &module)?;
         let pre = link(&name, &engine, &module)?;
         let digest = Sha256::digest(&bytes).iter().map(|byte| format!("{byte:02x}")).collect();
@@ -143,11 +145,13 @@ fn disk_cache() -> Option<Cache> {
     CACHE.get_or_init(|| Cache::from_file(None).ok()).clone()
 }
 
-fn abi_version(name: &str, module: &wasmtime::Module) -> Result<AbiVersion, LoadError> {
+fn abi_version(name: &str, bytes: &[u8]) -> Result<AbiVersion, LoadError> {
     const MARKER: &str = "proxy_abi_version_";
+    let names = export_names(bytes)
+        .map_err(|error| LoadError::NotWasm { name: name.to_owned(), reason: error.to_string() })?;
     let mut found = None;
-    for export in module.exports() {
-        match export.name() {
+    for export in names {
+        match export {
             "proxy_abi_version_0_2_1" => return Ok(AbiVersion::V0_2_1),
             "proxy_abi_version_0_2_0" => return Ok(AbiVersion::V0_2_0),
             other if other.starts_with(MARKER) => found = Some(other.to_owned()),
@@ -155,6 +159,16 @@ fn abi_version(name: &str, module: &wasmtime::Module) -> Result<AbiVersion, Load
         }
     }
     Err(LoadError::Abi { name: name.to_owned(), found: found.unwrap_or_else(|| "none".to_owned()) })
+}
+
+/// The names of a module's exports, read without a look at its code.
+fn export_names(bytes: &[u8]) -> Result<Vec<&str>, BinaryReaderError> {
+    for payload in Parser::new(0).parse_all(bytes) {
+        if let Payload::ExportSection(exports) = payload? {
+            return exports.into_iter().map(|export| export.map(|export| export.name)).collect();
+        }
+    }
+    Ok(Vec::new())
 }
 
 fn check_exports(name: &str, module: &wasmtime::Module) -> Result<(), LoadError> {

@@ -122,9 +122,10 @@ fn every_field_is_in_the_documentation_and_in_the_full_example() {
         "plugins: [{}]\nsteps: [{request: {}, expect: {_: 0}}]",
         "plugins: [{onFailure: _}]",
         "plugins: [{}]\nclusters: {x: [{outcome: _}]}",
+        "plugins: [{}]\nclusters: {x: [{when: {_: 0}}]}",
     ] {
         let (_, text) = play(scenario);
-        let (_, expected) = text.split_once("expected one of ").unwrap_or_else(|| panic!("{text}"));
+        let (_, expected) = text.split_once(", expected ").unwrap_or_else(|| panic!("{text}"));
         let names = expected.split('`').skip(1).step_by(2);
         for name in names {
             count += 1;
@@ -203,7 +204,7 @@ fn an_expectation_that_is_not_met_says_what_was_found() {
     );
     assert_eq!(code, Some(1), "{text}");
     for line in [
-        "no log line contains \"never said\"",
+        "no log line contains \"never said\"; nothing was logged",
         "status: expected 500, found 200",
         "forwarded: expected false, found true",
         "response header x-a: expected \"b\", found none",
@@ -211,6 +212,126 @@ fn an_expectation_that_is_not_met_says_what_was_found() {
     ] {
         assert!(text.contains(line), "{line}:\n{text}");
     }
+}
+
+/// A module that logs when it starts, when it is configured and when it ticks; counts configurations; and refuses one
+/// that is not empty.
+const TALKER: &str = r#"(module
+  (import "env" "proxy_log" (func $log (param i32 i32 i32) (result i32)))
+  (import "env" "proxy_set_tick_period_milliseconds" (func $period (param i32) (result i32)))
+  (import "env" "proxy_define_metric" (func $define (param i32 i32 i32 i32) (result i32)))
+  (import "env" "proxy_increment_metric" (func $add (param i32 i64) (result i32)))
+  (memory (export "memory") 1)
+  (data (i32.const 16) "start config tick  hits")
+  (func (export "proxy_abi_version_0_2_1"))
+  (func (export "malloc") (param i32) (result i32) (i32.const 1024))
+  (func $say (param i32 i32) (drop (call $log (i32.const 2) (local.get 0) (local.get 1))))
+  (func (export "proxy_on_vm_start") (param i32 i32) (result i32)
+    (call $say (i32.const 16) (i32.const 5)) (i32.const 1))
+  (func (export "proxy_on_configure") (param i32 i32) (result i32)
+    (call $say (i32.const 22) (i32.const 6))
+    (drop (call $period (i32.const 10)))
+    (drop (call $define (i32.const 0) (i32.const 35) (i32.const 4) (i32.const 512)))
+    (drop (call $add (i32.load (i32.const 512)) (i64.const 1)))
+    (i32.eqz (local.get 1)))
+  (func (export "proxy_on_tick") (param i32) (call $say (i32.const 29) (i32.const 4))))"#;
+
+/// Plays a scenario for a module, both given as text, with everything printed.
+fn play_aloud(module: &str, scenario: &str) -> (Option<i32>, String) {
+    let folder = folder_with(scenario);
+    std::fs::write(folder.path().join("module.wat"), module).expect("written");
+    let at = |name: &str| folder.path().join(name).to_string_lossy().into_owned();
+    run(&["run", &at("scenario.yaml"), "--module", &at("module.wat")])
+}
+
+#[test]
+fn what_is_logged_outside_of_exchanges_is_shown() {
+    let (code, text) = play_aloud(TALKER, "plugins: [{}]\nsteps: [{advanceMs: 10, expectLog: tick}]");
+    assert_eq!(code, Some(0), "{text}");
+    let place = |line: &str| text.find(line).unwrap_or_else(|| panic!("no {line:?}: {text}"));
+    let step = place("step 1: 10 ms pass");
+    for said in ["[info] canary#1 start", "[info] worker 0#1 config"] {
+        assert!(place(said) < step, "{text}");
+    }
+    assert!(step < place("[info] worker 0#1 tick"), "{text}");
+}
+
+#[test]
+fn metrics_and_a_refused_configuration_can_be_expected() {
+    let steps = "steps:
+- {reconfigure: {a: 1}, expectRefused: returned false, expectMetrics: {hits: 4, other: null}}
+- {reconfigure: ''}
+";
+    let (code, text) = play_aloud(TALKER, &["plugins: [{}]\n", steps].concat());
+    assert_eq!(code, Some(0), "{text}");
+    let wrong = "plugins: [{}]\nsteps:
+- {reconfigure: '', expectRefused: refuse}
+- {advanceMs: 1, expectMetrics: {hits: 1, other: [1]}}
+";
+    let (code, text) = play_aloud(TALKER, wrong);
+    assert_eq!(code, Some(1), "{text}");
+    for line in [
+        "the new configuration was not refused",
+        "metric hits: expected 1, found",
+        "metric other: expected [1], found none",
+    ] {
+        assert!(text.contains(line), "{line}: {text}");
+    }
+}
+
+#[test]
+fn answers_can_be_for_certain_requests() {
+    let (code, text) = play(
+        "plugins: [{}]
+upstream:
+- {when: {path: /a, method: POST}, body: posted}
+- {when: {path: /a}, body: first}
+- {when: {path: /a}, body: second}
+- {when: {path: '/a?b'}, body: query}
+- {body: any}
+steps:
+- {request: {path: /other}, expect: {bodyContains: any}}
+- {request: {path: '/a?b'}, expect: {bodyContains: first}}
+- {request: {path: '/a?b'}, expect: {bodyContains: second}}
+- {request: {path: /a, method: POST}, expect: {bodyContains: posted}}
+",
+    );
+    assert_eq!(code, Some(0), "{text}");
+    let (code, text) = play("plugins: [{}]\nupstream: [{when: {path: /a}}]\nsteps: [{request: {path: /b}}]");
+    assert_eq!((code, text.contains("✗ upstream has no answer for GET /b")), (Some(1), true), "{text}");
+}
+
+#[test]
+fn a_call_to_a_cluster_that_there_is_not_names_it() {
+    let ask = concat!(env!("CARGO_MANIFEST_DIR"), "/examples/ask.wat");
+    let scenario = "plugins: [{}]\nclusters: {auth: [{}]}\nsteps: [{request: {}, expect: {status: 403}}]";
+    let (_, text) = play_aloud(&std::fs::read_to_string(ask).expect("the example"), scenario);
+    assert!(
+        text.contains("! a plugin calls the cluster \"authz\", which the scenario does not have"),
+        "{text}"
+    );
+}
+
+#[test]
+fn a_reader_that_has_enough_ends_it_quietly() {
+    let folder = folder_with("plugins: [{}]\nsteps: [{request: {}}]");
+    let scenario = folder.path().join("scenario.yaml");
+    let program = env!("CARGO_BIN_EXE_portcullis-testhost");
+    for command in [
+        format!("{program} inspect {MODULE}"),
+        format!("{program} run {} --module {MODULE}", scenario.display()),
+    ] {
+        // The shell gives the program a pipe that nobody reads.
+        let output =
+            Command::new("bash").args(["-c", &format!("{command} | true")]).output().expect("bash runs");
+        assert_eq!(String::from_utf8_lossy(&output.stderr), "", "{command}");
+    }
+}
+
+#[test]
+fn a_byte_order_mark_is_no_part_of_a_scenario() {
+    let (code, text) = play("\u{feff}plugins: [{}]\nsteps: [{request: {}, expect: {status: 200}}]");
+    assert_eq!(code, Some(0), "{text}");
 }
 
 #[test]
@@ -222,6 +343,8 @@ fn bad_scenarios_are_answered_with_their_place() {
             "steps[0].expect.status: invalid type: string \"abc\", expected u16 at line 5 column 13",
         ),
         ("plugins: [{}]\nsteps: [{expect: {}}]", "step 1 of"),
+        ("plugins: [{}]\nsteps: [{request: {}, expectRefused: x}]", "has no `reconfigure`"),
+        ("plugins: [{}]\nsteps: [{request: {}, expectMetrics: {a: b}}]", "a metric is a whole number"),
         ("plugins: []\nsteps: []", "at least one plugin"),
         ("plugins: [{}]\nworkers: 0\nsteps: []", "at least one worker"),
         ("plugins: [{}]\nworkers: 100000000\nsteps: []", "at most 1024"),

@@ -30,6 +30,13 @@ fn host(lines: &str) -> HostBuilder {
     Host::builder().plugin(Plugin::new(&load(&wat(lines)).expect("it loads")).name("test"))
 }
 
+/// A big module takes the compiler half a minute. This one does not compile at all, and is refused for its marker.
+#[test]
+fn the_marker_is_looked_for_before_the_code_is() {
+    let error = load("(module (func (export \"run\") (result i32)))").expect_err("neither marker nor result");
+    assert!(matches!(&error, LoadError::Abi { found, .. } if found == "none"), "{error}");
+}
+
 #[test]
 fn a_plugin_of_the_rust_sdk_runs() {
     let module = Module::from_file(common::probe_path("rust-sdk")).unwrap();

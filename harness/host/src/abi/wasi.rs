@@ -25,9 +25,13 @@ const MAX_RANDOM: u32 = 64 * 1024;
 type Errno = Result<(), u32>;
 
 macro_rules! wasi {
-    ($linker:ident, $offered:ident; $($name:ident($($arg:ident: $ty:ty),*) = $body:expr;)*) => {$(
+    ($($name:ident($($arg:ident: $ty:ty),*) = $body:expr;)*) => {
+    /// The names of these hostcalls.
+    pub(super) const HOSTCALLS: &[&str] = &["proc_exit", $(stringify!($name),)*];
+
+    fn register_others(linker: &mut Linker<VmState>, offered: &mut Offered) -> wasmtime::Result<()> {$(
         for module in MODULES {
-            $linker.func_wrap(module, stringify!($name), |mut caller: Caller<'_, VmState>, $($arg: $ty),*| {
+            linker.func_wrap(module, stringify!($name), |mut caller: Caller<'_, VmState>, $($arg: $ty),*| {
                 let body: fn(&mut Cx<'_, '_>, $($ty),*) -> Errno = $body;
                 Cx::wasi(&mut caller, stringify!($name), |cx| {
                     let errno = body(cx, $($arg),*).err().unwrap_or(SUCCESS);
@@ -35,9 +39,12 @@ macro_rules! wasi {
                     errno
                 })
             })?;
-            $offered.insert((module, stringify!($name)));
+            offered.insert((module, stringify!($name)));
         }
-    )*};
+    )*
+        Ok(())
+    }
+    };
 }
 
 pub(super) fn register(linker: &mut Linker<VmState>, offered: &mut Offered) -> wasmtime::Result<()> {
@@ -51,60 +58,61 @@ pub(super) fn register(linker: &mut Linker<VmState>, offered: &mut Offered) -> w
         })?;
         offered.insert((module, "proc_exit"));
     }
-    wasi! { linker, offered;
-        fd_write(fd: u32, vectors: u32, count: u32, written: u32) = write;
-        environ_sizes_get(count: u32, size: u32) = environ_sizes;
-        environ_get(pointers: u32, bytes: u32) = environ;
-        args_sizes_get(count: u32, size: u32) = no_arguments;
-        args_get(_pointers: u32, _bytes: u32) = |_, _, _| Ok(());
-        clock_time_get(clock: u32, _precision: u64, time: u32) = clock_time;
-        clock_res_get(clock: u32, resolution: u32) = clock_resolution;
-        random_get(bytes: u32, len: u32) = random;
-        sched_yield() = |_| Ok(());
-        poll_oneoff(_in: u32, _out: u32, _count: u32, events: u32) = |cx, _, _, _, at| put(cx, at, 0);
-        fd_fdstat_get(fd: u32, stat: u32) = fdstat;
-        fd_fdstat_set_flags(_fd: u32, _flags: u32) = |_, _, _| Err(NOSYS);
-        fd_prestat_get(_fd: u32, _stat: u32) = |_, _, _| Err(BADF);
-        fd_prestat_dir_name(_fd: u32, _path: u32, _len: u32) = |_, _, _, _| Err(NOSYS);
-        fd_filestat_get(_fd: u32, _stat: u32) = |_, _, _| Err(BADF);
-        fd_read(_fd: u32, _vectors: u32, _count: u32, _read: u32) = |_, _, _, _, _| Err(NOSYS);
-        fd_pread(_fd: u32, _vectors: u32, _count: u32, _at: u64, _read: u32) = |_, _, _, _, _, _| Err(NOSYS);
-        fd_pwrite(fd: u32, vectors: u32, count: u32, _at: u64, written: u32)
-            = |cx, fd, vectors, count, _, written| write(cx, fd, vectors, count, written);
-        fd_seek(_fd: u32, _offset: i64, _whence: u32, _new: u32) = |_, _, _, _, _| Ok(());
-        fd_close(_fd: u32) = |_, _| Ok(());
-        fd_advise(_fd: u32, _at: u64, _len: u64, _advice: u32) = |_, _, _, _, _| Ok(());
-        fd_allocate(fd: u32, _at: u64, _len: u64) = |_, fd, _, _| output(fd);
-        fd_datasync(fd: u32) = |_, fd| output(fd);
-        fd_sync(fd: u32) = |_, fd| output(fd);
-        fd_fdstat_set_rights(fd: u32, _base: u64, _inheriting: u64) = |_, fd, _, _| output(fd);
-        fd_filestat_set_size(fd: u32, _size: u64) = |_, fd, _| output(fd);
-        fd_filestat_set_times(fd: u32, _access: u64, _modified: u64, _flags: u32) = |_, fd, _, _, _| output(fd);
-        fd_renumber(_from: u32, _to: u32) = |_, _, _| Err(NOTSUP);
-        fd_tell(fd: u32, at: u32) = |cx, fd, at| output(fd).and_then(|()| put(cx, at, 0));
-        fd_readdir(_fd: u32, _buf: u32, _len: u32, _cookie: u64, _used: u32) = |_, _, _, _, _, _| Err(NOTSUP);
-        path_open(_fd: u32, _flags: u32, _path: u32, _len: u32, _open: u32, _base: u64, _inheriting: u64,
-            _fdflags: u32, _opened: u32) = |_, _, _, _, _, _, _, _, _, _| Err(NOENT);
-        path_create_directory(_fd: u32, _path: u32, _len: u32) = |_, _, _, _| Err(NOTSUP);
-        path_filestat_get(_fd: u32, _flags: u32, _path: u32, _len: u32, _stat: u32) = |_, _, _, _, _, _| Err(NOTSUP);
-        path_filestat_set_times(_fd: u32, _flags: u32, _path: u32, _len: u32, _access: u64, _modified: u64,
-            _times: u32) = |_, _, _, _, _, _, _, _| Err(NOTSUP);
-        path_link(_from: u32, _flags: u32, _path: u32, _len: u32, _to: u32, _new: u32, _new_len: u32)
-            = |_, _, _, _, _, _, _, _| Err(NOTSUP);
-        path_readlink(_fd: u32, _path: u32, _len: u32, _buf: u32, _size: u32, _used: u32)
-            = |_, _, _, _, _, _, _| Err(NOTSUP);
-        path_remove_directory(_fd: u32, _path: u32, _len: u32) = |_, _, _, _| Err(NOTSUP);
-        path_rename(_fd: u32, _path: u32, _len: u32, _to: u32, _new: u32, _new_len: u32)
-            = |_, _, _, _, _, _, _| Err(NOTSUP);
-        path_symlink(_path: u32, _len: u32, _fd: u32, _new: u32, _new_len: u32) = |_, _, _, _, _, _| Err(NOTSUP);
-        path_unlink_file(_fd: u32, _path: u32, _len: u32) = |_, _, _, _| Err(NOTSUP);
-        sock_accept(_fd: u32, _flags: u32, _accepted: u32) = |_, _, _, _| Err(NOTSUP);
-        sock_recv(_fd: u32, _vectors: u32, _count: u32, _flags: u32, _read: u32, _out: u32)
-            = |_, _, _, _, _, _, _| Err(NOTSUP);
-        sock_send(_fd: u32, _vectors: u32, _count: u32, _flags: u32, _sent: u32) = |_, _, _, _, _, _| Err(NOTSUP);
-        sock_shutdown(_fd: u32, _how: u32) = |_, _, _| Err(NOTSUP);
-    }
-    Ok(())
+    register_others(linker, offered)
+}
+
+wasi! {
+    fd_write(fd: u32, vectors: u32, count: u32, written: u32) = write;
+    environ_sizes_get(count: u32, size: u32) = environ_sizes;
+    environ_get(pointers: u32, bytes: u32) = environ;
+    args_sizes_get(count: u32, size: u32) = no_arguments;
+    args_get(_pointers: u32, _bytes: u32) = |_, _, _| Ok(());
+    clock_time_get(clock: u32, _precision: u64, time: u32) = clock_time;
+    clock_res_get(clock: u32, resolution: u32) = clock_resolution;
+    random_get(bytes: u32, len: u32) = random;
+    sched_yield() = |_| Ok(());
+    poll_oneoff(_in: u32, _out: u32, _count: u32, events: u32) = |cx, _, _, _, at| put(cx, at, 0);
+    fd_fdstat_get(fd: u32, stat: u32) = fdstat;
+    fd_fdstat_set_flags(_fd: u32, _flags: u32) = |_, _, _| Err(NOSYS);
+    fd_prestat_get(_fd: u32, _stat: u32) = |_, _, _| Err(BADF);
+    fd_prestat_dir_name(_fd: u32, _path: u32, _len: u32) = |_, _, _, _| Err(NOSYS);
+    fd_filestat_get(_fd: u32, _stat: u32) = |_, _, _| Err(BADF);
+    fd_read(_fd: u32, _vectors: u32, _count: u32, _read: u32) = |_, _, _, _, _| Err(NOSYS);
+    fd_pread(_fd: u32, _vectors: u32, _count: u32, _at: u64, _read: u32) = |_, _, _, _, _, _| Err(NOSYS);
+    fd_pwrite(fd: u32, vectors: u32, count: u32, _at: u64, written: u32)
+        = |cx, fd, vectors, count, _, written| write(cx, fd, vectors, count, written);
+    fd_seek(_fd: u32, _offset: i64, _whence: u32, _new: u32) = |_, _, _, _, _| Ok(());
+    fd_close(_fd: u32) = |_, _| Ok(());
+    fd_advise(_fd: u32, _at: u64, _len: u64, _advice: u32) = |_, _, _, _, _| Ok(());
+    fd_allocate(fd: u32, _at: u64, _len: u64) = |_, fd, _, _| output(fd);
+    fd_datasync(fd: u32) = |_, fd| output(fd);
+    fd_sync(fd: u32) = |_, fd| output(fd);
+    fd_fdstat_set_rights(fd: u32, _base: u64, _inheriting: u64) = |_, fd, _, _| output(fd);
+    fd_filestat_set_size(fd: u32, _size: u64) = |_, fd, _| output(fd);
+    fd_filestat_set_times(fd: u32, _access: u64, _modified: u64, _flags: u32) = |_, fd, _, _, _| output(fd);
+    fd_renumber(_from: u32, _to: u32) = |_, _, _| Err(NOTSUP);
+    fd_tell(fd: u32, at: u32) = |cx, fd, at| output(fd).and_then(|()| put(cx, at, 0));
+    fd_readdir(_fd: u32, _buf: u32, _len: u32, _cookie: u64, _used: u32) = |_, _, _, _, _, _| Err(NOTSUP);
+    path_open(_fd: u32, _flags: u32, _path: u32, _len: u32, _open: u32, _base: u64, _inheriting: u64,
+        _fdflags: u32, _opened: u32) = |_, _, _, _, _, _, _, _, _, _| Err(NOENT);
+    path_create_directory(_fd: u32, _path: u32, _len: u32) = |_, _, _, _| Err(NOTSUP);
+    path_filestat_get(_fd: u32, _flags: u32, _path: u32, _len: u32, _stat: u32) = |_, _, _, _, _, _| Err(NOTSUP);
+    path_filestat_set_times(_fd: u32, _flags: u32, _path: u32, _len: u32, _access: u64, _modified: u64,
+        _times: u32) = |_, _, _, _, _, _, _, _| Err(NOTSUP);
+    path_link(_from: u32, _flags: u32, _path: u32, _len: u32, _to: u32, _new: u32, _new_len: u32)
+        = |_, _, _, _, _, _, _, _| Err(NOTSUP);
+    path_readlink(_fd: u32, _path: u32, _len: u32, _buf: u32, _size: u32, _used: u32)
+        = |_, _, _, _, _, _, _| Err(NOTSUP);
+    path_remove_directory(_fd: u32, _path: u32, _len: u32) = |_, _, _, _| Err(NOTSUP);
+    path_rename(_fd: u32, _path: u32, _len: u32, _to: u32, _new: u32, _new_len: u32)
+        = |_, _, _, _, _, _, _| Err(NOTSUP);
+    path_symlink(_path: u32, _len: u32, _fd: u32, _new: u32, _new_len: u32) = |_, _, _, _, _, _| Err(NOTSUP);
+    path_unlink_file(_fd: u32, _path: u32, _len: u32) = |_, _, _, _| Err(NOTSUP);
+    sock_accept(_fd: u32, _flags: u32, _accepted: u32) = |_, _, _, _| Err(NOTSUP);
+    sock_recv(_fd: u32, _vectors: u32, _count: u32, _flags: u32, _read: u32, _out: u32)
+        = |_, _, _, _, _, _, _| Err(NOTSUP);
+    sock_send(_fd: u32, _vectors: u32, _count: u32, _flags: u32, _sent: u32) = |_, _, _, _, _, _| Err(NOTSUP);
+    sock_shutdown(_fd: u32, _how: u32) = |_, _, _| Err(NOTSUP);
 }
 
 /// Standard output and standard error are all there is.

@@ -23,7 +23,7 @@ impl Host {
     }
 
     pub(super) fn run_until(&mut self, until: Duration) {
-        let (mut moment, mut count) = (self.elapsed(), 0);
+        let (mut moment, mut count, mut all) = (self.elapsed(), 0, 0_u64);
         self.world.spent.reset();
         loop {
             let (event, now) = {
@@ -36,6 +36,10 @@ impl Host {
                 (moment, count) = (now, 0);
             }
             count += 1;
+            all += 1;
+            if all > self.world.limits.events {
+                return self.too_many(until);
+            }
             if count > LIVELOCK {
                 return self.livelock();
             }
@@ -55,6 +59,24 @@ impl Host {
             context: 0,
             callback: Callback::HttpCallResponse,
             name: "livelock",
+        });
+    }
+
+    /// A step of years, for a plugin whose timer ticks all the time.
+    fn too_many(&self, until: Duration) {
+        let mut world = self.world.lock();
+        let reason = format!(
+            "more than {} events (Limits::events) on the way to {until:?}, of which {:?} were played: advance by less, or \
+             set the wall clock (Host::set_wall_clock)",
+            self.world.limits.events,
+            world.clock.elapsed()
+        );
+        world.misuse.push(Misuse {
+            reason,
+            vm: VmId::Main,
+            context: 0,
+            callback: Callback::Tick,
+            name: "advance",
         });
     }
 

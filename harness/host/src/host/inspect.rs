@@ -135,8 +135,18 @@ impl Host {
     }
 
     /// Disarms all faults.
+    ///
+    /// # Panics
+    /// If one of them never struck: the test did not test what it says.
+    #[track_caller]
     pub fn clear_faults(&mut self) {
-        self.world.faults.disarm();
+        let idle = self.world.faults.disarm();
+        assert!(idle.is_empty(), "{}", never_struck(&idle));
+    }
+
+    /// The clusters that plugins called and that there are not, in the order of the first calls: they fail, as in Envoy.
+    pub fn unknown_clusters(&self) -> Vec<String> {
+        self.world.lock().unknown_clusters.clone()
     }
 
     /// Plugins that could not be set up on a thread although their canary could.
@@ -182,6 +192,12 @@ impl Host {
         let all: String = logs.iter().map(|line| format!("  {line}\n")).collect();
         assert!(logs.iter().any(|line| line.message.contains(text)), "no log line contains {text:?}:\n{all}");
     }
+}
+
+/// What a test is told whose faults never struck.
+pub(super) fn never_struck(faults: &[Fault]) -> String {
+    let all: String = faults.iter().map(|fault| format!("  {fault}\n")).collect();
+    format!("faults were asked for that never struck:\n{all}")
 }
 
 /// Misuse as text, one line for all that is alike in call, callback and reason.

@@ -286,8 +286,9 @@ impl Host {
 }
 
 impl Drop for Host {
-    /// Misuse of the ABI that no test looked at is a failure of the test.
+    /// Misuse of the ABI that no test looked at is a failure of the test, and so is a fault that never struck.
     fn drop(&mut self) {
+        let idle = self.world.faults.disarm();
         let misuse = inspect::list(&self.misuse());
         if std::thread::panicking() && !misuse.is_empty() {
             // It may be the cause of what failed.
@@ -300,5 +301,6 @@ impl Drop for Host {
             misuse.is_empty(),
             "the module misused the Proxy-Wasm ABI (see HostBuilder::allow_misuse):\n{misuse}"
         );
+        assert!(idle.is_empty(), "{}", inspect::never_struck(&idle));
     }
 }

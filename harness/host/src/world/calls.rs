@@ -87,13 +87,23 @@ impl CallEnd {
     }
 }
 
+/// How many names of clusters are kept that there are not: a module may make up as many as it likes.
+const MAX_UNKNOWN: usize = 64;
+
 /// The gRPC status of a call that got no answer, one that timed out included.
 const UNAVAILABLE: u32 = 14;
 
 impl State {
     /// Sends a call to its cluster's script. `false` if there is no such cluster.
     pub(crate) fn dispatch(&mut self, cluster: &str, start: CallStart, request: Request) -> bool {
-        let Some(upstream) = self.clusters.get_mut(cluster) else { return false };
+        let Some(upstream) = self.clusters.get_mut(cluster) else {
+            if self.unknown_clusters.len() < MAX_UNKNOWN
+                && !self.unknown_clusters.iter().any(|c| c == cluster)
+            {
+                self.unknown_clusters.push(cluster.to_owned());
+            }
+            return false;
+        };
         let answer = upstream.next_answer(&request);
         self.calls.push(Call {
             id: start.id,

@@ -1,14 +1,16 @@
 //! Faults that a test asks for.
 
+use std::fmt;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 
+use crate::abi;
 use crate::codes::{Callback, Status};
 use crate::vm_id::VmId;
 
 /// A fault to inject into hostcalls. Build it with [`Fault::trap`], [`Fault::status`] or
 /// [`Fault::out_of_fuel`] and narrow it down; it strikes once (the n-th matching call) unless
-/// [`always`](Fault::always) is set.
+/// [`always`](Fault::always) is set. One that never strikes fails the test: it does not test what it says.
 #[derive(Clone, Debug)]
 pub struct Fault {
     effect: Effect,
@@ -18,6 +20,7 @@ pub struct Fault {
     nth: u64,
     always: bool,
     seen: u64,
+    struck: bool,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -29,7 +32,7 @@ pub(crate) enum Effect {
 
 impl Fault {
     fn new(effect: Effect) -> Self {
-        Self { effect, call: None, callback: None, vm: None, nth: 1, always: false, seen: 0 }
+        Self { effect, call: None, callback: None, vm: None, nth: 1, always: false, seen: 0, struck: false }
     }
 
     /// The module traps at the hostcall.
@@ -48,9 +51,19 @@ impl Fault {
     }
 
     /// Only calls of this name, for example `proxy_get_property`.
+    ///
+    /// # Panics
+    /// If no hostcall has that name.
     #[must_use]
+    #[track_caller]
     pub fn on(mut self, call: impl Into<String>) -> Self {
-        self.call = Some(call.into());
+        let call = call.into();
+        assert!(
+            abi::is_hostcall(&call),
+            "no hostcall is named {call:?}: there is {}",
+            abi::hostcalls().join(", ")
+        );
+        self.call = Some(call);
         self
     }
 
@@ -89,7 +102,28 @@ impl Fault {
         if matches {
             self.seen += 1;
         }
-        matches && (self.seen == self.nth || self.always && self.seen > self.nth)
+        let strikes = matches && (self.seen == self.nth || self.always && self.seen > self.nth);
+        self.struck |= strikes;
+        strikes
+    }
+}
+
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "{:?} at call {} of {}",
+            self.effect,
+            self.nth,
+            self.call.as_deref().unwrap_or("any hostcall")
+        )?;
+        if let Some(callback) = self.callback {
+            write!(f, " during {callback:?}")?;
+        }
+        if let Some(vm) = self.vm {
+            write!(f, " in {vm}")?;
+        }
+        write!(f, ", of which there were {}", self.seen)
     }
 }
 
@@ -107,10 +141,12 @@ impl Faults {
         self.armed.store(faults.len(), Ordering::Release);
     }
 
-    pub(crate) fn disarm(&self) {
-        let mut faults = self.faults.lock().unwrap_or_else(PoisonError::into_inner);
-        faults.clear();
+    /// Disarms all; gives those that never struck.
+    pub(crate) fn disarm(&self) -> Vec<Fault> {
+        let mut faults = std::mem::take(&mut *self.faults.lock().unwrap_or_else(PoisonError::into_inner));
         self.armed.store(0, Ordering::Release);
+        faults.retain(|fault| !fault.struck);
+        faults
     }
 
     pub(crate) fn check(&self, call: &str, callback: Callback, vm: VmId) -> Option<Effect> {

@@ -21,6 +21,9 @@ pub struct Limits {
     /// Bytes that hostcalls carry at one moment of virtual time, of all VMs together. Default: 256 MiB;
     /// one more kills the VM.
     pub hostcall_bytes: u64,
+    /// Ticks, answers and other events in one step of time ([`Host::advance`](crate::Host::advance)). Default: two
+    /// million, more than a timer of 50 ms has in a day; then the step ends and the test fails.
+    pub events: u64,
 }
 
 impl Default for Limits {
@@ -31,6 +34,7 @@ impl Default for Limits {
             buffer_bytes: 1 << 20,
             hostcalls: 1_000_000,
             hostcall_bytes: 256 << 20,
+            events: 2_000_000,
         }
     }
 }

@@ -24,6 +24,13 @@ pub struct LogLine {
     pub message: String,
 }
 
+impl LogLine {
+    /// Whether it was written for a request; else by a start, a configuration, a tick, or the answer to a callout.
+    pub fn is_of_exchange(&self) -> bool {
+        self.exchange.is_some()
+    }
+}
+
 impl fmt::Display for LogLine {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "[{}] {}#{} {}", self.level, self.vm, self.context, self.message)

@@ -28,28 +28,47 @@ impl Metrics {
         self.values.range((name.to_owned(), 0)..=(name.to_owned(), u32::MAX)).next().map(|(_, value)| value)
     }
 
-    /// A counter's value; 0 if it is not defined.
+    /// A counter's value.
+    ///
+    /// # Panics
+    /// If no module defined such a counter: a name with a mistake in it would be 0 for ever. [`Metrics::get`] asks
+    /// whether it is defined.
+    #[track_caller]
     pub fn counter(&self, name: &str) -> u64 {
         match self.values.get(&(name.to_owned(), MetricKind::Counter.code())) {
             Some(Metric::Counter(value)) => *value,
-            _ => 0,
+            _ => self.undefined("counter", name),
         }
     }
 
-    /// A gauge's value; 0 if it is not defined.
+    /// A gauge's value.
+    ///
+    /// # Panics
+    /// If no module defined such a gauge.
+    #[track_caller]
     pub fn gauge(&self, name: &str) -> u64 {
         match self.values.get(&(name.to_owned(), MetricKind::Gauge.code())) {
             Some(Metric::Gauge(value)) => *value,
-            _ => 0,
+            _ => self.undefined("gauge", name),
         }
     }
 
-    /// A histogram's recorded values; empty if it is not defined.
+    /// A histogram's recorded values.
+    ///
+    /// # Panics
+    /// If no module defined such a histogram.
+    #[track_caller]
     pub fn histogram(&self, name: &str) -> &[u64] {
         match self.values.get(&(name.to_owned(), MetricKind::Histogram.code())) {
             Some(Metric::Histogram(values)) => values,
-            _ => &[],
+            _ => self.undefined("histogram", name),
         }
+    }
+
+    #[track_caller]
+    fn undefined(&self, kind: &str, name: &str) -> ! {
+        let all = if self.values.is_empty() { "none".to_owned() } else { format!("\n{self}") };
+        panic!("no module defined a {kind} {name:?}; there is {all}");
     }
 
     /// Names and values in the order of names.

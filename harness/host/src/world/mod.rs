@@ -57,6 +57,8 @@ pub(crate) struct State {
     pub(crate) misuse: Vec<Misuse>,
     pub(crate) clusters: BTreeMap<String, Upstream>,
     pub(crate) calls: Vec<Call>,
+    /// Clusters that plugins called and that there are not.
+    pub(crate) unknown_clusters: Vec<String>,
     /// Calls that wait for the test to answer them.
     pub(crate) held: BTreeMap<u64, CallStart>,
 }
@@ -82,6 +84,7 @@ impl World {
                 misuse: Vec::new(),
                 clusters: settings.clusters,
                 calls: Vec::new(),
+                unknown_clusters: Vec::new(),
                 held: BTreeMap::new(),
             }),
         }

@@ -3,7 +3,9 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use portcullis_testhost::{Answer, Exchange, FailurePolicy, Host, Module, Plugin, Request, Seen, Upstream};
+use portcullis_testhost::{
+    Answer, Exchange, FailurePolicy, Host, Metric, Module, Plugin, Request, Seen, Upstream,
+};
 
 use super::case::{Body, Case, Message, Observed, Policy, Probe, Scripted, Sent, Setup};
 use super::crowd::{Crowd, Gathered, WORKERS};
@@ -41,9 +43,9 @@ pub(crate) fn run(case: &Case, modules: &BTreeMap<Probe, Module>) -> Observed {
         let metrics = host.metrics();
         let values = metrics.iter().filter(|(name, _)| name.starts_with(prefix));
         observed.metrics = values
-            .filter_map(|(name, _)| {
-                let value = metrics.counter(name).max(metrics.gauge(name));
-                metrics.histogram(name).is_empty().then(|| (name.to_owned(), value))
+            .filter_map(|(name, metric)| match metric {
+                Metric::Counter(value) | Metric::Gauge(value) => Some((name.to_owned(), *value)),
+                Metric::Histogram(_) => None,
             })
             .collect();
     }

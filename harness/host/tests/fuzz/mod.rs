@@ -18,6 +18,7 @@ const LIMITS: Limits = Limits {
     buffer_bytes: 64 << 10,
     hostcalls: 1_000,
     hostcall_bytes: 8 << 20,
+    events: 100_000,
 };
 
 /// Good modules to start from, as text and as bytes.

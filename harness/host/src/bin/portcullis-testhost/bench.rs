@@ -5,6 +5,8 @@ use std::time::{Duration, Instant};
 
 use portcullis_testhost::Request;
 
+use crate::answers::Unanswered;
+use crate::out::say;
 use crate::scenario::{Scenario, ScenarioError};
 
 /// Requests between two looks at the clock.
@@ -17,7 +19,7 @@ pub(crate) fn bench(path: &Path, given: &[String], seconds: u64) -> Result<bool,
     let modules = scenario.modules(path, given)?;
     let loaded = began.elapsed();
     let began = Instant::now();
-    let mut host = scenario.world(&modules)?.without_trace().start()?;
+    let mut host = scenario.world(&modules, &Unanswered::default())?.without_trace().start()?;
     let started = began.elapsed();
     for milliseconds in scenario.steps.iter().filter_map(|step| step.advance_ms) {
         host.advance(Duration::from_millis(milliseconds));
@@ -25,7 +27,7 @@ pub(crate) fn bench(path: &Path, given: &[String], seconds: u64) -> Result<bool,
     let requests: Vec<Request> =
         scenario.steps.iter().filter_map(|step| step.request.as_ref()).map(|entry| entry.request()).collect();
     if requests.is_empty() {
-        println!("the scenario has no request");
+        say!("the scenario has no request");
         return Ok(false);
     }
     let (mut count, began) = (0_usize, Instant::now());
@@ -37,8 +39,8 @@ pub(crate) fn bench(path: &Path, given: &[String], seconds: u64) -> Result<bool,
         count += ROUND;
     }
     let rate = count as f64 / began.elapsed().as_secs_f64();
-    println!("modules loaded (from the cache, if they were there): {:.2} ms", loaded.as_secs_f64() * 1e3);
-    println!("host started: {:.2} ms", started.as_secs_f64() * 1e3);
-    println!("{rate:.0} requests/s on one thread");
+    say!("modules loaded (from the cache, if they were there): {:.2} ms", loaded.as_secs_f64() * 1e3);
+    say!("host started: {:.2} ms", started.as_secs_f64() * 1e3);
+    say!("{rate:.0} requests/s on one thread");
     Ok(true)
 }

@@ -1,8 +1,10 @@
 //! `portcullis-testhost`: runs a Proxy-Wasm module against a scenario, without writing Rust.
 
+mod answers;
 mod bench;
 mod inspect;
 mod modules;
+mod out;
 mod run;
 mod scenario;
 

@@ -3,59 +3,105 @@
 use std::path::Path;
 use std::time::Duration;
 
-use portcullis_testhost::{Exchange, Host};
+use portcullis_testhost::{Exchange, Host, Metric};
 
-use crate::scenario::{Expect, Scenario, ScenarioError, Step, text};
+use crate::answers::Unanswered;
+use crate::out::say;
+use crate::scenario::{Expect, MetricValue, Scenario, ScenarioError, Step, text};
 
 /// Plays the scenario; true if every expectation was met.
 pub(crate) fn run(path: &Path, given: &[String], quiet: bool) -> Result<bool, ScenarioError> {
     let scenario = Scenario::read(path)?;
     let modules = scenario.modules(path, given)?;
-    let mut host = scenario.world(&modules)?.start()?;
+    let unanswered = Unanswered::default();
+    let mut host = scenario.world(&modules, &unanswered)?.start()?;
     for failure in host.start_failures() {
-        println!("! plugin {} is left out on {}: {}", failure.plugin, failure.vm, failure.error);
+        say!("! plugin {} is left out on {}: {}", failure.plugin, failure.vm, failure.error);
     }
+    let mut told = Told { quiet, lines: 0, clusters: 0 };
+    told.tell(&host);
     let mut last = None;
     let mut unmet = 0;
     for (at, step) in scenario.steps.iter().enumerate() {
-        println!("step {}: {}", at + 1, act(&mut host, &scenario, step, &mut last)?);
+        let (done, refused) = act(&mut host, &scenario, step, &mut last)?;
+        say!("step {}: {done}", at + 1);
         if let Some(exchange) =
             last.as_ref().filter(|_| !quiet && (step.request.is_some() || step.expect.is_some()))
         {
             for line in exchange.to_string().lines() {
-                println!("    {line}");
+                say!("    {line}");
             }
         }
-        for failure in check(&host, step, last.as_ref()) {
+        told.tell(&host);
+        let failures = check(&host, step, last.as_ref()).into_iter().chain(refused).chain(unanswered.take());
+        for failure in failures {
             unmet += 1;
-            println!("  ✗ {failure}");
+            say!("  ✗ {failure}");
         }
     }
     let misuse = host.take_misuse();
     for misuse in &misuse {
-        println!("misuse of the ABI: {misuse}");
+        say!("misuse of the ABI: {misuse}");
     }
     let metrics = host.metrics().to_string();
     if !quiet && !metrics.is_empty() {
-        println!("metrics:");
-        metrics.lines().for_each(|line| println!("    {line}"));
+        say!("metrics:");
+        metrics.lines().for_each(|line| say!("    {line}"));
     }
     let good = unmet == 0 && (misuse.is_empty() || scenario.allow_misuse);
-    println!("{}", if good { "every expectation was met" } else { "FAILED" });
+    say!("{}", if good { "every expectation was met" } else { "FAILED" });
     Ok(good)
 }
 
-/// Does what the step says, and names it.
+/// What was told already of what happened beside the exchanges.
+struct Told {
+    quiet: bool,
+    lines: usize,
+    clusters: usize,
+}
+
+impl Told {
+    /// Tells what modules logged outside of exchanges since the last time, and which clusters there are not.
+    fn tell(&mut self, host: &Host) {
+        let logs = host.logs();
+        for line in logs.iter().skip(self.lines).filter(|line| !self.quiet && !line.is_of_exchange()) {
+            say!("    log: {line}");
+        }
+        self.lines = logs.len();
+        let unknown = host.unknown_clusters();
+        for name in unknown.iter().skip(self.clusters) {
+            say!(
+                "  ! a plugin calls the cluster {name:?}, which the scenario does not have: add it under `clusters`"
+            );
+        }
+        self.clusters = unknown.len();
+    }
+}
+
+/// Does what the step says, and names it; and what is wrong with how a new configuration was taken.
 fn act(
     host: &mut Host,
     scenario: &Scenario,
     step: &Step,
     last: &mut Option<Exchange>,
-) -> Result<String, ScenarioError> {
+) -> Result<(String, Option<String>), ScenarioError> {
     let mut done = Vec::new();
+    let mut failure = None;
     if let Some(config) = &step.reconfigure {
-        host.reconfigure(scenario.plugin_of(step), text("to be reconfigured", config)?)?;
+        let taken = host.reconfigure(scenario.plugin_of(step), text("to be reconfigured", config)?);
         done.push("new configuration".to_owned());
+        match (taken, &step.expect_refused) {
+            (Err(error), None) => return Err(error.into()),
+            (Ok(()), Some(_)) => failure = Some("the new configuration was not refused".to_owned()),
+            (Err(error), Some(part)) => {
+                let message = error.to_string();
+                done.push(format!("refused: {message}"));
+                if !message.contains(part.as_str()) {
+                    failure = Some(format!("the refusal does not contain {part:?}"));
+                }
+            }
+            (Ok(()), None) => {}
+        }
     }
     if step.drain {
         host.drain();
@@ -71,7 +117,7 @@ fn act(
         host.advance(Duration::from_millis(milliseconds));
         done.push(format!("{milliseconds} ms pass"));
     }
-    Ok(done.join(", "))
+    Ok((done.join(", "), failure))
 }
 
 /// What the step expected and did not find.
@@ -80,7 +126,22 @@ fn check(host: &Host, step: &Step, last: Option<&Exchange>) -> Vec<String> {
     if let Some(text) = &step.expect_log
         && !host.logs().iter().any(|line| line.message.contains(text))
     {
-        failures.push(format!("no log line contains {text:?}"));
+        failures.push(format!("no log line contains {text:?}; {}", logged(host)));
+    }
+    let metrics = host.metrics();
+    for (name, expected) in &step.expect_metrics {
+        let found = metrics.get(name).map(|metric| match metric {
+            Metric::Counter(value) | Metric::Gauge(value) => MetricValue::One(*value),
+            Metric::Histogram(values) => MetricValue::Recorded(values.clone()),
+        });
+        if found != *expected {
+            let shown = |value: &Option<MetricValue>| match value {
+                None => "none".to_owned(),
+                Some(MetricValue::One(value)) => value.to_string(),
+                Some(MetricValue::Recorded(values)) => format!("{values:?}"),
+            };
+            failures.push(format!("metric {name}: expected {}, found {}", shown(expected), shown(&found)));
+        }
     }
     match (&step.expect, last) {
         (Some(expect), Some(exchange)) => failures.extend(compare(expect, exchange)),
@@ -88,6 +149,21 @@ fn check(host: &Host, step: &Step, last: Option<&Exchange>) -> Vec<String> {
         (None, _) => {}
     }
     failures
+}
+
+/// How much of the log is shown where a line is missing.
+const SHOWN: usize = 20;
+
+/// What was logged so far, the last lines of it.
+fn logged(host: &Host) -> String {
+    let logs = host.logs();
+    if logs.is_empty() {
+        return "nothing was logged".to_owned();
+    }
+    let before = logs.len().saturating_sub(SHOWN);
+    let first = if before > 0 { format!(" (and {before} lines before)") } else { String::new() };
+    let lines: String = logs.iter().skip(before).map(|line| format!("\n      {line}")).collect();
+    format!("logged so far{first}:{lines}")
 }
 
 fn compare(expect: &Expect, exchange: &Exchange) -> Vec<String> {

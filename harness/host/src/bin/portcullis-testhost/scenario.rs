@@ -2,13 +2,12 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
-use portcullis_testhost::{
-    Answer, FailurePolicy, Host, HostBuilder, LoadError, Module, Plugin, Request, StartError, Upstream,
-};
+use portcullis_testhost::{FailurePolicy, Host, HostBuilder, LoadError, Module, Plugin, Request, StartError};
 use serde::Deserialize;
 use serde_norway::Value;
+
+use crate::answers::{AnswerEntry, Unanswered, script};
 
 /// Why a scenario cannot be played.
 #[derive(Debug, thiserror::Error)]
@@ -25,6 +24,8 @@ pub(crate) enum ScenarioError {
     EmptyStep { path: PathBuf, step: usize },
     #[error("step {step} of {path} is for worker {worker}, but there are only {workers} (from 0 on)")]
     NoWorker { path: PathBuf, step: usize, worker: usize, workers: usize },
+    #[error("step {step} of {path} expects a refusal (expectRefused) and has no `reconfigure`")]
+    NothingToRefuse { path: PathBuf, step: usize },
     #[error("step {step} of {path} reconfigures the plugin {name:?}, which there is not")]
     NoPlugin { path: PathBuf, step: usize, name: String },
     #[error(transparent)]
@@ -47,7 +48,7 @@ pub(crate) struct Scenario {
     /// Properties of all requests, by dotted path.
     #[serde(default)]
     properties: BTreeMap<String, Scalar>,
-    /// Services that plugins call: one answer after the other, the last one repeated.
+    /// Services that plugins call: of the answers that fit a request one after the other, the last one repeated.
     #[serde(default)]
     clusters: BTreeMap<String, Vec<AnswerEntry>>,
     /// The service behind the route.
@@ -128,43 +129,6 @@ impl Scalar {
     }
 }
 
-#[derive(Clone, Copy, Debug, Default, Deserialize)]
-#[serde(rename_all = "camelCase")]
-enum Outcome {
-    #[default]
-    Answer,
-    /// Ends in the middle, after the headers and body given.
-    Cut,
-    /// Nothing comes after the headers and body given.
-    Stall,
-    Reset,
-    Refused,
-    Never,
-}
-
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields, rename_all = "camelCase")]
-struct AnswerEntry {
-    #[serde(default)]
-    outcome: Outcome,
-    #[serde(default = "ok")]
-    status: u16,
-    #[serde(default)]
-    headers: Vec<(String, String)>,
-    #[serde(default)]
-    body: String,
-    #[serde(default)]
-    chunks: Vec<String>,
-    #[serde(default)]
-    trailers: Vec<(String, String)>,
-    #[serde(default)]
-    delay_ms: u64,
-}
-
-fn ok() -> u16 {
-    200
-}
-
 /// Exactly one of the first four.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
@@ -180,6 +144,35 @@ pub(crate) struct Step {
     pub(crate) expect: Option<Expect>,
     /// A text that some log line must contain by now.
     pub(crate) expect_log: Option<String>,
+    /// What metrics must be by now: a number, the recorded values of a histogram, or null for one that there is not.
+    #[serde(default)]
+    pub(crate) expect_metrics: BTreeMap<String, Option<MetricValue>>,
+    /// The new configuration must be refused, with a message that contains this.
+    pub(crate) expect_refused: Option<String>,
+}
+
+/// The value of a metric.
+#[derive(Debug, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "Value")]
+pub(crate) enum MetricValue {
+    One(u64),
+    Recorded(Vec<u64>),
+}
+
+impl TryFrom<Value> for MetricValue {
+    type Error = String;
+
+    fn try_from(value: Value) -> Result<Self, String> {
+        let wrong = || "a metric is a whole number, or a list of them".to_owned();
+        match value {
+            Value::Number(number) => number.as_u64().map(Self::One).ok_or_else(wrong),
+            Value::Sequence(all) => {
+                let numbers: Option<Vec<u64>> = all.iter().map(Value::as_u64).collect();
+                numbers.map(Self::Recorded).ok_or_else(wrong)
+            }
+            _ => Err(wrong()),
+        }
+    }
 }
 
 #[derive(Debug, Deserialize)]
@@ -239,7 +232,8 @@ impl Scenario {
     pub(crate) fn read(path: &Path) -> Result<Self, ScenarioError> {
         let text = std::fs::read_to_string(path)
             .map_err(|source| ScenarioError::Read { path: path.to_owned(), source })?;
-        let scenario: Self = serde_norway::from_str(&text)
+        // Some editors begin a file with a byte order mark.
+        let scenario: Self = serde_norway::from_str(text.strip_prefix('\u{feff}').unwrap_or(&text))
             .map_err(|source| ScenarioError::Parse { path: path.to_owned(), source })?;
         for (at, step) in scenario.steps.iter().enumerate() {
             let does =
@@ -252,6 +246,9 @@ impl Scenario {
             if worker >= scenario.workers.max(1) {
                 let workers = scenario.workers;
                 return Err(ScenarioError::NoWorker { path, step: number, worker, workers });
+            }
+            if step.expect_refused.is_some() && step.reconfigure.is_none() {
+                return Err(ScenarioError::NothingToRefuse { path, step: number });
             }
             if let Some(name) = &step.plugin
                 && scenario.plugin_named(name).is_none()
@@ -272,8 +269,13 @@ impl Scenario {
         step.plugin.as_deref().and_then(|name| self.plugin_named(name)).unwrap_or(0)
     }
 
-    /// The world of the scenario, not started; each plugin with its module.
-    pub(crate) fn world(&self, modules: &[Module]) -> Result<HostBuilder, ScenarioError> {
+    /// The world of the scenario, not started; each plugin with its module. What comes to a service that has no answer
+    /// for it is noted in `unanswered`.
+    pub(crate) fn world(
+        &self,
+        modules: &[Module],
+        unanswered: &Unanswered,
+    ) -> Result<HostBuilder, ScenarioError> {
         let mut builder = Host::builder().workers(self.workers).seed(self.seed).allow_misuse();
         for (at, (entry, module)) in self.plugins.iter().zip(modules).enumerate() {
             let name = entry.name(at);
@@ -297,10 +299,10 @@ impl Scenario {
             builder = builder.property(path.as_str(), value.value());
         }
         for (name, answers) in &self.clusters {
-            builder = builder.cluster(name, Upstream::sequence(answers.iter().map(AnswerEntry::answer)));
+            builder = builder.cluster(name, script(name, answers, unanswered));
         }
         if !self.upstream.is_empty() {
-            builder = builder.upstream(Upstream::sequence(self.upstream.iter().map(AnswerEntry::answer)));
+            builder = builder.upstream(script("upstream", &self.upstream, unanswered));
         }
         Ok(builder)
     }
@@ -320,27 +322,6 @@ pub(crate) fn text(plugin: &str, config: &Value) -> Result<String, ScenarioError
         Value::String(text) => Ok(text.clone()),
         other => serde_json::to_string(other)
             .map_err(|source| ScenarioError::Config { plugin: plugin.to_owned(), source }),
-    }
-}
-
-impl AnswerEntry {
-    fn answer(&self) -> Answer {
-        let start = match self.outcome {
-            Outcome::Answer | Outcome::Cut | Outcome::Stall => Answer::status(self.status),
-            Outcome::Reset => Answer::reset(),
-            Outcome::Refused => Answer::refused(),
-            Outcome::Never => Answer::never(),
-        };
-        let answer = self.headers.iter().fold(start, |answer, (name, value)| answer.header(name, value));
-        let answer = if self.body.is_empty() { answer } else { answer.body(&self.body) };
-        let answer = self.chunks.iter().fold(answer, Answer::chunk);
-        let answer = self.trailers.iter().fold(answer, |answer, (name, value)| answer.trailer(name, value));
-        let answer = match self.outcome {
-            Outcome::Cut => answer.cut(),
-            Outcome::Stall => answer.stall(),
-            _ => answer,
-        };
-        answer.after(Duration::from_millis(self.delay_ms))
     }
 }
 
