@@ -72,6 +72,10 @@ impl Stage for ClusterStatus {
         }
     }
 
+    fn reason_of_no_answer(&self) -> Option<Reason> {
+        Some(Reason::ClusterUnreachable)
+    }
+
     fn forward(&self, context: &mut Context<'_>) -> Result<(), Unforwarded> {
         let exchange = &context.exchange;
         let permit = exchange.permit.as_ref().ok_or(Unforwarded(Reason::Internal))?;

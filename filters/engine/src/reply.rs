@@ -7,6 +7,9 @@ use crate::head::Head;
 use crate::port::{PortResult, Stream};
 use crate::problem::Problem;
 
+/// The header that says why a request was refused.
+pub const REASON_HEADER: &[u8] = b"x-portcullis-reason";
+
 /// An answer that the filter gives instead of the upstream.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Reply<'a> {
@@ -158,7 +161,7 @@ pub fn refuse(stream: &dyn Stream, refusal: &Refusal, manner: &Manner) -> PortRe
         headers.push((b"content-type", content_type));
     }
     headers.push((b"cache-control", b"no-store"));
-    headers.push((b"x-portcullis-reason", reason.code().as_bytes()));
+    headers.push((REASON_HEADER, reason.code().as_bytes()));
     if let Some(challenge) = &challenge {
         headers.push((b"www-authenticate", challenge.as_bytes()));
     }

@@ -6,6 +6,7 @@
 mod again;
 mod body;
 mod decide;
+mod unanswered;
 
 use std::rc::Rc;
 
@@ -288,14 +289,16 @@ impl Request {
                 stream.log(Severity::Error, &line);
                 self.refuse(stream, self.refusal(Reason::Internal), &Manner::blind(), Mode::Enforce)
             }
+            Ok(told) if !answered => self.look_at_answer(stream, told, end_of_stream),
             _ => Verdict::Continue,
         }
     }
 
     /// Notes what the record says of the response, and unless it is `ours` takes away what an upstream says
-    /// under our name.
-    fn read_response(&mut self, stream: &dyn Stream, ours: bool) -> PortResult<()> {
+    /// under our name. True if a proxy on the way says there that nobody answered.
+    fn read_response(&mut self, stream: &dyn Stream, ours: bool) -> PortResult<bool> {
         let mut headers = Headers::reused();
+        let mut told = false;
         let read = stream.response_headers(&mut headers).and_then(|()| {
             for (name, value) in &headers {
                 match name.len() {
@@ -303,11 +306,14 @@ impl Request {
                         self.response.status = number(value).and_then(|status| status.try_into().ok());
                     }
                     14 if same(name, b"content-length") => self.response.length = number(value),
-                    _ if !ours && is_reserved_header(name) => stream.remove_response_header(name)?,
+                    _ if !ours && is_reserved_header(name) => {
+                        told |= unanswered::is_told(name, value);
+                        stream.remove_response_header(name)?;
+                    }
                     _ => {}
                 }
             }
-            Ok(())
+            Ok(told)
         });
         headers.done();
         read

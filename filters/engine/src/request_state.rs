@@ -57,6 +57,8 @@ pub struct RequestState {
     pub request_length: Option<u64>,
     /// True when a plugin of ours answered the request.
     pub answered: bool,
+    /// True when a proxy on the way said that nobody answered: the first plugin that sees it takes the header away.
+    pub unanswered: bool,
     /// The opaque token that its provider is asked about again while the request is open.
     pub token: Option<OpaqueToken>,
 }
@@ -104,6 +106,7 @@ impl RequestState {
         self.started_ns = 0;
         self.request_length = None;
         self.answered = false;
+        self.unanswered = false;
         self.token = None;
     }
 }

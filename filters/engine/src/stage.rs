@@ -194,6 +194,11 @@ pub trait Stage: Send + Sync {
         Ok(())
     }
 
+    /// The reason by which this stage refuses a request that was let on and that nobody answered.
+    fn reason_of_no_answer(&self) -> Option<Reason> {
+        None
+    }
+
     /// A request that was let on lasts: its beginning is told before its end comes.
     fn on_open(&self, _ending: &Ending<'_>) {}
 

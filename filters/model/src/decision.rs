@@ -108,6 +108,8 @@ reasons! {
     ClusterPending = "cluster_pending", 503, "The cluster is not online yet";
     /// The cluster does not report.
     ClusterOffline = "cluster_offline", 503, "The cluster is offline";
+    /// The request was let on and no answer came: no tunnel, no connection, or one that ended.
+    ClusterUnreachable = "cluster_unreachable", 503, "The cluster did not answer";
     /// This worker has not received its first snapshot.
     SnapshotMissing = "snapshot_missing", 503, "The gateway has no policy yet";
     /// The snapshot is older than allowed.
@@ -131,7 +133,7 @@ impl Reason {
     #[must_use]
     pub fn retry_after(self) -> Option<u32> {
         match self {
-            Self::ClusterPending | Self::ClusterOffline => Some(10),
+            Self::ClusterPending | Self::ClusterOffline | Self::ClusterUnreachable => Some(10),
             Self::SnapshotMissing | Self::SnapshotStale | Self::AuditBacklog | Self::Internal => Some(2),
             Self::IntrospectionUnavailable => Some(2),
             Self::IssuerKeysExpired => Some(10),

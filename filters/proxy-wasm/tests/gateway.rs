@@ -5,13 +5,14 @@ mod world;
 use std::time::Duration;
 
 use portcullis_model::decision::ClusterState;
-use portcullis_testhost::{Exchange, Request};
+use portcullis_testhost::{Answer, Exchange, Request};
 use serde_json::{Value, json};
 
 on_both! {
     a_method_that_sends_back_what_it_got_never_goes_upstream,
     a_person_an_agent_and_a_worker_get_through,
     forged_headers_have_no_effect_in_either_direction,
+    a_request_that_nobody_answers_is_refused_with_the_reason,
     credentials_are_refused_with_their_reason,
     two_credentials_are_refused,
     a_cluster_is_reached_only_by_its_tenant_and_only_online,
@@ -110,6 +111,39 @@ fn forged_headers_have_no_effect_in_either_direction() {
     assert!(!seen.headers.iter().any(|(_, value)| value == b"forged"), "{seen:?}");
     exchange.assert_upstream_header("x-portcullis-subject", "ann").assert_response_header("x-kept", "yes");
     assert!(exchange.response().unwrap().header("x-portcullis-reason").is_none());
+}
+
+/// Envoy's own answer has no reason, and a proxy further on can tell of one only by a header of ours.
+fn a_request_that_nobody_answers_is_refused_with_the_reason() {
+    let told =
+        Answer::status(503).header("x-portcullis-reason", "cluster_unreachable").body("no healthy upstream");
+    let chain = ["authn", "source-type", "cluster-status", "audit"];
+    for plugins in [vec!["gateway"], chain.to_vec()] {
+        let mut world = World::new(plugins.iter().map(|name| plugin(name, &config())).collect());
+        for answer in [Answer::reset(), told.clone()] {
+            world.host.set_upstream(answer);
+            let exchange = world.host.request(good("acme-1"));
+            exchange.assert_status(503).assert_response_header("x-portcullis-reason", "cluster_unreachable");
+            exchange.assert_response_header("retry-after", "10");
+            let problem: Value = serde_json::from_str(&exchange.response().unwrap().text()).unwrap();
+            assert_eq!(problem["reason"], "cluster_unreachable");
+        }
+        let grpc = good("acme-1").header("content-type", "application/grpc");
+        let exchange = world.host.request(grpc);
+        exchange.assert_status(200).assert_response_header("grpc-status", "14");
+        exchange.assert_response_header("x-portcullis-reason", "cluster_unreachable");
+        // What a Data API answers by itself is its own.
+        world.host.set_upstream(Answer::status(503).header("x-portcullis-reason", "forged").body("busy"));
+        let busy = world.host.request(good("acme-1"));
+        assert_eq!(busy.assert_status(503).response().unwrap().text(), "busy");
+        let records = world.records();
+        let rows: Vec<_> = records
+            .iter()
+            .map(|r| (r.decision.as_str(), r.stage.as_str(), r.reason.as_str(), r.subject.as_str()))
+            .collect();
+        let ended = ("end", "cluster-status", "cluster_unreachable", "ann");
+        assert_eq!(rows, [ended, ended, ended, ("allow", "", "", "ann")], "{plugins:?}");
+    }
 }
 
 fn credentials_are_refused_with_their_reason() {

@@ -95,6 +95,16 @@ impl Process {
         let _ = self.child.wait().await;
     }
 
+    /// Stops the child where it is: its connections stay, and nobody answers on them.
+    pub fn pause(&self) {
+        self.signal(Signal::STOP);
+    }
+
+    /// Lets it go on.
+    pub fn unpause(&self) {
+        self.signal(Signal::CONT);
+    }
+
     fn signal(&self, signal: Signal) {
         if let Some(pid) = self.id().and_then(|id| Pid::from_raw(id.cast_signed())) {
             // A child that ended meanwhile is not an error.

@@ -35,7 +35,9 @@ impl Request {
                     self.record_opening(stream, &instance);
                 }
             }
-            Err(refusal) => self.end_stream(stream, &instance, refusal),
+            Err(refusal) => {
+                self.end_stream(stream, &instance, refusal);
+            }
         }
     }
 
@@ -89,8 +91,9 @@ impl Request {
         instance.plugin.stages.iter().for_each(|stage| stage.on_open(&ending));
     }
 
-    /// Ends the stream: by an answer where none has begun, else by a reset. In dry-run that is only noted.
-    fn end_stream(&mut self, stream: &dyn Stream, instance: &Instance, refusal: Refusal) {
+    /// Ends the stream: by an answer where none has begun, else by a reset. In dry-run that is only noted. True if
+    /// it has ended.
+    pub(super) fn end_stream(&mut self, stream: &dyn Stream, instance: &Instance, refusal: Refusal) -> bool {
         let enforced = instance.plugin.config.mode == Mode::Enforce;
         let note = |answered: bool| {
             if let Some(Ok(mut exchange)) = self.exchange.as_ref().map(|exchange| exchange.try_borrow_mut()) {
@@ -101,7 +104,7 @@ impl Request {
         note(false);
         if !enforced {
             self.no_longer_open();
-            return;
+            return false;
         }
         let form = self.open.map_or(Form::Problem, |open| open.form);
         let manner = Manner { form, ..Manner::blind() };
@@ -110,6 +113,7 @@ impl Request {
                 note(true);
                 self.no_longer_open();
                 self.phase = Phase::Answered;
+                true
             }
             Err(error) => {
                 stream.log(Severity::Error, &format!("a stream could not be ended: {error}"));
@@ -118,6 +122,7 @@ impl Request {
                 if let Some(open) = self.open {
                     link.open.postpone(open.id, at_ms);
                 }
+                false
             }
         }
     }

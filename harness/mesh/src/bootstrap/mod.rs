@@ -49,13 +49,27 @@ fn typed(type_name: &str, mut fields: Value) -> Value {
 fn http2() -> Value {
     let name = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions";
     // A peer that is there and does not answer is found out in four seconds.
-    let options = json!({"connection_keepalive": {"interval": "2s", "timeout": "2s"}});
+    let options = json!({
+        "connection_keepalive": {"interval": "2s", "timeout": "2s"},
+        "allow_connect": true,
+    });
     json!({ name: typed(name, json!({"explicit_http_config": {"http2_protocol_options": options}})) })
 }
 
 fn endpoint(cluster: &str, address: SocketAddr) -> Value {
     json!({"cluster_name": cluster,
         "endpoints": [{"lb_endpoints": [{"endpoint": {"address": socket(address)}}]}]})
+}
+
+/// How a proxy on the way tells the gateway that nobody answered: by the header that refusals have.
+fn told_as_unreachable() -> Value {
+    let failure =
+        json!({"op": "GE", "value": {"default_value": 500, "runtime_key": "portcullis.unreachable"}});
+    let header = json!({"key": "x-portcullis-reason", "value": "cluster_unreachable"});
+    json!({"mappers": [{
+        "filter": {"status_code_filter": {"comparison": failure}},
+        "headers_to_add": [{"header": header, "append_action": "OVERWRITE_IF_EXISTS_OR_ADD"}],
+    }]})
 }
 
 /// An HTTP connection manager that sends everything to one cluster.
@@ -69,6 +83,10 @@ fn forward_all(stat_prefix: &str, cluster: &str) -> Value {
         "generate_request_id": false,
         "route_config": {"virtual_hosts": [{"name": "all", "domains": ["*"],
             "routes": [{"match": {"prefix": "/"}, "route": {"cluster": cluster, "timeout": "0s"}}]}]},
+        // A WebSocket goes through a tunnel as extended CONNECT (RFC 8441).
+        "upgrade_configs": [{"upgrade_type": "websocket"}],
+        "http2_protocol_options": {"allow_connect": true},
+        "local_reply_config": told_as_unreachable(),
         // A stream may last; one on which nothing is said for so long does not.
         "stream_idle_timeout": "300s",
         "http_filters": [{"name": "envoy.filters.http.router",

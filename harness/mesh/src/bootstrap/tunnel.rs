@@ -114,8 +114,9 @@ impl Dialler {
         let filter = match self.upstream {
             Upstream::Sidecar(address, workload) => {
                 clusters.push(grpc_cluster("sds-grpc", plan.sds()));
-                clusters.push(sidecar_cluster(address, workload));
-                forward_all("tunnel", "sidecar")
+                clusters.push(sidecar_cluster("sidecar", "h2", address, workload));
+                clusters.push(sidecar_cluster(WEB_SOCKETS, "http/1.1", address, workload));
+                to_sidecar()
             }
             Upstream::Answer(body) => answer(body),
         };
@@ -181,7 +182,28 @@ fn answer(body: &str) -> Value {
     filter
 }
 
-fn sidecar_cluster(address: SocketAddr, workload: Workload) -> Value {
+/// The cluster of WebSockets: Istio's sidecars take no extended CONNECT, and answer one by closing the connection with
+/// everything on it.
+const WEB_SOCKETS: &str = "sidecar-websockets";
+
+/// Sends everything to the sidecar, WebSockets over connections of their own.
+fn to_sidecar() -> Value {
+    let mut filter = forward_all("tunnel", "sidecar");
+    let routes = &mut filter["typed_config"]["route_config"]["virtual_hosts"][0]["routes"];
+    let upgrade = json!({"name": "upgrade", "string_match": {"exact": "websocket", "ignore_case": true}});
+    if let Some(routes) = routes.as_array_mut() {
+        routes.insert(
+            0,
+            json!({
+                "match": {"prefix": "/", "headers": [upgrade]},
+                "route": {"cluster": WEB_SOCKETS, "timeout": "0s"},
+            }),
+        );
+    }
+    filter
+}
+
+fn sidecar_cluster(name: &str, protocol: &str, address: SocketAddr, workload: Workload) -> Value {
     let sds = json!({"api_config_source": {"api_type": "GRPC", "transport_api_version": "V3",
         "grpc_services": [{"envoy_grpc": {"cluster_name": "sds-grpc"}}]}, "resource_api_version": "V3"});
     let san = json!({"san_type": "URI", "matcher": {"exact": workload.spiffe_id()}});
@@ -189,7 +211,7 @@ fn sidecar_cluster(address: SocketAddr, workload: Workload) -> Value {
         &format!("{TLS}.UpstreamTlsContext"),
         json!({"common_tls_context": {
             "tls_params": {"tls_maximum_protocol_version": "TLSv1_3"},
-            "alpn_protocols": ["h2"],
+            "alpn_protocols": [protocol],
             "tls_certificate_sds_secret_configs": [{"name": "default", "sds_config": sds}],
             "combined_validation_context": {
                 "default_validation_context": {"match_typed_subject_alt_names": [san]},
@@ -197,14 +219,17 @@ fn sidecar_cluster(address: SocketAddr, workload: Workload) -> Value {
             },
         }}),
     );
-    json!({
-        "name": "sidecar",
+    let mut cluster = json!({
+        "name": name,
         "type": "STATIC",
         "connect_timeout": "2s",
-        "typed_extension_protocol_options": http2(),
-        "load_assignment": endpoint("sidecar", address),
+        "load_assignment": endpoint(name, address),
         "transport_socket": {"name": "envoy.transport_sockets.tls", "typed_config": context},
-    })
+    });
+    if protocol == "h2" {
+        cluster["typed_extension_protocol_options"] = http2();
+    }
+    cluster
 }
 
 fn files(leaf: &LeafFiles) -> Value {

@@ -117,6 +117,16 @@ impl Mesh {
         }
     }
 
+    /// Stops one component where it is, as a machine that hangs: its connections stay. False if there is none.
+    pub fn pause(&self, name: &str) -> bool {
+        self.processes.get(name).map(Process::pause).is_some()
+    }
+
+    /// Lets it go on.
+    pub fn unpause(&self, name: &str) -> bool {
+        self.processes.get(name).map(Process::unpause).is_some()
+    }
+
     /// Stops everything, and waits until it has ended.
     pub async fn stop(mut self) {
         if let Some(mut control) = self.processes.remove("control") {

@@ -80,6 +80,8 @@ enum Expect {
     },
     /// The filter refuses it with this status and reason.
     Refused(u16, &'static str),
+    /// It is let on, and the filter says that nobody answered.
+    Unanswered,
     /// An `AuthorizationPolicy` refuses it.
     Policy,
     /// Envoy answers with this status before any filter of ours.
@@ -251,6 +253,7 @@ impl std::fmt::Display for Expect {
             Self::Reaches(cluster) => write!(f, "200 {cluster}"),
             Self::Caller { cluster, source_type, .. } => write!(f, "200 {cluster} {source_type}"),
             Self::Refused(status, reason) => write!(f, "{status} {reason}"),
+            Self::Unanswered => f.write_str("503 cluster_unreachable"),
             Self::Policy => f.write_str("403 by policy"),
             Self::Envoy(status) => write!(f, "{status} by Envoy"),
             Self::CutOff => f.write_str("cut off"),
@@ -276,6 +279,7 @@ fn fits(response: &Response, expect: Expect) -> bool {
                 && response.header("x-portcullis-reason") == reason
                 && response.json()["reason"] == reason
         }
+        Expect::Unanswered => fits(response, Expect::Refused(503, "cluster_unreachable")),
         Expect::Policy => response.status == 403 && response.text().contains("RBAC"),
         Expect::Envoy(status) => {
             response.status == status && response.header("x-portcullis-reason").is_empty()
@@ -304,6 +308,7 @@ fn recorded_as(expect: Expect) -> Option<&'static str> {
     match expect {
         Expect::Reaches(_) | Expect::Caller { .. } => Some("allow"),
         Expect::Refused(..) => Some("refuse"),
+        Expect::Unanswered => Some("end"),
         Expect::Policy | Expect::Envoy(_) | Expect::CutOff => None,
     }
 }
