@@ -81,7 +81,7 @@ bench: wasm native ## Measure (QUICK=1: under two minutes); writes target/bench.
 
 FUZZ_SECONDS ?= 120
 
-fuzz: wasm ## Feed the module mutated headers, bodies, configurations and snapshots, and its test host mutated modules (FUZZ_SECONDS=120)
+fuzz: wasm ## Feed both modules mutated headers, bodies, configurations and snapshots, and their test host mutated modules (FUZZ_SECONDS=120)
 	$(CARGO) run --locked --release -p portcullis-proxy-wasm --example fuzz $(FUZZ_SECONDS)
 	$(CARGO) run --locked --release -p portcullis-testhost --example fuzz_modules $$(( ($(FUZZ_SECONDS) + 3) / 4 ))
 

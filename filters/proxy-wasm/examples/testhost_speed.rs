@@ -1,8 +1,11 @@
 //! How fast requests go through the `gateway` plugin in the test host, on one thread, and how long a start
 //! takes when the module's compiled code is there already: in this process, and in a new one that takes it
-//! from the disk. `cargo run --release -p portcullis-proxy-wasm --example testhost_speed [SECONDS]` prints the
-//! numbers and puts them into `target/bench.json`, beside those of `portcullis-bench`.
+//! from the disk. Besides, what a request with a cached token burns. The numbers are printed, and go into
+//! `target/bench.json` beside those of `portcullis-bench`:
+//! `cargo run --release -p portcullis-proxy-wasm --example testhost_speed [SECONDS]`.
 
+#[path = "../tests/burnt/mod.rs"]
+mod burnt;
 #[path = "../tests/world/mod.rs"]
 mod world;
 
@@ -41,6 +44,7 @@ fn main() {
     let compiled = (0..STARTS).map(|_| milliseconds(|| start(&wasm))).collect();
     let (from_disk, after_load) = (0..STARTS).map(|_| new_process()).unzip();
     let metrics = [
+        ("gateway_cached_fuel", "units", AtMost(9_000.0), vec![cached_fuel()]),
         ("testhost_requests_per_s", "1/s", AtLeast(20_000.0), requests_per_second(entry, seconds)),
         ("testhost_start_compiled_ms", "ms", AtMost(5.0), compiled),
         ("testhost_load_from_disk_ms", "ms", AtMost(5.0), from_disk),
@@ -68,6 +72,14 @@ fn requests_per_second(entry: world::Plugin, seconds: u64) -> Vec<f64> {
         world.host.clear_history();
     }
     rates
+}
+
+/// Units of fuel, about one per Wasm instruction, that a request with a cached token burns: the same on every
+/// machine and in every run.
+fn cached_fuel() -> f64 {
+    let send = |world: &mut World| world.host.request(good("acme-1")).assert_status(200);
+    let callbacks = burnt::a_request(&mut World::gateway(), |world| drop(send(world)));
+    callbacks.values().map(|units| *units as f64).sum()
 }
 
 fn start(entry: &Plugin) {

@@ -3,17 +3,13 @@
 //!
 //! `cargo test -p portcullis-proxy-wasm --test fuel -- --nocapture` prints the table.
 
+mod burnt;
 mod world;
 
-use std::collections::BTreeMap;
-
 use portcullis_protocol::wire::RecordKind;
-use portcullis_testhost::{Request, VmId};
+use portcullis_testhost::Request;
 use serde_json::{Value, json};
 use world::{API_KEY, NOW, World, claims, config, identity_token, plugin, put, sidecar_config, sign, to};
-
-/// Requests of a kind that are averaged, after some that fill caches and buffers.
-const REQUESTS: u64 = 50;
 
 /// A kind of request, its status, and the units that it may burn in all callbacks together.
 struct Kind {
@@ -150,29 +146,15 @@ fn workloads() -> World {
     world
 }
 
-type ByCallback = BTreeMap<String, u64>;
-
-fn burnt(world: &World) -> ByCallback {
-    let workers = world.host.vms().into_iter().filter(|vm| matches!(vm.vm, VmId::Worker(_)));
-    workers.flat_map(|vm| vm.fuel).map(|used| (format!("{:?}", used.callback), used.units)).collect()
-}
-
 /// Units a request, callback by callback.
-fn measure(kind: &Kind) -> ByCallback {
+fn measure(kind: &Kind) -> burnt::ByCallback {
     let mut world = (kind.world)();
     let send = |world: &mut World| {
         let exchange = world.host.request((kind.request)());
         assert!(exchange.is_over(), "{}: {exchange}", kind.name);
         exchange.assert_status(kind.status);
     };
-    (0..20).for_each(|_| send(&mut world));
-    let before = burnt(&world);
-    (0..REQUESTS).for_each(|_| send(&mut world));
-    let used = |(name, units): (String, u64)| {
-        let units = (units - before.get(&name).copied().unwrap_or_default()) / REQUESTS;
-        (name, units)
-    };
-    burnt(&world).into_iter().map(used).filter(|(_, units)| *units > 0).collect()
+    burnt::a_request(&mut world, send)
 }
 
 #[test]

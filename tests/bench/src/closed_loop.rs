@@ -185,8 +185,11 @@ const RULES: [(&str, Load, Load); 2] = [
 ];
 
 /// What a profile is taken of.
-pub(crate) const PROFILED: [Load; 5] = [
+pub(crate) const PROFILED: [Load; 8] = [
     load("bare", Present::Cached),
+    load("native-comparable", Present::Cached),
+    load("native-gateway", Present::Cached),
+    load("native-gateway", Present::FreshRs256),
     load("gateway", Present::Cached),
     load("native", Present::FreshRs256),
     load("gateway", Present::FreshRs256),

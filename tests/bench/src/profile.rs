@@ -1,8 +1,8 @@
 //! Where the proxy spends its time, by perf.
 //!
 //! Released Envoy binaries carry no symbols but keep their frame pointers, so the stack of a sample tells
-//! whether the module was running, or something that the module called: its compiled code is memory of no
-//! file, which perf names `/tmp/perf-<pid>.map`, `[JIT]` or `//anon`.
+//! whether the module was running, or something that the module called: compiled Wasm is memory of no file,
+//! which perf names `/tmp/perf-<pid>.map`, `[JIT]` or `//anon`, and the native module has a file.
 
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -18,14 +18,14 @@ use crate::wrk::{Feed, require};
 /// Seconds that are recorded of each chain.
 const SECONDS: u64 = 5;
 
-/// How perf names the objects of compiled code.
-const COMPILED: [&str; 3] = ["/tmp/perf-", "[JIT]", "//anon"];
+/// How perf names the objects of compiled Wasm, and what the native module's file is called.
+const MODULE: [&str; 4] = ["/tmp/perf-", "[JIT]", "//anon", "libportcullis"];
 
 /// Where a sample was taken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Place {
     /// In the module's own code.
-    Wasm,
+    Module,
     /// In something that the module called: a hostcall.
     Hostcall,
     /// In the kernel.
@@ -35,7 +35,7 @@ enum Place {
 }
 
 const PLACES: [(Place, &str); 4] = [
-    (Place::Wasm, "the module's compiled code"),
+    (Place::Module, "the module's own code"),
     (Place::Hostcall, "hostcalls, from the module's call on"),
     (Place::Kernel, "the kernel"),
     (Place::Proxy, "everything else of Envoy"),
@@ -44,11 +44,11 @@ const PLACES: [(Place, &str); 4] = [
 impl Place {
     /// The place of a stack, which names the objects of its frames from the innermost outwards.
     fn of<'a>(mut objects: impl Iterator<Item = &'a str>) -> Option<Self> {
-        let compiled = |object: &str| COMPILED.iter().any(|name| object.starts_with(name));
+        let ours = |object: &str| MODULE.iter().any(|name| object.contains(name));
         let innermost = objects.next()?;
-        Some(if compiled(innermost) {
-            Self::Wasm
-        } else if objects.any(compiled) {
+        Some(if ours(innermost) {
+            Self::Module
+        } else if objects.any(ours) {
             Self::Hostcall
         } else if innermost.starts_with("[kernel") {
             Self::Kernel
@@ -138,6 +138,9 @@ mod tests {
                       wrk:worker_0 \n\t  f ([kernel.kallsyms])\n\t  1 (/bin/envoy)\n\n\
                       wrk:worker_0 \n\t  3 (/lib/libc.so.6)\n\t  9 (//anon)\n\t  1 (/bin/envoy)\n\n";
         assert_eq!(shares(stacks), [0.25; 4]);
+        let native = "wrk:worker_0 \n\t  9 (/x/libportcullis.so)\n\t  1 (/bin/envoy)\n\n\
+                      wrk:worker_0 \n\t  1 (/bin/envoy)\n\t  9 (/x/libportcullis.so)\n\n";
+        assert_eq!(shares(native), [0.5, 0.5, 0.0, 0.0]);
         assert_eq!(shares(""), [0.0; 4]);
     }
 }

@@ -107,6 +107,10 @@ impl Target {
 
 /// What must be true of the host after anything.
 fn check_host(host: &mut Host) -> Result<(), String> {
+    // The native module catches its panics and refuses the request. No input may cause one all the same.
+    if portcullis_envoy::abi::panics() > 0 {
+        return Err("the native module panicked".to_owned());
+    }
     if let Some(failure) = host.vms().into_iter().find_map(|vm| vm.failure) {
         return Err(format!("a VM died: {failure}"));
     }
