@@ -7,7 +7,8 @@ use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 use portcullis_identity::CredentialKind;
-use portcullis_model::policy::{Algorithm, ClaimMapping, IssuerDocument, Jwks};
+use portcullis_model::mapping::ClaimMapping;
+use portcullis_model::policy::{Algorithm, IssuerDocument, Jwks};
 use tokio::sync::Notify;
 
 use crate::clock::now_ms;
@@ -201,6 +202,9 @@ impl SigningKeys {
 fn own_issuer(service: &ServiceTokens, jwks: Jwks) -> IssuerDocument {
     IssuerDocument {
         issuer: service.issuer.clone(),
+        aliases: Vec::new(),
+        issuer_values: Vec::new(),
+        jwt_svid: false,
         audiences: service.audiences.clone(),
         algorithms: vec![Algorithm::EdDSA],
         jwks,

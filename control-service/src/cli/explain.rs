@@ -15,6 +15,8 @@ use portcullis_identity::Principal;
 use portcullis_model::Reason;
 use portcullis_model::claims::{DERIVED_FROM, claim};
 use portcullis_model::fair::ClientNetwork;
+use portcullis_model::issuer::TokenIssuer;
+use portcullis_model::mapping::{ClaimPath, Found, TenantRule};
 use portcullis_model::policy::IssuerDocument;
 use portcullis_model::state::SnapshotState;
 use portcullis_protocol::snapshot::PageError;
@@ -191,9 +193,12 @@ impl Explanation<'_> {
     /// The token's header and claims, each with what the policy says of it. Nothing here decides.
     fn token(&mut self, jws: &Jws<'_>) {
         self.line("credential", "JSON Web Token", "");
-        let issuer = jws.claims.get("iss").and_then(Value::as_str).unwrap_or_default();
-        let document = self.snapshot.issuer(issuer).cloned();
-        self.line("iss", issuer, if document.is_some() { "configured" } else { "not configured" });
+        let shown = jws.claims.get("iss").map_or_else(|| "-".to_owned(), Value::to_string);
+        let issuer = TokenIssuer::of(&jws.claims, self.snapshot);
+        let document = issuer.as_ref().map(|issuer| issuer.document.clone());
+        let remark = issuer
+            .map_or_else(|| "not configured".to_owned(), |of| ["configured as ", of.name.as_str()].concat());
+        self.line("iss", &shown, &remark);
         let Some(document) = document else { return };
         let allowed = document.algorithms.iter().any(|a| a.as_str() == jws.algorithm);
         self.line("alg", &jws.algorithm, if allowed { "allowed" } else { "not allowed for this issuer" });
@@ -231,14 +236,21 @@ impl Explanation<'_> {
             self.line(name, &shown(claims.get(name)), &remark);
         }
         let mapping = &document.claims;
-        for (what, path) in [
-            ("subject", &mapping.subject),
-            ("tenant", &mapping.tenant),
-            ("roles", &mapping.roles),
-            ("scopes", &mapping.scopes),
-            ("client", &mapping.client_id),
-        ] {
-            self.line(what, &shown(claim(claims, path)), &["claim ", &path.join(" > ")].concat());
+        let mut mapped = |what: &str, path: &ClaimPath| {
+            let value = match path.find(claims) {
+                Found::Absent => "-".to_owned(),
+                Found::Malformed => "no object on the way".to_owned(),
+                Found::Value(value) => value.to_string(),
+            };
+            self.line(what, &value, &["claim ", &path.to_string()].concat());
+        };
+        mapping.subject.claims().for_each(|path| mapped("subject", path));
+        mapping.tenant.claims().for_each(|path| mapped("tenant", path));
+        mapping.roles.claims().for_each(|path| mapped("roles", path));
+        mapping.scopes.claims().for_each(|path| mapped("scopes", path));
+        mapping.client_id.iter().for_each(|path| mapped("client", path));
+        if let TenantRule::Fixed(tenant) = &mapping.tenant {
+            self.line("tenant", tenant.as_str(), "fixed for this issuer");
         }
         for required in &document.required_claims {
             let wanted = match required.any_of.as_slice() {

@@ -37,6 +37,8 @@ pub struct Remote {
     pub url: Url,
     /// The only authorities that count; without them the system's.
     pub authorities: Option<Authorities>,
+    /// A file with the token that goes with each call. It is read anew for each, and kept nowhere.
+    pub token_file: Option<PathBuf>,
 }
 
 /// Reads a file named by a field; trailing line ends do not count.

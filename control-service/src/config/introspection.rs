@@ -80,9 +80,12 @@ fn provider(folder: &Path, mut section: Section<'_>) -> Option<IntrospectionConf
         section.error("tokenPrefix", "pck_, pca_, pcc_ and pcs_ begin secrets of this service");
     }
     let audiences = audiences(&mut section);
-    let claims = claims(&mut section);
     let required_claims = required_claims(&mut section);
-    let tenants = section.filled("tenants").unwrap_or_default();
+    let tenants: Vec<TenantId> = section.filled("tenants").unwrap_or_default();
+    let claims = claims(&mut section);
+    for error in claims.check(issuer.as_ref(), &tenants) {
+        section.error(&["claims.", &error.field].concat(), error.problem);
+    }
     let leeway_seconds = section.number("leewaySeconds", 30, 0, MAX_LEEWAY_SECONDS);
     let active_seconds = section.number("activeSeconds", 30, 0, 300);
     let inactive_seconds = section.number("inactiveSeconds", 10, 0, 60);
@@ -102,7 +105,7 @@ fn provider(folder: &Path, mut section: Section<'_>) -> Option<IntrospectionConf
         active_seconds,
         inactive_seconds,
     };
-    let (endpoint, client_id) = (Remote { url: url?, authorities }, client_id?);
+    let (endpoint, client_id) = (Remote { url: url?, authorities, token_file: None }, client_id?);
     document.config_digest = digest(&document, &endpoint, &client_id);
     Some(IntrospectionConfig {
         document,

@@ -6,6 +6,7 @@
 mod files;
 mod introspection;
 mod issuer;
+mod keys;
 mod policy;
 mod section;
 mod signing;
@@ -21,7 +22,8 @@ use crate::listen::Limits;
 
 pub use files::{Authorities, Remote, is_trustworthy};
 pub use introspection::IntrospectionConfig;
-pub use issuer::{IssuerConfig, KeySource};
+pub use issuer::IssuerConfig;
+pub use keys::KeySource;
 pub use policy::{Policy, Principals};
 use section::Section;
 pub use signing::{IdentityConfig, MAX_SERVICE_TOKEN_S, Rotation, ServiceTokens};
@@ -160,7 +162,8 @@ fn read(file: &Path, mut root: Section<'_>) -> Option<Config> {
     let log = log(root.section("log"));
     let policy = policy::read(folder, &mut root, principals);
     let tokens = service_tokens.as_ref().map(|t: &ServiceTokens| t.issuer.as_str());
-    let is_issuer = |name: &str| policy.issuers.iter().any(|i| i.issuer.as_str() == name);
+    let is_issuer =
+        |name: &str| policy.issuers.iter().flat_map(IssuerConfig::names).any(|i| i.as_str() == name);
     if identity.as_ref().is_some_and(|i| is_issuer(&i.issuer) || tokens == Some(i.issuer.as_str())) {
         root.error(
             "identity.issuer",

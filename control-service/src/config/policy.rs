@@ -7,7 +7,8 @@ use std::time::Duration;
 
 use portcullis_authn::jwk::KeySet;
 use portcullis_identity::SourceType;
-use portcullis_identity::ids::{ClusterId, IssuerId, SpiffeId};
+use portcullis_identity::ids::{ClusterId, IssuerId, SpiffeId, TenantId};
+use portcullis_model::mapping::{ClaimMapping, TenantRule};
 use portcullis_model::policy::{
     ClaimCondition, RequiredClaim, SourceConditions, SourceRule, SourceRulesDocument, WorkloadsDocument,
 };
@@ -39,9 +40,12 @@ impl Policy {
     /// What is allowed and should be looked at all the same.
     #[must_use]
     pub fn warnings(&self) -> Vec<String> {
-        let issuers = self.issuers.iter().map(|i| (&i.issuer, i.tenants.is_empty()));
-        let providers =
-            self.introspection.iter().map(|p| (&p.document.issuer, p.document.tenants.is_empty()));
+        let any = |tenants: &[TenantId], claims: &ClaimMapping| {
+            tenants.is_empty() && !matches!(claims.tenant, TenantRule::Fixed(_))
+        };
+        let issuers = self.issuers.iter().map(|i| (&i.issuer, any(&i.tenants, &i.claims)));
+        let providers = self.introspection.iter().map(|p| &p.document);
+        let providers = providers.map(|d| (&d.issuer, any(&d.tenants, &d.claims)));
         let all: Vec<_> = issuers.chain(providers).collect();
         let several = all.len() > 1;
         let any_tenant = all.into_iter().filter(|(_, any)| several && *any).map(|(issuer, _)| {
@@ -65,7 +69,7 @@ impl Policy {
     fn unused_keys(&self) -> Vec<String> {
         let of = |issuer: &IssuerConfig| -> Vec<String> {
             let KeySource::Inline(jwks) = &issuer.keys else { return Vec::new() };
-            let left_out = KeySet::read(jwks, &issuer.algorithms).left_out;
+            let left_out = KeySet::read(jwks, &issuer.algorithms, issuer.jwt_svid).left_out;
             left_out.iter().map(|left| format!("{}: {left}", issuer.issuer)).collect()
         };
         self.issuers.iter().flat_map(of).collect()
@@ -150,8 +154,10 @@ pub(super) fn read(folder: &Path, root: &mut Section<'_>, principals: Principals
     for section in root.list("issuers") {
         let (name, max_stale) = (section.name("issuer"), section.name("maxStaleSeconds"));
         let Some(read) = issuer::read(folder, section) else { continue };
-        if issuers.iter().any(|other| other.issuer == read.issuer) {
-            root.error(&name, format!("{} is configured twice", read.issuer));
+        // Which issuer a token is of must never be a choice: no `iss` may name two.
+        let taken: Vec<IssuerId> = issuers.iter().flat_map(IssuerConfig::names).collect();
+        if let Some(twice) = read.names().into_iter().find(|name| taken.contains(name)) {
+            root.error(&name, format!("{twice} is configured twice, by name, alias or template"));
         }
         // One failed fetch must not be enough to refuse an issuer's tokens.
         if read.keys.remote().is_some() && read.max_stale < Duration::from_secs(2) * refresh {

@@ -1,8 +1,8 @@
 //! The published schema against what is read as a whole: source rules, claims, key sets.
 
-use portcullis_model::policy::{
-    ClaimCondition, ClaimMapping, Jwk, RequiredClaim, SourceConditions, SourceRule,
-};
+use portcullis_identity::ids::Role;
+use portcullis_model::mapping::{NamesRule, SubjectSource, TenantSource};
+use portcullis_model::policy::{ClaimCondition, Jwk, RequiredClaim, SourceConditions, SourceRule};
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
@@ -41,7 +41,9 @@ fn the_schema_names_the_fields_of_what_is_read_as_a_whole() {
     assert_eq!(fields_at(&schema, WHEN), fields_of::<SourceConditions>());
     let claims = [WHEN, "/properties/claims/items"].concat();
     assert_eq!(fields_at(&schema, &claims), fields_of::<ClaimCondition>());
-    assert_eq!(fields_at(&schema, "/$defs/claimMapping"), fields_of::<ClaimMapping>());
+    assert_eq!(fields_at(&schema, "/$defs/subjectSource"), fields_of::<SubjectSource>());
+    assert_eq!(fields_at(&schema, "/$defs/tenantSource"), fields_of::<TenantSource>());
+    assert_eq!(fields_at(&schema, "/$defs/names"), fields_of::<NamesRule<Role>>());
     assert_eq!(fields_at(&schema, "/$defs/requiredClaims/items"), fields_of::<RequiredClaim>());
     // A key may have members that nobody knows (RFC 7517 §4), so its reader refuses none.
     let text = || Some(String::new());
@@ -56,6 +58,7 @@ fn the_schema_names_the_fields_of_what_is_read_as_a_whole() {
         x: text(),
         y: text(),
         key_ops: Some(Vec::new()),
+        issuer: text(),
     };
     let mut written: Vec<String> =
         serde_json::to_value(key).unwrap().as_object().unwrap().keys().cloned().collect();

@@ -30,9 +30,13 @@ impl<'e> Section<'e> {
         Self { path, fields, known: Vec::new(), errors }
     }
 
-    /// The full name of a field of this section.
+    /// The full name of a field of this section, or with an empty one of the section.
     pub(super) fn name(&self, field: &str) -> String {
-        if self.path.is_empty() { field.to_owned() } else { format!("{}.{field}", self.path) }
+        match (self.path.as_str(), field) {
+            ("", field) => field.to_owned(),
+            (path, "") => path.to_owned(),
+            (path, field) => format!("{path}.{field}"),
+        }
     }
 
     /// Notes a problem with a field of this section.

@@ -166,9 +166,15 @@ fn the_example_fits_the_published_schema() {
 }
 
 /// Fields of every section as the schema names them, `[]` for list items.
-fn schema_fields(schema: &serde_json::Value, at: &str, found: &mut Vec<(String, Vec<String>)>) {
+fn schema_fields(
+    root: &serde_json::Value,
+    schema: &serde_json::Value,
+    at: &str,
+    found: &mut Vec<(String, Vec<String>)>,
+) {
+    let schema = resolved(root, schema);
     if schema["type"] == "array" {
-        schema_fields(&schema["items"], &[at, "[]"].concat(), found);
+        schema_fields(root, &schema["items"], &[at, "[]"].concat(), found);
     }
     let Some(properties) = schema["properties"].as_object() else { return };
     let mut names: Vec<String> = properties.keys().cloned().collect();
@@ -176,19 +182,26 @@ fn schema_fields(schema: &serde_json::Value, at: &str, found: &mut Vec<(String, 
     found.push((at.to_owned(), names));
     for (name, inner) in properties {
         let path = if at.is_empty() { name.clone() } else { [at, ".", name].concat() };
-        schema_fields(inner, &path, found);
+        schema_fields(root, inner, &path, found);
     }
 }
 
+/// What a schema refers to, or itself.
+fn resolved<'a>(root: &'a serde_json::Value, schema: &'a serde_json::Value) -> &'a serde_json::Value {
+    let pointer = schema["$ref"].as_str().and_then(|text| text.strip_prefix('#'));
+    pointer.map_or(schema, |pointer| root.pointer(pointer).expect("leads to a definition"))
+}
+
 /// Adds an unknown field to every section that the parser reads field by field.
-fn poison(value: &mut serde_json::Value, schema: &serde_json::Value) {
+fn poison(root: &serde_json::Value, value: &mut serde_json::Value, schema: &serde_json::Value) {
+    let schema = resolved(root, schema);
     if let Some(items) = value.as_array_mut() {
-        items.iter_mut().for_each(|item| poison(item, &schema["items"]));
+        items.iter_mut().for_each(|item| poison(root, item, &schema["items"]));
     } else if let Some(members) = value.as_object_mut()
         && schema["x-section"] == true
     {
         for (name, inner) in members.iter_mut() {
-            poison(inner, &schema["properties"][name]);
+            poison(root, inner, &schema["properties"][name]);
         }
         members.insert("zzz".to_owned(), serde_json::json!(1));
     }
@@ -199,12 +212,12 @@ fn poison(value: &mut serde_json::Value, schema: &serde_json::Value) {
 fn the_schema_names_the_fields_that_the_parser_reads() {
     let schema: serde_json::Value = serde_json::from_str(SCHEMA).unwrap();
     let mut example: serde_json::Value = serde_norway::from_str(EXAMPLE).unwrap();
-    poison(&mut example, &schema);
+    poison(&schema, &mut example, &schema);
     let Err(LoadError::Invalid { errors, .. }) = parse_in(&example_folder(), &example.to_string()) else {
         panic!("the unknown fields were accepted");
     };
     let mut wanted = Vec::new();
-    schema_fields(&schema, "", &mut wanted);
+    schema_fields(&schema, &schema, "", &mut wanted);
     let mut sections = 0;
     for error in errors {
         let path = error.field.strip_suffix("zzz").unwrap_or_else(|| panic!("{error}")).trim_end_matches('.');
@@ -223,8 +236,9 @@ fn the_schema_names_the_fields_that_the_parser_reads() {
         assert_eq!(known, *names, "section {general:?}");
         sections += 1;
     }
-    // The root, seven sections, and the items of four lists, three of them issuers.
-    assert_eq!(sections, 14);
+    // The root, seven sections, the items of four lists, three of them issuers, and the claims of one of these and
+    // of a provider.
+    assert_eq!(sections, 16);
 }
 
 fn issuer_errors(issuer: &str) -> Vec<String> {
@@ -305,7 +319,14 @@ fn every_field_of_an_issuer_is_checked() {
         ("jwksUri: 'https://a/', maxTokenBytes: 8193", "from 0 to 8192"),
         ("jwksUri: 'https://a/', requiredClaims: [{claim: []}]", "requiredClaims"),
         ("jwksUri: 'https://a/', requiredClaims: [{claim: [a], oneOf: []}]", "requiredClaims"),
-        ("jwksUri: 'https://a/', claims: {tenant: []}", "subject and tenant need one"),
+        ("jwksUri: 'https://a/', claims: {tenant: []}", "issuers[0].claims.tenant: name the claim"),
+        ("jwksUri: 'https://a/', claims: {tenant: {claim: [t], map: {A: acme}}}", "`tenants` must list"),
+        (
+            "jwksUri: 'https://a/', claims: {subject: [{claim: [a]}, {claim: [b]}]}",
+            "claims.subject: every one",
+        ),
+        ("jwksUri: 'https://a/', claims: {roles: {claims: [[r]], dropOthers: true}}", "claims.roles: "),
+        ("jwksUri: 'https://a/', claims: {clientId: ['']}", "claims.clientId: a path"),
         ("jwksUri: 'https://a/', maxStaleSeconds: 1", "from 2 to 2592000"),
         ("jwksUri: 'https://a/', maxStaleSeconds: 2592001", "from 2 to 2592000"),
         ("jwksUri: 'https://a/', maxStaleSeconds: 119", "twice jwksRefreshSeconds"),

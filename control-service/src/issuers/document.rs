@@ -3,7 +3,6 @@
 use std::collections::HashMap;
 
 use portcullis_authn::jwk::{KeySet, LeftOut};
-use portcullis_identity::CredentialKind;
 use portcullis_model::policy::{IssuerDocument, Jwk, Jwks};
 
 use super::health::{Health, IssuerReport, KeyState, are_expired, millis};
@@ -21,7 +20,7 @@ pub(super) struct CurrentKeys {
 impl CurrentKeys {
     /// Without keys yet, an issuer's tokens are refused for want of a key.
     pub(super) fn of(issuer: &IssuerConfig, known: &HashMap<String, StoredKeys>, now_ms: u64) -> Self {
-        let of = |jwks: &Jwks| KeySet::read(jwks, &issuer.algorithms);
+        let of = |jwks: &Jwks| KeySet::read(jwks, &issuer.algorithms, issuer.jwt_svid);
         let (set, expired) = match &issuer.keys {
             KeySource::Inline(jwks) => (of(jwks), false),
             // The secret travels apart, to gateways alone.
@@ -43,21 +42,7 @@ impl CurrentKeys {
 
 /// What filters get of an issuer.
 pub(super) fn document(issuer: &IssuerConfig, keys: CurrentKeys) -> IssuerDocument {
-    IssuerDocument {
-        issuer: issuer.issuer.clone(),
-        audiences: issuer.audiences.clone(),
-        algorithms: issuer.algorithms.clone(),
-        jwks: keys.set.used,
-        leeway_seconds: issuer.leeway_seconds,
-        max_age_seconds: issuer.max_age_seconds,
-        claims: issuer.claims.clone(),
-        credential: CredentialKind::Jwt,
-        token_types: issuer.token_types.clone(),
-        max_token_bytes: issuer.max_token_bytes,
-        required_claims: issuer.required_claims.clone(),
-        tenants: issuer.tenants.clone(),
-        keys_expired: keys.expired,
-    }
+    issuer.document(keys.set.used, keys.expired)
 }
 
 /// What is told of a configured issuer.

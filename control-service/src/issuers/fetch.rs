@@ -1,18 +1,23 @@
 //! Fetching a key set (RFC 7517), directly or by OpenID Connect Discovery 1.0.
 
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use portcullis_authn::jwk::{LeftOut, read_members};
 use portcullis_identity::ids::IssuerId;
 use portcullis_model::policy::Jwks;
+use reqwest::header::HeaderValue;
 use reqwest::{Client, Url};
 use serde::Deserialize;
+use zeroize::Zeroizing;
 
-use crate::config::{KeySource, Remote, is_trustworthy};
+use crate::config::{IssuerConfig, KeySource, Remote, is_trustworthy};
 use crate::outbound::{self, CallError};
 
 /// Bytes of a key set at most: it travels to filters as one record, and they take no page over 256 KiB.
 const MAX_BYTES: usize = 128 * 1024;
+/// Bytes of a token that goes with a call, at most.
+const MAX_TOKEN: usize = 16 * 1024;
 /// How long one call may take.
 const FETCH_TIME: Duration = Duration::from_secs(5);
 
@@ -31,6 +36,9 @@ pub enum FetchError {
     /// The discovery document is another issuer's.
     #[error("the discovery document is of issuer {0:?}")]
     OtherIssuer(String),
+    /// The token that goes with the call cannot be had.
+    #[error("bearerTokenFile {0}")]
+    Token(&'static str),
     /// The discovery document names an address that cannot be trusted.
     #[error(
         "the discovery document's jwks_uri {0:?} is not https; plain http is accepted where the document itself came by it from a loopback address"
@@ -59,6 +67,7 @@ pub(super) struct Fetcher {
     url: Url,
     /// Set when the address of the keys is to be discovered.
     discovers: Option<IssuerId>,
+    token_file: Option<PathBuf>,
 }
 
 impl Fetcher {
@@ -66,14 +75,15 @@ impl Fetcher {
     ///
     /// # Errors
     /// [`FetchError`] when the system's TLS configuration cannot be used.
-    pub(super) fn new(issuer: &IssuerId, keys: &KeySource) -> Result<Option<Self>, FetchError> {
-        let (remote, discovers): (&Remote, _) = match keys {
+    pub(super) fn new(issuer: &IssuerConfig) -> Result<Option<Self>, FetchError> {
+        let (remote, discovers): (&Remote, _) = match &issuer.keys {
             KeySource::KeySet(remote) => (remote, None),
-            KeySource::Discovery(remote) => (remote, Some(issuer.clone())),
+            KeySource::Discovery(remote) => (remote, Some(issuer.issuer.clone())),
             KeySource::Inline(_) | KeySource::Shared(_) => return Ok(None),
         };
         let client = outbound::client(remote, FETCH_TIME)?;
-        Ok(Some(Self { client, url: remote.url.clone(), discovers }))
+        let (url, token_file) = (remote.url.clone(), remote.token_file.clone());
+        Ok(Some(Self { client, url, discovers, token_file }))
     }
 
     /// What is fetched, as the configuration says it.
@@ -91,9 +101,27 @@ impl Fetcher {
     }
 
     async fn get(&self, url: &Url) -> Result<Vec<u8>, FetchError> {
-        let answer = self.client.get(url.clone()).header("accept", "application/json").send().await?;
-        Ok(outbound::body(answer, MAX_BYTES).await?)
+        let mut request = self.client.get(url.clone()).header("accept", "application/json");
+        // The token is for the server that the operator named, and for no other one that this one leads to.
+        if let Some(file) = self.token_file.as_ref().filter(|_| url.origin() == self.url.origin()) {
+            request = request.header("authorization", bearer(file).await?);
+        }
+        Ok(outbound::body(request.send().await?, MAX_BYTES).await?)
     }
+}
+
+/// The header with the token of a file, as it is now: such tokens are replaced all the time.
+async fn bearer(file: &Path) -> Result<HeaderValue, FetchError> {
+    let text = tokio::fs::read_to_string(file).await.map_err(|_| FetchError::Token("cannot be read"))?;
+    let text = Zeroizing::new(text);
+    let token = text.trim();
+    if !(1..=MAX_TOKEN).contains(&token.len()) || !token.bytes().all(|b| b.is_ascii_graphic()) {
+        return Err(FetchError::Token("holds no token: one line of visible ASCII characters"));
+    }
+    let header = Zeroizing::new(["Bearer ", token].concat());
+    let mut value = HeaderValue::from_str(&header).map_err(|_| FetchError::Token("holds no token"))?;
+    value.set_sensitive(true);
+    Ok(value)
 }
 
 /// The address of the keys, from a discovery document (OpenID Connect Discovery 1.0 §4.3: its issuer must

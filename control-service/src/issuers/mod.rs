@@ -127,7 +127,7 @@ impl Issuers {
         known.watches.clear();
         for issuer in &policy.issuers {
             let name = issuer.issuer.to_string();
-            match Fetcher::new(&issuer.issuer, &issuer.keys) {
+            match Fetcher::new(issuer) {
                 Ok(None) => {}
                 Ok(Some(fetcher)) => {
                     let kept = known.keys.get(&name).filter(|k| k.source == fetcher.url().as_str());

@@ -1,3 +1,4 @@
 //! What becomes of issuers' keys, by subject.
 
 mod life;
+mod token;

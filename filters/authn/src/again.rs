@@ -12,6 +12,7 @@ use portcullis_engine::stage::Again;
 use portcullis_identity::Principal;
 use portcullis_model::Reason;
 use portcullis_model::config::Role;
+use portcullis_model::issuer::TokenIssuer;
 use portcullis_model::policy::IntrospectionDocument;
 use portcullis_model::state::Ground;
 use portcullis_protocol::snapshot::revocation_digest;
@@ -62,6 +63,10 @@ impl Means<'_> {
             }
             Basis::Token(..) => {
                 let issuer = principal.issuer.as_ref().ok_or(Reason::Internal)?;
+                // By the name that it has in the snapshot, and by its own: it could get a document of its own.
+                if let Some(of) = TokenIssuer::named(issuer.as_str(), snapshot) {
+                    again.stands_on(Ground::Issuer(of.document.issuer.as_str().into()));
+                }
                 again.stands_on(Ground::Issuer(issuer.as_str().into()));
                 again.stands_on(Ground::SourceRules);
             }

@@ -4,19 +4,15 @@
 //! Reading and judging are two steps, because a token is read before its signature is verified and judged
 //! afterwards.
 
-use portcullis_identity::ids::{ClientId, IssuerId, Role, Scope, Subject, TenantId};
+use portcullis_identity::ids::{ClientId, IssuerId, Subject, TenantId};
 use portcullis_identity::{CredentialKind, MAX_ACTORS, Principal};
 use portcullis_model::Reason;
 use portcullis_model::claims::{
     Claims, DERIVED_FROM, MAX_DERIVED_FROM, ROLES_INCOMPLETE, claim, has_any, is_revocable,
 };
-use portcullis_model::policy::{
-    ClaimMapping, IntrospectionDocument, IssuerDocument, MAX_LEEWAY_SECONDS, RequiredClaim,
-};
+use portcullis_model::mapping::{ClaimMapping, Found, NoTenant};
+use portcullis_model::policy::{IntrospectionDocument, IssuerDocument, MAX_LEEWAY_SECONDS, RequiredClaim};
 use serde_json::Value;
-
-/// Roles or scopes of one token that are taken; more are left out.
-const MAX_NAMES: usize = 64;
 
 /// The longest name of a revocation, in bytes.
 const MAX_NAME: usize = 264;
@@ -38,16 +34,16 @@ pub struct Rules<'a> {
 }
 
 impl<'a> Rules<'a> {
-    /// The rules of an issuer of tokens.
+    /// The rules of an issuer of tokens, which this one of them calls itself so.
     ///
     /// # Errors
     /// [`Reason::CredentialUnsupported`] when the policy calls its tokens something that a token cannot be.
-    pub fn of_issuer(document: &'a IssuerDocument) -> Result<Self, Reason> {
+    pub fn of_issuer(document: &'a IssuerDocument, name: &'a IssuerId) -> Result<Self, Reason> {
         if !matches!(document.credential, CredentialKind::Jwt | CredentialKind::ServiceToken) {
             return Err(Reason::CredentialUnsupported);
         }
         Ok(Self {
-            issuer: &document.issuer,
+            issuer: name,
             credential: document.credential,
             audiences: &document.audiences,
             leeway_s: document.leeway_seconds.min(MAX_LEEWAY_SECONDS).into(),
@@ -106,7 +102,7 @@ impl<'a> Read<'a> {
             claims,
             rules,
             principal: principal(claims, rules)?,
-            audience: audience(claims)?,
+            audience: audience(claims, rules.mapping)?,
             exp,
             nbf: numeric_date(claims, "nbf")?,
             iat: numeric_date(claims, "iat")?,
@@ -178,13 +174,19 @@ pub fn numeric_date(claims: &Claims, name: &str) -> Result<Option<u64>, Reason> 
     }
 }
 
-/// The audiences (RFC 7519 §4.1.3): one text or a list of them.
-fn audience(claims: &Claims) -> Result<Vec<&str>, Reason> {
-    let found: Option<Vec<&str>> = match claims.get("aud") {
-        None => Some(Vec::new()),
-        Some(Value::String(one)) => Some(vec![one.as_str()]),
-        Some(Value::Array(members)) => members.iter().map(Value::as_str).collect(),
-        Some(_) => None,
+/// The audiences (RFC 7519 §4.1.3): one text or a list of them. Where there is no `aud` at all, what the mapping says
+/// stands for it; a null is no reason to look elsewhere.
+fn audience<'a>(claims: &'a Claims, mapping: &ClaimMapping) -> Result<Vec<&'a str>, Reason> {
+    let value = match (claims.get("aud"), &mapping.audience) {
+        (Some(value), _) => Found::Value(value),
+        (None, Some(path)) => path.find(claims),
+        (None, None) => Found::Absent,
+    };
+    let found: Option<Vec<&str>> = match value {
+        Found::Absent => Some(Vec::new()),
+        Found::Value(Value::String(one)) => Some(vec![one.as_str()]),
+        Found::Value(Value::Array(members)) => members.iter().map(Value::as_str).collect(),
+        Found::Value(_) | Found::Malformed => None,
     };
     found.ok_or(Reason::ClaimInvalid)
 }
@@ -193,19 +195,21 @@ fn audience(claims: &Claims) -> Result<Vec<&str>, Reason> {
 fn principal(claims: &Claims, rules: Rules<'_>) -> Result<Principal, Reason> {
     let invalid = Reason::ClaimInvalid;
     let mapping = rules.mapping;
-    let text = |path: &[String]| claim(claims, path).and_then(Value::as_str);
-    let client = match client_id(claims, mapping)? {
-        Some(id) => Some(ClientId::new(id).map_err(|_| invalid)?),
+    let client = match mapping.client(claims).map_err(|_| invalid)? {
+        Some((id, _)) => Some(ClientId::new(id).map_err(|_| invalid)?),
         None => None,
     };
-    let roles = Names::read(claim(claims, &mapping.roles), Role::new);
-    let scopes = Names::read(claim(claims, &mapping.scopes), Scope::new);
-    let elsewhere = are_elsewhere(claims, &mapping.roles)
+    let tenant = mapping.tenant.read(claims).map_err(|none| match none {
+        NoTenant::Claim(_) => invalid,
+        NoTenant::Unmapped => Reason::TenantNotAllowed,
+    })?;
+    let (roles, scopes) = (mapping.roles.read(claims), mapping.scopes.read(claims));
+    let elsewhere = roles.elsewhere
         || (rules.credential == CredentialKind::ServiceToken
             && claims.get(ROLES_INCOMPLETE) == Some(&true.into()));
     Ok(Principal {
-        subject: text(&mapping.subject).and_then(|s| Subject::new(s).ok()).ok_or(invalid)?,
-        tenant: text(&mapping.tenant).and_then(|t| TenantId::new(t).ok()).ok_or(invalid)?,
+        subject: mapping.subject.read(claims).map_err(|_| invalid)?,
+        tenant,
         omitted: roles.omitted.saturating_add(scopes.omitted),
         roles_incomplete: elsewhere || roles.omitted > 0,
         roles: roles.taken,
@@ -221,16 +225,6 @@ fn principal(claims: &Claims, rules: Rules<'_>) -> Result<Principal, Reason> {
         session_id: id(claims, "sid")?,
         derived_from: derived_from(claims, rules.credential)?,
     })
-}
-
-/// The client by its claim, or where there is none by `azp`. One of the wrong form is refused: it must not
-/// slip to the other claim, nor to a rule for tokens without a client.
-fn client_id<'a>(claims: &'a Claims, mapping: &ClaimMapping) -> Result<Option<&'a str>, Reason> {
-    let found = [claim(claims, &mapping.client_id), claims.get("azp")];
-    match found.into_iter().flatten().find(|value| !value.is_null()) {
-        None => Ok(None),
-        Some(value) => value.as_str().map(Some).ok_or(Reason::ClaimInvalid),
-    }
 }
 
 /// An id by which something can be revoked; one that no revocation can name is refused.
@@ -253,52 +247,6 @@ fn derived_from(claims: &Claims, credential: CredentialKind) -> Result<Vec<Strin
         }
         Some(_) => Err(Reason::ClaimInvalid),
     }
-}
-
-/// Names that a claim grants: a list of them, or one text of names separated by spaces.
-///
-/// A type's own limits must not refuse what other people's providers write: what is no name here, and what is
-/// more than is taken, grants nothing and is counted.
-struct Names<T> {
-    taken: Vec<T>,
-    omitted: u32,
-}
-
-impl<T: PartialEq> Names<T> {
-    fn read<E>(value: Option<&Value>, parse: impl Fn(&str) -> Result<T, E>) -> Self {
-        let mut names = Self { taken: Vec::new(), omitted: 0 };
-        match value {
-            None | Some(Value::Null) => {}
-            Some(Value::String(text)) => {
-                text.split(' ').filter(|name| !name.is_empty()).for_each(|name| names.take(parse(name).ok()));
-            }
-            Some(Value::Array(members)) => {
-                let name = |member: &Value| member.as_str().and_then(|name| parse(name).ok());
-                members.iter().for_each(|member| names.take(name(member)));
-            }
-            Some(_) => names.take(None),
-        }
-        names
-    }
-
-    fn take(&mut self, name: Option<T>) {
-        match name {
-            Some(name) if self.taken.contains(&name) => {}
-            Some(name) if self.taken.len() < MAX_NAMES => self.taken.push(name),
-            _ => self.omitted = self.omitted.saturating_add(1),
-        }
-    }
-}
-
-/// Whether the provider says that it left roles out of the token itself: Entra ID does so where there are too
-/// many groups.
-fn are_elsewhere(claims: &Claims, path: &[String]) -> bool {
-    let named = |name: &String| {
-        let sources = claims.get("_claim_names").and_then(Value::as_object);
-        sources.is_some_and(|sources| sources.contains_key(name))
-    };
-    let has_groups = || claims.get("hasgroups").is_some_and(|value| *value == true || *value == "true");
-    path.first().is_some_and(|name| named(name) || (name == "groups" && has_groups()))
 }
 
 /// The chain of actors (RFC 8693 §4.1), the current one first.

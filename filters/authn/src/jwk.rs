@@ -140,6 +140,7 @@ fn read_member(member: &Value) -> Result<Jwk, Unusable> {
         e: text("e")?,
         x: text("x")?,
         y: text("y")?,
+        issuer: text("issuer")?,
     })
 }
 
@@ -155,20 +156,21 @@ pub struct KeySet {
 }
 
 impl KeySet {
-    /// Looks at each key of a set. RFC 7517 §5: keys that are not understood are passed over.
+    /// Looks at each key of a set. RFC 7517 §5: keys that are not understood are passed over. `svid`: the keys are
+    /// for JWT-SVIDs.
     #[must_use]
-    pub fn read(jwks: &Jwks, algorithms: &[Algorithm]) -> Self {
+    pub fn read(jwks: &Jwks, algorithms: &[Algorithm], svid: bool) -> Self {
         let mut set = Self::default();
         for jwk in &jwks.keys {
-            if let Err(why) = set.take(jwk, algorithms) {
+            if let Err(why) = set.take(jwk, algorithms, svid) {
                 set.left_out.push(LeftOut::new(jwk.kid.as_deref(), why));
             }
         }
         set
     }
 
-    fn take(&mut self, jwk: &Jwk, algorithms: &[Algorithm]) -> Result<(), Unusable> {
-        let mut new = prepare(jwk, algorithms)?;
+    fn take(&mut self, jwk: &Jwk, algorithms: &[Algorithm], svid: bool) -> Result<(), Unusable> {
+        let mut new = prepare(jwk, algorithms, svid)?;
         new.retain(|key| !self.keys.iter().any(|known| known.is_same(key)));
         if new.is_empty() {
             return Err(Unusable::Twice);
@@ -183,8 +185,8 @@ impl KeySet {
 }
 
 /// A key for each of the algorithms that may be used with it.
-fn prepare(jwk: &Jwk, algorithms: &[Algorithm]) -> Result<Vec<VerifyingKey>, Unusable> {
-    if !jwk.may_verify() {
+fn prepare(jwk: &Jwk, algorithms: &[Algorithm], svid: bool) -> Result<Vec<VerifyingKey>, Unusable> {
+    if !jwk.may_verify(svid) {
         return Err(Unusable::OtherUse);
     }
     if jwk.kid.as_deref().is_some_and(|kid| KeyId::new(kid).is_err()) {
@@ -201,7 +203,7 @@ fn prepare(jwk: &Jwk, algorithms: &[Algorithm]) -> Result<Vec<VerifyingKey>, Unu
         return Err(Unusable::OtherType(Shown::new([kty, " ", crv].concat().trim_end())));
     }
     let public = PublicKey::read(jwk)?;
-    let key = |algorithm| VerifyingKey::new(jwk.kid.as_deref(), &public, algorithm);
+    let key = |algorithm| VerifyingKey::new(jwk, &public, algorithm);
     fitting.into_iter().map(key).collect::<Option<_>>().ok_or(Unusable::NoKey)
 }
 

@@ -74,12 +74,14 @@ impl<'a> Jws<'a> {
     }
 
     /// Whether the `typ` is one of these. No list stands for the usual types of access tokens, and for
-    /// none at all.
+    /// none at all; a JWT-SVID may be a `JOSE` besides (JWT-SVID §2.3).
     #[must_use]
-    pub fn is_of_type(&self, accepted: &[String]) -> bool {
+    pub fn is_of_type(&self, accepted: &[String], svid: bool) -> bool {
         match &self.token_type {
             None => accepted.is_empty(),
-            Some(typ) if accepted.is_empty() => USUAL_TYPES.iter().any(|known| same_type(typ, known)),
+            Some(typ) if accepted.is_empty() => {
+                USUAL_TYPES.iter().any(|known| same_type(typ, known)) || (svid && same_type(typ, "jose"))
+            }
             Some(typ) => accepted.iter().any(|known| same_type(typ, known)),
         }
     }
@@ -132,7 +134,7 @@ mod tests {
             let typ = typ.map(|t| format!(r#","typ":"{t}""#)).unwrap_or_default();
             let text = token(&format!(r#"{{"alg":"RS256"{typ}}}"#), "{}");
             let accepted: Vec<String> = accepted.iter().map(|a| (*a).to_owned()).collect();
-            Jws::parse(text.as_bytes()).unwrap().is_of_type(&accepted)
+            Jws::parse(text.as_bytes()).unwrap().is_of_type(&accepted, false)
         };
         for typ in [None, Some("JWT"), Some("at+jwt"), Some("application/AT+jwt")] {
             assert!(fits(typ, &[]), "{typ:?}");

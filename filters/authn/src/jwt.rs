@@ -5,9 +5,9 @@ use std::sync::Arc;
 use portcullis_engine::cache::KeyDigest;
 use portcullis_identity::KeyId;
 use portcullis_model::Reason;
+use portcullis_model::issuer::TokenIssuer;
 use portcullis_model::policy::{Algorithm, IssuerDocument};
 use portcullis_model::state::SnapshotState;
-use serde_json::Value;
 
 use crate::judge::{Read, Rules};
 use crate::jws::Jws;
@@ -64,18 +64,19 @@ fn judge(
     is_signed: impl Fn(&Jws<'_>, &VerifyingKey) -> bool,
     now_s: u64,
 ) -> Result<Verified, Reason> {
-    let issuer = jws.claims.get("iss").and_then(Value::as_str).ok_or(Reason::IssuerUnknown)?;
-    let document = snapshot.issuer(issuer).ok_or(Reason::IssuerUnknown)?;
+    let issuer = TokenIssuer::of(&jws.claims, snapshot).ok_or(Reason::IssuerUnknown)?;
+    let document = issuer.document;
     let algorithm = allowed(&jws, document)?;
     if document.keys_expired {
         return Err(Reason::IssuerKeysExpired);
     }
     let prepared = keys.keys(document, snapshot);
-    let mut fitting = prepared.fitting(algorithm, jws.key_id.as_deref()).peekable();
+    let mut fitting = prepared.fitting(algorithm, jws.key_id.as_deref(), &issuer.name).peekable();
     if fitting.peek().is_none() {
         return Err(Reason::KeyUnknown);
     }
-    let read = Read::new(&jws.claims, Rules::of_issuer(document)?)?;
+    issuer.check(&jws.claims).map_err(|_| Reason::ClaimInvalid)?;
+    let read = Read::new(&jws.claims, Rules::of_issuer(document, &issuer.name)?)?;
     let key = fitting.find(|key| is_signed(&jws, key)).ok_or(Reason::SignatureInvalid)?;
     let mut principal = read.judge(now_s)?;
     // From the key and not from the token: a revoked key must not pass by leaving its name out.
@@ -88,7 +89,7 @@ fn judge(
 #[must_use]
 pub fn unknown_key(token: &[u8], snapshot: &SnapshotState) -> Option<(Arc<IssuerDocument>, KeyId)> {
     let jws = Jws::parse(token).ok()?;
-    let document = snapshot.issuer(jws.claims.get("iss")?.as_str()?)?;
+    let document = TokenIssuer::of(&jws.claims, snapshot)?.document;
     let key_id = KeyId::new(jws.key_id.as_deref()?).ok()?;
     let public = document.algorithms.iter().all(|algorithm| !is_shared(*algorithm));
     public.then(|| (Arc::clone(document), key_id))
@@ -103,7 +104,7 @@ fn allowed(jws: &Jws<'_>, document: &IssuerDocument) -> Result<Algorithm, Reason
     if jws.text.len() > longest {
         return Err(Reason::CredentialTooLarge);
     }
-    if !jws.is_of_type(&document.token_types) {
+    if !jws.is_of_type(&document.token_types, document.jwt_svid) {
         return Err(Reason::CredentialUnsupported);
     }
     let mut algorithms = document.algorithms.iter();

@@ -10,8 +10,10 @@ use jwt_simple::algorithms::{
 use p521::ecdsa::signature::Verifier;
 use portcullis_engine::cache::KeyDigest;
 use portcullis_engine::guarded::{Guarded, Rebuild};
-use portcullis_model::policy::{Algorithm, IssuerDocument};
+use portcullis_identity::ids::IssuerId;
+use portcullis_model::policy::{Algorithm, IssuerDocument, Jwk};
 use portcullis_model::state::{Secret, SnapshotState};
+use portcullis_model::template::key_is_of;
 use sha2::{Digest, Sha256};
 use superboring::{pkey, sign};
 
@@ -102,6 +104,8 @@ pub struct Signed<'a> {
 /// One key for one algorithm.
 pub struct VerifyingKey {
     kid: Option<String>,
+    /// The issuer whose tokens it signs, where its set says so.
+    issuer: Option<String>,
     algorithm: Algorithm,
     material: Material,
     spki: Option<Vec<u8>>,
@@ -120,7 +124,7 @@ impl IssuerKeys {
     pub fn prepare(document: &IssuerDocument, secret: Option<&Arc<Secret>>) -> Self {
         let shared = document.algorithms.iter().filter(|alg| is_shared(**alg)).count();
         if shared == 0 {
-            return Self { keys: KeySet::read(&document.jwks, &document.algorithms).keys };
+            return Self { keys: KeySet::read(&document.jwks, &document.algorithms, document.jwt_svid).keys };
         }
         if shared < document.algorithms.len() {
             return Self { keys: Vec::new() };
@@ -129,7 +133,14 @@ impl IssuerKeys {
             let secret = secret?;
             let material = Material::Shared(SharedSecret::new(secret, *algorithm)?);
             let digest = digest_of(&[secret.bytes()]);
-            Some(VerifyingKey { kid: None, algorithm: *algorithm, material, spki: None, digest })
+            Some(VerifyingKey {
+                kid: None,
+                issuer: None,
+                algorithm: *algorithm,
+                material,
+                spki: None,
+                digest,
+            })
         });
         Self { keys: keys.collect() }
     }
@@ -142,10 +153,13 @@ impl IssuerKeys {
         &'k self,
         algorithm: Algorithm,
         kid: Option<&'k str>,
+        issuer: &'k IssuerId,
     ) -> impl Iterator<Item = &'k VerifyingKey> {
         let named = kid.filter(|_| !is_shared(algorithm));
         let fits = move |key: &&VerifyingKey| {
-            key.algorithm == algorithm && named.is_none_or(|kid| key.kid.as_deref() == Some(kid))
+            key.algorithm == algorithm
+                && named.is_none_or(|kid| key.kid.as_deref() == Some(kid))
+                && key.issuer.as_deref().is_none_or(|of| key_is_of(of, issuer.as_str()))
         };
         let natively = self.keys.iter().find(fits).is_some_and(|key| key.spki.is_some());
         self.keys.iter().filter(fits).take(if natively { MAX_TRIES.0 } else { MAX_TRIES.1 })
@@ -154,17 +168,19 @@ impl IssuerKeys {
 
 impl VerifyingKey {
     /// A key of a set for one algorithm; `None` when its numbers are no key.
-    pub(crate) fn new(kid: Option<&str>, public: &PublicKey, algorithm: Algorithm) -> Option<Self> {
+    pub(crate) fn new(jwk: &Jwk, public: &PublicKey, algorithm: Algorithm) -> Option<Self> {
         let material = Material::new(public, algorithm)?;
         let (kind, first, second) = public.parts();
         let digest = digest_of(&[kind.as_bytes(), first, second]);
         let spki = material.spki();
-        Some(Self { kid: kid.map(str::to_owned), algorithm, material, spki, digest })
+        let (kid, issuer) = (jwk.kid.clone(), jwk.issuer.clone());
+        Some(Self { kid, issuer, algorithm, material, spki, digest })
     }
 
-    /// Whether the other key is this one by the same name.
+    /// Whether the other key is this one by the same name, for the same issuer.
     pub(crate) fn is_same(&self, other: &Self) -> bool {
-        (self.algorithm, &self.kid, self.digest) == (other.algorithm, &other.kid, other.digest)
+        (self.algorithm, &self.kid, &self.issuer, self.digest)
+            == (other.algorithm, &other.kid, &other.issuer, other.digest)
     }
 
     /// Tells this key from another one of the same name.

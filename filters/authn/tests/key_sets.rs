@@ -25,7 +25,7 @@ struct Case {
 /// All that is left out of a set.
 fn read(keys: &[Value], algorithms: &[Algorithm]) -> (KeySet, Vec<LeftOut>) {
     let (jwks, mut left_out) = read_members(keys);
-    let mut set = KeySet::read(&jwks, algorithms);
+    let mut set = KeySet::read(&jwks, algorithms, false);
     left_out.append(&mut set.left_out);
     (set, left_out)
 }

@@ -109,9 +109,12 @@ fn check(vector: &Vector, text: &str, signature: &str, native: &dyn NativeVerify
     let keys = if vector.key.is_null() { json!([]) } else { json!([vector.key]) };
     let secrets = vector.secret.iter().map(|s| secret(&URL_SAFE_NO_PAD.decode(s).unwrap())).collect();
     let state = snapshot_with(&[issuer(&[vector.algorithm.as_str()], &keys)], secrets);
+    let issuer = state.issuer(ISSUER).unwrap().issuer.clone();
     let keys = IssuerKeys::prepare(state.issuer(ISSUER).unwrap(), state.issuer_secret(ISSUER));
-    let key =
-        keys.fitting(vector.algorithm, None).next().unwrap_or_else(|| panic!("no key for {}", vector.name));
+    let key = keys
+        .fitting(vector.algorithm, None, &issuer)
+        .next()
+        .unwrap_or_else(|| panic!("no key for {}", vector.name));
     let signature = URL_SAFE_NO_PAD.decode(signature).unwrap();
     key.verify(Signed { text: text.as_bytes(), signature: &signature }, native)
 }

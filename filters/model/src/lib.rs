@@ -22,8 +22,11 @@ pub mod decision;
 pub mod edge;
 pub mod errors;
 pub mod fair;
+pub mod issuer;
+pub mod mapping;
 pub mod pace;
 pub mod policy;
 pub mod state;
+pub mod template;
 
 pub use decision::{Permit, Reason, Refusal};

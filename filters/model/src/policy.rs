@@ -5,13 +5,23 @@ use portcullis_identity::{CredentialKind, SourceType};
 use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::claims::Scalar;
+use crate::mapping::ClaimMapping;
 
 /// An issuer of JSON Web Tokens and what is required of its tokens.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct IssuerDocument {
-    /// `iss` of the tokens, compared exactly.
+    /// `iss` of the tokens, compared exactly; or a template of it; or the trust domain of JWT-SVIDs.
     pub issuer: IssuerId,
+    /// Further values of `iss` that name the same issuer.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub aliases: Vec<IssuerId>,
+    /// Of a template: the values that its segment may have.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub issuer_values: Vec<String>,
+    /// True when the tokens are JWT-SVIDs (SPIFFE) of the trust domain that is the issuer.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub jwt_svid: bool,
     /// One of these must be among the token's `aud`.
     pub audiences: Vec<String>,
     /// Algorithms that this issuer may use (RFC 7518 §3.1 names). Nothing else is accepted.
@@ -230,43 +240,19 @@ pub struct Jwk {
     /// Second coordinate, base64url.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub y: Option<String>,
+    /// The issuer whose tokens the key signs: in sets that several share.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub issuer: Option<String>,
 }
 
 impl Jwk {
-    /// Whether the issuer lets the key verify signatures (RFC 7517 §4.2, §4.3).
+    /// Whether the issuer lets the key verify signatures (RFC 7517 §4.2, §4.3), in `svid` those of JWT-SVIDs, for which
+    /// SPIFFE has a use of its own.
     #[must_use]
-    pub fn may_verify(&self) -> bool {
-        self.key_use.as_deref().is_none_or(|usage| usage == "sig")
+    pub fn may_verify(&self, svid: bool) -> bool {
+        let is_usual = |usage: &str| usage == "sig" || (svid && usage == "jwt-svid");
+        self.key_use.as_deref().is_none_or(is_usual)
             && self.key_ops.as_ref().is_none_or(|ops| ops.iter().any(|op| op == "verify"))
-    }
-}
-
-/// Which claims say what. A claim is named by its member's name, or by a path of names, outermost first.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
-pub struct ClaimMapping {
-    /// The subject.
-    pub subject: Vec<String>,
-    /// The tenant.
-    pub tenant: Vec<String>,
-    /// Roles: a list of strings, or one string of names separated by spaces.
-    pub roles: Vec<String>,
-    /// Scopes: a list of strings, or one string of names separated by spaces (RFC 8693 §4.2).
-    pub scopes: Vec<String>,
-    /// OAuth client; `azp` is tried when this one is absent.
-    pub client_id: Vec<String>,
-}
-
-impl Default for ClaimMapping {
-    fn default() -> Self {
-        let one = |name: &str| vec![name.to_owned()];
-        Self {
-            subject: one("sub"),
-            tenant: one("tenant"),
-            roles: one("roles"),
-            scopes: one("scope"),
-            client_id: one("client_id"),
-        }
     }
 }
 

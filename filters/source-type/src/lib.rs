@@ -16,9 +16,11 @@
 
 mod stage;
 
+use portcullis_identity::ids::IssuerId;
 use portcullis_identity::{Principal, SourceType};
 use portcullis_model::claims::{Claims, has_any};
 use portcullis_model::policy::{ClaimCondition, SourceConditions, SourceRule, SourceRulesDocument};
+use portcullis_model::template::IssuerTemplate;
 
 pub use stage::{RequireSourceType, SOURCE_TYPE_HEADER};
 
@@ -34,7 +36,9 @@ pub fn classify<'a>(
 
 fn fits(when: &SourceConditions, principal: &Principal, claims: &Claims) -> bool {
     any_if_given(&when.credential, |kind| *kind == principal.credential)
-        && any_if_given(&when.issuer, |issuer| principal.issuer.as_ref() == Some(issuer))
+        && any_if_given(&when.issuer, |issuer| {
+            principal.issuer.as_ref().is_some_and(|of| is_named(of, issuer))
+        })
         && any_if_given(&when.client_id, |id| principal.client_id.as_ref().is_some_and(|c| c.as_str() == id))
         && any_if_given(&when.spiffe_id, |id| principal.spiffe_id.as_ref() == Some(id))
         && any_if_given(&when.role, |role| principal.roles.contains(role))
@@ -49,6 +53,12 @@ fn any_if_given<T>(list: &Option<Vec<T>>, test: impl FnMut(&T) -> bool) -> bool 
     list.as_ref().is_none_or(|list| list.iter().any(test))
 }
 
+/// Whether an issuer is the one that a rule names, or one of a template that it names.
+fn is_named(issuer: &IssuerId, rule: &IssuerId) -> bool {
+    let fits = |template: IssuerTemplate| template.value(issuer.as_str()).is_some();
+    issuer == rule || IssuerTemplate::parse(rule).ok().flatten().is_some_and(fits)
+}
+
 fn holds(condition: &ClaimCondition, claims: &Claims) -> bool {
     has_any(claims, &condition.claim, &condition.any_of)
 }
@@ -57,7 +67,7 @@ fn holds(condition: &ClaimCondition, claims: &Claims) -> bool {
 mod tests {
     use super::*;
     use portcullis_identity::CredentialKind;
-    use portcullis_identity::ids::{ClientId, IssuerId, Subject, TenantId};
+    use portcullis_identity::ids::{ClientId, Subject, TenantId};
     use serde_json::{Value, json};
 
     fn principal() -> Principal {
@@ -102,6 +112,20 @@ mod tests {
         let mut other = principal();
         other.client_id = None;
         assert_eq!(tell(rules, &other, json!({})), Some(SourceType::McpAgent));
+    }
+
+    #[test]
+    fn a_rule_may_name_a_template_of_issuers() {
+        let rules =
+            json!([{"name": "r", "sourceType": "human", "when": {"issuer": ["https://idp/{tid}/v2.0"]}}]);
+        let of = |issuer: &str| {
+            let principal = Principal { issuer: Some(IssuerId::new(issuer).unwrap()), ..principal() };
+            tell(rules.clone(), &principal, json!({}))
+        };
+        assert_eq!(of("https://idp/a/v2.0"), Some(SourceType::Human));
+        for other in ["https://idp/a/b/v2.0", "https://idp/a/v2.0x", "https://idp.evil/a/v2.0"] {
+            assert_eq!(of(other), None, "{other}");
+        }
     }
 
     #[test]

@@ -16,6 +16,7 @@ use prost::Message;
 pub use self::changes::{ChangeLog, Ground};
 use self::entries::api_key_entry;
 pub use self::entries::{ApiKeyEntry, ClusterEntry, Secret, SignerEntry};
+use crate::issuer::IssuerNames;
 use crate::policy::{IntrospectionDocument, IssuerDocument, SourceRulesDocument, WorkloadEntry};
 
 /// The next number of [`SnapshotState::contents`].
@@ -25,6 +26,13 @@ static NEXT_CONTENTS: AtomicU64 = AtomicU64::new(1);
 /// each is decoded only when its holder comes for the first time.
 struct HeldApiKey {
     encoded: Box<[u8]>,
+    epoch: u8,
+}
+
+/// An issuer, with its names parsed.
+struct HeldIssuer {
+    document: Arc<IssuerDocument>,
+    names: IssuerNames,
     epoch: u8,
 }
 
@@ -49,7 +57,7 @@ pub struct SnapshotState {
     epoch: u8,
     authentication_revision: u64,
     tenants: HashMap<Box<str>, Arc<TenantId>>,
-    issuers: HashMap<Box<str>, (Arc<IssuerDocument>, u8)>,
+    issuers: HashMap<Box<str>, HeldIssuer>,
     source_rules: Arc<SourceRulesDocument>,
     introspections: HashMap<Box<str>, (Arc<IntrospectionDocument>, u8)>,
     workloads: HashMap<SpiffeId, (Arc<WorkloadEntry>, u8)>,
@@ -117,15 +125,25 @@ impl SnapshotState {
         self.authentication_revision
     }
 
-    /// An issuer by its exact name.
+    /// An issuer by the exact name of its document. Which one a token is of tells [`crate::issuer::TokenIssuer`].
     #[must_use]
     pub fn issuer(&self, issuer: &str) -> Option<&Arc<IssuerDocument>> {
-        self.issuers.get(issuer).map(|(document, _)| document)
+        self.issuers.get(issuer).map(|held| &held.document)
     }
 
     /// All issuers.
     pub fn issuers(&self) -> impl Iterator<Item = &Arc<IssuerDocument>> {
-        self.issuers.values().map(|(document, _)| document)
+        self.issuers.values().map(|held| &held.document)
+    }
+
+    /// An issuer by the exact name of its document, with all its names.
+    pub(crate) fn issuer_names(&self, issuer: &str) -> Option<(&Arc<IssuerDocument>, &IssuerNames)> {
+        self.issuers.get(issuer).map(|held| (&held.document, &held.names))
+    }
+
+    /// All issuers with their names.
+    pub(crate) fn all_issuer_names(&self) -> impl Iterator<Item = (&Arc<IssuerDocument>, &IssuerNames)> {
+        self.issuers.values().map(|held| (&held.document, &held.names))
     }
 
     /// The provider that is asked about opaque tokens that begin like this one: the one with the longest
@@ -261,7 +279,7 @@ impl SnapshotState {
     /// Drops what the finished resync did not touch.
     fn sweep(&mut self) {
         let epoch = self.epoch;
-        self.issuers.retain(|_, (_, e)| *e == epoch);
+        self.issuers.retain(|_, held| held.epoch == epoch);
         self.introspections.retain(|_, (_, e)| *e == epoch);
         self.workloads.retain(|_, (_, e)| *e == epoch);
         self.issuer_secrets.retain(|_, (_, e)| *e == epoch);

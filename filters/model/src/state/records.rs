@@ -7,8 +7,10 @@ use portcullis_protocol::wire::{self, Record, RecordKind};
 use prost::Message;
 
 use super::entries::{ClusterEntry, Secret, SignerEntry, api_key_entry};
-use super::{Applied, Ground, HeldApiKey, SnapshotState};
+use super::{Applied, Ground, HeldApiKey, HeldIssuer, SnapshotState};
 use crate::decision::ClusterState;
+use crate::errors::FieldError;
+use crate::issuer::IssuerNames;
 use crate::policy::{IntrospectionDocument, IssuerDocument, WorkloadsDocument};
 
 impl SnapshotState {
@@ -128,7 +130,10 @@ impl SnapshotState {
         if document.issuer.as_str() != &*name {
             return Err(format!("issuer {name}: its document names {}", document.issuer));
         }
-        self.issuers.insert(name, (Arc::new(document), self.epoch));
+        let names = IssuerNames::of(&document.issuer, &document.aliases, &document.issuer_values)
+            .map_err(|e| format!("issuer {name}: {e}"))?;
+        sound(document.check()).map_err(|e| format!("issuer {name}: {e}"))?;
+        self.issuers.insert(name, HeldIssuer { document: Arc::new(document), names, epoch: self.epoch });
         Ok(())
     }
 
@@ -202,6 +207,8 @@ impl SnapshotState {
         if document.name != *name {
             return Err(format!("introspection {name}: its document names {}", document.name));
         }
+        let errors = document.claims.check([&document.issuer], &document.tenants);
+        sound(errors).map_err(|e| format!("introspection {name}: {e}"))?;
         self.introspections.insert(name, (Arc::new(document), self.epoch));
         Ok(())
     }
@@ -238,6 +245,11 @@ impl SnapshotState {
         }
         Ok(())
     }
+}
+
+/// Nothing is wrong; else the first thing that is.
+fn sound(errors: Vec<FieldError>) -> Result<(), FieldError> {
+    errors.into_iter().next().map_or(Ok(()), Err)
 }
 
 fn text(bytes: &[u8]) -> Result<&str, String> {

@@ -1,0 +1,40 @@
+//! Rules as they may be written: short, as the path of a claim, or in full.
+
+use serde::de::{DeserializeOwned, Error};
+use serde::{Deserialize, Deserializer};
+use serde_json::Value;
+
+use super::ClaimPath;
+
+/// A rule as it stands in a document.
+pub(super) enum Written<T> {
+    /// An empty list.
+    Nothing,
+    /// The path of one claim.
+    Path(ClaimPath),
+    /// One mapping.
+    One(T),
+    /// A list of mappings.
+    Several(Vec<T>),
+}
+
+impl<T: DeserializeOwned> Written<T> {
+    /// Told apart by hand, so that a mistake is told of the form that was meant.
+    pub(super) fn read<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let whole = |error: serde_json::Error| D::Error::custom(error);
+        match Value::deserialize(deserializer)? {
+            Value::Array(items) if items.is_empty() => Ok(Self::Nothing),
+            Value::Array(items) if items.iter().all(Value::is_object) => items
+                .into_iter()
+                .map(serde_json::from_value)
+                .collect::<Result<_, _>>()
+                .map(Self::Several)
+                .map_err(whole),
+            list @ Value::Array(_) => serde_json::from_value(list).map(Self::Path).map_err(whole),
+            rule @ Value::Object(_) => serde_json::from_value(rule).map(Self::One).map_err(whole),
+            _ => Err(D::Error::custom(
+                "write the path of a claim, for example [org, name], or a mapping with `claim`",
+            )),
+        }
+    }
+}
