@@ -121,6 +121,7 @@ fn example_folder() -> tempfile::TempDir {
         ("mesh-token", "0123456789abcdef\n"),
         ("partner.key", "0123456789abcdef0123456789abcdef\n"),
         ("introspection-secret", "s3cret\n"),
+        ("key-set-token", "t0ken\n"),
         ("corporate-ca.pem", ca.as_str()),
     ] {
         std::fs::write(folder.path().join(name), text).unwrap();
@@ -236,9 +237,9 @@ fn the_schema_names_the_fields_that_the_parser_reads() {
         assert_eq!(known, *names, "section {general:?}");
         sections += 1;
     }
-    // The root, seven sections, the items of four lists, three of them issuers, and the claims of one of these and
+    // The root, seven sections, the items of four lists, five of them issuers, and the claims of three of these and
     // of a provider.
-    assert_eq!(sections, 16);
+    assert_eq!(sections, 20);
 }
 
 fn issuer_errors(issuer: &str) -> Vec<String> {
@@ -327,6 +328,11 @@ fn every_field_of_an_issuer_is_checked() {
         ),
         ("jwksUri: 'https://a/', claims: {roles: {claims: [[r]], dropOthers: true}}", "claims.roles: "),
         ("jwksUri: 'https://a/', claims: {clientId: ['']}", "claims.clientId: a path"),
+        ("jwksUri: 'https://a/', bearerTokenFile: missing", "issuers[0].bearerTokenFile: cannot read"),
+        ("jwks: {keys: [{kty: OKP}]}, bearerTokenFile: mesh-token", "for keys that are fetched"),
+        ("jwksUri: 'https://a/', issuerValues: [x]", "is for an issuer that is a template"),
+        ("jwksUri: 'https://a/', jwtSvid: true", "it is the trust domain"),
+        ("jwksUri: 'https://a/', aliases: ['https://b/{t}']", "only the aliases of a template"),
         ("jwksUri: 'https://a/', maxStaleSeconds: 1", "from 2 to 2592000"),
         ("jwksUri: 'https://a/', maxStaleSeconds: 2592001", "from 2 to 2592000"),
         ("jwksUri: 'https://a/', maxStaleSeconds: 119", "twice jwksRefreshSeconds"),
@@ -338,9 +344,49 @@ fn every_field_of_an_issuer_is_checked() {
         let found = tell(rest);
         assert!(found.iter().any(|e| e.contains(wanted)), "{rest}: {found:?}");
     }
+    let template = "{issuer: 'https://a/{tid}/x', audiences: [b], algorithms: [RS256], ";
+    for (rest, wanted) in [
+        (
+            "discovery: true, issuerValues: [t], tenants: [acme], claims: {tenant: {fixed: acme}}}",
+            "no document of its own",
+        ),
+        (
+            "jwksUri: 'https://a/', tenants: [acme], claims: {tenant: {fixed: acme}}}",
+            "issuers[0].issuerValues: must list",
+        ),
+        (
+            "jwksUri: 'https://a/', issuerValues: [t], claims: {tenant: [tid]}}",
+            "issuers[0].tenants: must list",
+        ),
+        (
+            "jwksUri: 'https://a/', issuerValues: [t], tenants: [acme]}",
+            "issuers[0].claims.tenant: with a template",
+        ),
+    ] {
+        let found = issuer_errors(&[template, rest].concat());
+        assert!(found.iter().any(|e| e.contains(wanted)), "{rest}: {found:?}");
+    }
     let found =
         issuer_errors("{issuer: 'http://a.example', audiences: [b], algorithms: [RS256], discovery: true}");
     assert!(found.iter().any(|e| e.starts_with("issuers[0].discovery: must be https")), "{found:?}");
+}
+
+#[test]
+fn no_iss_names_two_issuers() {
+    let rest = "audiences: [b], algorithms: [RS256], jwksUri: 'https://k/', tenants: [acme], claims: {tenant: {fixed: acme}}}";
+    let two = |one: &str, other: &str| issuer_errors(&format!("{{{one}, {rest}, {{{other}, {rest}"));
+    let template = "issuer: 'https://a/{t}', issuerValues: [x, y]";
+    assert_eq!(two("issuer: 'https://a/z'", template), Vec::<String>::new());
+    for (one, other) in [
+        ("issuer: a", "issuer: a"),
+        ("issuer: a, aliases: [c]", "issuer: b, aliases: [c]"),
+        ("issuer: a, aliases: [b]", "issuer: b"),
+        ("issuer: 'https://a/x'", template),
+        (template, "issuer: 'https://a/{u}', issuerValues: [y]"),
+    ] {
+        let found = two(one, other);
+        assert!(found.iter().any(|e| e.contains("is configured twice")), "{one} {other}: {found:?}");
+    }
 }
 
 #[test]

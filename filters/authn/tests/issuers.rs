@@ -188,8 +188,10 @@ fn a_jwt_svid_is_of_the_trust_domain_of_its_subject() {
     };
     let state = snapshot(&[domain("example.org", 9), domain("other.org", 8), issuer(&["EdDSA"], &json!([]))]);
     let run = |typ: Option<&str>, changes: Value| {
-        let mut header = json!({"alg": "EdDSA", "kid": "k1"});
-        typ.map(|typ| header["typ"] = json!(typ));
+        let header = match typ {
+            Some(typ) => json!({"alg": "EdDSA", "kid": "k1", "typ": typ}),
+            None => json!({"alg": "EdDSA", "kid": "k1"}),
+        };
         let token = ed25519().token_with(header, &changed(changes));
         let principal = verify(&state, &token)?.principal;
         Ok((principal.subject.as_str().to_owned(), principal.issuer.unwrap().as_str().to_owned()))
