@@ -140,11 +140,11 @@ const SCHEMA: &str = include_str!("../../control.schema.json");
 fn the_example_is_a_valid_configuration() {
     let config = parse_in(&example_folder(), EXAMPLE).unwrap();
     let policy = &config.policy;
-    assert_eq!((policy.issuers.len(), policy.source_rules.rules.len()), (3, 5));
+    assert_eq!((policy.issuers.len(), policy.source_rules.rules.len()), (5, 5));
     assert_eq!((policy.introspection.len(), policy.workloads.workloads.len()), (1, 1));
     assert!(config.service_tokens.is_some());
     let sources: Vec<_> = policy.issuers.iter().map(|i| i.keys.name()).collect();
-    assert_eq!(sources, ["jwks_uri", "discovery", "hmac"]);
+    assert_eq!(sources, ["jwks_uri", "discovery", "jwks_uri", "jwks_uri", "hmac"]);
 }
 
 #[test]
