@@ -14,7 +14,8 @@ use portcullis_model::policy::{
 };
 
 use super::introspection::{self, IntrospectionConfig};
-use super::issuer::{self, IssuerConfig, KeySource};
+use super::issuer::{self, IssuerConfig};
+use super::keys::KeySource;
 use super::section::Section;
 use crate::snapshot::View;
 use crate::store::Sender;
