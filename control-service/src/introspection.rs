@@ -9,9 +9,10 @@ use base64::Engine;
 use portcullis_model::fair::{ClientNetwork, has_room};
 use reqwest::Client;
 use serde_json::{Map, Value};
+use zeroize::Zeroizing;
 
 use crate::causes::causes;
-use crate::config::IntrospectionConfig;
+use crate::config::{ClientAuth, IntrospectionConfig};
 use crate::outbound::{self, CallError};
 
 /// Bytes of an answer at most: it goes to a filter in one message.
@@ -143,26 +144,43 @@ impl Providers {
 
 impl Provider {
     async fn call(&self, token: &str) -> Result<Vec<u8>, CallError> {
-        let body = form_urlencoded::Serializer::new(String::new())
-            .append_pair("token", token)
-            .append_pair("token_type_hint", "access_token")
-            .finish();
-        let request = self
+        let mut request = self
             .client
             .post(self.config.endpoint.url.clone())
             .header("content-type", "application/x-www-form-urlencoded")
             .header("accept", "application/json")
-            .header("authorization", self.authorization())
-            .body(body);
+            .body(self.form(token));
+        if let Some(authorization) = self.authorization() {
+            request = request.header("authorization", authorization);
+        }
         outbound::body(request.send().await?, MAX_ANSWER).await
     }
 
-    /// RFC 6749 §2.3.1: id and secret are form-encoded before they go into HTTP Basic.
-    fn authorization(&self) -> String {
-        let encode = |bytes: &[u8]| form_urlencoded::byte_serialize(bytes).collect::<String>();
-        let id = encode(self.config.client_id.as_str().as_bytes());
-        let pair = [id.as_str(), &encode(self.config.client_secret.reveal())].join(":");
-        ["Basic ", &base64::engine::general_purpose::STANDARD.encode(pair)].concat()
+    fn form(&self, token: &str) -> String {
+        let mut form = form_urlencoded::Serializer::new(String::new());
+        form.append_pair("token", token).append_pair("token_type_hint", "access_token");
+        if self.config.client_auth == ClientAuth::Post {
+            form.append_pair("client_id", self.config.client_id.as_str());
+            form.append_pair("client_secret", &self.secret());
+        }
+        form.finish()
+    }
+
+    /// The secret as text, which the configuration has checked that it is.
+    fn secret(&self) -> Zeroizing<String> {
+        Zeroizing::new(String::from_utf8_lossy(self.config.client_secret.reveal()).into_owned())
+    }
+
+    /// HTTP Basic. RFC 6749 §2.3.1: id and secret are form-encoded before; not every provider decodes them.
+    fn authorization(&self) -> Option<String> {
+        let (id, secret) = (self.config.client_id.as_str(), self.secret());
+        let encode = |text: &str| form_urlencoded::byte_serialize(text.as_bytes()).collect::<String>();
+        let pair = Zeroizing::new(match self.config.client_auth {
+            ClientAuth::Basic => [encode(id).as_str(), &encode(&secret)].join(":"),
+            ClientAuth::BasicUnencoded => [id, &secret].join(":"),
+            ClientAuth::Post => return None,
+        });
+        Some(["Basic ", &base64::engine::general_purpose::STANDARD.encode(pair.as_bytes())].concat())
     }
 }
 

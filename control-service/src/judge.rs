@@ -2,7 +2,7 @@
 
 use portcullis_authn::judge::numeric_date;
 use portcullis_authn::keys::PureRust;
-use portcullis_authn::{KeyRing, Verified, is_revoked, jwt};
+use portcullis_authn::{KeyRing, Verified, introspection, is_revoked, jwt};
 use portcullis_identity::Principal;
 use portcullis_model::Reason;
 use portcullis_model::state::SnapshotState;
@@ -25,30 +25,60 @@ pub fn open(page: &Page, seed: [u8; 32]) -> Result<SnapshotState, PageError> {
     Ok(state)
 }
 
+/// Why a token is not judged.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Unjudged {
+    /// A gateway would refuse it.
+    Refused(Reason),
+    /// It is verified, and the provider of this name has to be asked about it before it counts.
+    Asks(String),
+}
+
+impl From<Reason> for Unjudged {
+    fn from(reason: Reason) -> Self {
+        Self::Refused(reason)
+    }
+}
+
 /// Verifies a token for which another one is to be given out. What a gateway would refuse for want of a source
 /// rule must not become a token that has one, and the new token must not outlive the old one's own end: the
-/// leeway of `expires_at` is for clocks that differ, not for a longer life.
+/// leeway of `expires_at` is for clocks that differ, not for a longer life. `told`: what a provider said of it.
 ///
 /// # Errors
-/// The reason for which a gateway would refuse it.
-pub fn subject_token(text: &str, snapshot: &SnapshotState, now_s: u64) -> Result<Principal, Reason> {
-    let Verified { mut principal, claims, source_type, .. } = token(text, snapshot, now_s)?;
+/// The reason for which a gateway would refuse it, or whom it would ask.
+pub fn subject_token(
+    text: &str,
+    snapshot: &SnapshotState,
+    now_s: u64,
+    told: Option<&[u8]>,
+) -> Result<Principal, Unjudged> {
+    let Verified { mut principal, claims, source_type, .. } = token(text, snapshot, now_s, told)?;
     if source_type.is_none() && classify(snapshot.source_rules(), &principal, &claims).is_none() {
-        return Err(Reason::SourceTypeUnknown);
+        return Err(Reason::SourceTypeUnknown.into());
     }
     let end = numeric_date(&claims, "exp")?.unwrap_or(u64::MAX);
     principal.expires_at = principal.expires_at.min(end);
-    if principal.expires_at <= now_s { Err(Reason::TokenExpired) } else { Ok(principal) }
+    if principal.expires_at <= now_s { Err(Reason::TokenExpired.into()) } else { Ok(principal) }
 }
 
-/// Verifies a JSON Web Token and that nothing of it is revoked.
+/// Verifies a JSON Web Token and that nothing of it is revoked. `told`: what a provider said of it.
 ///
 /// # Errors
-/// The reason for which a gateway would refuse it.
-pub fn token(token: &str, snapshot: &SnapshotState, now_s: u64) -> Result<Verified, Reason> {
-    let verified = jwt::verify(token.as_bytes(), snapshot, &KeyRing::default(), &PureRust, now_s)?;
+/// The reason for which a gateway would refuse it, or whom it would ask.
+pub fn token(
+    token: &str,
+    snapshot: &SnapshotState,
+    now_s: u64,
+    told: Option<&[u8]>,
+) -> Result<Verified, Unjudged> {
+    let mut verified = jwt::verify(token.as_bytes(), snapshot, &KeyRing::default(), &PureRust, now_s)?;
     if is_revoked(&verified.principal, snapshot) {
-        return Err(Reason::CredentialRevoked);
+        return Err(Reason::CredentialRevoked.into());
+    }
+    match (introspection::asked_about(&verified, snapshot)?, told) {
+        (None, _) => {}
+        (Some(provider), None) => return Err(Unjudged::Asks(provider.name.clone())),
+        (Some(_), Some(told)) => verified = introspection::narrow(verified, told, snapshot, now_s)?,
     }
     Ok(verified)
 }

@@ -214,10 +214,12 @@ fn own_issuer(service: &ServiceTokens, jwks: Jwks) -> IssuerDocument {
         credential: CredentialKind::ServiceToken,
         // RFC 9068 §2.1: nothing else that this key may ever sign passes for an access token.
         token_types: vec!["at+jwt".to_owned()],
+        any_token_use: false,
         max_token_bytes: 0,
         required_claims: Vec::new(),
         // Each client has its own tenant, and nobody but this service says which.
         tenants: Vec::new(),
+        introspection: None,
         keys_expired: false,
     }
 }

@@ -9,7 +9,7 @@ use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use jwt_simple::prelude::*;
 use portcullis_control::config::Config;
-use portcullis_control::judge;
+use portcullis_control::judge::{self, Unjudged};
 use portcullis_identity::Principal;
 use portcullis_model::Reason;
 use portcullis_model::policy::{Algorithm, Jwks};
@@ -154,7 +154,12 @@ fn verdict_about(config: &Config, case: &Value, token: &str) -> Result<Principal
         ..Page::default()
     };
     let snapshot = judge::open(&page, [1; 32]).unwrap();
-    judge::token(token, &snapshot, NOW).map(|verified| verified.principal)
+    judge::token(token, &snapshot, NOW, None).map(|verified| verified.principal).map_err(|unjudged| {
+        match unjudged {
+            Unjudged::Refused(reason) => reason,
+            Unjudged::Asks(provider) => panic!("{provider} is to be asked"),
+        }
+    })
 }
 
 /// What is told of a principal, for those members that a case names.

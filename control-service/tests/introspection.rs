@@ -29,7 +29,8 @@ async fn introspect(
     headers: HeaderMap,
     body: String,
 ) -> (StatusCode, String) {
-    let authorization = headers["authorization"].to_str().unwrap().to_owned();
+    let authorization =
+        headers.get("authorization").map(|v| v.to_str().unwrap().to_owned()).unwrap_or_default();
     provider.seen.lock().unwrap().push((authorization, body.clone()));
     let ok = |value: Value| (StatusCode::OK, value.to_string());
     match body.split('&').next().unwrap().trim_start_matches("token=at_") {
@@ -47,6 +48,10 @@ async fn introspect(
 }
 
 async fn start() -> (Server, Provider) {
+    start_with("basic", "port:cullis").await
+}
+
+async fn start_with(client_auth: &str, client_id: &str) -> (Server, Provider) {
     let provider = Provider::default();
     let routes = axum::Router::new().route("/introspect", post(introspect)).with_state(provider.clone());
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -57,7 +62,7 @@ async fn start() -> (Server, Provider) {
     let server = Server::start_with(|config| {
         config["log"] = json!({"level": "trace"});
         config["introspection"] = json!([{"name": "corporate", "issuer": "https://opaque", "endpoint": endpoint,
-            "clientId": "port:cullis", "clientSecretFile": file.path(), "tokenPrefix": "at_",
+            "clientId": client_id, "clientAuth": client_auth, "clientSecretFile": file.path(), "tokenPrefix": "at_",
             "audiences": ["portcullis"], "timeoutMilliseconds": 1500, "maxInFlight": 3, "activeSeconds": 20}]);
     })
     .await;
@@ -120,6 +125,25 @@ async fn a_provider_is_asked_by_the_rfc_and_only_a_clear_answer_counts() {
     for secret in ["at_good", "at_error", SECRET, "s3cret"] {
         assert!(!server.log().contains(secret) && !metrics.contains(secret), "{secret}");
     }
+}
+
+#[tokio::test]
+async fn a_provider_that_departs_from_the_rfc_is_shown_the_secret_as_it_wants_it() {
+    use base64::Engine;
+    let (server, provider) = start_with("basic_unencoded", "portcullis").await;
+    assert!(ask(&server, "at_good").await.unwrap().active);
+    let (authorization, body) = provider.seen.lock().unwrap()[0].clone();
+    let pair =
+        base64::engine::general_purpose::STANDARD.decode(authorization.trim_start_matches("Basic ")).unwrap();
+    assert_eq!(pair, ["portcullis:", SECRET].concat().as_bytes());
+    assert!(!body.contains("client_secret"));
+    let (server, provider) = start_with("post", "port:cullis").await;
+    assert!(ask(&server, "at_good").await.unwrap().active);
+    let (authorization, body) = provider.seen.lock().unwrap()[0].clone();
+    assert_eq!(authorization, "");
+    let wanted = "&client_id=port%3Acullis&client_secret=s3cret+of+the+service%3A+100%25";
+    assert!(body.ends_with(wanted), "{body}");
+    assert!(!server.log().contains("s3cret"));
 }
 
 #[tokio::test]

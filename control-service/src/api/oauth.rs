@@ -10,11 +10,14 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
 use portcullis_identity::Principal;
+use portcullis_model::Reason;
+use portcullis_model::fair::ClientNetwork;
 use portcullis_model::policy::Jwks;
 use portcullis_protocol::wire::{AuditRecord, RecordKind};
 use serde::Serialize;
 use serde_json::{Value, json};
 use subtle::ConstantTimeEq;
+use zeroize::Zeroizing;
 
 use super::Service;
 use super::extract::read_within;
@@ -22,7 +25,8 @@ use super::platform::request_id;
 use super::problem::{Problem, ProblemKind};
 use crate::clock::now_ms;
 use crate::config::ServiceTokens;
-use crate::judge;
+use crate::introspection::Introspected;
+use crate::judge::{self, Unjudged};
 use crate::oauth::{
     Form, Grant, GrantRequest, Issued, TokenError, TokenRequest, client_credentials, credentials, exchange,
     form, issue,
@@ -280,26 +284,49 @@ async fn grant(
     if !client.may_exchange {
         return Err(TokenError::UnauthorizedClient);
     }
-    let (service, token) = (Arc::clone(service), subject_token.clone());
-    // Verifying RSA takes its time, and a snapshot is bound to its thread.
-    let verified = tokio::task::spawn_blocking(move || verify(&service, &token)).await;
-    exchange(client, request, &verified.map_err(|_| TokenError::Unavailable)??)
+    let refused = |reason: Reason| TokenError::InvalidGrant(reason.code());
+    let subject = match verify(service, subject_token, None).await? {
+        Err(Unjudged::Asks(provider)) => {
+            let told = service.providers.get().ask(&provider, subject_token, ClientNetwork::Unknown).await;
+            let claims = match told.map_err(|_| TokenError::Unavailable)? {
+                Introspected::Active(claims) => claims,
+                Introspected::Inactive => return Err(refused(Reason::TokenInactive)),
+            };
+            let told = Value::Object(claims).to_string().into_bytes();
+            verify(service, subject_token, Some(told)).await?
+        }
+        judged => judged,
+    };
+    let subject = subject.map_err(|unjudged| match unjudged {
+        Unjudged::Refused(reason) => refused(reason),
+        Unjudged::Asks(_) => TokenError::Unavailable,
+    })?;
+    exchange(client, request, &subject)
 }
 
-fn verify(service: &Service, token: &str) -> Result<Principal, TokenError> {
-    let hub = service.store.hub();
-    let page = hub.excerpt(&[
-        RecordKind::Issuer,
-        RecordKind::IssuerSecret,
-        RecordKind::SourceRules,
-        RecordKind::Revocation,
-    ]);
-    let snapshot = judge::open(&page, hub.seed()).map_err(|error| {
-        tracing::error!(%error, "the snapshot cannot be read");
-        TokenError::Unavailable
-    })?;
-    let verified = judge::subject_token(token, &snapshot, now_ms() / 1000);
-    verified.map_err(|reason| TokenError::InvalidGrant(reason.code()))
+/// Judges a subject token. Verifying RSA takes its time, and a snapshot is bound to its thread.
+async fn verify(
+    service: &Arc<Service>,
+    token: &Zeroizing<String>,
+    told: Option<Vec<u8>>,
+) -> Result<Result<Principal, Unjudged>, TokenError> {
+    let (service, token) = (Arc::clone(service), token.clone());
+    let verified = tokio::task::spawn_blocking(move || {
+        let hub = service.store.hub();
+        let page = hub.excerpt(&[
+            RecordKind::Issuer,
+            RecordKind::IssuerSecret,
+            RecordKind::SourceRules,
+            RecordKind::Introspection,
+            RecordKind::Revocation,
+        ]);
+        let snapshot = judge::open(&page, hub.seed()).map_err(|error| {
+            tracing::error!(%error, "the snapshot cannot be read");
+            TokenError::Unavailable
+        })?;
+        Ok(judge::subject_token(&token, &snapshot, now_ms() / 1000, told.as_deref()))
+    });
+    verified.await.map_err(|_| TokenError::Unavailable)?
 }
 
 /// Every token, and every one that an authenticated client did not get, is audited before the answer.

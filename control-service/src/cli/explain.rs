@@ -13,7 +13,7 @@ use portcullis_authn::jws::Jws;
 use portcullis_authn::{Credential, Presented, Verified, api_key, introspection, is_revoked};
 use portcullis_identity::Principal;
 use portcullis_model::Reason;
-use portcullis_model::claims::{DERIVED_FROM, claim};
+use portcullis_model::claims::{DERIVED_FROM, claim, other_use};
 use portcullis_model::fair::ClientNetwork;
 use portcullis_model::issuer::TokenIssuer;
 use portcullis_model::mapping::{ClaimPath, Found, TenantRule};
@@ -22,13 +22,13 @@ use portcullis_model::state::SnapshotState;
 use portcullis_protocol::snapshot::PageError;
 use portcullis_protocol::wire::RecordKind;
 use portcullis_source_type::classify;
-use serde_json::Value;
+use serde_json::{Map, Value};
 use zeroize::Zeroizing;
 
 use crate::clock::now_ms;
 use crate::config::Config;
 use crate::introspection::{Introspected, Providers};
-use crate::judge;
+use crate::judge::{self, Unjudged};
 use crate::store::{Database, Settings, StoreError};
 
 /// Bytes of a credential that are read: more than any gateway takes.
@@ -149,12 +149,28 @@ impl Explanation<'_> {
                         Ok(jws) => self.token(&jws),
                         Err(_) => self.line("credential", "JSON Web Token", "malformed, or no access token"),
                     }
-                    judge::token(text, self.snapshot, self.now_s)?
+                    self.judged(text)?
                 };
                 self.principal(&verified.principal);
                 self.source_type(verified)
             }
         }
+    }
+
+    /// The verdict about a JSON Web Token, by its provider's word where its issuer wants that.
+    fn judged(&mut self, text: &str) -> Result<Verified, Reason> {
+        let told = match judge::token(text, self.snapshot, self.now_s, None) {
+            Ok(verified) => return Ok(verified),
+            Err(Unjudged::Refused(reason)) => return Err(reason),
+            Err(Unjudged::Asks(provider)) => self.ask(&provider, text)?,
+        };
+        let body = Value::Object(told).to_string();
+        judge::token(text, self.snapshot, self.now_s, Some(body.as_bytes())).map_err(
+            |unjudged| match unjudged {
+                Unjudged::Refused(reason) => reason,
+                Unjudged::Asks(_) => Reason::IntrospectionUnavailable,
+            },
+        )
     }
 
     /// Asks the provider about an opaque token, as a gateway would.
@@ -164,30 +180,34 @@ impl Explanation<'_> {
             self.line("provider", "none", "no introspection provider has this tokenPrefix");
             return Err(Reason::CredentialUnsupported);
         };
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-        let runtime = runtime.map_err(|_| Reason::IntrospectionUnavailable)?;
-        let claims = match runtime.block_on(self.providers.ask(&provider.name, token, ClientNetwork::Unknown))
-        {
-            Ok(Introspected::Active(claims)) => claims,
-            Ok(Introspected::Inactive) => {
-                self.line("provider", &provider.name, "says that the token is not active");
-                return Err(Reason::TokenInactive);
-            }
-            Err(error) => {
-                self.line("provider", &provider.name, &error.to_string());
-                return Err(Reason::IntrospectionUnavailable);
-            }
-        };
-        self.line("provider", &provider.name, "says that the token is active");
-        for (name, value) in claims.iter().filter(|(name, _)| *name != "active") {
-            self.line(name, &value.to_string(), "");
-        }
-        let body = Value::Object(claims).to_string();
+        let body = Value::Object(self.ask(&provider.name, token)?).to_string();
         let verified = introspection::judge(body.as_bytes(), &provider, self.now_s)?;
         if is_revoked(&verified.principal, self.snapshot) {
             return Err(Reason::CredentialRevoked);
         }
         Ok(verified)
+    }
+
+    /// What a provider says of a token.
+    fn ask(&mut self, provider: &str, token: &str) -> Result<Map<String, Value>, Reason> {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+        let runtime = runtime.map_err(|_| Reason::IntrospectionUnavailable)?;
+        let claims = match runtime.block_on(self.providers.ask(provider, token, ClientNetwork::Unknown)) {
+            Ok(Introspected::Active(claims)) => claims,
+            Ok(Introspected::Inactive) => {
+                self.line("provider", provider, "says that the token is not active");
+                return Err(Reason::TokenInactive);
+            }
+            Err(error) => {
+                self.line("provider", provider, &error.to_string());
+                return Err(Reason::IntrospectionUnavailable);
+            }
+        };
+        self.line("provider", provider, "says that the token is active");
+        for (name, value) in claims.iter().filter(|(name, _)| *name != "active") {
+            self.line(name, &value.to_string(), "");
+        }
+        Ok(claims)
     }
 
     /// The token's header and claims, each with what the policy says of it. Nothing here decides.
@@ -202,6 +222,11 @@ impl Explanation<'_> {
         let Some(document) = document else { return };
         let allowed = document.algorithms.iter().any(|a| a.as_str() == jws.algorithm);
         self.line("alg", &jws.algorithm, if allowed { "allowed" } else { "not allowed for this issuer" });
+        if let Some(claim) = other_use(&jws.claims) {
+            let taken =
+                if document.any_token_use { "taken all the same" } else { "refused; `anyTokenUse` takes it" };
+            self.line("token use", claim, &["the claim says that this is no access token: ", taken].concat());
+        }
         self.key(jws, &document);
         self.claims(jws, &document);
     }

@@ -5,9 +5,12 @@ use std::path::Path;
 use std::time::Duration;
 
 use portcullis_identity::ids::{ClientId, IssuerId, Role, Scope, SpiffeId, TenantId};
-use portcullis_model::policy::{IntrospectionDocument, MAX_LEEWAY_SECONDS, WorkloadEntry, WorkloadsDocument};
+use portcullis_model::policy::{
+    INTROSPECTION_MS, IntrospectionDocument, MAX_LEEWAY_SECONDS, WorkloadEntry, WorkloadsDocument,
+};
 use portcullis_protocol::audit::hex;
 use portcullis_protocol::secrets::PREFIXES;
+use serde::Deserialize;
 use sha2::{Digest, Sha256};
 
 use super::files::{self, Authorities, Remote};
@@ -15,8 +18,24 @@ use super::issuer::{audiences, claims, required_claims};
 use super::section::Section;
 use crate::secret::SecretBytes;
 
+/// Milliseconds that one call may take: the gateway waits, and the answer has to travel.
+const MAX_TIMEOUT: u32 = INTROSPECTION_MS - 100;
+
 /// Roles or scopes of one workload at most.
 const MAX_GRANTS: usize = 64;
+
+/// How the service proves itself to a provider (RFC 6749 §2.3.1).
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ClientAuth {
+    /// HTTP Basic, id and secret form-encoded as the standard says.
+    #[default]
+    Basic,
+    /// HTTP Basic, id and secret as they are, for providers that do not decode them.
+    BasicUnencoded,
+    /// In the body.
+    Post,
+}
 
 /// A provider, and how the service proves itself to it.
 #[derive(Debug, Clone, PartialEq)]
@@ -29,6 +48,8 @@ pub struct IntrospectionConfig {
     pub client_id: ClientId,
     /// The service's secret there.
     pub client_secret: SecretBytes,
+    /// How it shows both.
+    pub client_auth: ClientAuth,
     /// How long one call may take.
     pub timeout: Duration,
     /// Calls under way at most.
@@ -89,7 +110,14 @@ fn provider(folder: &Path, mut section: Section<'_>) -> Option<IntrospectionConf
     let leeway_seconds = section.number("leewaySeconds", 30, 0, MAX_LEEWAY_SECONDS);
     let active_seconds = section.number("activeSeconds", 30, 0, 300);
     let inactive_seconds = section.number("inactiveSeconds", 10, 0, 60);
-    let timeout = section.number("timeoutMilliseconds", 3000, 100, 10_000);
+    let client_auth: ClientAuth = section.optional("clientAuth").unwrap_or_default();
+    let with_colon = client_auth == ClientAuth::BasicUnencoded
+        && client_id.as_ref().is_some_and(|id| id.as_str().contains(':'));
+    if with_colon {
+        // RFC 7617 §2: the first colon ends the id.
+        section.error("clientAuth", "basic_unencoded cannot carry a clientId with a colon");
+    }
+    let timeout = section.number("timeoutMilliseconds", 1_800, 100, MAX_TIMEOUT);
     let max_in_flight = section.number("maxInFlight", 64, 1, 1024);
     section.finish();
     let mut document = IntrospectionDocument {
@@ -112,6 +140,7 @@ fn provider(folder: &Path, mut section: Section<'_>) -> Option<IntrospectionConf
         endpoint,
         client_id,
         client_secret: client_secret?,
+        client_auth,
         timeout: Duration::from_millis(timeout.into()),
         max_in_flight: usize::try_from(max_in_flight).unwrap_or(64),
     })

@@ -36,6 +36,8 @@ pub struct IssuerConfig {
     pub keys: KeySource,
     /// Accepted `typ` values; empty for `jwt`, `at+jwt` and none.
     pub token_types: Vec<String>,
+    /// Whether tokens are taken that say of themselves that they are no access tokens.
+    pub any_token_use: bool,
     /// Longest accepted token in bytes; 0 for the module's own limit.
     pub max_token_bytes: u32,
     /// Claims that must be there.
@@ -48,6 +50,8 @@ pub struct IssuerConfig {
     pub max_age_seconds: u32,
     /// Which claims say what.
     pub claims: ClaimMapping,
+    /// The provider of introspection that is asked about each of its tokens.
+    pub introspection: Option<String>,
     /// For how long after their last good fetch its keys are used.
     pub max_stale: Duration,
 }
@@ -69,9 +73,11 @@ impl IssuerConfig {
             claims: self.claims.clone(),
             credential: CredentialKind::Jwt,
             token_types: self.token_types.clone(),
+            any_token_use: self.any_token_use,
             max_token_bytes: self.max_token_bytes,
             required_claims: self.required_claims.clone(),
             tenants: self.tenants.clone(),
+            introspection: self.introspection.clone(),
             keys_expired,
         }
     }
@@ -102,12 +108,14 @@ pub(super) fn read(folder: &Path, mut section: Section<'_>) -> Option<IssuerConf
         algorithms: algorithms.clone().unwrap_or_default(),
         keys: KeySource::Inline(Jwks::default()),
         token_types: token_types(&mut section),
+        any_token_use: section.optional("anyTokenUse").unwrap_or(false),
         max_token_bytes: section.number("maxTokenBytes", 0, 0, MAX_TOKEN_BYTES),
         required_claims: required_claims(&mut section),
         tenants: section.filled("tenants").unwrap_or_default(),
         leeway_seconds: section.number("leewaySeconds", 30, 0, MAX_LEEWAY_SECONDS),
         max_age_seconds: section.number("maxAgeSeconds", 0, 0, 366 * 86_400),
         claims: claims(&mut section),
+        introspection: section.optional("introspection"),
         max_stale: Duration::from_secs(section.number("maxStaleSeconds", 86_400, 2, 30 * 86_400).into()),
     };
     let keys = keys::read(folder, &mut section, issuer.as_ref(), &config.algorithms, config.jwt_svid);

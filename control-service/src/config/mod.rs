@@ -21,7 +21,7 @@ use sha2::{Digest, Sha256};
 use crate::listen::Limits;
 
 pub use files::{Authorities, Remote, is_trustworthy};
-pub use introspection::IntrospectionConfig;
+pub use introspection::{ClientAuth, IntrospectionConfig};
 pub use issuer::IssuerConfig;
 pub use keys::KeySource;
 pub use policy::{Policy, Principals};

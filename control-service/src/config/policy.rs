@@ -167,10 +167,20 @@ pub(super) fn read(folder: &Path, root: &mut Section<'_>, principals: Principals
         issuers.push(read);
     }
     let rules = source_rules(root);
+    let introspection = introspection::providers(folder, root);
+    let known = |name: &String| introspection.iter().any(|provider| provider.document.name == *name);
+    for (issuer, name) in issuers.iter().filter_map(|i| Some((&i.issuer, i.introspection.as_ref()?))) {
+        if !known(name) {
+            root.error(
+                "issuers",
+                format!("{issuer}: `introspection` names {name:?}, and no provider has that name"),
+            );
+        }
+    }
     Policy {
         principals,
         issuers,
-        introspection: introspection::providers(folder, root),
+        introspection,
         workloads: introspection::workloads(root),
         source_rules: SourceRulesDocument { rules },
         jwks_refresh: Duration::from_secs(refresh.into()),

@@ -420,6 +420,41 @@ fn providers_and_workloads_are_told_apart() {
 }
 
 #[test]
+fn a_providers_time_fits_into_the_gateways_and_its_name_is_one_that_issuers_know() {
+    let folder = example_folder();
+    let tell = |from: &str, to: &str| match parse_in(&folder, &EXAMPLE.replacen(from, to, 1)) {
+        Ok(_) => String::new(),
+        Err(error) => error.to_string(),
+    };
+    assert!(
+        EXAMPLE.contains("timeoutMilliseconds: 1800") && EXAMPLE.contains("    # introspection: corporate")
+    );
+    assert_eq!(tell("timeoutMilliseconds: 1800", "timeoutMilliseconds: 1900"), "");
+    let late = tell("timeoutMilliseconds: 1800", "timeoutMilliseconds: 3000");
+    assert!(
+        late.contains("introspection[0].timeoutMilliseconds: must be a whole number from 100 to 1900"),
+        "{late}"
+    );
+    assert_eq!(tell("    # introspection: corporate", "    introspection: corporate"), "");
+    let unknown = tell("    # introspection: corporate", "    introspection: nobody");
+    assert!(unknown.contains("names \"nobody\", and no provider has that name"), "{unknown}");
+    let colon = tell(
+        "clientId: portcullis\n    clientSecretFile: introspection-secret\n",
+        "clientId: 'a:b'\n    clientSecretFile: introspection-secret\n",
+    );
+    assert_eq!(colon, "");
+    let unencoded = EXAMPLE
+        .replace("clientAuth: basic", "clientAuth: basic_unencoded")
+        .replace("clientId: portcullis\n", "clientId: 'a:b'\n");
+    assert!(
+        parse_in(&folder, &unencoded)
+            .unwrap_err()
+            .to_string()
+            .contains("cannot carry a clientId with a colon")
+    );
+}
+
+#[test]
 fn a_provider_with_another_configuration_has_another_digest() {
     let folder = example_folder();
     std::fs::write(folder.path().join("token"), "0123456789abcdef").unwrap();

@@ -12,7 +12,6 @@ use portcullis_engine::stage::Again;
 use portcullis_identity::Principal;
 use portcullis_model::Reason;
 use portcullis_model::config::Role;
-use portcullis_model::issuer::TokenIssuer;
 use portcullis_model::policy::IntrospectionDocument;
 use portcullis_model::state::Ground;
 use portcullis_protocol::snapshot::revocation_digest;
@@ -58,17 +57,22 @@ impl Means<'_> {
             Basis::Introspection(provider) => {
                 again.stands_on(Ground::Provider(provider.clone()));
                 again.stands_on(Ground::SourceRules);
-                let provider = snapshot.introspections().find(|d| *d.name == **provider);
-                return ask_again(again, &provider.cloned().ok_or(Reason::IssuerUnknown)?, is_current);
+                let provider = snapshot.introspection(provider).cloned().ok_or(Reason::IssuerUnknown)?;
+                let Some(told) = ask_again(again, &provider, is_current)? else { return Ok(None) };
+                return introspection::judge(&told, &provider, now_s).map(Some);
+            }
+            Basis::IntrospectedToken(signed, key, provider) => {
+                self.stands_on_issuer(again, principal)?;
+                again.stands_on(Ground::Provider(provider.clone()));
+                let verified = jwt::judge_again((signed, *key), snapshot, self.keys, now_s)?;
+                again.look_at(verified.principal.expires_at);
+                let provider =
+                    introspection::asked_about(&verified, snapshot)?.ok_or(Reason::IdentityChanged)?;
+                let Some(told) = ask_again(again, &provider, is_current)? else { return Ok(None) };
+                return introspection::narrow(verified, &told, snapshot, now_s).map(Some);
             }
             Basis::Token(..) => {
-                let issuer = principal.issuer.as_ref().ok_or(Reason::Internal)?;
-                // By the name that it has in the snapshot, and by its own: it could get a document of its own.
-                if let Some(of) = TokenIssuer::named(issuer.as_str(), snapshot) {
-                    again.stands_on(Ground::Issuer(of.document.issuer.as_str().into()));
-                }
-                again.stands_on(Ground::Issuer(issuer.as_str().into()));
-                again.stands_on(Ground::SourceRules);
+                self.stands_on_issuer(again, principal)?;
             }
             Basis::ApiKey(digest) => again.stands_on(Ground::ApiKey(*digest)),
             Basis::Workload => {
@@ -91,6 +95,18 @@ impl Means<'_> {
         .map(Some)
     }
 
+    /// What a token's identity stands on: its issuer by the name that it has in the snapshot, and by its own, by which
+    /// it could get a document of its own; and the source rules.
+    fn stands_on_issuer(&self, again: &mut Again<'_>, principal: &Principal) -> Result<(), Reason> {
+        let issuer = principal.issuer.as_ref().ok_or(Reason::Internal)?;
+        if let Some(document) = again.snapshot.issuer_of_name(issuer) {
+            again.stands_on(Ground::Issuer(document.issuer.as_str().into()));
+        }
+        again.stands_on(Ground::Issuer(issuer.as_str().into()));
+        again.stands_on(Ground::SourceRules);
+        Ok(())
+    }
+
     /// Whether what was judged now is what the stream was let through as.
     fn compare(
         &self,
@@ -109,25 +125,24 @@ impl Means<'_> {
     }
 }
 
-/// Asks a provider again about an opaque token, once its last answer is over. `is_current`: policy says what it
-/// said when the request was let through.
+/// Asks a provider again about a token, once its last answer is over: what it says, where it says something new.
+/// `is_current`: policy says what it said when the request was let through.
 fn ask_again(
     again: &mut Again<'_>,
     provider: &Arc<IntrospectionDocument>,
     is_current: bool,
-) -> Result<Option<Verified>, Reason> {
+) -> Result<Option<Arc<[u8]>>, Reason> {
     let (now_s, now_ms) = (again.now_s(), again.link.now_ms);
     let token = again.exchange.token.as_mut().ok_or(Reason::Internal)?;
     let digest = opaque_digest(again.link, provider, &token.text);
     match again.link.introspections.find(digest, now_ms, token.asked_ms) {
         Some(Introspected::Inactive) => return Err(Reason::TokenInactive),
         Some(Introspected::Active { claims, fresh_s }) => {
-            let verified = introspection::judge(&claims, provider, now_s)?;
             token.asked_ms = None;
             token.good_until_s = now_s.saturating_add(fresh_s.max(ONE_ANSWER_S));
             let at_s = token.good_until_s;
             again.look_at(at_s);
-            return Ok(Some(verified));
+            return Ok(Some(claims));
         }
         None if is_current && token.asked_ms.is_none() && now_s < token.good_until_s => {
             let at_s = token.good_until_s;

@@ -194,11 +194,7 @@ impl Means<'_> {
         let native = Native(context.stream);
         match jwt::verify(token, context.snapshot, self.keys, &native, context.now_s) {
             Err(Reason::KeyUnknown) if !context.waited.keys => {}
-            result => {
-                let verified = result?;
-                let basis = Basis::Token(signed_part(token).into(), verified.key.unwrap_or_default());
-                return Ok(Judged { verified, basis, keep: true });
-            }
+            result => return self.confirmed(context, token, result?),
         }
         context.waited.keys = true;
         let (document, key_id) = jwt::unknown_key(token, context.snapshot).ok_or(Reason::KeyUnknown)?;
@@ -208,6 +204,26 @@ impl Means<'_> {
         }
         let until_ms = context.link.now_ms.saturating_add(HOLD_MS);
         Err(Unidentified::Waits(Ticket { awaited: Awaited::Keys(document), until_ms }))
+    }
+
+    /// What a verified token stands for: at once, or where its issuer wants a provider to be asked once that has
+    /// confirmed it.
+    fn confirmed(
+        &self,
+        context: &mut Context<'_>,
+        token: &[u8],
+        verified: Verified,
+    ) -> Result<Judged, Unidentified> {
+        let (signed, key) = (signed_part(token).into(), verified.key.unwrap_or_default());
+        let Some(provider) = introspection::asked_about(&verified, context.snapshot)? else {
+            return Ok(Judged { verified, basis: Basis::Token(signed, key), keep: true });
+        };
+        let text = std::str::from_utf8(token).map_err(|_| Reason::CredentialMalformed)?;
+        let (told, fresh_s) = answer(context, text, &provider)?;
+        let mut verified = introspection::narrow(verified, &told, context.snapshot, context.now_s)?;
+        holds_for(&mut verified, fresh_s, context.now_s);
+        let basis = Basis::IntrospectedToken(signed, key, provider.name.as_str().into());
+        Ok(Judged { verified, basis, keep: fresh_s > 0 })
     }
 
     /// Adds the peer to what was verified, refuses what is revoked, and tells the source type.
@@ -239,7 +255,7 @@ fn signed_part(token: &[u8]) -> &[u8] {
     token.rsplitn(2, |byte| *byte == b'.').nth(1).unwrap_or_default()
 }
 
-/// Keeps an opaque token beside its request, so that its provider can be asked again while that is open.
+/// Keeps a token that its provider was asked about beside its request, so that its provider can be asked again while that is open.
 /// `kept`: the provider's answer holds for a while.
 fn remember_opaque(
     context: &mut Context<'_>,
@@ -247,7 +263,8 @@ fn remember_opaque(
     known: &CachedIdentity,
     kept: bool,
 ) {
-    if let (Basis::Introspection(_), Credential::Bearer(token)) = (&known.basis, credential) {
+    let is_asked = matches!(known.basis, Basis::Introspection(_) | Basis::IntrospectedToken(..));
+    if let (true, Credential::Bearer(token)) = (is_asked, credential) {
         let ends = known.principal().expires_at;
         let one_answer = context.now_s.saturating_add(ONE_ANSWER_S);
         context.exchange.token = Some(OpaqueToken {
@@ -274,26 +291,39 @@ fn peer(context: &Context<'_>) -> Result<Option<SpiffeId>, Reason> {
     Ok(uri.and_then(|uri| peer_spiffe_id(&uri)))
 }
 
-/// What a provider says of a token.
+/// What an opaque token stands for.
 fn opaque(
     context: &mut Context<'_>,
     token: &str,
     provider: &Arc<IntrospectionDocument>,
 ) -> Result<Judged, Unidentified> {
+    let (claims, fresh_s) = answer(context, token, provider)?;
+    let mut verified = introspection::judge(&claims, provider, context.now_s)?;
+    holds_for(&mut verified, fresh_s, context.now_s);
+    let basis = Basis::Introspection(provider.name.as_str().into());
+    Ok(Judged { verified, basis, keep: fresh_s > 0 })
+}
+
+/// An answer holds no longer than its provider wants it to.
+fn holds_for(verified: &mut Verified, fresh_s: u64, now_s: u64) {
+    let lasts = if fresh_s == 0 { ONE_REQUEST_S } else { fresh_s };
+    let ends = &mut verified.principal.expires_at;
+    *ends = (*ends).min(now_s.saturating_add(lasts));
+}
+
+/// What a provider says of a token that is active, and for how many seconds that holds.
+fn answer(
+    context: &mut Context<'_>,
+    token: &str,
+    provider: &Arc<IntrospectionDocument>,
+) -> Result<(Arc<[u8]>, u64), Unidentified> {
     let digest = opaque_digest(context.link, provider, token);
     context.link.read_clock(context.stream);
     let now_ms = context.link.now_ms;
     let since_ms = context.waited.token.map(|(since_ms, _)| since_ms);
     match context.link.introspections.find(digest, now_ms, since_ms) {
         Some(Introspected::Inactive) => return Err(Reason::TokenInactive.into()),
-        Some(Introspected::Active { claims, fresh_s }) => {
-            let mut verified = introspection::judge(&claims, provider, context.now_s)?;
-            let lasts = if fresh_s == 0 { ONE_REQUEST_S } else { fresh_s };
-            let ends = &mut verified.principal.expires_at;
-            *ends = (*ends).min(context.now_s.saturating_add(lasts));
-            let basis = Basis::Introspection(provider.name.as_str().into());
-            return Ok(Judged { verified, basis, keep: fresh_s > 0 });
-        }
+        Some(Introspected::Active { claims, fresh_s }) => return Ok((claims, fresh_s)),
         None => {}
     }
     match context.waited.token {

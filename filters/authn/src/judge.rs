@@ -207,10 +207,13 @@ fn principal(claims: &Claims, rules: Rules<'_>) -> Result<Principal, Reason> {
     let elsewhere = roles.elsewhere
         || (rules.credential == CredentialKind::ServiceToken
             && claims.get(ROLES_INCOMPLETE) == Some(&true.into()));
+    let mut omitted = roles.omitted.saturating_add(scopes.omitted);
+    let token_id = id(claims, "jti", &mut omitted);
+    let session_id = id(claims, "sid", &mut omitted);
     Ok(Principal {
         subject: mapping.subject.read(claims).map_err(|_| invalid)?,
         tenant,
-        omitted: roles.omitted.saturating_add(scopes.omitted),
+        omitted,
         roles_incomplete: elsewhere || roles.omitted > 0,
         roles: roles.taken,
         scopes: scopes.taken,
@@ -221,19 +224,24 @@ fn principal(claims: &Claims, rules: Rules<'_>) -> Result<Principal, Reason> {
         spiffe_id: None,
         actors: actors(claims)?,
         expires_at: 0,
-        token_id: id(claims, "jti")?,
-        session_id: id(claims, "sid")?,
+        token_id,
+        session_id,
         derived_from: derived_from(claims, rules.credential)?,
     })
 }
 
-/// An id by which something can be revoked; one that no revocation can name is refused.
-fn id(claims: &Claims, name: &str) -> Result<Option<String>, Reason> {
-    match claims.get(name) {
-        None | Some(Value::Null) => Ok(None),
-        Some(Value::String(id)) if is_revocable(id) => Ok(Some(id.clone())),
-        Some(_) => Err(Reason::ClaimInvalid),
-    }
+/// An id by which a token can be revoked. A whole number is its digits. What no revocation can name is left out and
+/// counted: a token ends by its subject, its client and its key as well, and its issuer is not ours to correct.
+fn id(claims: &Claims, name: &str, omitted: &mut u32) -> Option<String> {
+    let text = match claims.get(name) {
+        None | Some(Value::Null) => return None,
+        Some(Value::String(text)) => Some(text.clone()),
+        Some(Value::Number(number)) if number.is_u64() || number.is_i64() => Some(number.to_string()),
+        Some(_) => None,
+    };
+    let id = text.filter(|id| is_revocable(id));
+    *omitted = omitted.saturating_add(id.is_none().into());
+    id
 }
 
 /// By what else a service token can be revoked. Only the control service's own word counts: of anybody else's

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use portcullis_engine::cache::KeyDigest;
 use portcullis_identity::KeyId;
 use portcullis_model::Reason;
+use portcullis_model::claims::other_use;
 use portcullis_model::issuer::TokenIssuer;
 use portcullis_model::policy::{Algorithm, IssuerDocument};
 use portcullis_model::state::SnapshotState;
@@ -104,7 +105,8 @@ fn allowed(jws: &Jws<'_>, document: &IssuerDocument) -> Result<Algorithm, Reason
     if jws.text.len() > longest {
         return Err(Reason::CredentialTooLarge);
     }
-    if !jws.is_of_type(&document.token_types, document.jwt_svid) {
+    let is_for_access = || document.any_token_use || other_use(&jws.claims).is_none();
+    if !jws.is_of_type(&document.token_types, document.jwt_svid) || !is_for_access() {
         return Err(Reason::CredentialUnsupported);
     }
     let mut algorithms = document.algorithms.iter();

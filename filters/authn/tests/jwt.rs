@@ -133,7 +133,7 @@ fn claims_are_judged() {
         ("aud", json!("x"), Err(Reason::AudienceMismatch)),
         ("aud", json!([]), Err(Reason::AudienceMismatch)),
         ("aud", json!([1]), Err(Reason::ClaimInvalid)),
-        ("jti", json!(1), Err(Reason::ClaimInvalid)),
+        ("jti", json!(1), Ok(())),
         ("jti", json!("t"), Ok(())),
         ("aud", Value::Null, Err(Reason::AudienceMismatch)),
         ("iss", json!("https://other"), Err(Reason::IssuerUnknown)),

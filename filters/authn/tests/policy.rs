@@ -281,18 +281,58 @@ fn leeway_is_bounded() {
     assert_eq!(run(NOW - 300), Err(Reason::TokenExpired));
 }
 
+/// The same rule for tokens and for answers of introspection, which share the code.
 #[test]
-fn ids_by_which_something_is_revoked_can_be_named() {
+fn ids_are_text_or_digits_and_what_no_revocation_can_name_is_left_out_and_counted() {
     let signer = ed25519();
-    let state = snapshot(&[issuer(&["EdDSA"], &json!([signer.jwk]))]);
+    let document = issuer(&["EdDSA"], &json!([signer.jwk]));
+    let state = snapshot(std::slice::from_ref(&document));
     for name in ["jti", "sid"] {
-        let run = |value: Value| verify(&state, &signer.token(&with(name, value))).map(|v| v.principal);
-        let principal = run(json!("a".repeat(255))).unwrap();
-        assert!(principal.token_id.or(principal.session_id).is_some());
-        for bad in
-            [json!("a".repeat(256)), json!(["a"]), json!(""), json!("a b"), json!("\u{e4}"), json!("a\n")]
+        let run = |value: &Value| {
+            let mut claims = claims();
+            claims.insert(name.into(), value.clone());
+            let principal = verify(&state, &signer.token(&claims)).unwrap().principal;
+            (principal.token_id.or(principal.session_id), principal.omitted)
+        };
+        let long = "a".repeat(255);
+        for (value, id) in
+            [(json!(long), &*long), (json!(17), "17"), (json!(-1), "-1"), (json!("x|y"), "x|y")]
         {
-            assert_eq!(run(bad.clone()), Err(Reason::ClaimInvalid), "{bad} cannot be named by a revocation");
+            assert_eq!(run(&value), (Some(id.to_owned()), 0), "{value}");
+        }
+        assert_eq!(run(&Value::Null), (None, 0));
+        for bad in [
+            json!("a".repeat(256)),
+            json!(["a"]),
+            json!({}),
+            json!(true),
+            json!(1.5),
+            json!(""),
+            json!("a b"),
+            json!("\u{e4}"),
+            json!("a\n"),
+        ] {
+            assert_eq!(run(&bad), (None, 1), "{bad}");
+        }
+    }
+    // A number is revoked by its digits.
+    let revoked = snapshot_with(&[document], vec![revocation("jti:17")]);
+    let principal = verify(&revoked, &signer.token(&with("jti", json!(17)))).unwrap().principal;
+    assert!(is_revoked(&principal, &revoked));
+}
+
+#[test]
+fn a_token_that_says_that_it_is_none_for_access_is_refused_unless_the_issuer_has_the_switch() {
+    let signer = ed25519();
+    let mut document = issuer(&["EdDSA"], &json!([signer.jwk]));
+    let said =
+        [("typ", json!("ID")), ("typ", json!("refresh")), ("token_use", json!("id")), ("events", json!({"e": {}}))];
+    for (switch, expected) in [(false, Err(Reason::CredentialUnsupported)), (true, Ok(()))] {
+        document["anyTokenUse"] = json!(switch);
+        let state = snapshot(std::slice::from_ref(&document));
+        for (name, value) in &said {
+            let result = verify(&state, &signer.token(&with(name, value.clone()))).map(|_| ());
+            assert_eq!(result, expected, "{name} {value}");
         }
     }
 }

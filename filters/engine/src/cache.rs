@@ -45,6 +45,8 @@ pub enum Basis {
     /// A token's header and payload as they were signed, and the key that verified them. Without the signature
     /// that is no credential.
     Token(Box<[u8]>, KeyDigest),
+    /// The same, and the provider of this name has said that it still holds.
+    IntrospectedToken(Box<[u8]>, KeyDigest, Box<str>),
     /// The digest of an API key.
     ApiKey([u8; 32]),
     /// What the provider of this name said.
@@ -57,6 +59,7 @@ impl Basis {
     fn bytes(&self) -> usize {
         match self {
             Self::Token(signed, key) => signed.len() + key.len(),
+            Self::IntrospectedToken(signed, key, provider) => signed.len() + key.len() + provider.len(),
             Self::Introspection(provider) => provider.len(),
             Self::Forwarded | Self::ApiKey(_) | Self::Workload => 0,
         }
@@ -69,6 +72,7 @@ impl std::fmt::Debug for Basis {
         f.write_str(match self {
             Self::Forwarded => "Forwarded",
             Self::Token(..) => "Token",
+            Self::IntrospectedToken(..) => "IntrospectedToken",
             Self::ApiKey(_) => "ApiKey",
             Self::Introspection(_) => "Introspection",
             Self::Workload => "Workload",

@@ -12,7 +12,7 @@ use std::time::Duration;
 use lru::LruCache;
 use portcullis_model::Reason;
 use portcullis_model::fair::{ClientNetwork, has_room};
-use portcullis_model::policy::IntrospectionDocument;
+use portcullis_model::policy::{INTROSPECTION_MS, IntrospectionDocument};
 use portcullis_protocol::snapshot::{NONCE_LEN, verify_introspection};
 use portcullis_protocol::wire::IntrospectionRequest;
 use prost::Message;
@@ -24,10 +24,10 @@ use crate::source::describe;
 use crate::waiting::source;
 
 /// Time in which the control service must answer.
-const TIMEOUT: Duration = Duration::from_secs(2);
+const TIMEOUT: Duration = Duration::from_millis(INTROSPECTION_MS as u64);
 
 /// The same in milliseconds, with a margin in which the time-out itself is reported.
-pub const LONGEST_MS: u64 = 2_200;
+pub const LONGEST_MS: u64 = INTROSPECTION_MS as u64 + 200;
 
 /// Questions under way at a time.
 pub const MAX_FLIGHTS: usize = 64;

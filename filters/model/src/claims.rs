@@ -17,10 +17,28 @@ pub const ROLES_INCOMPLETE: &str = "roles_incomplete";
 /// some to spare.
 pub const MAX_DERIVED_FROM: usize = 32;
 
-/// Whether something can be named by a revocation. A token that can be known by nothing else must not pass.
+/// Whether something can be named by a revocation.
 #[must_use]
 pub fn is_revocable(id: &str) -> bool {
     (1..=255).contains(&id.len()) && id.bytes().all(|b| b.is_ascii_graphic())
+}
+
+/// What claims say a token is for, where that is something else than access: an ID token or a refresh token of
+/// Keycloak (`typ`) or Cognito (`token_use`), a logout token or another security event (`events`, RFC 8417). Nothing
+/// stands in the header of some of these.
+#[must_use]
+pub fn other_use(claims: &Claims) -> Option<&'static str> {
+    const USES: [(&str, &[&str]); 2] = [
+        ("typ", &["id", "refresh", "offline", "logout", "serialized-id"]),
+        ("token_use", &["id", "refresh", "refresh_token", "id_token"]),
+    ];
+    let says = |(name, uses): &(&'static str, &[&str])| {
+        let said = claims.get(*name).and_then(Value::as_str);
+        said.is_some_and(|said| uses.iter().any(|name| said.eq_ignore_ascii_case(name))).then_some(*name)
+    };
+    let events = claims.get("events").and_then(Value::as_object);
+    let event = events.is_some_and(|events| !events.is_empty()).then_some("events");
+    USES.iter().find_map(says).or(event)
 }
 
 /// A claim by its path of member names, outermost first. A path of one name reads that member, whatever

@@ -102,7 +102,10 @@ impl<'a> TokenIssuer<'a> {
     #[must_use]
     pub fn of(claims: &'a Claims, snapshot: &'a SnapshotState) -> Option<Self> {
         match claims.get("iss") {
-            Some(Value::String(iss)) => Self::named(iss, snapshot),
+            Some(Value::String(iss)) => {
+                let (document, Named { name, bound }) = snapshot.issuer_named(iss)?;
+                Some(Self { document, name, bound })
+            }
             // A JWT-SVID has none: its trust domain is its issuer (JWT-SVID §3).
             None => {
                 let subject = SpiffeId::new(claims.get("sub")?.as_str()?).ok()?;
@@ -111,19 +114,6 @@ impl<'a> TokenIssuer<'a> {
             }
             Some(_) => None,
         }
-    }
-
-    /// The issuer of this name.
-    #[must_use]
-    pub fn named(iss: &'a str, snapshot: &'a SnapshotState) -> Option<Self> {
-        let is_it = |(document, names): (&'a Arc<IssuerDocument>, &IssuerNames)| {
-            names.named(iss).map(|Named { name, bound }| Self { document, name, bound })
-        };
-        let exact = snapshot.issuer_names(iss).and_then(is_it);
-        exact.or_else(|| {
-            let mut fitting = snapshot.all_issuer_names().filter_map(is_it);
-            fitting.next().filter(|_| fitting.next().is_none())
-        })
     }
 
     /// Whether the token's claims belong to the issuer that it names.
@@ -142,6 +132,24 @@ impl<'a> TokenIssuer<'a> {
             subject.as_ref().filter(|id| is_of(id)).ok_or_else(|| ClaimFault::of("sub"))?;
         }
         Ok(())
+    }
+}
+
+impl SnapshotState {
+    /// The issuer that identities name so: by its own name, or by one that its template makes.
+    #[must_use]
+    pub fn issuer_of_name(&self, name: &IssuerId) -> Option<&Arc<IssuerDocument>> {
+        self.issuer_named(name.as_str()).map(|(document, _)| document)
+    }
+
+    /// The one issuer that an `iss` names.
+    fn issuer_named<'i>(&self, iss: &'i str) -> Option<(&Arc<IssuerDocument>, Named<'i>)> {
+        let exact = self.issuer_names(iss).and_then(|(document, names)| Some((document, names.named(iss)?)));
+        exact.or_else(|| {
+            let all = self.all_issuer_names();
+            let mut fitting = all.filter_map(|(document, names)| Some((document, names.named(iss)?)));
+            fitting.next().filter(|_| fitting.next().is_none())
+        })
     }
 }
 

@@ -44,6 +44,10 @@ pub struct IssuerDocument {
     /// token without `typ` is accepted only where this is empty, which stands for `jwt` and `at+jwt`.
     #[serde(default)]
     pub token_types: Vec<String>,
+    /// True: tokens are taken as well whose own claims say that they are no access tokens (ID tokens, above all).
+    /// Written only then, so that an older filter, which does not look, reads the rest of the time what it knows.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub any_token_use: bool,
     /// Longest accepted token in bytes; 0 for the module's own limit, which is never exceeded.
     #[serde(default)]
     pub max_token_bytes: u32,
@@ -53,6 +57,10 @@ pub struct IssuerDocument {
     /// The tenants for which the issuer may vouch; empty for all.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub tenants: Vec<TenantId>,
+    /// The provider of introspection that is asked about each of its tokens once it is verified, by its name. What
+    /// the provider says can only take away.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub introspection: Option<String>,
     /// True when the issuer has not confirmed its keys for longer than its configuration allows: every token
     /// is refused, whatever keys there are. Written only then, so that an older filter reads the rest of the
     /// time what it knows.
@@ -140,6 +148,9 @@ pub struct WorkloadEntry {
     #[serde(default)]
     pub scopes: Vec<Scope>,
 }
+
+/// How long a gateway waits for the control service to say what a provider says of a token, in milliseconds.
+pub const INTROSPECTION_MS: u32 = 2_000;
 
 /// The largest accepted `leewaySeconds`.
 pub const MAX_LEEWAY_SECONDS: u32 = 300;

@@ -4,7 +4,7 @@ mod world;
 
 use std::time::Duration;
 
-use portcullis_protocol::wire::RecordKind;
+use portcullis_protocol::wire::{Record, RecordKind};
 use portcullis_testhost::{Exchange, Request};
 use serde_json::{Value, json};
 
@@ -31,6 +31,8 @@ on_both! {
     what_looks_like_a_jws_is_never_asked_about,
     no_provider_fits_no_question_is_asked,
     the_chain_of_plugins_waits_too,
+    a_jwt_of_an_issuer_that_wants_it_is_asked_about_once_it_is_verified,
+    what_a_provider_says_of_a_jwt_can_only_take_away,
 }
 use world::{NOW, Provider, World, config, plugin, put, to};
 
@@ -371,4 +373,63 @@ fn the_chain_of_plugins_waits_too() {
     let exchange = ask(&mut world, "op_good");
     exchange.assert_status(200).assert_upstream_header("x-portcullis-source-type", "human");
     assert_eq!(world.records()[0].decision, "allow");
+}
+
+/// An issuer whose tokens are asked about, too.
+fn asking(told: Value) -> (World, String) {
+    let mut world = world();
+    let mut record = world::issuer_document();
+    let mut document: Value = serde_json::from_slice(&record.value).unwrap();
+    document["introspection"] = json!("as");
+    record.value = document.to_string().into();
+    world.change(record);
+    let token = world::token(|c| c["scope"] = json!("read write"));
+    world.api.questions.tokens.insert(token.clone(), told);
+    (world, token)
+}
+
+fn a_jwt_of_an_issuer_that_wants_it_is_asked_about_once_it_is_verified() {
+    let (mut world, token) = asking(json!({"active": true}));
+    let exchange = ask(&mut world, &token);
+    exchange.assert_status(200).assert_upstream_header("x-portcullis-roles", "reader,writer");
+    ask(&mut world, &token).assert_status(200);
+    assert_eq!(world.api.questions.asked.len(), 1, "the answer is kept");
+    // What is not verified is shown to nobody.
+    let forged = format!("{}.{}", token.rsplit_once('.').unwrap().0, "AAAA");
+    assert_refused(&ask(&mut world, &forged), 401, "signature_invalid");
+    let expired = world::token(|c| c["exp"] = json!(NOW - 60));
+    assert_refused(&ask(&mut world, &expired), 401, "token_expired");
+    assert_eq!(world.api.questions.asked.len(), 1);
+    // A provider that takes it back, or cannot be asked, refuses it.
+    let (mut world, token) = asking(json!({"active": false}));
+    assert_refused(&ask(&mut world, &token), 401, "token_inactive");
+    let (mut world, token) = asking(json!({"active": true}));
+    world.change(Record { removed: true, ..put(RecordKind::Introspection, b"as", "") });
+    assert_refused(&ask(&mut world, &token), 503, "introspection_unavailable");
+    assert_eq!(world.api.questions.asked.len(), 0);
+}
+
+fn what_a_provider_says_of_a_jwt_can_only_take_away() {
+    let fewer = json!({"active": true, "sub": "ann", "roles": ["reader", "owner"], "scope": "read admin"});
+    let (mut world, token) = asking(fewer);
+    let exchange = ask(&mut world, &token);
+    exchange.assert_status(200).assert_upstream_header("x-portcullis-roles", "reader");
+    let header = exchange.assert_forwarded().header("x-portcullis-identity").unwrap().to_owned();
+    let caller = world::verifier("acme-1").verify(&header, NOW).unwrap();
+    assert_eq!(caller.scopes.iter().map(|s| s.as_str()).collect::<Vec<_>>(), ["read"]);
+    assert_eq!((caller.credential.as_str(), caller.subject.as_str()), ("jwt", "ann"));
+    for (told, reason) in [
+        (json!({"active": true, "sub": "bob"}), "token_inactive"),
+        (json!({"active": true, "iss": "https://other.test"}), "token_inactive"),
+        (json!({"active": true, "tenant": "globex"}), "tenant_not_allowed"),
+        (json!({"active": true, "aud": "other"}), "audience_mismatch"),
+        (json!({"active": true, "exp": NOW - 60}), "token_expired"),
+        (json!({"active": true, "exp": "soon"}), "claim_invalid"),
+        (json!({"active": true, "token_type": "refresh_token"}), "token_inactive"),
+        (json!({"active": true, "token_type": "N_A", "cnf": {"jkt": "x"}}), "token_inactive"),
+        (json!({"active": true, "cnf": {"jkt": "x"}}), "credential_unsupported"),
+    ] {
+        let (mut world, token) = asking(told.clone());
+        assert_refused(&ask(&mut world, &token), 401, reason);
+    }
 }

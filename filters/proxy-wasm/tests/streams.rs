@@ -29,6 +29,7 @@ on_both! {
     in_dry_run_the_end_is_told_and_does_not_come,
     an_event_stream_is_on_record_at_once,
     an_opaque_token_is_asked_about_again_while_its_stream_is_open,
+    a_jwt_that_is_asked_about_is_asked_about_again_while_its_stream_is_open,
 }
 
 /// A world whose upstream begins to answer and never ends.
@@ -322,6 +323,30 @@ fn an_opaque_token_is_asked_about_again_while_its_stream_is_open() {
     }
     assert!(exchange.is_over(), "{exchange}");
     assert_eq!(of(&world.records()).last(), Some(&row("end", "authn", "token_inactive")));
+}
+
+fn a_jwt_that_is_asked_about_is_asked_about_again_while_its_stream_is_open() {
+    for (told, reason) in [
+        (json!({"active": false}), "token_inactive"),
+        (json!({"active": true, "roles": ["reader"]}), "identity_changed"),
+    ] {
+        let mut world = gateway();
+        with_provider(&mut world, 10, NOW + 600);
+        let mut record = issuer_document();
+        let mut document: Value = serde_json::from_slice(&record.value).unwrap();
+        document["introspection"] = json!("as");
+        record.value = document.to_string().into();
+        world.change(record);
+        let bearer = token(|_| ());
+        world.api.questions.tokens.insert(bearer.clone(), json!({"active": true}));
+        let exchange = open(&mut world, to("acme-1").header("authorization", format!("Bearer {bearer}")));
+        wait(&mut world, 60);
+        assert!(!exchange.is_over(), "a minute later: {exchange}");
+        world.api.questions.tokens.insert(bearer, told);
+        wait(&mut world, 13);
+        assert!(exchange.is_over(), "{exchange}");
+        assert_eq!(of(&world.records()).last(), Some(&row("end", "authn", reason)));
+    }
 }
 
 /// Adds a provider whose answers hold for so long, and a token that it knows.

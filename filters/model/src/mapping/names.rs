@@ -97,6 +97,12 @@ impl<T: FromStr + Clone + PartialEq> NamesRule<T> {
         names
     }
 
+    /// Whether the claims say anything of them.
+    #[must_use]
+    pub fn is_said(&self, claims: &Claims) -> bool {
+        self.0.claims.iter().any(|path| path.find(claims) != Found::Absent)
+    }
+
     fn read_value(&self, value: &Value, names: &mut Names<T>) {
         match value {
             Value::String(text) if self.0.separator.is_empty() => self.grant(Some(text), names),

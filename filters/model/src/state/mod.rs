@@ -154,6 +154,12 @@ impl SnapshotState {
         fitting.filter(|d| token.starts_with(&d.token_prefix)).max_by_key(|d| d.token_prefix.len())
     }
 
+    /// A provider of introspection by its name.
+    #[must_use]
+    pub fn introspection(&self, name: &str) -> Option<&Arc<IntrospectionDocument>> {
+        self.introspections.get(name).map(|(document, _)| document)
+    }
+
     /// All providers of introspection.
     pub fn introspections(&self) -> impl Iterator<Item = &Arc<IntrospectionDocument>> {
         self.introspections.values().map(|(document, _)| document)
