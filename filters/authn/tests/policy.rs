@@ -325,8 +325,12 @@ fn ids_are_text_or_digits_and_what_no_revocation_can_name_is_left_out_and_counte
 fn a_token_that_says_that_it_is_none_for_access_is_refused_unless_the_issuer_has_the_switch() {
     let signer = ed25519();
     let mut document = issuer(&["EdDSA"], &json!([signer.jwk]));
-    let said =
-        [("typ", json!("ID")), ("typ", json!("refresh")), ("token_use", json!("id")), ("events", json!({"e": {}}))];
+    let said = [
+        ("typ", json!("ID")),
+        ("typ", json!("refresh")),
+        ("token_use", json!("id")),
+        ("events", json!({"e": {}})),
+    ];
     for (switch, expected) in [(false, Err(Reason::CredentialUnsupported)), (true, Ok(()))] {
         document["anyTokenUse"] = json!(switch);
         let state = snapshot(std::slice::from_ref(&document));
