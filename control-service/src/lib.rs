@@ -25,5 +25,6 @@ pub mod shares;
 pub mod signing;
 pub mod snapshot;
 pub mod store;
+pub mod text_file;
 pub mod tokens;
 pub mod xfcc;

@@ -31,6 +31,8 @@ const BACKLOG: u32 = 1024;
 const GRACE: Duration = Duration::from_millis(50);
 /// The same for one that has asked nothing yet: its first request may just be on its way.
 const GRACE_OF_NEW: Duration = Duration::from_millis(5);
+/// New connections that wait for a place at a time; a further one is refused at once.
+const WAITING: usize = 1024;
 /// Connections that are asked to give way to a new one, before it is refused.
 const ASKED: usize = 4;
 /// What a connection too many gets.
@@ -64,11 +66,9 @@ pub async fn serve(
     limits: Limits,
     mut stopping: watch::Receiver<bool>,
 ) {
-    let slots = Arc::new(Semaphore::new(limits.connections));
-    let idle = Arc::new(Idle::default());
+    let places = Arc::new(Places::new(limits.connections));
     let mut connections = JoinSet::new();
     let stopped = stopping.clone();
-    let said = LogThrottle::default();
     loop {
         let accepted = tokio::select! {
             () = is_stopping(&mut stopping) => break,
@@ -85,35 +85,96 @@ pub async fn serve(
                 continue;
             }
         };
-        let Some(slot) = room(&slots, &idle).await else {
-            refuse(stream);
-            if said.allow("maxConnections") {
-                tracing::warn!(%peer, connections = limits.connections, "refused: listeners.maxConnections is reached");
-            }
-            continue;
-        };
-        let member = Member::new(Arc::clone(&idle));
-        let client = Client { stream, peer, member, _slot: slot };
-        connections.spawn(client.served(routes.clone(), limits, stopped.clone()));
+        let arrival = Arrival { stream, peer, places: Arc::clone(&places) };
+        // One that has to wait for a place waits by itself: others are taken meanwhile.
+        if let Some(slot) = places.free() {
+            connections.spawn(arrival.placed(slot).served(routes.clone(), limits, stopped.clone()));
+        } else if let Some(turn) = places.turn() {
+            connections.spawn(arrival.waits(turn, routes.clone(), limits, stopped.clone()));
+        } else {
+            arrival.refuse();
+        }
     }
     drop(listener);
     while connections.join_next().await.is_some() {}
 }
 
-/// A place for one more connection, made by those without a request if need be.
-async fn room(slots: &Arc<Semaphore>, idle: &Idle) -> Option<OwnedSemaphorePermit> {
-    if let Ok(slot) = Arc::clone(slots).try_acquire_owned() {
-        return Some(slot);
-    }
-    for _ in 0..ASKED {
-        if !idle.ask_oldest() {
-            return None;
+/// The places of a listener.
+struct Places {
+    slots: Arc<Semaphore>,
+    /// Those that may wait for one at a time.
+    turns: Arc<Semaphore>,
+    idle: Arc<Idle>,
+    said: LogThrottle,
+    connections: usize,
+}
+
+impl Places {
+    fn new(connections: usize) -> Self {
+        Self {
+            slots: Arc::new(Semaphore::new(connections)),
+            turns: Arc::new(Semaphore::new(WAITING)),
+            idle: Arc::default(),
+            said: LogThrottle::default(),
+            connections,
         }
-        if let Ok(Ok(slot)) = tokio::time::timeout(GRACE * 2, Arc::clone(slots).acquire_owned()).await {
-            return Some(slot);
+    }
+
+    fn free(&self) -> Option<OwnedSemaphorePermit> {
+        Arc::clone(&self.slots).try_acquire_owned().ok()
+    }
+
+    fn turn(&self) -> Option<OwnedSemaphorePermit> {
+        Arc::clone(&self.turns).try_acquire_owned().ok()
+    }
+
+    /// A place for one more connection, made by those without a request.
+    async fn made(&self) -> Option<OwnedSemaphorePermit> {
+        for _ in 0..ASKED {
+            if !self.idle.ask_oldest() {
+                return None;
+            }
+            let slot = Arc::clone(&self.slots).acquire_owned();
+            if let Ok(Ok(slot)) = tokio::time::timeout(GRACE * 2, slot).await {
+                return Some(slot);
+            }
+        }
+        None
+    }
+}
+
+/// A connection that was taken and has no place yet.
+struct Arrival {
+    stream: TcpStream,
+    peer: SocketAddr,
+    places: Arc<Places>,
+}
+
+impl Arrival {
+    fn placed(self, slot: OwnedSemaphorePermit) -> Client {
+        let member = Member::new(Arc::clone(&self.places.idle));
+        Client { stream: self.stream, peer: self.peer, member, _slot: slot }
+    }
+
+    async fn waits(
+        self,
+        turn: OwnedSemaphorePermit,
+        routes: Router,
+        limits: Limits,
+        stopping: watch::Receiver<bool>,
+    ) {
+        let Some(slot) = self.places.made().await else { return self.refuse() };
+        drop(turn);
+        self.placed(slot).served(routes, limits, stopping).await;
+    }
+
+    fn refuse(self) {
+        refuse(self.stream);
+        if self.places.said.allow("maxConnections") {
+            let (peer, connections) = (self.peer, self.places.connections);
+            tracing::warn!(%peer, connections, "refused: listeners.maxConnections is reached");
         }
     }
-    None
 }
 
 /// Says why and closes, so that no proxy holds a connection that nobody serves.

@@ -13,6 +13,7 @@ use aes_gcm::{Aes256Gcm, Nonce};
 use portcullis_protocol::audit::{hex, unhex};
 use zeroize::Zeroizing;
 
+use crate::text_file;
 use crate::tokens::random;
 
 /// Why a secret cannot be sealed or opened.
@@ -55,7 +56,7 @@ impl SealingKey {
     /// [`SealError::KeyFile`] when it cannot be read, is open to others, or is missing while secrets exist.
     pub fn load(path: &Path, may_create: bool) -> Result<Self, SealError> {
         let fail = |problem: String| SealError::KeyFile { path: path.to_owned(), problem };
-        match std::fs::read_to_string(path) {
+        match text_file::read(path) {
             Ok(text) => {
                 let mode = std::fs::metadata(path).map_err(|e| fail(e.to_string()))?.permissions().mode();
                 if mode & 0o077 != 0 {

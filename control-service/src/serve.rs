@@ -26,6 +26,7 @@ use crate::shares::Shares;
 use crate::signing::SigningKeys;
 use crate::snapshot::Workers;
 use crate::store::{Database, Settings, Store, StoreError};
+use crate::text_file;
 
 /// How often the configuration file is looked at.
 const LOOK: Duration = Duration::from_secs(2);
@@ -207,13 +208,13 @@ async fn tidy(store: &Store) {
 
 /// Takes over changes of the policy when the file changes or on SIGHUP; a bad file changes nothing.
 async fn reload(mut config: Config, service: &Service, hangup: &mut Signal) {
-    let mut seen = tokio::fs::read_to_string(&config.file).await.unwrap_or_default();
+    let mut seen = text_file::read(&config.file).unwrap_or_default();
     loop {
         let asked = tokio::select! {
             _ = hangup.recv() => true,
             () = tokio::time::sleep(LOOK) => false,
         };
-        let text = match tokio::fs::read_to_string(&config.file).await {
+        let text = match text_file::read(&config.file) {
             Ok(text) => text,
             Err(error) => {
                 tracing::error!(file = %config.file.display(), %error, "the configuration cannot be read; the old one stays");

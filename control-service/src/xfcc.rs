@@ -47,22 +47,47 @@ fn unquote(value: &str) -> &str {
     value.strip_prefix('"').and_then(|v| v.strip_suffix('"')).unwrap_or(value)
 }
 
-/// Splits at a separator outside of double quotes; `\` escapes within them.
-fn split(text: &str, separator: char) -> Result<Vec<&str>, XfccError> {
-    let (mut parts, mut start, mut quoted, mut escaped) = (Vec::new(), 0, false, false);
-    for (at, c) in text.char_indices() {
-        match c {
-            _ if escaped => escaped = false,
-            '\\' if quoted => escaped = true,
-            '"' => quoted = !quoted,
-            c if c == separator && !quoted => {
-                parts.push(text.get(start..at).unwrap_or_default());
-                start = at + c.len_utf8();
-            }
-            _ => {}
+/// Where in an element a character stands.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Place {
+    Key,
+    ValueStart,
+    Value,
+    Quoted,
+    Escaped,
+    /// Behind the closing quote.
+    Ended,
+}
+
+impl Place {
+    /// What follows on a character. A value is quoted as a whole or not at all: a quote anywhere but at its start and its
+    /// end was not written by a sidecar.
+    fn after(self, c: char) -> Result<Self, XfccError> {
+        match (self, c) {
+            (Self::Escaped, _) => Ok(Self::Quoted),
+            (Self::Quoted, '\\') => Ok(Self::Escaped),
+            (Self::Quoted, '"') => Ok(Self::Ended),
+            (Self::Quoted, _) | (Self::ValueStart, '"') => Ok(Self::Quoted),
+            (_, ',' | ';') => Ok(Self::Key),
+            (Self::Ended, _) | (_, '"') => Err(XfccError::Malformed),
+            (Self::Key, '=') => Ok(Self::ValueStart),
+            (Self::Key, _) => Ok(Self::Key),
+            (Self::ValueStart | Self::Value, _) => Ok(Self::Value),
         }
     }
-    if quoted {
+}
+
+/// Splits at a separator outside of double quotes; `\` escapes within them.
+fn split(text: &str, separator: char) -> Result<Vec<&str>, XfccError> {
+    let (mut parts, mut start, mut place) = (Vec::new(), 0, Place::Key);
+    for (at, c) in text.char_indices() {
+        place = place.after(c)?;
+        if c == separator && place == Place::Key {
+            parts.push(text.get(start..at).unwrap_or_default());
+            start = at + c.len_utf8();
+        }
+    }
+    if matches!(place, Place::Quoted | Place::Escaped) {
         return Err(XfccError::Malformed);
     }
     parts.push(text.get(start..).unwrap_or_default());
@@ -105,5 +130,18 @@ mod tests {
             assert!(read(bad).is_err(), "{bad}");
         }
         assert!(principal(b"URI=\xff").is_err());
+        // A quote within a value could hide the separator behind it, or show one that there is not.
+        for start in [
+            "Hash=a\"b,c\";",
+            "Hash=\"a\"b;",
+            "\"Hash=1\";",
+            "Hash=a\";Subject=\"x\";",
+            "Subject=CN=\"a,b\";",
+        ] {
+            let odd = [start, "URI=", GATEWAY].concat();
+            assert!(read(&odd).is_err(), "{odd}");
+        }
+        let quoted = ["Hash=1;URI=\"", GATEWAY, "\""].concat();
+        assert_eq!(read(&quoted).unwrap(), GATEWAY);
     }
 }

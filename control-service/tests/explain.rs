@@ -7,7 +7,7 @@ use std::process::{Output, Stdio};
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use common::{Server, portcullis, run, stdout, text};
+use common::{GATEWAY, Server, portcullis, run, stdout, text};
 use jwt_simple::prelude::*;
 use reqwest::Method;
 use serde_json::{Value, json};
@@ -198,6 +198,63 @@ async fn the_operators_commands_reach_the_service() {
     command(&["revocations", "add", "sid:abc", "--note", "lost laptop", "--expires-in", "600"]);
     assert!(command(&["revocations", "list"]).contains("lost laptop"));
     command(&["revocations", "remove", "sid:abc"]);
+}
+
+#[tokio::test]
+async fn a_change_that_was_not_waited_for_says_where_it_is() {
+    let server = Server::start().await;
+    let url = server.url("platform", "");
+    let command = |arguments: &[&str]| {
+        let mut command = portcullis();
+        command.args(arguments).env("PORTCULLIS_SERVER", &url).env("PORTCULLIS_TOKEN", &server.admin);
+        let output = command.output().unwrap();
+        assert!(output.status.success(), "{}", shown(&output));
+        [output.stdout, output.stderr].map(|text| String::from_utf8(text).unwrap())
+    };
+    let [key, said] =
+        command(&["keys", "create", "--tenant", "acme", "--subject", "s", "--source-type", "worker"]);
+    let id = key.lines().find_map(|l| l.strip_prefix("id: ")).unwrap().to_owned();
+    let mut reader = server.reader("gateway", GATEWAY, "01");
+    reader.poll(&server, 0).await;
+    let [rotated, told] = command(&["keys", "--output", "json", "rotate", &id, "--overlap", "60"]);
+    assert!(serde_json::from_str::<Value>(&rotated).is_ok(), "{rotated}");
+    for part in [
+        "stored; 0 of 1 workers have it",
+        "--wait SECONDS",
+        "The new key counts at a worker from then on",
+        &id,
+    ] {
+        assert!(told.contains(part), "{part}: {told}");
+    }
+    let [_, revoked] = command(&["keys", "revoke", &id]);
+    assert!(revoked.contains("0 of 1 workers have it") && !revoked.contains("new key"), "{revoked}");
+    // What no proxy must have, and what is only read, says nothing.
+    let [_, listed] = command(&["keys", "list"]);
+    assert_eq!([said, listed], ["", ""]);
+}
+
+#[test]
+fn files_with_a_byte_order_mark_are_read() {
+    const MARK: &str = "\u{feff}";
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("token"), [MARK, "0123456789abcdef"].concat()).unwrap();
+    let path = folder.path().join("control.yaml");
+    common::write_config(folder.path(), &common::configuration());
+    let text = std::fs::read_to_string(&path).unwrap();
+    std::fs::write(&path, [MARK, &text].concat()).unwrap();
+    let check = || run(&["config", "check", "--config", path.to_str().unwrap()]);
+    assert_eq!(stdout(&check()), "the configuration is good");
+    std::fs::write(&path, [&[0xff, 0xfe], text.as_bytes()].concat()).unwrap();
+    let said = check();
+    assert!(
+        !said.status.success() && shown(&said).contains("it is UTF-16; save it as UTF-8"),
+        "{}",
+        shown(&said)
+    );
+    let plugins = folder.path().join("plugins.yaml");
+    std::fs::write(&plugins, [MARK, "kind: ConfigMap"].concat()).unwrap();
+    let said = run(&["config", "check", "--plugin", plugins.to_str().unwrap()]);
+    assert!(shown(&said).contains("there is no WasmPlugin"), "{}", shown(&said));
 }
 
 #[test]

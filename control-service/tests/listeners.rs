@@ -102,6 +102,28 @@ async fn a_connection_without_a_request_gives_way_to_a_new_one() {
     server.expect(200, Method::GET, "/v1/clusters", None).await;
 }
 
+/// Connections that never end their heads make place for others only one after the other. Who comes behind a thousand of
+/// them does not wait until that has happened for each.
+#[tokio::test]
+async fn the_accepting_loop_is_held_up_by_nobody() {
+    let server = start(8, 60).await;
+    let mut held = Vec::new();
+    for _ in 0..8 {
+        held.push(connect(&server, "operations").await);
+    }
+    for _ in 0..600 {
+        let mut slow = connect(&server, "operations").await;
+        slow.write_all(b"GET /healthz HTTP/1.1\r\nx-a: b").await.unwrap();
+        held.push(slow);
+    }
+    let begun = Instant::now();
+    let mut good = connect(&server, "operations").await;
+    good.write_all(GET).await.unwrap();
+    assert!(answer(&mut good, PATIENCE).await.unwrap().starts_with("HTTP/1.1 200 "));
+    println!("served after {:?}", begun.elapsed());
+    assert!(begun.elapsed() < Duration::from_millis(1500), "{:?}", begun.elapsed());
+}
+
 /// A poll that has nothing to wait for but its end, of a worker with a name of its own; the answer is not awaited.
 async fn raw_poll(server: &Server, reader: &Reader, worker: usize) -> TcpStream {
     let mut stream = connect(server, "mesh").await;

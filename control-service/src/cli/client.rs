@@ -11,6 +11,7 @@ use zeroize::Zeroizing;
 
 use super::table;
 use crate::causes::causes;
+use crate::text_file;
 
 /// Where the service is and how to speak to it.
 #[derive(Debug, Args)]
@@ -324,13 +325,48 @@ pub(super) async fn audit(connection: &Connection, command: Audit) -> Result<(),
 /// Makes a call and prints its answer.
 pub(super) async fn run(connection: &Connection, call: Call) -> Result<(), ClientError> {
     let waited = call.query.iter().any(|(name, _)| *name == "wait");
+    let changes = call.method != Method::GET;
     let answer = send(connection, call).await?;
     let text = match connection.output {
         Output::Json => [answer.to_string(), "\n".to_owned()].concat(),
         Output::Table => table::render(&answer),
     };
     std::io::stdout().lock().write_all(text.as_bytes())?;
-    if waited { everywhere(&answer) } else { Ok(()) }
+    if waited {
+        return everywhere(&answer);
+    }
+    if let Some(line) = Some(&answer).filter(|_| changes).and_then(whereabouts) {
+        // Beside the answer, which a program may read. Nothing is left to tell when standard error is gone.
+        let _ = writeln!(std::io::stderr(), "{line}");
+    }
+    Ok(())
+}
+
+/// Where a change is that was not waited for; nothing for one that proxies need not have.
+fn whereabouts(answer: &Value) -> Option<String> {
+    let number = |name| answer.get(name).and_then(Value::as_u64);
+    let (workers, have) = (number("workers")?, number("acknowledged")?);
+    let silent = answer.get("silent").and_then(Value::as_array).map_or(0, Vec::len);
+    let mut line = match workers {
+        0 => "stored; no worker is known that could have it: see GET /v1/proxies".to_owned(),
+        _ if have == workers && silent == 0 => format!("stored, and all {workers} workers have it"),
+        _ => format!(
+            "stored; {have} of {workers} workers have it, the others take it with their next poll, mostly within a \
+             second. --wait SECONDS waits for them"
+        ),
+    };
+    if silent > 0 {
+        line.push_str(&format!("; {silent} more were not heard of lately and may go on without it"));
+    }
+    if let Some(replaced) = answer.get("replaced").filter(|old| old.is_object()) {
+        let id = replaced.get("id").and_then(Value::as_str).unwrap_or_default();
+        let until = replaced.get("expires_at_s").and_then(Value::as_u64);
+        let end = until.map_or("is revoked".to_owned(), |s| format!("ends at {s} (Unix time)"));
+        line.push_str(&format!(
+            ".\nThe new key counts at a worker from then on, not before; the old one, {id}, {end}"
+        ));
+    }
+    Some(line)
 }
 
 /// Whether every worker has the change that was waited for.
@@ -384,7 +420,7 @@ async fn send(connection: &Connection, call: Call) -> Result<Value, ClientError>
 
 fn token(connection: &Connection) -> Result<Zeroizing<String>, ClientError> {
     let text = match &connection.token_file {
-        Some(path) => std::fs::read_to_string(path).map_err(|e| ClientError::TokenFile(path.clone(), e))?,
+        Some(path) => text_file::read(path).map_err(|e| ClientError::TokenFile(path.clone(), e))?,
         None => std::env::var("PORTCULLIS_TOKEN").map_err(|_| ClientError::NoToken)?,
     };
     Ok(Zeroizing::new(text.trim().to_owned()))

@@ -5,7 +5,7 @@
 //! nor its signature is printed.
 
 use std::fmt::Write as _;
-use std::io::{Read, Write};
+use std::io::Write;
 use std::path::PathBuf;
 
 use clap::Args;
@@ -30,6 +30,7 @@ use crate::config::Config;
 use crate::introspection::{Introspected, Providers};
 use crate::judge::{self, Unjudged};
 use crate::store::{Database, Settings, StoreError};
+use crate::text_file;
 
 /// Bytes of a credential that are read: more than any gateway takes.
 const MAX_INPUT: u64 = 64 * 1024;
@@ -93,14 +94,11 @@ pub(super) fn run(config: &Config, question: &Question) -> Result<(), ExplainErr
 
 /// The credential without the line end; a leading `Bearer` is taken off.
 fn read(question: &Question) -> Result<Zeroizing<String>, ExplainError> {
-    let mut text = Zeroizing::new(String::new());
     let read = match &question.credential_file {
-        Some(path) => {
-            std::fs::File::open(path).and_then(|file| file.take(MAX_INPUT).read_to_string(&mut text))
-        }
-        None => std::io::stdin().take(MAX_INPUT).read_to_string(&mut text),
+        Some(path) => std::fs::File::open(path).and_then(|file| text_file::read_from(file, MAX_INPUT)),
+        None => text_file::read_from(std::io::stdin(), MAX_INPUT),
     };
-    read.map_err(ExplainError::Input)?;
+    let text = Zeroizing::new(read.map_err(ExplainError::Input)?);
     let bare = text.trim();
     let bare = bare.get(..7).filter(|p| p.eq_ignore_ascii_case("bearer ")).map_or(bare, |_| bare[7..].trim());
     Ok(Zeroizing::new(bare.to_owned()))

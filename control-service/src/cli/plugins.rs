@@ -1,11 +1,12 @@
 //! `portcullis config check --plugin`: the plugins among manifests, by the filter's own parser.
 
-use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use portcullis_roots::check;
 use serde::Deserialize;
 use serde_json::Value;
+
+use crate::text_file;
 
 /// Why plugins are not good.
 #[derive(Debug, thiserror::Error)]
@@ -71,10 +72,9 @@ pub(super) fn check(files: &[PathBuf]) -> Result<usize, PluginsError> {
 
 fn read(path: &Path) -> Result<String, PluginsError> {
     let text = if path == Path::new("-") {
-        let mut text = String::new();
-        std::io::stdin().read_to_string(&mut text).map(|_| text)
+        text_file::read_from(std::io::stdin(), u64::MAX)
     } else {
-        std::fs::read_to_string(path)
+        text_file::read(path)
     };
     text.map_err(|source| PluginsError::Unreadable { path: path.to_owned(), source })
 }

@@ -52,7 +52,7 @@ pub(super) fn secret(folder: &Path, section: &mut Section<'_>, field: &'static s
 
 fn file(folder: &Path, section: &mut Section<'_>, field: &'static str) -> Option<Vec<u8>> {
     let path = folder.join(section.optional::<PathBuf>(field)?);
-    let read = std::fs::read(&path);
+    let read = crate::text_file::read_bytes(&path);
     read.map_err(|e| section.error(field, format!("cannot read {}: {e}", path.display()))).ok()
 }
 

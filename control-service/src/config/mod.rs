@@ -19,6 +19,7 @@ use portcullis_model::errors::{FieldError, FieldErrors};
 use sha2::{Digest, Sha256};
 
 use crate::listen::Limits;
+use crate::text_file;
 
 pub use files::{Authorities, Remote, is_trustworthy};
 pub use introspection::{ClientAuth, IntrospectionConfig};
@@ -114,7 +115,7 @@ impl Config {
     /// # Errors
     /// [`LoadError`] with everything that is wrong.
     pub fn load(file: &Path) -> Result<Self, LoadError> {
-        let text = std::fs::read_to_string(file)
+        let text = text_file::read(file)
             .map_err(|source| LoadError::Unreadable { path: file.to_owned(), source })?;
         Self::parse(file, &text)
     }
@@ -223,7 +224,7 @@ fn mesh_token(folder: &Path, mesh: &mut Section<'_>) -> Option<[u8; 32]> {
     let (field, text) = match (file, variable) {
         (Some(file), None) => {
             let path = folder.join(file);
-            let text = std::fs::read_to_string(&path)
+            let text = text_file::read(&path)
                 .map_err(|e| mesh.error("tokenFile", format!("cannot read {}: {e}", path.display())));
             ("tokenFile", text.ok()?)
         }

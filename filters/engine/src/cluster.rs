@@ -28,7 +28,8 @@ pub struct Selectors<'a> {
 ///
 /// # Errors
 /// [`Reason::ClusterAmbiguous`] when two places disagree, [`Reason::ClusterMissing`] when none names
-/// one, [`Reason::ClusterUnknown`] when the name cannot be a cluster's.
+/// one, [`Reason::ClusterUnknown`] when the name cannot be a cluster's, [`Reason::HeaderInvalid`] when the host's port is
+/// none.
 pub fn select(selectors: Selectors<'_>, domain: &str) -> Result<ClusterId, Reason> {
     id(&named(selectors, domain)?)
 }
@@ -44,9 +45,10 @@ pub fn id(name: &[u8]) -> Result<ClusterId, Reason> {
 /// The one name that all places agree on, of which nothing else is known.
 ///
 /// # Errors
-/// [`Reason::ClusterAmbiguous`] when two places disagree, [`Reason::ClusterMissing`] when none names one.
+/// [`Reason::ClusterAmbiguous`] when two places disagree, [`Reason::ClusterMissing`] when none names one,
+/// [`Reason::HeaderInvalid`] when the host's port is none.
 pub fn named<'a>(selectors: Selectors<'a>, domain: &str) -> Result<Cow<'a, [u8]>, Reason> {
-    let host = from_host(selectors.authority, domain);
+    let host = from_host(without_port(selectors.authority)?, domain);
     let path = from_path(selectors.path);
     let others = [path, selectors.header].map(|name| name.map(Cow::Borrowed));
     let mut chosen = host;
@@ -60,15 +62,28 @@ pub fn named<'a>(selectors: Selectors<'a>, domain: &str) -> Result<Cow<'a, [u8]>
     chosen.ok_or(Reason::ClusterMissing)
 }
 
+/// The host of an authority (RFC 3986 §3.2). A port may be empty; anything else must be one.
+fn without_port(authority: &[u8]) -> Result<&[u8], Reason> {
+    if !scan::any(authority, |bytes| bytes.is(b':')) {
+        return Ok(authority);
+    }
+    // The colons of an IPv6 address stand in brackets.
+    let name = authority.iter().rposition(|byte| *byte == b']').map_or(0, |end| end + 1);
+    let (address, rest) = authority.split_at_checked(name).ok_or(Reason::HeaderInvalid)?;
+    let Some(colon) = rest.iter().position(|byte| *byte == b':') else { return Ok(authority) };
+    let (host, port) = rest.split_at_checked(colon).ok_or(Reason::HeaderInvalid)?;
+    let port = port.get(1..).unwrap_or_default();
+    let digits = port.iter().all(u8::is_ascii_digit);
+    let number = || std::str::from_utf8(port).ok()?.parse::<u16>().ok();
+    if !digits || !(port.is_empty() || number().is_some_and(|port| port > 0)) {
+        return Err(Reason::HeaderInvalid);
+    }
+    authority.get(..address.len() + host.len()).ok_or(Reason::HeaderInvalid)
+}
+
 /// The label before `.clusters.<domain>`; hosts are compared without case, port and final dot
 /// (RFC 9110 §4.2.3).
-fn from_host<'a>(authority: &'a [u8], domain: &str) -> Option<Cow<'a, [u8]>> {
-    let colon = if scan::any(authority, |bytes| bytes.is(b':')) {
-        authority.iter().rposition(|byte| *byte == b':')?
-    } else {
-        authority.len()
-    };
-    let host = authority.get(..colon)?;
+fn from_host<'a>(host: &'a [u8], domain: &str) -> Option<Cow<'a, [u8]>> {
     let host = host.strip_suffix(b".").unwrap_or(host);
     // The shorter one first: most hosts that are no cluster's differ there.
     let (rest, end) = host.split_at_checked(host.len().checked_sub(domain.len())?)?;
@@ -119,6 +134,39 @@ mod tests {
             ("acme.clusters.example.com", "/clusters/acme/", Some("acme")),
         ] {
             assert_eq!(tell(authority, path, header), Ok("acme".into()), "{authority} {path} {header:?}");
+        }
+    }
+
+    #[test]
+    fn a_port_that_is_none_is_refused() {
+        for port in [
+            ":x",
+            ":8443x",
+            ":-1",
+            ":+80",
+            ":0",
+            ":65536",
+            ":99999999999999999999",
+            ":80:80",
+            ": 80",
+            ":８０",
+        ] {
+            let host = ["acme.clusters.example.com", port].concat();
+            assert_eq!(tell(&host, "/", None), Err(Reason::HeaderInvalid), "{host}");
+            assert_eq!(tell(&["x", port].concat(), "/", Some("acme")), Err(Reason::HeaderInvalid), "{port}");
+            assert_eq!(
+                tell(&["[::1]", port].concat(), "/", Some("acme")),
+                Err(Reason::HeaderInvalid),
+                "{port}"
+            );
+        }
+        for host in
+            ["acme.clusters.example.com:", "acme.clusters.example.com:1", "acme.clusters.example.com:65535"]
+        {
+            assert_eq!(tell(host, "/", None), Ok("acme".into()), "{host}");
+        }
+        for host in ["[::1]", "[::1]:80", "[::1]:", "x:080"] {
+            assert_eq!(tell(host, "/", Some("acme")), Ok("acme".into()), "{host}");
         }
     }
 
