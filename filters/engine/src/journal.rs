@@ -166,6 +166,12 @@ impl Journal {
         self.waiting_records >= bound || self.waiting_bytes >= bound.saturating_mul(BYTES_PER_RECORD)
     }
 
+    /// Records of this worker that wait.
+    #[must_use]
+    pub fn waiting(&self) -> u64 {
+        self.waiting_here()
+    }
+
     /// Records that wait, in this worker and in the proxy's others as of their last renewal.
     #[must_use]
     pub fn waiting_in_all(&self) -> u64 {

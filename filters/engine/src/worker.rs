@@ -4,7 +4,7 @@ use std::ops::Deref;
 use std::sync::Arc;
 use std::time::Duration;
 
-use portcullis_model::config::{self, PluginConfig, Role};
+use portcullis_model::config::{self, AuditLimits, PluginConfig, Role};
 use portcullis_model::errors::FieldError;
 use portcullis_protocol::audit::{SIDECAR_HOP, StreamId};
 use portcullis_protocol::record;
@@ -67,6 +67,8 @@ pub struct Worker {
     pub courier: Guarded<Courier>,
     /// What was counted and not told yet.
     pub meter: Guarded<Meter>,
+    /// The bounds of its records: those of the plugin that came first.
+    limits: AuditLimits,
     /// Names this life of this worker: the stream of its records.
     pub stream: StreamId,
     /// When it began, by the monotonic clock in milliseconds.
@@ -91,6 +93,7 @@ impl Worker {
             link: Guarded::new(Link::new(Arc::clone(&source), cache_key)),
             courier: Guarded::new(courier),
             meter: Guarded::new(meter),
+            limits: config.audit,
             stream,
             started_ms: proxy.monotonic_ns().unwrap_or_default() / 1_000_000,
             owner: Guarded::default(),
@@ -125,6 +128,43 @@ impl Worker {
         if gauges {
             self.tell_gauges(proxy, now_ms);
         }
+    }
+
+    /// Says so when a plugin that shares this worker wants other bounds of its records than the one that came first.
+    pub fn compare_limits(&self, proxy: &dyn Proxy, config: &PluginConfig) {
+        let (wanted, own) = (config.audit, self.limits);
+        if wanted != own {
+            let line = format!(
+                "pluginConfig.audit: maxWaiting {} and batch {} do not hold: plugins with the same snapshot share one \
+                 journal, and that has maxWaiting {} and batch {}. Write the same in all of them, and restart the proxy",
+                wanted.max_waiting, wanted.batch, own.max_waiting, own.batch
+            );
+            proxy.log(Severity::Warning, &line);
+        }
+    }
+
+    /// Delivers what waits on behalf of plugins that are gone; gives how many records still wait.
+    pub fn deliver_rest(&self, proxy: &dyn Proxy, plugin: u64) -> u64 {
+        let now_ms = self.read_clock(proxy);
+        let mut courier = self.courier.lock();
+        match self.owner.lock().claim(plugin, now_ms) {
+            Claim::Anothers => {}
+            claim => {
+                if claim == Claim::New {
+                    courier.forget_delivery(now_ms);
+                }
+                courier.on_tick(proxy, &self.source, now_ms);
+                self.meter.lock().tell(proxy);
+            }
+        }
+        courier.journal.waiting()
+    }
+
+    /// Counts records that were given up.
+    pub fn give_up(&self, proxy: &dyn Proxy, records: u64) {
+        let mut meter = self.meter.lock();
+        meter.count(Metric::JournalDropped, records);
+        meter.tell(proxy);
     }
 
     fn tell_gauges(&self, proxy: &dyn Proxy, now_ms: u64) {

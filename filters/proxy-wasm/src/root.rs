@@ -54,6 +54,7 @@ impl Context {
             let source = PolicySource::new(&proxy, &plugin.config, &stream.0)?;
             Worker::new(&proxy, &plugin.config, stream, Arc::new(source))
         })?;
+        worker.compare_limits(&proxy, &plugin.config);
         Some(Instance::new(Arc::new(plugin), self.number, worker))
     }
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use portcullis_testhost::Request;
 use serde_json::json;
-use world::{World, config, good, plugin, to};
+use world::{Target, World, config, good, plugin, to};
 
 on_both! {
     every_request_leaves_a_record_refusals_included,
@@ -15,6 +15,7 @@ on_both! {
     a_tunnel_that_was_asked_for_is_recorded_with_its_target,
     records_are_kept_until_they_are_acknowledged,
     when_no_record_can_be_kept_requests_are_refused,
+    other_limits_of_a_shared_journal_are_told,
 }
 
 fn every_request_leaves_a_record_refusals_included() {
@@ -158,4 +159,61 @@ fn a_trap_loses_no_record_that_was_written() {
     for id in ["r-0", "r-1", "r-2", "r-after"] {
         assert_eq!(told.iter().filter(|t| *t == id).count(), 1, "{id} in {told:?}");
     }
+}
+
+/// A gateway with a record that was not delivered, whose configuration is replaced by one of another source.
+fn replaced() -> World {
+    let mut world = World::gateway();
+    world.api.acknowledge = false;
+    world.host.request(good("acme-1").header("x-request-id", "before")).assert_status(200);
+    let mut other = config();
+    other["snapshot"]["pollSeconds"] = serde_json::json!(20);
+    let filter = plugin("gateway", &other).native(&world::process());
+    world.host.replace_native(0, Box::new(filter)).expect("it is accepted");
+    world.settle();
+    world.settle();
+    world
+}
+
+/// Native alone: the journal of a Wasm VM outlives its plugins in the proxy's shared data.
+#[test]
+fn what_a_configuration_that_is_gone_did_not_deliver_is_delivered_by_the_next() {
+    world::on(Target::Native, || {
+        let mut world = replaced();
+        assert!(world.api.records.is_empty(), "nothing was taken yet");
+        world.api.acknowledge = true;
+        world.host.request(good("acme-1").header("x-request-id", "after")).assert_status(200);
+        for _ in 0..10 {
+            world.host.advance(Duration::from_secs(1));
+            world.answer_all();
+        }
+        let mut told: Vec<_> = world.records().iter().map(|r| r.request_id.clone()).collect();
+        told.sort();
+        assert_eq!(told, ["after", "before"]);
+    });
+}
+
+#[test]
+fn what_cannot_be_delivered_for_a_configuration_that_is_gone_is_given_up_and_counted() {
+    world::on(Target::Native, || {
+        let mut world = replaced();
+        for _ in 0..130 {
+            world.host.advance(Duration::from_secs(5));
+            world.answer_all();
+        }
+        world.host.assert_logged(
+            "1 audit records of a configuration that is gone could not be delivered for 600 s",
+        );
+        world.settle();
+        assert_eq!(world.host.metrics().counter("portcullis_filter_journal_dropped_total"), 1);
+    });
+}
+
+fn other_limits_of_a_shared_journal_are_told() {
+    let mut other = config();
+    other["audit"] = serde_json::json!({"maxWaiting": 100});
+    let mut world = World::new(vec![plugin("authn", &config()), plugin("audit", &other)]);
+    world.settle();
+    world.host.assert_logged("pluginConfig.audit: maxWaiting 100 and batch 500 do not hold");
+    world.host.assert_logged("that has maxWaiting 20000 and batch 500");
 }

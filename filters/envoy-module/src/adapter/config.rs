@@ -126,6 +126,12 @@ impl ConfigEvents for Config {
         Box::new(Filter::new(Arc::clone(&self.shared)))
     }
 
+    fn on_end(&self) {
+        if let Some(home) = self.shared.home() {
+            home.leave();
+        }
+    }
+
     fn tick_period(&self) -> Option<Duration> {
         self.shared.ready.as_ref().map(|_| worker::TICK)
     }

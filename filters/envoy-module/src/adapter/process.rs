@@ -1,10 +1,13 @@
 //! What the filters of one process share that decide by the same source.
+//!
+//! A home whose last configuration has ended may hold audit records that were not delivered. Whatever configuration
+//! ticks then delivers them, for nobody else can; after that the home is gone.
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use portcullis_engine::port::{CallId, CalloutResponse, Proxy, StreamKey};
+use portcullis_engine::port::{CallId, CalloutResponse, Proxy, Severity, StreamKey};
 use portcullis_engine::source::SourceKey;
 use portcullis_engine::{Plugin, PolicySource, Worker, worker};
 use portcullis_protocol::audit::StreamId;
@@ -13,6 +16,9 @@ use crate::abi::StreamWaker;
 
 /// Numbers that are given once in a process: plugins, streams, calls.
 static NUMBERS: AtomicU64 = AtomicU64::new(1);
+
+/// For so long records of configurations that are gone are tried to be delivered, in milliseconds.
+const GIVE_UP_MS: u64 = 600_000;
 
 /// One home for each source.
 pub(crate) type Homes = Mutex<Vec<(SourceKey, Arc<Home>)>>;
@@ -40,10 +46,22 @@ pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 /// One source and what each worker has of its own.
 pub(crate) struct Home {
+    /// Configurations that use it.
+    users: AtomicUsize,
+    /// Since when nobody does, by the monotonic clock in milliseconds; 0: somebody does, or nobody has looked.
+    alone_since_ms: AtomicU64,
     /// One for each of Envoy's workers, by its index.
     workers: Vec<Arc<Worker>>,
     /// How to wake the requests of each worker that wait or are open.
     wakers: Vec<Wakers>,
+}
+
+/// The homes that nobody uses.
+fn alone() -> Vec<Arc<Home>> {
+    with_homes(|homes| {
+        let homes = lock(homes);
+        homes.iter().map(|(_, home)| home).filter(|home| home.is_alone()).cloned().collect()
+    })
 }
 
 /// By the request. A waker stays until its request is gone: one that was taken out for a wake could be missed by
@@ -51,13 +69,17 @@ pub(crate) struct Home {
 type Wakers = Mutex<HashMap<StreamKey, Arc<StreamWaker>>>;
 
 impl Home {
-    /// The home of a plugin's source, made when nobody has it. It stays for as long as the process lives, for
-    /// a configuration that comes again finds its records there.
+    /// The home of a plugin's source, made when nobody has it. Whoever gets it is its user, until [`Home::leave`].
     pub(super) fn of(proxy: &dyn Proxy, plugin: &Plugin, concurrency: u32) -> Option<Arc<Self>> {
         let key = SourceKey::of(&plugin.config);
         with_homes(|homes| {
             let mut homes = lock(homes);
             if let Some((_, home)) = homes.iter().find(|(known, _)| *known == key) {
+                home.users.fetch_add(1, Ordering::Relaxed);
+                home.alone_since_ms.store(0, Ordering::Relaxed);
+                if let Some(worker) = home.workers.first() {
+                    worker.compare_limits(proxy, &plugin.config);
+                }
                 return Some(Arc::clone(home));
             }
             let home = Arc::new(Self::new(proxy, plugin, concurrency)?);
@@ -76,7 +98,16 @@ impl Home {
         let workers: Option<Vec<_>> = (0..concurrency.max(1)).map(new_worker).collect();
         let workers = workers?;
         let wakers = workers.iter().map(|_| Wakers::default()).collect();
-        Some(Self { workers, wakers })
+        Some(Self { users: AtomicUsize::new(1), alone_since_ms: AtomicU64::new(0), workers, wakers })
+    }
+
+    /// A configuration does not use it any more.
+    pub(super) fn leave(&self) {
+        self.users.fetch_sub(1, Ordering::Relaxed);
+    }
+
+    fn is_alone(&self) -> bool {
+        self.users.load(Ordering::Relaxed) == 0
     }
 
     /// The workers, by their index.
@@ -104,12 +135,40 @@ impl Home {
     pub(super) fn on_tick(&self, proxy: &dyn Proxy, plugin: u64) {
         self.workers.iter().for_each(|worker| worker.on_tick(proxy, plugin));
         self.wake(plugin);
+        let over: Vec<_> = alone().into_iter().filter(|home| home.deliver_rest(proxy, plugin)).collect();
+        if !over.is_empty() {
+            let is_over = |home: &Arc<Self>| home.is_alone() && over.iter().any(|o| Arc::ptr_eq(o, home));
+            with_homes(|homes| lock(homes).retain(|(_, home)| !is_over(home)));
+        }
     }
 
-    /// An answer to a call.
+    /// An answer to a call, its own or that of a home that nobody uses.
     pub(super) fn on_answer(&self, proxy: &dyn Proxy, plugin: u64, answer: &CalloutResponse<'_>) {
-        let _taken = self.workers.iter().any(|worker| worker.on_answer(proxy, answer));
+        let taken = |home: &Self| home.workers.iter().any(|worker| worker.on_answer(proxy, answer));
+        if !taken(self) {
+            let _taken = alone().iter().any(|home| taken(home));
+        }
         self.wake(plugin);
+    }
+
+    /// Delivers what waits here, though nobody uses it any more. True when that is over.
+    fn deliver_rest(&self, proxy: &dyn Proxy, plugin: u64) -> bool {
+        let now_ms = proxy.monotonic_ns().unwrap_or_default() / 1_000_000;
+        let _ = self.alone_since_ms.compare_exchange(0, now_ms, Ordering::Relaxed, Ordering::Relaxed);
+        let waiting: u64 = self.workers.iter().map(|worker| worker.deliver_rest(proxy, plugin)).sum();
+        let alone_ms = now_ms.saturating_sub(self.alone_since_ms.load(Ordering::Relaxed));
+        if waiting == 0 || alone_ms < GIVE_UP_MS {
+            return waiting == 0;
+        }
+        let line = format!(
+            "{waiting} audit records of a configuration that is gone could not be delivered for {} s and are given up",
+            GIVE_UP_MS / 1_000
+        );
+        proxy.log(Severity::Critical, &line);
+        if let Some(worker) = self.workers.first() {
+            worker.give_up(proxy, waiting);
+        }
+        true
     }
 
     /// A call could not be sent.

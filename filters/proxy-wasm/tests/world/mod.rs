@@ -23,7 +23,7 @@ use portcullis_protocol::wire::{self, AuditRecord, Record, RecordKind};
 use portcullis_testhost::{Answer, Host, HostBuilder, Module, Request, Upstream};
 use serde_json::{Value, json};
 #[allow(unused_imports, reason = "each test file uses a part of it")]
-pub use target::{Plugin, Target, install, on, plugin, target};
+pub use target::{Plugin, Target, install, on, plugin, process, target};
 
 pub const UPSTREAM: &str = "outbound|9700||control.test";
 pub const ISSUER: &str = "https://idp.test";

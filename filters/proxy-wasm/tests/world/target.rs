@@ -1,6 +1,6 @@
 //! Which target a test runs on, and a plugin in the words of both.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 
 use portcullis_envoy::abi::{ConfigEvents, ConfigFactory, Setup};
 use portcullis_envoy_host::{Filter, Process};
@@ -18,11 +18,17 @@ pub enum Target {
 
 thread_local! {
     static TARGET: Cell<Target> = const { Cell::new(Target::Wasm) };
+    static PROCESS: RefCell<Option<Process>> = const { RefCell::new(None) };
 }
 
 /// The target of this test.
 pub fn target() -> Target {
     TARGET.get()
+}
+
+/// The process of the native filters that were installed last.
+pub fn process() -> Process {
+    PROCESS.with_borrow(Clone::clone).expect("native filters were installed")
 }
 
 /// Runs a test on a target.
@@ -92,7 +98,7 @@ impl Plugin {
         self.env().iter().fold(plugin, |plugin, (name, value)| plugin.env(*name, *value))
     }
 
-    fn native(&self, process: &Process) -> Filter {
+    pub fn native(&self, process: &Process) -> Filter {
         let factory: ConfigFactory = if self.is_probe() { probe } else { portcullis_envoy::new_config };
         Filter::new(process, factory, &self.root_id, &self.config)
     }
@@ -113,6 +119,7 @@ pub fn install(builder: HostBuilder, plugins: &[Plugin]) -> HostBuilder {
         Target::Wasm => plugins.iter().fold(builder, |builder, plugin| builder.plugin(plugin.wasm())),
         Target::Native => {
             let process = Process::new(plugins.first().map(Plugin::env).unwrap_or_default());
+            PROCESS.set(Some(process.clone()));
             let native = |plugin: &Plugin| Box::new(plugin.native(&process));
             plugins.iter().fold(builder, |builder, plugin| builder.native(native(plugin)))
         }

@@ -7,7 +7,7 @@ use super::call::{CONTINUE, Called, HEADERS_AWAIT, STOP};
 use crate::codes::Callback;
 use crate::error::StartError;
 use crate::flow::{Dir, Link, Reply, Slot, StreamRef};
-use crate::native::{NativeFilter, PluginHandle, StreamHandle, Wish, Wishes};
+use crate::native::{NativeFilter, NativePlugin, PluginHandle, StreamHandle, Wish, Wishes};
 use crate::vm_id::VmId;
 use crate::world::{CallEnd, CallState, Event};
 
@@ -31,6 +31,32 @@ impl Host {
             let period = plugin.tick_period();
             self.world.lock().clock.schedule(period, Event::NativeTick { plugin: index });
         }
+        Ok(())
+    }
+
+    /// Puts another native filter in the place of one, as a listener update does: it is tried first, and streams that
+    /// are open stay with the old one.
+    ///
+    /// # Errors
+    /// [`StartError`] if it refuses its configuration; the old one stays in force.
+    ///
+    /// # Panics
+    /// If there is no native filter at `index`.
+    #[track_caller]
+    pub fn replace_native(
+        &mut self,
+        index: usize,
+        mut plugin: Box<dyn NativePlugin>,
+    ) -> Result<(), StartError> {
+        let count = self.natives.len();
+        assert!(index < count, "there is no native filter {index}: this host has {count}, counted from 0");
+        let handle = PluginHandle { world: self.world.clone(), plugin: index };
+        if let Err(reason) = plugin.configure(handle) {
+            let plugin = plugin.name().to_owned();
+            return Err(StartError::ConfigureRefused { plugin, vm: VmId::Main, log: vec![reason] });
+        }
+        self.natives[index] = plugin;
+        self.settle();
         Ok(())
     }
 
