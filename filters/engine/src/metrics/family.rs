@@ -181,7 +181,11 @@ pub const FAMILIES: &[Family] = &[
         "Seconds since a poll was completed, of the worker that wrote last; before the first since it began",
     ),
     gauge("portcullis_filter_journal_records", "Audit records that wait, of all workers"),
-    counter("portcullis_filter_journal_dropped_total", &[], "Audit records that found no room, or that were given up"),
+    counter(
+        "portcullis_filter_journal_dropped_total",
+        &[],
+        "Audit records that found no room, or that were given up",
+    ),
     counter(
         "portcullis_filter_recovered_records_total",
         &[],
