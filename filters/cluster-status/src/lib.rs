@@ -30,7 +30,7 @@ const STAGE: &str = "cluster-status";
 const SOURCE_TYPE_STAGE: &str = "source-type";
 
 /// The header by which routes choose the cluster.
-pub const CLUSTER_HEADER: &str = "x-portcullis-cluster";
+pub const ROUTE_HEADER: &str = "x-portcullis-cluster";
 
 /// Checks the cluster, and mints the identity token at the edge.
 #[derive(Debug, Clone, Copy, Default)]
@@ -79,7 +79,7 @@ impl Stage for ClusterStatus {
     fn forward(&self, context: &mut Context<'_>) -> Result<(), Unforwarded> {
         let exchange = &context.exchange;
         let permit = exchange.permit.as_ref().ok_or(Unforwarded(Reason::Internal))?;
-        context.add(CLUSTER_HEADER, permit.cluster().as_str())?;
+        context.add(ROUTE_HEADER, permit.cluster().as_str())?;
         if context.config.role != Role::Edge {
             return Ok(());
         }
