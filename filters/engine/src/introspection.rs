@@ -17,10 +17,9 @@ use portcullis_protocol::snapshot::{NONCE_LEN, verify_introspection};
 use portcullis_protocol::wire::IntrospectionRequest;
 use prost::Message;
 
-use crate::link::Link;
 use crate::metrics::{CallEnd, CallKind};
 use crate::port::{CallId, CalloutResponse, Proxy, Severity, Stream};
-use crate::source::describe;
+use crate::source::{PolicySource, describe};
 use crate::waiting::source;
 
 /// Time in which the control service must answer.
@@ -192,24 +191,26 @@ impl Introspections {
     }
 }
 
-impl Link {
+impl Introspections {
     /// Asks what a token stands for, unless that is being asked already.
     ///
     /// # Errors
     /// [`Reason::IntrospectionBusy`] when too many are being asked about, in all or for this source,
     /// [`Reason::IntrospectionUnavailable`] when nobody can be asked.
-    pub fn ask(
+    pub(crate) fn ask(
         &mut self,
+        service: &PolicySource,
+        now_ms: u64,
         stream: &dyn Stream,
         digest: u128,
         provider: &Arc<IntrospectionDocument>,
         token: &str,
     ) -> Result<(), Reason> {
-        if self.introspections.is_asking(digest) {
+        if self.is_asking(digest) {
             return Ok(());
         }
         let source = source(stream);
-        if !self.introspections.has_room_for(source) {
+        if !self.has_room_for(source) {
             return Err(Reason::IntrospectionBusy);
         }
         let mut nonce = [0; NONCE_LEN];
@@ -220,30 +221,31 @@ impl Link {
             token: token.to_owned(),
             source: source.to_bytes(),
         };
-        let call = self
-            .source
+        let call = service
             .post(stream, CallKind::Introspection, &question.encode_to_vec(), TIMEOUT)
             .ok_or(Reason::IntrospectionUnavailable)?;
-        let (asked_ms, until_ms) = (self.now_ms, self.now_ms.saturating_add(LONGEST_MS));
+        let (asked_ms, until_ms) = (now_ms, now_ms.saturating_add(LONGEST_MS));
         let provider = Arc::clone(provider);
         let flight = PendingIntrospection { call, nonce, provider, source, asked_ms, until_ms };
-        self.introspections.flights.insert(digest, flight);
+        self.flights.insert(digest, flight);
         Ok(())
     }
 
     /// Takes the answer to a question; `None` when this is none.
-    pub(crate) fn on_introspection(
+    pub(crate) fn on_answer(
         &mut self,
+        service: &PolicySource,
+        now_ms: u64,
         proxy: &dyn Proxy,
         answer: &CalloutResponse<'_>,
     ) -> Option<CallEnd> {
-        let found = self.introspections.flights.iter().find(|(_, flight)| flight.call == answer.call);
+        let found = self.flights.iter().find(|(_, flight)| flight.call == answer.call);
         let digest = found.map(|(digest, _)| *digest)?;
-        let flight = self.introspections.flights.remove(&digest)?;
+        let flight = self.flights.remove(&digest)?;
         let provider = &flight.provider;
         let told = match (answer.status, answer.body) {
             (Some(200), Some(body)) => {
-                verify_introspection(body, &self.source.config.key, &flight.nonce, &provider.name)
+                verify_introspection(body, &service.config.key, &flight.nonce, &provider.name)
                     .map_err(|e| e.to_string())
                     .and_then(|told| match told.claims.len() {
                         0..=MAX_CLAIMS => Ok(told),
@@ -253,22 +255,22 @@ impl Link {
             (Some(200), None) => Err("the body cannot be read".to_owned()),
             (status, _) => Err(describe(status)),
         };
-        let times = (flight.asked_ms, self.now_ms);
+        let times = (flight.asked_ms, now_ms);
         let end = CallEnd::new(CallKind::Introspection, answer.status, told.is_ok(), times);
         match told {
             Err(error) => {
-                if self.introspections.may_warn(self.now_ms) {
+                if self.may_warn(now_ms) {
                     let line = format!("introspection by {}: {error}", provider.name);
                     proxy.log(Severity::Warning, &line);
                 }
             }
             Ok(told) if told.active => {
-                let validity = Validity::new(self.now_ms, provider.active_seconds, 300);
-                self.introspections.keep_active(digest, told.claims, validity);
+                let validity = Validity::new(now_ms, provider.active_seconds, 300);
+                self.keep_active(digest, told.claims, validity);
             }
             Ok(_) => {
-                let validity = Validity::new(self.now_ms, provider.inactive_seconds, 60);
-                self.introspections.keep_inactive(digest, validity);
+                let validity = Validity::new(now_ms, provider.inactive_seconds, 60);
+                self.keep_inactive(digest, validity);
             }
         }
         Some(end)

@@ -3,6 +3,8 @@
 use std::sync::Arc;
 
 use portcullis_identity::Minter;
+use portcullis_model::Reason;
+use portcullis_model::policy::IntrospectionDocument;
 use portcullis_model::state::{SignerEntry, SnapshotState};
 
 use crate::cache::IdentityCache;
@@ -11,7 +13,7 @@ use crate::introspection::Introspections;
 use crate::key_refresh::KeyRefreshes;
 use crate::metrics::CallEnd;
 use crate::open::OpenStreams;
-use crate::port::{CalloutResponse, Proxy, Severity, StreamKey};
+use crate::port::{CalloutResponse, Proxy, Severity, Stream, StreamKey};
 use crate::source::{Policy, PolicySource};
 use crate::waiting::{Awaited, Waiting};
 
@@ -110,9 +112,24 @@ impl Link {
         }
     }
 
+    /// Asks what an opaque token stands for, unless that is being asked already.
+    ///
+    /// # Errors
+    /// As for [`Introspections`]: too many are being asked about, or nobody can be asked.
+    pub fn ask(
+        &mut self,
+        stream: &dyn Stream,
+        digest: u128,
+        provider: &Arc<IntrospectionDocument>,
+        token: &str,
+    ) -> Result<(), Reason> {
+        self.introspections.ask(&self.source, self.now_ms, stream, digest, provider, token)
+    }
+
     /// Takes an answer to a question that a request asked; `None` when it is none.
     pub fn on_answer(&mut self, proxy: &dyn Proxy, answer: &CalloutResponse<'_>) -> Option<CallEnd> {
-        self.on_introspection(proxy, answer).or_else(|| self.on_refresh(proxy, answer))
+        let told = self.introspections.on_answer(&self.source, self.now_ms, proxy, answer);
+        told.or_else(|| self.on_refresh(proxy, answer))
     }
 
     /// Takes out the waiting requests of a plugin that can be decided now.
