@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use portcullis_authn::jwk::LeftOut;
-use portcullis_model::pace::{Admission, KeyRefreshLimiter, TokenBucket};
+use portcullis_model::pace::{Admission, DoubtLimiter, KeyRefreshLimiter, TokenBucket};
 use portcullis_model::policy::IssuerDocument;
 use tokio::sync::Mutex;
 use tokio::task::JoinSet;
@@ -64,6 +64,8 @@ struct FetchState {
     failed: bool,
     /// Filters' wishes that were carried out.
     refresh_limiter: KeyRefreshLimiter,
+    /// Those of them that bad signatures led to.
+    doubts: DoubtLimiter,
     /// The keys that the log has called unused.
     told: Vec<LeftOut>,
 }
@@ -156,28 +158,35 @@ impl Issuers {
         if known.policy.is_some() { self.publish(&known).await } else { Ok(()) }
     }
 
-    /// Fetches an issuer's keys because a filter met a token whose key it has not.
+    /// Fetches an issuer's keys because a filter met a token whose key it has not, or, with an empty `key_id`, one that
+    /// no key fitted.
     pub async fn ask(&self, issuer: &str, key_id: &str) -> RefreshOutcome {
         let Some(watch) = self.known.lock().await.watches.get(issuer).map(Arc::clone) else {
             return RefreshOutcome::Unknown;
         };
         let mut fetch_state = watch.fetch_state.lock().await;
+        let now_ms = millis(self.started.elapsed());
+        if key_id.is_empty() {
+            return match fetch_state.doubts.admit(now_ms) {
+                true => self.fetch_for_filter(&watch, &mut fetch_state).await,
+                false => RefreshOutcome::TooSoon,
+            };
+        }
         // Perhaps a fetch that this wish waited for has brought it.
         if self.has(issuer, key_id).await {
             return RefreshOutcome::Published;
         }
-        let now_ms = millis(self.started.elapsed());
         match fetch_state.refresh_limiter.admit(key_id, now_ms) {
             Admission::Granted if self.pace.lock().await.take(now_ms) => {}
             // What asked for the same key just before had no luck.
             Admission::Duplicate if fetch_state.failed => return RefreshOutcome::Failed,
             Admission::Granted | Admission::Duplicate | Admission::Limited => return RefreshOutcome::TooSoon,
         }
-        if self.fetch(&watch, &mut fetch_state).await {
-            RefreshOutcome::Published
-        } else {
-            RefreshOutcome::Failed
-        }
+        self.fetch_for_filter(&watch, &mut fetch_state).await
+    }
+
+    async fn fetch_for_filter(&self, watch: &Watch, fetch_state: &mut FetchState) -> RefreshOutcome {
+        if self.fetch(watch, fetch_state).await { RefreshOutcome::Published } else { RefreshOutcome::Failed }
     }
 
     async fn has(&self, issuer: &str, key_id: &str) -> bool {

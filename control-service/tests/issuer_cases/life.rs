@@ -222,3 +222,31 @@ async fn a_key_that_is_not_used_is_told_by_name_and_reason() {
     })
     .await;
 }
+
+/// A bad signature says that a key may have been replaced under its name. Anybody can make one, so that costs the
+/// issuer one fetch a minute, and nothing of what is there for unknown names.
+#[tokio::test]
+async fn a_key_that_is_replaced_under_its_name_is_fetched_and_other_wishes_have_all_that_is_theirs() {
+    let idp = Idp::start().await;
+    let old = json!({"kty": "OKP", "crv": "Ed25519", "kid": "1", "x": "Xw92wEjNwOSKTqfzo0U_cEtlsFzXvC71h0NclZ6S1cc"});
+    idp.publish(json!([old]));
+    let server = start(3600, json!([idp.issuer(NAME)])).await;
+    let mut reader = server.reader("gateway", GATEWAY, "01");
+    until_kids(&server, &mut reader, NAME, &["1"]).await;
+    let x = |reader: &Reader| reader.state.issuer(NAME).unwrap().jwks.keys[0].x.clone().unwrap();
+    let before = x(&reader);
+    idp.publish(json!([common::public_jwk("1")]));
+    assert_eq!(refresh(&server, NAME, "1").await, 204, "it is known by its name");
+    assert_eq!(idp.asked.load(Ordering::SeqCst), 1);
+    assert_eq!(refresh(&server, NAME, "").await, 204);
+    reader.poll(&server, 0).await;
+    assert_ne!(x(&reader), before);
+    for _ in 0..20 {
+        assert_eq!(refresh(&server, NAME, "").await, 429);
+    }
+    assert_eq!(idp.asked.load(Ordering::SeqCst), 2);
+    for n in 0..4 {
+        assert_eq!(refresh(&server, NAME, &format!("made-up-{n}")).await, 204);
+    }
+    assert_eq!(idp.asked.load(Ordering::SeqCst), 6);
+}

@@ -192,9 +192,15 @@ impl Means<'_> {
     /// Verifies a token; one that names a key that is not known yet may wait for it once.
     fn jwt(&self, context: &mut Context<'_>, token: &[u8]) -> Result<Judged, Unidentified> {
         let native = Native(context.stream);
-        match jwt::verify(token, context.snapshot, self.keys, &native, context.now_s) {
+        let doubted = jwt::Doubted::default();
+        match jwt::verify_or_doubt(token, context.snapshot, self.keys, &native, context.now_s, &doubted) {
             Err(Reason::KeyUnknown) if !context.waited.keys => {}
-            result => return self.confirmed(context, token, result?),
+            result => {
+                if let Some(document) = doubted.take() {
+                    context.link.doubt_keys(context.stream, context.snapshot, &document);
+                }
+                return self.confirmed(context, token, result?);
+            }
         }
         context.waited.keys = true;
         let (document, key_id) = jwt::unknown_key(token, context.snapshot).ok_or(Reason::KeyUnknown)?;

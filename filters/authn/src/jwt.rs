@@ -1,5 +1,6 @@
 //! JSON Web Tokens (RFC 7519) of configured issuers.
 
+use std::cell::Cell;
 use std::sync::Arc;
 
 use portcullis_engine::cache::KeyDigest;
@@ -30,11 +31,29 @@ pub fn verify(
     native: &dyn NativeVerify,
     now_s: u64,
 ) -> Result<Verified, Reason> {
+    verify_or_doubt(token, snapshot, keys, native, now_s, &Doubted::default())
+}
+
+/// The issuer of a token that none of its keys had signed: one may have been replaced under its name.
+pub type Doubted = Cell<Option<Arc<IssuerDocument>>>;
+
+/// The same, and tells whose keys are in doubt.
+///
+/// # Errors
+/// The reason of the refusal.
+pub fn verify_or_doubt(
+    token: &[u8],
+    snapshot: &SnapshotState,
+    keys: &KeyRing,
+    native: &dyn NativeVerify,
+    now_s: u64,
+    doubted: &Doubted,
+) -> Result<Verified, Reason> {
     let jws = Jws::parse(token)?;
     let is_signed = |jws: &Jws<'_>, key: &VerifyingKey| {
         key.verify(Signed { text: jws.signed, signature: &jws.signature }, native)
     };
-    judge(jws, snapshot, keys, is_signed, now_s)
+    judge(jws, snapshot, keys, is_signed, now_s, doubted)
 }
 
 /// Judges a token again whose signature was verified before, by this key: by what policy says now.
@@ -51,10 +70,12 @@ pub fn judge_again(
     // The form has three parts; the third was left out when the token was verified.
     let text = [signed, b"."].concat();
     let was_it = |_: &Jws<'_>, key: &VerifyingKey| key.digest() == digest;
-    judge(Jws::parse(&text)?, snapshot, keys, was_it, now_s).map_err(|reason| match reason {
-        // It is not among the keys any more.
-        Reason::SignatureInvalid => Reason::KeyUnknown,
-        reason => reason,
+    judge(Jws::parse(&text)?, snapshot, keys, was_it, now_s, &Doubted::default()).map_err(|reason| {
+        match reason {
+            // It is not among the keys any more.
+            Reason::SignatureInvalid => Reason::KeyUnknown,
+            reason => reason,
+        }
     })
 }
 
@@ -64,6 +85,7 @@ fn judge(
     keys: &KeyRing,
     is_signed: impl Fn(&Jws<'_>, &VerifyingKey) -> bool,
     now_s: u64,
+    doubted: &Doubted,
 ) -> Result<Verified, Reason> {
     let issuer = TokenIssuer::of(&jws.claims, snapshot).ok_or(Reason::IssuerUnknown)?;
     let document = issuer.document;
@@ -78,7 +100,10 @@ fn judge(
     }
     issuer.check(&jws.claims).map_err(|_| Reason::ClaimInvalid)?;
     let read = Read::new(&jws.claims, Rules::of_issuer(document, &issuer.name)?)?;
-    let key = fitting.find(|key| is_signed(&jws, key)).ok_or(Reason::SignatureInvalid)?;
+    let Some(key) = fitting.find(|key| is_signed(&jws, key)) else {
+        doubted.set((!is_shared(algorithm)).then(|| Arc::clone(document)));
+        return Err(Reason::SignatureInvalid);
+    };
     let mut principal = read.judge(now_s)?;
     // From the key and not from the token: a revoked key must not pass by leaving its name out.
     principal.key_id = key.id().and_then(|kid| KeyId::new(kid).ok());

@@ -3,12 +3,15 @@
 //! A token of a known issuer may name a key that was published a moment ago. The control service is then
 //! asked to fetch the issuer's keys, and the request waits for a moment. Anybody can make such a token, so
 //! an issuer is asked about at a bounded pace and few requests wait.
+//!
+//! A bad signature can mean that a key was replaced under its name. It is refused at once, and the keys are asked
+//! for at a pace of its own.
 
 use std::collections::HashMap;
 use std::time::Duration;
 
 use portcullis_identity::KeyId;
-use portcullis_model::pace::{Admission, EVERY_MS, KeyRefreshLimiter};
+use portcullis_model::pace::{Admission, DoubtLimiter, EVERY_MS, KeyRefreshLimiter};
 use portcullis_model::policy::IssuerDocument;
 use portcullis_model::state::SnapshotState;
 use portcullis_protocol::wire::KeyRefresh;
@@ -39,6 +42,9 @@ struct Refresh {
     refresh_limiter: KeyRefreshLimiter,
     /// Those of the last seconds; the pace bounds their number.
     questions: Vec<Question>,
+    doubts: DoubtLimiter,
+    /// What a bad signature led to, until it is answered, and when it was asked. Nobody waits for it.
+    doubt: Option<(CallId, u64)>,
 }
 
 impl Refresh {
@@ -59,6 +65,13 @@ impl KeyRefreshes {
     /// Whether every question about an issuer led nowhere.
     pub fn failed(&self, issuer: &str) -> bool {
         self.0.get(issuer).is_none_or(|refresh| refresh.questions.iter().all(|question| question.failed))
+    }
+
+    /// When the question was asked that a bad signature led to and that is answered now.
+    fn take_doubt(&mut self, call: CallId) -> Option<u64> {
+        let is_it = |refresh: &&mut Refresh| refresh.doubt.is_some_and(|(asked, _)| asked == call);
+        let (_, asked_ms) = self.0.values_mut().find(is_it)?.doubt.take()?;
+        Some(asked_ms)
     }
 }
 
@@ -92,8 +105,30 @@ impl Link {
         !failed
     }
 
+    /// Asks for an issuer's keys because a signature fitted none of them, if that was not done a moment ago.
+    pub fn doubt_keys(&mut self, proxy: &dyn Proxy, snapshot: &SnapshotState, document: &IssuerDocument) {
+        let (issuer, now_ms) = (document.issuer.as_str(), self.now_ms);
+        if self.key_refreshes.0.get_mut(issuer).is_some_and(|refresh| !refresh.doubts.admit(now_ms)) {
+            return;
+        }
+        self.key_refreshes.0.retain(|issuer, _| snapshot.issuer(issuer).is_some());
+        let question = KeyRefresh { issuer: issuer.to_owned(), key_id: String::new() }.encode_to_vec();
+        let call = self.source.post(proxy, CallKind::Keys, &question, TIMEOUT);
+        let fresh = || {
+            let mut refresh = Refresh::default();
+            refresh.doubts.admit(now_ms);
+            refresh
+        };
+        self.key_refreshes.0.entry(issuer.into()).or_insert_with(fresh).doubt =
+            call.map(|call| (call, now_ms));
+    }
+
     /// Takes the answer to a question; `None` when this is none.
     pub(crate) fn on_refresh(&mut self, proxy: &dyn Proxy, answer: &CalloutResponse<'_>) -> Option<CallEnd> {
+        if let Some(asked_ms) = self.key_refreshes.take_doubt(answer.call) {
+            let taken = answer.status == Some(204);
+            return Some(CallEnd::new(CallKind::Keys, answer.status, taken, (asked_ms, self.now_ms)));
+        }
         let questions = self.key_refreshes.0.iter_mut().flat_map(|(issuer, refresh)| {
             refresh.questions.iter_mut().map(move |question| (issuer, question))
         });

@@ -82,6 +82,28 @@ impl KeyRefreshLimiter {
     }
 }
 
+/// Time between two questions that bad signatures lead to, in milliseconds.
+pub const DOUBT_EVERY_MS: u64 = 60_000;
+
+/// The questions about one issuer's keys that bad signatures lead to: a key may have been replaced under its name.
+/// Anybody can make those, without knowing anything, so they have a bucket of their own and leave that of unknown
+/// names alone.
+#[derive(Debug, Clone)]
+pub struct DoubtLimiter(TokenBucket);
+
+impl Default for DoubtLimiter {
+    fn default() -> Self {
+        Self(TokenBucket::new(1, DOUBT_EVERY_MS))
+    }
+}
+
+impl DoubtLimiter {
+    /// Whether a question may go out; if so, it is taken as asked.
+    pub fn admit(&mut self, now_ms: u64) -> bool {
+        self.0.take(now_ms)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

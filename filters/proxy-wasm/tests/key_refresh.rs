@@ -15,6 +15,8 @@ on_both! {
     an_issuer_that_cannot_be_reached_refuses_at_once,
     a_made_up_key_does_not_delay_a_new_one,
     nobody_can_make_the_filter_ask_often_or_hold_many,
+    a_bad_signature_is_refused_at_once_and_leaves_other_questions_alone,
+    a_key_that_was_replaced_under_its_name_costs_one_refusal,
     a_key_without_a_usable_name_or_an_unknown_issuer_is_not_asked_about,
 }
 use world::{ISSUER, World, put, to};
@@ -142,4 +144,60 @@ fn a_key_without_a_usable_name_or_an_unknown_issuer_is_not_asked_about() {
     }
     world.answer_all();
     assert_eq!(world.api.questions.refreshed.len(), 0);
+}
+
+fn assert_not_signed(exchange: &Exchange) {
+    exchange.assert_refused(401);
+    exchange.assert_response_header("x-portcullis-reason", "signature_invalid");
+}
+
+/// A token with a signature that nobody made.
+fn badly_signed() -> Request {
+    let good = world::sign(json!({"alg": "EdDSA", "kid": "i1"}), &world::claims(|_| ()));
+    let (text, _) = good.rsplit_once('.').unwrap();
+    to("acme-1").header("authorization", format!("Bearer {text}.{}", "A".repeat(86)))
+}
+
+fn a_bad_signature_is_refused_at_once_and_leaves_other_questions_alone() {
+    let mut world = World::gateway();
+    world.api.questions.refresh = Some(204);
+    for _ in 0..100 {
+        assert_not_signed(&world.host.request(badly_signed()));
+    }
+    world.answer_all();
+    let asked = |world: &World| -> Vec<String> {
+        world.api.questions.refreshed.iter().map(|question| question.key_id.clone()).collect()
+    };
+    assert_eq!(asked(&world), [""], "one question, and it names no key");
+    // All four questions about unknown keys are still there.
+    for n in 0..4 {
+        world.host.request(signed_by(&format!("k{n}"))).assert_paused();
+    }
+    world.answer_all();
+    assert_eq!(asked(&world), ["", "k0", "k1", "k2", "k3"]);
+    world.host.advance(Duration::from_secs(58));
+    assert_not_signed(&world.host.request(badly_signed()));
+    world.answer_all();
+    assert_eq!(asked(&world).len(), 5);
+    world.host.advance(Duration::from_secs(3));
+    assert_not_signed(&world.host.request(badly_signed()));
+    assert_not_signed(&world.host.request(badly_signed()));
+    world.answer_all();
+    assert_eq!(asked(&world).len(), 6);
+    // An issuer whose keys the control service cannot have is no reason to let anybody wait either.
+    world.host.request(world::good("acme-1")).assert_status(200);
+}
+
+fn a_key_that_was_replaced_under_its_name_costs_one_refusal() {
+    let mut world = World::gateway();
+    world.api.questions.refresh = Some(204);
+    // The gateway knows another key under the name: that of RFC 8037, appendix A.
+    let mut document: Value = serde_json::from_slice(&world::issuer_document().value).unwrap();
+    document["jwks"]["keys"][0]["x"] = json!("11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo");
+    world.change(put(RecordKind::Issuer, ISSUER.as_bytes(), document.to_string()));
+    assert_not_signed(&world.host.request(world::good("acme-1")));
+    world.answer_all();
+    assert_eq!(world.api.questions.refreshed.len(), 1);
+    world.change(world::issuer_document());
+    world.host.request(world::good("acme-1")).assert_status(200);
 }
