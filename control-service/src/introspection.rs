@@ -4,9 +4,11 @@
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use base64::Engine;
 use portcullis_model::fair::{ClientNetwork, has_room};
+use portcullis_model::outage::Outage;
 use reqwest::Client;
 use serde_json::{Map, Value};
 use zeroize::Zeroizing;
@@ -17,6 +19,11 @@ use crate::outbound::{self, CallError};
 
 /// Bytes of an answer at most: it goes to a filter in one message.
 const MAX_ANSWER: usize = 64 * 1024;
+/// How long a provider that asks for it (`Retry-After`) is left alone at most: all that time its good tokens are refused,
+/// and what made it ask may have been somebody who sent bad ones.
+const LONGEST_REST: Duration = Duration::from_secs(5);
+/// Time between two lines about one provider.
+const SAY_EVERY: Duration = Duration::from_secs(1);
 
 /// Why there is no answer. The token must be refused then.
 #[derive(Debug, thiserror::Error)]
@@ -57,6 +64,16 @@ struct Provider {
     config: IntrospectionConfig,
     client: Client,
     slots: Slots,
+    trouble: Mutex<Trouble>,
+}
+
+/// What is remembered of a provider that fails.
+#[derive(Default)]
+struct Trouble {
+    outage: Outage,
+    said_at: Option<Instant>,
+    /// Until when it wants not to be asked.
+    not_before: Option<Instant>,
 }
 
 /// The calls under way, by where the tokens come from: no source has more than are free.
@@ -116,7 +133,8 @@ impl Providers {
             match outbound::client(&config.endpoint, config.timeout) {
                 Ok(client) => {
                     let slots = Slots { most: config.max_in_flight, used: Mutex::default() };
-                    providers.insert(name, Arc::new(Provider { config: config.clone(), client, slots }));
+                    let (config, trouble) = (config.clone(), Mutex::default());
+                    providers.insert(name, Arc::new(Provider { config, client, slots, trouble }));
                 }
                 Err(error) => tracing::error!(provider = name, error = causes(&error), "cannot be asked"),
             }
@@ -136,13 +154,43 @@ impl Providers {
     ) -> Result<Introspected, IntrospectError> {
         let provider = self.0.get(provider).ok_or(IntrospectError::Unknown)?;
         let Some(_slot) = provider.slots.take(source) else { return Err(IntrospectError::Busy) };
-        let failed = |e: CallError| IntrospectError::Provider(causes(&e));
-        let answer = provider.call(token).await.map_err(failed)?;
-        read(&answer)
+        if provider.rests() {
+            return Err(IntrospectError::Provider("asked to be left alone for a moment".to_owned()));
+        }
+        let answer = provider.call(token).await;
+        let asked = answer.as_ref().err().and_then(CallError::retry_after);
+        let told = answer.map_err(|e| IntrospectError::Provider(causes(&e))).and_then(|body| read(&body));
+        provider.note(told.as_ref().err(), asked);
+        told
     }
 }
 
 impl Provider {
+    fn rests(&self) -> bool {
+        let trouble = self.trouble.lock().unwrap_or_else(PoisonError::into_inner);
+        trouble.not_before.is_some_and(|at| Instant::now() < at)
+    }
+
+    /// Takes note of how a call ended. The log has one line when a provider begins to fail, fails in another way, or
+    /// works again, and no more than one in a second of one that does now this and now that.
+    fn note(&self, error: Option<&IntrospectError>, asked: Option<Duration>) {
+        let mut trouble = self.trouble.lock().unwrap_or_else(PoisonError::into_inner);
+        let (provider, now) = (&self.config.document.name, Instant::now());
+        let Trouble { outage, said_at, not_before } = &mut *trouble;
+        let Some(error) = error else {
+            if let Some(failures) = outage.over() {
+                tracing::info!(provider, failures, "tokens are introspected again");
+            }
+            return;
+        };
+        *not_before = asked.map(|asked| now + asked.min(LONGEST_REST));
+        let may_say = || said_at.is_none_or(|at| now.saturating_duration_since(at) >= SAY_EVERY);
+        if outage.failed(&error.to_string(), may_say) {
+            *said_at = Some(now);
+            tracing::warn!(provider, %error, "tokens cannot be introspected");
+        }
+    }
+
     async fn call(&self, token: &str) -> Result<Vec<u8>, CallError> {
         let mut request = self
             .client

@@ -18,6 +18,7 @@ pub mod metrics;
 pub mod oauth;
 pub mod outbound;
 pub mod presence;
+pub mod retry;
 pub mod seal;
 pub mod secret;
 pub mod serve;

@@ -1,10 +1,11 @@
 //! Calls to identity providers: bounded in time and size, no redirects, and only the authorities that the
 //! operator named.
 
-use std::time::Duration;
+use std::time::{Duration, UNIX_EPOCH};
 
 use reqwest::{Client, Response};
 
+use crate::clock::now_ms;
 use crate::config::Remote;
 
 /// Why a call was not answered as it should be.
@@ -13,9 +14,9 @@ pub enum CallError {
     /// The call failed. The address is left out: it may hold what no log should show.
     #[error("{0}")]
     Http(reqwest::Error),
-    /// It was answered by something else than 200.
+    /// It was answered by something else than 200, perhaps with the wish to be asked later (RFC 9110 §10.2.3).
     #[error("answered {0}; expected 200 (redirects are not followed)")]
-    Status(u16),
+    Status(u16, Option<Duration>),
     /// The answer is too large.
     #[error("is larger than {0} bytes")]
     TooLarge(usize),
@@ -25,6 +26,27 @@ impl From<reqwest::Error> for CallError {
     fn from(error: reqwest::Error) -> Self {
         Self::Http(error.without_url())
     }
+}
+
+impl CallError {
+    /// How long the server wants not to be asked.
+    #[must_use]
+    pub fn retry_after(&self) -> Option<Duration> {
+        match self {
+            Self::Status(_, asked) => *asked,
+            Self::Http(_) | Self::TooLarge(_) => None,
+        }
+    }
+}
+
+/// What an answer's `Retry-After` says: seconds, or a date that is still to come.
+fn retry_after(answer: &Response) -> Option<Duration> {
+    let text = answer.headers().get("retry-after")?.to_str().ok()?.trim();
+    if let Ok(seconds) = text.parse() {
+        return Some(Duration::from_secs(seconds));
+    }
+    let at = httpdate::parse_http_date(text).ok()?.duration_since(UNIX_EPOCH).ok()?;
+    at.checked_sub(Duration::from_millis(now_ms()))
 }
 
 /// A client for one server.
@@ -49,7 +71,7 @@ pub fn client(remote: &Remote, timeout: Duration) -> Result<Client, reqwest::Err
 /// [`CallError`] for every other answer.
 pub async fn body(mut answer: Response, max: usize) -> Result<Vec<u8>, CallError> {
     if answer.status() != reqwest::StatusCode::OK {
-        return Err(CallError::Status(answer.status().as_u16()));
+        return Err(CallError::Status(answer.status().as_u16(), retry_after(&answer)));
     }
     let mut body = Vec::new();
     while let Some(chunk) = answer.chunk().await? {

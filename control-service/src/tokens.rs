@@ -63,6 +63,12 @@ pub fn random<const N: usize>() -> [u8; N] {
     bytes
 }
 
+/// A random number, for what is to differ and need not be secret.
+#[must_use]
+pub fn random_number() -> u32 {
+    u32::from_ne_bytes(random())
+}
+
 impl Token {
     /// Makes a new one.
     #[must_use]

@@ -25,10 +25,17 @@ struct Provider {
 
 /// Answers by what the token is called.
 async fn introspect(
-    State(provider): State<Provider>,
+    provider: State<Provider>,
     headers: HeaderMap,
     body: String,
-) -> (StatusCode, String) {
+) -> (StatusCode, HeaderMap, String) {
+    let (status, body) = answer(provider, headers, body).await;
+    let rest = (status == StatusCode::TOO_MANY_REQUESTS).then_some(("retry-after", "60"));
+    let headers = rest.into_iter().map(|(name, value)| (name.parse().unwrap(), value.parse().unwrap()));
+    (status, headers.collect(), body)
+}
+
+async fn answer(State(provider): State<Provider>, headers: HeaderMap, body: String) -> (StatusCode, String) {
     let authorization =
         headers.get("authorization").map(|v| v.to_str().unwrap().to_owned()).unwrap_or_default();
     provider.seen.lock().unwrap().push((authorization, body.clone()));
@@ -39,6 +46,8 @@ async fn introspect(
         "odd" => ok(json!({"active": "yes"})),
         "large" => ok(json!({"active": true, "x": "x".repeat(100_000)})),
         "html" => (StatusCode::OK, "<html>".to_owned()),
+        // With a Retry-After.
+        "rest" => (StatusCode::TOO_MANY_REQUESTS, String::new()),
         "error" => (StatusCode::INTERNAL_SERVER_ERROR, "at_error is not known".to_owned()),
         _ => {
             provider.waiting.fetch_add(1, Ordering::SeqCst);
@@ -209,4 +218,26 @@ async fn only_gateways_may_ask_and_only_what_can_be_a_token() {
     let bare = server.http.post(url).body(request("corporate", "at_good")).send().await.unwrap();
     assert_eq!(bare.status(), 401);
     assert!(provider.seen.lock().unwrap().is_empty());
+}
+
+#[tokio::test]
+async fn a_provider_that_asks_for_it_is_left_alone_for_a_moment_and_its_outage_is_told_once() {
+    let (server, provider) = start().await;
+    let asked = || provider.seen.lock().unwrap().len();
+    for _ in 0..5 {
+        assert_eq!(ask(&server, "at_error").await, Err(502));
+    }
+    assert_eq!(asked(), 5);
+    let told = |text: &str| server.log().matches(text).count();
+    assert_eq!(told("tokens cannot be introspected"), 1, "{}", server.log());
+    assert!(ask(&server, "at_good").await.unwrap().active);
+    server.until_logged("tokens are introspected again").await;
+    let begun = std::time::Instant::now();
+    assert_eq!(ask(&server, "at_rest").await, Err(502));
+    let before = asked();
+    assert_eq!(ask(&server, "at_good").await, Err(502), "it said a minute");
+    assert_eq!(asked(), before);
+    // A minute in which nobody gets through is more than one who sends bad tokens may bring about.
+    common::until("it is asked again", async || ask(&server, "at_good").await.is_ok()).await;
+    assert!(begun.elapsed() > std::time::Duration::from_millis(4_500), "{:?}", begun.elapsed());
 }

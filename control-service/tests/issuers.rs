@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicU16, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use axum::http::StatusCode;
+use axum::http::{HeaderMap, StatusCode};
 use axum::routing::get;
 use common::{GATEWAY, PATIENCE, Reader, SIDECAR, SLACK, Server, text, until};
 use portcullis_protocol::wire::KeyRefresh;
@@ -27,6 +27,8 @@ struct Idp {
     asked: Arc<AtomicUsize>,
     /// A set instead of the one key.
     set: Arc<Mutex<Option<Value>>>,
+    /// Seconds for which it wants not to be asked again; 0 for none.
+    rest_s: Arc<AtomicU16>,
     /// While it is true, nobody gets an answer.
     hangs: tokio::sync::watch::Sender<bool>,
     origin: String,
@@ -50,6 +52,7 @@ impl Idp {
                 number: Arc::new(AtomicU16::new(1)),
                 asked: Arc::default(),
                 set: Arc::default(),
+                rest_s: Arc::default(),
                 hangs,
                 origin,
             },
@@ -91,11 +94,18 @@ impl Idp {
         (status, axum::Json(json!({"keys": [key]})))
     }
 
-    async fn answer_late(self) -> (StatusCode, axum::Json<Value>) {
-        let answer = self.answer();
+    async fn answer_late(self) -> (StatusCode, HeaderMap, axum::Json<Value>) {
+        let (status, body) = self.answer();
+        let mut headers = HeaderMap::new();
+        match self.rest_s.load(Ordering::SeqCst) {
+            0 => {}
+            seconds => {
+                headers.insert("retry-after", seconds.into());
+            }
+        }
         // It can fail only when there is no sender, and `self` is one.
         let _ = self.hangs.subscribe().wait_for(|hangs| !hangs).await;
-        answer
+        (status, headers, body)
     }
 
     fn hang(&self, hangs: bool) {

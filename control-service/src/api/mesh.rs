@@ -233,7 +233,8 @@ fn no_answer(service: &Service, provider: &str, error: &IntrospectError) -> Prob
     // Only names of the configuration become labels: a caller's would grow the metrics without bound.
     let known = if matches!(error, IntrospectError::Unknown) { "" } else { provider };
     service.metrics.introspections.count(&[known, error.outcome()]);
-    if service.complaints.allow(known) {
+    let is_told = matches!(error, IntrospectError::Provider(_));
+    if !is_told && service.complaints.allow(known) {
         tracing::warn!(provider = known, %error, "a token could not be introspected");
     }
     let fault = match error {

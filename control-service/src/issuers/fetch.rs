@@ -46,6 +46,16 @@ pub enum FetchError {
     Untrusted(String),
 }
 
+impl FetchError {
+    /// How long the issuer wants not to be asked.
+    pub(super) fn retry_after(&self) -> Option<Duration> {
+        match self {
+            Self::Call(error) => error.retry_after(),
+            _ => None,
+        }
+    }
+}
+
 impl From<reqwest::Error> for FetchError {
     fn from(error: reqwest::Error) -> Self {
         Self::Call(error.into())

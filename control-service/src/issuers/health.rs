@@ -15,8 +15,8 @@ pub struct Health {
     pub fetched: u64,
     /// Failed fetches since the start.
     pub failed: u64,
-    /// Since when every fetch has failed, milliseconds since the Unix epoch.
-    pub failing_since_ms: Option<u64>,
+    /// Whether the last fetch failed.
+    pub fails: bool,
     /// What the last fetch failed by.
     pub last_error: Option<String>,
     /// For how long after a good fetch the keys are used, milliseconds.
@@ -88,24 +88,22 @@ impl Watched {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Notes a good fetch; returns since when it had failed before.
-    pub(super) fn good(&self, now_ms: u64, unread: Vec<LeftOut>) -> Option<u64> {
+    /// Notes a good fetch.
+    pub(super) fn good(&self, now_ms: u64, unread: Vec<LeftOut>) {
         let mut health = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         health.fetched_at_ms = now_ms;
         health.fetched += 1;
         health.last_error = None;
         health.unread = unread;
-        health.failing_since_ms.take()
+        health.fails = false;
     }
 
-    /// Notes a failure; true when the one before was good.
-    pub(super) fn bad(&self, now_ms: u64, error: String) -> bool {
+    /// Notes a failure.
+    pub(super) fn bad(&self, error: String) {
         let mut health = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         health.failed += 1;
         health.last_error = Some(error);
-        let first = health.failing_since_ms.is_none();
-        health.failing_since_ms.get_or_insert(now_ms);
-        first
+        health.fails = true;
     }
 }
 
@@ -113,11 +111,11 @@ impl Health {
     /// Whether the keys are current.
     #[must_use]
     pub fn state(&self, now_ms: u64) -> KeyState {
-        match (self.fetched_at_ms, self.failing_since_ms) {
+        match (self.fetched_at_ms, self.fails) {
             (0, _) => KeyState::Missing,
             (at, _) if are_expired(at, self.max_stale_ms, now_ms) => KeyState::Expired,
-            (_, Some(_)) => KeyState::Stale,
-            (_, None) => KeyState::Fresh,
+            (_, true) => KeyState::Stale,
+            (_, false) => KeyState::Fresh,
         }
     }
 }
@@ -142,14 +140,15 @@ mod tests {
     fn keys_are_stale_from_the_first_failure_to_the_next_good_fetch() {
         let watched = Watched::since(0, DAY);
         assert_eq!(watched.get().state(9), KeyState::Missing);
-        assert!(watched.bad(1, "down".to_owned()));
+        watched.bad("down".to_owned());
         assert_eq!(watched.get().state(9), KeyState::Missing, "there are no keys that could be stale");
-        assert_eq!(watched.good(2, Vec::new()), Some(1));
+        watched.good(2, Vec::new());
         assert_eq!(watched.get().state(9), KeyState::Fresh);
-        assert!(watched.bad(3, "down".to_owned()) && !watched.bad(4, "still down".to_owned()));
+        watched.bad("down".to_owned());
+        watched.bad("still down".to_owned());
         let health = watched.get();
         assert_eq!((health.state(9), health.failed, health.fetched_at_ms), (KeyState::Stale, 3, 2));
-        assert_eq!(watched.good(5, Vec::new()), Some(3));
+        watched.good(5, Vec::new());
         assert_eq!(watched.get().last_error, None);
     }
 
@@ -157,7 +156,7 @@ mod tests {
     fn keys_of_an_earlier_life_count_until_a_fetch_fails() {
         let watched = Watched::since(7, DAY);
         assert_eq!(watched.get().state(9), KeyState::Fresh);
-        watched.bad(8, "down".to_owned());
+        watched.bad("down".to_owned());
         assert_eq!(watched.get().state(9), KeyState::Stale);
     }
 
@@ -166,7 +165,7 @@ mod tests {
         let watched = Watched::since(5_000, Duration::from_secs(10));
         let state = |now_ms| watched.get().state(now_ms);
         assert_eq!((state(14_999), state(15_000)), (KeyState::Fresh, KeyState::Expired));
-        watched.bad(14_000, "down".to_owned());
+        watched.bad("down".to_owned());
         assert_eq!((state(14_999), state(15_000)), (KeyState::Stale, KeyState::Expired));
         watched.good(16_000, Vec::new());
         assert_eq!((state(25_999), state(26_000)), (KeyState::Fresh, KeyState::Expired));

@@ -10,6 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use portcullis_authn::jwk::LeftOut;
+use portcullis_model::outage::Outage;
 use portcullis_model::pace::{Admission, DoubtLimiter, KeyRefreshLimiter, TokenBucket};
 use portcullis_model::policy::IssuerDocument;
 use tokio::sync::Mutex;
@@ -20,15 +21,15 @@ use crate::causes::causes;
 use crate::clock::now_ms;
 use crate::config::Policy;
 use crate::metrics::Metrics;
+use crate::retry::{Backoff, LONGEST_ASKED, PAUSES};
 use crate::store::{Store, StoreError, StoredKeys};
+use crate::tokens::random_number;
 use document::{CurrentKeys, all_left_out, are_same, document, own_report, report};
 pub use fetch::FetchError;
 use fetch::{Fetched, Fetcher};
 pub use health::{Health, IssuerReport, KeyState};
 use health::{Watched, millis};
 
-/// How soon an issuer that never answered is asked again.
-const FIRST_RETRY: Duration = Duration::from_secs(1);
 /// How often the age of an issuer's keys is looked at.
 const LOOK: Duration = Duration::from_secs(1);
 /// Fetches by filters' wishes over all issuers: so many at once, then one in so many milliseconds. Far more
@@ -62,12 +63,26 @@ struct Watch {
 struct FetchState {
     /// Whether the last fetch failed.
     failed: bool,
+    backoff: Backoff,
+    outage: Outage,
+    /// Until when the issuer wants not to be asked, by anybody.
+    not_before: Option<Instant>,
     /// Filters' wishes that were carried out.
     refresh_limiter: KeyRefreshLimiter,
     /// Those of them that bad signatures led to.
     doubts: DoubtLimiter,
     /// The keys that the log has called unused.
     told: Vec<LeftOut>,
+}
+
+/// How a fetch ended.
+enum Ended {
+    /// The newest keys are published.
+    Good,
+    /// There was an answer, and it could not be published, or is not the current source's.
+    NotTaken,
+    /// There was none that could be used; how long the issuer wants not to be asked.
+    Failed(Option<Duration>),
 }
 
 struct KnownIssuers {
@@ -166,6 +181,9 @@ impl Issuers {
         };
         let mut fetch_state = watch.fetch_state.lock().await;
         let now_ms = millis(self.started.elapsed());
+        if fetch_state.not_before.is_some_and(|at| Instant::now() < at) {
+            return RefreshOutcome::TooSoon;
+        }
         if key_id.is_empty() {
             return match fetch_state.doubts.admit(now_ms) {
                 true => self.fetch_for_filter(&watch, &mut fetch_state).await,
@@ -186,7 +204,10 @@ impl Issuers {
     }
 
     async fn fetch_for_filter(&self, watch: &Watch, fetch_state: &mut FetchState) -> RefreshOutcome {
-        if self.fetch(watch, fetch_state).await { RefreshOutcome::Published } else { RefreshOutcome::Failed }
+        match self.fetch(watch, fetch_state).await {
+            Ended::Good => RefreshOutcome::Published,
+            Ended::NotTaken | Ended::Failed(_) => RefreshOutcome::Failed,
+        }
     }
 
     async fn has(&self, issuer: &str, key_id: &str) -> bool {
@@ -220,9 +241,20 @@ impl Issuers {
 
     async fn refresh(self: Arc<Self>, watch: Arc<Watch>, every: Duration) {
         loop {
-            self.fetch(&watch, &mut *watch.fetch_state.lock().await).await;
-            let refused = matches!(watch.health.get().state(now_ms()), KeyState::Missing | KeyState::Expired);
-            tokio::time::sleep(if refused { FIRST_RETRY.min(every) } else { every }).await;
+            let mut fetch_state = watch.fetch_state.lock().await;
+            let pause = match self.fetch(&watch, &mut fetch_state).await {
+                Ended::Good => every,
+                // That is no fault of the issuer's.
+                Ended::NotTaken => PAUSES.0.min(every),
+                Ended::Failed(asked) => {
+                    let state = watch.health.get().state(now_ms());
+                    let refused = matches!(state, KeyState::Missing | KeyState::Expired);
+                    let longest = if refused { PAUSES.1 } else { every.max(PAUSES.1) };
+                    fetch_state.backoff.failed(longest, asked, random_number())
+                }
+            };
+            drop(fetch_state);
+            tokio::time::sleep(pause).await;
         }
     }
 
@@ -250,38 +282,53 @@ impl Issuers {
         }
     }
 
-    /// Fetches once and publishes what is new; true when the newest keys are published.
-    async fn fetch(&self, watch: &Watch, fetch_state: &mut FetchState) -> bool {
+    /// Fetches once and publishes what is new.
+    async fn fetch(&self, watch: &Watch, fetch_state: &mut FetchState) -> Ended {
         let issuer = &watch.issuer;
-        let good = match watch.fetcher.fetch().await {
+        let ended = match watch.fetcher.fetch().await {
             Ok(fetched) => match self.learned(watch, fetched, &mut fetch_state.told).await {
                 Ok(false) => {
                     tracing::info!(%issuer, "an answer came after its source was replaced and is not used");
-                    false
+                    Ended::NotTaken
                 }
                 Ok(true) => {
                     self.metrics.jwks_fetched.add(1);
-                    true
+                    Self::fresh(watch, fetch_state);
+                    Ended::Good
                 }
                 Err(error) => {
                     tracing::error!(%issuer, %error, "keys could not be stored");
-                    false
+                    Ended::NotTaken
                 }
             },
             Err(error) => {
                 self.metrics.jwks_failed.add(1);
+                let asked = error.retry_after();
+                fetch_state.not_before = asked.map(|asked| Instant::now() + asked.min(LONGEST_ASKED));
                 let error = causes(&error);
-                let stale = watch.health.get().fetched_at_ms > 0;
-                if watch.health.bad(now_ms(), error.clone()) && stale {
-                    tracing::warn!(%issuer, "keys are stale from now on; the last good ones stay in use");
+                watch.health.bad(error.clone());
+                if fetch_state.outage.failed(&error, || true) {
+                    let url = watch.fetcher.url();
+                    match watch.health.get().fetched_at_ms {
+                        0 => tracing::warn!(%issuer, %url, error,
+                            "keys could not be fetched; every token of this issuer is refused until they are"),
+                        _ => tracing::warn!(%issuer, %url, error,
+                            "keys could not be fetched; keys are stale from now on, the last good ones stay in use"),
+                    }
                 }
-                let url = watch.fetcher.url();
-                tracing::warn!(%issuer, %url, error, last_good_kept = stale, "keys could not be fetched");
-                false
+                Ended::Failed(asked)
             }
         };
-        fetch_state.failed = !good;
-        good
+        fetch_state.failed = !matches!(ended, Ended::Good);
+        ended
+    }
+
+    fn fresh(watch: &Watch, fetch_state: &mut FetchState) {
+        fetch_state.backoff.good();
+        fetch_state.not_before = None;
+        if let Some(failures) = fetch_state.outage.over() {
+            tracing::info!(issuer = %watch.issuer, failures, "keys are fresh again");
+        }
     }
 
     /// Takes over what was fetched; false when a reload has replaced the source meanwhile.
@@ -328,10 +375,7 @@ impl Issuers {
             (false, _) => {}
         }
         tell(&watch.issuer, all_left_out(fetched.unread.clone(), set.left_out), told);
-        if let Some(since) = watch.health.good(now_ms(), fetched.unread) {
-            let outage_s = now_ms().saturating_sub(since) / 1000;
-            tracing::info!(issuer = %watch.issuer, outage_s, "keys are fresh again");
-        }
+        watch.health.good(now_ms(), fetched.unread);
         Ok(true)
     }
 }

@@ -250,3 +250,38 @@ async fn a_key_that_is_replaced_under_its_name_is_fetched_and_other_wishes_have_
     }
     assert_eq!(idp.asked.load(Ordering::SeqCst), 6);
 }
+
+/// One that is down is asked ever more rarely, and the log says it once.
+#[tokio::test]
+async fn an_issuer_that_never_answers_is_left_alone_more_and_more() {
+    let idp = Idp::start().await;
+    idp.set(0);
+    let server = start(1, json!([idp.issuer(NAME)])).await;
+    until("it is asked", async || idp.asked.load(Ordering::SeqCst) > 0).await;
+    tokio::time::sleep(Duration::from_secs(9)).await;
+    // After 0, at least 0.5, 1, 2 and 4 s, and not before 7.5 and 15.5 s; once a second they were ten.
+    let asked = idp.asked.load(Ordering::SeqCst);
+    assert!((3..=6).contains(&asked), "{asked}");
+    assert_eq!(server.log().matches("keys could not be fetched").count(), 1, "{}", server.log());
+    idp.set(1);
+    let mut reader = server.reader("gateway", GATEWAY, "01");
+    until_kids(&server, &mut reader, NAME, &["1"]).await;
+    server.until_logged("keys are fresh again").await;
+}
+
+/// One that asks for a rest has it, from filters' wishes too.
+#[tokio::test]
+async fn an_issuer_that_asks_to_be_left_alone_is() {
+    let idp = Idp::start().await;
+    idp.set(0);
+    idp.rest_s.store(4, Ordering::SeqCst);
+    let server = start(1, json!([idp.issuer(NAME)])).await;
+    until("it is asked", async || idp.asked.load(Ordering::SeqCst) > 0).await;
+    let begun = Instant::now();
+    until("its answer is known", async || refresh(&server, NAME, "1").await == 429).await;
+    idp.set(1);
+    until("it is asked again", async || idp.asked.load(Ordering::SeqCst) > 1).await;
+    assert!(begun.elapsed() > Duration::from_millis(3_500), "{:?}", begun.elapsed());
+    let mut reader = server.reader("gateway", GATEWAY, "01");
+    until_kids(&server, &mut reader, NAME, &["1"]).await;
+}

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use portcullis_model::config::AuditLimits;
+use portcullis_model::outage::Outage;
 use portcullis_protocol::audit::{StreamId, derive_key};
 use portcullis_protocol::wire::AuditAck;
 use prost::Message;
@@ -11,7 +12,7 @@ use crate::guarded::Rebuild;
 use crate::journal::Journal;
 use crate::metrics::{CallEnd, CallKind};
 use crate::port::{CallId, CalloutResponse, Proxy, Severity};
-use crate::source::PolicySource;
+use crate::source::{PolicySource, describe};
 
 /// Time in which a batch must be acknowledged.
 const DELIVERY_TIMEOUT: Duration = Duration::from_secs(10);
@@ -22,6 +23,7 @@ pub struct Courier {
     pub journal: Journal,
     under_way: Option<CallId>,
     sent_ms: u64,
+    outage: Outage,
 }
 
 impl Rebuild for Courier {
@@ -41,7 +43,7 @@ impl Courier {
         // Every worker of the proxy derives the same key, so each finds what another left.
         let key = derive_key(source.token().as_bytes(), "audit journal");
         let journal = Journal::new(stream, key, &space, limits);
-        Self { journal, under_way: None, sent_ms: 0 }
+        Self { journal, under_way: None, sent_ms: 0, outage: Outage::default() }
     }
 
     /// Takes over what workers that are gone left, and sends the next batch, if there is one. Returns
@@ -88,8 +90,16 @@ impl Courier {
         let acknowledged =
             answer.status == Some(200) && answer.body.is_some_and(|body| AuditAck::decode(body).is_ok());
         if !acknowledged {
-            let line = "audit records were not acknowledged; they are kept and sent again";
-            proxy.log(Severity::Warning, line);
+            let line = format!(
+                "audit records were not acknowledged ({}); they are kept and sent again",
+                describe(answer.status)
+            );
+            if self.outage.failed(&line, || true) {
+                proxy.log(Severity::Warning, &line);
+            }
+        } else if let Some(failures) = self.outage.over() {
+            proxy
+                .log(Severity::Warning, &format!("audit records are acknowledged after {failures} failures"));
         }
         self.journal.answered(acknowledged, now_ms);
         if self.journal.has_full_batch() {

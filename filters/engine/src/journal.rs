@@ -290,7 +290,10 @@ impl Journal {
         if !acknowledged {
             let pause = RETRY_MS.0.saturating_mul(1 << self.failures.min(10)).min(RETRY_MS.1);
             self.failures = self.failures.saturating_add(1);
-            self.retry_at_ms = now_ms.saturating_add(pause);
+            // A part that differs from stream to stream keeps them from returning all at once.
+            let jitter =
+                u64::from(self.stream.0.first().copied().unwrap_or_default()).saturating_mul(pause) / 1024;
+            self.retry_at_ms = now_ms.saturating_add(pause).saturating_add(jitter);
             return;
         }
         self.failures = 0;

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use portcullis_model::Reason;
 use portcullis_model::config::{PluginConfig, SnapshotSource, StreamRules};
+use portcullis_model::outage::Outage;
 use portcullis_model::state::SnapshotState;
 use portcullis_protocol::audit::hex;
 use portcullis_protocol::snapshot::{NONCE_LEN, verify_page};
@@ -98,6 +99,7 @@ struct Poller {
     sent_ms: u64,
     failures: u32,
     next_ms: u64,
+    outage: Outage,
 }
 
 impl Rebuild for Poller {
@@ -242,7 +244,9 @@ impl PolicySource {
     ) -> bool {
         if answer.status != Some(200) {
             let line = format!("snapshot poll of {}: {}", self.config.upstream, describe(answer.status));
-            proxy.log(Severity::Warning, &line);
+            if poller.outage.failed(&line, || true) {
+                proxy.log(Severity::Warning, &line);
+            }
             poller.failed(now_ms);
             return false;
         }
@@ -262,7 +266,10 @@ impl PolicySource {
             });
         match taken {
             Err(error) => {
-                proxy.log(Severity::Error, &format!("snapshot page refused: {error}"));
+                let line = format!("snapshot page refused: {error}");
+                if poller.outage.failed(&line, || true) {
+                    proxy.log(Severity::Error, &line);
+                }
                 poller.failed(now_ms);
                 false
             }
@@ -271,6 +278,11 @@ impl PolicySource {
                     proxy.log(Severity::Error, &format!("snapshot entry not usable: {entry}"));
                 }
                 poller.failures = 0;
+                if let Some(failures) = poller.outage.over() {
+                    let line =
+                        format!("snapshot poll of {}: good after {failures} failures", self.config.upstream);
+                    proxy.log(Severity::Warning, &line);
+                }
                 let fast = now_ms.saturating_sub(poller.sent_ms) < IDLE_MS;
                 poller.next_ms = if fast && !news { now_ms.saturating_add(IDLE_MS) } else { 0 };
                 true

@@ -24,6 +24,7 @@ pub mod errors;
 pub mod fair;
 pub mod issuer;
 pub mod mapping;
+pub mod outage;
 pub mod pace;
 pub mod policy;
 pub mod state;

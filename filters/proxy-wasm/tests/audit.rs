@@ -4,9 +4,9 @@ mod world;
 
 use std::time::Duration;
 
-use portcullis_testhost::Request;
+use portcullis_testhost::{Answer, Request};
 use serde_json::json;
-use world::{Target, World, config, good, plugin, to};
+use world::{Target, UPSTREAM, World, config, good, plugin, to};
 
 on_both! {
     every_request_leaves_a_record_refusals_included,
@@ -16,6 +16,7 @@ on_both! {
     records_are_kept_until_they_are_acknowledged,
     when_no_record_can_be_kept_requests_are_refused,
     other_limits_of_a_shared_journal_are_told,
+    an_outage_of_the_control_service_is_told_when_it_begins_and_when_it_ends,
 }
 
 fn every_request_leaves_a_record_refusals_included() {
@@ -127,6 +128,32 @@ fn when_no_record_can_be_kept_requests_are_refused() {
     }
     world.host.request(good("acme-1")).assert_status(200);
     assert_eq!(world.records().len(), 5);
+}
+
+fn an_outage_of_the_control_service_is_told_when_it_begins_and_when_it_ends() {
+    let mut world = World::gateway();
+    world.host.request(good("acme-1")).assert_status(200);
+    for _ in 0..30 {
+        world.host.advance(Duration::from_secs(1));
+        for call in world.host.pending_calls(UPSTREAM) {
+            world.host.answer(call.id, Answer::status(503));
+        }
+    }
+    let count = |world: &World, text: &str| {
+        world.host.logs().iter().filter(|line| line.to_string().contains(text)).count()
+    };
+    let told = |world: &World| {
+        ["snapshot poll of", "were not acknowledged (status 503)", "are acknowledged after"]
+            .map(|text| count(world, text))
+    };
+    assert_eq!(told(&world), [1, 1, 0]);
+    for _ in 0..6 {
+        world.host.advance(Duration::from_secs(1));
+        world.answer_all();
+    }
+    world.revoke("jti:somebody-else's");
+    assert_eq!(told(&world), [2, 1, 1], "the poll says that it is good again");
+    assert_eq!(world.records().len(), 1);
 }
 
 /// Wasm alone: native code has no trap, and a panic there takes nothing away.
