@@ -131,7 +131,8 @@ impl Means<'_> {
         Ok(known)
     }
 
-    /// Judges a credential that is not known yet.
+    /// Judges a credential that is not known yet: rare, and apart from what every request goes through.
+    #[inline(never)]
     fn judge(&self, context: &mut Context<'_>, credential: Credential<'_>) -> Result<Judged, Unidentified> {
         match credential {
             Credential::ApiKey(secret) => {
@@ -274,7 +275,7 @@ fn remember_opaque(
         let ends = known.principal().expires_at;
         let one_answer = context.now_s.saturating_add(ONE_ANSWER_S);
         context.exchange.token = Some(OpaqueToken {
-            text: String::from_utf8_lossy(token).into_owned().into(),
+            text: std::str::from_utf8(token).unwrap_or_default().to_owned().into(),
             good_until_s: if kept { ends } else { ends.min(one_answer) },
             asked_ms: None,
         });
