@@ -1,12 +1,9 @@
-//! Tokens in other places than `Authorization`, where the configuration names some: finding them, and taking
+//! Tokens in other places than `Authorization`, where the configuration names some: reading them there, and taking
 //! them out without touching the rest.
 
 use std::borrow::Cow;
 
-use portcullis_engine::headers::Headers;
 use portcullis_model::edge::{TokenHeader, TokenLocations};
-
-use crate::presented::{Presented, TokenLocation};
 
 /// The tokens in the query, decoded; one that cannot be is empty, which is malformed.
 pub fn in_query<'a>(path: &'a [u8], locations: &TokenLocations) -> Vec<Cow<'a, [u8]>> {
@@ -14,34 +11,8 @@ pub fn in_query<'a>(path: &'a [u8], locations: &TokenLocations) -> Vec<Cow<'a, [
     query_values(path, parameter).map(|value| percent_decoded(value).unwrap_or_default()).collect()
 }
 
-/// Takes note of every token in these places; `in_query` are those in the query.
-pub(crate) fn collect<'a>(
-    headers: &'a Headers,
-    in_query: &'a [Cow<'a, [u8]>],
-    locations: &TokenLocations,
-    presented: &mut Presented<'a>,
-) {
-    let mut cookies = 0_u32;
-    for (name, value) in headers {
-        if let Some(header) = locations.headers.iter().find(|header| header.name.as_bytes() == name) {
-            presented.elsewhere(TokenLocation::Header(name), without_prefix(value, header));
-        }
-        if let (b"cookie", Some(cookie)) = (name, &locations.cookie) {
-            cookies = cookies.saturating_add(1);
-            cookie_values(value, cookie)
-                .for_each(|token| presented.elsewhere(TokenLocation::Cookie(value), token));
-        }
-    }
-    // Envoy's codecs join cookies. Should there be two headers all the same, taking a cookie out of one
-    // would lose the other.
-    if let (2.., Some(place @ TokenLocation::Cookie(_))) = (cookies, presented.place()) {
-        presented.elsewhere(place, b"");
-    }
-    in_query.iter().for_each(|token| presented.elsewhere(TokenLocation::Query, token));
-}
-
 /// What follows the prefix; nothing, which is malformed, when it is not there.
-fn without_prefix<'a>(value: &'a [u8], header: &TokenHeader) -> &'a [u8] {
+pub(crate) fn without_prefix<'a>(value: &'a [u8], header: &TokenHeader) -> &'a [u8] {
     match value.split_at_checked(header.prefix.len()) {
         Some((prefix, token)) if prefix.eq_ignore_ascii_case(header.prefix.as_bytes()) => token.trim_ascii(),
         _ => b"",

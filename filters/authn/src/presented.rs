@@ -72,9 +72,36 @@ impl<'a> Presented<'a> {
             Single::Repeated => twice(&mut presented),
         }
         if !token_locations.is_usual() {
-            locations::collect(headers, in_query, token_locations, &mut presented);
+            presented.everywhere(headers, in_query, token_locations);
         }
         presented
+    }
+
+    /// Takes note of every token in the places of the configuration; `in_query` are those in the query.
+    fn everywhere(
+        &mut self,
+        headers: &'a Headers,
+        in_query: &'a [Cow<'a, [u8]>],
+        token_locations: &TokenLocations,
+    ) {
+        let mut cookies = 0_u32;
+        for (name, value) in headers {
+            if let Some(header) = token_locations.headers.iter().find(|header| header.name.as_bytes() == name)
+            {
+                self.elsewhere(TokenLocation::Header(name), locations::without_prefix(value, header));
+            }
+            if let (b"cookie", Some(cookie)) = (name, &token_locations.cookie) {
+                cookies = cookies.saturating_add(1);
+                locations::cookie_values(value, cookie)
+                    .for_each(|token| self.elsewhere(TokenLocation::Cookie(value), token));
+            }
+        }
+        // Envoy's codecs join cookies. Should there be two headers all the same, taking a cookie out of one
+        // would lose the other.
+        if let (2.., Some(place @ TokenLocation::Cookie(_))) = (cookies, self.place()) {
+            self.elsewhere(place, b"");
+        }
+        in_query.iter().for_each(|token| self.elsewhere(TokenLocation::Query, token));
     }
 
     /// Takes note of an `Authorization` header.
