@@ -17,6 +17,7 @@
 
 use std::collections::VecDeque;
 
+use portcullis_model::backoff::pause_ms;
 use portcullis_model::config::AuditLimits;
 use portcullis_protocol::audit::{StreamId, hex, keyed_hash};
 
@@ -288,7 +289,7 @@ impl Journal {
     pub fn answered(&mut self, acknowledged: bool, now_ms: u64) {
         let Some(flight) = self.flight.take() else { return };
         if !acknowledged {
-            let pause = RETRY_MS.0.saturating_mul(1 << self.failures.min(10)).min(RETRY_MS.1);
+            let pause = pause_ms(RETRY_MS, self.failures);
             self.failures = self.failures.saturating_add(1);
             // A part that differs from stream to stream keeps them from returning all at once.
             let jitter =

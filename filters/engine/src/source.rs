@@ -6,6 +6,7 @@
 use std::time::Duration;
 
 use portcullis_model::Reason;
+use portcullis_model::backoff::pause_ms;
 use portcullis_model::config::{PluginConfig, SnapshotSource, StreamRules};
 use portcullis_model::outage::Outage;
 use portcullis_model::state::SnapshotState;
@@ -110,7 +111,7 @@ impl Rebuild for Poller {
 
 impl Poller {
     fn failed(&mut self, now_ms: u64) {
-        let pause = RETRY_MS.0.saturating_mul(1 << self.failures.min(10)).min(RETRY_MS.1);
+        let pause = pause_ms(RETRY_MS, self.failures);
         self.failures = self.failures.saturating_add(1);
         // A few milliseconds that differ from worker to worker keep them from returning all at once.
         let jitter = u64::from(self.nonce.first().copied().unwrap_or_default()).saturating_mul(pause) / 1024;

@@ -16,6 +16,7 @@
     )
 )]
 
+pub mod backoff;
 pub mod claims;
 pub mod config;
 pub mod decision;
