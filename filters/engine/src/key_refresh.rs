@@ -11,7 +11,7 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use portcullis_identity::KeyId;
-use portcullis_model::pace::{Admission, DoubtLimiter, EVERY_MS, KeyRefreshLimiter};
+use portcullis_model::pace::{DoubtLimiter, EVERY_MS, KeyRefreshAdmission, KeyRefreshLimiter};
 use portcullis_model::policy::IssuerDocument;
 use portcullis_model::state::SnapshotState;
 use portcullis_protocol::wire::KeyRefresh;
@@ -90,10 +90,10 @@ impl Link {
         let refresh = self.key_refreshes.0.entry(issuer.into()).or_default();
         refresh.questions.retain(|question| now_ms.saturating_sub(question.asked_ms) < EVERY_MS);
         match refresh.refresh_limiter.admit(key_id.as_str(), now_ms) {
-            Admission::Granted => {}
-            Admission::Duplicate => return refresh.may_bring(Some(key_id), now_ms),
+            KeyRefreshAdmission::Granted => {}
+            KeyRefreshAdmission::Duplicate => return refresh.may_bring(Some(key_id), now_ms),
             // Whatever is on its way brings all keys of the issuer, this one too if it was there by then.
-            Admission::Limited => return refresh.may_bring(None, now_ms),
+            KeyRefreshAdmission::Limited => return refresh.may_bring(None, now_ms),
         }
         let question =
             KeyRefresh { issuer: issuer.to_owned(), key_id: key_id.as_str().to_owned() }.encode_to_vec();

@@ -43,7 +43,7 @@ pub const EVERY_MS: u64 = 5_000;
 
 /// Whether a question about a key may go out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Admission {
+pub enum KeyRefreshAdmission {
     /// It may go out now.
     Granted,
     /// The same was asked less than [`EVERY_MS`] ago.
@@ -69,16 +69,16 @@ impl Default for KeyRefreshLimiter {
 
 impl KeyRefreshLimiter {
     /// Whether a question about this key may go out; if so, it is taken as asked.
-    pub fn admit(&mut self, key_id: &str, now_ms: u64) -> Admission {
+    pub fn admit(&mut self, key_id: &str, now_ms: u64) -> KeyRefreshAdmission {
         self.lately.retain(|(_, asked_ms)| now_ms.saturating_sub(*asked_ms) < EVERY_MS);
         if self.lately.iter().any(|(known, _)| **known == *key_id) {
-            return Admission::Duplicate;
+            return KeyRefreshAdmission::Duplicate;
         }
         if !self.bucket.take(now_ms) {
-            return Admission::Limited;
+            return KeyRefreshAdmission::Limited;
         }
         self.lately.push((key_id.into(), now_ms));
-        Admission::Granted
+        KeyRefreshAdmission::Granted
     }
 }
 
@@ -123,24 +123,24 @@ mod tests {
     #[test]
     fn a_made_up_key_does_not_stand_in_the_way_of_a_real_one() {
         let mut refresh_limiter = KeyRefreshLimiter::default();
-        assert_eq!(refresh_limiter.admit("made-up", 0), Admission::Granted);
-        assert_eq!(refresh_limiter.admit("real", 1), Admission::Granted);
+        assert_eq!(refresh_limiter.admit("made-up", 0), KeyRefreshAdmission::Granted);
+        assert_eq!(refresh_limiter.admit("real", 1), KeyRefreshAdmission::Granted);
         for now_ms in 2..1_000 {
             assert_eq!(
                 refresh_limiter.admit("made-up", now_ms),
-                Admission::Duplicate,
+                KeyRefreshAdmission::Duplicate,
                 "the same costs nothing"
             );
         }
-        assert_eq!(refresh_limiter.admit("next", 1_000), Admission::Granted);
-        assert_eq!(refresh_limiter.admit("made-up", EVERY_MS), Admission::Granted);
+        assert_eq!(refresh_limiter.admit("next", 1_000), KeyRefreshAdmission::Granted);
+        assert_eq!(refresh_limiter.admit("made-up", EVERY_MS), KeyRefreshAdmission::Granted);
     }
 
     #[test]
     fn a_flood_is_slowed_down_and_holds_little_memory() {
         let mut refresh_limiter = KeyRefreshLimiter::default();
         let asked = (0..60_000)
-            .filter(|ms| refresh_limiter.admit(&ms.to_string(), *ms) == Admission::Granted)
+            .filter(|ms| refresh_limiter.admit(&ms.to_string(), *ms) == KeyRefreshAdmission::Granted)
             .count();
         assert_eq!(asked, 15);
         assert!(refresh_limiter.lately.len() <= 5);
