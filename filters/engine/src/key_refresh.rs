@@ -17,10 +17,9 @@ use portcullis_model::state::SnapshotState;
 use portcullis_protocol::wire::KeyRefresh;
 use prost::Message;
 
-use crate::link::Link;
 use crate::metrics::{CallEnd, CallKind};
 use crate::port::{CallId, CalloutResponse, Proxy, Severity};
-use crate::source::describe;
+use crate::source::{PolicySource, describe};
 use crate::waiting::HOLD_MS;
 
 /// Time in which the control service must answer.
@@ -73,21 +72,21 @@ impl KeyRefreshes {
         let (_, asked_ms) = self.0.values_mut().find(is_it)?.doubt.take()?;
         Some(asked_ms)
     }
-}
 
-impl Link {
     /// Asks for an issuer's keys, unless that was done a moment ago or too often; whether it makes sense to
     /// wait.
-    pub fn ask_for_keys(
+    pub(crate) fn ask(
         &mut self,
+        service: &PolicySource,
+        now_ms: u64,
         proxy: &dyn Proxy,
         snapshot: &SnapshotState,
         document: &IssuerDocument,
         key_id: &KeyId,
     ) -> bool {
-        let (issuer, now_ms) = (document.issuer.as_str(), self.now_ms);
-        self.key_refreshes.0.retain(|issuer, _| snapshot.issuer(issuer).is_some());
-        let refresh = self.key_refreshes.0.entry(issuer.into()).or_default();
+        let issuer = document.issuer.as_str();
+        self.0.retain(|issuer, _| snapshot.issuer(issuer).is_some());
+        let refresh = self.0.entry(issuer.into()).or_default();
         refresh.questions.retain(|question| now_ms.saturating_sub(question.asked_ms) < EVERY_MS);
         match refresh.refresh_limiter.admit(key_id.as_str(), now_ms) {
             KeyRefreshAdmission::Granted => {}
@@ -97,39 +96,50 @@ impl Link {
         }
         let question =
             KeyRefresh { issuer: issuer.to_owned(), key_id: key_id.as_str().to_owned() }.encode_to_vec();
-        let call = self.source.post(proxy, CallKind::Keys, &question, TIMEOUT);
+        let call = service.post(proxy, CallKind::Keys, &question, TIMEOUT);
         let failed = call.is_none();
-        if let Some(refresh) = self.key_refreshes.0.get_mut(issuer) {
+        if let Some(refresh) = self.0.get_mut(issuer) {
             refresh.questions.push(Question { key_id: key_id.clone(), asked_ms: now_ms, call, failed });
         }
         !failed
     }
 
     /// Asks for an issuer's keys because a signature fitted none of them, if that was not done a moment ago.
-    pub fn doubt_keys(&mut self, proxy: &dyn Proxy, snapshot: &SnapshotState, document: &IssuerDocument) {
-        let (issuer, now_ms) = (document.issuer.as_str(), self.now_ms);
-        if self.key_refreshes.0.get_mut(issuer).is_some_and(|refresh| !refresh.doubts.admit(now_ms)) {
+    pub(crate) fn doubt(
+        &mut self,
+        service: &PolicySource,
+        now_ms: u64,
+        proxy: &dyn Proxy,
+        snapshot: &SnapshotState,
+        document: &IssuerDocument,
+    ) {
+        let issuer = document.issuer.as_str();
+        if self.0.get_mut(issuer).is_some_and(|refresh| !refresh.doubts.admit(now_ms)) {
             return;
         }
-        self.key_refreshes.0.retain(|issuer, _| snapshot.issuer(issuer).is_some());
+        self.0.retain(|issuer, _| snapshot.issuer(issuer).is_some());
         let question = KeyRefresh { issuer: issuer.to_owned(), key_id: String::new() }.encode_to_vec();
-        let call = self.source.post(proxy, CallKind::Keys, &question, TIMEOUT);
+        let call = service.post(proxy, CallKind::Keys, &question, TIMEOUT);
         let fresh = || {
             let mut refresh = Refresh::default();
             refresh.doubts.admit(now_ms);
             refresh
         };
-        self.key_refreshes.0.entry(issuer.into()).or_insert_with(fresh).doubt =
-            call.map(|call| (call, now_ms));
+        self.0.entry(issuer.into()).or_insert_with(fresh).doubt = call.map(|call| (call, now_ms));
     }
 
     /// Takes the answer to a question; `None` when this is none.
-    pub(crate) fn on_refresh(&mut self, proxy: &dyn Proxy, answer: &CalloutResponse<'_>) -> Option<CallEnd> {
-        if let Some(asked_ms) = self.key_refreshes.take_doubt(answer.call) {
+    pub(crate) fn on_answer(
+        &mut self,
+        now_ms: u64,
+        proxy: &dyn Proxy,
+        answer: &CalloutResponse<'_>,
+    ) -> Option<CallEnd> {
+        if let Some(asked_ms) = self.take_doubt(answer.call) {
             let taken = answer.status == Some(204);
-            return Some(CallEnd::new(CallKind::Keys, answer.status, taken, (asked_ms, self.now_ms)));
+            return Some(CallEnd::new(CallKind::Keys, answer.status, taken, (asked_ms, now_ms)));
         }
-        let questions = self.key_refreshes.0.iter_mut().flat_map(|(issuer, refresh)| {
+        let questions = self.0.iter_mut().flat_map(|(issuer, refresh)| {
             refresh.questions.iter_mut().map(move |question| (issuer, question))
         });
         let mut found = questions.filter(|(_, question)| question.call == Some(answer.call));
@@ -145,6 +155,6 @@ impl Link {
             }
         }
         let taken = answer.status == Some(204);
-        Some(CallEnd::new(CallKind::Keys, answer.status, taken, (question.asked_ms, self.now_ms)))
+        Some(CallEnd::new(CallKind::Keys, answer.status, taken, (question.asked_ms, now_ms)))
     }
 }

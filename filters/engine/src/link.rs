@@ -2,9 +2,9 @@
 
 use std::sync::Arc;
 
-use portcullis_identity::Minter;
+use portcullis_identity::{KeyId, Minter};
 use portcullis_model::Reason;
-use portcullis_model::policy::IntrospectionDocument;
+use portcullis_model::policy::{IntrospectionDocument, IssuerDocument};
 use portcullis_model::state::{SignerEntry, SnapshotState};
 
 use crate::cache::IdentityCache;
@@ -126,10 +126,26 @@ impl Link {
         self.introspections.ask(&self.source, self.now_ms, stream, digest, provider, token)
     }
 
+    /// Asks for an issuer's keys, unless that was done a moment ago or too often; whether it makes sense to wait.
+    pub fn ask_for_keys(
+        &mut self,
+        proxy: &dyn Proxy,
+        snapshot: &SnapshotState,
+        document: &IssuerDocument,
+        key_id: &KeyId,
+    ) -> bool {
+        self.key_refreshes.ask(&self.source, self.now_ms, proxy, snapshot, document, key_id)
+    }
+
+    /// Asks for an issuer's keys because a signature fitted none of them, if that was not done a moment ago.
+    pub fn doubt_keys(&mut self, proxy: &dyn Proxy, snapshot: &SnapshotState, document: &IssuerDocument) {
+        self.key_refreshes.doubt(&self.source, self.now_ms, proxy, snapshot, document);
+    }
+
     /// Takes an answer to a question that a request asked; `None` when it is none.
     pub fn on_answer(&mut self, proxy: &dyn Proxy, answer: &CalloutResponse<'_>) -> Option<CallEnd> {
         let told = self.introspections.on_answer(&self.source, self.now_ms, proxy, answer);
-        told.or_else(|| self.on_refresh(proxy, answer))
+        told.or_else(|| self.key_refreshes.on_answer(self.now_ms, proxy, answer))
     }
 
     /// Takes out the waiting requests of a plugin that can be decided now.
