@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use portcullis_authn::jwk::LeftOut;
 use portcullis_model::outage::Outage;
-use portcullis_model::pace::{Admission, DoubtLimiter, KeyRefreshLimiter, TokenBucket};
+use portcullis_model::pace::{DoubtLimiter, KeyRefreshAdmission, KeyRefreshLimiter, TokenBucket};
 use portcullis_model::policy::IssuerDocument;
 use tokio::sync::Mutex;
 use tokio::task::JoinSet;
@@ -195,10 +195,12 @@ impl Issuers {
             return RefreshOutcome::Published;
         }
         match fetch_state.refresh_limiter.admit(key_id, now_ms) {
-            Admission::Granted if self.pace.lock().await.take(now_ms) => {}
+            KeyRefreshAdmission::Granted if self.pace.lock().await.take(now_ms) => {}
             // What asked for the same key just before had no luck.
-            Admission::Duplicate if fetch_state.failed => return RefreshOutcome::Failed,
-            Admission::Granted | Admission::Duplicate | Admission::Limited => return RefreshOutcome::TooSoon,
+            KeyRefreshAdmission::Duplicate if fetch_state.failed => return RefreshOutcome::Failed,
+            KeyRefreshAdmission::Granted | KeyRefreshAdmission::Duplicate | KeyRefreshAdmission::Limited => {
+                return RefreshOutcome::TooSoon;
+            }
         }
         self.fetch_for_filter(&watch, &mut fetch_state).await
     }
