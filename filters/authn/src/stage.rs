@@ -101,11 +101,12 @@ fn metadata_reply(body: String) -> OwnedReply {
         status: 200,
         details: "portcullis_metadata",
         headers: vec![
-            ("content-type", "application/json"),
-            ("cache-control", "public, max-age=60"),
-            ("access-control-allow-origin", "*"),
+            ("content-type", "application/json".into()),
+            ("cache-control", "public, max-age=60".into()),
+            ("access-control-allow-origin", "*".into()),
         ],
         body: body.into_bytes(),
+        grpc_status: None,
     }
 }
 

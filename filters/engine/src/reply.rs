@@ -1,6 +1,8 @@
 //! The answer to a request that is not let through: RFC 9457 problem details, a gRPC status for gRPC, a
 //! JSON-RPC error for the Model Context Protocol.
 
+use std::borrow::Cow;
+
 use portcullis_model::{Reason, Refusal};
 
 use crate::head::Head;
@@ -8,7 +10,7 @@ use crate::port::{PortResult, Stream};
 use crate::problem::Problem;
 
 /// The header that says why a request was refused.
-pub const REASON_HEADER: &[u8] = b"x-portcullis-reason";
+pub const REASON_HEADER: &str = "x-portcullis-reason";
 
 /// An answer that the filter gives instead of the upstream.
 #[derive(Debug, Clone, Copy, Default)]
@@ -25,24 +27,29 @@ pub struct Reply<'a> {
     pub grpc_status: Option<u32>,
 }
 
+/// Headers of an answer of ours: names are ours, values may be made for the request.
+pub type ReplyHeaders = Vec<(&'static str, Cow<'static, str>)>;
+
 /// A [`Reply`] that owns what it says, so that it can be given after every lock is released.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct OwnedReply {
     /// HTTP status.
     pub status: u16,
     /// What the proxy's own access log calls it.
     pub details: &'static str,
     /// Headers.
-    pub headers: Vec<(&'static str, &'static str)>,
+    pub headers: ReplyHeaders,
     /// Body.
     pub body: Vec<u8>,
+    /// `grpc-status`, for a gRPC request.
+    pub grpc_status: Option<u32>,
 }
 
 impl OwnedReply {
     /// Gives it.
     ///
     /// # Errors
-    /// When the proxy refuses it.
+    /// When the proxy refuses it; the request must stay held then.
     pub fn send(&self, stream: &dyn Stream) -> PortResult<()> {
         let headers: Vec<(&[u8], &[u8])> =
             self.headers.iter().map(|(name, value)| (name.as_bytes(), value.as_bytes())).collect();
@@ -51,7 +58,7 @@ impl OwnedReply {
             details: self.details,
             headers: &headers,
             body: &self.body,
-            grpc_status: None,
+            grpc_status: self.grpc_status,
         })
     }
 
@@ -63,8 +70,8 @@ impl OwnedReply {
         } else {
             (503, "portcullis_not_ready", &b"no snapshot yet\n"[..])
         };
-        let headers = vec![("content-type", "text/plain"), ("cache-control", "no-store")];
-        Self { status, details, headers, body: body.to_vec() }
+        let headers = vec![("content-type", "text/plain".into()), ("cache-control", "no-store".into())];
+        Self { status, details, headers, body: body.to_vec(), grpc_status: None }
     }
 }
 
@@ -141,38 +148,37 @@ fn challenge(reason: Reason, metadata: Option<&str>) -> String {
     challenge
 }
 
-/// Sends a refusal.
-///
-/// # Errors
-/// When the proxy refuses it; the request must stay held then.
-pub fn refuse(stream: &dyn Stream, refusal: &Refusal, manner: &Manner) -> PortResult<()> {
+/// The answer that a refusal is told by.
+#[must_use]
+pub fn refusal(refusal: &Refusal, manner: &Manner) -> OwnedReply {
     let (form, reason) = (manner.form, refusal.reason);
     let problem = Problem::new(reason, &manner.request_id);
-    let (content_type, body) = match form {
-        Form::JsonRpc => (&b"application/json"[..], problem.to_rpc_json()),
-        Form::Problem => (&b"application/problem+json"[..], problem.to_json()),
+    let mut headers = ReplyHeaders::with_capacity(5);
+    let body = match form {
+        Form::JsonRpc => {
+            headers.push(("content-type", "application/json".into()));
+            problem.to_rpc_json()
+        }
+        Form::Problem => {
+            headers.push(("content-type", "application/problem+json".into()));
+            problem.to_json()
+        }
         // The proxy writes a gRPC answer's content type itself.
-        Form::Grpc => (&b""[..], reason.title().into()),
+        Form::Grpc => reason.title().into(),
     };
-    let challenge = reason.wants_challenge().then(|| challenge(reason, manner.metadata.as_deref()));
-    let retry = reason.retry_after().map(|s| s.to_string());
-    let mut headers: Vec<(&[u8], &[u8])> = Vec::with_capacity(5);
-    if form != Form::Grpc {
-        headers.push((b"content-type", content_type));
+    headers.push(("cache-control", "no-store".into()));
+    headers.push((REASON_HEADER, reason.code().into()));
+    if reason.wants_challenge() {
+        headers.push(("www-authenticate", challenge(reason, manner.metadata.as_deref()).into()));
     }
-    headers.push((b"cache-control", b"no-store"));
-    headers.push((REASON_HEADER, reason.code().as_bytes()));
-    if let Some(challenge) = &challenge {
-        headers.push((b"www-authenticate", challenge.as_bytes()));
+    if let Some(seconds) = reason.retry_after() {
+        headers.push(("retry-after", seconds.to_string().into()));
     }
-    if let Some(retry) = &retry {
-        headers.push((b"retry-after", retry.as_bytes()));
-    }
-    stream.reply(&Reply {
+    OwnedReply {
         status: reason.status(),
         details: reason.code(),
-        headers: &headers,
-        body: &body,
+        headers,
+        body,
         grpc_status: (form == Form::Grpc).then(|| grpc_status(reason.status())),
-    })
+    }
 }

@@ -260,7 +260,7 @@ impl Request {
             return Verdict::Continue;
         }
         self.phase = Phase::Answered;
-        if let Err(error) = reply::refuse(stream, &refusal, manner) {
+        if let Err(error) = reply::refusal(&refusal, manner).send(stream) {
             let line = format!("a refusal could not be sent, the request stays held: {error}");
             stream.log(Severity::Error, &line);
         }

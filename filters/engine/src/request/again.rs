@@ -108,7 +108,7 @@ impl Request {
         }
         let form = self.open.map_or(Form::Problem, |open| open.form);
         let manner = Manner { form, ..Manner::blind() };
-        match reply::refuse(stream, &refusal, &manner) {
+        match reply::refusal(&refusal, &manner).send(stream) {
             Ok(()) => {
                 note(true);
                 self.no_longer_open();

@@ -10,7 +10,7 @@ use crate::reply::{Form, REASON_HEADER};
 /// Whether a header of a response says that a proxy between this one and the Data API got no answer from there: a
 /// tunnel gateway, a tunnel agent, a sidecar with the module. A Data API that says so speaks of itself alone.
 pub(super) fn is_told(name: &[u8], value: &[u8]) -> bool {
-    same(name, REASON_HEADER) && value == Reason::ClusterUnreachable.code().as_bytes()
+    same(name, REASON_HEADER.as_bytes()) && value == Reason::ClusterUnreachable.code().as_bytes()
 }
 
 impl Request {
