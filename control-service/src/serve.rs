@@ -244,7 +244,7 @@ async fn take_over(config: &Config, text: &str, service: &Service) -> Result<Con
     let new = Config::parse(&config.file, text)?;
     if config.needs_restart(&new) {
         tracing::warn!(
-            "only mesh.gateways, mesh.sidecars, issuers, introspection, workloads, sourceRules and jwksRefreshSeconds are reloaded; the rest of the change needs a restart"
+            "only mesh.gateways, mesh.sidecars, issuers, introspection, workloads, sourceRules, resources and jwksRefreshSeconds are reloaded; the rest of the change needs a restart"
         );
     }
     // The providers first: what the old ones say must not be kept by filters as the new ones' word.

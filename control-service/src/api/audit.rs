@@ -70,6 +70,8 @@ struct Shown {
     hop: String,
     principal: String,
     omitted: u32,
+    mcp_method: String,
+    mcp_name: String,
     leaf_hash: String,
 }
 
@@ -81,7 +83,8 @@ impl From<AuditRow> for Shown {
             row.record;
         let AuditRecord { credential, issuer, key_id, actors, cluster, method, path, client_address, .. } =
             row.record;
-        let AuditRecord { request_bytes, response_bytes, mode, hop, omitted, .. } = row.record;
+        let AuditRecord { request_bytes, response_bytes, mode, hop, omitted, mcp_method, mcp_name, .. } =
+            row.record;
         Self {
             index: row.index,
             stream: hex(&stream),
@@ -113,6 +116,8 @@ impl From<AuditRow> for Shown {
             hop,
             principal: row.principal,
             omitted,
+            mcp_method,
+            mcp_name,
             leaf_hash: hex(&row.leaf),
         }
     }

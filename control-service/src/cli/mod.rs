@@ -218,7 +218,11 @@ impl Command {
                 print(&base64::engine::general_purpose::STANDARD.encode(key))
             }
             Self::Config { command: ConfigCommand::Check { plugin, .. } } if !plugin.is_empty() => {
-                print(&format!("{} plugins are good", plugins::check(&plugin)?))
+                let checked = plugins::check(&plugin)?;
+                for warning in checked.warnings {
+                    print(&["warning: ", &warning].concat())?;
+                }
+                print(&format!("{} plugins are good", checked.plugins))
             }
             Self::Config { command: ConfigCommand::Check { config, .. } } => {
                 for warning in Config::load(&config.path)?.policy.warnings() {

@@ -42,16 +42,25 @@ pub(super) enum PluginsError {
     None,
 }
 
-/// Checks the plugins in these files; gives how many there are.
+/// Plugins that are all good.
+pub(super) struct Checked {
+    /// How many.
+    pub(super) plugins: usize,
+    /// What has no effect beside them, or should be looked at all the same.
+    pub(super) warnings: Vec<String>,
+}
+
+/// Checks the plugins in these files.
 ///
 /// # Errors
 /// Everything that is wrong with any of them.
-pub(super) fn check(files: &[PathBuf]) -> Result<usize, PluginsError> {
-    let (mut all, mut list) = (0, Vec::new());
+pub(super) fn check(files: &[PathBuf]) -> Result<Checked, PluginsError> {
+    let (mut all, mut list, mut warnings) = (0, Vec::new(), Vec::new());
     for path in files {
         for document in serde_norway::Deserializer::from_str(&read(path)?) {
             let resource = Value::deserialize(document)
                 .map_err(|e| PluginsError::NotYaml { path: path.clone(), problem: e.to_string() })?;
+            warnings.extend(check::warnings(&resource));
             if !check::is_plugin(&resource) {
                 continue;
             }
@@ -65,7 +74,7 @@ pub(super) fn check(files: &[PathBuf]) -> Result<usize, PluginsError> {
     }
     match (all, list.is_empty()) {
         (0, _) => Err(PluginsError::None),
-        (_, true) => Ok(all),
+        (_, true) => Ok(Checked { plugins: all, warnings }),
         (_, false) => Err(PluginsError::Invalid { all, list }),
     }
 }

@@ -8,6 +8,7 @@ mod introspection;
 mod issuer;
 mod keys;
 mod policy;
+mod resources;
 mod section;
 mod signing;
 

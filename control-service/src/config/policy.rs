@@ -12,10 +12,12 @@ use portcullis_model::mapping::{ClaimMapping, TenantRule};
 use portcullis_model::policy::{
     ClaimCondition, RequiredClaim, SourceConditions, SourceRule, SourceRulesDocument, WorkloadsDocument,
 };
+use portcullis_model::resources::ResourcesDocument;
 
 use super::introspection::{self, IntrospectionConfig};
 use super::issuer::{self, IssuerConfig};
 use super::keys::KeySource;
+use super::resources;
 use super::section::Section;
 use crate::snapshot::View;
 use crate::store::Sender;
@@ -33,6 +35,8 @@ pub struct Policy {
     pub workloads: WorkloadsDocument,
     /// Source rules.
     pub source_rules: SourceRulesDocument,
+    /// What single clusters say of themselves, and ask of callers.
+    pub resources: ResourcesDocument,
     /// How often keys are fetched.
     pub jwks_refresh: Duration,
 }
@@ -183,6 +187,7 @@ pub(super) fn read(folder: &Path, root: &mut Section<'_>, principals: Principals
         introspection,
         workloads: introspection::workloads(root),
         source_rules: SourceRulesDocument { rules },
+        resources: resources::resources(root),
         jwks_refresh: Duration::from_secs(refresh.into()),
     }
 }

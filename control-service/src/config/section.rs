@@ -39,6 +39,11 @@ impl<'e> Section<'e> {
         }
     }
 
+    /// Where problems are noted, for what is read by other parsers.
+    pub(super) fn errors(&self) -> &'e FieldErrors {
+        self.errors
+    }
+
     /// Notes a problem with a field of this section.
     pub(super) fn error(&self, field: &str, problem: impl Into<String>) {
         self.errors.add(&self.name(field), problem);

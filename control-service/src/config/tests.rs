@@ -237,9 +237,9 @@ fn the_schema_names_the_fields_that_the_parser_reads() {
         assert_eq!(known, *names, "section {general:?}");
         sections += 1;
     }
-    // The root, seven sections, the items of four lists, five of them issuers, and the claims of three of these and
-    // of a provider.
-    assert_eq!(sections, 20);
+    // The root, seven sections, the items of five lists, five of them issuers, the claims of three of these and of a
+    // provider, and two sections of what a cluster says.
+    assert_eq!(sections, 23);
 }
 
 fn issuer_errors(issuer: &str) -> Vec<String> {
@@ -576,4 +576,38 @@ fn the_services_own_issuer_is_apart_from_all_others() {
     let wanted =
         ["serviceTokens.lifetimeSeconds", "serviceTokens.keepSeconds", "serviceTokens.rotateSeconds"];
     assert_eq!(tell(slow), wanted);
+}
+
+#[test]
+fn resources_are_read_by_the_parser_of_the_plugin_and_name_each_cluster_once() {
+    let folder = example_folder();
+    std::fs::write(folder.path().join("token"), "0123456789abcdef").unwrap();
+    let read = |text: &str| match parse_in(&folder, &[GOOD, text].concat()) {
+        Ok(config) => Ok(config.policy.resources),
+        Err(LoadError::Invalid { errors, .. }) => {
+            Err(errors.into_iter().map(|e| e.field).collect::<Vec<_>>())
+        }
+        Err(other) => panic!("{other}"),
+    };
+    let good = "resources: [{clusters: [a, b], browser: {cors: {origins: ['https://*.a.test']}}, requiredScopes: [x]}]\n";
+    let document = read(good).unwrap();
+    let cors = document.resources[0].browser.cors.as_ref().unwrap();
+    assert!(cors.allows(b"https://app.a.test") && cors.max_age_seconds == 600);
+    for none in ["{}", "{clusters: []}"] {
+        assert_eq!(read(&format!("resources: [{none}]\n")).unwrap_err(), ["resources[0].clusters"]);
+    }
+    let bad = "resources: [{clusters: [a]}, {clusters: [a], browser: {cors: {origins: ['*'], credentials: true}, csp: 1},
+        authorizationServers: ['http://a', 'https://b', 'https://b'], requiredScopes: ['a b']}]\n";
+    let errors = read(bad).unwrap_err();
+    for field in [
+        "clusters",
+        "browser.cors.origins",
+        "browser.csp",
+        "authorizationServers[0]",
+        "authorizationServers[2]",
+        "requiredScopes",
+    ] {
+        let field = format!("resources[1].{field}");
+        assert!(errors.contains(&field), "{field} not in {errors:?}");
+    }
 }

@@ -92,6 +92,9 @@ impl Store {
         let one = |value| BTreeMap::from([(Vec::new(), value)]);
         let rules = one(json(&policy.source_rules)?);
         let workloads = one(json(&policy.workloads)?);
+        // Where nothing is said there is no entry: services of before know none of this kind.
+        let said = !policy.resources.resources.is_empty();
+        let resources = if said { one(json(&policy.resources)?) } else { BTreeMap::new() };
         let providers = policy
             .introspection
             .iter()
@@ -103,6 +106,7 @@ impl Store {
                 transaction.sync(RecordKind::IssuerSecret, &secrets)?;
                 transaction.sync(RecordKind::Introspection, &providers)?;
                 transaction.sync(RecordKind::Workloads, &workloads)?;
+                transaction.sync(RecordKind::Resources, &resources)?;
                 transaction.sync(RecordKind::SourceRules, &rules)
             })
             .await

@@ -16,7 +16,7 @@
 
 use portcullis_engine::metrics::{Ended, Metric};
 use portcullis_engine::port::{OutcomeWanted, Severity};
-use portcullis_engine::stage::{Admission, Arrival, Context, Ending, Flow, Stage};
+use portcullis_engine::stage::{Admission, Arrival, Ending, Stage};
 use portcullis_model::{Reason, Refusal};
 use portcullis_protocol::record::Entry;
 
@@ -43,15 +43,15 @@ impl Stage for Audit {
         true
     }
 
-    fn admit(&self, arrival: &Arrival<'_>) -> Admission {
+    fn admit(&self, arrival: &mut Arrival<'_>) -> Admission {
         if arrival.backlog {
             return Admission::Refuse(Refusal::new(STAGE, Reason::AuditBacklog));
         }
         Admission::Next
     }
 
-    fn on_request_headers(&self, _context: &mut Context<'_>) -> Flow {
-        Flow::Next
+    fn forwards(&self) -> bool {
+        false
     }
 
     fn on_open(&self, ending: &Ending<'_>) {

@@ -94,9 +94,6 @@ pub(crate) struct Means<'a> {
 impl Means<'_> {
     /// Establishes the identity from the one credential that the client presents.
     pub(crate) fn presented(&self, context: &mut Context<'_>, presented: &Presented<'_>) -> Identified {
-        if context.head.is_preflight() {
-            return Err(Reason::PreflightRefused.into());
-        }
         let peer = peer(context)?;
         let credential = match (presented.credential(), &peer) {
             (Err(Reason::CredentialMissing), Some(peer)) => return self.workload(context, peer),

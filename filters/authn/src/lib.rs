@@ -20,7 +20,6 @@
 
 mod again;
 pub mod api_key;
-mod closed_list;
 mod cross_site;
 pub mod der;
 mod flow;

@@ -1,14 +1,14 @@
 //! The stages of this crate: one that authenticates, and one that only recognises who was authenticated
 //! before.
 
+use portcullis_engine::closed_list::Listed;
 use portcullis_engine::port::{PortResult, Stream};
 use portcullis_engine::reply::OwnedReply;
 use portcullis_engine::resource::asked_resource;
 use portcullis_engine::stage::{Admission, Again, Arrival, Context, Flow, Stage, Unforwarded};
-use portcullis_model::config::Role;
-use portcullis_model::{Reason, Refusal};
+use portcullis_model::config::{PluginConfig, Role};
+use portcullis_model::{Reason, Refusal, Told};
 
-use crate::closed_list::is_exempt;
 use crate::flow::{Identified, Means};
 use crate::forwarded_headers as names;
 use crate::presented::{Credential, Presented, TokenLocation};
@@ -38,14 +38,26 @@ impl Stage for Authenticate {
         STAGE
     }
 
-    fn admit(&self, arrival: &Arrival<'_>) -> Admission {
-        if is_exempt(arrival.config, arrival.head) { Admission::Exempt } else { Admission::Next }
+    fn admits(&self, config: &PluginConfig) -> bool {
+        config.platform_paths
+    }
+
+    fn admit(&self, arrival: &mut Arrival<'_>) -> Admission {
+        match arrival.listed() {
+            // A preflight is no request of the list, only about one.
+            Some(Listed::Endpoint) if !arrival.head.is_preflight() => Admission::Exempt,
+            Some(Listed::WrongMethod(allowed)) => {
+                let refusal = Refusal::new(STAGE, Reason::MethodNotAllowed);
+                Admission::Refuse(refusal.telling(Told::Allow(allowed)))
+            }
+            Some(Listed::Endpoint | Listed::Metadata) | None => Admission::Next,
+        }
     }
 
     fn on_request_headers(&self, context: &mut Context<'_>) -> Flow {
-        if let Some(resource) = asked_resource(context.config, context.head) {
-            let body = metadata::document(&resource, context.snapshot, &context.config.tokens);
-            return Flow::Answer(metadata_reply(body));
+        if let Some(asked) = asked_resource(context.config, context.head) {
+            let body = metadata::document(&asked, context.snapshot.resources(), &context.config.tokens);
+            return Flow::Answer(Box::new(metadata_reply(body)));
         }
         if context.exchange.known.is_some() {
             return Flow::Next;
@@ -77,6 +89,9 @@ impl Stage for Authenticate {
         if !known.roles.is_empty() {
             context.add(names::ROLES, &known.roles)?;
         }
+        if !known.scopes.is_empty() {
+            context.add(names::SCOPES, &known.scopes)?;
+        }
         if principal.roles_incomplete {
             context.add(names::ROLES_INCOMPLETE, "true")?;
         }
@@ -103,7 +118,6 @@ fn metadata_reply(body: String) -> OwnedReply {
         headers: vec![
             ("content-type", "application/json".into()),
             ("cache-control", "public, max-age=60".into()),
-            ("access-control-allow-origin", "*".into()),
         ],
         body: body.into_bytes(),
         grpc_status: None,
@@ -167,6 +181,14 @@ impl Recognise {
 impl Stage for Recognise {
     fn name(&self) -> &'static str {
         STAGE
+    }
+
+    fn admits(&self, _config: &PluginConfig) -> bool {
+        false
+    }
+
+    fn forwards(&self) -> bool {
+        false
     }
 
     fn on_request_headers(&self, context: &mut Context<'_>) -> Flow {

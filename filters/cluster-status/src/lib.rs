@@ -1,5 +1,5 @@
-//! The cluster-status stage: whether the cluster that a request names may be reached, and the identity token
-//! that goes there with it.
+//! The cluster-status stage: whether the cluster that a request names may be reached with the scopes that its
+//! credential grants, and the identity token that goes there with it.
 //!
 //! Which cluster is named is a fact of the request ([`portcullis_engine::cluster`]). Ownership is checked
 //! first: another tenant's cluster is unknown, whatever its state ([`portcullis_model::Permit`]).
@@ -15,11 +15,13 @@
     )
 )]
 
+mod scopes;
+
 use std::borrow::Cow;
 
 use portcullis_engine::cluster::{id, named};
 use portcullis_engine::stage::{Again, Context, Flow, Stage, Unforwarded};
-use portcullis_model::config::Role;
+use portcullis_model::config::{PluginConfig, Role};
 use portcullis_model::state::Ground;
 use portcullis_model::{Permit, Reason, Refusal};
 
@@ -41,18 +43,28 @@ impl Stage for ClusterStatus {
         STAGE
     }
 
+    fn admits(&self, _config: &PluginConfig) -> bool {
+        false
+    }
+
     fn on_request_headers(&self, context: &mut Context<'_>) -> Flow {
         let known = context.exchange.known.as_ref();
         if known.is_none_or(|known| known.identity().is_none()) {
             return Flow::Refuse(Refusal::new(SOURCE_TYPE_STAGE, Reason::SourceTypeUnknown));
         }
-        match permit(context) {
-            Ok(permit) => {
-                context.exchange.permit = Some(permit);
-                Flow::Next
-            }
-            Err(reason) => Flow::Refuse(Refusal::new(STAGE, reason)),
+        let permit = match permit(context) {
+            Ok(permit) => permit,
+            Err(reason) => return Flow::Refuse(Refusal::new(STAGE, reason)),
+        };
+        if let Some(known) = &context.exchange.known
+            && let Err(refusal) =
+                scopes::check(known.principal(), permit.cluster(), context.config, context.snapshot)
+        {
+            context.exchange.cluster = Some(permit.cluster().clone());
+            return Flow::Refuse(refusal);
         }
+        context.exchange.permit = Some(permit);
+        Flow::Next
     }
 
     /// A cluster that has gone offline closes nothing: its state is what heartbeats say, and a stream that
@@ -64,12 +76,13 @@ impl Stage for ClusterStatus {
         let cluster = permit.cluster().clone();
         let record = again.snapshot.cluster(&cluster).map(|entry| (&*entry.tenant, entry.state));
         match Permit::decide(cluster.clone(), record, &known.principal().tenant) {
-            Ok(_) | Err(Reason::ClusterOffline | Reason::ClusterPending) => {
-                again.stands_on(Ground::Cluster(cluster));
-                Ok(())
-            }
-            Err(reason) => Err(reason),
+            Ok(_) | Err(Reason::ClusterOffline | Reason::ClusterPending) => {}
+            Err(reason) => return Err(reason),
         }
+        scopes::check(known.principal(), &cluster, again.config, again.snapshot).map_err(|r| r.reason)?;
+        again.stands_on(Ground::Cluster(cluster));
+        again.stands_on(Ground::Resources);
+        Ok(())
     }
 
     fn reason_of_no_answer(&self) -> Option<Reason> {

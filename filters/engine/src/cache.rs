@@ -89,6 +89,8 @@ pub struct CachedIdentity {
     pub judged_at: u64,
     /// Roles as one header value.
     pub roles: String,
+    /// Scopes as one header value.
+    pub scopes: String,
     /// By what it was judged.
     pub basis: Basis,
     audit_part: Vec<u8>,
@@ -239,12 +241,14 @@ impl IdentityCache {
         self.lookups.incomplete = self.lookups.incomplete.saturating_add(incomplete.into());
         let roles: Vec<&str> = principal.roles.iter().map(|r| r.as_str()).collect();
         let roles = roles.join(",");
+        let scopes = crate::request::scope_text(&principal.scopes);
         let audit_part = record::identity(&principal, source_type);
         let digest = name(self.token_digest(&principal, &audit_part, &roles));
         let budget = &self.budget;
         let tokens = self.tokens.get_or_insert(digest, || Arc::new(TokenSet::new(Arc::clone(budget))));
         let tokens = Arc::clone(tokens);
-        let bytes = BASE_BYTES + weight(&principal) + roles.len() + audit_part.len() + basis.bytes();
+        let bytes =
+            BASE_BYTES + weight(&principal) + roles.len() + scopes.len() + audit_part.len() + basis.bytes();
         let who = match source_type {
             Some(source_type) => Who::Tagged(Identity { principal, source_type }),
             None => Who::Untagged(principal),
@@ -253,6 +257,7 @@ impl IdentityCache {
             who,
             judged_at,
             roles,
+            scopes,
             basis,
             audit_part,
             tokens,

@@ -5,6 +5,7 @@ use portcullis_model::config::is_reserved_header;
 use portcullis_protocol::scan::{self, same};
 
 use crate::cluster::{CLUSTER_HEADER, Selectors};
+use crate::grpc::Grpc;
 use crate::headers::Headers;
 
 /// What a header counts as that came twice: it says nothing that could be believed.
@@ -67,12 +68,16 @@ pub struct Head<'a> {
     pub upgrade: bool,
     /// The client asks for an event stream before anything else.
     pub event_stream: bool,
-    /// `Access-Control-Request-Method` is there.
-    pub preflight: bool,
-    /// A gRPC request.
-    pub grpc: bool,
+    /// `Access-Control-Request-Method`: by which method the request would come that a preflight asks about.
+    pub asked_method: Option<&'a [u8]>,
+    /// A gRPC request, and in which encoding.
+    pub grpc: Grpc,
     /// A request of the Model Context Protocol's HTTP transport.
     pub mcp: bool,
+    /// `Mcp-Method`: which of its methods, as the client says beside the body (revision 2026-07-28).
+    pub mcp_method: &'a [u8],
+    /// `Mcp-Name`: which tool, prompt or resource, as the client says beside the body.
+    pub mcp_name: &'a [u8],
     path_only: &'a [u8],
     authorities: u32,
     repeated: bool,
@@ -82,7 +87,7 @@ impl<'a> Head<'a> {
     /// Whether the request is of a kind that lasts: an upgrade, a gRPC call, an event stream.
     #[must_use]
     pub fn lasts(&self) -> bool {
-        self.upgrade || self.grpc || self.event_stream
+        self.upgrade || self.grpc != Grpc::No || self.event_stream
     }
 
     /// Reads the headers.
@@ -108,10 +113,12 @@ impl<'a> Head<'a> {
             6 if same(name, b"origin") => self.origin = Some(self.origin.map_or(value, |_| TWICE)),
             7 if same(name, b":method") => self.method = value,
             7 if same(name, b"upgrade") => self.upgrade = true,
+            8 if same(name, b"mcp-name") => (self.mcp, self.mcp_name) = (true, value),
             10 if same(name, b":authority") => self.take_authority(value),
+            10 if same(name, b"mcp-method") => (self.mcp, self.mcp_method) = (true, value),
             11 if same(name, b"traceparent") => self.traceparent = Some(value),
             12 if same(name, b"x-request-id") => self.request_id = value,
-            12 if same(name, b"content-type") => self.grpc = value.starts_with(b"application/grpc"),
+            12 if same(name, b"content-type") => self.grpc = Grpc::of(value),
             13 if same(name, b"authorization") => self.authorization.add(value),
             14 if same(name, b"content-length") => self.length = scan::number(value),
             14 if same(name, b"sec-fetch-site") => {
@@ -119,7 +126,7 @@ impl<'a> Head<'a> {
             }
             14 if same(name, b"mcp-session-id") => self.mcp = true,
             20 if same(name, b"mcp-protocol-version") => self.mcp = true,
-            29 if same(name, b"access-control-request-method") => self.preflight = true,
+            29 if same(name, b"access-control-request-method") => self.asked_method = Some(value),
             _ => return false,
         }
         true
@@ -167,16 +174,17 @@ impl<'a> Head<'a> {
         Selectors { authority: self.authority, path: self.path, header: self.cluster }
     }
 
-    /// What the request is for: its path, or for CONNECT, which has none, the authority (RFC 9110 §9.3.6).
+    /// What the request is for: its path without the query, or for CONNECT, which has none, the authority
+    /// (RFC 9110 §9.3.6).
     #[must_use]
     pub fn target(&self) -> &'a [u8] {
-        if self.path.is_empty() { self.authority } else { self.path }
+        if self.path.is_empty() { self.authority } else { self.path_only }
     }
 
     /// A browser's preflight (Fetch standard §3.2.2).
     #[must_use]
     pub fn is_preflight(&self) -> bool {
-        self.method == b"OPTIONS" && self.origin.is_some() && self.preflight
+        self.method == b"OPTIONS" && self.origin.is_some() && self.asked_method.is_some()
     }
 
     /// Whether the method makes an upstream send back what it got, the forwarded identity included (TRACE,
@@ -222,6 +230,8 @@ mod tests {
             (b"traceparent", b"t"),
             (b"content-length", b"7"),
             (b"content-type", b"application/grpc+proto"),
+            (b"mcp-method", b"tools/call"),
+            (b"mcp-name", b"query"),
             (b"mcp-session-id", b"m"),
             (b"sec-fetch-site", b"none"),
             (b"upgrade", b"websocket"),
@@ -236,9 +246,20 @@ mod tests {
             assert_eq!(head.reserved, [&b"x-portcullis-identity"[..], b"x_portcullis_subject"]);
             assert_eq!((head.request_id, head.traceparent), (&b"r"[..], Some(&b"t"[..])));
             assert_eq!((head.length, head.fetch_site), (Some(7), Some(&b"none"[..])));
-            assert!(head.grpc && head.mcp && head.upgrade);
+            assert!(head.grpc == Grpc::Native && head.mcp && head.upgrade);
+            assert_eq!((head.mcp_method, head.mcp_name), (&b"tools/call"[..], &b"query"[..]));
             assert_eq!((head.authorization, head.api_key), (Single::Once(b"a"), Single::Once(b"k")));
         });
+    }
+
+    #[test]
+    fn each_header_of_the_model_context_protocol_tells_it() {
+        for name in [&b"mcp-session-id"[..], b"mcp-protocol-version", b"mcp-method", b"mcp-name"] {
+            read(&[(name, b"x")], |head| assert!(head.mcp));
+        }
+        for name in [&b"mcp-methods"[..], b"mcp-nam", b"mcp"] {
+            read(&[(name, b"x")], |head| assert!(!head.mcp));
+        }
     }
 
     #[test]

@@ -20,10 +20,13 @@
     )
 )]
 
+pub mod answer;
 mod batch;
 pub mod cache;
+pub mod closed_list;
 pub mod cluster;
 pub mod courier;
+pub mod grpc;
 pub mod guarded;
 pub mod head;
 pub mod headers;
@@ -49,6 +52,7 @@ pub mod tokens;
 pub mod waiting;
 pub mod worker;
 
+pub use answer::Answer;
 pub use request::{Request, Verdict};
 pub use source::PolicySource;
 pub use stage::{Context, Flow, Root, Stage};

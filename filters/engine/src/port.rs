@@ -224,6 +224,18 @@ pub trait Stream: Proxy {
     /// When they cannot be removed; the request must be refused then.
     fn remove_request_header(&self, name: &[u8]) -> PortResult<()>;
 
+    /// Adds a header to the response.
+    ///
+    /// # Errors
+    /// When it cannot be added; the response must be withheld then.
+    fn add_response_header(&self, name: &str, value: &[u8]) -> PortResult<()>;
+
+    /// Sets a header of the response in place of all of that name.
+    ///
+    /// # Errors
+    /// When it cannot be set; the response must be withheld then.
+    fn set_response_header(&self, name: &str, value: &[u8]) -> PortResult<()>;
+
     /// Removes all headers of a name from the response.
     ///
     /// # Errors

@@ -3,8 +3,9 @@
 
 use std::borrow::Cow;
 
-use portcullis_model::{Reason, Refusal};
+use portcullis_model::{Refusal, Told};
 
+use crate::grpc::Grpc;
 use crate::head::Head;
 use crate::port::{PortResult, Stream};
 use crate::problem::Problem;
@@ -80,8 +81,10 @@ impl OwnedReply {
 pub enum Form {
     /// Problem details.
     Problem,
-    /// gRPC status.
+    /// gRPC status, which the proxy writes.
     Grpc,
+    /// gRPC status in the body, in this encoding.
+    GrpcWeb(Grpc),
     /// JSON-RPC error.
     JsonRpc,
 }
@@ -91,9 +94,10 @@ impl Form {
     #[must_use]
     pub fn of(head: &Head<'_>) -> Self {
         match (head.grpc, head.mcp) {
-            (true, _) => Self::Grpc,
-            (_, true) => Self::JsonRpc,
-            _ => Self::Problem,
+            (Grpc::Native, _) => Self::Grpc,
+            (web @ (Grpc::Web | Grpc::WebText), _) => Self::GrpcWeb(web),
+            (Grpc::No, true) => Self::JsonRpc,
+            (Grpc::No, false) => Self::Problem,
         }
     }
 }
@@ -107,13 +111,15 @@ pub struct Manner {
     pub request_id: String,
     /// Where the metadata of the protected resource is.
     pub metadata: Option<String>,
+    /// The scopes that any request needs, separated by spaces; empty for none.
+    pub scope: String,
 }
 
 impl Manner {
     /// To a request of which nothing is known.
     #[must_use]
     pub fn blind() -> Self {
-        Self { form: Form::Problem, request_id: String::new(), metadata: None }
+        Self { form: Form::Problem, request_id: String::new(), metadata: None, scope: String::new() }
     }
 }
 
@@ -131,7 +137,12 @@ fn grpc_status(status: u16) -> u32 {
 }
 
 /// The challenge of a refusal (RFC 6750 §3, RFC 9728 §5.1).
-fn challenge(reason: Reason, metadata: Option<&str>) -> String {
+fn challenge(refusal: &Refusal, manner: &Manner) -> String {
+    let reason = refusal.reason;
+    let scope = match refusal.told.as_deref() {
+        Some(Told::Scope(scope)) => scope,
+        _ => &manner.scope,
+    };
     let mut challenge = "Bearer realm=\"portcullis\"".to_owned();
     let mut add = |name: &str, value: &str| {
         for part in [", ", name, "=\"", value, "\""] {
@@ -142,7 +153,10 @@ fn challenge(reason: Reason, metadata: Option<&str>) -> String {
         add("error", error);
         add("error_description", reason.title());
     }
-    if let Some(metadata) = metadata {
+    if !scope.is_empty() {
+        add("scope", scope);
+    }
+    if let Some(metadata) = &manner.metadata {
         add("resource_metadata", metadata);
     }
     challenge
@@ -165,17 +179,25 @@ pub fn refusal(refusal: &Refusal, manner: &Manner) -> OwnedReply {
         }
         // The proxy writes a gRPC answer's content type itself.
         Form::Grpc => reason.title().into(),
+        Form::GrpcWeb(web) => {
+            headers.extend(web.content_type().map(|name| ("content-type", name.into())));
+            web.trailers(grpc_status(reason.status()), reason.title())
+        }
     };
     headers.push(("cache-control", "no-store".into()));
     headers.push((REASON_HEADER, reason.code().into()));
     if reason.wants_challenge() {
-        headers.push(("www-authenticate", challenge(reason, manner.metadata.as_deref()).into()));
+        headers.push(("www-authenticate", challenge(refusal, manner).into()));
     }
     if let Some(seconds) = reason.retry_after() {
         headers.push(("retry-after", seconds.to_string().into()));
     }
+    if let Some(Told::Allow(methods)) = refusal.told.as_deref() {
+        headers.push(("allow", (*methods).into()));
+    }
     OwnedReply {
-        status: reason.status(),
+        // gRPC-Web is HTTP 200 with the status in its trailers.
+        status: if matches!(form, Form::GrpcWeb(_)) { 200 } else { reason.status() },
         details: reason.code(),
         headers,
         body,

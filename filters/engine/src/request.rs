@@ -10,11 +10,13 @@ mod unanswered;
 
 use std::rc::Rc;
 
+use portcullis_identity::ids::Scope;
 use portcullis_model::config::{Mode, PluginConfig, is_reserved_header};
 use portcullis_model::{Reason, Refusal};
 use portcullis_protocol::record;
 use portcullis_protocol::scan::{number, same};
 
+use crate::answer::Answer;
 use crate::head::Head;
 use crate::headers::Headers;
 use crate::metrics::Metric;
@@ -64,7 +66,7 @@ enum Next {
     LetOn(Vec<BodyWish>, Option<Open>),
     Hold(Undecided),
     Refuse(Refusal),
-    Answer(OwnedReply),
+    Answer(Box<OwnedReply>),
 }
 
 impl From<Refusal> for Next {
@@ -190,7 +192,7 @@ impl Request {
                 self.phase = Phase::Undecided(undecided);
                 return Verdict::Hold;
             }
-            Next::Answer(reply) => match reply.send(stream) {
+            Next::Answer(reply) => match self.send(stream, *reply) {
                 Ok(()) => return Verdict::Hold,
                 Err(_) => self.refusal(Reason::Internal),
             },
@@ -260,11 +262,32 @@ impl Request {
             return Verdict::Continue;
         }
         self.phase = Phase::Answered;
-        if let Err(error) = reply::refusal(&refusal, manner).send(stream) {
+        if let Err(error) = self.send(stream, reply::refusal(&refusal, manner)) {
             let line = format!("a refusal could not be sent, the request stays held: {error}");
             stream.log(Severity::Error, &line);
         }
         Verdict::Hold
+    }
+
+    /// Sends an answer of ours, as the stages want it that kept something of the request.
+    fn send(&self, stream: &dyn Stream, mut reply: OwnedReply) -> PortResult<()> {
+        let exchange = self.exchange.as_ref().and_then(|exchange| exchange.try_borrow().ok());
+        if let Some(exchange) = exchange.filter(|exchange| !exchange.kept.is_empty()) {
+            self.ask_stages(&mut Answer::reply(&exchange, &mut reply.headers))?;
+        }
+        reply.send(stream)
+    }
+
+    /// Shows a response that passes to the stages. Of a reply of its own a plugin has asked them already.
+    fn change_response(&self, stream: &dyn Stream) -> PortResult<()> {
+        let exchange = self.exchange.as_ref().and_then(|exchange| exchange.try_borrow().ok());
+        exchange.map_or(Ok(()), |exchange| self.ask_stages(&mut Answer::response(&exchange, stream)))
+    }
+
+    /// Shows an answer to every stage.
+    fn ask_stages(&self, answer: &mut Answer<'_>) -> PortResult<()> {
+        let stages = self.instance.as_ref().map(|instance| &instance.plugin.stages.all);
+        stages.into_iter().flatten().try_for_each(|stage| stage.on_response_headers(answer))
     }
 
     fn strip_for_dry_run(&self, stream: &dyn Stream) -> bool {
@@ -280,10 +303,18 @@ impl Request {
     /// Headers to the client. `end_of_stream`: no body follows.
     pub fn on_response_headers(&mut self, stream: &dyn Stream, end_of_stream: bool) -> Verdict {
         self.response.length = end_of_stream.then_some(0);
-        // An earlier filter of ours may have answered before this one saw the request.
-        let shared = || self.seen(stream).is_some_and(|e| e.try_borrow().is_ok_and(|e| e.answered));
-        let answered = matches!(self.phase, Phase::Answered) || shared();
-        match self.read_response(stream, answered) {
+        let own = matches!(self.phase, Phase::Answered);
+        let seen = match &self.exchange {
+            Some(exchange) if !own => exchange.try_borrow().ok().map(|e| (e.answered, !e.kept.is_empty())),
+            Some(_) => None,
+            // An earlier filter of ours may have answered before this one saw the request.
+            None => self.seen(stream).and_then(|e| Some((e.try_borrow().ok()?.answered, false))),
+        };
+        let (others, kept) = seen.unwrap_or_default();
+        let answered = own || others;
+        let read = self.read_response(stream, answered);
+        let changed = |told| if kept { self.change_response(stream).map(|()| told) } else { Ok(told) };
+        match read.and_then(changed) {
             Err(error) if !answered => {
                 let line = format!("a response that cannot be cleaned is withheld: {error}");
                 stream.log(Severity::Error, &line);
@@ -333,7 +364,7 @@ impl Request {
             }
         };
         let ending = self.ending(stream, instance, exchange);
-        instance.plugin.stages.iter().for_each(|stage| stage.on_end(&ending));
+        instance.plugin.stages.recording.iter().for_each(|stage| stage.on_end(&ending));
     }
 
     /// What stages are shown that record the request.
@@ -367,18 +398,28 @@ impl Request {
     }
 }
 
+/// Scopes as OAuth writes them (RFC 6749 §3.3).
+#[must_use]
+pub fn scope_text<'a>(scopes: impl IntoIterator<Item = &'a Scope>) -> String {
+    scopes.into_iter().map(Scope::as_str).collect::<Vec<_>>().join(" ")
+}
+
 /// How a refusal is told to the caller.
 fn manner(config: &PluginConfig, head: &Head<'_>) -> Manner {
     Manner {
         form: Form::of(head),
         request_id: String::from_utf8_lossy(head.request_id).into_owned(),
         metadata: resource::metadata_url(config, head),
+        scope: config.resource.as_ref().map(|r| scope_text(&r.required_scopes)).unwrap_or_default(),
     }
 }
 
 /// Appends what an audit record says of a request, encoded.
 fn audit_part(head: &Head<'_>, out: &mut Vec<u8>) {
     record::request(head.request_id, head.traceparent, head.method, head.target(), out);
+    if head.mcp {
+        record::mcp(head.mcp_method, head.mcp_name, out);
+    }
 }
 
 impl Drop for Request {

@@ -6,6 +6,7 @@ use portcullis_identity::ClusterId;
 use portcullis_model::{Permit, Refusal};
 use zeroize::Zeroizing;
 
+use crate::answer::Kept;
 use crate::cache::CachedIdentity;
 
 /// What was decided about a request.
@@ -61,6 +62,8 @@ pub struct RequestState {
     pub unanswered: bool,
     /// The opaque token that its provider is asked about again while the request is open.
     pub token: Option<OpaqueToken>,
+    /// What stages keep for the answer.
+    pub kept: Kept,
 }
 
 /// An opaque token, kept for as long as its request is open: nobody else could ask about it again.
@@ -108,6 +111,7 @@ impl RequestState {
         self.answered = false;
         self.unanswered = false;
         self.token = None;
+        self.kept.clear();
     }
 }
 

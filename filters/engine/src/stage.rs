@@ -7,6 +7,8 @@ use portcullis_model::config::PluginConfig;
 use portcullis_model::state::{Ground, SnapshotState};
 use portcullis_model::{Reason, Refusal};
 
+use crate::answer::Answer;
+use crate::closed_list::{Listed, listed};
 use crate::head::Head;
 use crate::headers::Headers;
 use crate::link::Link;
@@ -24,6 +26,8 @@ pub enum Admission {
     Next,
     /// The request is on the closed list: it is let through as it is, without an identity.
     Exempt,
+    /// Answered here, whatever policy says: nobody has to be known for it.
+    Answer(Box<OwnedReply>),
     /// It is refused.
     Refuse(Refusal),
 }
@@ -37,7 +41,7 @@ pub enum Flow {
     /// longer is refused.
     NextWithBody(usize),
     /// Answered here; no upstream sees it.
-    Answer(OwnedReply),
+    Answer(Box<OwnedReply>),
     /// Refused.
     Refuse(Refusal),
     /// It waits; the stage is called again when what it waits for came, or when the time is over.
@@ -54,7 +58,6 @@ pub struct Ticket {
 }
 
 /// What a stage sees before anything is decided.
-#[derive(Debug, Clone, Copy)]
 pub struct Arrival<'a> {
     /// The plugin's configuration.
     pub config: &'a PluginConfig,
@@ -62,6 +65,19 @@ pub struct Arrival<'a> {
     pub head: &'a Head<'a>,
     /// True when no more audit records may wait.
     pub backlog: bool,
+    /// What was decided so far.
+    pub exchange: &'a mut RequestState,
+    /// What of the closed list the request is for, once a stage has asked.
+    pub(crate) listed: Option<Option<Listed>>,
+}
+
+impl Arrival<'_> {
+    /// What of the closed list the request is for; a preflight is for what it asks about.
+    pub fn listed(&mut self) -> Option<Listed> {
+        let (config, head) = (self.config, self.head);
+        let method = head.asked_method.filter(|_| head.is_preflight()).unwrap_or(head.method);
+        *self.listed.get_or_insert_with(|| listed(config, head, method))
+    }
 }
 
 /// What a stage decides by.
@@ -144,12 +160,24 @@ pub trait Stage: Send + Sync {
     /// Its name in refusals, audit records and metrics.
     fn name(&self) -> &'static str;
 
-    /// Whether it decides by policy. A plugin none of whose stages does needs no snapshot.
+    /// Whether it decides by policy, and wants [`Stage::on_request_headers`]. A plugin none of whose stages does
+    /// needs no snapshot.
     fn decides(&self) -> bool {
         true
     }
 
-    /// Whether it wants [`Stage::on_end`].
+    /// Whether it wants [`Stage::admit`] with this configuration. Say so where it does nothing: every request pays
+    /// for the call.
+    fn admits(&self, _config: &PluginConfig) -> bool {
+        true
+    }
+
+    /// Whether it wants [`Stage::forward`].
+    fn forwards(&self) -> bool {
+        true
+    }
+
+    /// Whether it wants [`Stage::on_open`] and [`Stage::on_end`].
     fn records(&self) -> bool {
         false
     }
@@ -160,12 +188,14 @@ pub trait Stage: Send + Sync {
     }
 
     /// A request comes: before policy is looked at.
-    fn admit(&self, _arrival: &Arrival<'_>) -> Admission {
+    fn admit(&self, _arrival: &mut Arrival<'_>) -> Admission {
         Admission::Next
     }
 
     /// The request's headers. They are only read here: see [`Stage::forward`].
-    fn on_request_headers(&self, context: &mut Context<'_>) -> Flow;
+    fn on_request_headers(&self, _context: &mut Context<'_>) -> Flow {
+        Flow::Next
+    }
 
     /// The whole body, where [`Flow::NextWithBody`] asked for it; empty where there is none. What `forward`
     /// added is in the headers already. A proxy that cannot show a body while it holds the head has let the
@@ -182,6 +212,15 @@ pub trait Stage: Send + Sync {
     /// # Errors
     /// When the proxy fails; the request is refused then.
     fn forward(&self, _context: &mut Context<'_>) -> Result<(), Unforwarded> {
+        Ok(())
+    }
+
+    /// The answer to a request of which a stage [kept](RequestState::kept) something: every answer there is, by the
+    /// upstream, by the proxy, by a plugin of ours. Requests of which nothing is kept pay nothing for it.
+    ///
+    /// # Errors
+    /// When the proxy fails; the response is withheld then.
+    fn on_response_headers(&self, _answer: &mut Answer<'_>) -> PortResult<()> {
         Ok(())
     }
 

@@ -236,6 +236,17 @@ impl Stream for FakeProxy {
         Ok(())
     }
 
+    fn add_response_header(&self, name: &str, value: &[u8]) -> PortResult<()> {
+        self.works()?;
+        self.response.borrow_mut().push((name.as_bytes().to_vec(), value.to_vec()));
+        Ok(())
+    }
+
+    fn set_response_header(&self, name: &str, value: &[u8]) -> PortResult<()> {
+        self.remove_response_header(name.as_bytes())?;
+        self.add_response_header(name, value)
+    }
+
     fn remove_response_header(&self, name: &[u8]) -> PortResult<()> {
         self.works()?;
         self.response.borrow_mut().retain(|(n, _)| n != name);

@@ -29,14 +29,44 @@ pub struct Plugin {
     pub whole: bool,
     /// The configuration.
     pub config: PluginConfig,
-    /// The stages, in their order.
-    pub stages: Vec<Box<dyn Stage>>,
+    /// The stages, by what they are asked.
+    pub stages: Stages,
     /// True when any stage decides by policy.
     pub decides: bool,
     /// True when any stage wants to see the end of requests.
     pub records: bool,
     /// True when any stage may ask for a request's body.
     pub reads_body: bool,
+}
+
+/// The stages of a plugin in their order, by what they are asked: a request pays for no call that does nothing.
+pub struct Stages {
+    /// All of them.
+    pub all: Vec<Arc<dyn Stage>>,
+    /// Those that may say something before policy is looked at.
+    pub admitting: Vec<Arc<dyn Stage>>,
+    /// Those that look at the request's headers.
+    pub deciding: Vec<Arc<dyn Stage>>,
+    /// Those that change what goes upstream.
+    pub forwarding: Vec<Arc<dyn Stage>>,
+    /// Those that record.
+    pub recording: Vec<Arc<dyn Stage>>,
+}
+
+impl Stages {
+    fn new(all: Vec<Box<dyn Stage>>, config: &PluginConfig) -> Self {
+        let all: Vec<Arc<dyn Stage>> = all.into_iter().map(Arc::from).collect();
+        let those = |test: &dyn Fn(&dyn Stage) -> bool| -> Vec<_> {
+            all.iter().filter(|stage| test(stage.as_ref())).cloned().collect()
+        };
+        Self {
+            admitting: those(&|stage| stage.admits(config)),
+            deciding: those(&|stage| stage.decides()),
+            forwarding: those(&|stage| stage.forwards()),
+            recording: those(&|stage| stage.records()),
+            all,
+        }
+    }
 }
 
 impl Plugin {
@@ -49,10 +79,9 @@ impl Plugin {
             errors.into_iter().map(|e| e.within("pluginConfig")).collect::<Vec<_>>()
         };
         let config = config::parse(json).map_err(named)?;
-        let stages = (root.stages)();
-        let decides = stages.iter().any(|stage| stage.decides());
-        let records = stages.iter().any(|stage| stage.records());
-        let reads_body = stages.iter().any(|stage| stage.reads_body());
+        let stages = Stages::new((root.stages)(), &config);
+        let (decides, records) = (!stages.deciding.is_empty(), !stages.recording.is_empty());
+        let reads_body = stages.all.iter().any(|stage| stage.reads_body());
         Ok(Self { name: root.id, whole: root.whole, config, stages, decides, records, reads_body })
     }
 }

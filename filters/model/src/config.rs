@@ -3,6 +3,7 @@
 //! It holds only what is static and nothing secret. What changes comes with the snapshot.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -10,6 +11,7 @@ use portcullis_identity::{ClusterId, SpiffeId};
 use serde::Deserialize;
 use serde_json::Value;
 
+use crate::browser::{BrowserRules, RawBrowser};
 use crate::edge::{self, RawResource, RawTokens, Resource, TokenLocations, is_header_name};
 use crate::errors::{FieldError, FieldErrors};
 
@@ -106,6 +108,8 @@ pub struct PluginConfig {
     pub platform_paths: bool,
     /// What is told of the protected resource. Edge only.
     pub resource: Option<Resource>,
+    /// What is said to browsers. Edge only.
+    pub browser: Arc<BrowserRules>,
 }
 
 impl PluginConfig {
@@ -138,6 +142,7 @@ struct Raw {
     #[serde(default, rename = "platformPaths")]
     platform_paths: bool,
     resource: Option<RawResource>,
+    browser: Option<RawBrowser>,
     #[serde(flatten)]
     unknown: BTreeMap<String, Value>,
 }
@@ -174,7 +179,7 @@ struct RawStreams {
 
 /// The fields that there are.
 const KNOWN: &str = "role, mode, cluster, domain, snapshot, apiKeyHeader, readyPath, audit, streams, tokens, \
-                     workload, platformPaths, resource";
+                     workload, platformPaths, resource, browser";
 
 /// Reads and checks a `pluginConfig`.
 ///
@@ -191,6 +196,7 @@ pub fn parse(json: &[u8]) -> Result<PluginConfig, Vec<FieldError>> {
             ("tokens", raw.tokens.is_some()),
             ("platformPaths", raw.platform_paths),
             ("resource", raw.resource.is_some()),
+            ("browser", raw.browser.is_some()),
         ];
         for (field, _) in edge_only.into_iter().filter(|(_, given)| *given) {
             errors.add(field, "belongs to role edge; remove it");
@@ -226,6 +232,7 @@ pub fn parse(json: &[u8]) -> Result<PluginConfig, Vec<FieldError>> {
     }
     let tokens = edge::tokens(raw.tokens.unwrap_or_default(), &api_key_header, &errors);
     let resource = raw.resource.and_then(|raw| edge::resource(raw, &errors));
+    let browser = BrowserRules::read(raw.browser.unwrap_or_default(), "browser", &errors);
     match (errors.is_empty(), role) {
         (true, Some(role)) => Ok(PluginConfig {
             role,
@@ -240,6 +247,7 @@ pub fn parse(json: &[u8]) -> Result<PluginConfig, Vec<FieldError>> {
             workload: raw.workload,
             platform_paths: raw.platform_paths,
             resource,
+            browser: Arc::new(browser),
         }),
         _ => Err(errors.into_list()),
     }

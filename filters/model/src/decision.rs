@@ -50,6 +50,8 @@ reasons! {
     ClusterMissing = "cluster_missing", 400, "The request names no cluster";
     /// A method that no upstream ever gets.
     MethodRefused = "method_refused", 501, "This method is not supported";
+    /// An endpoint of the platform is there, but not for this method.
+    MethodNotAllowed = "method_not_allowed", 405, "This endpoint has another method";
     /// A stage has to see the body, and it is longer than that stage reads.
     BodyTooLarge = "body_too_large", 413, "The request's body is too large";
     /// A browser's preflight that the policy does not answer.
@@ -98,6 +100,8 @@ reasons! {
     IdentityInvalid = "identity_invalid", 401, "The forwarded identity does not verify";
     /// No source rule fits the verified facts.
     SourceTypeUnknown = "source_type_unknown", 403, "No rule tells the source type of this caller";
+    /// The credential does not grant every scope that the cluster asks for (RFC 6750 §3.1).
+    InsufficientScope = "insufficient_scope", 403, "The credential lacks a scope that is needed here";
     /// The cluster does not exist, or belongs to another tenant.
     ClusterUnknown = "cluster_unknown", 404, "There is no such cluster";
     /// An operator suspended the cluster.
@@ -144,10 +148,10 @@ impl Reason {
     }
 
     /// True when the client lacks a valid credential, so that RFC 9110 §11.6.1 asks for
-    /// `WWW-Authenticate`.
+    /// `WWW-Authenticate`, or a scope, which is told there as well.
     #[must_use]
     pub fn wants_challenge(self) -> bool {
-        self.status() == 401
+        self.status() == 401 || self == Self::InsufficientScope
     }
 
     /// The RFC 6750 §3.1 error code for a bearer challenge; `None` when no credential was sent.
@@ -155,6 +159,7 @@ impl Reason {
     pub fn bearer_error(self) -> Option<&'static str> {
         match self {
             Self::CredentialMissing | Self::IdentityMissing | Self::WorkloadUnknown => None,
+            Self::InsufficientScope => Some("insufficient_scope"),
             r if r.status() == 401 => Some("invalid_token"),
             r if r.status() == 400 => Some("invalid_request"),
             _ => None,
@@ -167,15 +172,32 @@ impl Reason {
 pub struct Refusal {
     /// Why.
     pub reason: Reason,
-    /// Which stage refused: `authn`, `source-type`, `cluster-status`, `audit` or `gateway`.
+    /// Which stage refused, or the root id.
     pub stage: &'static str,
+    /// What is told besides.
+    pub told: Option<Box<Told>>,
+}
+
+/// What a refusal tells besides its reason.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Told {
+    /// The methods that there are (RFC 9110 §10.2.1).
+    Allow(&'static str),
+    /// All scopes that are needed, separated by spaces (RFC 6750 §3).
+    Scope(String),
 }
 
 impl Refusal {
     /// A refusal by a stage.
     #[must_use]
     pub fn new(stage: &'static str, reason: Reason) -> Self {
-        Self { reason, stage }
+        Self { reason, stage, told: None }
+    }
+
+    /// The same, which tells something besides.
+    #[must_use]
+    pub fn telling(self, told: Told) -> Self {
+        Self { told: Some(Box::new(told)), ..self }
     }
 }
 

@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 
+use portcullis_identity::ids::Scope;
 use serde::Deserialize;
 use serde_json::Value;
 
@@ -43,10 +44,16 @@ pub struct TokenHeader {
 pub struct Resource {
     /// Scheme and authority of its identifier, for example `https://api.example.com`.
     pub origin: String,
-    /// Path of its identifier, empty or beginning with a slash and not ending with one.
+    /// Path of its identifier as it is written: empty, or beginning with a slash.
     pub path: String,
     /// True: every challenge names the metadata. False: only those to clients of the Model Context Protocol.
     pub always: bool,
+    /// Where clients get tokens, in the order in which they should try.
+    pub authorization_servers: Vec<String>,
+    /// Scopes that clients may ask for.
+    pub scopes_supported: Vec<Scope>,
+    /// Scopes that every request to a cluster needs.
+    pub required_scopes: Vec<Scope>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -74,9 +81,21 @@ struct RawHeader {
 pub(crate) struct RawResource {
     url: Option<String>,
     challenge: Option<String>,
+    #[serde(default, rename = "authorizationServers")]
+    authorization_servers: Vec<String>,
+    #[serde(default, rename = "scopesSupported")]
+    scopes_supported: Vec<String>,
+    #[serde(default, rename = "requiredScopes")]
+    required_scopes: Vec<String>,
     #[serde(flatten)]
     unknown: BTreeMap<String, Value>,
 }
+
+/// The longest list of authorization servers.
+const MAX_SERVERS: usize = 16;
+
+/// The longest list of scopes.
+const MAX_SCOPES: usize = 64;
 
 /// Headers that mean something else already.
 const TAKEN: [&str; 6] =
@@ -126,20 +145,60 @@ pub(crate) fn tokens(raw: RawTokens, api_key_header: &str, errors: &FieldErrors)
 
 /// Checks `resource`.
 pub(crate) fn resource(raw: RawResource, errors: &FieldErrors) -> Option<Resource> {
-    errors.unknown("resource.", &raw.unknown, "url, challenge");
+    let known = "url, challenge, authorizationServers, scopesSupported, requiredScopes";
+    errors.unknown("resource.", &raw.unknown, known);
     let always = match raw.challenge.as_deref() {
-        None | Some("mcp") => false,
-        Some("always") => true,
+        None | Some("always") => true,
+        Some("mcp") => false,
         Some(other) => {
             errors.add("resource.challenge", format!("{other:?} is not known; write mcp or always"));
-            false
+            true
         }
     };
     let parsed = raw.url.as_deref().and_then(identifier);
     if parsed.is_none() {
         errors.add("resource.url", "write the https URL of the resource, without query and fragment");
     }
-    parsed.map(|(origin, path)| Resource { origin, path, always })
+    let servers = authorization_servers(raw.authorization_servers, "resource.authorizationServers", errors);
+    let scopes_supported = scopes(raw.scopes_supported, "resource.scopesSupported", errors);
+    let required_scopes = scopes(raw.required_scopes, "resource.requiredScopes", errors);
+    let resource = |(origin, path)| Resource {
+        origin,
+        path,
+        always,
+        authorization_servers: servers,
+        scopes_supported,
+        required_scopes,
+    };
+    parsed.map(resource)
+}
+
+/// Checks a list of scopes.
+fn scopes(list: Vec<String>, field: &str, errors: &FieldErrors) -> Vec<Scope> {
+    if list.len() > MAX_SCOPES {
+        errors.add(field, "has more than 64 entries");
+    }
+    let read = |(at, text): (usize, String)| {
+        Scope::new(&text).map_err(|e| errors.add(&format!("{field}[{at}]"), e.to_string())).ok()
+    };
+    list.into_iter().enumerate().filter_map(read).collect()
+}
+
+/// Checks a list of authorization servers: issuer identifiers (RFC 8414 §2), in the order in which clients try them.
+#[must_use]
+pub fn authorization_servers(list: Vec<String>, field: &str, errors: &FieldErrors) -> Vec<String> {
+    for (at, server) in list.iter().enumerate() {
+        let field = format!("{field}[{at}]");
+        if identifier(server).is_none() {
+            errors.add(&field, "write the https URL of the issuer, without query and fragment");
+        } else if list.iter().take(at).any(|before| before == server) {
+            errors.add(&field, "is there twice");
+        }
+    }
+    if list.len() > MAX_SERVERS {
+        errors.add(field, "has more than 16 entries");
+    }
+    list
 }
 
 /// Takes a resource identifier (RFC 9728 §1.2) apart.
@@ -151,7 +210,7 @@ fn identifier(url: &str) -> Option<(String, String)> {
     if !authority_ok || !is_plain_path(path.as_bytes()) {
         return None;
     }
-    Some((format!("https://{}", authority.to_ascii_lowercase()), path.trim_end_matches('/').to_owned()))
+    Some((format!("https://{}", authority.to_ascii_lowercase()), path.to_owned()))
 }
 
 /// True for a path of at most 1024 bytes that can stand in a URL and in a quoted header parameter as it is.
@@ -208,11 +267,26 @@ mod tests {
             let resource = resource(serde_json::from_value(raw).unwrap(), &errors);
             (resource, errors.into_fields())
         };
-        let (resource, errors) =
-            read(json!({"url": "https://API.example.com:8443/mcp/", "challenge": "always"}));
-        let expected =
-            Resource { origin: "https://api.example.com:8443".into(), path: "/mcp".into(), always: true };
+        let (resource, errors) = read(json!({"url": "https://API.example.com:8443/mcp/", "challenge": "mcp",
+            "authorizationServers": ["https://b.test/", "https://a.test"], "scopesSupported": ["b", "a"],
+            "requiredScopes": ["a"]}));
+        let scopes = |names: &[&str]| names.iter().map(|name| Scope::new(name).unwrap()).collect();
+        let expected = Resource {
+            origin: "https://api.example.com:8443".into(),
+            path: "/mcp/".into(),
+            always: false,
+            authorization_servers: vec!["https://b.test/".into(), "https://a.test".into()],
+            scopes_supported: scopes(&["b", "a"]),
+            required_scopes: scopes(&["a"]),
+        };
         assert_eq!((resource, errors), (Some(expected), vec![]));
+        let minimal = read(json!({"url": "https://a.test"})).0.unwrap();
+        assert!(minimal.always && minimal.path.is_empty());
+        let odd = json!({"url": "https://a.test", "authorizationServers": ["http://a", "https://b?x"],
+            "scopesSupported": ["a b"], "requiredScopes": [""]});
+        let fields =
+            ["authorizationServers[0]", "authorizationServers[1]", "scopesSupported[0]", "requiredScopes[0]"];
+        assert_eq!(read(odd).1, fields.map(|field| format!("resource.{field}")));
         for url in ["http://a", "https://", "https://a?b", "https://a#b", "https://a/\"", "https://u@a/", "a"]
         {
             assert_eq!(read(json!({"url": url})).1, ["resource.url"], "{url}");

@@ -17,6 +17,7 @@
 )]
 
 pub mod backoff;
+pub mod browser;
 pub mod claims;
 pub mod config;
 pub mod decision;
@@ -25,10 +26,12 @@ pub mod errors;
 pub mod fair;
 pub mod issuer;
 pub mod mapping;
+pub mod origin;
 pub mod outage;
 pub mod pace;
 pub mod policy;
+pub mod resources;
 pub mod state;
 pub mod template;
 
-pub use decision::{Permit, Reason, Refusal};
+pub use decision::{Permit, Reason, Refusal, Told};

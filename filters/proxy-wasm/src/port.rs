@@ -175,6 +175,14 @@ impl Stream for Port<'_> {
         self.host.remove_header(REQUEST, name).map_err(failed)
     }
 
+    fn add_response_header(&self, name: &str, value: &[u8]) -> PortResult<()> {
+        self.host.add_header(RESPONSE, name, value).map_err(failed)
+    }
+
+    fn set_response_header(&self, name: &str, value: &[u8]) -> PortResult<()> {
+        self.host.replace_header(RESPONSE, name, value).map_err(failed)
+    }
+
     fn remove_response_header(&self, name: &[u8]) -> PortResult<()> {
         self.host.remove_header(RESPONSE, name).map_err(failed)
     }

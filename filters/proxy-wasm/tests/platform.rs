@@ -2,6 +2,8 @@
 
 mod world;
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use portcullis_protocol::wire::RecordKind;
 use portcullis_testhost::{Exchange, Request};
 use serde_json::{Value, json};
@@ -10,8 +12,15 @@ on_both! {
     the_list_is_let_through_untouched_and_without_any_header_of_ours,
     it_is_off_unless_configured,
     nothing_beside_the_list_and_no_cluster_is_let_through,
+    an_endpoint_says_which_method_it_has,
     the_list_works_in_a_chain_and_without_a_snapshot,
     the_metadata_names_the_resource_that_was_asked_for,
+    nobody_is_told_of_other_peoples_issuers,
+    a_cluster_tells_of_its_own_authorization_servers_where_its_tenant_wants_that,
+    a_scope_that_is_missing_is_named,
+    an_open_stream_ends_when_a_scope_is_asked_for_that_it_lacks,
+    methods_of_the_model_context_protocol_are_recorded,
+    a_refusal_of_grpc_web_is_told_in_its_own_encoding,
     a_resource_with_a_path_has_metadata_below_it_only,
     a_challenge_says_what_rfc_6750_and_9728_ask_for,
 }
@@ -82,8 +91,6 @@ fn nothing_beside_the_list_and_no_cluster_is_let_through() {
     let mut world = platform();
     let by_host = |method, path| Request::new(method, path).authority("acme-1.clusters.platform.test");
     for request in [
-        api("GET", "/oauth2/token"),
-        api("POST", "/oauth2/jwks"),
         api("POST", "/oauth2/token/"),
         api("POST", "/oauth2//token"),
         api("POST", "/OAUTH2/token"),
@@ -92,7 +99,6 @@ fn nothing_beside_the_list_and_no_cluster_is_let_through() {
         api("POST", "/x/../oauth2/token"),
         api("POST", "/v1/join"),
         api("GET", "/v1/clusters"),
-        api("OPTIONS", "/oauth2/token"),
         by_host("POST", "/oauth2/token"),
         by_host("GET", "/v1/identity/jwks"),
         api("POST", "/oauth2/token").header("x-target-cluster", "acme-1"),
@@ -102,6 +108,26 @@ fn nothing_beside_the_list_and_no_cluster_is_let_through() {
     }
     let twice = api("POST", "/oauth2/token").header("x-target-cluster", "a").header("x-target-cluster", "a");
     world.host.request(twice).assert_refused(400);
+}
+
+fn an_endpoint_says_which_method_it_has() {
+    let mut world = platform();
+    for (method, path, allow) in [
+        ("GET", "/oauth2/token", "POST"),
+        ("OPTIONS", "/oauth2/token", "POST"),
+        ("POST", "/oauth2/jwks", "GET"),
+        ("DELETE", "/v1/identity/jwks", "GET"),
+    ] {
+        let exchange = world.host.request(api(method, path));
+        exchange.assert_refused(405);
+        exchange
+            .assert_response_header("allow", allow)
+            .assert_response_header("x-portcullis-reason", "method_not_allowed");
+    }
+    // Where the path is a cluster's, or nobody's, it is a request like any other.
+    let by_host = Request::get("/oauth2/token").authority("acme-1.clusters.platform.test");
+    world.host.request(by_host).assert_refused(401);
+    World::gateway().host.request(api("GET", "/oauth2/token")).assert_refused(401);
 }
 
 fn the_list_works_in_a_chain_and_without_a_snapshot() {
@@ -126,16 +152,24 @@ fn resource(world: &mut World, request: Request) -> Value {
 }
 
 fn the_metadata_names_the_resource_that_was_asked_for() {
-    let mut world = world_with(|c| c["resource"] = json!({"url": "https://API.platform.test"}));
-    let provider = json!({"name": "as", "issuer": "https://as.test", "audiences": ["a"], "activeSeconds": 1, "inactiveSeconds": 1});
-    world.change(put(RecordKind::Introspection, b"as", provider.to_string()));
+    let mut world = world_with(|c| {
+        c["resource"] = json!({"url": "https://API.platform.test",
+            "authorizationServers": ["https://second.test", "https://first.test"],
+            "scopesSupported": ["data.read", "data.write"], "requiredScopes": ["data.read", "mcp"]});
+    });
     let base = "/.well-known/oauth-protected-resource";
     let told = resource(&mut world, api("GET", base));
     let expected = json!({"resource": "https://api.platform.test", "bearer_methods_supported": ["header"],
-        "authorization_servers": ["https://as.test", "https://idp.test"]});
+        "authorization_servers": ["https://second.test", "https://first.test"],
+        "scopes_supported": ["data.read", "data.write", "mcp"]});
     assert_eq!(told, expected);
-    let told = resource(&mut world, api("GET", &format!("{base}/clusters/acme-1/mcp?x")));
-    assert_eq!(told["resource"], "https://api.platform.test/clusters/acme-1/mcp");
+    for (path, told) in [
+        ("/clusters/acme-1/mcp?x", "https://api.platform.test/clusters/acme-1/mcp"),
+        ("/clusters/acme-1/mcp/", "https://api.platform.test/clusters/acme-1/mcp/"),
+        ("/", "https://api.platform.test"),
+    ] {
+        assert_eq!(resource(&mut world, api("GET", &format!("{base}{path}")))["resource"], told);
+    }
     let by_host = Request::get(&format!("{base}/mcp")).authority("ACME-1.clusters.platform.test:8443");
     assert_eq!(resource(&mut world, by_host)["resource"], "https://acme-1.clusters.platform.test:8443/mcp");
     for request in [
@@ -148,6 +182,39 @@ fn the_metadata_names_the_resource_that_was_asked_for() {
     }
     World::gateway().host.request(api("GET", base)).assert_refused(401);
     assert_eq!(world.records()[0].decision, "exempt");
+}
+
+fn nobody_is_told_of_other_peoples_issuers() {
+    let mut world = world_with(|c| c["resource"] = json!({"url": "https://api.platform.test/"}));
+    let provider = json!({"name": "as", "issuer": "https://as.test", "audiences": ["a"], "activeSeconds": 1, "inactiveSeconds": 1});
+    world.change(put(RecordKind::Introspection, b"as", provider.to_string()));
+    let told = resource(&mut world, api("GET", "/.well-known/oauth-protected-resource"));
+    let expected = json!({"resource": "https://api.platform.test/", "bearer_methods_supported": ["header"]});
+    assert_eq!(told, expected, "no list is no member (RFC 9728 §3.2)");
+}
+
+fn a_cluster_tells_of_its_own_authorization_servers_where_its_tenant_wants_that() {
+    let mut world = world_with(|c| {
+        c["resource"] =
+            json!({"url": "https://api.platform.test", "authorizationServers": ["https://platform.test"]});
+    });
+    let document = json!({"resources": [
+        {"clusters": ["acme-1"], "authorizationServers": ["https://login.acme.test"], "requiredScopes": ["own"]},
+        {"clusters": ["globex-1"], "requiredScopes": ["secret.scope"]}]});
+    world.change(put(RecordKind::Resources, b"", document.to_string()));
+    let base = "/.well-known/oauth-protected-resource";
+    let mut told = |cluster: &str| {
+        let by_path = resource(&mut world, api("GET", &format!("{base}/clusters/{cluster}/mcp")));
+        let host = format!("{cluster}.clusters.platform.test");
+        let mut by_host = resource(&mut world, Request::get(base).authority(&host));
+        by_host["resource"] = by_path["resource"].clone();
+        assert_eq!(by_path, by_host);
+        (by_path["authorization_servers"].clone(), by_path["scopes_supported"].clone())
+    };
+    assert_eq!(told("acme-1"), (json!(["https://login.acme.test"]), json!(["own"])));
+    for other in ["globex-1", "acme-degraded", "no-such"] {
+        assert_eq!(told(other), (json!(["https://platform.test"]), Value::Null), "{other}");
+    }
 }
 
 fn a_resource_with_a_path_has_metadata_below_it_only() {
@@ -171,23 +238,130 @@ fn challenge(world: &mut World, request: Request) -> String {
 
 fn a_challenge_says_what_rfc_6750_and_9728_ask_for() {
     let metadata = ", resource_metadata=\"https://api.platform.test/.well-known/oauth-protected-resource/clusters/acme-1/v1/items\"";
-    let mut world = world_with(|c| c["resource"] = json!({"url": "https://api.platform.test"}));
+    let mut world =
+        world_with(|c| c["resource"] = json!({"url": "https://api.platform.test", "challenge": "mcp"}));
     let mcp = |request: Request| request.header("mcp-protocol-version", "2025-06-18");
     assert_eq!(challenge(&mut world, to("acme-1")), "Bearer realm=\"portcullis\"");
     assert_eq!(challenge(&mut world, mcp(to("acme-1"))), format!("Bearer realm=\"portcullis\"{metadata}"));
+    let newer = to("acme-1").header("mcp-method", "server/discover");
+    assert_eq!(challenge(&mut world, newer), format!("Bearer realm=\"portcullis\"{metadata}"));
     let expired = format!("Bearer {}", world::token(|c| c["exp"] = json!(1)));
     let told = challenge(&mut world, mcp(to("acme-1").header("authorization", expired)));
     assert!(told.contains("error=\"invalid_token\"") && told.ends_with(metadata), "{told}");
 
-    let mut always =
-        world_with(|c| c["resource"] = json!({"url": "https://api.platform.test", "challenge": "always"}));
-    assert!(challenge(&mut always, to("acme-1")).ends_with(metadata));
+    // By default every challenge: a client that has not begun yet says nothing of the protocol.
+    let mut always = world_with(|c| {
+        c["resource"] = json!({"url": "https://api.platform.test/", "requiredScopes": ["a", "b"]});
+    });
+    let told = challenge(&mut always, to("acme-1"));
+    assert_eq!(told, format!("Bearer realm=\"portcullis\", scope=\"a b\"{metadata}"));
+    let of = |path: &str| {
+        format!("resource_metadata=\"https://api.platform.test/.well-known/oauth-protected-resource{path}\"")
+    };
+    for (asked, told) in [("/", ""), ("/mcp/", "/mcp/"), ("/mcp", "/mcp"), ("/a\"b,c=\"d", "")] {
+        assert!(challenge(&mut always, api("GET", asked)).ends_with(&of(told)), "{asked}");
+    }
     // What a client sends cannot break out of the quotes.
-    let odd = api("GET", "/a\"b,c=\"d");
-    assert_eq!(
-        challenge(&mut always, odd),
-        "Bearer realm=\"portcullis\", resource_metadata=\"https://api.platform.test/.well-known/oauth-protected-resource\""
-    );
     let host = Request::get("/").authority("a\"b.clusters.platform.test");
     assert!(challenge(&mut always, host).contains("\"https://api.platform.test/.well-known"));
+}
+
+/// A world that asks for `read` everywhere and for `write` of `acme-1`.
+fn asking() -> World {
+    let mut world = world_with(|c| {
+        c["resource"] = json!({"url": "https://api.platform.test", "requiredScopes": ["read"]});
+    });
+    let document = json!({"resources": [{"clusters": ["acme-1"], "requiredScopes": ["write", "read"]}]});
+    world.change(put(RecordKind::Resources, b"", document.to_string()));
+    world
+}
+
+fn with_scope(cluster: &str, scope: &str) -> Request {
+    to(cluster).header("authorization", format!("Bearer {}", world::token(|c| c["scope"] = json!(scope))))
+}
+
+fn a_scope_that_is_missing_is_named() {
+    let mut world = asking();
+    let exchange = world.host.request(with_scope("acme-1", "read"));
+    exchange.assert_refused(403);
+    exchange.assert_response_header("x-portcullis-reason", "insufficient_scope");
+    let seen = exchange.response().unwrap();
+    let told = seen.header("www-authenticate").unwrap();
+    let expected = "error=\"insufficient_scope\", error_description=\"The credential lacks a scope that is needed here\", scope=\"read write\", resource_metadata=";
+    assert!(told.contains(expected), "{told}");
+    world
+        .host
+        .request(with_scope("acme-1", "read write x"))
+        .assert_upstream_header("x-portcullis-scopes", "read write x");
+    let scopes = |cluster, scope| with_scope(cluster, scope);
+    world.host.request(scopes("acme-degraded", "read")).assert_status(200);
+    world.host.request(scopes("acme-degraded", "write")).assert_refused(403);
+    // Whoever may not know of a cluster does not learn what it asks for.
+    world.host.request(scopes("globex-1", "")).assert_refused(404);
+    world.host.request(to("acme-1").header("x-api-key", world::API_KEY)).assert_refused(403);
+    world.host.request(to("acme-1")).assert_refused(401);
+    assert_eq!(world.records()[0].cluster, "acme-1");
+    // A document that cannot be read asks for what nobody knows.
+    world.change(put(RecordKind::Resources, b"", "{"));
+    world.host.request(scopes("acme-degraded", "read")).assert_refused(503);
+    let mut plain = World::gateway();
+    plain.host.request(with_scope("acme-1", "read")).assert_status(200);
+    plain.host.request(world::good("acme-1")).assert_no_upstream_header("x-portcullis-scopes");
+}
+
+fn an_open_stream_ends_when_a_scope_is_asked_for_that_it_lacks() {
+    let mut world = World::gateway();
+    let mut open = |scope: &str| world.host.request(with_scope("acme-1", scope).stay_open());
+    let (poor, rich) = (open("read"), open("read write"));
+    world.host.advance(std::time::Duration::from_secs(1));
+    world.answer_all();
+    let document = json!({"resources": [{"clusters": ["acme-1"], "requiredScopes": ["write"]}]});
+    world.change(put(RecordKind::Resources, b"", document.to_string()));
+    world.settle();
+    assert!(poor.is_over() && !rich.is_over(), "{poor}\n{rich}");
+    let ended = world.records().into_iter().find(|record| record.decision == "end").unwrap();
+    assert_eq!(ended.reason, "insufficient_scope");
+}
+
+fn methods_of_the_model_context_protocol_are_recorded() {
+    let mut world = World::gateway();
+    let call = |name: &str| world::good("acme-1").header("mcp-method", "tools/call").header("mcp-name", name);
+    world.host.request(call("query")).assert_status(200);
+    let secret = format!("pck_{}", "a1B2".repeat(8));
+    world.host.request(call(&format!("x/{secret}"))).assert_status(200);
+    world.host.request(call(&"n".repeat(500))).assert_status(200);
+    world.host.request(world::good("acme-1")).assert_status(200);
+    let said: Vec<_> = world.records().into_iter().map(|r| (r.mcp_method, r.mcp_name)).collect();
+    let call = "tools/call".to_owned();
+    assert_eq!(said[0], (call.clone(), "query".to_owned()));
+    assert_eq!(said[1], (call.clone(), "x/[secret]".to_owned()));
+    assert_eq!(said[2], (call, "n".repeat(128)));
+    assert_eq!(said[3], (String::new(), String::new()));
+}
+
+fn a_refusal_of_grpc_web_is_told_in_its_own_encoding() {
+    let mut world = World::gateway();
+    let ask = |content_type: &str| {
+        Request::post("/clusters/acme-1/s")
+            .authority("api.platform.test")
+            .header("content-type", content_type)
+    };
+    let frame = b"\x80\x00\x00\x00\x37grpc-status:16\r\ngrpc-message:A credential is required\r\n";
+    for (sent, told, text) in [
+        ("application/grpc-web", "application/grpc-web+proto", false),
+        ("application/grpc-web-text+proto", "application/grpc-web-text+proto", true),
+    ] {
+        let exchange = world.host.request(ask(sent));
+        exchange.assert_refused(200);
+        exchange
+            .assert_response_header("content-type", told)
+            .assert_response_header("x-portcullis-reason", "credential_missing");
+        let seen = exchange.response().unwrap();
+        let body = if text { STANDARD.decode(seen.body.concat()).unwrap() } else { seen.body.concat() };
+        assert_eq!(body, frame);
+    }
+    for other in ["application/grpcx", "application/grpc-webx"] {
+        world.host.request(ask(other)).assert_refused(401);
+    }
+    assert_eq!(world.records()[0].decision, "refuse");
 }

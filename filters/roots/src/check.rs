@@ -40,6 +40,31 @@ pub fn errors(resource: &Value) -> Vec<FieldError> {
     }
 }
 
+/// What is allowed in a resource of Istio and does nothing beside the plugin.
+#[must_use]
+pub fn warnings(resource: &Value) -> Vec<String> {
+    [hidden_cors(resource), no_servers(resource)].into_iter().flatten().collect()
+}
+
+/// A `corsPolicy` at a gateway: the plugin's phase comes before Istio's CORS filter, which is why it never sees a
+/// preflight.
+fn hidden_cors(resource: &Value) -> Option<String> {
+    let mut gateways = resource.pointer("/spec/gateways")?.as_array()?.iter();
+    let mut routes = resource.pointer("/spec/http")?.as_array()?.iter();
+    let at_gateway = resource["kind"] == "VirtualService" && gateways.any(|gateway| gateway != "mesh");
+    let has_policy = routes.any(|route| route.get("corsPolicy").is_some_and(|policy| !policy.is_null()));
+    let text = "a corsPolicy has no effect at a gateway with the Portcullis plugin, which answers preflights first; write it into browser.cors of the pluginConfig, or of `resources` in control.yaml";
+    (at_gateway && has_policy).then(|| ["VirtualService ", &name(resource), ": ", text].concat())
+}
+
+/// A protected resource whose clients are not told where to get a token.
+fn no_servers(resource: &Value) -> Option<String> {
+    let told = resource.pointer("/spec/pluginConfig/resource").filter(|_| is_plugin(resource))?;
+    let servers = told.get("authorizationServers").and_then(Value::as_array);
+    let text = "resource names no authorization server, so no client finds one by itself; name the platform's in resource.authorizationServers";
+    servers.is_none_or(Vec::is_empty).then(|| ["WasmPlugin ", &name(resource), ": ", text].concat())
+}
+
 #[cfg(test)]
 mod tests {
     use serde_json::json;
@@ -71,6 +96,31 @@ mod tests {
         assert!(none[0].starts_with("spec.pluginConfig: cannot be read"), "{none:?}");
         let root = told(|plugin| plugin["spec"]["pluginName"] = json!("gatway"));
         assert!(root[0].starts_with("spec.pluginName: \"gatway\" is no root id"), "{root:?}");
+    }
+
+    #[test]
+    fn a_cors_policy_that_the_plugin_hides_is_told() {
+        let service = |gateways: Value, policy: Value| {
+            warnings(&json!({"kind": "VirtualService", "metadata": {"namespace": "n", "name": "v"},
+                "spec": {"gateways": gateways, "http": [{"route": []}, {"route": [], "corsPolicy": policy}]}}))
+        };
+        let policy = json!({"allowOrigins": [{"exact": "https://a.test"}]});
+        let told = service(json!(["ingress"]), policy.clone());
+        assert!(told[0].starts_with("VirtualService n/v: a corsPolicy has no effect"), "{told:?}");
+        assert_eq!(service(json!(["mesh", "istio-system/ingress"]), policy.clone()).len(), 1);
+        assert_eq!(service(json!(["mesh"]), policy.clone()), Vec::<String>::new());
+        assert_eq!(service(json!(null), policy), Vec::<String>::new(), "without gateways it is the mesh's");
+        assert_eq!(service(json!(["ingress"]), json!(null)), Vec::<String>::new());
+        assert_eq!(warnings(&plugin(|_| ())), Vec::<String>::new());
+    }
+
+    #[test]
+    fn a_resource_without_an_authorization_server_is_told() {
+        let with = |resource: Value| {
+            warnings(&plugin(|plugin| plugin["spec"]["pluginConfig"]["resource"] = resource)).len()
+        };
+        assert_eq!(with(json!({"url": "https://a.test/"})), 1);
+        assert_eq!(with(json!({"url": "https://a.test/", "authorizationServers": ["https://b.test"]})), 0);
     }
 
     #[test]

@@ -18,6 +18,7 @@ pub mod check;
 use portcullis_audit::Audit;
 use portcullis_authn::{Authenticate, Recognise};
 use portcullis_cluster_status::ClusterStatus;
+use portcullis_cors::Cors;
 use portcullis_engine::{Root, Stage};
 use portcullis_identity::{Principal, SourceType};
 use portcullis_model::claims::Claims;
@@ -27,7 +28,11 @@ use portcullis_source_type::RequireSourceType;
 /// Every root id there is. `gateway` is what runs at the ingress; the others are each usable alone.
 pub const ROOTS: [Root; 5] = [
     Root { id: "gateway", whole: true, stages: gateway },
-    Root { id: "authn", whole: false, stages: || vec![Box::new(Authenticate::new(classify))] },
+    Root {
+        id: "authn",
+        whole: false,
+        stages: || vec![Box::new(Cors), Box::new(Authenticate::new(classify))],
+    },
     Root {
         id: "source-type",
         whole: false,
@@ -50,6 +55,8 @@ pub fn root(id: &[u8]) -> Option<&'static Root> {
 
 fn gateway() -> Vec<Box<dyn Stage>> {
     vec![
+        // Before anything is refused: whoever may read the refusal is said there.
+        Box::new(Cors),
         Box::new(Audit),
         Box::new(Authenticate::new(classify)),
         Box::new(RequireSourceType),
@@ -81,7 +88,7 @@ mod tests {
         let stages = |id: &[u8]| {
             root(id).map(|root| (root.stages)().iter().map(|stage| stage.name()).collect::<Vec<_>>())
         };
-        assert_eq!(stages(b"gateway").unwrap(), ["audit", "authn", "source-type", "cluster-status"]);
+        assert_eq!(stages(b"gateway").unwrap(), ["cors", "audit", "authn", "source-type", "cluster-status"]);
         assert_eq!(stages(b"audit").unwrap(), ["audit"]);
         for name in [&b""[..], b"Gateway", b"gateway ", b"other"] {
             assert!(root(name).is_none());

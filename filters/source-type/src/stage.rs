@@ -1,6 +1,7 @@
 //! The stage: a caller without a source type goes no further, and the others carry theirs upstream.
 
 use portcullis_engine::stage::{Context, Flow, Stage, Unforwarded};
+use portcullis_model::config::PluginConfig;
 use portcullis_model::{Reason, Refusal};
 
 /// The stage's name.
@@ -16,6 +17,10 @@ pub struct RequireSourceType;
 impl Stage for RequireSourceType {
     fn name(&self) -> &'static str {
         STAGE
+    }
+
+    fn admits(&self, _config: &PluginConfig) -> bool {
+        false
     }
 
     fn on_request_headers(&self, context: &mut Context<'_>) -> Flow {

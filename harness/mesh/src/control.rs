@@ -29,6 +29,8 @@ pub const CLIENT_PEOPLE: &str = "web-console";
 pub const CLIENT_WORKERS: &str = "workflow-engine";
 /// The OAuth client of MCP agents.
 pub const CLIENT_AGENTS: &str = "mcp-gateway";
+/// The origin of the console of the tenant whose cluster has a CORS policy of its own.
+pub const TENANT_CONSOLE: &str = "https://console.acme.example";
 
 /// `portcullis` and the folder that it works in.
 #[derive(Debug, Clone)]
@@ -111,6 +113,7 @@ fn configuration(plan: Plan, offline_after_s: u32) -> Value {
             "inactiveSeconds": 1,
         }],
         "jwksRefreshSeconds": JWKS_REFRESH_S,
+        "resources": [{"clusters": [ONPREM], "browser": {"cors": {"origins": [TENANT_CONSOLE]}}}],
         "workloads": [{"spiffeId": Workload::RUNNER.spiffe_id(), "tenant": TENANT, "roles": ["pipeline"]}],
         "serviceTokens": {"issuer": SERVICE_ISSUER, "audiences": [AUDIENCE], "publishSeconds": 1},
         "sourceRules": [

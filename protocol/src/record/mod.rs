@@ -11,7 +11,7 @@ use crate::audit::StreamId;
 use crate::scan;
 use crate::tags::audit_record as tag;
 
-use self::text::{MAX_METHOD, MAX_REQUEST_ID, cut, trace_id, without_query};
+use self::text::{MAX_MCP, MAX_METHOD, MAX_REQUEST_ID, cut, trace_id, without_query, without_secrets};
 
 /// Wire types (the encoding of Protocol Buffers).
 const VARINT: u32 = 0;
@@ -54,6 +54,12 @@ pub fn request(request_id: &[u8], traceparent: Option<&[u8]>, method: &[u8], pat
     text(out, tag::TRACE_ID, &trace_id(traceparent));
     text(out, tag::METHOD, &cut(method, MAX_METHOD));
     text(out, tag::PATH, &without_query(path));
+}
+
+/// Appends what a client of the Model Context Protocol says of its request beside the body, encoded.
+pub fn mcp(method: &[u8], name: &[u8], out: &mut Vec<u8>) {
+    text(out, tag::MCP_METHOD, &without_secrets(method, MAX_MCP));
+    text(out, tag::MCP_NAME, &without_secrets(name, MAX_MCP));
 }
 
 /// What is known only when a request has ended.

@@ -8,6 +8,12 @@ use crate::secrets::PREFIXES;
 /// Bytes of a method that are recorded. Over HTTP/2 a client may send a method as long as all its headers.
 pub(super) const MAX_METHOD: usize = 32;
 
+/// Bytes of a path that are recorded.
+const MAX_PATH: usize = 1024;
+
+/// Bytes of what a client of the Model Context Protocol says of its request.
+pub(super) const MAX_MCP: usize = 128;
+
 /// Bytes of a request id that are recorded.
 pub(super) const MAX_REQUEST_ID: usize = 128;
 
@@ -30,14 +36,24 @@ pub(super) fn cut(text: &[u8], max: usize) -> Cow<'_, [u8]> {
 /// The path without its query, which may carry secrets; cut to 1024 bytes. What looks like a secret although it
 /// has no business in a path is blotted out.
 pub(super) fn without_query(path: &[u8]) -> Cow<'_, [u8]> {
-    let end = scan::position(path, |bytes| bytes.is(b'?') | bytes.is(b'#')).unwrap_or(path.len());
-    let path = cut(path.get(..end).unwrap_or_default(), 1024);
-    // No secret is shorter.
-    if path.len() < 20 || !may_hold_secret(&path) {
-        return path;
+    // Nearly every path is short and plain, which one look tells.
+    let odd = |b: Lanes| b.is(b'?') | b.is(b'#') | b.is(b'_') | b.is(b'J') | b.above(b'~');
+    if path.len() <= MAX_PATH && !scan::any(path, odd) {
+        return Cow::Borrowed(path);
     }
-    let text = String::from_utf8_lossy(&path);
-    if text.split(between).any(is_secret) { Cow::Owned(blotted(&text).into_bytes()) } else { path }
+    let end = scan::position(path, |bytes| bytes.is(b'?') | bytes.is(b'#')).unwrap_or(path.len());
+    without_secrets(path.get(..end).unwrap_or_default(), MAX_PATH)
+}
+
+/// A text of a client, cut, in which what looks like a secret is blotted out.
+pub(super) fn without_secrets(text: &[u8], max: usize) -> Cow<'_, [u8]> {
+    let cut = cut(text, max);
+    // No secret is shorter.
+    if cut.len() < 20 || !may_hold_secret(&cut) {
+        return cut;
+    }
+    let text = String::from_utf8_lossy(&cut);
+    if text.split(between).any(is_secret) { Cow::Owned(blotted(&text).into_bytes()) } else { cut }
 }
 
 /// Whether a path has a mark of a secret at all. Nearly none has, and looking for whole words costs twenty times

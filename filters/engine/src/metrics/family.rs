@@ -86,7 +86,8 @@ pub(super) const CLASSES: &[&str] = &["1xx", "2xx", "3xx", "4xx", "5xx", "none"]
 /// The place of what has no class.
 pub(super) const UNKNOWN_CLASS: usize = CLASSES.len() - 1;
 /// The stages that refuse, and `other` for one that was added and not entered here.
-pub(super) const STAGES: &[&str] = &["authn", "source-type", "cluster-status", "audit", "gateway", "other"];
+pub(super) const STAGES: &[&str] =
+    &["authn", "source-type", "cluster-status", "audit", "gateway", "cors", "other"];
 /// The place of `other`.
 pub(super) const UNKNOWN_STAGE: usize = STAGES.len() - 1;
 

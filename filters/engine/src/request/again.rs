@@ -77,7 +77,7 @@ impl Request {
             grounds,
             wall_ms,
         };
-        for stage in &plugin.stages {
+        for stage in &plugin.stages.all {
             stage.look_again(&mut again).map_err(|reason| Refusal::new(stage.name(), reason))?;
         }
         let grounds = again.grounds;
@@ -88,7 +88,7 @@ impl Request {
     fn record_opening(&self, stream: &dyn Stream, instance: &Instance) {
         let Some(Ok(exchange)) = self.exchange.as_ref().map(|exchange| exchange.try_borrow()) else { return };
         let ending = self.ending(stream, instance, &exchange);
-        instance.plugin.stages.iter().for_each(|stage| stage.on_open(&ending));
+        instance.plugin.stages.recording.iter().for_each(|stage| stage.on_open(&ending));
     }
 
     /// Ends the stream: by an answer where none has begun, else by a reset. In dry-run that is only noted. True if
@@ -108,7 +108,7 @@ impl Request {
         }
         let form = self.open.map_or(Form::Problem, |open| open.form);
         let manner = Manner { form, ..Manner::blind() };
-        match reply::refusal(&refusal, &manner).send(stream) {
+        match self.send(stream, reply::refusal(&refusal, &manner)) {
             Ok(()) => {
                 note(true);
                 self.no_longer_open();

@@ -10,6 +10,7 @@ use crate::reply::Manner;
 /// A stage that wants to see the body, and up to how many bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct BodyWish {
+    /// Its place among those that decide.
     pub(super) stage: usize,
     pub(super) most: usize,
 }
@@ -103,7 +104,7 @@ impl Request {
         let instance = self.instance.as_ref().ok_or_else(internal)?;
         let exchange = self.exchange.as_ref().ok_or_else(internal)?;
         let mut exchange = exchange.try_borrow_mut().map_err(|_| internal())?;
-        let mut stages = wishes.iter().filter_map(|wish| instance.plugin.stages.get(wish.stage));
+        let mut stages = wishes.iter().filter_map(|wish| instance.plugin.stages.deciding.get(wish.stage));
         stages.try_for_each(|stage| stage.on_request_body(&mut exchange, &body))
     }
 }

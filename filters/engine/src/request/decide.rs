@@ -36,11 +36,14 @@ impl Request {
         let is_full = || worker.courier.lock().journal.is_full();
         if first && is_readiness(plugin, head) {
             let usable = policy.usable(link.now_ms, &worker.source.config).is_ok();
-            return answer(&mut exchange, OwnedReply::readiness(usable && !is_full()));
+            return answer(&mut exchange, Box::new(OwnedReply::readiness(usable && !is_full())));
         }
-        let arrival = Arrival { config: &plugin.config, head, backlog: plugin.records && is_full() };
-        match self.admit(plugin, &arrival, &exchange) {
+        let backlog = plugin.records && is_full();
+        let mut arrival =
+            Arrival { config: &plugin.config, head, backlog, exchange: &mut exchange, listed: None };
+        match self.admit(plugin, &mut arrival) {
             Admission::Refuse(refusal) => return refusal.into(),
+            Admission::Answer(reply) => return answer(&mut exchange, reply),
             Admission::Exempt => return self.exempt(stream, head, &plugin.config, &mut exchange, first),
             Admission::Next => {}
         }
@@ -101,14 +104,14 @@ impl Request {
     }
 
     /// What is said before policy is looked at.
-    fn admit(&self, plugin: &Plugin, arrival: &Arrival<'_>, exchange: &RequestState) -> Admission {
+    fn admit(&self, plugin: &Plugin, arrival: &mut Arrival<'_>) -> Admission {
         // An earlier plugin of ours may have said so.
-        let mut exempt = exchange.decision == Decision::Exempt;
-        for stage in &plugin.stages {
+        let mut exempt = arrival.exchange.decision == Decision::Exempt;
+        for stage in &plugin.stages.admitting {
             match stage.admit(arrival) {
                 Admission::Next => {}
                 Admission::Exempt => exempt = true,
-                Admission::Refuse(refusal) => return Admission::Refuse(refusal),
+                decided => return decided,
             }
         }
         if plugin.decides && arrival.head.is_never_passed_on() {
@@ -179,7 +182,7 @@ impl Request {
 
     fn run_stages(&self, plugin: &Plugin, context: &mut Context<'_>, first: bool) -> Result<Ran, Refusal> {
         let mut bodies = Vec::new();
-        for (index, stage) in plugin.stages.iter().enumerate() {
+        for (index, stage) in plugin.stages.deciding.iter().enumerate() {
             match stage.on_request_headers(context) {
                 Flow::Next => {}
                 // Who did not say so would be asked only after the head went on.
@@ -195,7 +198,7 @@ impl Request {
             strip_reserved(context.stream, context.head, context.config)
                 .map_err(|error| unforwarded(error.into()))?;
         }
-        for stage in &plugin.stages {
+        for stage in &plugin.stages.forwarding {
             stage.forward(context).map_err(unforwarded)?;
         }
         if plugin.decides {
@@ -208,13 +211,13 @@ impl Request {
 /// How far the stages came.
 enum Ran {
     Through(Vec<BodyWish>),
-    Answered(OwnedReply),
+    Answered(Box<OwnedReply>),
     /// The name of the stage that has to wait, and for what.
     Waits(&'static str, Ticket),
 }
 
 /// Answers a request of the closed list.
-fn answer(exchange: &mut RequestState, reply: OwnedReply) -> Next {
+fn answer(exchange: &mut RequestState, reply: Box<OwnedReply>) -> Next {
     exchange.decision = Decision::Exempt;
     exchange.answered = true;
     Next::Answer(reply)

@@ -28,7 +28,7 @@ impl Request {
         let Some(instance) = self.instance.clone().filter(|_| self.open.is_some()) else {
             return Verdict::Continue;
         };
-        let mut stages = instance.plugin.stages.iter();
+        let mut stages = instance.plugin.stages.all.iter();
         let refusal = stages.find_map(|stage| Some(Refusal::new(stage.name(), stage.reason_of_no_answer()?)));
         let Some(refusal) =
             refusal.filter(|_| told || stream.outcome(OutcomeWanted::default()).is_unanswered())

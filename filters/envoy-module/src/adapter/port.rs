@@ -257,6 +257,14 @@ impl Stream for StreamPort<'_> {
         self.change(self.stream.remove_header(HeaderMap::Request, name))
     }
 
+    fn add_response_header(&self, name: &str, value: &[u8]) -> PortResult<()> {
+        self.stream.add_header(HeaderMap::Response, name.as_bytes(), value).map_err(failed)
+    }
+
+    fn set_response_header(&self, name: &str, value: &[u8]) -> PortResult<()> {
+        self.stream.set_header(HeaderMap::Response, name.as_bytes(), value).map_err(failed)
+    }
+
     fn remove_response_header(&self, name: &[u8]) -> PortResult<()> {
         self.stream.remove_header(HeaderMap::Response, name).map_err(failed)
     }

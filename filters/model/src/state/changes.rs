@@ -27,6 +27,8 @@ pub enum Ground {
     SourceRules,
     /// What workloads may do.
     Workloads,
+    /// What clusters ask of callers.
+    Resources,
 }
 
 /// The changes of a snapshot, numbered in their order.

@@ -18,6 +18,7 @@ use self::entries::api_key_entry;
 pub use self::entries::{ApiKeyEntry, ClusterEntry, Secret, SignerEntry};
 use crate::issuer::IssuerNames;
 use crate::policy::{IntrospectionDocument, IssuerDocument, SourceRulesDocument, WorkloadEntry};
+use crate::resources::Resources;
 
 /// The next number of [`SnapshotState::contents`].
 static NEXT_CONTENTS: AtomicU64 = AtomicU64::new(1);
@@ -69,6 +70,7 @@ pub struct SnapshotState {
     identity_keys: HashMap<Box<str>, ([u8; 32], u8)>,
     signer: Option<Arc<SignerEntry>>,
     pepper: Option<[u8; 32]>,
+    resources: (Arc<Resources>, u8),
 }
 
 impl std::fmt::Debug for SnapshotState {
@@ -240,6 +242,12 @@ impl SnapshotState {
         self.pepper.as_ref()
     }
 
+    /// What clusters say of themselves, and ask of callers.
+    #[must_use]
+    pub fn resources(&self) -> &Arc<Resources> {
+        &self.resources.0
+    }
+
     /// Applies a verified page.
     ///
     /// # Errors
@@ -294,6 +302,9 @@ impl SnapshotState {
         self.revocations.retain(|_, e| *e == epoch);
         self.revocation_digests.retain(|_, e| *e == epoch);
         self.identity_keys.retain(|_, (_, e)| *e == epoch);
+        if self.resources.1 != epoch {
+            self.resources = (Arc::default(), epoch);
+        }
         self.tenants.retain(|_, t| Arc::strong_count(t) > 1);
     }
 }

@@ -12,6 +12,7 @@ use crate::decision::ClusterState;
 use crate::errors::FieldError;
 use crate::issuer::IssuerNames;
 use crate::policy::{IntrospectionDocument, IssuerDocument, WorkloadsDocument};
+use crate::resources::{Resources, ResourcesDocument};
 
 impl SnapshotState {
     fn tenant(&mut self, name: &str) -> Result<Arc<TenantId>, String> {
@@ -36,6 +37,7 @@ impl SnapshotState {
                 applied.authentication_changed |= record.removed || self.api_keys.len() <= before;
                 return result;
             }
+            RecordKind::Resources => return self.apply_resources(record),
             RecordKind::Unspecified => return Ok(()),
             _ => {}
         }
@@ -51,7 +53,9 @@ impl SnapshotState {
             RecordKind::Workloads => self.apply_workloads(record),
             RecordKind::IssuerSecret => self.apply_issuer_secret(record),
             RecordKind::ApiKeyPepper => self.apply_pepper(record),
-            RecordKind::Unspecified | RecordKind::Cluster | RecordKind::ApiKey => Ok(()),
+            RecordKind::Unspecified | RecordKind::Cluster | RecordKind::ApiKey | RecordKind::Resources => {
+                Ok(())
+            }
         }
     }
 
@@ -73,6 +77,7 @@ impl SnapshotState {
             RecordKind::RevocationDigest => digest().map(Ground::RevocationDigest),
             RecordKind::SourceRules => Some(Ground::SourceRules),
             RecordKind::Workloads => Some(Ground::Workloads),
+            RecordKind::Resources => Some(Ground::Resources),
             // How identity tokens are signed is no reason to judge anybody again. With another pepper every API
             // key has another digest, so its entry changes, too.
             RecordKind::IdentityKey
@@ -210,6 +215,18 @@ impl SnapshotState {
         let errors = document.claims.check([&document.issuer], &document.tenants);
         sound(errors).map_err(|e| format!("introspection {name}: {e}"))?;
         self.introspections.insert(name, (Arc::new(document), self.epoch));
+        Ok(())
+    }
+
+    fn apply_resources(&mut self, record: &Record) -> Result<(), String> {
+        self.resources = (Arc::new(Resources::unreadable()), self.epoch);
+        let resources = match record.removed {
+            true => Resources::default(),
+            false => serde_json::from_slice::<ResourcesDocument>(&record.value)
+                .map_err(|e| format!("resources: {e}"))?
+                .into(),
+        };
+        self.resources = (Arc::new(resources), self.epoch);
         Ok(())
     }
 

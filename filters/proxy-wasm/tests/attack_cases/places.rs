@@ -186,7 +186,7 @@ fn forged() -> Vec<Attack> {
             missing,
         ),
         by("a platform path below a cluster", Request::post("/clusters/acme-1/oauth2/token"), 401, missing),
-        by("a platform path by another method", Request::get("/oauth2/token"), 401, missing),
+        by("a platform path by another method", Request::get("/oauth2/token"), 405, "method_not_allowed"),
         by(
             "metadata by another method",
             Request::post("/.well-known/oauth-protected-resource"),

@@ -172,14 +172,14 @@ impl World {
     }
 
     fn cold_with(plugins: Vec<Plugin>, build: impl FnOnce(HostBuilder) -> HostBuilder) -> Self {
-        let builder = build(Host::builder())
+        let builder = Host::builder()
             .cluster(UPSTREAM, Upstream::manual())
             .property("node.id", "gw-1")
             .upstream(
                 Answer::ok().header("x-portcullis-reason", "forged").header("x-kept", "yes").body("hello"),
             )
             .starts_at(NOW * 1_000_000_000);
-        let host = install(builder, &plugins).start().expect("the plugins start");
+        let host = install(build(builder), &plugins).start().expect("the plugins start");
         let mut api = MeshApi::new("mesh-token", SEED);
         api.store.replace(first_records());
         Self { host, api }

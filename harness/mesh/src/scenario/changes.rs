@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use hyper::Method;
 use serde_json::{Value, json};
 
+use super::browsers::CONSOLE;
 use super::{Expect, Row, SELECTOR, Scenario};
 use crate::error::{MeshError, Result};
 use crate::http::Request;
@@ -39,7 +40,9 @@ impl Scenario<'_> {
         overlay.edit_list("resources", |files| files.push(POLICY.into()))?;
         let took = self.mesh.apply().await?;
         self.outcome("operator", "edit: MCP agents may only GET", "applied", Ok(()), took);
-        self.expect_soon("MCP agent", "POST after the edit", post, Expect::Policy).await;
+        self.expect_soon("MCP agent", "POST after the edit", post.clone(), Expect::Policy).await;
+        let answer = post.header("origin", CONSOLE).send().await?;
+        self.told_page("a policy's refusal", (403, CONSOLE), &answer);
         let get = self.to(HOSTED).bearer(&agent);
         self.expect("MCP agent", "GET after the edit", get, Expect::Reaches(HOSTED)).await;
 

@@ -1,13 +1,11 @@
 //! Credentials, clusters and headers that are refused, each with a reason of its own.
 
-use hyper::Method;
 use serde_json::json;
 
 use super::callers::DOMAIN;
 use super::{Expect, SELECTOR, Scenario};
 use crate::control::CLIENT_PEOPLE;
 use crate::error::Result;
-use crate::http::Request;
 use crate::idp::{Algorithm, Idp, claims, now_s};
 use crate::sample::{FOREIGN, HOSTED, OFFLINE, ONPREM, SILENT, TENANT};
 
@@ -129,17 +127,6 @@ impl Scenario<'_> {
         for (what, request, expect) in rows {
             self.expect("person", what, request, expect).await;
         }
-        let preflight = Request::new(Method::OPTIONS, self.mesh.plan().ingress(), "/tables")
-            .header(SELECTOR, HOSTED)
-            .header("origin", "https://elsewhere.example")
-            .header("access-control-request-method", "GET");
-        self.expect(
-            "browser",
-            "cross-origin preflight",
-            preflight,
-            Expect::Refused(403, "preflight_refused"),
-        )
-        .await;
         Ok(())
     }
 }

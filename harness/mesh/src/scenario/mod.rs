@@ -3,6 +3,7 @@
 
 mod audit;
 mod authn;
+mod browsers;
 mod callers;
 mod changes;
 mod credentials;
@@ -151,6 +152,7 @@ impl<'a> Scenario<'a> {
         self.callers().await?;
         self.forgeries().await?;
         self.credentials().await?;
+        self.browsers().await?;
         self.workloads().await?;
         self.clusters().await?;
         self.headers().await

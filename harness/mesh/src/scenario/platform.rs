@@ -5,13 +5,12 @@ use hyper::header::HOST;
 use serde_json::Value;
 
 use super::{Expect, Scenario};
-use crate::control::SERVICE_ISSUER;
 use crate::error::Result;
 use crate::http::{Request, Response};
-use crate::idp::ISSUER;
+use crate::idp::{AUDIENCE, ISSUER};
 use crate::sample::{HOSTED, ONPREM, TENANT};
 
-/// The host of the sample platform, as `pluginConfig.resource.url` says it.
+/// The host of the sample platform, as `pluginConfig.resource.url` says it but for the slash.
 const RESOURCE: &str = "https://api.alfred-platform.example.com";
 
 /// The header by which the gateway knows a client of the Model Context Protocol.
@@ -31,6 +30,9 @@ impl Scenario<'_> {
             self.told("anybody", what, "as the platform says", same, &answer);
         }
         self.token_through_the_gateway().await?;
+        let wrong = self.platform(Method::GET, "/oauth2/token");
+        self.expect("anybody", "token endpoint, GET", wrong, Expect::Refused(405, "method_not_allowed"))
+            .await;
         // Beside the list, and with a forged placement, nobody gets anywhere.
         let refused = Expect::Refused(401, "credential_missing");
         for (what, request) in [
@@ -66,12 +68,11 @@ impl Scenario<'_> {
             .flatten()
             .filter_map(Value::as_str)
             .collect();
-        let ok = metadata.status == 200
-            && body["resource"] == format!("{RESOURCE}{path}")
-            && servers == [ISSUER, SERVICE_ISSUER];
+        let ok =
+            metadata.status == 200 && body["resource"] == format!("{RESOURCE}{path}") && servers == [ISSUER];
         self.told("MCP client", "the metadata that it was told of", "200 with its resource", ok, &metadata);
         let root = self.platform(Method::GET, "/.well-known/oauth-protected-resource").send().await?;
-        let ok = root.status == 200 && root.json()["resource"] == RESOURCE;
+        let ok = root.status == 200 && root.json()["resource"] == AUDIENCE;
         self.told("anybody", "metadata of the platform", "200 with its resource", ok, &root);
         Ok(())
     }

@@ -1,0 +1,31 @@
+//! Which scopes a cluster asks for.
+
+use portcullis_engine::request::scope_text;
+use portcullis_identity::ids::Scope;
+use portcullis_identity::{ClusterId, Principal};
+use portcullis_model::config::PluginConfig;
+use portcullis_model::state::SnapshotState;
+use portcullis_model::{Reason, Refusal, Told};
+
+/// Checks that a caller has every scope that the plugin and the cluster ask for. If not, all of them are told, so
+/// that one new token is enough.
+pub(crate) fn check(
+    caller: &Principal,
+    cluster: &ClusterId,
+    config: &PluginConfig,
+    snapshot: &SnapshotState,
+) -> Result<(), Refusal> {
+    let everywhere: &[Scope] = config.resource.as_ref().map_or(&[], |resource| &resource.required_scopes);
+    let resources = snapshot.resources();
+    if everywhere.is_empty() && !resources.ask() {
+        return Ok(());
+    }
+    let here = resources.required_scopes(cluster);
+    let here = here.ok_or_else(|| Refusal::new(crate::STAGE, Reason::Internal))?;
+    if everywhere.iter().chain(here).all(|scope| caller.scopes.contains(scope)) {
+        return Ok(());
+    }
+    let more = here.iter().filter(|scope| !everywhere.contains(scope));
+    let refusal = Refusal::new(crate::STAGE, Reason::InsufficientScope);
+    Err(refusal.telling(Told::Scope(scope_text(everywhere.iter().chain(more)))))
+}

@@ -1,0 +1,204 @@
+//! What is said to browsers: which pages of other origins may use an answer.
+//!
+//! The same section stands in a `pluginConfig` and, for single clusters, in the control service's configuration
+//! and in the snapshot. Both are read by [`BrowserRules::read`].
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::edge::is_header_name;
+use crate::errors::FieldErrors;
+use crate::origin::OriginPattern;
+
+/// What is said to browsers.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct BrowserRules {
+    /// What pages of other origins may do; none: nothing.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cors: Option<CorsPolicy>,
+}
+
+/// What pages of other origins may do (Fetch standard, "CORS protocol").
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct CorsPolicy {
+    /// Whose pages; none: nobody's.
+    pub origins: Vec<OriginPattern>,
+    /// By which methods.
+    pub methods: Vec<String>,
+    /// With which request headers, lower case.
+    pub headers: Vec<String>,
+    /// Which response headers they may read besides the usual ones, lower case.
+    pub exposed_headers: Vec<String>,
+    /// Whether browsers may send cookies along.
+    pub credentials: bool,
+    /// Seconds for which a browser may remember the answer to a preflight.
+    pub max_age_seconds: u32,
+}
+
+/// The longest list in a policy.
+const MOST: usize = 64;
+
+/// `browser` as it is written.
+#[derive(Debug, Default, Deserialize)]
+pub struct RawBrowser {
+    cors: Option<RawCors>,
+    #[serde(flatten)]
+    unknown: BTreeMap<String, Value>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct RawCors {
+    #[serde(default)]
+    origins: Vec<String>,
+    methods: Option<Vec<String>>,
+    headers: Option<Vec<String>>,
+    #[serde(default)]
+    exposed_headers: Vec<String>,
+    #[serde(default)]
+    credentials: bool,
+    max_age_seconds: Option<f64>,
+    #[serde(flatten)]
+    unknown: BTreeMap<String, Value>,
+}
+
+impl BrowserRules {
+    /// Checks what stands in a field of this name.
+    #[must_use]
+    pub fn read(raw: RawBrowser, field: &str, errors: &FieldErrors) -> Self {
+        errors.unknown(&format!("{field}."), &raw.unknown, "cors");
+        Self { cors: raw.cors.map(|cors| CorsPolicy::read(cors, &format!("{field}.cors"), errors)) }
+    }
+}
+
+impl CorsPolicy {
+    fn read(raw: RawCors, field: &str, errors: &FieldErrors) -> Self {
+        let within = |name: &str| format!("{field}.{name}");
+        let known = "origins, methods, headers, exposedHeaders, credentials, maxAgeSeconds";
+        errors.unknown(&within(""), &raw.unknown, known);
+        let origins = checked(raw.origins, &within("origins"), errors, |text| OriginPattern::parse(&text));
+        if raw.credentials && origins.contains(&OriginPattern::Any) {
+            errors.add(
+                &within("origins"),
+                "* with credentials would let every page act for whoever looks at it; name the origins",
+            );
+        }
+        let usual = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect();
+        let methods = raw.methods.unwrap_or_else(|| usual(&["GET", "HEAD", "POST"]));
+        let headers = raw.headers.unwrap_or_else(|| usual(&["authorization", "content-type"]));
+        Self {
+            origins,
+            methods: checked(methods, &within("methods"), errors, method),
+            headers: checked(headers, &within("headers"), errors, header),
+            exposed_headers: checked(raw.exposed_headers, &within("exposedHeaders"), errors, header),
+            credentials: raw.credentials,
+            max_age_seconds: errors.number(&within("maxAgeSeconds"), raw.max_age_seconds, 600, 0, 86_400),
+        }
+    }
+
+    /// Whether it is about pages of this origin.
+    #[must_use]
+    pub fn allows(&self, origin: &[u8]) -> bool {
+        self.origins.iter().any(|pattern| pattern.fits(origin))
+    }
+}
+
+/// Checks each member of a list.
+fn checked<T>(
+    list: Vec<String>,
+    field: &str,
+    errors: &FieldErrors,
+    check: impl Fn(String) -> Result<T, String>,
+) -> Vec<T> {
+    if list.len() > MOST {
+        errors.add(field, format!("has more than {MOST} entries"));
+    }
+    let read =
+        |(at, text)| check(text).map_err(|problem| errors.add(&format!("{field}[{at}]"), problem)).ok();
+    list.into_iter().enumerate().filter_map(read).collect()
+}
+
+fn method(name: String) -> Result<String, String> {
+    let never = ["TRACE", "TRACK", "DEBUG", "CONNECT"].contains(&name.as_str());
+    let plain = !name.is_empty() && name.bytes().all(|b| b.is_ascii_uppercase() || b == b'-');
+    match plain && !never {
+        true => Ok(name),
+        false => {
+            Err(format!("{name:?} is no method that is passed on; write names such as GET, in capitals"))
+        }
+    }
+}
+
+fn header(name: String) -> Result<String, String> {
+    let name = name.to_ascii_lowercase();
+    if name.starts_with("x-portcullis-") || !is_header_name(&name) {
+        return Err(format!(
+            "{name:?} is not a header that clients and Data APIs may use; write its whole name"
+        ));
+    }
+    Ok(name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn read(raw: Value) -> (BrowserRules, Vec<String>) {
+        let errors = FieldErrors::default();
+        let rules = BrowserRules::read(serde_json::from_value(raw).unwrap(), "browser", &errors);
+        (rules, errors.into_fields())
+    }
+
+    #[test]
+    fn a_policy_has_defaults_and_goes_through_the_snapshot() {
+        let (rules, errors) = read(json!({"cors": {"origins": ["https://App.example.com"]}}));
+        assert_eq!(errors, Vec::<String>::new());
+        let cors = rules.cors.clone().unwrap();
+        assert!(cors.allows(b"https://app.example.com") && !cors.allows(b"https://evil.example.com"));
+        assert_eq!((cors.methods.join(" ").as_str(), cors.max_age_seconds), ("GET HEAD POST", 600));
+        assert_eq!(
+            (cors.headers.join(" ").as_str(), cors.credentials),
+            ("authorization content-type", false)
+        );
+        let written = serde_json::to_value(&rules).unwrap();
+        assert_eq!(serde_json::from_value::<BrowserRules>(written).unwrap(), rules);
+        assert_eq!(read(json!({})).0, BrowserRules::default());
+    }
+
+    #[test]
+    fn every_origin_with_credentials_is_refused() {
+        let (_, errors) = read(json!({"cors": {"origins": ["*"], "credentials": true}}));
+        assert_eq!(errors, ["browser.cors.origins"]);
+        assert_eq!(read(json!({"cors": {"origins": ["*"]}})).1, Vec::<String>::new());
+    }
+
+    #[test]
+    fn every_mistake_is_told_with_its_field() {
+        let (_, errors) = read(json!({"csp": {}, "cors": {"origin": "x", "origins": ["null", "https://a/"],
+            "methods": ["get", "*", "TRACE"], "headers": ["*", "x-portcullis-subject", "a b"],
+            "exposedHeaders": ["*"], "maxAgeSeconds": 86_401}}));
+        for field in [
+            "csp",
+            "cors.origin",
+            "cors.origins[0]",
+            "cors.origins[1]",
+            "cors.methods[0]",
+            "cors.methods[1]",
+            "cors.methods[2]",
+            "cors.headers[0]",
+            "cors.headers[1]",
+            "cors.headers[2]",
+            "cors.exposedHeaders[0]",
+            "cors.maxAgeSeconds",
+        ] {
+            assert!(errors.contains(&format!("browser.{field}")), "{field} not in {errors:?}");
+        }
+        let many: Vec<String> = (0..65).map(|n| format!("https://a{n}.test")).collect();
+        assert_eq!(read(json!({"cors": {"origins": many}})).1, ["browser.cors.origins"]);
+    }
+}
