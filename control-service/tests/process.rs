@@ -191,6 +191,13 @@ fn a_plugin_is_checked_before_it_is_applied() {
     let built = |plugins: &[String]| std::fs::write(&file, plugins.join("\n---\n")).unwrap();
     built(&[other.clone(), plugin("one", "enforce"), plugin("two", "dry-run")]);
     assert_eq!(common::stdout(&check()), "2 plugins are good");
+    let hidden = json!({"kind": "VirtualService", "metadata": {"namespace": "n", "name": "v"},
+        "spec": {"gateways": ["ingress"], "http": [{"corsPolicy": {"allowMethods": ["GET"]}}]}});
+    built(&[plugin("one", "enforce"), hidden.to_string()]);
+    let told = common::stdout(&check());
+    assert!(
+        told.starts_with("warning: VirtualService n/v: a corsPolicy") && told.ends_with("1 plugins are good")
+    );
     built(&[plugin("one", "enforce"), other.clone(), plugin("two", "enforced")]);
     let error = stderr(&check());
     for part in

@@ -151,6 +151,7 @@ fn kinds_keep_their_numbers() {
         (RecordKind::SourceRules, 2),
         (RecordKind::Introspection, 3),
         (RecordKind::Workloads, 4),
+        (RecordKind::Resources, 5),
         (RecordKind::Cluster, 10),
         (RecordKind::ApiKey, 11),
         (RecordKind::Revocation, 12),

@@ -193,6 +193,7 @@ mod tests {
         let traceparent = b"00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
         let mut parts = Vec::new();
         request(b"r", Some(traceparent), b"GET", b"/p?secret", &mut parts);
+        mcp(b"tools/call", b"query", &mut parts);
         let identity = identity(&principal, Some(SourceType::McpAgent));
         let mut encoded = Vec::new();
         entry.encode(&hop, &identity, &parts, &mut encoded);
@@ -225,6 +226,8 @@ mod tests {
             hop: "gateway".into(),
             issuer: "https://idp".into(),
             omitted: 3,
+            mcp_method: "tools/call".into(),
+            mcp_name: "query".into(),
         };
         assert_eq!(AuditRecord::decode(encoded.as_slice()).unwrap(), expected);
         encoded.clear();
