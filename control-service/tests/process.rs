@@ -318,3 +318,11 @@ async fn the_command_line_does_what_the_api_does() {
     ]);
     assert!(stderr(&nobody.output().unwrap()).contains("cannot be reached"));
 }
+
+#[test]
+fn a_reader_that_has_enough_ends_a_command_quietly() {
+    let program = env!("CARGO_BIN_EXE_portcullis");
+    let command = format!("{program} config schema | true");
+    let output = std::process::Command::new("bash").args(["-c", &command]).output().unwrap();
+    assert_eq!(String::from_utf8_lossy(&output.stderr), "");
+}

@@ -53,7 +53,8 @@ async fn allow_few(mesh: &Mesh) {
     let page = Request::get(mesh.plan().ingress_admin(), "/config_dump?resource=dynamic_listeners");
     wait::until("the lower bound", &mesh.log("ingressgateway"), async || {
         let text = page.send().await?.text();
-        let there = text.contains(&format!("\"max_connections\": \"{FEW}\""));
+        // At both ports.
+        let there = text.matches(&format!("\"max_connections\": \"{FEW}\"")).count() >= 2;
         Ok(if there { Seen::Done(()) } else { Seen::NotYet("the old one".to_owned()) })
     })
     .await

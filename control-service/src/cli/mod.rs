@@ -175,6 +175,9 @@ enum CommandError {
     Output(std::io::Error),
 }
 
+/// The exit code of a program whose reader went away, as a shell shows it: 128 and SIGPIPE.
+const NO_READER: u8 = 128 + 13;
+
 impl Cli {
     /// Runs the command. Exit codes: 0 done; 1 failed; 2 wrong usage; 3 done, but not everywhere yet;
     /// 4 `explain`: the credential would be refused.
@@ -182,6 +185,12 @@ impl Cli {
     pub fn run(self) -> ExitCode {
         match self.command.run() {
             Ok(()) => ExitCode::SUCCESS,
+            // Who reads the output has had enough: `portcullis audit records | head`.
+            Err(CommandError::Output(error) | CommandError::Client(ClientError::Print(error)))
+                if error.kind() == std::io::ErrorKind::BrokenPipe =>
+            {
+                ExitCode::from(NO_READER)
+            }
             Err(error) => {
                 // Nothing is left to tell when standard error is gone.
                 let _ = writeln!(std::io::stderr(), "portcullis: {error}");
