@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use portcullis_roots::check;
+use portcullis_plugin_check as check;
 use serde::Deserialize;
 use serde_json::Value;
 

@@ -13,8 +13,6 @@
     )
 )]
 
-pub mod check;
-
 use portcullis_audit::Audit;
 use portcullis_authn::{Authenticate, Recognise};
 use portcullis_cluster_status::ClusterStatus;

@@ -7,7 +7,7 @@ use std::process::{Command, Stdio};
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use portcullis_roots::check;
+use portcullis_plugin_check as check;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 

@@ -3,9 +3,8 @@
 
 use portcullis_engine::Plugin;
 use portcullis_model::errors::FieldError;
+use portcullis_roots::{ROOTS, root};
 use serde_json::Value;
-
-use crate::{ROOTS, root};
 
 /// What marks the resources of Portcullis.
 const PART_OF: (&str, &str) = ("app.kubernetes.io/part-of", "portcullis");
