@@ -10,7 +10,7 @@ MESH := $(TARGET)/debug/portcullis-mesh
 QUICK ?=
 NATIVE ?=
 
-.PHONY: help toolchain wasm native build tools demo up test test-unit test-filters test-e2e test-full check fmt deny soak bench fuzz clean
+.PHONY: help toolchain wasm native build tools demo up test test-unit test-filters test-e2e test-full check fmt deny soak bench fuzz fuzz-guided clean
 
 help: ## List the targets
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z0-9-]+:.*## / {printf "  %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -84,6 +84,24 @@ FUZZ_SECONDS ?= 120
 fuzz: wasm ## Feed both modules mutated headers, bodies, configurations and snapshots, and their test host mutated modules (FUZZ_SECONDS=120)
 	$(CARGO) run --locked --release -p portcullis-proxy-wasm --example fuzz $(FUZZ_SECONDS)
 	$(CARGO) run --locked --release -p portcullis-testhost --example fuzz_modules $$(( ($(FUZZ_SECONDS) + 3) / 4 ))
+	$(MAKE) fuzz-guided
+
+# What tells libFuzzer which parts of the code an input reaches. A stable compiler has all of it.
+COVERAGE := -Cpasses=sancov-module -Cllvm-args=-sanitizer-coverage-level=4 \
+	-Cllvm-args=-sanitizer-coverage-inline-8bit-counters -Cllvm-args=-sanitizer-coverage-pc-table \
+	-Cllvm-args=-sanitizer-coverage-trace-compares -Ccodegen-units=1 --cfg fuzzing
+FUZZ_TARGETS := $(notdir $(wildcard tests/fuzz/corpus/*))
+
+fuzz-guided: toolchain ## Hold promises against inputs that libFuzzer finds by coverage (FUZZ_SECONDS=120, FUZZ_TARGETS=jws)
+	@host=$$(rustc -vV | sed -n 's/^host: //p') && built=$(TARGET)/fuzz && \
+	RUSTFLAGS="$(COVERAGE)" $(CARGO) build --locked --release --manifest-path tests/fuzz/runner/Cargo.toml \
+		--target $$host --target-dir $$built && \
+	for target in $(FUZZ_TARGETS); do \
+		mkdir -p $$built/found/$$target && echo "$$target" && \
+		$$built/$$host/release/$$target -verbosity=0 -print_final_stats=1 -max_len=1024 -timeout=10 -rss_limit_mb=1024 \
+			-max_total_time=$$(( ($(FUZZ_SECONDS) + $(words $(FUZZ_TARGETS)) - 1) / $(words $(FUZZ_TARGETS)) )) \
+			-artifact_prefix=tests/fuzz/corpus/$$target/ $$built/found/$$target tests/fuzz/corpus/$$target || exit 1; \
+	done
 
 clean: ## Remove what was built
 	$(CARGO) clean
