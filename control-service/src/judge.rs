@@ -2,7 +2,7 @@
 
 use portcullis_authn::judge::numeric_date;
 use portcullis_authn::keys::PureRust;
-use portcullis_authn::{KeyRing, Verified, introspection, is_revoked, jwt};
+use portcullis_authn::{KeyRing, Rejected, Verified, introspection, is_revoked, jwt};
 use portcullis_identity::Principal;
 use portcullis_model::Reason;
 use portcullis_model::state::SnapshotState;
@@ -26,17 +26,23 @@ pub fn open(page: &Page, seed: [u8; 32]) -> Result<SnapshotState, PageError> {
 }
 
 /// Why a token is not judged.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub enum Unjudged {
     /// A gateway would refuse it.
-    Refused(Reason),
+    Refused(Rejected),
     /// It is verified, and the provider of this name has to be asked about it before it counts.
     Asks(String),
 }
 
 impl From<Reason> for Unjudged {
     fn from(reason: Reason) -> Self {
-        Self::Refused(reason)
+        Self::Refused(reason.into())
+    }
+}
+
+impl From<Rejected> for Unjudged {
+    fn from(why: Rejected) -> Self {
+        Self::Refused(why)
     }
 }
 
@@ -56,7 +62,7 @@ pub fn subject_token(
     if source_type.is_none() && classify(snapshot.source_rules(), &principal, &claims).is_none() {
         return Err(Reason::SourceTypeUnknown.into());
     }
-    let end = numeric_date(&claims, "exp")?.unwrap_or(u64::MAX);
+    let end = numeric_date(&claims, "exp").map_err(Rejected::from)?.unwrap_or(u64::MAX);
     principal.expires_at = principal.expires_at.min(end);
     if principal.expires_at <= now_s { Err(Reason::TokenExpired.into()) } else { Ok(principal) }
 }
@@ -71,14 +77,27 @@ pub fn token(
     now_s: u64,
     told: Option<&[u8]>,
 ) -> Result<Verified, Unjudged> {
-    let mut verified = jwt::verify(token.as_bytes(), snapshot, &KeyRing::default(), &PureRust, now_s)?;
+    let verified = verified(token, snapshot, now_s, told)?;
     if is_revoked(&verified.principal, snapshot) {
-        return Err(Reason::CredentialRevoked.into());
-    }
-    match (introspection::asked_about(&verified, snapshot)?, told) {
-        (None, _) => {}
-        (Some(provider), None) => return Err(Unjudged::Asks(provider.name.clone())),
-        (Some(_), Some(told)) => verified = introspection::narrow(verified, told, snapshot, now_s)?,
+        return Err(Rejected::of(Reason::CredentialRevoked, &verified.principal).into());
     }
     Ok(verified)
+}
+
+/// Verifies a JSON Web Token, whether or not something of it is revoked.
+///
+/// # Errors
+/// As [`token`].
+pub fn verified(
+    token: &str,
+    snapshot: &SnapshotState,
+    now_s: u64,
+    told: Option<&[u8]>,
+) -> Result<Verified, Unjudged> {
+    let verified = jwt::verify(token.as_bytes(), snapshot, &KeyRing::default(), &PureRust, now_s)?;
+    match (introspection::asked_about(&verified, snapshot)?, told) {
+        (None, _) => Ok(verified),
+        (Some(provider), None) => Err(Unjudged::Asks(provider.name.clone())),
+        (Some(_), Some(told)) => Ok(introspection::narrow(verified, told, snapshot, now_s)?),
+    }
 }

@@ -120,6 +120,76 @@ async fn a_token_is_explained_claim_by_claim_and_never_shown() {
     assert!(!shown(&said).contains(good.rsplit('.').next().unwrap()));
 }
 
+/// Every file of a folder with a hash of what it holds, but for SQLite's note of who is reading.
+fn contents(folder: &std::path::Path) -> std::collections::BTreeMap<std::path::PathBuf, u64> {
+    use std::hash::{DefaultHasher, Hash, Hasher};
+    let hash = |bytes: Vec<u8>| {
+        let mut hasher = DefaultHasher::new();
+        bytes.hash(&mut hasher);
+        hasher.finish()
+    };
+    let entries = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+    let files = entries.flat_map(|path| match path.is_dir() {
+        true => contents(&path).into_iter().collect::<Vec<_>>(),
+        false => vec![(path.clone(), hash(std::fs::read(&path).unwrap()))],
+    });
+    files.filter(|(path, _)| !path.to_string_lossy().ends_with("-shm")).collect()
+}
+
+#[tokio::test]
+async fn the_claim_at_fault_and_the_revocation_that_matches_are_named() {
+    let (server, idp) = start().await;
+    for (claims, at_fault) in [
+        (json!({"tenant": ["acme"]}), "tenant"),
+        (json!({"mfa": "no"}), "mfa"),
+        (json!({"sub": "a b"}), "sub"),
+        (json!({"exp": "soon"}), "exp"),
+    ] {
+        let said = explain(&server, &token(&idp, &claims));
+        assert_eq!(said.status.code(), Some(4), "{}", shown(&said));
+        assert!(has(&said, &["at fault", at_fault]) && has(&said, &["claim_invalid"]), "{}", shown(&said));
+    }
+    let name = "user:acme https://idp.example.com ann";
+    let body = json!({"name": name});
+    server.expect(201, Method::POST, "/v1/revocations", Some(body)).await;
+    let said = explain(&server, &token(&idp, &json!({})));
+    assert!(has(&said, &["revoked by", name]) && has(&said, &["credential_revoked"]), "{}", shown(&said));
+    // Nobody else of that name.
+    let bob = token(&idp, &json!({"sub": "bob"}));
+    assert_eq!(explain(&server, &bob).status.code(), Some(0));
+    for bad in ["user:ann", "user:acme ann", "user:Acme - ann", "user:acme - a b"] {
+        server.expect(400, Method::POST, "/v1/revocations", Some(json!({"name": bad}))).await;
+    }
+}
+
+#[tokio::test]
+async fn a_file_is_explained_before_the_first_serve_and_nothing_is_written() {
+    let (server, idp) = start().await;
+    let text = std::fs::read_to_string(server.config()).unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("token"), common::MESH_TOKEN).unwrap();
+    let config = folder.path().join("control.yaml");
+    std::fs::write(&config, text).unwrap();
+    let before = contents(folder.path());
+    let said = explain_with(&config, &token(&idp, &json!({})));
+    assert_eq!(said.status.code(), Some(0), "{}", shown(&said));
+    assert!(has(&said, &["policy", "there is no database yet"]) && has(&said, &["verdict", "authenticated"]));
+    let said = explain_with(&config, &token(&idp, &json!({"aud": "other"})));
+    assert!(has(&said, &["audience_mismatch"]), "{}", shown(&said));
+    assert_eq!(contents(folder.path()), before, "nothing was made");
+    // A folder that is served from is only looked at, too, whether or not the service runs.
+    drop(server);
+    let (mut server, idp) = start().await;
+    let good = token(&idp, &json!({}));
+    assert_eq!(explain(&server, &good).status.code(), Some(0));
+    server.signal("TERM");
+    assert_eq!(server.exit_code().await, Some(0));
+    let before = contents(server.folder.path());
+    let said = explain(&server, &good);
+    assert_eq!(said.status.code(), Some(0), "{}", shown(&said));
+    assert_eq!(contents(server.folder.path()), before);
+}
+
 #[tokio::test]
 async fn a_provider_is_asked_about_an_opaque_token() {
     let answer = |body: String| async move {
@@ -195,6 +265,30 @@ async fn the_operators_commands_reach_the_service() {
     let key = command(&["keys", "create", "--tenant", "acme", "--subject", "s", "--source-type", "worker"]);
     let id = key.lines().find_map(|l| l.strip_prefix("id: ")).unwrap().to_owned();
     assert!(command(&["keys", "rotate", &id, "--overlap", "60"]).contains("key: pck_"));
+    // Everybody of a name is asked for; one person is not.
+    let mut wide = portcullis();
+    wide.args(["revocations", "add", "sub:zoe"])
+        .env("PORTCULLIS_SERVER", &url)
+        .env("PORTCULLIS_TOKEN", &server.admin);
+    let said = wide.output().unwrap();
+    assert!(!said.status.success() && has(&said, &["nothing was revoked", "--yes"]), "{}", shown(&said));
+    assert!(!command(&["revocations", "list"]).contains("zoe"));
+    command(&["revocations", "add", "sub:zoe", "--yes"]);
+    command(&[
+        "revocations",
+        "add",
+        "--tenant",
+        "acme",
+        "--issuer",
+        "https://idp.example.com",
+        "--subject",
+        "ann",
+    ]);
+    command(&["revocations", "add", "--tenant", "acme", "--subject", "batch"]);
+    let list = command(&["revocations", "list"]);
+    for name in ["sub:zoe", "user:acme https://idp.example.com ann", "user:acme - batch"] {
+        assert!(list.contains(name), "{name}: {list}");
+    }
     command(&["revocations", "add", "sid:abc", "--note", "lost laptop", "--expires-in", "600"]);
     assert!(command(&["revocations", "list"]).contains("lost laptop"));
     command(&["revocations", "remove", "sid:abc"]);

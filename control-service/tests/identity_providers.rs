@@ -156,7 +156,7 @@ fn verdict_about(config: &Config, case: &Value, token: &str) -> Result<Principal
     let snapshot = judge::open(&page, [1; 32]).unwrap();
     judge::token(token, &snapshot, NOW, None).map(|verified| verified.principal).map_err(|unjudged| {
         match unjudged {
-            Unjudged::Refused(reason) => reason,
+            Unjudged::Refused(why) => why.reason,
             Unjudged::Asks(provider) => panic!("{provider} is to be asked"),
         }
     })

@@ -72,6 +72,7 @@ struct Shown {
     omitted: u32,
     mcp_method: String,
     mcp_name: String,
+    claim: String,
     leaf_hash: String,
 }
 
@@ -83,8 +84,17 @@ impl From<AuditRow> for Shown {
             row.record;
         let AuditRecord { credential, issuer, key_id, actors, cluster, method, path, client_address, .. } =
             row.record;
-        let AuditRecord { request_bytes, response_bytes, mode, hop, omitted, mcp_method, mcp_name, .. } =
-            row.record;
+        let AuditRecord {
+            request_bytes,
+            response_bytes,
+            mode,
+            hop,
+            omitted,
+            mcp_method,
+            mcp_name,
+            claim,
+            ..
+        } = row.record;
         Self {
             index: row.index,
             stream: hex(&stream),
@@ -118,6 +128,7 @@ impl From<AuditRow> for Shown {
             omitted,
             mcp_method,
             mcp_name,
+            claim,
             leaf_hash: hex(&row.leaf),
         }
     }

@@ -9,7 +9,7 @@ use axum::routing::{delete, get, post};
 use axum::{Json, Router};
 use portcullis_identity::ids::{Role, Scope, Subject, TenantId};
 use portcullis_identity::{KeyId, SourceType};
-use portcullis_model::claims::is_revocable;
+use portcullis_model::claims::{REVOKED_USER, is_revocable, is_user_name};
 use serde::{Deserialize, Serialize};
 
 use super::Service;
@@ -205,12 +205,13 @@ async fn add_revocation(
     let known = |(kind, value): (&str, &str)| match kind {
         "kid" => KeyId::new(value).is_ok(),
         "jti" | "sub" | "sid" | "client" => is_revocable(value),
+        REVOKED_USER => is_user_name(value),
         _ => false,
     };
     if !body.name.split_once(':').is_some_and(known) || body.note.len() > 1024 {
         return Err(Problem::new(
             ProblemKind::BodyInvalid,
-            "name: write jti:, sub:, sid:, kid: or client: and 1 to 255 visible ASCII characters, behind kid: any printable text; note: at most 1024 bytes",
+            "name: write jti:, sub:, sid:, kid: or client: and 1 to 255 visible ASCII characters, behind kid: any printable text, or user: and tenant, issuer (- where there is none) and subject with one space between; note: at most 1024 bytes",
         ));
     }
     let expires_at_s = end(body.expires_in_s)?;

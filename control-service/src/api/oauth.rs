@@ -298,7 +298,7 @@ async fn grant(
         judged => judged,
     };
     let subject = subject.map_err(|unjudged| match unjudged {
-        Unjudged::Refused(reason) => refused(reason),
+        Unjudged::Refused(why) => refused(why.reason),
         Unjudged::Asks(_) => TokenError::Unavailable,
     })?;
     exchange(client, request, &subject)

@@ -211,6 +211,11 @@ pub(super) enum ClientError {
     /// Nobody is there to have it.
     #[error("the change is made, but no worker is known that could have it: see GET /v1/proxies")]
     NoWorker,
+    /// Nobody said that everybody of a name is meant.
+    #[error(
+        "nothing was revoked: {0} stands for everybody of that name, at every issuer and in every tenant; name one person by --tenant, --issuer and --subject, or say --yes"
+    )]
+    Unconfirmed(String),
     /// The answer cannot be printed.
     #[error("the answer cannot be printed: {0}")]
     Print(#[from] std::io::Error),

@@ -10,7 +10,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 use portcullis_authn::jws::Jws;
-use portcullis_authn::{Credential, Presented, Verified, api_key, introspection, is_revoked};
+use portcullis_authn::{Credential, Presented, Rejected, Verified, api_key, introspection, revocable_names};
 use portcullis_identity::Principal;
 use portcullis_model::Reason;
 use portcullis_model::claims::{DERIVED_FROM, claim, other_use};
@@ -20,17 +20,20 @@ use portcullis_model::mapping::{ClaimPath, Found, TenantRule};
 use portcullis_model::policy::IssuerDocument;
 use portcullis_model::state::SnapshotState;
 use portcullis_protocol::snapshot::PageError;
-use portcullis_protocol::wire::RecordKind;
+use portcullis_protocol::wire::{Page, RecordKind};
 use portcullis_source_type::classify;
 use serde_json::{Map, Value};
 use zeroize::Zeroizing;
 
+use crate::causes::causes;
 use crate::clock::now_ms;
 use crate::config::Config;
 use crate::introspection::{Introspected, Providers};
+use crate::issuers;
 use crate::judge::{self, Unjudged};
-use crate::store::{Database, Settings, StoreError};
+use crate::store::{Database, Settings, StoreError, policy_page};
 use crate::text_file;
+use crate::tokens::random;
 
 /// Bytes of a credential that are read: more than any gateway takes.
 const MAX_INPUT: u64 = 64 * 1024;
@@ -58,6 +61,12 @@ pub(super) enum ExplainError {
     /// The snapshot cannot be read.
     #[error(transparent)]
     Snapshot(#[from] PageError),
+    /// Keys cannot be fetched.
+    #[error("there is no database yet, and the keys of the token's issuer cannot be fetched: {0}")]
+    Keys(String),
+    /// The system refuses.
+    #[error("the system refuses to start: {0}")]
+    Runtime(std::io::Error),
     /// A gateway would refuse the credential.
     #[error("a gateway would refuse this credential: {0}")]
     Refused(&'static str),
@@ -69,27 +78,55 @@ pub(super) enum ExplainError {
 /// [`ExplainError`]; [`ExplainError::Refused`] after a full answer.
 pub(super) fn run(config: &Config, question: &Question) -> Result<(), ExplainError> {
     let credential = read(question)?;
-    let database = Database::open(&config.data_dir)?;
-    let page = database.excerpt(
-        &Settings::of(config),
-        &[
-            RecordKind::Issuer,
-            RecordKind::IssuerSecret,
-            RecordKind::SourceRules,
-            RecordKind::Introspection,
-            RecordKind::Revocation,
-            RecordKind::ApiKey,
-            RecordKind::ApiKeyPepper,
-        ],
-    )?;
-    let snapshot = judge::open(&page, *database.secrets().snapshot_seed)?;
+    let kinds = [
+        RecordKind::Issuer,
+        RecordKind::IssuerSecret,
+        RecordKind::SourceRules,
+        RecordKind::Introspection,
+        RecordKind::Revocation,
+        RecordKind::ApiKey,
+        RecordKind::ApiKeyPepper,
+    ];
+    let page = Database::read_excerpt(&config.data_dir, &Settings::of(config), &kinds)?;
+    let served = page.is_some();
+    let page = match page {
+        Some(page) => page,
+        None => unserved(config, &credential)?,
+    };
+    // Only a signed page can become a snapshot; who has signed it does not matter here.
+    let snapshot = judge::open(&page, random())?;
     let providers = Providers::new(&config.policy.introspection);
     let now_s = now_ms() / 1000;
     let mut explanation = Explanation { snapshot: &snapshot, providers, now_s, text: String::new() };
+    if !served {
+        let what = "there is no database yet: by the file alone, with keys as their issuers have them now";
+        explanation.line("policy", "control.yaml", what);
+    }
     let outcome = explanation.explain(&credential);
     explanation.verdict(&outcome);
     std::io::stdout().lock().write_all(explanation.text.as_bytes()).map_err(ExplainError::Output)?;
-    outcome.map(drop).map_err(|reason| ExplainError::Refused(reason.code()))
+    outcome.map(drop).map_err(|why| ExplainError::Refused(why.reason.code()))
+}
+
+/// What gateways would get of a configuration that was never served: no API keys, nothing revoked, and for the issuer
+/// of the token the keys that it publishes just now. Nothing is kept.
+fn unserved(config: &Config, credential: &str) -> Result<Page, ExplainError> {
+    let policy = &config.policy;
+    let mut documents: Vec<_> = policy.issuers.iter().map(issuers::document_without_fetch).collect();
+    let page = policy_page(policy, &documents)?;
+    let Ok(jws) = Jws::parse(credential.as_bytes()) else { return Ok(page) };
+    let snapshot = judge::open(&page, random())?;
+    let Some(name) = TokenIssuer::of(&jws.claims, &snapshot).map(|of| of.document.issuer.clone()) else {
+        return Ok(page);
+    };
+    let Some(at) = policy.issuers.iter().position(|issuer| issuer.issuer == name) else { return Ok(page) };
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let runtime = runtime.map_err(ExplainError::Runtime)?;
+    let fetched = policy.issuers.get(at).map(|issuer| runtime.block_on(issuers::document_with_fetch(issuer)));
+    if let (Some(document), Some(fetched)) = (documents.get_mut(at), fetched) {
+        *document = fetched.map_err(|error| ExplainError::Keys(causes(&error)))?;
+    }
+    Ok(policy_page(policy, &documents)?)
 }
 
 /// The credential without the line end; a leading `Bearer` is taken off.
@@ -124,7 +161,7 @@ impl Explanation<'_> {
         let _ = writeln!(self.text, "{name:<14} {}{}", clean(value), clean(&remark));
     }
 
-    fn explain(&mut self, credential: &str) -> Result<Verified, Reason> {
+    fn explain(&mut self, credential: &str) -> Result<Verified, Rejected> {
         let header = Zeroizing::new(["Bearer ", credential].concat());
         let mut presented = Presented::default();
         presented.authorization(header.as_bytes());
@@ -133,9 +170,7 @@ impl Explanation<'_> {
                 self.line("credential", "API key", "told by its prefix");
                 let verified = api_key::verify(key, self.snapshot, self.now_s)?;
                 self.principal(&verified.principal);
-                if is_revoked(&verified.principal, self.snapshot) {
-                    return Err(Reason::CredentialRevoked);
-                }
+                self.revocation(&verified.principal)?;
                 self.source_type(verified)
             }
             Credential::Bearer(token) => {
@@ -150,55 +185,64 @@ impl Explanation<'_> {
                     self.judged(text)?
                 };
                 self.principal(&verified.principal);
+                self.revocation(&verified.principal)?;
                 self.source_type(verified)
             }
         }
     }
 
+    /// Which revocation ends the credential, if any does.
+    fn revocation(&mut self, principal: &Principal) -> Result<(), Rejected> {
+        let names = revocable_names(principal);
+        match names.into_iter().find(|name| self.snapshot.is_revoked(name)) {
+            None => Ok(()),
+            Some(name) => {
+                self.line("revoked by", &name, "see portcullis revocations list");
+                Err(Rejected::of(Reason::CredentialRevoked, principal))
+            }
+        }
+    }
+
     /// The verdict about a JSON Web Token, by its provider's word where its issuer wants that.
-    fn judged(&mut self, text: &str) -> Result<Verified, Reason> {
-        let told = match judge::token(text, self.snapshot, self.now_s, None) {
+    fn judged(&mut self, text: &str) -> Result<Verified, Rejected> {
+        let told = match judge::verified(text, self.snapshot, self.now_s, None) {
             Ok(verified) => return Ok(verified),
-            Err(Unjudged::Refused(reason)) => return Err(reason),
+            Err(Unjudged::Refused(why)) => return Err(why),
             Err(Unjudged::Asks(provider)) => self.ask(&provider, text)?,
         };
         let body = Value::Object(told).to_string();
-        judge::token(text, self.snapshot, self.now_s, Some(body.as_bytes())).map_err(
-            |unjudged| match unjudged {
+        judge::verified(text, self.snapshot, self.now_s, Some(body.as_bytes())).map_err(|unjudged| {
+            match unjudged {
                 Unjudged::Refused(reason) => reason,
-                Unjudged::Asks(_) => Reason::IntrospectionUnavailable,
-            },
-        )
+                Unjudged::Asks(_) => Reason::IntrospectionUnavailable.into(),
+            }
+        })
     }
 
     /// Asks the provider about an opaque token, as a gateway would.
-    fn opaque(&mut self, token: &str) -> Result<Verified, Reason> {
+    fn opaque(&mut self, token: &str) -> Result<Verified, Rejected> {
         self.line("credential", "opaque token", "not a JSON Web Token");
         let Some(provider) = self.snapshot.introspection_of(token).cloned() else {
             self.line("provider", "none", "no introspection provider has this tokenPrefix");
-            return Err(Reason::CredentialUnsupported);
+            return Err(Reason::CredentialUnsupported.into());
         };
         let body = Value::Object(self.ask(&provider.name, token)?).to_string();
-        let verified = introspection::judge(body.as_bytes(), &provider, self.now_s)?;
-        if is_revoked(&verified.principal, self.snapshot) {
-            return Err(Reason::CredentialRevoked);
-        }
-        Ok(verified)
+        introspection::judge(body.as_bytes(), &provider, self.now_s)
     }
 
     /// What a provider says of a token.
-    fn ask(&mut self, provider: &str, token: &str) -> Result<Map<String, Value>, Reason> {
+    fn ask(&mut self, provider: &str, token: &str) -> Result<Map<String, Value>, Rejected> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
         let runtime = runtime.map_err(|_| Reason::IntrospectionUnavailable)?;
         let claims = match runtime.block_on(self.providers.ask(provider, token, ClientNetwork::Unknown)) {
             Ok(Introspected::Active(claims)) => claims,
             Ok(Introspected::Inactive) => {
                 self.line("provider", provider, "says that the token is not active");
-                return Err(Reason::TokenInactive);
+                return Err(Reason::TokenInactive.into());
             }
             Err(error) => {
                 self.line("provider", provider, &error.to_string());
-                return Err(Reason::IntrospectionUnavailable);
+                return Err(Reason::IntrospectionUnavailable.into());
             }
         };
         self.line("provider", provider, "says that the token is active");
@@ -312,7 +356,7 @@ impl Explanation<'_> {
         }
     }
 
-    fn source_type(&mut self, verified: Verified) -> Result<Verified, Reason> {
+    fn source_type(&mut self, verified: Verified) -> Result<Verified, Rejected> {
         if let Some(fixed) = verified.source_type {
             self.line("source type", fixed.as_str(), "fixed by the API key");
             return Ok(verified);
@@ -327,12 +371,12 @@ impl Explanation<'_> {
                 let names: Vec<&str> =
                     snapshot.source_rules().rules.iter().map(|r| r.name.as_str()).collect();
                 self.line("source type", "-", &["none of these rules fits: ", &names.join(", ")].concat());
-                Err(Reason::SourceTypeUnknown)
+                Err(Rejected::of(Reason::SourceTypeUnknown, &verified.principal))
             }
         }
     }
 
-    fn verdict(&mut self, outcome: &Result<Verified, Reason>) {
+    fn verdict(&mut self, outcome: &Result<Verified, Rejected>) {
         match outcome {
             Ok(verified) => {
                 let ends = verified.principal.expires_at;
@@ -343,9 +387,20 @@ impl Explanation<'_> {
                 };
                 self.line("verdict", "authenticated", &remark);
             }
-            Err(reason) => {
-                let status = reason.status().to_string();
-                self.line("verdict", &["refused: ", reason.code()].concat(), &["status ", &status].concat());
+            Err(why) => {
+                if let Some(claim) = &why.claim {
+                    self.line(
+                        "at fault",
+                        &claim.0,
+                        "the claim is missing, or not as the issuer's rules want it",
+                    );
+                }
+                let status = why.reason.status().to_string();
+                self.line(
+                    "verdict",
+                    &["refused: ", why.reason.code()].concat(),
+                    &["status ", &status].concat(),
+                );
             }
         }
     }

@@ -77,8 +77,21 @@ pub(super) enum SigningKeys {
 pub(super) enum Revocations {
     /// Revoke something.
     Add {
-        /// jti:…, sub:…, sid:…, kid:… or client:…
-        name: String,
+        /// jti:…, sid:…, kid:…, client:…, or sub:… for everybody of that name at every issuer, in every tenant.
+        #[arg(required_unless_present = "subject", conflicts_with = "subject")]
+        name: Option<String>,
+        /// Instead of a name, one person: together with --tenant and --issuer.
+        #[arg(long, requires = "tenant")]
+        subject: Option<String>,
+        /// The tenant of that person.
+        #[arg(long, requires = "subject")]
+        tenant: Option<String>,
+        /// Who issues that person's credentials; without it, those that no issuer gave: API keys and workloads.
+        #[arg(long, requires = "subject")]
+        issuer: Option<String>,
+        /// Do not ask before everybody of a name is revoked.
+        #[arg(long)]
+        yes: bool,
         /// Why, for people.
         #[arg(long)]
         note: Option<String>,
@@ -151,13 +164,42 @@ pub(super) async fn issuers(connection: &Connection) -> Result<(), ClientError> 
     run(connection, Call::new(Method::GET, &["v1", "issuers"])).await
 }
 
+/// Asks whether everybody of a name is meant.
+fn confirm(name: &str) -> Result<(), ClientError> {
+    use std::io::{IsTerminal, Write};
+    if !std::io::stdin().is_terminal() {
+        return Err(ClientError::Unconfirmed(name.to_owned()));
+    }
+    write!(
+        std::io::stderr(),
+        "{name} revokes everybody of that name, at every issuer and in every tenant, and whomever they act for. One person: --tenant, --issuer and --subject. Go on? [y/N] "
+    )?;
+    let mut answer = String::new();
+    std::io::stdin().read_line(&mut answer)?;
+    let yes = matches!(answer.trim(), "y" | "Y" | "yes");
+    if yes { Ok(()) } else { Err(ClientError::Unconfirmed(name.to_owned())) }
+}
+
 /// Runs a command about revocations.
 ///
 /// # Errors
 /// [`ClientError`].
 pub(super) async fn revocations(connection: &Connection, command: Revocations) -> Result<(), ClientError> {
     let call = match command {
-        Revocations::Add { name, note, expires_in, wait } => {
+        Revocations::Add { name, subject, tenant, issuer, yes, note, expires_in, wait } => {
+            let name = match (name, subject) {
+                (Some(name), _) => name,
+                (None, subject) => [
+                    "user:",
+                    &[tenant, issuer.or_else(|| Some("-".to_owned())), subject]
+                        .map(Option::unwrap_or_default)
+                        .join(" "),
+                ]
+                .concat(),
+            };
+            if name.starts_with("sub:") && !yes {
+                confirm(&name)?;
+            }
             Call::change(Method::POST, &["v1", "revocations"], wait).body([
                 ("name", Some(json!(name))),
                 ("note", note.map(Value::from)),

@@ -19,7 +19,7 @@ use tokio::time::Instant;
 
 use crate::causes::causes;
 use crate::clock::now_ms;
-use crate::config::Policy;
+use crate::config::{IssuerConfig, Policy};
 use crate::metrics::Metrics;
 use crate::retry::{Backoff, LONGEST_ASKED, PAUSES};
 use crate::store::{Store, StoreError, StoredKeys};
@@ -380,6 +380,25 @@ impl Issuers {
         watch.health.good(now_ms(), fetched.unread);
         Ok(true)
     }
+}
+
+/// What filters would get of an issuer whose keys were never fetched.
+#[must_use]
+pub fn document_without_fetch(issuer: &IssuerConfig) -> IssuerDocument {
+    document(issuer, CurrentKeys::of(issuer, &HashMap::new(), now_ms()))
+}
+
+/// The same with the keys that it publishes just now.
+///
+/// # Errors
+/// [`FetchError`] when they cannot be had.
+pub async fn document_with_fetch(issuer: &IssuerConfig) -> Result<IssuerDocument, FetchError> {
+    let Some(fetcher) = Fetcher::new(issuer)? else { return Ok(document_without_fetch(issuer)) };
+    let jwks = fetcher.fetch().await?.jwks;
+    let source = fetcher.url().to_string();
+    let keys = StoredKeys { issuer: issuer.issuer.to_string(), source, jwks, fetched_at_ms: now_ms() };
+    let known = HashMap::from([(keys.issuer.clone(), keys)]);
+    Ok(document(issuer, CurrentKeys::of(issuer, &known, now_ms())))
 }
 
 /// Says once which keys of an issuer are not used; those that are for something else are no reason to warn.

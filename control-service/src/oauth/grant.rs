@@ -3,7 +3,7 @@
 
 use portcullis_identity::ids::{ClientId, KeyId, Role, Scope, Subject};
 use portcullis_identity::{MAX_ACTORS, Principal};
-use portcullis_model::claims::MAX_DERIVED_FROM;
+use portcullis_model::claims::{MAX_DERIVED_FROM, user_name};
 
 use super::{TokenError, TokenRequest};
 use crate::store::ServiceClient;
@@ -97,7 +97,9 @@ pub fn exchange(
 /// one says in claims of its own (`sub`, `act`, `sid`).
 fn derived_from(subject: &Principal) -> Result<Vec<String>, TokenError> {
     let mut names = subject.derived_from.clone();
+    let user = user_name(&subject.tenant, subject.issuer.as_ref(), &subject.subject);
     let own = [
+        ("user:", Some(user.as_str())),
         ("jti:", subject.token_id.as_deref()),
         ("kid:", subject.key_id.as_ref().map(KeyId::as_str)),
         ("client:", subject.client_id.as_ref().map(ClientId::as_str)),
@@ -199,12 +201,13 @@ mod tests {
         subject.client_id = Some(ClientId::new("web").unwrap());
         let grant = exchange(&client(), &ask(None, &[]), &subject).unwrap();
         assert_eq!(grant.session_id.as_deref(), Some("s-1"));
-        assert_eq!(grant.derived_from, ["jti:t-1", "kid:k1", "client:web"]);
+        let user = "user:acme - ann";
+        assert_eq!(grant.derived_from, [user, "jti:t-1", "kid:k1", "client:web"]);
         // A second exchange adds to the names and repeats none.
         subject.derived_from = grant.derived_from;
         subject.token_id = Some("t-2".to_owned());
         let again = exchange(&client(), &ask(None, &[]), &subject).unwrap().derived_from;
-        assert_eq!(again, ["jti:t-1", "kid:k1", "client:web", "jti:t-2"]);
+        assert_eq!(again, [user, "jti:t-1", "kid:k1", "client:web", "jti:t-2"]);
         subject.derived_from = (0..MAX_DERIVED_FROM).map(|n| ["jti:", &n.to_string()].concat()).collect();
         let refused = exchange(&client(), &ask(None, &[]), &subject).unwrap_err();
         assert_eq!(refused.code(), "invalid_grant");

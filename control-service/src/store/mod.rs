@@ -37,7 +37,7 @@ pub use cluster::{
 };
 pub use clusters::Observation;
 pub use keys::{ApiKeyRow, NewApiKey, Replacement};
-pub use policy::StoredKeys;
+pub use policy::{StoredKeys, policy_page};
 pub use revocations::Revocation;
 pub use secrets::{Secrets, Settings};
 pub use sender::{Refusals, RejectReason, Sender};
@@ -190,6 +190,28 @@ impl Database {
         Ok(Self { path, connection, secrets, sealing: key })
     }
 
+    /// All entries of some kinds of the snapshot, as one page of a gateway's view; `None` of a folder that was never
+    /// served from. Nothing is written, and nothing made.
+    ///
+    /// # Errors
+    /// [`StoreError`] when there is a database and it cannot be read, or it holds the digest of another secret than the
+    /// settings: the running service has not taken them over yet.
+    pub fn read_excerpt(
+        data_dir: &Path,
+        settings: &Settings,
+        kinds: &[RecordKind],
+    ) -> Result<Option<Page>, StoreError> {
+        let path = data_dir.join("portcullis.db");
+        if !path.is_file() {
+            return Ok(None);
+        }
+        let connection = sqlite::read_only(&path)?;
+        let key = SealingKey::load(&data_dir.join("sealing.key"), false)?;
+        let secrets = Secrets::load(&connection, &key)?;
+        let state = policy::load_state(&connection, &secrets.entries(settings))?;
+        Ok(Some(state.excerpt(kinds)))
+    }
+
     /// The opened secrets.
     #[must_use]
     pub fn secrets(&self) -> &Secrets {
@@ -200,16 +222,6 @@ impl Database {
     #[must_use]
     pub fn path(&self) -> &Path {
         &self.path
-    }
-
-    /// All entries of some kinds of the snapshot, as one page of a gateway's view.
-    ///
-    /// # Errors
-    /// [`StoreError`] when the database fails, or holds the digest of another secret than the settings: the
-    /// running service has not taken them over yet.
-    pub fn excerpt(&self, settings: &Settings, kinds: &[RecordKind]) -> Result<Page, StoreError> {
-        let state = policy::load_state(&self.connection, &self.secrets.entries(settings))?;
-        Ok(state.excerpt(kinds))
     }
 
     /// Runs one write outside of the service, in a transaction of its own.

@@ -3,13 +3,13 @@
 use std::collections::BTreeMap;
 
 use portcullis_model::policy::{IssuerDocument, Jwks};
-use portcullis_protocol::wire::RecordKind;
+use portcullis_protocol::wire::{Page, Record, RecordKind, SNAPSHOT_FORMAT};
 use rusqlite::{Connection, params};
 
 use super::secrets::Entries;
 use super::transaction::{Transaction, is_secret, life, stored_form};
 use super::{Store, StoreError};
-use crate::config::{KeySource, Policy};
+use crate::config::{IntrospectionConfig, KeySource, Policy};
 use crate::snapshot::{Change, Published, SnapshotIndex};
 
 /// The keys fetched last from an issuer.
@@ -71,16 +71,58 @@ pub(super) fn issuer_secrets(policy: &Policy) -> BTreeMap<Vec<u8>, Vec<u8>> {
     policy.issuers.iter().filter_map(|i| Some((named(i.issuer.as_str()), secret(&i.keys)?))).collect()
 }
 
+/// The entries of a policy, but for the issuers and their keys.
+fn entries(policy: &Policy) -> Result<Entries, StoreError> {
+    let one = |value| BTreeMap::from([(Vec::new(), value)]);
+    let provider = |p: &IntrospectionConfig| Ok((p.document.name.as_bytes().to_vec(), json(&p.document)?));
+    let providers = policy.introspection.iter().map(provider).collect::<Result<_, StoreError>>()?;
+    // Where nothing is said there is no entry: services of before know none of this kind.
+    let said = !policy.resources.resources.is_empty();
+    let resources = if said { one(json(&policy.resources)?) } else { BTreeMap::new() };
+    Ok(vec![
+        (RecordKind::IssuerSecret, issuer_secrets(policy)),
+        (RecordKind::Introspection, providers),
+        (RecordKind::Workloads, one(json(&policy.workloads)?)),
+        (RecordKind::Resources, resources),
+        (RecordKind::SourceRules, one(json(&policy.source_rules)?)),
+    ])
+}
+
+fn issuer_entries(issuers: &[IssuerDocument]) -> Result<BTreeMap<Vec<u8>, Vec<u8>>, StoreError> {
+    let entry =
+        |document: &IssuerDocument| Ok((document.issuer.as_str().as_bytes().to_vec(), json(document)?));
+    issuers.iter().map(entry).collect()
+}
+
+/// A policy as one page of a gateway's view: what a store would have of it that was never served from.
+///
+/// # Errors
+/// [`StoreError`] when something cannot be written as JSON.
+pub fn policy_page(policy: &Policy, issuers: &[IssuerDocument]) -> Result<Page, StoreError> {
+    let mut all = entries(policy)?;
+    all.push((RecordKind::Issuer, issuer_entries(issuers)?));
+    let record = |kind: RecordKind| {
+        move |(key, value): (Vec<u8>, Vec<u8>)| Record { kind: kind.into(), key, value, removed: false }
+    };
+    let records = all.into_iter().flat_map(|(kind, entries)| entries.into_iter().map(record(kind)));
+    Ok(Page {
+        format: SNAPSHOT_FORMAT,
+        view: "gateway".to_owned(),
+        generation: vec![0; 16],
+        revision: 1,
+        reset: true,
+        records: records.collect(),
+        ..Page::default()
+    })
+}
+
 impl Store {
     /// Makes these the issuers of the snapshot; what did not change keeps its revision.
     ///
     /// # Errors
     /// [`StoreError`] when the database fails.
     pub async fn set_issuers(&self, issuers: &[IssuerDocument]) -> Result<(), StoreError> {
-        let wanted = issuers
-            .iter()
-            .map(|document| Ok((document.issuer.as_str().as_bytes().to_vec(), json(document)?)))
-            .collect::<Result<BTreeMap<_, _>, StoreError>>()?;
+        let wanted = issuer_entries(issuers)?;
         self.writer.run(move |transaction| transaction.sync(RecordKind::Issuer, &wanted)).await
     }
 
@@ -89,25 +131,10 @@ impl Store {
     /// # Errors
     /// [`StoreError`] when the database fails.
     pub async fn set_policy(&self, policy: &Policy) -> Result<(), StoreError> {
-        let one = |value| BTreeMap::from([(Vec::new(), value)]);
-        let rules = one(json(&policy.source_rules)?);
-        let workloads = one(json(&policy.workloads)?);
-        // Where nothing is said there is no entry: services of before know none of this kind.
-        let said = !policy.resources.resources.is_empty();
-        let resources = if said { one(json(&policy.resources)?) } else { BTreeMap::new() };
-        let providers = policy
-            .introspection
-            .iter()
-            .map(|p| Ok((p.document.name.as_bytes().to_vec(), json(&p.document)?)))
-            .collect::<Result<BTreeMap<_, _>, StoreError>>()?;
-        let secrets = issuer_secrets(policy);
+        let entries = entries(policy)?;
         self.writer
             .run(move |transaction| {
-                transaction.sync(RecordKind::IssuerSecret, &secrets)?;
-                transaction.sync(RecordKind::Introspection, &providers)?;
-                transaction.sync(RecordKind::Workloads, &workloads)?;
-                transaction.sync(RecordKind::Resources, &resources)?;
-                transaction.sync(RecordKind::SourceRules, &rules)
+                entries.iter().try_for_each(|(kind, wanted)| transaction.sync(*kind, wanted))
             })
             .await
     }

@@ -84,6 +84,19 @@ impl Secrets {
         Ok(secrets)
     }
 
+    /// The secrets of a database that has been served from, as they are.
+    pub(super) fn load(connection: &Connection, key: &SealingKey) -> Result<Self, StoreError> {
+        let secret = |name: &str| {
+            let missing = || StoreError::Database(format!("the secret {name} is not there yet"));
+            load(connection, key, name)?.ok_or_else(missing)
+        };
+        Ok(Self {
+            snapshot_seed: secret("snapshot_seed")?,
+            api_key_pepper: secret("api_key_pepper")?,
+            signing_keys: signing::load(connection, key)?,
+        })
+    }
+
     /// What `snapshot.key` in `pluginConfig` must hold.
     #[must_use]
     pub fn snapshot_public_key(&self) -> [u8; 32] {

@@ -158,7 +158,7 @@ fn adopt_first_identity_key(connection: &Connection, sealing: &SealingKey) -> Re
     Ok(())
 }
 
-fn load(connection: &Connection, sealing: &SealingKey) -> Result<Vec<SigningKey>, StoreError> {
+pub(super) fn load(connection: &Connection, sealing: &SealingKey) -> Result<Vec<SigningKey>, StoreError> {
     let mut statement = connection.prepare(
         "SELECT kid, purpose, public, created_at_ms, signs_from_ms, signs_until_ms FROM signing_key
          ORDER BY created_at_ms, kid",

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags};
 use tokio::sync::{mpsc, oneshot};
 
@@ -33,6 +34,25 @@ pub(super) fn connect(path: &Path) -> Result<Connection, ConnectError> {
     connection.pragma_update(None, "foreign_keys", "ON")?;
     connection.pragma_update(None, "trusted_schema", "OFF")?;
     connection.set_prepared_statement_cache_capacity(64);
+    Ok(connection)
+}
+
+/// Opens a database that is only looked at. Without a log beside it nobody is writing, and SQLite is told so: it would
+/// make files of its own otherwise.
+pub(super) fn read_only(path: &Path) -> Result<Connection, StoreError> {
+    let mut log = path.as_os_str().to_owned();
+    log.push("-wal");
+    let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let connection = if Path::new(&log).exists() {
+        Connection::open_with_flags(path, flags)?
+    } else {
+        let path = form_urlencoded::byte_serialize(path.as_os_str().as_encoded_bytes()).collect::<String>();
+        let uri = ["file:", &path.replace('+', "%20"), "?mode=ro&immutable=1"].concat();
+        Connection::open_with_flags(uri, flags | OpenFlags::SQLITE_OPEN_URI)?
+    };
+    // What the log holds is not ours to write back.
+    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
+    connection.busy_timeout(Duration::from_secs(10))?;
     Ok(connection)
 }
 

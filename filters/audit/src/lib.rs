@@ -118,7 +118,8 @@ fn keep<'a>(ending: &Ending<'_>, entry: Entry<'a>) -> Entry<'a> {
     let (stream, exchange) = (ending.stream, ending.exchange);
     let mut courier = ending.worker.courier.lock();
     let entry = Entry { sequence: courier.journal.next_number(), ..entry };
-    let identity = exchange.known.as_ref().map(|k| k.audit_part()).unwrap_or_default();
+    let identity =
+        exchange.known.as_ref().map_or(exchange.refused_part.as_slice(), |known| known.audit_part());
     let kept = courier.journal.append(stream.store(), entry.sequence, |out| {
         entry.encode(ending.hop, identity, &exchange.audit_part, out);
     });

@@ -59,7 +59,7 @@ impl Means<'_> {
                 again.stands_on(Ground::SourceRules);
                 let provider = snapshot.introspection(provider).cloned().ok_or(Reason::IssuerUnknown)?;
                 let Some(told) = ask_again(again, &provider, is_current)? else { return Ok(None) };
-                return introspection::judge(&told, &provider, now_s).map(Some);
+                return introspection::judge(&told, &provider, now_s).map(Some).map_err(|why| why.reason);
             }
             Basis::IntrospectedToken(signed, key, provider) => {
                 self.stands_on_issuer(again, principal)?;
@@ -69,7 +69,9 @@ impl Means<'_> {
                 let provider =
                     introspection::asked_about(&verified, snapshot)?.ok_or(Reason::IdentityChanged)?;
                 let Some(told) = ask_again(again, &provider, is_current)? else { return Ok(None) };
-                return introspection::narrow(verified, &told, snapshot, now_s).map(Some);
+                return introspection::narrow(verified, &told, snapshot, now_s)
+                    .map(Some)
+                    .map_err(|why| why.reason);
             }
             Basis::Token(..) => {
                 self.stands_on_issuer(again, principal)?;
@@ -89,7 +91,7 @@ impl Means<'_> {
         }
         match &known.basis {
             Basis::Token(signed, key) => jwt::judge_again((signed, *key), snapshot, self.keys, now_s),
-            Basis::ApiKey(digest) => api_key::of_digest(digest, snapshot, now_s),
+            Basis::ApiKey(digest) => api_key::of_digest(digest, snapshot, now_s).map_err(|why| why.reason),
             _ => workload::verify(principal.spiffe_id.as_ref().ok_or(Reason::Internal)?, snapshot),
         }
         .map(Some)

@@ -7,7 +7,7 @@ use portcullis_protocol::audit::keyed_hash;
 use portcullis_protocol::secrets;
 use serde_json::Map;
 
-use crate::Verified;
+use crate::{Rejected, Verified};
 
 /// What every API key begins with, so that scanners find leaked ones.
 pub const API_KEY_PREFIX: &[u8] = secrets::API_KEY.as_bytes();
@@ -25,7 +25,7 @@ pub fn is_secret_of_the_service(token: &[u8]) -> bool {
 ///
 /// # Errors
 /// [`Reason::ApiKeyUnknown`] for a key that is not known, [`Reason::TokenExpired`] for one that ended.
-pub fn verify(key: &[u8], snapshot: &SnapshotState, now_s: u64) -> Result<Verified, Reason> {
+pub fn verify(key: &[u8], snapshot: &SnapshotState, now_s: u64) -> Result<Verified, Rejected> {
     of_digest(&digest(key, snapshot)?, snapshot, now_s)
 }
 
@@ -41,11 +41,8 @@ pub fn digest(key: &[u8], snapshot: &SnapshotState) -> Result<[u8; 32], Reason> 
 ///
 /// # Errors
 /// As [`verify`].
-pub fn of_digest(digest: &[u8; 32], snapshot: &SnapshotState, now_s: u64) -> Result<Verified, Reason> {
+pub fn of_digest(digest: &[u8; 32], snapshot: &SnapshotState, now_s: u64) -> Result<Verified, Rejected> {
     let entry = snapshot.api_key(digest).ok_or(Reason::ApiKeyUnknown)?;
-    if entry.expires_at <= now_s {
-        return Err(Reason::TokenExpired);
-    }
     let principal = Principal {
         subject: entry.subject,
         tenant: entry.tenant,
@@ -64,5 +61,8 @@ pub fn of_digest(digest: &[u8; 32], snapshot: &SnapshotState, now_s: u64) -> Res
         omitted: 0,
         roles_incomplete: false,
     };
+    if principal.expires_at <= now_s {
+        return Err(Rejected::of(Reason::TokenExpired, &principal));
+    }
     Ok(Verified { principal, claims: Map::new(), source_type: Some(entry.source_type), key: None })
 }

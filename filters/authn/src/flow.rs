@@ -20,7 +20,7 @@ use portcullis_model::{Reason, Refusal};
 use crate::again::ONE_ANSWER_S;
 use crate::cross_site::may_be_cross_site;
 use crate::presented::{Credential, Presented, TokenLocation};
-use crate::{KeyRing, NativeVerify, Verified, api_key, introspection, is_revoked, jwt, workload};
+use crate::{KeyRing, NativeVerify, Rejected, Verified, api_key, introspection, is_revoked, jwt, workload};
 
 /// Kinds of credentials in the cache of identities: the same bytes of another kind are another credential.
 mod kind {
@@ -38,21 +38,27 @@ const ONE_REQUEST_S: u64 = 60;
 /// Why there is no identity yet.
 pub(crate) enum Unidentified {
     /// There will be none.
-    Refused(Reason),
+    Refused(Rejected),
     /// The request has to wait for it.
     Waits(Ticket),
 }
 
 impl From<Reason> for Unidentified {
     fn from(reason: Reason) -> Self {
-        Self::Refused(reason)
+        Self::Refused(reason.into())
+    }
+}
+
+impl From<Rejected> for Unidentified {
+    fn from(why: Rejected) -> Self {
+        Self::Refused(why)
     }
 }
 
 impl From<Unidentified> for Flow {
     fn from(unidentified: Unidentified) -> Self {
         match unidentified {
-            Unidentified::Refused(reason) => Flow::Refuse(Refusal::new(crate::STAGE, reason)),
+            Unidentified::Refused(why) => Flow::Refuse(Refusal::new(crate::STAGE, why.reason)),
             Unidentified::Waits(ticket) => Flow::Wait(ticket),
         }
     }
@@ -167,7 +173,7 @@ impl Means<'_> {
         let source_type = caller.source_type;
         let principal = Principal::from(caller);
         if is_revoked(&principal, snapshot) {
-            return Err(Reason::CredentialRevoked.into());
+            return Err(Rejected::of(Reason::CredentialRevoked, &principal).into());
         }
         let identities = &mut context.link.identities;
         let known = identities.admit(principal, Some(source_type), Basis::Forwarded, revision);
@@ -192,7 +198,7 @@ impl Means<'_> {
         let native = Native(context.stream);
         let doubted = jwt::Doubted::default();
         match jwt::verify_or_doubt(token, context.snapshot, self.keys, &native, context.now_s, &doubted) {
-            Err(Reason::KeyUnknown) if !context.waited.keys => {}
+            Err(Rejected { reason: Reason::KeyUnknown, .. }) if !context.waited.keys => {}
             result => {
                 if let Some(document) = doubted.take() {
                     context.link.doubt_keys(context.stream, context.snapshot, &document);
@@ -240,7 +246,7 @@ impl Means<'_> {
         let snapshot = context.snapshot;
         verified.principal.spiffe_id = peer;
         if is_revoked(&verified.principal, snapshot) {
-            return Err(Reason::CredentialRevoked.into());
+            return Err(Rejected::of(Reason::CredentialRevoked, &verified.principal).into());
         }
         let source_type = self.source_type(&verified, snapshot);
         let revision = snapshot.authentication_revision();

@@ -12,7 +12,7 @@ use portcullis_model::state::SnapshotState;
 use serde_json::Value;
 
 use crate::judge::{Read, Rules, numeric_date};
-use crate::{Verified, strict_json};
+use crate::{Rejected, Verified, strict_json};
 
 /// Whether a token is not a JWS. One that claims to be a JWS is judged as such and as nothing else: no
 /// provider can make an identity token or an unsigned one good.
@@ -29,12 +29,12 @@ pub fn is_opaque(token: &[u8]) -> bool {
 ///
 /// # Errors
 /// The reason of the refusal.
-pub fn judge(claims: &[u8], provider: &IntrospectionDocument, now_s: u64) -> Result<Verified, Reason> {
+pub fn judge(claims: &[u8], provider: &IntrospectionDocument, now_s: u64) -> Result<Verified, Rejected> {
     let claims = said(claims)?;
     match claims.get("iss") {
         None | Some(Value::Null) => {}
         Some(Value::String(issuer)) if issuer == provider.issuer.as_str() => {}
-        Some(_) => return Err(Reason::IssuerUnknown),
+        Some(_) => return Err(Reason::IssuerUnknown.into()),
     }
     let principal = Read::new(&claims, Rules::of_provider(provider))?.judge(now_s)?;
     Ok(Verified { principal, claims, source_type: None, key: None })
@@ -63,34 +63,46 @@ pub fn narrow(
     told: &[u8],
     snapshot: &SnapshotState,
     now_s: u64,
-) -> Result<Verified, Reason> {
+) -> Result<Verified, Rejected> {
+    match take_away(&mut verified, told, snapshot, now_s) {
+        Ok(()) => Ok(verified),
+        Err(rejected) => Err(rejected.by((&verified.principal).into())),
+    }
+}
+
+fn take_away(
+    verified: &mut Verified,
+    told: &[u8],
+    snapshot: &SnapshotState,
+    now_s: u64,
+) -> Result<(), Rejected> {
     let told = said(told)?;
-    let issuer = issuer(&verified, snapshot)?;
+    let issuer = issuer(verified, snapshot)?;
     for name in ["iss", "sub"] {
         let (told, own) = (told.get(name).filter(|value| !value.is_null()), verified.claims.get(name));
         if told.is_some() && told != own {
-            return Err(Reason::TokenInactive);
+            return Err(Reason::TokenInactive.into());
         }
     }
     if told.contains_key("cnf") {
-        return Err(Reason::CredentialUnsupported);
+        return Err(Reason::CredentialUnsupported.into());
     }
     let leeway_s = u64::from(issuer.leeway_seconds.min(MAX_LEEWAY_SECONDS));
     if let Some(exp) = numeric_date(&told, "exp")? {
         let ends = exp.saturating_add(leeway_s);
         if ends <= now_s {
-            return Err(Reason::TokenExpired);
+            return Err(Reason::TokenExpired.into());
         }
         verified.principal.expires_at = verified.principal.expires_at.min(ends);
     }
     let mapping = &issuer.claims;
     let principal = &mut verified.principal;
     if told.contains_key("aud") && !names_audience(&told, issuer) {
-        return Err(Reason::AudienceMismatch);
+        return Err(Reason::AudienceMismatch.into());
     }
     let says_tenant = mapping.tenant.claims().any(|claim| claim.find(&told) != Found::Absent);
     if says_tenant && mapping.tenant.read(&told).ok().as_ref() != Some(&principal.tenant) {
-        return Err(Reason::TenantNotAllowed);
+        return Err(Reason::TenantNotAllowed.into());
     }
     if mapping.roles.is_said(&told) {
         let confirmed = mapping.roles.read(&told).taken;
@@ -100,7 +112,7 @@ pub fn narrow(
         let confirmed = mapping.scopes.read(&told).taken;
         principal.scopes.retain(|scope| confirmed.contains(scope));
     }
-    Ok(verified)
+    Ok(())
 }
 
 fn issuer<'s>(verified: &Verified, snapshot: &'s SnapshotState) -> Result<&'s IssuerDocument, Reason> {
@@ -145,7 +157,7 @@ mod tests {
         let provider = json!({"name": "p", "issuer": "https://as", "audiences": ["api"], "activeSeconds": 1,
             "inactiveSeconds": 1, "requiredClaims": [{"claim": ["kind"], "anyOf": ["a"]}]});
         let provider: IntrospectionDocument = serde_json::from_value(provider).unwrap();
-        judge(claims.to_string().as_bytes(), &provider, 1_000)
+        judge(claims.to_string().as_bytes(), &provider, 1_000).map_err(|rejected| rejected.reason)
     }
 
     fn good() -> Value {

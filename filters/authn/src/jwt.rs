@@ -4,23 +4,23 @@ use std::cell::Cell;
 use std::sync::Arc;
 
 use portcullis_engine::cache::KeyDigest;
-use portcullis_identity::KeyId;
+use portcullis_identity::{KeyId, Principal};
 use portcullis_model::Reason;
 use portcullis_model::claims::other_use;
 use portcullis_model::issuer::TokenIssuer;
 use portcullis_model::policy::{Algorithm, IssuerDocument};
 use portcullis_model::state::SnapshotState;
 
-use crate::judge::{Read, Rules};
+use crate::judge::{Read, Rules, not_of_the_issuer};
 use crate::jws::Jws;
 use crate::keys::{KeyRing, NativeVerify, Signed, VerifyingKey};
 use crate::shared_secret::is_shared;
-use crate::{MAX_CREDENTIAL_LEN, Verified};
+use crate::{MAX_CREDENTIAL_LEN, Rejected, Verified};
 
 /// Verifies a token: form, issuer, algorithm, key, signature, and only then judges its claims.
 ///
 /// What is verified are the signed bytes, and never a token that a library takes apart once more. The claims are
-/// read before: what is refused for its form costs no verification.
+/// read afterwards, so that a refusal can name the claim and whose token it is: before that it is nobody's.
 ///
 /// # Errors
 /// The reason of the refusal.
@@ -30,7 +30,7 @@ pub fn verify(
     keys: &KeyRing,
     native: &dyn NativeVerify,
     now_s: u64,
-) -> Result<Verified, Reason> {
+) -> Result<Verified, Rejected> {
     verify_or_doubt(token, snapshot, keys, native, now_s, &Doubted::default())
 }
 
@@ -48,7 +48,7 @@ pub fn verify_or_doubt(
     native: &dyn NativeVerify,
     now_s: u64,
     doubted: &Doubted,
-) -> Result<Verified, Reason> {
+) -> Result<Verified, Rejected> {
     let jws = Jws::parse(token)?;
     let is_signed = |jws: &Jws<'_>, key: &VerifyingKey| {
         key.verify(Signed { text: jws.signed, signature: &jws.signature }, native)
@@ -70,12 +70,11 @@ pub fn judge_again(
     // The form has three parts; the third was left out when the token was verified.
     let text = [signed, b"."].concat();
     let was_it = |_: &Jws<'_>, key: &VerifyingKey| key.digest() == digest;
-    judge(Jws::parse(&text)?, snapshot, keys, was_it, now_s, &Doubted::default()).map_err(|reason| {
-        match reason {
-            // It is not among the keys any more.
-            Reason::SignatureInvalid => Reason::KeyUnknown,
-            reason => reason,
-        }
+    let again = judge(Jws::parse(&text)?, snapshot, keys, was_it, now_s, &Doubted::default());
+    again.map_err(|rejected| match rejected.reason {
+        // It is not among the keys any more.
+        Reason::SignatureInvalid => Reason::KeyUnknown,
+        reason => reason,
     })
 }
 
@@ -86,28 +85,39 @@ fn judge(
     is_signed: impl Fn(&Jws<'_>, &VerifyingKey) -> bool,
     now_s: u64,
     doubted: &Doubted,
-) -> Result<Verified, Reason> {
+) -> Result<Verified, Rejected> {
     let issuer = TokenIssuer::of(&jws.claims, snapshot).ok_or(Reason::IssuerUnknown)?;
     let document = issuer.document;
+    let rules = Rules::of_issuer(document, &issuer.name)?;
     let algorithm = allowed(&jws, document)?;
     if document.keys_expired {
-        return Err(Reason::IssuerKeysExpired);
+        return Err(Reason::IssuerKeysExpired.into());
     }
     let prepared = keys.keys(document, snapshot);
     let mut fitting = prepared.fitting(algorithm, jws.key_id.as_deref(), &issuer.name).peekable();
     if fitting.peek().is_none() {
-        return Err(Reason::KeyUnknown);
+        return Err(Reason::KeyUnknown.into());
     }
-    issuer.check(&jws.claims).map_err(|_| Reason::ClaimInvalid)?;
-    let read = Read::new(&jws.claims, Rules::of_issuer(document, &issuer.name)?)?;
     let Some(key) = fitting.find(|key| is_signed(&jws, key)) else {
         doubted.set((!is_shared(algorithm)).then(|| Arc::clone(document)));
-        return Err(Reason::SignatureInvalid);
+        return Err(Reason::SignatureInvalid.into());
     };
-    let mut principal = read.judge(now_s)?;
     // From the key and not from the token: a revoked key must not pass by leaving its name out.
-    principal.key_id = key.id().and_then(|kid| KeyId::new(kid).ok());
-    Ok(Verified { principal, claims: jws.claims, source_type: None, key: Some(key.digest()) })
+    let key_id = key.id().and_then(|kid| KeyId::new(kid).ok());
+    let of_issuer = issuer.check(&jws.claims).map_err(|fault| not_of_the_issuer(&jws.claims, rules, fault));
+    let judged = of_issuer.and_then(|()| Read::new(&jws.claims, rules)?.judge(now_s));
+    match judged {
+        Ok(principal) => {
+            let principal = Principal { key_id, ..principal };
+            Ok(Verified { principal, claims: jws.claims, source_type: None, key: Some(key.digest()) })
+        }
+        Err(mut rejected) => {
+            if let Some(whose) = &mut rejected.whose {
+                whose.key_id = key_id;
+            }
+            Err(rejected)
+        }
+    }
 }
 
 /// The issuer and the name of the key of a token that was refused because the key is not known: what may be

@@ -33,6 +33,7 @@ pub mod keys;
 pub mod locations;
 mod metadata;
 pub mod presented;
+mod rejected;
 pub mod shared_secret;
 mod stage;
 pub mod strict_json;
@@ -41,12 +42,13 @@ pub mod workload;
 use portcullis_engine::cache::KeyDigest;
 use portcullis_identity::ids::Subject;
 use portcullis_identity::{CredentialKind, Principal, SourceType};
-use portcullis_model::claims::Claims;
+use portcullis_model::claims::{Claims, REVOKED_USER, user_name};
 use portcullis_model::policy::SourceRulesDocument;
 use portcullis_model::state::SnapshotState;
 
 pub use keys::{KeyRing, NativeVerify};
 pub use presented::{Credential, Presented, TokenLocation};
+pub use rejected::{Rejected, Whose};
 pub use stage::{Authenticate, Recognise};
 
 /// The name of this crate's stages.
@@ -101,6 +103,10 @@ fn any_revocable(principal: &Principal, test: &mut dyn FnMut(&str, &str) -> bool
     // Who got a service token from the control service is a client of it, under the same name as subject and
     // as actor; of other issuers' subjects that is not so.
     let own = principal.credential == CredentialKind::ServiceToken;
+    let user = user_name(&principal.tenant, principal.issuer.as_ref(), &principal.subject);
+    if test(REVOKED_USER, &user) {
+        return true;
+    }
     let mut subject =
         |subject: &Subject| test("sub", subject.as_str()) || (own && test("client", subject.as_str()));
     subject(&principal.subject)

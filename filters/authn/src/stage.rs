@@ -2,17 +2,17 @@
 //! before.
 
 use portcullis_engine::closed_list::Listed;
-use portcullis_engine::port::{PortResult, Stream};
+use portcullis_engine::port::{PortResult, Severity, Stream};
 use portcullis_engine::reply::OwnedReply;
 use portcullis_engine::resource::asked_resource;
 use portcullis_engine::stage::{Admission, Again, Arrival, Context, Flow, Stage, Unforwarded};
 use portcullis_model::config::{PluginConfig, Role};
 use portcullis_model::{Reason, Refusal, Told};
 
-use crate::flow::{Identified, Means};
+use crate::flow::{Identified, Means, Unidentified};
 use crate::forwarded_headers as names;
 use crate::presented::{Credential, Presented, TokenLocation};
-use crate::{Classify, KeyRing, STAGE, locations, metadata};
+use crate::{Classify, KeyRing, Rejected, STAGE, locations, metadata};
 
 /// Authenticates: at the edge by the credential that the client presents, at a sidecar by the identity token
 /// that the gateway forwarded.
@@ -106,7 +106,24 @@ fn settle(context: &mut Context<'_>, identified: Identified) -> Flow {
             context.exchange.known = Some(known);
             Flow::Next
         }
+        Err(Unidentified::Refused(why)) => {
+            tell(context, &why);
+            context.exchange.refused_part = why.record_part();
+            Unidentified::Refused(why).into()
+        }
         Err(unidentified) => unidentified.into(),
+    }
+}
+
+/// Says in the log which claim a verified token was refused for, once a second: who runs the issuer has to know it,
+/// and callers bring it about.
+fn tell(context: &mut Context<'_>, why: &Rejected) {
+    let issuer = why.whose.as_ref().and_then(|whose| whose.issuer.as_ref());
+    if let (Some(claim), Some(issuer)) = (&why.claim, issuer)
+        && context.link.may_tell_of_a_claim()
+    {
+        let line = format!("a token of {issuer} is refused for its claim {}", claim.0.escape_debug());
+        context.stream.log(Severity::Warning, &line);
     }
 }
 

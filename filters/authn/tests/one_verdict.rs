@@ -45,7 +45,7 @@ fn state_of(signer: &Signer, token_types: &[String]) -> SnapshotState {
 /// What becomes of a token; `ok` or the reason.
 fn verdict(state: &SnapshotState, token: &str, native: &dyn NativeVerify) -> &'static str {
     let verified = jwt::verify(token.as_bytes(), state, &KeyRing::default(), native, NOW);
-    verified.map_or_else(|reason| reason.code(), |_| "ok")
+    verified.map_or_else(|why| why.reason.code(), |_| "ok")
 }
 
 /// The verdicts of both ways of verification.

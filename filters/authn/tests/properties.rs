@@ -110,7 +110,7 @@ impl Both {
     }
 
     fn ours(&self, token: &[u8]) -> Result<Verified, Reason> {
-        jwt::verify(token, &self.state, &KeyRing::default(), &PureRust, now())
+        jwt::verify(token, &self.state, &KeyRing::default(), &PureRust, now()).map_err(|why| why.reason)
     }
 
     fn theirs(&self, token: &[u8]) -> Option<Map<String, Value>> {

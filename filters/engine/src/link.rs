@@ -40,6 +40,8 @@ pub struct Link {
     /// Monotonic clock in milliseconds, as of the last tick or answer.
     pub now_ms: u64,
     minter: Option<Made>,
+    /// When the log was told last of a claim.
+    told_ms: Option<u64>,
     sweep_ms: u64,
     cache_key: [u8; 32],
 }
@@ -68,6 +70,7 @@ impl Link {
             key_refreshes: KeyRefreshes::default(),
             now_ms: 0,
             minter: None,
+            told_ms: None,
             sweep_ms: 0,
             cache_key,
         }
@@ -78,6 +81,15 @@ impl Link {
         if let Ok(nanoseconds) = proxy.monotonic_ns() {
             self.now_ms = nanoseconds / 1_000_000;
         }
+    }
+
+    /// Whether the log may be told of a claim for which a token is refused: once a second.
+    pub fn may_tell_of_a_claim(&mut self) -> bool {
+        let may = self.told_ms.is_none_or(|last| self.now_ms.saturating_sub(last) >= 1_000);
+        if may {
+            self.told_ms = Some(self.now_ms);
+        }
+        may
     }
 
     /// The minter of the current signing key.

@@ -44,6 +44,8 @@ impl Decision {
 pub struct RequestState {
     /// Who asks, once authenticated.
     pub known: Option<Arc<CachedIdentity>>,
+    /// What the record says of whose credential was refused, encoded; empty where that is not known.
+    pub refused_part: Vec<u8>,
     /// The cluster that is asked for, where it may not be reached.
     pub cluster: Option<ClusterId>,
     /// The proof that the cluster may be reached, once that was checked.
@@ -102,6 +104,7 @@ impl RequestState {
     /// Forgets the request, but not the memory that its record took.
     pub(crate) fn clear(&mut self) {
         self.known = None;
+        self.refused_part.clear();
         self.cluster = None;
         self.permit = None;
         self.decision = Decision::None;

@@ -1,26 +1,50 @@
 //! Claims of a verified token.
 
+use portcullis_identity::ids::{IssuerId, Subject, TenantId};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Number, Value};
 
 /// The claims of a token (RFC 7519 §4).
 pub type Claims = Map<String, Value>;
 
-/// A claim of exchanged service tokens: the names (`jti:…`, `kid:…`, `client:…`) by which the tokens that they
+/// A claim of exchanged service tokens: the names (`user:…`, `jti:…`, `kid:…`, `client:…`) by which the tokens that they
 /// were made from can be revoked, so that these end with them.
 pub const DERIVED_FROM: &str = "derived_from";
 
 /// A claim of exchanged service tokens: true when the subject's token grants roles that are not known here.
 pub const ROLES_INCOMPLETE: &str = "roles_incomplete";
 
-/// Names of [`DERIVED_FROM`] at most: three for each exchange that a chain of eight actors has room for, and
-/// some to spare.
+/// Names of [`DERIVED_FROM`] at most: four for each exchange that a chain of eight actors has room for.
 pub const MAX_DERIVED_FROM: usize = 32;
 
 /// Whether something can be named by a revocation.
 #[must_use]
 pub fn is_revocable(id: &str) -> bool {
     (1..=255).contains(&id.len()) && id.bytes().all(|b| b.is_ascii_graphic())
+}
+
+/// The kind of revocation that names one person: a subject together with tenant and issuer. Two issuers may each have
+/// an `ann`, and so may two tenants of one issuer.
+pub const REVOKED_USER: &str = "user";
+
+/// What a revocation of one person is called, behind [`REVOKED_USER`]. None of the parts can have a space in it.
+#[must_use]
+pub fn user_name(tenant: &TenantId, issuer: Option<&IssuerId>, subject: &Subject) -> String {
+    [tenant.as_str(), issuer.map_or(NO_ISSUER, IssuerId::as_str), subject.as_str()].join(" ")
+}
+
+/// Stands for the issuer of credentials that have none: API keys and workloads.
+const NO_ISSUER: &str = "-";
+
+/// Whether a text is what [`user_name`] makes.
+#[must_use]
+pub fn is_user_name(text: &str) -> bool {
+    let mut parts = text.split(' ');
+    let (tenant, issuer, subject) = (parts.next(), parts.next(), parts.next());
+    parts.next().is_none()
+        && tenant.is_some_and(|text| TenantId::new(text).is_ok())
+        && issuer.is_some_and(|text| IssuerId::new(text).is_ok())
+        && subject.is_some_and(|text| Subject::new(text).is_ok())
 }
 
 /// What claims say a token is for, where that is something else than access: an ID token or a refresh token of
@@ -103,6 +127,21 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+
+    #[test]
+    fn a_person_is_named_by_tenant_issuer_and_subject() {
+        let (tenant, issuer) = (TenantId::new("acme").unwrap(), IssuerId::new("https://idp").unwrap());
+        let subject = Subject::new("ann").unwrap();
+        let name = user_name(&tenant, Some(&issuer), &subject);
+        assert_eq!(name, "acme https://idp ann");
+        assert_eq!(user_name(&tenant, None, &subject), "acme - ann");
+        assert!(is_user_name(&name) && is_user_name("acme - ann"));
+        for bad in
+            ["", "ann", "acme ann", "acme  ann", "Acme - ann", "acme - ann x", "acme - ", "acme - \u{e4}"]
+        {
+            assert!(!is_user_name(bad), "{bad:?}");
+        }
+    }
 
     fn has(claim: Value, any_of: Value) -> bool {
         let claims = Map::from_iter([("c".to_owned(), claim)]);

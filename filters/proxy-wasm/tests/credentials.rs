@@ -25,6 +25,8 @@ on_both! {
     what_is_revoked_is_refused_at_once_although_it_was_kept,
     a_withdrawn_key_or_issuer_stops_at_once,
     the_source_type_alone_at_a_sidecar_refuses_whom_no_rule_fits,
+    a_refused_credential_that_is_known_says_in_the_record_whose_it_is,
+    a_person_is_revoked_by_tenant_issuer_and_subject_and_nobody_else_of_that_name,
 }
 use world::{
     API_KEY, ISSUER, NOW, Target, World, claims, plugin, put, sidecar_config, sign, target, to, token,
@@ -301,4 +303,70 @@ fn roles_that_were_left_out_show_in_a_header_a_claim_and_the_record() {
         world.host.request(to_cluster(&token(|_| ())).header("x-portcullis-roles-incomplete", "forged"));
     all.assert_no_upstream_header("x-portcullis-roles-incomplete");
     assert_eq!(world.records().iter().map(|record| record.omitted).collect::<Vec<_>>(), [1, 0]);
+}
+
+fn a_refused_credential_that_is_known_says_in_the_record_whose_it_is() {
+    let mut world = World::gateway();
+    let odd = |name: &str, value: Value| bearer(&token(|c| c[name] = value));
+    let forged = format!("{}.AAAA", token(|c| c["tenant"] = json!([1])).rsplit_once('.').unwrap().0);
+    let ended = key_that_ends(&mut world, "0002", NOW + 5);
+    world.revoke("jti:gone");
+    world.host.advance(Duration::from_secs(6));
+    world.answer_all();
+    let (person, key) = (("ann", "acme", ISSUER, "i1"), ("batch", "acme", "", "0002"));
+    for (request, reason, claim, whose) in [
+        (odd("tenant", json!(["secret-value"])), "claim_invalid", "tenant", ("ann", "", ISSUER, "i1")),
+        (odd("sub", json!("secret value")), "claim_invalid", "sub", ("", "acme", ISSUER, "i1")),
+        (odd("aud", json!("other")), "audience_mismatch", "", person),
+        (odd("exp", json!(NOW - 60)), "token_expired", "", person),
+        (odd("jti", json!("gone")), "credential_revoked", "", person),
+        (bearer(&forged), "signature_invalid", "", ("", "", "", "")),
+        (ended, "token_expired", "", key),
+    ] {
+        assert_refused(&world.host.request(request), 401, reason);
+        world.settle();
+        let record = world.records().pop().unwrap();
+        assert_eq!((record.reason.as_str(), record.claim.as_str()), (reason, claim));
+        let seen = (&*record.subject, &*record.tenant, &*record.issuer, &*record.key_id);
+        assert_eq!(seen, whose, "{reason} {claim}");
+        assert_eq!(record.source_type, "", "nobody has told it");
+    }
+    // The log names issuer and claim, and at most one a second; no value is anywhere.
+    let logs = format!("{:?}", world.host.logs());
+    assert!(logs.contains(&format!("a token of {ISSUER} is refused for its claim tenant")), "{logs}");
+    assert!(!logs.contains("secret") && !format!("{:?}", world.records()).contains("secret-value"));
+    let told = logs.matches("is refused for its claim").count();
+    for _ in 0..20 {
+        assert_refused(&world.host.request(odd("tenant", json!(7))), 401, "claim_invalid");
+    }
+    assert!(format!("{:?}", world.host.logs()).matches("is refused for its claim").count() <= told + 1);
+}
+
+fn a_person_is_revoked_by_tenant_issuer_and_subject_and_nobody_else_of_that_name() {
+    let ann = bearer(&token(|_| ()));
+    for (name, refused) in [
+        (format!("user:acme {ISSUER} ann"), true),
+        (format!("user:globex {ISSUER} ann"), false),
+        ("user:acme https://other.test ann".to_owned(), false),
+        ("user:acme - ann".to_owned(), false),
+        (format!("user:acme {ISSUER} ann2"), false),
+        ("sub:ann".to_owned(), true),
+    ] {
+        let mut world = World::gateway();
+        world.host.request(ann.clone()).assert_status(200);
+        world.revoke(&name);
+        let exchange = world.host.request(ann.clone());
+        assert_eq!(exchange.status(), Some(if refused { 401 } else { 200 }), "{name}");
+    }
+    let mut world = World::gateway();
+    world.revoke("user:acme - batch");
+    assert_refused(&world.host.request(to("acme-1").header("x-api-key", API_KEY)), 401, "credential_revoked");
+    // A sidecar knows the same of an identity token.
+    let mut world = World::new(vec![plugin("gateway", &sidecar_config("acme-1"))]);
+    let forwarded = || Request::get("/").header("x-portcullis-identity", world::identity_token("acme-1"));
+    world.host.request(forwarded()).assert_status(200);
+    let of = verifier("acme-1").verify(&world::identity_token("acme-1"), NOW).unwrap();
+    let issuer = of.credential_issuer.as_ref().map_or("-", |issuer| issuer.as_str());
+    world.revoke(&format!("user:{} {issuer} {}", of.tenant, of.subject));
+    assert_refused(&world.host.request(forwarded()), 401, "credential_revoked");
 }

@@ -47,6 +47,34 @@ pub fn identity(principal: &Principal, source_type: Option<SourceType>) -> Vec<u
     out
 }
 
+/// What a record keeps of a credential that was refused although it is known whose it is: its signature was verified,
+/// or the control service made it. Empty where that is not known.
+#[derive(Debug, Clone, Copy, Default)]
+#[allow(missing_docs, reason = "the fields are those of AuditRecord, where each is described")]
+pub struct Refused<'a> {
+    pub subject: &'a str,
+    pub tenant: &'a str,
+    pub credential: &'a str,
+    pub key_id: &'a str,
+    pub issuer: &'a str,
+    pub claim: &'a str,
+}
+
+impl Refused<'_> {
+    /// As a part of the record, in the place of an identity's.
+    #[must_use]
+    pub fn encode(&self) -> Vec<u8> {
+        let mut out = Vec::new();
+        text(&mut out, tag::SUBJECT, self.subject.as_bytes());
+        text(&mut out, tag::TENANT, self.tenant.as_bytes());
+        text(&mut out, tag::CREDENTIAL, self.credential.as_bytes());
+        text(&mut out, tag::KEY_ID, self.key_id.as_bytes());
+        text(&mut out, tag::ISSUER, self.issuer.as_bytes());
+        text(&mut out, tag::CLAIM, self.claim.as_bytes());
+        out
+    }
+}
+
 /// The part of a record that is known when a request begins. What a client sent is cut, and the query,
 /// which may carry secrets, left out. Appended to `out`.
 pub fn request(request_id: &[u8], traceparent: Option<&[u8]>, method: &[u8], path: &[u8], out: &mut Vec<u8>) {
@@ -228,10 +256,26 @@ mod tests {
             omitted: 3,
             mcp_method: "tools/call".into(),
             mcp_name: "query".into(),
+            claim: String::new(),
         };
         assert_eq!(AuditRecord::decode(encoded.as_slice()).unwrap(), expected);
         encoded.clear();
         Entry::default().encode(b"", b"", b"", &mut encoded);
         assert_eq!(encoded, b"");
+    }
+
+    #[test]
+    fn a_refused_credentials_part_says_whose_it_is_and_which_claim() {
+        let part = Refused { subject: "ann", issuer: "https://idp", claim: "org > id", ..Refused::default() };
+        let mut encoded = Vec::new();
+        Entry::default().encode(&[], &part.encode(), &[], &mut encoded);
+        let expected = AuditRecord {
+            subject: "ann".into(),
+            issuer: "https://idp".into(),
+            claim: "org > id".into(),
+            ..AuditRecord::default()
+        };
+        assert_eq!(AuditRecord::decode(encoded.as_slice()).unwrap(), expected);
+        assert!(Refused::default().encode().is_empty());
     }
 }

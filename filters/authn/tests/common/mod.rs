@@ -6,7 +6,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use hmac::{Hmac, KeyInit, Mac};
 use p521::ecdsa::signature::Signer as _;
 use portcullis_authn::keys::PureRust;
-use portcullis_authn::{KeyRing, NativeVerify, Verified, jwt};
+use portcullis_authn::{KeyRing, NativeVerify, Rejected, Verified, jwt};
 use portcullis_model::Reason;
 use portcullis_model::state::SnapshotState;
 use portcullis_protocol::snapshot::{public_key, sign_page, verify_page};
@@ -95,8 +95,13 @@ pub fn ed25519_of(seed: u8) -> Signer {
     }
 }
 
-pub fn verify(state: &SnapshotState, token: &str) -> Result<Verified, Reason> {
+/// The same with all that is known of the refusal.
+pub fn rejected(state: &SnapshotState, token: &str) -> Result<Verified, Rejected> {
     jwt::verify(token.as_bytes(), state, &KeyRing::default(), &PureRust, NOW)
+}
+
+pub fn verify(state: &SnapshotState, token: &str) -> Result<Verified, Reason> {
+    rejected(state, token).map_err(|why| why.reason)
 }
 
 /// The shared secret of the issuer, as the snapshot brings it.
