@@ -9,7 +9,7 @@ use axum::body::Body;
 use axum::extract::{Request, State};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
-use axum::routing::{any, get};
+use axum::routing::{any, get, post};
 use axum::{Json, Router};
 use hyper_util::rt::TokioIo;
 use portcullis_identity::ClusterId;
@@ -107,7 +107,7 @@ pub struct DataApi {
 }
 
 /// Serves a Data API until the task is dropped: `/-/probe` for the platform, `/forge` which answers with
-/// headers that only Portcullis may set, `/stream` and the WebSocket `/socket` which send back at once each piece
+/// headers that only Portcullis may set, `/mcp` with one tool, `/stream` and the WebSocket `/socket` which send back at once each piece
 /// that comes, and everything else, which is echoed as JSON.
 ///
 /// # Errors
@@ -120,6 +120,7 @@ pub async fn serve(api: DataApi, address: SocketAddr) -> Result<JoinHandle<()>> 
         .route("/forge", any(forge))
         .route("/stream", any(stream))
         .route("/socket", get(socket))
+        .route("/mcp", post(mcp))
         .fallback(echo)
         .with_state(api);
     Ok(tokio::spawn(async move {
@@ -161,6 +162,30 @@ async fn socket(State(api): State<DataApi>, request: Request) -> Response {
         }
     });
     (StatusCode::SWITCHING_PROTOCOLS, [("connection", "upgrade"), ("upgrade", "websocket")]).into_response()
+}
+
+/// A server of the Model Context Protocol with one tool, which says who is calling (Streamable HTTP, without streams
+/// and sessions).
+async fn mcp(State(api): State<DataApi>, headers: HeaderMap, Json(asked): Json<Value>) -> Response {
+    let Ok(caller) = api.trust.judge(&headers).await else { return StatusCode::UNAUTHORIZED.into_response() };
+    let Some(id) = asked.get("id") else { return StatusCode::ACCEPTED.into_response() };
+    let text = |name: &str| caller[name].as_str().unwrap_or_default().to_owned();
+    let result = match asked["method"].as_str().unwrap_or_default() {
+        "initialize" => {
+            json!({"protocolVersion": asked["params"]["protocolVersion"], "capabilities": {"tools": {}},
+            "serverInfo": {"name": "sample", "version": "1"}})
+        }
+        "tools/list" => json!({"tools": [{"name": "whoami", "inputSchema": {"type": "object"}}]}),
+        "tools/call" => {
+            let said = [text("subject"), text("source_type")].join(" ");
+            json!({"content": [{"type": "text", "text": said}]})
+        }
+        _ => {
+            let error = json!({"code": -32601, "message": "there is no such method"});
+            return Json(json!({"jsonrpc": "2.0", "id": id, "error": error})).into_response();
+        }
+    };
+    Json(json!({"jsonrpc": "2.0", "id": id, "result": result})).into_response()
 }
 
 async fn echo(State(api): State<DataApi>, request: Request) -> Response {
