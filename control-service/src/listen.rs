@@ -8,7 +8,8 @@ mod idle;
 use std::io::{self, Read, Write};
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Duration;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
 
 use axum::extract::ConnectInfo;
 use axum::{Extension, Router};
@@ -35,6 +36,10 @@ const GRACE_OF_NEW: Duration = Duration::from_millis(5);
 const WAITING: usize = 1024;
 /// Connections that are asked to give way to a new one, before it is refused.
 const ASKED: usize = 4;
+/// How long a new connection waits for a place that others are about to get, before it is refused.
+const PATIENCE: Duration = Duration::from_secs(1);
+/// Pause before it looks again.
+const AGAIN: Duration = Duration::from_millis(1);
 /// What a connection too many gets.
 const FULL: &[u8] =
     b"HTTP/1.1 503 Service Unavailable\r\nretry-after: 2\r\ncontent-length: 0\r\nconnection: close\r\n\r\n";
@@ -104,6 +109,10 @@ struct Places {
     slots: Arc<Semaphore>,
     /// Those that may wait for one at a time.
     turns: Arc<Semaphore>,
+    /// Those of them that may ask others to give way at a time: in the order in which they came.
+    askers: Semaphore,
+    /// Those that have asked, and for which somebody is leaving.
+    changing: AtomicUsize,
     idle: Arc<Idle>,
     said: LogThrottle,
     connections: usize,
@@ -114,6 +123,8 @@ impl Places {
         Self {
             slots: Arc::new(Semaphore::new(connections)),
             turns: Arc::new(Semaphore::new(WAITING)),
+            askers: Semaphore::new(connections),
+            changing: AtomicUsize::new(0),
             idle: Arc::default(),
             said: LogThrottle::default(),
             connections,
@@ -128,18 +139,49 @@ impl Places {
         Arc::clone(&self.turns).try_acquire_owned().ok()
     }
 
-    /// A place for one more connection, made by those without a request.
-    async fn made(&self) -> Option<OwnedSemaphorePermit> {
-        for _ in 0..ASKED {
-            if !self.idle.ask_oldest() {
+    /// A place for one more connection, made by those without a request. None when all have one.
+    async fn made(&self) -> Option<(OwnedSemaphorePermit, Changing<'_>)> {
+        let _asker = self.askers.acquire().await.ok()?;
+        let (begun, mut asked) = (Instant::now(), 0);
+        while asked < ASKED && begun.elapsed() < PATIENCE {
+            let changing = Changing::new(&self.changing);
+            if self.idle.ask_oldest() {
+                asked += 1;
+                let slot = Arc::clone(&self.slots).acquire_owned();
+                if let Ok(Ok(slot)) = tokio::time::timeout(GRACE * 2, slot).await {
+                    return Some((slot, changing));
+                }
+            } else if let Some(slot) = self.free() {
+                return Some((slot, changing));
+            } else if changing.is_the_only_one() {
                 return None;
-            }
-            let slot = Arc::clone(&self.slots).acquire_owned();
-            if let Ok(Ok(slot)) = tokio::time::timeout(GRACE * 2, slot).await {
-                return Some(slot);
+            } else {
+                // Whoever takes a place that is made just now will have no request at first.
+                drop(changing);
+                tokio::time::sleep(AGAIN).await;
             }
         }
         None
+    }
+}
+
+/// From asking somebody to give way until the place is taken.
+struct Changing<'a>(&'a AtomicUsize);
+
+impl<'a> Changing<'a> {
+    fn new(count: &'a AtomicUsize) -> Self {
+        count.fetch_add(1, Ordering::SeqCst);
+        Self(count)
+    }
+
+    fn is_the_only_one(&self) -> bool {
+        self.0.load(Ordering::SeqCst) == 1
+    }
+}
+
+impl Drop for Changing<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::SeqCst);
     }
 }
 
@@ -163,9 +205,12 @@ impl Arrival {
         limits: Limits,
         stopping: watch::Receiver<bool>,
     ) {
-        let Some(slot) = self.places.made().await else { return self.refuse() };
+        let places = Arc::clone(&self.places);
+        let Some((slot, changing)) = places.made().await else { return self.refuse() };
         drop(turn);
-        self.placed(slot).served(routes, limits, stopping).await;
+        let client = self.placed(slot);
+        drop(changing);
+        client.served(routes, limits, stopping).await;
     }
 
     fn refuse(self) {
@@ -231,12 +276,20 @@ impl Client {
                 served.await
             }
             () = member.is_asked() => {
-                served.as_mut().graceful_shutdown();
-                let grace = if member.is_new() { GRACE_OF_NEW } else { GRACE };
-                match tokio::time::timeout(grace, served.as_mut()).await {
-                    Ok(outcome) => outcome,
-                    Err(_) if member.is_busy() => served.await,
-                    Err(_) => Ok(()),
+                // The first request of a new one may lie unread in its socket, and a connection that is told to
+                // shut down reads no more. So it is served for a moment before that.
+                let first = tokio::time::timeout(GRACE_OF_NEW, served.as_mut());
+                match if member.is_new() { first.await.ok() } else { None } {
+                    Some(outcome) => outcome,
+                    None if member.is_new() => Ok(()),
+                    None => {
+                        served.as_mut().graceful_shutdown();
+                        match tokio::time::timeout(GRACE, served.as_mut()).await {
+                            Ok(outcome) => outcome,
+                            Err(_) if member.is_busy() => served.await,
+                            Err(_) => Ok(()),
+                        }
+                    }
                 }
             }
         };
