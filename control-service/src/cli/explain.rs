@@ -193,7 +193,7 @@ impl Explanation<'_> {
 
     /// Which revocation ends the credential, if any does.
     fn revocation(&mut self, principal: &Principal) -> Result<(), Rejected> {
-        let names = revocable_names(principal);
+        let names = revocable_names(principal, self.snapshot);
         match names.into_iter().find(|name| self.snapshot.is_revoked(name)) {
             None => Ok(()),
             Some(name) => {

@@ -2,7 +2,7 @@
 //! have.
 
 use portcullis_identity::ids::{ClientId, KeyId, Role, Scope, Subject};
-use portcullis_identity::{MAX_ACTORS, Principal};
+use portcullis_identity::{CredentialKind, MAX_ACTORS, Principal};
 use portcullis_model::claims::{MAX_DERIVED_FROM, user_name};
 
 use super::{TokenError, TokenRequest};
@@ -108,6 +108,12 @@ fn derived_from(subject: &Principal) -> Result<Vec<String>, TokenError> {
         let name = value.map(|value| [kind, value].concat());
         names.extend(name.filter(|name| !names.contains(name)));
     }
+    // The new token's issuer is this service. Whoever acted at another one is known by that one's name.
+    let foreign = subject.credential != CredentialKind::ServiceToken;
+    for actor in subject.actors.iter().filter(|_| foreign) {
+        let name = ["user:", &user_name(&subject.tenant, subject.issuer.as_ref(), actor)].concat();
+        names.extend(Some(name).filter(|name| !names.contains(name)));
+    }
     if names.len() > MAX_DERIVED_FROM {
         return Err(TokenError::InvalidGrant("the subject token was exchanged too often already"));
     }
@@ -203,6 +209,9 @@ mod tests {
         assert_eq!(grant.session_id.as_deref(), Some("s-1"));
         let user = "user:acme - ann";
         assert_eq!(grant.derived_from, [user, "jti:t-1", "kid:k1", "client:web"]);
+        let acting = Principal { actors: vec![Subject::new("bob").unwrap()], ..subject.clone() };
+        let foreign = exchange(&client(), &ask(None, &[]), &acting).unwrap().derived_from;
+        assert_eq!(foreign.last().map(String::as_str), Some("user:acme - bob"));
         // A second exchange adds to the names and repeats none.
         subject.derived_from = grant.derived_from;
         subject.token_id = Some("t-2".to_owned());

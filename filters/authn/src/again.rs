@@ -34,7 +34,7 @@ impl Means<'_> {
             return Err(Reason::CredentialRevoked);
         }
         let at_edge = again.config.role == Role::Edge;
-        for name in revocable_names(principal) {
+        for name in revocable_names(principal, again.snapshot) {
             // Gateways are told the names, sidecars their digests.
             again.stands_on(match at_edge {
                 true => Ground::Revocation(name.into()),

@@ -42,7 +42,7 @@ pub mod workload;
 use portcullis_engine::cache::KeyDigest;
 use portcullis_identity::ids::Subject;
 use portcullis_identity::{CredentialKind, Principal, SourceType};
-use portcullis_model::claims::{Claims, REVOKED_USER, user_name};
+use portcullis_model::claims::{Claims, REVOKED_USER, read_user_name, user_name};
 use portcullis_model::policy::SourceRulesDocument;
 use portcullis_model::state::SnapshotState;
 
@@ -80,7 +80,7 @@ pub struct Verified {
 #[must_use]
 pub fn is_revoked(principal: &Principal, snapshot: &SnapshotState) -> bool {
     snapshot.has_revocations()
-        && any_revocable(principal, &mut |kind, value| match kind {
+        && any_revocable(principal, snapshot, &mut |kind, value| match kind {
             "" => snapshot.is_revoked(value),
             kind => snapshot.is_revoked(&format!("{kind}:{value}")),
         })
@@ -88,9 +88,9 @@ pub fn is_revoked(principal: &Principal, snapshot: &SnapshotState) -> bool {
 
 /// The names of all revocations that would end a principal's credential.
 #[must_use]
-pub fn revocable_names(principal: &Principal) -> Vec<String> {
+pub fn revocable_names(principal: &Principal, snapshot: &SnapshotState) -> Vec<String> {
     let mut names = Vec::new();
-    any_revocable(principal, &mut |kind, value| {
+    any_revocable(principal, snapshot, &mut |kind, value| {
         names.push(if kind.is_empty() { value.to_owned() } else { format!("{kind}:{value}") });
         false
     });
@@ -99,12 +99,15 @@ pub fn revocable_names(principal: &Principal) -> Vec<String> {
 
 /// Whether a test holds for anything by which the credential could be revoked: its kind and its value, or
 /// a whole name with an empty kind.
-fn any_revocable(principal: &Principal, test: &mut dyn FnMut(&str, &str) -> bool) -> bool {
+fn any_revocable(
+    principal: &Principal,
+    snapshot: &SnapshotState,
+    test: &mut dyn FnMut(&str, &str) -> bool,
+) -> bool {
     // Who got a service token from the control service is a client of it, under the same name as subject and
     // as actor; of other issuers' subjects that is not so.
     let own = principal.credential == CredentialKind::ServiceToken;
-    let user = user_name(&principal.tenant, principal.issuer.as_ref(), &principal.subject);
-    if test(REVOKED_USER, &user) {
+    if any_user(principal, snapshot, test) {
         return true;
     }
     let mut subject =
@@ -116,4 +119,27 @@ fn any_revocable(principal: &Principal, test: &mut dyn FnMut(&str, &str) -> bool
         || principal.token_id.as_deref().is_some_and(|id| test("jti", id))
         || principal.key_id.as_ref().is_some_and(|id| test("kid", id.as_str()))
         || principal.client_id.as_ref().is_some_and(|id| test("client", id.as_str()))
+}
+
+/// Whether a test holds for a person: whom the credential speaks for, who acts, or from whose token it comes. An issuer
+/// may be renamed, and a revocation is written by the name that somebody read, so every name of it counts.
+fn any_user(
+    principal: &Principal,
+    snapshot: &SnapshotState,
+    test: &mut dyn FnMut(&str, &str) -> bool,
+) -> bool {
+    let names = principal.issuer.as_ref().map(|issuer| snapshot.names_of_issuer(issuer));
+    let issuers: Vec<_> = names.as_ref().map_or_else(|| vec![None], |names| names.iter().map(Some).collect());
+    let mut person = |subject: &Subject| {
+        issuers.iter().any(|issuer| test(REVOKED_USER, &user_name(&principal.tenant, *issuer, subject)))
+    };
+    if person(&principal.subject) || principal.actors.iter().any(person) {
+        return true;
+    }
+    let users = principal.derived_from.iter().filter_map(|name| name.split_once(':'));
+    let users = users.filter(|(kind, _)| *kind == REVOKED_USER).filter_map(|(_, name)| read_user_name(name));
+    users.into_iter().any(|(tenant, issuer, subject)| {
+        let names = snapshot.names_of_issuer(&issuer);
+        names.iter().any(|issuer| test(REVOKED_USER, &user_name(&tenant, Some(issuer), &subject)))
+    })
 }

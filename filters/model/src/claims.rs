@@ -39,12 +39,17 @@ const NO_ISSUER: &str = "-";
 /// Whether a text is what [`user_name`] makes.
 #[must_use]
 pub fn is_user_name(text: &str) -> bool {
+    read_user_name(text).is_some()
+}
+
+/// Tenant, issuer and subject of what [`user_name`] makes; `-` stands for an issuer here, too.
+#[must_use]
+pub fn read_user_name(text: &str) -> Option<(TenantId, IssuerId, Subject)> {
     let mut parts = text.split(' ');
-    let (tenant, issuer, subject) = (parts.next(), parts.next(), parts.next());
-    parts.next().is_none()
-        && tenant.is_some_and(|text| TenantId::new(text).is_ok())
-        && issuer.is_some_and(|text| IssuerId::new(text).is_ok())
-        && subject.is_some_and(|text| Subject::new(text).is_ok())
+    let tenant = TenantId::new(parts.next()?).ok()?;
+    let issuer = IssuerId::new(parts.next()?).ok()?;
+    let subject = Subject::new(parts.next()?).ok()?;
+    parts.next().is_none().then_some((tenant, issuer, subject))
 }
 
 /// What claims say a token is for, where that is something else than access: an ID token or a refresh token of
@@ -92,13 +97,32 @@ impl Scalar {
     pub fn is(&self, value: &Value) -> bool {
         match (self, value) {
             (Self::Bool(wanted), Value::Bool(value)) => wanted == value,
-            (Self::Number(wanted), Value::Number(value)) => {
-                wanted == value || (wanted.as_f64().is_some() && wanted.as_f64() == value.as_f64())
-            }
+            (Self::Number(wanted), Value::Number(value)) => same_number(wanted, value),
             (Self::Text(wanted), Value::String(value)) => wanted == value,
             _ => false,
         }
     }
+}
+
+/// Whether two numbers are the same one: integers by all their digits, for ids can be great, and fractions as they are
+/// held. What can be held only rounded, because it is greater than 64 bits, is the same as nothing.
+fn same_number(one: &Number, other: &Number) -> bool {
+    match (integer(one), integer(other)) {
+        (Some(one), Some(other)) => one == other,
+        (None, None) => held_exactly(one).is_some() && held_exactly(one) == held_exactly(other),
+        _ => false,
+    }
+}
+
+fn integer(number: &Number) -> Option<i128> {
+    let whole = number.as_i64().map(i128::from).or_else(|| number.as_u64().map(i128::from));
+    #[allow(clippy::cast_possible_truncation, reason = "it is whole and below 2^53")]
+    whole.or_else(|| held_exactly(number).filter(|value| value.fract() == 0.0).map(|value| value as i128))
+}
+
+/// A value below 2^53, from where on one double stands for several integers.
+fn held_exactly(number: &Number) -> Option<f64> {
+    number.as_f64().filter(|value| value.abs() < 9_007_199_254_740_992.0)
 }
 
 impl std::fmt::Display for Scalar {
@@ -155,6 +179,16 @@ mod tests {
         assert!(!has(json!("true"), json!([true])) && !has(json!(true), json!(["true"])));
         assert!(has(json!(2), json!([1, 2])) && has(json!(1.0), json!([1])) && !has(json!("1"), json!([1])));
         assert!(has(json!("a"), json!(["a", 1])) && has(json!(["x", 1]), json!(["a", 1])));
+        // Ids can be great numbers: neighbours are not the same because a double cannot tell them apart.
+        let great = 9_007_199_254_740_992_u64;
+        assert!(has(json!(great), json!([great])) && !has(json!(great + 1), json!([great])));
+        assert!(has(json!(u64::MAX), json!([u64::MAX])) && !has(json!(u64::MAX), json!([u64::MAX - 1])));
+        assert!(has(json!(i64::MIN), json!([i64::MIN])) && !has(json!(i64::MIN), json!([i64::MIN + 1])));
+        assert!(!has(json!(1e300), json!([1e300])) && !has(json!(9_007_199_254_740_992.0), json!([great])));
+        assert!(
+            has(json!(1.5), json!([1.5])) && has(json!(-3), json!([-3.0])) && !has(json!(1.5), json!([1]))
+        );
+        assert!(has(json!(-0.0), json!([0])));
         for nothing in [json!(null), json!({}), json!([[true]]), json!([])] {
             assert!(!has(nothing.clone(), json!([true, "", 0])), "{nothing}");
         }

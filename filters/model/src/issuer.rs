@@ -68,6 +68,18 @@ impl IssuerNames {
         Some(Named { name, bound: Some((template.claim().into(), value)) })
     }
 
+    /// Every name of the one issuer that an `iss` names.
+    fn same_as(&self, iss: &str) -> Vec<IssuerId> {
+        let templates = || {
+            let aliases = self.aliases.iter().filter_map(|(_, template)| template.as_ref());
+            self.template.iter().chain(aliases)
+        };
+        match templates().find_map(|template| template.value(iss)) {
+            Some(value) => templates().filter_map(|template| template.fill(value)).collect(),
+            None => self.all(),
+        }
+    }
+
     /// Every `iss` that names it.
     #[must_use]
     pub fn all(&self) -> Vec<IssuerId> {
@@ -140,6 +152,14 @@ impl SnapshotState {
     #[must_use]
     pub fn issuer_of_name(&self, name: &IssuerId) -> Option<&Arc<IssuerDocument>> {
         self.issuer_named(name.as_str()).map(|(document, _)| document)
+    }
+
+    /// Every name of the issuer that identities name so: those of its policy, or this one where there is none.
+    #[must_use]
+    pub fn names_of_issuer(&self, name: &IssuerId) -> Vec<IssuerId> {
+        let document = self.issuer_of_name(name).map(|document| document.issuer.as_str());
+        let names = document.and_then(|document| self.issuer_names(document));
+        names.map_or_else(|| vec![name.clone()], |(_, names)| names.same_as(name.as_str()))
     }
 
     /// The one issuer that an `iss` names.

@@ -90,8 +90,9 @@ impl ClaimMapping {
         tenants: &[TenantId],
     ) -> Vec<FieldError> {
         let errors = FieldErrors::default();
-        self.subject.check(&errors);
-        self.tenant.check(tenants, issuers.into_iter().any(is_entra), &errors);
+        let entra = issuers.into_iter().any(is_entra);
+        self.subject.check(entra, &errors);
+        self.tenant.check(tenants, entra, &errors);
         self.roles.check("roles", &errors);
         self.scopes.check("scopes", &errors);
         if serde_json::to_vec(self).map_or(true, |text| text.len() > MAX_BYTES) {
@@ -117,6 +118,11 @@ impl ClaimMapping {
         }
         Ok(None)
     }
+}
+
+/// Whether a member whose name would count says that it does not.
+fn is_denied(value: &Value) -> bool {
+    matches!(value, Value::Null | Value::Bool(false))
 }
 
 fn is_entra(issuer: &IssuerId) -> bool {

@@ -8,7 +8,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::Value;
 
 use super::written::Written;
-use super::{ClaimPath, Found, MAX_ENTRIES};
+use super::{ClaimPath, Found, MAX_ENTRIES, is_denied};
 use crate::claims::Claims;
 use crate::errors::FieldErrors;
 
@@ -112,8 +112,7 @@ impl<T: FromStr + Clone + PartialEq> NamesRule<T> {
             }
             Value::Array(members) => members.iter().for_each(|member| self.grant(member.as_str(), names)),
             Value::Object(members) if self.0.keys => {
-                let denied = |value: &Value| matches!(value, Value::Null | Value::Bool(false));
-                let granted = members.iter().filter(|(_, value)| !denied(value));
+                let granted = members.iter().filter(|(_, value)| !is_denied(value));
                 granted.for_each(|(name, _)| self.grant(Some(name), names));
             }
             _ => names.take(None),

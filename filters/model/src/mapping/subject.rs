@@ -50,7 +50,14 @@ impl SubjectRule {
         self.0.iter().map(|source| &source.claim)
     }
 
-    pub(super) fn check(&self, errors: &FieldErrors) {
+    /// `entra`: the tokens come from Entra ID.
+    pub(super) fn check(&self, entra: bool, errors: &FieldErrors) {
+        if entra && self.claims().any(|claim| claim.is_member("email")) {
+            errors.add(
+                "subject",
+                "Entra ID does not verify the addresses that it puts into tokens, so nobody is known by [email]; use [oid]",
+            );
+        }
         let sound = |p: &str| p.len() <= 64 && p.bytes().all(|b| b.is_ascii_graphic());
         if !self.0.iter().all(|source| sound(&source.prefix)) {
             errors.add("subject", "a prefix has at most 64 visible ASCII characters");

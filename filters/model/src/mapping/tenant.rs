@@ -12,7 +12,7 @@ use serde_json::Value;
 use super::pattern::TenantPattern;
 use super::subject::MAX_SOURCES;
 use super::written::Written;
-use super::{ClaimFault, ClaimPath, Found, MAX_ENTRIES};
+use super::{ClaimFault, ClaimPath, Found, MAX_ENTRIES, is_denied};
 use crate::claims::Claims;
 use crate::errors::FieldErrors;
 
@@ -45,10 +45,10 @@ pub struct TenantSource {
     pub fold_case: bool,
     /// What values stand for. With it or with `patterns`, a value that fits none is refused; without both, the value
     /// itself is the tenant.
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty", deserialize_with = "filled_map")]
     pub map: BTreeMap<String, TenantId>,
     /// What values that are not in `map` stand for.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[serde(default, skip_serializing_if = "Vec::is_empty", deserialize_with = "filled_list")]
     pub patterns: Vec<TenantPattern>,
 }
 
@@ -61,7 +61,7 @@ pub enum Form {
     Text,
     /// A list with exactly one text, or a text.
     List,
-    /// An object with exactly one member, whose name counts, or a list with exactly one text.
+    /// An object with exactly one member that is neither null nor false, whose name counts, or a list with exactly one text.
     Keys,
 }
 
@@ -75,6 +75,19 @@ impl Form {
 #[allow(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
 fn is_false(value: &bool) -> bool {
     !*value
+}
+
+/// Without entries the value itself would be the tenant: whoever takes the last one out means to let nobody in.
+const EMPTIED: &str = "`map` and `patterns` are not empty where they are there; without both, the value of the claim itself is the tenant";
+
+fn filled_map<'de, D: Deserializer<'de>>(from: D) -> Result<BTreeMap<String, TenantId>, D::Error> {
+    let map = BTreeMap::deserialize(from)?;
+    if map.is_empty() { Err(serde::de::Error::custom(EMPTIED)) } else { Ok(map) }
+}
+
+fn filled_list<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<TenantPattern>, D::Error> {
+    let list = Vec::deserialize(from)?;
+    if list.is_empty() { Err(serde::de::Error::custom(EMPTIED)) } else { Ok(list) }
 }
 
 /// Why claims lead to no tenant.
@@ -199,10 +212,10 @@ impl TenantSource {
                 [Value::String(text)] => Some(text),
                 _ => None,
             },
-            (Form::Keys, Value::Object(members)) => match members.len() {
-                1 => members.keys().next().map(String::as_str),
-                _ => None,
-            },
+            (Form::Keys, Value::Object(members)) => {
+                let mut granted = members.iter().filter(|(_, value)| !is_denied(value));
+                granted.next().filter(|_| granted.next().is_none()).map(|(name, _)| name.as_str())
+            }
             _ => None,
         }
     }
@@ -225,7 +238,10 @@ impl TenantSource {
         if self.email_domain && self.map.is_empty() {
             add("`emailDomain` needs `map`: which domain is which tenant's".to_owned());
         }
-        if self.email_domain && entra {
+        if self.email_domain && !self.claim.is_member("email") {
+            add("`emailDomain` is for `claim: [email]`: `email_verified` speaks of no other claim".to_owned());
+        }
+        if entra && (self.email_domain || self.claim.is_member("email")) {
             add("Entra ID does not verify the addresses that it puts into tokens; use [tid]".to_owned());
         }
         if self.fold_case && self.map.is_empty() {

@@ -282,6 +282,10 @@ fn an_email_domain_needs_a_verified_address_a_map_and_another_issuer_than_entra(
         assert_eq!(tell(other, json!(true)), "unmapped", "{other}");
     }
     assert!(wrong(json!({"claim": ["email"], "emailDomain": true}), &["acme"]).contains("needs `map`"));
+    for unverified in [json!(["upn"]), json!(["preferred_username"]), json!(["profile", "email"])] {
+        let rule = json!({"claim": unverified, "emailDomain": true, "map": {"acme.example": "acme"}});
+        assert!(wrong(rule, &["acme"]).contains("is for `claim: [email]`"), "{unverified}");
+    }
     for entra in [
         "https://login.microsoftonline.com/x/v2.0",
         "https://sts.windows.net/x/",
@@ -290,6 +294,15 @@ fn an_email_domain_needs_a_verified_address_a_map_and_another_issuer_than_entra(
         "https://login.microsoftonline.com:443/x",
     ] {
         assert!(wrong_at(entra, json!({"tenant": rule}), &["acme"]).contains("Entra ID"), "{entra}");
+        let whole = json!({"claim": ["email"], "map": {"ann@acme.example": "acme"}});
+        assert!(wrong_at(entra, json!({"tenant": whole}), &["acme"]).contains("Entra ID"), "{entra}");
+        for subject in [
+            json!(["email"]),
+            json!([{"claim": ["oid"], "prefix": "o:"}, {"claim": ["email"], "prefix": "e:"}]),
+        ] {
+            let found = wrong_at(entra, json!({"subject": subject, "tenant": {"fixed": "acme"}}), &["acme"]);
+            assert!(found.contains("use [oid]"), "{entra}: {found}");
+        }
     }
 }
 
