@@ -336,7 +336,7 @@ async fn a_shared_secret_reaches_gateways_alone_and_lies_nowhere_readable() {
     assert!(reader.state.issuer("partner").unwrap().jwks.keys.is_empty());
     let mut sidecar = server.reader("public:acme", SIDECAR, "02");
     sidecar.sync(&server).await;
-    assert!(sidecar.state.issuer("partner").is_some() && sidecar.state.issuer_secret("partner").is_none());
+    assert!(sidecar.state.issuer("partner").is_none() && sidecar.state.issuer_secret("partner").is_none());
     // After a restart the secret is sent, and not what is stored of it.
     server.restart().await;
     let mut again = server.reader("gateway", GATEWAY, "03");
@@ -359,6 +359,10 @@ async fn a_sidecar_gets_the_workloads_of_its_own_tenant() {
             {"spiffeId": id("acme"), "tenant": "acme", "roles": ["reader"]},
             {"spiffeId": id("globex"), "tenant": "globex"},
         ]);
+        config["sourceRules"] = json!([
+            {"name": "people", "sourceType": "human", "when": {"clientId": ["globex-web"]}},
+            {"name": "jobs", "sourceType": "worker", "when": {"credential": ["workload"]}},
+        ]);
     })
     .await;
     let mut early = server.reader("public:acme", SIDECAR, "03");
@@ -373,7 +377,13 @@ async fn a_sidecar_gets_the_workloads_of_its_own_tenant() {
     let mut sidecar = server.reader("public:acme", SIDECAR, "02");
     sidecar.sync(&server).await;
     assert!(sidecar.state.workload(&own).is_some() && sidecar.state.workload(&other).is_none());
-    assert_eq!(sidecar.state.source_rules().rules.len(), 1);
+    let rules = |reader: &Reader| {
+        reader.state.source_rules().rules.iter().map(|rule| rule.name.clone()).collect::<Vec<_>>()
+    };
+    assert_eq!(
+        (rules(&gateway), rules(&sidecar)),
+        (vec!["people".into(), "jobs".into()], vec!["jobs".into()])
+    );
     early.sync(&server).await;
     assert!(early.state.workload(&own).is_some(), "registering the cluster brings its workloads");
 }

@@ -156,7 +156,6 @@ async fn a_sidecar_gets_its_own_cluster_and_no_secret() {
     let pages = sidecar.sync(&server).await;
     let kinds: Vec<_> = pages.iter().flat_map(|p| &p.records).map(|r| r.kind).collect();
     let expected = [
-        RecordKind::Issuer,
         RecordKind::SourceRules,
         RecordKind::Workloads,
         RecordKind::Cluster,

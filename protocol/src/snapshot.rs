@@ -16,15 +16,11 @@ use sha2::{Digest, Sha256};
 
 use crate::wire::{IntrospectionAnswer, Page, RecordKind, SNAPSHOT_FORMAT, SignedMessage};
 
-/// Kinds of which every sidecar's view holds all entries: public keys, what sidecars tell callers of their own
-/// mesh by, and what is revoked.
-pub const PUBLIC_KINDS: [RecordKind; 5] = [
-    RecordKind::Issuer,
-    RecordKind::SourceRules,
-    RecordKind::Workloads,
-    RecordKind::IdentityKey,
-    RecordKind::RevocationDigest,
-];
+/// Kinds of which every sidecar's view holds all entries: the keys of identity tokens, what sidecars tell callers of
+/// their own mesh by, and what is revoked. Issuers are none of them: who comes with a token of one goes through a
+/// gateway, and what its claims are mapped to names every customer.
+pub const PUBLIC_KINDS: [RecordKind; 4] =
+    [RecordKind::SourceRules, RecordKind::Workloads, RecordKind::IdentityKey, RecordKind::RevocationDigest];
 
 /// Whether a view holds an entry: a gateway's, or that of the sidecars of `own` cluster. What a sidecar's view
 /// does not name is for gateways alone, and so is a kind that nobody knows yet.
@@ -38,6 +34,10 @@ pub fn view_holds(own: Option<&str>, kind: i32, key: &[u8]) -> bool {
         (Some(_), Err(_)) => false,
     }
 }
+
+/// The longest value of a record in bytes. Alone on a page, with its signature, it fits into an answer that filters
+/// read; a longer one would stop every page behind it.
+pub const MAX_VALUE: usize = 240 * 1024;
 
 /// Prefixed to a page before it is signed, so that the key's signature means nothing elsewhere.
 pub const PAGE_CONTEXT: &[u8] = b"portcullis snapshot page v1\0";

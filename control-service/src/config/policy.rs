@@ -10,9 +10,10 @@ use portcullis_identity::SourceType;
 use portcullis_identity::ids::{ClusterId, IssuerId, SpiffeId, TenantId};
 use portcullis_model::mapping::{ClaimMapping, TenantRule};
 use portcullis_model::policy::{
-    ClaimCondition, RequiredClaim, SourceConditions, SourceRule, SourceRulesDocument, WorkloadsDocument,
+    ClaimCondition, Jwks, RequiredClaim, SourceConditions, SourceRule, SourceRulesDocument, WorkloadsDocument,
 };
 use portcullis_model::resources::ResourcesDocument;
+use portcullis_protocol::snapshot::MAX_VALUE;
 
 use super::introspection::{self, IntrospectionConfig};
 use super::issuer::{self, IssuerConfig};
@@ -21,6 +22,9 @@ use super::resources;
 use super::section::Section;
 use crate::snapshot::View;
 use crate::store::Sender;
+
+/// Bytes of an issuer without its keys, at most: a key set that is fetched has room beside it.
+const MAX_ISSUER: usize = 96 * 1024;
 
 /// What can change while the service runs.
 #[derive(Debug, Clone, PartialEq)]
@@ -181,7 +185,7 @@ pub(super) fn read(folder: &Path, root: &mut Section<'_>, principals: Principals
             );
         }
     }
-    Policy {
+    let policy = Policy {
         principals,
         issuers,
         introspection,
@@ -189,7 +193,41 @@ pub(super) fn read(folder: &Path, root: &mut Section<'_>, principals: Principals
         source_rules: SourceRulesDocument { rules },
         resources: resources::resources(root),
         jwks_refresh: Duration::from_secs(refresh.into()),
+    };
+    too_long(&policy).into_iter().for_each(|(name, problem)| root.error(name, problem));
+    policy
+}
+
+/// Parts that filters could not read: each is one record of the snapshot, and one that fits on no page would stop
+/// what comes behind it, revocations included.
+fn too_long(policy: &Policy) -> Vec<(&'static str, String)> {
+    fn length(document: &impl serde::Serialize) -> usize {
+        serde_json::to_vec(document).map_or(usize::MAX, |text| text.len())
     }
+    let issuers = policy.issuers.iter().map(|issuer| {
+        let (bound, keys) = match &issuer.keys {
+            KeySource::Inline(jwks) => (MAX_VALUE, jwks.clone()),
+            _ => (MAX_ISSUER, Jwks::default()),
+        };
+        ("issuers", issuer.issuer.to_string(), length(&issuer.document(keys, false)), bound)
+    });
+    let providers = policy.introspection.iter().map(|provider| {
+        ("introspection", provider.document.name.clone(), length(&provider.document), MAX_VALUE)
+    });
+    let others = [
+        ("workloads", length(&policy.workloads)),
+        ("sourceRules", length(&policy.source_rules)),
+        ("resources", length(&policy.resources)),
+    ];
+    let others = others.map(|(name, bytes)| (name, name.to_owned(), bytes, MAX_VALUE));
+    let all = issuers.chain(providers).chain(others);
+    let long = all.filter(|(_, _, bytes, bound)| bytes > bound);
+    long.map(|(name, what, bytes, bound)| {
+        let problem =
+            format!("{what} takes {bytes} bytes as filters get it, and {bound} are the most; name fewer");
+        (name, problem)
+    })
+    .collect()
 }
 
 fn source_rules(root: &mut Section<'_>) -> Vec<SourceRule> {

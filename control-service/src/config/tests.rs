@@ -611,3 +611,27 @@ fn resources_are_read_by_the_parser_of_the_plugin_and_name_each_cluster_once() {
         assert!(errors.contains(&field), "{field} not in {errors:?}");
     }
 }
+
+/// What filters could not read would stop the snapshot behind it, revocations included.
+#[test]
+fn what_filters_could_not_read_is_refused_by_name_and_size() {
+    let folder = example_folder();
+    std::fs::write(folder.path().join("token"), "0123456789abcdef").unwrap();
+    let fields = |more: &str| match parse_in(&folder, &[GOOD, more].concat()) {
+        Ok(_) => Vec::new(),
+        Err(LoadError::Invalid { errors, .. }) => errors.into_iter().map(|e| e.to_string()).collect(),
+        Err(other) => panic!("{other}"),
+    };
+    let list = |count: usize| {
+        let names = (0..count).map(|n| format!("cluster-with-a-long-name-{n:032}")).collect::<Vec<_>>();
+        format!("resources: [{{clusters: [{}]}}]\n", names.join(", "))
+    };
+    assert_eq!(fields(&list(3_000)), Vec::<String>::new());
+    let errors = fields(&list(6_000));
+    let bound = format!("{} are the most", portcullis_protocol::snapshot::MAX_VALUE);
+    assert!(errors.len() == 1 && errors[0].contains("resources") && errors[0].contains(&bound), "{errors:?}");
+    let tenants = (0..4_000).map(|n| format!("tenant-{n:032}")).collect::<Vec<_>>().join(", ");
+    let issuer = "{issuer: 'https://idp.example.com', audiences: [a], algorithms: [RS256], discovery: true, tenants: [";
+    let errors = issuer_errors(&[issuer, &tenants, "]}"].concat());
+    assert!(errors.len() == 1 && errors[0].contains("https://idp.example.com takes"), "{errors:?}");
+}

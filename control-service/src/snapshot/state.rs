@@ -9,8 +9,9 @@ use std::fmt;
 use std::ops::Bound;
 use std::sync::Arc;
 
+use portcullis_identity::CredentialKind;
 use portcullis_identity::ids::ClusterId;
-use portcullis_model::policy::WorkloadsDocument;
+use portcullis_model::policy::{SourceRulesDocument, WorkloadsDocument};
 use portcullis_protocol::snapshot::{PUBLIC_KINDS, view_holds};
 use portcullis_protocol::wire::{self, Page, Record, RecordKind, SNAPSHOT_FORMAT};
 use prost::Message;
@@ -293,14 +294,18 @@ impl SnapshotIndex {
     }
 
     /// An entry as a view holds it. Of the workloads a sidecar gets those of its cluster's tenant: nobody
-    /// else may reach the cluster, and other tenants' workloads are none of its business.
+    /// else may reach the cluster, and other tenants' workloads are none of its business. Of the source rules it
+    /// gets those that workloads can fit: the others name other tenants' providers and clients.
     fn record(&self, view: &View, key: &EntryKey, entry: &Entry) -> Record {
         let mut record = plain(key, entry);
-        if let View::Public(cluster) = view
-            && key.kind == RecordKind::Workloads as i32
-            && !record.removed
-        {
-            record.value = workloads_of(&self.tenant_of(cluster), &record.value);
+        let View::Public(cluster) = view else { return record };
+        match RecordKind::try_from(key.kind) {
+            Ok(_) if record.removed => {}
+            Ok(RecordKind::Workloads) => {
+                record.value = workloads_of(&self.tenant_of(cluster), &record.value);
+            }
+            Ok(RecordKind::SourceRules) => record.value = rules_for_workloads(&record.value),
+            _ => {}
         }
         record
     }
@@ -336,6 +341,21 @@ fn workloads_of(tenant: &str, document: &[u8]) -> Vec<u8> {
     let read = serde_json::from_slice::<WorkloadsDocument>(document);
     let mut document = read.unwrap_or_default();
     document.workloads.retain(|workload| workload.tenant.as_str() == tenant);
+    serde_json::to_vec(&document).unwrap_or_default()
+}
+
+/// The rules that a workload can fit, in their order: the first that fits is the same as among all of them.
+fn rules_for_workloads(document: &[u8]) -> Vec<u8> {
+    let mut document = serde_json::from_slice::<SourceRulesDocument>(document).unwrap_or_default();
+    document.rules.retain(|rule| {
+        let when = &rule.when;
+        let of_a_token = when.issuer.is_some()
+            || when.client_id.is_some()
+            || when.claims.is_some()
+            || when.delegated == Some(true);
+        let kinds = when.credential.as_ref();
+        !of_a_token && kinds.is_none_or(|kinds| kinds.contains(&CredentialKind::Workload))
+    });
     serde_json::to_vec(&document).unwrap_or_default()
 }
 
@@ -377,6 +397,23 @@ mod tests {
         assert_eq!(seen, [(&b"b"[..], false), (b"a", true)]);
         assert_eq!((page.revision, page.reset, news), (3, false, true));
         assert!(!state.answer(&ask(3)).1);
+    }
+
+    #[test]
+    fn a_sidecar_gets_the_rules_that_workloads_can_fit() {
+        let rule = |name: &str, when: serde_json::Value| serde_json::json!({"name": name, "sourceType": "worker", "when": when});
+        let document = serde_json::json!({"rules": [
+            rule("provider", serde_json::json!({"issuer": ["https://globex.example"]})),
+            rule("client", serde_json::json!({"clientId": ["globex-web"]})),
+            rule("tokens", serde_json::json!({"credential": ["jwt"]})),
+            rule("delegated", serde_json::json!({"delegated": true})),
+            rule("jobs", serde_json::json!({"credential": ["jwt", "workload"], "delegated": false})),
+            rule("all", serde_json::json!({})),
+        ]});
+        let cut = rules_for_workloads(document.to_string().as_bytes());
+        let left: SourceRulesDocument = serde_json::from_slice(&cut).unwrap();
+        assert_eq!(left.rules.iter().map(|rule| rule.name.as_str()).collect::<Vec<_>>(), ["jobs", "all"]);
+        assert_eq!(rules_for_workloads(b"no JSON"), br#"{"rules":[]}"#);
     }
 
     #[test]

@@ -25,6 +25,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
+use portcullis_protocol::snapshot::MAX_VALUE;
 use portcullis_protocol::wire::{Page, RecordKind};
 use rusqlite::Connection;
 
@@ -128,6 +129,18 @@ pub enum StoreError {
     /// A secret cannot be opened.
     #[error(transparent)]
     Seal(#[from] SealError),
+    /// Filters could not read an entry of the snapshot.
+    #[error(
+        "the entry {kind:?} {key} has {bytes} bytes, more than the {MAX_VALUE} that filters read; nothing of this change was taken"
+    )]
+    TooLong {
+        /// What it is.
+        kind: RecordKind,
+        /// Its name.
+        key: String,
+        /// Its length.
+        bytes: usize,
+    },
     /// The store is shutting down.
     #[error("the store is closed")]
     Closed,

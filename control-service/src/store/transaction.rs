@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use portcullis_protocol::snapshot::revocation_digest;
+use portcullis_protocol::snapshot::{MAX_VALUE, revocation_digest};
 use portcullis_protocol::wire::{AuditRecord, RecordKind};
 use prost::Message;
 use rusqlite::{Connection, OptionalExtension, params};
@@ -176,6 +176,9 @@ impl<'c> Transaction<'c> {
         key: &[u8],
         value: Option<&[u8]>,
     ) -> Result<u64, StoreError> {
+        if let Some(bytes) = value.map(<[u8]>::len).filter(|bytes| *bytes > MAX_VALUE) {
+            return Err(StoreError::TooLong { kind, key: String::from_utf8_lossy(key).into_owned(), bytes });
+        }
         self.life.revision += 1;
         let revision = self.life.revision;
         let stored = value.map(|v| stored_form(kind, v));
@@ -333,6 +336,22 @@ mod tests {
         let stored: u64 =
             connection.query_row("SELECT count(*) FROM snapshot_entry", [], |row| row.get(0)).unwrap();
         assert_eq!((stored, life(&connection).unwrap().revision), (2, 2));
+    }
+
+    /// Alone on a page, it would stop everything behind it.
+    #[test]
+    fn an_entry_that_no_filter_could_read_is_not_published() {
+        let connection = database();
+        let published = write(&connection, |transaction| {
+            let most = vec![b'x'; MAX_VALUE];
+            transaction.publish(RecordKind::SourceRules, b"", Some(&most))?;
+            let more = [&most[..], b"x"].concat();
+            let refused = transaction.nested(|t| t.publish(RecordKind::SourceRules, b"", Some(&more)));
+            let told = refused.unwrap_err().to_string();
+            assert!(told.contains("SourceRules") && told.contains("245761 bytes"), "{told}");
+            transaction.publish(RecordKind::Revocation, b"sub:a", Some(b""))
+        });
+        assert_eq!(published.changes.iter().map(|c| c.revision).collect::<Vec<_>>(), [1, 2]);
     }
 
     #[test]

@@ -90,7 +90,14 @@ impl Means<'_> {
             return Ok(None);
         }
         match &known.basis {
-            Basis::Token(signed, key) => jwt::judge_again((signed, *key), snapshot, self.keys, now_s),
+            Basis::Token(signed, key) => {
+                let verified = jwt::judge_again((signed, *key), snapshot, self.keys, now_s)?;
+                // Its issuer wants each token asked about now, and the token is gone: it has to come again.
+                if introspection::asked_about(&verified, snapshot)?.is_some() {
+                    return Err(Reason::IdentityChanged);
+                }
+                Ok(verified)
+            }
             Basis::ApiKey(digest) => api_key::of_digest(digest, snapshot, now_s).map_err(|why| why.reason),
             _ => workload::verify(principal.spiffe_id.as_ref().ok_or(Reason::Internal)?, snapshot),
         }

@@ -281,6 +281,7 @@ impl IdentityCache {
         hasher.append(principal.client_id.as_ref().map(|c| c.as_str()).unwrap_or_default().as_bytes());
         hasher.append(b"\x02");
         hasher.append(principal.session_id.as_deref().unwrap_or_default().as_bytes());
+        hasher.append(&[3, principal.roles_incomplete.into()]);
         hasher.finalize128()
     }
 

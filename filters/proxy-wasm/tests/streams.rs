@@ -128,6 +128,16 @@ const CASES: &[Case] = &[
         "cluster-status",
         "cluster_unknown",
     ),
+    (
+        "an issuer whose tokens are asked about from now on",
+        agent,
+        |w| {
+            with_provider(w, 10, NOW + 600);
+            w.change(issuer_with(|d| d["introspection"] = json!("as")));
+        },
+        "authn",
+        "identity_changed",
+    ),
     ("session", agent, |w| w.revoke("sid:s-1"), "authn", "credential_revoked"),
     ("subject", agent, |w| w.revoke("sub:ann"), "authn", "credential_revoked"),
     ("signing key", agent, |w| w.revoke("kid:i1"), "authn", "credential_revoked"),

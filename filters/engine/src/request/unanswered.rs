@@ -8,7 +8,8 @@ use crate::port::{OutcomeWanted, Stream};
 use crate::reply::{Form, REASON_HEADER};
 
 /// Whether a header of a response says that a proxy between this one and the Data API got no answer from there: a
-/// tunnel gateway, a tunnel agent, a sidecar with the module. A Data API that says so speaks of itself alone.
+/// tunnel gateway, a tunnel agent, a sidecar with the module. It counts on a failure only: a Data API must not make
+/// a request that it has served look like one that never came to it.
 pub(super) fn is_told(name: &[u8], value: &[u8]) -> bool {
     same(name, REASON_HEADER.as_bytes()) && value == Reason::ClusterUnreachable.code().as_bytes()
 }
@@ -19,7 +20,7 @@ impl Request {
         // To a client of gRPC the proxy says that it failed with the status 200.
         let of_grpc = || self.open.is_some_and(|open| open.form == Form::Grpc);
         let failed = matches!(self.response.status, Some(502..=504)) || end_of_stream && of_grpc();
-        if told || failed { self.look_at_failure(stream, told) } else { Verdict::Continue }
+        if failed { self.look_at_failure(stream, told) } else { Verdict::Continue }
     }
 
     /// Ends a request that nobody answered by a refusal of ours, so that its caller and its record have the reason.
