@@ -610,6 +610,20 @@ fn resources_are_read_by_the_parser_of_the_plugin_and_name_each_cluster_once() {
         let field = format!("resources[1].{field}");
         assert!(errors.contains(&field), "{field} not in {errors:?}");
     }
+    let entry = |at: usize, names: std::ops::Range<usize>| {
+        let names: Vec<_> = names.map(|n| format!("x-header-{n:05}")).collect();
+        format!(
+            "  - {{clusters: [c-{at}], browser: {{cors: {{origins: ['https://a.test'], headers: [{}]}}}}}}\n",
+            names.join(", ")
+        )
+    };
+    let all = |entries: &[String]| read(&["resources:\n", &entries.concat()].concat()).err();
+    // A preflight tells the names of all entries, each once.
+    assert_eq!(all(&[entry(0, 0..32), entry(1, 32..64), entry(2, 0..32)]), None);
+    assert_eq!(all(&[entry(0, 0..32), entry(1, 32..64), entry(2, 64..65)]).unwrap(), ["resources"]);
+    let many: Vec<_> = (0..256).map(|at| entry(at, 0..14)).collect();
+    assert_eq!(all(&many).unwrap(), ["resources"]);
+    assert_eq!(all(&many[..200]), None);
 }
 
 /// What filters could not read would stop the snapshot behind it, revocations included.

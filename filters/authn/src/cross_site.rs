@@ -9,17 +9,31 @@ use portcullis_engine::head::Head;
 #[must_use]
 pub(crate) fn may_be_cross_site(head: &Head<'_>) -> bool {
     let safe = matches!(head.method, b"GET" | b"HEAD" | b"OPTIONS") && !head.upgrade;
-    let own_site = |site: &[u8]| site == b"same-origin";
     !safe
-        && match (head.origin, head.fetch_site) {
-            (None, None) => true,
-            (None, Some(site)) => !own_site(site),
-            (Some(origin), None) => !is_own_origin(head, origin),
-            // A page that hides where it comes from (`Referrer-Policy: no-referrer`) sends `null`.
-            (Some(origin), Some(site)) => {
-                !(own_site(site) && (origin == b"null" || is_own_origin(head, origin)))
-            }
+        && match head.origin {
+            None => !head.fetch_site.is_some_and(is_own_site),
+            Some(origin) => !is_by_own_page(head, origin),
         }
+}
+
+/// The page of another origin that made the browser send the request, whatever its method: where `Origin` says
+/// so. It stands on every request whose answer a page can read, or to which it can add headers (Fetch §3.1), so a
+/// cookie counts there only by the policy of the cluster.
+#[must_use]
+pub(crate) fn page_of_another_origin<'a>(head: &Head<'a>) -> Option<&'a [u8]> {
+    head.origin.filter(|origin| !is_by_own_page(head, origin))
+}
+
+fn is_own_site(site: &[u8]) -> bool {
+    site == b"same-origin"
+}
+
+fn is_by_own_page(head: &Head<'_>, origin: &[u8]) -> bool {
+    match head.fetch_site {
+        None => is_own_origin(head, origin),
+        // A page that hides where it comes from (`Referrer-Policy: no-referrer`) sends `null`.
+        Some(site) => is_own_site(site) && (origin == b"null" || is_own_origin(head, origin)),
+    }
 }
 
 /// Whether an origin is that of the host that was asked. Both schemes count, because the gateway does not
@@ -56,6 +70,22 @@ mod tests {
         let same = (site, &b"same-origin"[..]);
         for method in [&b"GET"[..], b"HEAD", b"OPTIONS"] {
             assert!(!tell(method, &[]) && !tell(method, &[(origin, b"https://evil.test")]));
+        }
+        let page = |more: Headers<'_>| {
+            let mut pairs: Vec<(&[u8], &[u8])> = vec![(b":method", b"GET"), (b":authority", b"h.test:8443")];
+            pairs.extend(more);
+            let mut found = None;
+            read(&pairs, |head| found = Some(page_of_another_origin(&head).map(<[u8]>::to_vec)));
+            found.unwrap()
+        };
+        for good in [&[][..], &[own], &[(site, b"cross-site")], &[own, same], &[(origin, b"null"), same]] {
+            assert_eq!(page(good), None, "{good:?}");
+        }
+        let evil = (origin, &b"https://evil.test"[..]);
+        for bad in
+            [&[evil][..], &[evil, same], &[own, own], &[own, (site, b"cross-site")], &[(origin, b"null")]]
+        {
+            assert!(page(bad).is_some(), "{bad:?}");
         }
         for method in [&b"POST"[..], b"PUT", b"DELETE", b"PATCH", b"get", b"PROPFIND"] {
             for good in [&[own][..], &[same], &[own, same]] {

@@ -18,7 +18,7 @@ use portcullis_model::state::SnapshotState;
 use portcullis_model::{Reason, Refusal};
 
 use crate::again::ONE_ANSWER_S;
-use crate::cross_site::may_be_cross_site;
+use crate::cross_site::{may_be_cross_site, page_of_another_origin};
 use crate::presented::{Credential, Presented, TokenLocation};
 use crate::{KeyRing, NativeVerify, Rejected, Verified, api_key, introspection, is_revoked, jwt, workload};
 
@@ -113,6 +113,8 @@ impl Means<'_> {
             if may_be_cross_site(context.head) {
                 return Err(Reason::CrossSiteRefused.into());
             }
+            // Whether the cluster wants that is looked at once the cluster is known to be the caller's.
+            context.exchange.cookie_sent_by = page_of_another_origin(context.head).map(Box::from);
         }
         let kind = match credential {
             Credential::Bearer(_) => kind::BEARER,

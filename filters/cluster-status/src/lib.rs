@@ -15,6 +15,7 @@
     )
 )]
 
+mod pages;
 mod scopes;
 
 use std::borrow::Cow;
@@ -58,9 +59,12 @@ impl Stage for ClusterStatus {
         };
         if let Some(known) = &context.exchange.known
             && let Err(refusal) =
-                scopes::check(known.principal(), permit.cluster(), context.config, context.snapshot)
+                pages::check(context.exchange, permit.cluster(), context.config, context.snapshot).and_then(
+                    |()| scopes::check(known.principal(), permit.cluster(), context.config, context.snapshot),
+                )
         {
             context.exchange.cluster = Some(permit.cluster().clone());
+            context.exchange.owned = true;
             return Flow::Refuse(refusal);
         }
         context.exchange.permit = Some(permit);
@@ -79,7 +83,9 @@ impl Stage for ClusterStatus {
             Ok(_) | Err(Reason::ClusterOffline | Reason::ClusterPending) => {}
             Err(reason) => return Err(reason),
         }
-        scopes::check(known.principal(), &cluster, again.config, again.snapshot).map_err(|r| r.reason)?;
+        pages::check(again.exchange, &cluster, again.config, again.snapshot)
+            .and_then(|()| scopes::check(known.principal(), &cluster, again.config, again.snapshot))
+            .map_err(|refusal| refusal.reason)?;
         again.stands_on(Ground::Cluster(cluster));
         again.stands_on(Ground::Resources);
         Ok(())
@@ -121,7 +127,10 @@ fn permit(context: &mut Context<'_>) -> Result<Permit, Reason> {
     let decided = Permit::decide(cluster.clone(), record, &known.principal().tenant);
     match &decided {
         Ok(permit) => known.remember(permit, snapshot.contents()),
-        Err(_) => context.exchange.cluster = Some(cluster),
+        Err(_) => {
+            context.exchange.owned = record.is_some_and(|(tenant, _)| *tenant == known.principal().tenant);
+            context.exchange.cluster = Some(cluster);
+        }
     }
     decided
 }

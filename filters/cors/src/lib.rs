@@ -3,6 +3,11 @@
 //! A preflight, a refusal and an answer to an unknown caller follow from the origin alone, by all policies that name
 //! it: what is said of one cluster would tell that there is that cluster. Only when a request is let on, the policy
 //! of its own cluster counts.
+//!
+//! With cookies that is not enough, because they come with whatever any page makes a browser send. So a refusal may
+//! be read with them only by pages that the plugin's own policy names for that, or, where the cluster is known to be
+//! the caller's, the policy of that one. A preflight grants them by all policies: whether the request that follows
+//! may use its cookie is looked at there, before it goes on.
 
 #![cfg_attr(
     not(test),
@@ -45,6 +50,8 @@ enum Asked {
     Public,
     /// By a page of this origin, or by none, in the light of these policies.
     By(Option<Box<[u8]>>, Policies),
+    /// It is a preflight by a page of this origin.
+    Preflight(Box<[u8]>, Policies),
 }
 
 /// The policies there are.
@@ -62,8 +69,10 @@ impl Policies {
     }
 
     fn of(&self, cluster: &ClusterId) -> Option<&CorsPolicy> {
-        let own = self.clusters.as_ref().and_then(|resources| resources.of(cluster)?.browser.cors.as_ref());
-        own.or(self.plugin.cors.as_ref())
+        match &self.clusters {
+            Some(resources) => resources.cors_of(cluster, &self.plugin),
+            None => self.plugin.cors.as_ref(),
+        }
     }
 }
 
@@ -112,14 +121,16 @@ impl Stage for Cors {
         let plugin = Arc::clone(&context.config.browser);
         let policies = Policies { plugin, clusters: Some(Arc::clone(resources)) };
         let origin = context.head.origin;
-        kept.keep(Asked::By(origin.map(Box::from), policies.clone()));
-        if !is_preflight {
+        let (true, Some(origin)) = (is_preflight, origin) else {
+            kept.keep(Asked::By(origin.map(Box::from), policies));
             return Flow::Next;
-        }
-        match Granted::by(policies.all(), origin.unwrap_or_default()) {
+        };
+        let flow = match Granted::by(policies.all(), origin) {
             Some(granted) => Flow::Answer(Box::new(granted.preflight())),
             None => Flow::Refuse(Refusal::new(STAGE, Reason::PreflightRefused)),
-        }
+        };
+        kept.keep(Asked::Preflight(origin.into(), policies));
+        flow
     }
 
     fn on_response_headers(&self, answer: &mut Answer<'_>) -> PortResult<()> {
@@ -127,6 +138,9 @@ impl Stage for Cors {
         let (origin, policies) = match exchange.kept.get() {
             None => return Ok(()),
             Some(Asked::Public) => return say(answer, Grant::public()),
+            Some(Asked::Preflight(origin, policies)) => {
+                return say_of(answer, Granted::by(policies.all(), origin), origin);
+            }
             Some(Asked::By(origin, policies)) => (origin, policies),
         };
         // Once a request may go to its cluster, the policy of that one counts, and no other. Without any the
@@ -136,18 +150,28 @@ impl Stage for Cors {
             return Ok(());
         }
         let Some(origin) = origin else { return answer.add("vary", "origin") };
-        let granted = match own {
-            Some(policy) => Granted::by(policy.into_iter(), origin),
-            None => Granted::by(policies.all(), origin),
+        if let Some(policy) = own {
+            return say_of(answer, Granted::by(policy.into_iter(), origin), origin);
+        }
+        let with_cookies = match &exchange.cluster {
+            Some(cluster) if exchange.owned => policies.of(cluster),
+            _ => policies.plugin.cors.as_ref(),
         };
-        match granted {
-            Some(granted) => say(answer, granted.grant(origin)),
-            // What the upstream says of that does not count.
-            None => {
-                answer.add("vary", "origin")?;
-                answer.remove(ALLOW_ORIGIN)?;
-                answer.remove(ALLOW_CREDENTIALS)
-            }
+        let with_cookies = with_cookies.is_some_and(|policy| policy.allows_credentials(origin));
+        let granted = Granted::by(policies.all(), origin);
+        say_of(answer, granted.map(|granted| granted.with_credentials(with_cookies)), origin)
+    }
+}
+
+/// Says to a page whether it may use the answer.
+fn say_of(answer: &mut Answer<'_>, granted: Option<Granted<'_>>, origin: &[u8]) -> PortResult<()> {
+    match granted {
+        Some(granted) => say(answer, granted.grant(origin)),
+        // What the upstream says of that does not count.
+        None => {
+            answer.add("vary", "origin")?;
+            answer.remove(ALLOW_ORIGIN)?;
+            answer.remove(ALLOW_CREDENTIALS)
         }
     }
 }

@@ -48,6 +48,10 @@ pub struct RequestState {
     pub refused_part: Vec<u8>,
     /// The cluster that is asked for, where it may not be reached.
     pub cluster: Option<ClusterId>,
+    /// Whether that cluster is the caller's own.
+    pub owned: bool,
+    /// The page of another origin (`Origin`) that made a browser send the cookie by which the caller is known.
+    pub cookie_sent_by: Option<Box<[u8]>>,
     /// The proof that the cluster may be reached, once that was checked.
     pub permit: Option<Permit>,
     /// What was decided.
@@ -106,6 +110,8 @@ impl RequestState {
         self.known = None;
         self.refused_part.clear();
         self.cluster = None;
+        self.owned = false;
+        self.cookie_sent_by = None;
         self.permit = None;
         self.decision = Decision::None;
         self.audit_part.clear();

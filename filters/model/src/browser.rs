@@ -42,6 +42,18 @@ pub struct CorsPolicy {
 /// The longest list in a policy.
 const MOST: usize = 64;
 
+/// The longest list of methods or headers in a policy, in bytes as it is [told](told_len).
+pub const POLICY_LIST_BYTES: usize = 512;
+
+/// The longest list of methods or headers of all policies of clusters together, each name once.
+pub const CLUSTERS_LIST_BYTES: usize = 1_024;
+
+/// What a name takes in a header that lists several, `, ` included.
+#[must_use]
+pub fn told_len(name: &str) -> usize {
+    name.len().saturating_add(2)
+}
+
 /// `browser` as it is written.
 #[derive(Debug, Default, Deserialize)]
 pub struct RawBrowser {
@@ -90,20 +102,40 @@ impl CorsPolicy {
         let usual = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect();
         let methods = raw.methods.unwrap_or_else(|| usual(&["GET", "HEAD", "POST"]));
         let headers = raw.headers.unwrap_or_else(|| usual(&["authorization", "content-type"]));
-        Self {
+        let policy = Self {
             origins,
             methods: checked(methods, &within("methods"), errors, method),
             headers: checked(headers, &within("headers"), errors, header),
             exposed_headers: checked(raw.exposed_headers, &within("exposedHeaders"), errors, header),
             credentials: raw.credentials,
             max_age_seconds: errors.number(&within("maxAgeSeconds"), raw.max_age_seconds, 600, 0, 86_400),
+        };
+        for (name, list) in policy.told() {
+            if list.iter().map(|name| told_len(name)).sum::<usize>() > POLICY_LIST_BYTES {
+                let problem =
+                    format!("has more than {POLICY_LIST_BYTES} bytes; every preflight tells all of it");
+                errors.add(&within(name), problem);
+            }
         }
+        policy
     }
 
     /// Whether it is about pages of this origin.
     #[must_use]
     pub fn allows(&self, origin: &[u8]) -> bool {
         self.origins.iter().any(|pattern| pattern.fits(origin))
+    }
+
+    /// Whether it lets pages of this origin use cookies.
+    #[must_use]
+    pub fn allows_credentials(&self, origin: &[u8]) -> bool {
+        self.credentials && self.allows(origin)
+    }
+
+    /// Its lists of names that are told to browsers, each with the name of its field.
+    #[must_use]
+    pub fn told(&self) -> [(&'static str, &[String]); 3] {
+        [("methods", &self.methods), ("headers", &self.headers), ("exposedHeaders", &self.exposed_headers)]
     }
 }
 
@@ -200,5 +232,15 @@ mod tests {
         }
         let many: Vec<String> = (0..65).map(|n| format!("https://a{n}.test")).collect();
         assert_eq!(read(json!({"cors": {"origins": many}})).1, ["browser.cors.origins"]);
+    }
+
+    #[test]
+    fn a_list_that_every_answer_would_tell_is_short() {
+        let names = |count: usize| (0..count).map(|n| format!("x-header-{n:05}")).collect::<Vec<_>>();
+        for field in ["headers", "exposedHeaders"] {
+            assert_eq!(read(json!({"cors": {field: names(32)}})).1, Vec::<String>::new());
+            assert_eq!(read(json!({"cors": {field: names(33)}})).1, [format!("browser.cors.{field}")]);
+        }
+        assert_eq!(read(json!({"cors": {"methods": ["A".repeat(511)]}})).1, ["browser.cors.methods"]);
     }
 }

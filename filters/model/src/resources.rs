@@ -58,6 +58,13 @@ impl Resources {
         self.by_cluster.get(cluster).map(|resource| &**resource)
     }
 
+    /// The CORS policy of a cluster: its own, and without one that of the plugin.
+    #[must_use]
+    pub fn cors_of<'a>(&'a self, cluster: &ClusterId, plugin: &'a BrowserRules) -> Option<&'a CorsPolicy> {
+        let own = self.of(cluster).and_then(|resource| resource.browser.cors.as_ref());
+        own.or(plugin.cors.as_ref())
+    }
+
     /// Whether anything is asked of callers of any cluster, or nobody knows what.
     #[must_use]
     pub fn ask(&self) -> bool {

@@ -7,7 +7,7 @@ use std::time::Duration;
 use portcullis_protocol::wire::RecordKind;
 use portcullis_testhost::{Answer, Exchange, Request};
 use serde_json::{Value, json};
-use world::{World, config, good, plugin, put, to};
+use world::{World, config, good, plugin, put, to, token};
 
 on_both! {
     a_preflight_is_answered_here_by_the_policy_that_names_its_origin,
@@ -19,6 +19,12 @@ on_both! {
     the_platforms_own_endpoints_are_open_to_every_page,
     stages_as_plugins_of_their_own_say_the_same,
     a_document_that_cannot_be_read_opens_nothing,
+    by_a_persons_cookie_no_page_of_another_cluster_reads_what_their_clusters_are,
+    whether_there_is_a_cookie_is_told_to_no_page_of_another_cluster,
+    a_preflight_by_another_clusters_policy_opens_nothing_to_a_cookie,
+    a_cookie_counts_for_the_pages_that_the_clusters_own_policy_names,
+    a_stream_by_a_cookie_ends_when_its_page_is_no_longer_named,
+    a_preflight_stays_small_whatever_the_policies_are,
 }
 
 const APP: &str = "https://app.example.com";
@@ -293,4 +299,173 @@ fn a_document_that_cannot_be_read_opens_nothing() {
     let wide = of_clusters().to_string().replace(ACME, "null");
     world.change(put(RecordKind::Resources, b"", wide));
     world.host.request(preflight(ACME, "/clusters/acme-1/")).assert_refused(403);
+}
+
+const GLOBEX: &str = "https://globex.example";
+
+/// Policies with credentials of a cluster of acme, of a suspended one, and of one of globex.
+fn with_cookies() -> Value {
+    let cors = |origin: &str| {
+        json!({"cors": {"origins": [origin], "methods": ["GET"], "headers": ["x-requested-with"],
+            "exposedHeaders": [], "credentials": true, "maxAgeSeconds": 600}})
+    };
+    json!({"resources": [
+        {"clusters": ["globex-1"], "browser": cors(GLOBEX)},
+        {"clusters": ["acme-degraded"], "browser": cors(ACME), "requiredScopes": ["acme:secret-project"]},
+        {"clusters": ["acme-1", "acme-suspended"], "browser": cors(ACME)}]})
+}
+
+/// A gateway that takes tokens from a cookie.
+fn cookies(change: impl FnOnce(&mut Value)) -> World {
+    let mut world = world_with(|config| {
+        config["tokens"] = json!({"cookie": "__Host-session"});
+        change(config);
+    });
+    world.change(put(RecordKind::Resources, b"", with_cookies().to_string()));
+    world
+}
+
+fn at(cluster: &str, origin: &str, request: Request) -> Request {
+    let request = request.authority(&format!("{cluster}.clusters.platform.test"));
+    from(origin, request).header("sec-fetch-site", "cross-site")
+}
+
+/// As a browser sends it for `fetch` with `credentials: "include"`.
+fn by_cookie(cluster: &str, origin: &str) -> Request {
+    at(cluster, origin, Request::get("/v1")).header("cookie", format!("__Host-session={}", token(|_| ())))
+}
+
+/// What a page learns of an answer that its browser got with `credentials: "include"`.
+fn learnt(exchange: &Exchange, origin: &str) -> Option<(Option<u16>, Option<String>)> {
+    let (allowed, credentials, _) = told(exchange);
+    (allowed == origin && credentials).then(|| (exchange.status(), header(exchange, "x-portcullis-reason")))
+}
+
+fn by_a_persons_cookie_no_page_of_another_cluster_reads_what_their_clusters_are() {
+    let mut world = cookies(|_| ());
+    for cluster in ["acme-1", "acme-suspended", "acme-offline", "acme-degraded", "globex-1", "no-such"] {
+        let exchange = world.host.request(by_cookie(cluster, GLOBEX));
+        assert_eq!(learnt(&exchange, GLOBEX), None, "{cluster}");
+    }
+    // Another tenant's cluster answers as one that there is not, also to the pages that it names.
+    let mut whole = |cluster| {
+        let exchange = world.host.request(by_cookie(cluster, GLOBEX));
+        exchange.assert_refused(404);
+        (told(&exchange), header(&exchange, "x-portcullis-reason"))
+    };
+    assert_eq!(whole("globex-1"), whole("no-such"));
+    // To its own pages a cluster's refusals are told, once it is known to be the caller's.
+    for (cluster, told) in [("acme-suspended", "cluster_suspended"), ("acme-degraded", "insufficient_scope")]
+    {
+        let exchange = world.host.request(by_cookie(cluster, ACME));
+        assert_eq!(learnt(&exchange, ACME), Some((Some(403), Some(told.to_owned()))));
+    }
+    for cluster in ["acme-offline", "globex-1", "no-such"] {
+        let exchange = world.host.request(by_cookie(cluster, ACME));
+        assert_eq!(learnt(&exchange, ACME), None, "{cluster}");
+    }
+    // Without cookies they are told as before: `fetch` of a granted origin with a token of its own.
+    let exchange = world.host.request(from(GLOBEX, good("acme-suspended")));
+    assert_eq!(told(&exchange), says(GLOBEX, false));
+}
+
+fn whether_there_is_a_cookie_is_told_to_no_page_of_another_cluster() {
+    let mut world = cookies(|_| ());
+    let post = || at("acme-1", GLOBEX, Request::new("POST", "/v1")).header("content-type", "text/plain");
+    let cookie = format!("__Host-session={}", token(|_| ()));
+    for request in [post(), post().header("cookie", &cookie), post().header("cookie", "__Host-session=x")] {
+        let exchange = world.host.request(request);
+        assert!(exchange.upstream().is_none());
+        assert_eq!(learnt(&exchange, GLOBEX), None, "{exchange}");
+    }
+}
+
+fn a_preflight_by_another_clusters_policy_opens_nothing_to_a_cookie() {
+    let mut world = cookies(|_| ());
+    let ask = at("acme-1", GLOBEX, Request::new("OPTIONS", "/v1"))
+        .header("access-control-request-method", "GET")
+        .header("access-control-request-headers", "x-requested-with");
+    let exchange = world.host.request(ask);
+    exchange.assert_refused(204);
+    assert_eq!(
+        told(&exchange),
+        says(GLOBEX, true),
+        "by the policies of all clusters, whichever is asked about"
+    );
+    for method in ["GET", "HEAD", "OPTIONS"] {
+        for page in [GLOBEX, "https://evil.example", "null"] {
+            let cookie = format!("__Host-session={}", token(|_| ()));
+            let request = at("acme-1", page, Request::new(method, "/v1/delete")).header("cookie", cookie);
+            let exchange = world.host.request(request.header("x-requested-with", "XMLHttpRequest"));
+            exchange.assert_refused(403);
+            exchange.assert_response_header("x-portcullis-reason", "cross_site_refused");
+            assert_eq!(learnt(&exchange, page), None);
+        }
+    }
+    // A token that the page itself has is nothing that a browser adds by itself.
+    world.host.request(from(GLOBEX, good("acme-1"))).assert_status(200);
+}
+
+fn a_cookie_counts_for_the_pages_that_the_clusters_own_policy_names() {
+    let mut world = cookies(platform);
+    let mut status = |cluster, page| {
+        let exchange = world.host.request(by_cookie(cluster, page));
+        let seen = (exchange.status().unwrap_or_default(), learnt(&exchange, page).is_some());
+        assert_eq!(exchange.upstream().is_some(), seen.0 == 200);
+        seen
+    };
+    assert_eq!(status("acme-1", ACME), (200, true));
+    assert_eq!(status("acme-1", APP), (403, false), "its own policy stands in place of the platform's");
+    assert_eq!(
+        status("acme-1", "https://acme-1.clusters.platform.test"),
+        (403, false),
+        "not by its own page"
+    );
+    let own = Request::get("/v1").authority("acme-1.clusters.platform.test");
+    let own = own.header("cookie", format!("__Host-session={}", token(|_| ())));
+    world.host.request(own.header("origin", "https://acme-1.clusters.platform.test")).assert_status(200);
+    // Without a policy of its own the platform's counts; one without credentials names nobody here.
+    world.change(put(RecordKind::Resources, b"", of_clusters().to_string()));
+    let mut status = |cluster, page| world.host.request(by_cookie(cluster, page)).status();
+    assert_eq!(status("acme-degraded", APP), Some(200));
+    assert_eq!(status("acme-degraded", ACME), Some(403));
+    assert_eq!(status("acme-1", ACME), Some(403));
+}
+
+fn a_stream_by_a_cookie_ends_when_its_page_is_no_longer_named() {
+    let mut config = config();
+    config["tokens"] = json!({"cookie": "__Host-session"});
+    let mut world = World::with(vec![plugin("gateway", &config)], |host| host.without_route_timeout());
+    world.change(put(RecordKind::Resources, b"", with_cookies().to_string()));
+    world
+        .host
+        .set_upstream(Answer::ok().header("content-type", "text/event-stream").body("data: 1\n\n").stall());
+    let stream = world.host.request(by_cookie("acme-1", ACME));
+    let bearer = world.host.request(from(ACME, good("acme-1")));
+    (0..20).for_each(|_| world.settle());
+    assert!(!stream.is_over() && !bearer.is_over());
+    let other = with_cookies().to_string().replace(ACME, "https://new.acme.example");
+    world.change(put(RecordKind::Resources, b"", other));
+    (0..20).for_each(|_| world.settle());
+    assert!(stream.is_over() && !bearer.is_over());
+}
+
+fn a_preflight_stays_small_whatever_the_policies_are() {
+    let list = |prefix: &str, n: usize| (0..64).map(|i| format!("{prefix}-{n}-{i}")).collect::<Vec<_>>();
+    let entries: Vec<Value> = (0..48)
+        .map(|n| {
+            json!({"clusters": [format!("c-{n}")], "browser": {"cors": {"origins": [APP], "methods": ["GET"],
+                "headers": list("x-a-header-of-mine", n), "exposedHeaders": list("x-an-answer", n),
+                "credentials": false, "maxAgeSeconds": 5}}})
+        })
+        .collect();
+    let mut world = World::gateway();
+    world.change(put(RecordKind::Resources, b"", json!({"resources": entries}).to_string()));
+    for request in [preflight(APP, "/"), from(APP, to("acme-1"))] {
+        let exchange = world.host.request(request);
+        assert_eq!(told(&exchange), says(APP, false));
+        let seen = exchange.response().expect("an answer");
+        let size = seen.headers.iter().map(|(name, value)| name.len() + value.len()).sum::<usize>();
+        assert!(size < 4_096, "{size}");
+    }
 }
