@@ -5,6 +5,7 @@ use portcullis_authn::keys::PureRust;
 use portcullis_authn::{KeyRing, Rejected, Verified, introspection, is_revoked, jwt};
 use portcullis_identity::Principal;
 use portcullis_model::Reason;
+use portcullis_model::claims::Claims;
 use portcullis_model::state::SnapshotState;
 use portcullis_protocol::snapshot::{PageError, public_key, sign_page, verify_page};
 use portcullis_protocol::wire::Page;
@@ -62,9 +63,18 @@ pub fn subject_token(
     if source_type.is_none() && classify(snapshot.source_rules(), &principal, &claims).is_none() {
         return Err(Reason::SourceTypeUnknown.into());
     }
-    let end = numeric_date(&claims, "exp").map_err(Rejected::from)?.unwrap_or(u64::MAX);
+    let end = own_end(&claims, &principal, snapshot)?;
     principal.expires_at = principal.expires_at.min(end);
     if principal.expires_at <= now_s { Err(Reason::TokenExpired.into()) } else { Ok(principal) }
+}
+
+/// When a token ends by itself and by its issuer's `maxAgeSeconds`, without leeway.
+fn own_end(claims: &Claims, principal: &Principal, snapshot: &SnapshotState) -> Result<u64, Rejected> {
+    let end = numeric_date(claims, "exp")?.unwrap_or(u64::MAX);
+    let issuer = principal.issuer.as_ref().and_then(|name| snapshot.issuer_of_name(name));
+    let max_age_s = issuer.map(|document| u64::from(document.max_age_seconds)).filter(|max| *max > 0);
+    let aged = numeric_date(claims, "iat")?.zip(max_age_s).map(|(iat, max)| iat.saturating_add(max));
+    Ok(aged.map_or(end, |aged| aged.min(end)))
 }
 
 /// Verifies a JSON Web Token and that nothing of it is revoked. `told`: what a provider said of it.
@@ -99,5 +109,75 @@ pub fn verified(
         (None, _) => Ok(verified),
         (Some(provider), None) => Err(Unjudged::Asks(provider.name.clone())),
         (Some(_), Some(told)) => Ok(introspection::narrow(verified, told, snapshot, now_s)?),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use base64::Engine;
+    use base64::engine::general_purpose::URL_SAFE_NO_PAD as B64;
+    use portcullis_protocol::wire::{Record, RecordKind, SNAPSHOT_FORMAT};
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    const NOW: u64 = 1_800_000_000;
+
+    /// When what is exchanged for a token of 900 s that is 100 s old ends, in seconds from now.
+    fn lives(max_age_s: u64, told: &Value) -> Result<u64, Reason> {
+        let pair = ed25519_compact::KeyPair::from_seed(ed25519_compact::Seed::new([9; 32]));
+        let key = json!({"kty": "OKP", "crv": "Ed25519", "kid": "k", "x": B64.encode(*pair.pk)});
+        let issuer = json!({"issuer": "https://idp", "audiences": ["p"], "algorithms": ["EdDSA"],
+            "leewaySeconds": 300, "maxAgeSeconds": max_age_s, "introspection": "as", "jwks": {"keys": [key]}});
+        let provider = json!({"name": "as", "issuer": "https://as", "audiences": ["p"], "activeSeconds": 5,
+            "inactiveSeconds": 5});
+        let rules = json!({"rules": [{"name": "all", "sourceType": "human"}]});
+        let record = |kind: RecordKind, key: &str, value: &Value| Record {
+            kind: kind.into(),
+            key: key.into(),
+            value: value.to_string().into(),
+            removed: false,
+        };
+        let page = Page {
+            format: SNAPSHOT_FORMAT,
+            view: "gateway".into(),
+            generation: vec![1; 16],
+            revision: 1,
+            reset: true,
+            records: vec![
+                record(RecordKind::Issuer, "https://idp", &issuer),
+                record(RecordKind::Introspection, "as", &provider),
+                record(RecordKind::SourceRules, "", &rules),
+            ],
+            ..Page::default()
+        };
+        let snapshot = open(&page, [1; 32]).unwrap();
+        let claims = json!({"iss": "https://idp", "sub": "ann", "tenant": "acme", "aud": "p",
+            "exp": NOW + 900, "iat": NOW - 100});
+        let header = json!({"alg": "EdDSA", "kid": "k"});
+        let text = [header, claims].map(|part| B64.encode(part.to_string())).join(".");
+        let token = [text.as_str(), ".", &B64.encode(*pair.sk.sign(text.as_bytes(), None))].concat();
+        match subject_token(&token, &snapshot, NOW, Some(told.to_string().as_bytes())) {
+            Ok(principal) => Ok(principal.expires_at - NOW),
+            Err(Unjudged::Refused(why)) => Err(why.reason),
+            Err(Unjudged::Asks(name)) => panic!("asks {name}"),
+        }
+    }
+
+    #[test]
+    fn what_is_exchanged_ends_with_every_end_and_without_leeway() {
+        let told = |exp: u64| json!({"active": true, "exp": exp});
+        assert_eq!(lives(0, &json!({"active": true})), Ok(900));
+        assert_eq!(lives(0, &told(NOW + 10)), Ok(10), "the provider's end");
+        assert_eq!(lives(0, &told(NOW + 2_000)), Ok(900), "its own");
+        for past in [NOW - 100, NOW] {
+            assert_eq!(
+                lives(0, &told(past)),
+                Err(Reason::TokenExpired),
+                "{past}: the leeway makes no new one"
+            );
+        }
+        assert_eq!(lives(160, &told(NOW + 100)), Ok(60), "the greatest age");
+        assert_eq!(lives(100, &told(NOW + 100)), Err(Reason::TokenExpired));
     }
 }

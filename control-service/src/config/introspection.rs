@@ -5,6 +5,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use portcullis_identity::ids::{ClientId, IssuerId, Role, Scope, SpiffeId, TenantId};
+use portcullis_model::claims::NO_ISSUER;
 use portcullis_model::policy::{
     INTROSPECTION_MS, IntrospectionDocument, MAX_LEEWAY_SECONDS, WorkloadEntry, WorkloadsDocument,
 };
@@ -79,6 +80,12 @@ fn provider(folder: &Path, mut section: Section<'_>) -> Option<IntrospectionConf
         section.error("name", "use 1 to 63 characters of a-z, 0-9 and '-'");
     }
     let issuer: Option<IssuerId> = section.required("issuer", "what source rules call the provider");
+    if issuer.as_ref().is_some_and(|issuer| issuer.as_str() == NO_ISSUER) {
+        section.error("issuer", "'-' stands for credentials that have no issuer; write the provider's URL");
+    }
+    if issuer.as_ref().is_some_and(|issuer| issuer.as_str().contains(['{', '}'])) {
+        section.error("issuer", "a provider is one: no braces here; only `issuers` can be templates");
+    }
     let endpoint: Option<String> = section.required("endpoint", "the URL of its introspection endpoint");
     let url = endpoint.and_then(|text| files::address(&section, "endpoint", &text));
     let authorities = files::authorities(folder, &mut section);

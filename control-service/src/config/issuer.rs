@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use portcullis_identity::CredentialKind;
 use portcullis_identity::ids::{IssuerId, TenantId};
+use portcullis_model::claims::NO_ISSUER;
 use portcullis_model::issuer::IssuerNames;
 use portcullis_model::mapping::{ClaimMapping, InvalidPath};
 use portcullis_model::policy::{Algorithm, IssuerDocument, Jwks, MAX_LEEWAY_SECONDS, RequiredClaim};
@@ -118,6 +119,17 @@ pub(super) fn read(folder: &Path, mut section: Section<'_>) -> Option<IssuerConf
         introspection: section.optional("introspection"),
         max_stale: Duration::from_secs(section.number("maxStaleSeconds", 86_400, 2, 30 * 86_400).into()),
     };
+    let no_issuer = |name: &&IssuerId| name.as_str() == NO_ISSUER;
+    for (field, found) in
+        [("issuer", issuer.as_ref().filter(no_issuer)), ("aliases", config.aliases.iter().find(no_issuer))]
+    {
+        if found.is_some() {
+            section.error(
+                field,
+                "'-' stands for credentials that have no issuer; write the `iss` of its tokens",
+            );
+        }
+    }
     let keys = keys::read(folder, &mut section, issuer.as_ref(), &config.algorithms, config.jwt_svid);
     if has_max_stale && keys.as_ref().is_some_and(|keys| keys.remote().is_none()) {
         section.error("maxStaleSeconds", "is for keys that are fetched: with jwksUri or discovery");

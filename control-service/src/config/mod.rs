@@ -178,6 +178,18 @@ fn read(file: &Path, mut root: Section<'_>) -> Option<Config> {
             "is one of `issuers` too; the service publishes its own by itself",
         );
     }
+    let own = [tokens, identity.as_ref().map(|identity| identity.issuer.as_str())];
+    for provider in policy.introspection.iter().map(|provider| &provider.document) {
+        if own.contains(&Some(provider.issuer.as_str())) {
+            root.error(
+                "introspection",
+                format!(
+                    "{}: `issuer` is an issuer of this service, so the provider's word would pass for its own; write the provider's",
+                    provider.name
+                ),
+            );
+        }
+    }
     root.finish();
     Some(Config {
         file: file.to_owned(),

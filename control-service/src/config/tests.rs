@@ -420,6 +420,47 @@ fn providers_and_workloads_are_told_apart() {
 }
 
 #[test]
+fn a_provider_calls_itself_nothing_that_means_somebody_else() {
+    let folder = example_folder();
+    let tell = |issuer: &str| {
+        let text = EXAMPLE.replacen(
+            "    issuer: https://opaque.example.com\n",
+            &["    issuer: '", issuer, "'\n"].concat(),
+            1,
+        );
+        assert!(text != EXAMPLE);
+        parse_in(&folder, &text).err().map(|error| error.to_string()).unwrap_or_default()
+    };
+    let config = parse_in(&folder, EXAMPLE).unwrap();
+    for own in [config.identity.issuer.as_str(), config.service_tokens.as_ref().unwrap().issuer.as_str()] {
+        let told = tell(own);
+        assert!(
+            told.contains("introspection: ") && told.contains("an issuer of this service"),
+            "{own}: {told}"
+        );
+    }
+    let none = tell("-");
+    assert!(none.contains("introspection[0].issuer: ") && none.contains("have no issuer"), "{none}");
+    for template in ["https://x/{tid}/v2.0", "https://x/{tid"] {
+        let told = tell(template);
+        assert!(told.contains("introspection[0].issuer: ") && told.contains("braces"), "{template}: {told}");
+    }
+    assert_eq!(tell("https://another.example"), "");
+}
+
+#[test]
+fn no_issuer_is_called_what_stands_for_none() {
+    let folder = example_folder();
+    for (field, from, to) in [
+        ("issuers[4].issuer", "issuer: partner", "issuer: '-'"),
+        ("issuers[0].aliases", "aliases: [idp.example.com]", "aliases: ['-']"),
+    ] {
+        let told = parse_in(&folder, &EXAMPLE.replacen(from, to, 1)).unwrap_err().to_string();
+        assert!(told.contains(&[field, ": '-' stands for"].concat()), "{told}");
+    }
+}
+
+#[test]
 fn a_providers_time_fits_into_the_gateways_and_its_name_is_one_that_issuers_know() {
     let folder = example_folder();
     let tell = |from: &str, to: &str| match parse_in(&folder, &EXAMPLE.replacen(from, to, 1)) {

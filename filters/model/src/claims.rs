@@ -34,7 +34,7 @@ pub fn user_name(tenant: &TenantId, issuer: Option<&IssuerId>, subject: &Subject
 }
 
 /// Stands for the issuer of credentials that have none: API keys and workloads.
-const NO_ISSUER: &str = "-";
+pub const NO_ISSUER: &str = "-";
 
 /// Whether a text is what [`user_name`] makes.
 #[must_use]
