@@ -225,6 +225,7 @@ mod tests {
         records.push(Record { key: b"acme-1".to_vec(), ..record(1) });
         records.push(Record { key: b"other".to_vec(), ..record(1) });
         records.push(Record { kind: RecordKind::RevocationDigest.into(), ..record(1) });
+        records.push(Record { kind: RecordKind::IdentityKey.into(), ..record(1) });
         store.replace(records);
         let seen = |view: &str| -> Vec<i32> {
             let page = store.page(&Poll { view: view.into(), ..Poll::default() }).unwrap();
@@ -235,8 +236,9 @@ mod tests {
             kinds.sort_unstable();
             kinds
         };
-        let public = [RecordKind::Issuer, RecordKind::Cluster, RecordKind::RevocationDigest];
+        let public = [RecordKind::IdentityKey, RecordKind::Cluster, RecordKind::RevocationDigest];
         assert_eq!(seen("public:acme-1"), named(&public));
-        assert_eq!(seen("gateway"), named(&[&kinds[..], &[RecordKind::Cluster; 2]].concat()));
+        let others = [RecordKind::IdentityKey, RecordKind::Cluster, RecordKind::Cluster];
+        assert_eq!(seen("gateway"), named(&[&kinds[..], &others].concat()));
     }
 }
