@@ -90,24 +90,6 @@ thread_local! {
     };
 }
 
-/// Any JSON that a member could be.
-fn any_json() -> impl Strategy<Value = Value> {
-    let leaf = prop_oneof![
-        Just(Value::Null),
-        any::<bool>().prop_map(Value::from),
-        any::<i64>().prop_map(Value::from),
-        any::<f64>().prop_map(Value::from),
-        ".{0,20}".prop_map(Value::from),
-    ];
-    leaf.prop_recursive(3, 12, 4, |inner| {
-        prop_oneof![
-            prop::collection::vec(inner.clone(), 0..4).prop_map(Value::from),
-            prop::collection::hash_map("[a-z]{1,5}", inner, 0..4)
-                .prop_map(|members| Value::Object(members.into_iter().collect())),
-        ]
-    })
-}
-
 const HEADER: &str =
     "(kid|typ|cty|jwk|jku|x5c|x5t|x5t#S256|x5u|salt|nonce|zip|enc|crit|b64|iss|sub|aud|ver|x)";
 const CLAIM: &str = "(sub|tenant|aud|exp|nbf|iat|jti|sid|act|roles|scope|azp|nonce|kid|cnf|x|realm_access)";

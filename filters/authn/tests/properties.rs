@@ -138,24 +138,6 @@ fn audience() -> impl Strategy<Value = Value> {
     ]
 }
 
-/// Any JSON that a claim could be.
-fn any_json() -> impl Strategy<Value = Value> {
-    let leaf = prop_oneof![
-        Just(Value::Null),
-        any::<bool>().prop_map(Value::from),
-        any::<i64>().prop_map(Value::from),
-        any::<f64>().prop_map(Value::from),
-        ".{0,20}".prop_map(Value::from),
-    ];
-    leaf.prop_recursive(3, 12, 4, |inner| {
-        prop_oneof![
-            prop::collection::vec(inner.clone(), 0..4).prop_map(Value::from),
-            prop::collection::hash_map("[a-z]{1,5}", inner, 0..4)
-                .prop_map(|members| Value::Object(members.into_iter().collect())),
-        ]
-    })
-}
-
 fn times(exp: i64, nbf: i64) -> Value {
     let at = |offset: i64| now().saturating_add_signed(offset);
     json!({"iss": ISSUER, "sub": "ann", "tenant": "acme", "aud": "portcullis", "exp": at(exp), "nbf": at(nbf)})

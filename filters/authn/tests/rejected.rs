@@ -5,18 +5,7 @@ mod common;
 use common::*;
 use portcullis_authn::Whose;
 use portcullis_model::Reason;
-use serde_json::{Map, Value, json};
-
-fn changed(changes: &Value) -> Map<String, Value> {
-    let mut claims = claims();
-    for (name, value) in changes.as_object().unwrap() {
-        match value {
-            Value::Null => claims.remove(name),
-            value => claims.insert(name.clone(), value.clone()),
-        };
-    }
-    claims
-}
+use serde_json::json;
 
 /// The claim, and the subject, tenant, issuer and key of whose it is.
 fn told(whose: Option<&Whose>) -> [String; 4] {

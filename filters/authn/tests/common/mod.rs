@@ -11,6 +11,7 @@ use portcullis_model::Reason;
 use portcullis_model::state::SnapshotState;
 use portcullis_protocol::snapshot::{public_key, sign_page, verify_page};
 use portcullis_protocol::wire::{Page, Record, RecordKind, SNAPSHOT_FORMAT};
+use proptest::prelude::*;
 use ring::rand::SystemRandom;
 use ring::signature::{self, EcdsaKeyPair, KeyPair as _, RsaKeyPair};
 use serde_json::{Map, Value, json};
@@ -59,6 +60,18 @@ pub fn claims() -> Map<String, Value> {
     .as_object()
     .unwrap()
     .clone()
+}
+
+/// The usual claims with changes; null removes one.
+pub fn changed(changes: &Value) -> Map<String, Value> {
+    let mut claims = claims();
+    for (name, value) in changes.as_object().unwrap() {
+        match value {
+            Value::Null => claims.remove(name),
+            value => claims.insert(name.clone(), value.clone()),
+        };
+    }
+    claims
 }
 
 /// An issuer's key: its JWK, and how it signs.
@@ -205,4 +218,22 @@ pub fn ec(alg: &'static str) -> Signer {
     let sign =
         move |text: &str| format!("{text}.{}", b64(pair.sign(&random, text.as_bytes()).unwrap().as_ref()));
     Signer { alg, jwk, sign: Box::new(sign) }
+}
+
+/// Any JSON that a claim or a member of a header could be.
+pub fn any_json() -> impl Strategy<Value = Value> {
+    let leaf = prop_oneof![
+        Just(Value::Null),
+        any::<bool>().prop_map(Value::from),
+        any::<i64>().prop_map(Value::from),
+        any::<f64>().prop_map(Value::from),
+        ".{0,20}".prop_map(Value::from),
+    ];
+    leaf.prop_recursive(3, 12, 4, |inner| {
+        prop_oneof![
+            prop::collection::vec(inner.clone(), 0..4).prop_map(Value::from),
+            prop::collection::hash_map("[a-z]{1,5}", inner, 0..4)
+                .prop_map(|members| Value::Object(members.into_iter().collect())),
+        ]
+    })
 }
