@@ -116,7 +116,8 @@ pub fn verified(
 mod tests {
     use base64::Engine;
     use base64::engine::general_purpose::URL_SAFE_NO_PAD as B64;
-    use portcullis_protocol::wire::{Record, RecordKind, SNAPSHOT_FORMAT};
+    use portcullis_mesh_stand_in::fixtures::{first_page, put};
+    use portcullis_protocol::wire::RecordKind;
     use serde_json::{Value, json};
 
     use super::*;
@@ -132,25 +133,11 @@ mod tests {
         let provider = json!({"name": "as", "issuer": "https://as", "audiences": ["p"], "activeSeconds": 5,
             "inactiveSeconds": 5});
         let rules = json!({"rules": [{"name": "all", "sourceType": "human"}]});
-        let record = |kind: RecordKind, key: &str, value: &Value| Record {
-            kind: kind.into(),
-            key: key.into(),
-            value: value.to_string().into(),
-            removed: false,
-        };
-        let page = Page {
-            format: SNAPSHOT_FORMAT,
-            view: "gateway".into(),
-            generation: vec![1; 16],
-            revision: 1,
-            reset: true,
-            records: vec![
-                record(RecordKind::Issuer, "https://idp", &issuer),
-                record(RecordKind::Introspection, "as", &provider),
-                record(RecordKind::SourceRules, "", &rules),
-            ],
-            ..Page::default()
-        };
+        let page = first_page(vec![
+            put(RecordKind::Issuer, b"https://idp", issuer.to_string()),
+            put(RecordKind::Introspection, b"as", provider.to_string()),
+            put(RecordKind::SourceRules, b"", rules.to_string()),
+        ]);
         let snapshot = open(&page, [1; 32]).unwrap();
         let claims = json!({"iss": "https://idp", "sub": "ann", "tenant": "acme", "aud": "p",
             "exp": NOW + 900, "iat": NOW - 100});

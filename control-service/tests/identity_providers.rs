@@ -11,9 +11,10 @@ use jwt_simple::prelude::*;
 use portcullis_control::config::Config;
 use portcullis_control::judge::{self, Unjudged};
 use portcullis_identity::Principal;
+use portcullis_mesh_stand_in::fixtures::{first_page, put};
 use portcullis_model::Reason;
 use portcullis_model::policy::{Algorithm, Jwks};
-use portcullis_protocol::wire::{Page, Record, RecordKind, SNAPSHOT_FORMAT};
+use portcullis_protocol::wire::RecordKind;
 use ring::rand::SystemRandom;
 use ring::signature::{self, EcdsaKeyPair, KeyPair, RsaKeyPair};
 use serde_json::{Map, Value, json};
@@ -138,21 +139,11 @@ fn verdict_about(config: &Config, case: &Value, token: &str) -> Result<Principal
     let mut jwk = if algorithm == Algorithm::ES256 { keys().ec_jwk.clone() } else { keys().rsa_jwk.clone() };
     jwk.as_object_mut().unwrap().extend(members(&case["jwk"]));
     let jwks: Jwks = serde_json::from_value(json!({ "keys": [jwk] })).unwrap();
-    let record = |issuer: &portcullis_control::config::IssuerConfig| Record {
-        kind: RecordKind::Issuer.into(),
-        key: issuer.issuer.as_str().into(),
-        value: serde_json::to_vec(&issuer.document(jwks.clone(), false)).unwrap(),
-        removed: false,
+    let record = |issuer: &portcullis_control::config::IssuerConfig| {
+        let document = serde_json::to_vec(&issuer.document(jwks.clone(), false)).unwrap();
+        put(RecordKind::Issuer, issuer.issuer.as_str().as_bytes(), document)
     };
-    let page = Page {
-        format: SNAPSHOT_FORMAT,
-        view: "gateway".into(),
-        generation: vec![1; 16],
-        revision: 1,
-        reset: true,
-        records: config.policy.issuers.iter().map(record).collect(),
-        ..Page::default()
-    };
+    let page = first_page(config.policy.issuers.iter().map(record).collect());
     let snapshot = judge::open(&page, [1; 32]).unwrap();
     judge::token(token, &snapshot, NOW, None).map(|verified| verified.principal).map_err(|unjudged| {
         match unjudged {

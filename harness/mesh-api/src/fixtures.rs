@@ -5,12 +5,26 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use ed25519_compact::{KeyPair, Seed};
 use portcullis_model::decision::ClusterState;
 use portcullis_protocol::audit::keyed_hash;
-use portcullis_protocol::wire::{self, Record, RecordKind};
+use portcullis_protocol::wire::{self, Page, Record, RecordKind, SNAPSHOT_FORMAT};
 use prost::Message;
 use serde_json::{Value, json};
 
 /// Seed of the key by which [`sign`] signs tokens.
 const ISSUER_SEED: [u8; 32] = [4; 32];
+
+/// The first page that a gateway is sent, which is the whole snapshot.
+#[must_use]
+pub fn first_page(records: Vec<Record>) -> Page {
+    Page {
+        format: SNAPSHOT_FORMAT,
+        view: "gateway".into(),
+        generation: vec![1; 16],
+        revision: 1,
+        reset: true,
+        records,
+        ..Page::default()
+    }
+}
 
 /// An entry of the snapshot.
 #[must_use]
