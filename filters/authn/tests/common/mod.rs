@@ -7,10 +7,11 @@ use hmac::{Hmac, KeyInit, Mac};
 use p521::ecdsa::signature::Signer as _;
 use portcullis_authn::keys::PureRust;
 use portcullis_authn::{KeyRing, NativeVerify, Rejected, Verified, jwt};
+use portcullis_mesh_stand_in::fixtures::{first_page, put};
 use portcullis_model::Reason;
 use portcullis_model::state::SnapshotState;
 use portcullis_protocol::snapshot::{public_key, sign_page, verify_page};
-use portcullis_protocol::wire::{Page, Record, RecordKind, SNAPSHOT_FORMAT};
+use portcullis_protocol::wire::{Record, RecordKind};
 use proptest::prelude::*;
 use ring::rand::SystemRandom;
 use ring::signature::{self, EcdsaKeyPair, KeyPair as _, RsaKeyPair};
@@ -29,21 +30,10 @@ pub fn snapshot(issuers: &[Value]) -> SnapshotState {
 
 /// The same with more records.
 pub fn snapshot_with(issuers: &[Value], more: Vec<Record>) -> SnapshotState {
-    let record = |document: &Value| Record {
-        kind: RecordKind::Issuer.into(),
-        key: document["issuer"].as_str().unwrap().into(),
-        value: document.to_string().into(),
-        removed: false,
+    let record = |document: &Value| {
+        put(RecordKind::Issuer, document["issuer"].as_str().unwrap().as_bytes(), document.to_string())
     };
-    let page = Page {
-        format: SNAPSHOT_FORMAT,
-        view: "gateway".into(),
-        generation: vec![1; 16],
-        revision: 1,
-        reset: true,
-        records: issuers.iter().map(record).chain(more).collect(),
-        ..Page::default()
-    };
+    let page = first_page(issuers.iter().map(record).chain(more).collect());
     let mut state = SnapshotState::default();
     let verified = verify_page(&sign_page(&page, [1; 32]), &public_key([1; 32]), b"", "gateway").unwrap();
     assert_eq!(state.apply(verified).unwrap().unreadable, Vec::<String>::new());
