@@ -1,0 +1,124 @@
+//! PostgreSQL, by rust-postgres.
+
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::error::Error;
+
+use ::postgres::fallible_iterator::FallibleIterator;
+use ::postgres::types::private::BytesMut;
+use ::postgres::types::{IsNull, ToSql, Type, to_sql_checked};
+use ::postgres::{Client, Config, NoTls, Statement};
+use tokio_postgres_rustls::MakeRustlsConnect;
+use tokio_rustls::rustls::ClientConfig;
+
+use crate::{Row, SqlError, Value};
+
+/// How a connection is protected.
+#[derive(Clone)]
+pub enum Tls {
+    /// Not at all: a socket of this machine.
+    Off,
+    /// By TLS; the configuration says whom to trust. Whether it must be used is said by `sslmode`.
+    On(Box<ClientConfig>),
+}
+
+/// A connection and the statements that it has prepared.
+pub(crate) struct Postgres(RefCell<Session>);
+
+struct Session {
+    client: Client,
+    prepared: HashMap<Box<str>, Statement>,
+}
+
+impl std::fmt::Debug for Postgres {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Postgres").finish_non_exhaustive()
+    }
+}
+
+impl Postgres {
+    pub(crate) fn connect(config: &Config, tls: Tls) -> Result<Self, SqlError> {
+        let client = match tls {
+            Tls::Off => config.connect(NoTls)?,
+            Tls::On(client) => config.connect(MakeRustlsConnect::new(*client))?,
+        };
+        Ok(Self(RefCell::new(Session { client, prepared: HashMap::new() })))
+    }
+
+    pub(crate) fn execute(&self, sql: &str, parameters: &[Value<'_>]) -> Result<u64, SqlError> {
+        let mut session = self.0.try_borrow_mut().map_err(|_| SqlError::Busy)?;
+        let statement = session.prepare(sql)?;
+        let bound: Vec<_> = parameters.iter().map(Parameter).collect();
+        let bound: Vec<&(dyn ToSql + Sync)> = bound.iter().map(|p| p as _).collect();
+        Ok(session.client.execute(&statement, &bound)?)
+    }
+
+    pub(crate) fn batch(&self, sql: &str) -> Result<(), SqlError> {
+        let mut session = self.0.try_borrow_mut().map_err(|_| SqlError::Busy)?;
+        Ok(session.client.batch_execute(sql)?)
+    }
+
+    pub(crate) fn each<E: From<SqlError>>(
+        &self,
+        sql: &str,
+        parameters: &[Value<'_>],
+        look: &mut impl FnMut(&Row<'_>) -> Result<(), E>,
+    ) -> Result<(), E> {
+        let mut session = self.0.try_borrow_mut().map_err(|_| SqlError::Busy)?;
+        let statement = session.prepare(sql)?;
+        let bound = parameters.iter().map(Parameter);
+        let mut rows = session.client.query_raw(&statement, bound).map_err(SqlError::from)?;
+        while let Some(row) = rows.next().map_err(SqlError::from)? {
+            look(&Row::Postgres(&row))?;
+        }
+        Ok(())
+    }
+}
+
+impl Session {
+    /// Statements are written once each and are few, so all of them are kept.
+    fn prepare(&mut self, sql: &str) -> Result<Statement, SqlError> {
+        if let Some(known) = self.prepared.get(sql) {
+            return Ok(known.clone());
+        }
+        let statement = self.client.prepare(&sql.replace('?', "$"))?;
+        self.prepared.insert(sql.into(), statement.clone());
+        Ok(statement)
+    }
+}
+
+/// A parameter in the form that the server expects where it stands.
+#[derive(Debug)]
+struct Parameter<'a>(&'a Value<'a>);
+
+impl ToSql for Parameter<'_> {
+    fn to_sql(&self, ty: &Type, out: &mut BytesMut) -> Result<IsNull, Box<dyn Error + Sync + Send>> {
+        let number = |number: i64, out: &mut BytesMut| match *ty {
+            Type::INT4 => i32::try_from(number)?.to_sql(ty, out),
+            Type::INT8 => number.to_sql(ty, out),
+            _ => Err(unfit(ty)),
+        };
+        match *self.0 {
+            Value::Null => Ok(IsNull::Yes),
+            Value::Integer(value) => number(value, out),
+            Value::Unsigned(value) => {
+                number(i64::try_from(value).map_err(|_| SqlError::TooGreat(value))?, out)
+            }
+            Value::Boolean(truth) if *ty == Type::BOOL => truth.to_sql(ty, out),
+            Value::Text(text) if <&str as ToSql>::accepts(ty) => text.to_sql(ty, out),
+            Value::Bytes(bytes) if *ty == Type::BYTEA => bytes.to_sql(ty, out),
+            _ => Err(unfit(ty)),
+        }
+    }
+
+    fn accepts(_: &Type) -> bool {
+        // What does not fit is told by its value, above.
+        true
+    }
+
+    to_sql_checked!();
+}
+
+fn unfit(ty: &Type) -> Box<dyn Error + Sync + Send> {
+    ["a parameter does not fit into a column of type ", ty.name()].concat().into()
+}
