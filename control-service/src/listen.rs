@@ -17,11 +17,11 @@ use hyper::server::conn::http1;
 use hyper::service::{Service, service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
+use portcullis_control_domain::log_throttle::LogThrottle;
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::task::JoinSet;
 
-use crate::log_throttle::LogThrottle;
 use idle::{Idle, Member};
 
 /// After a failure that has nothing to do with one client, such as too many open files.

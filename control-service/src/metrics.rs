@@ -5,7 +5,7 @@ use std::fmt::Write;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 
-use crate::issuers::{IssuerReport, KeyState};
+use portcullis_control_domain::issuer::{IssuerReport, KeyState};
 
 /// A number that only grows.
 #[derive(Debug, Default)]

@@ -3,9 +3,9 @@
 
 use std::time::{Duration, UNIX_EPOCH};
 
+use portcullis_control_domain::clock::now_ms;
 use reqwest::{Client, Response};
 
-use crate::clock::now_ms;
 use crate::config::Remote;
 
 /// Why a call was not answered as it should be.

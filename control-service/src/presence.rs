@@ -8,14 +8,15 @@ use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use portcullis_control_domain::clock::now_ms;
+use portcullis_control_domain::cluster::{
+    Administrative, Cluster, Heartbeat, KnownCluster, Observation, Observed,
+};
 use portcullis_identity::ids::ClusterId;
 use portcullis_model::decision::ClusterState;
 use subtle::ConstantTimeEq;
 
-use crate::clock::now_ms;
-use crate::store::{
-    Administrative, Cluster, Heartbeat, KnownCluster, Observation, Observed, Store, StoreError,
-};
+use crate::store::{Store, StoreError};
 
 /// Heartbeat times written in one go, so that other writes get their turn.
 const CHUNK: usize = 500;
@@ -140,7 +141,7 @@ impl Presence {
                 cluster_liveness.version.clone_from(&version);
             }
             if !news {
-                return Ok(crate::store::effective(
+                return Ok(portcullis_control_domain::cluster::effective(
                     cluster_liveness.administrative,
                     cluster_liveness.observed,
                 ));
@@ -272,7 +273,7 @@ impl Liveness {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::store::Placement;
+    use portcullis_control_domain::cluster::Placement;
     use portcullis_identity::ids::TenantId;
 
     fn cluster(observed: Observed) -> Cluster {
@@ -281,7 +282,7 @@ mod tests {
             tenant: TenantId::new("acme").unwrap(),
             placement: Placement::OnPremises,
             region: None,
-            state: crate::store::effective(Administrative::Active, observed),
+            state: portcullis_control_domain::cluster::effective(Administrative::Active, observed),
             observed,
             administrative: Administrative::Active,
             version: None,

@@ -10,11 +10,10 @@ use std::path::{Path, PathBuf};
 
 use aes_gcm::aead::{Aead, KeyInit, Payload};
 use aes_gcm::{Aes256Gcm, Nonce};
+use portcullis_control_domain::random::random;
+use portcullis_control_domain::text_file;
 use portcullis_protocol::audit::{hex, unhex};
 use zeroize::Zeroizing;
-
-use crate::text_file;
-use crate::tokens::random;
 
 /// Why a secret cannot be sealed or opened.
 #[derive(Debug, Clone, thiserror::Error)]

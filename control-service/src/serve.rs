@@ -7,6 +7,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use portcullis_control_domain::log_throttle::LogThrottle;
+use portcullis_control_domain::text_file;
 use serde::Serialize;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -18,7 +20,6 @@ use crate::config::{Config, LoadError};
 use crate::introspection::Providers;
 use crate::issuers::Issuers;
 use crate::listen;
-use crate::log_throttle::LogThrottle;
 use crate::metrics::Metrics;
 use crate::oauth::Backoff;
 use crate::presence::Presence;
@@ -26,7 +27,6 @@ use crate::shares::Shares;
 use crate::signing::SigningKeys;
 use crate::snapshot::Workers;
 use crate::store::{Database, Settings, Store, StoreError};
-use crate::text_file;
 
 /// How often the configuration file is looked at.
 const LOOK: Duration = Duration::from_secs(2);

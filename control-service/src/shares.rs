@@ -4,9 +4,8 @@
 use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use portcullis_control_domain::log_throttle::LogThrottle;
 use portcullis_identity::ids::SpiffeId;
-
-use crate::log_throttle::LogThrottle;
 
 /// Long polls of one principal at a time. A worker has one open.
 pub(crate) const POLLS: usize = 64;

@@ -1,64 +1,23 @@
-//! The keys that sign tokens, and how they change without a token being refused.
-//!
-//! A new key is published first. It signs once every live worker has acknowledged it and its publication is
-//! old enough for caches outside the mesh. The old key stays published until its last token has ended.
+//! Takes each step in the life of the keys that sign tokens when it is due.
 
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
+use portcullis_control_domain::audit::AuditEvent;
+use portcullis_control_domain::clock::now_ms;
+use portcullis_control_domain::signing::{KeyChange, Look, Purpose, Rotation, SigningKey, due};
 use portcullis_identity::CredentialKind;
 use portcullis_model::mapping::ClaimMapping;
 use portcullis_model::policy::{Algorithm, IssuerDocument, Jwks};
 use tokio::sync::Notify;
 
-use crate::clock::now_ms;
-use crate::config::{Config, Rotation, ServiceTokens};
+use crate::config::{Config, ServiceTokens};
 use crate::issuers::Issuers;
 use crate::snapshot::Workers;
-use crate::store::{AuditEvent, KeyChange, Purpose, SigningKey, Store, StoreError};
+use crate::store::{Store, StoreError};
 
 /// How often the keys are looked at.
 const LOOK: Duration = Duration::from_secs(1);
-/// A worker that has not acknowledged a new key for so long holds the change up no longer: by then its
-/// snapshot counts as stale, and it refuses by itself.
-const PATIENCE: Duration = Duration::from_secs(300);
-
-/// What is known of the keys of one purpose, for deciding on the next step.
-#[derive(Debug, Clone, Copy)]
-struct Look<'a> {
-    keys: &'a [SigningKey],
-    purpose: Purpose,
-    rotation: Rotation,
-    now_ms: u64,
-    /// Whether all live workers have the newest key.
-    acknowledged: bool,
-}
-
-fn ms(duration: Duration) -> u64 {
-    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
-}
-
-/// The step that is due, if one is.
-fn due(look: Look<'_>) -> Option<KeyChange> {
-    let since = |then: u64| look.now_ms.saturating_sub(then);
-    let of_purpose = || look.keys.iter().filter(|k| k.purpose == look.purpose);
-    let over = |key: &&SigningKey| key.signs_until_ms.is_some_and(|t| since(t) >= ms(look.rotation.keep));
-    if let Some(key) = of_purpose().find(over) {
-        return Some(KeyChange::Forget(key.clone()));
-    }
-    if let Some(next) = of_purpose().find(|k| k.signs_from_ms.is_none()) {
-        let age = since(next.created_at_ms);
-        let late = age >= ms(look.rotation.publish.saturating_add(PATIENCE));
-        let ready = age >= ms(look.rotation.publish) && (look.acknowledged || late);
-        return ready.then(|| KeyChange::Activate(next.clone()));
-    }
-    let current = of_purpose().find(|k| k.signs())?;
-    // Published so early that it signs when the time of the current one is over.
-    let lead = look.rotation.every?.saturating_sub(look.rotation.publish);
-    let old = current.signs_from_ms.is_some_and(|t| since(t) >= ms(lead));
-    old.then(|| KeyChange::Publish(SigningKey::generate(look.purpose)))
-}
-
 /// All signing keys, as they are now.
 pub struct SigningKeys {
     store: Store,
@@ -221,65 +180,5 @@ fn own_issuer(service: &ServiceTokens, jwks: Jwks) -> IssuerDocument {
         tenants: Vec::new(),
         introspection: None,
         keys_expired: false,
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    const ROTATION: Rotation = Rotation {
-        every: Some(Duration::from_secs(1000)),
-        publish: Duration::from_secs(100),
-        keep: Duration::from_secs(60),
-    };
-
-    fn key(created: u64, from: Option<u64>, until: Option<u64>) -> SigningKey {
-        SigningKey {
-            created_at_ms: created * 1000,
-            signs_from_ms: from.map(|s| s * 1000),
-            signs_until_ms: until.map(|s| s * 1000),
-            ..SigningKey::generate(Purpose::Identity)
-        }
-    }
-
-    fn step(keys: &[SigningKey], now_s: u64, acknowledged: bool) -> Option<KeyChange> {
-        let purpose = Purpose::Identity;
-        due(Look { keys, purpose, rotation: ROTATION, now_ms: now_s * 1000, acknowledged })
-    }
-
-    #[test]
-    fn a_new_key_is_published_before_the_time_of_the_old_one_is_over() {
-        let keys = [key(0, Some(0), None)];
-        assert_eq!(step(&keys, 899, true), None);
-        assert!(matches!(step(&keys, 900, true), Some(KeyChange::Publish(_))));
-        let purpose = Purpose::Identity;
-        let never = Rotation { every: None, ..ROTATION };
-        let look = Look { keys: &keys, purpose, rotation: never, now_ms: u64::MAX, acknowledged: true };
-        assert_eq!(due(look), None);
-    }
-
-    #[test]
-    fn it_signs_only_when_it_is_old_enough_and_known_everywhere() {
-        let keys = [key(0, Some(0), None), key(900, None, None)];
-        assert_eq!(step(&keys, 999, true), None, "caches outside the mesh may not have it");
-        assert_eq!(step(&keys, 1000, false), None, "a worker has not acknowledged it");
-        assert_eq!(step(&keys, 1000, true), Some(KeyChange::Activate(keys[1].clone())));
-        // A worker that hangs cannot hold it up for ever.
-        assert_eq!(step(&keys, 1299, false), None);
-        assert_eq!(step(&keys, 1300, false), Some(KeyChange::Activate(keys[1].clone())));
-    }
-
-    #[test]
-    fn the_old_key_goes_when_its_last_token_has_ended() {
-        let keys = [key(0, Some(0), Some(1000)), key(900, Some(1000), None)];
-        assert_eq!(step(&keys, 1059, true), None);
-        assert_eq!(step(&keys, 1060, true), Some(KeyChange::Forget(keys[0].clone())));
-    }
-
-    #[test]
-    fn the_keys_of_another_purpose_do_not_count() {
-        let service = SigningKey { signs_from_ms: Some(0), ..SigningKey::generate(Purpose::Service) };
-        assert_eq!(step(&[service], u64::MAX / 2000, true), None);
     }
 }

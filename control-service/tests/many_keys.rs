@@ -7,11 +7,14 @@ mod common;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use common::{GATEWAY, Server};
-use portcullis_control::store::{AuditEvent, Database, NewApiKey, Settings, Store};
+use portcullis_control::store::{Database, Settings, Store};
+use portcullis_control_domain::api_key::NewApiKey;
+use portcullis_control_domain::audit::AuditEvent;
 use portcullis_identity::SourceType;
 use portcullis_identity::ids::{Role, Subject, TenantId};
 use reqwest::Method;
+
+use common::{GATEWAY, Server};
 
 const KEYS: usize = 100_000;
 /// Keys made at once: they share commits.

@@ -7,13 +7,14 @@ use axum::http::StatusCode;
 use axum::response::IntoResponse;
 use axum::routing::{delete, get};
 use axum::{Json, Router};
+use portcullis_control_domain::administrator::Administrator;
+use portcullis_control_domain::audit::AuditEvent;
 use serde::{Deserialize, Serialize};
 
 use super::Service;
 use super::extract::{OptionalBody, Parameters, limit};
 use super::keys::end;
 use super::problem::Problem;
-use crate::store::{Administrator, AuditEvent};
 
 pub(super) fn routes() -> Router<Arc<Service>> {
     Router::new()

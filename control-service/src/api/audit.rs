@@ -5,6 +5,8 @@ use std::sync::Arc;
 use axum::extract::State;
 use axum::routing::get;
 use axum::{Json, Router};
+use portcullis_control_domain::audit::{AuditRow, AuditStatus, RecordQuery};
+use portcullis_control_domain::rollout::WorkerReport;
 use portcullis_protocol::audit::hex;
 use portcullis_protocol::wire::AuditRecord;
 use serde::{Deserialize, Serialize};
@@ -12,8 +14,6 @@ use serde::{Deserialize, Serialize};
 use super::Service;
 use super::extract::{Parameters, limit};
 use super::problem::Problem;
-use crate::snapshot::WorkerReport;
-use crate::store::{AuditRow, AuditStatus, RecordQuery};
 
 pub(super) fn routes() -> Router<Arc<Service>> {
     Router::new()

@@ -8,6 +8,12 @@ use axum::http::StatusCode;
 use axum::response::IntoResponse;
 use axum::routing::{get, post};
 use axum::{Json, Router};
+use portcullis_control_domain::audit::AuditEvent;
+use portcullis_control_domain::cluster::{
+    Administer, Cluster, ClusterQuery, NewCluster, Observed, Placement,
+};
+use portcullis_control_domain::rollout::RolloutProgress;
+use portcullis_control_domain::tokens::{Token, TokenKind};
 use portcullis_identity::ids::{ClusterId, TenantId};
 use portcullis_model::decision::ClusterState;
 use serde::{Deserialize, Serialize};
@@ -16,9 +22,7 @@ use super::Service;
 use super::extract::{Body, ClusterPath, OptionalBody, Parameters, bearer, limit};
 use super::problem::{Problem, ProblemKind};
 use crate::presence::HeartbeatError;
-use crate::snapshot::{RolloutProgress, RolloutScope};
-use crate::store::{Administer, AuditEvent, Cluster, ClusterQuery, NewCluster, Observed, Placement};
-use crate::tokens::{Token, TokenKind};
+use crate::snapshot::RolloutScope;
 
 /// Seconds that a change may wait for its acknowledgement.
 const MAX_WAIT: u64 = 30;

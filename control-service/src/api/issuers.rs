@@ -7,14 +7,14 @@ use axum::http::StatusCode;
 use axum::response::IntoResponse;
 use axum::routing::{get, post};
 use axum::{Json, Router};
-use portcullis_authn::jwk::LeftOut;
+use portcullis_control_domain::audit::AuditEvent;
+use portcullis_control_domain::issuer::{IssuerReport, LeftOutKey};
+use portcullis_control_domain::signing::{Purpose, SigningKey};
 use serde::Serialize;
 
 use super::Service;
 use super::oauth::key_set;
 use super::problem::Problem;
-use crate::issuers::IssuerReport;
-use crate::store::{AuditEvent, Purpose, SigningKey};
 
 pub(super) fn routes() -> Router<Arc<Service>> {
     Router::new()
@@ -38,25 +38,8 @@ struct IssuerList {
     left_out: Vec<LeftOutKey>,
 }
 
-/// A key of an issuer that is not used.
-#[derive(Serialize)]
-struct LeftOutKey {
-    issuer: String,
-    kid: Option<String>,
-    reason: String,
-}
-
 async fn issuers(State(service): State<Arc<Service>>) -> Json<IssuerList> {
-    let issuers = service.issuers.report().await;
-    let of = |report: &IssuerReport| -> Vec<LeftOutKey> {
-        let key = |left: &LeftOut| LeftOutKey {
-            issuer: report.issuer.clone(),
-            kid: left.kid.as_ref().map(ToString::to_string),
-            reason: left.why.to_string(),
-        };
-        report.left_out.iter().map(key).collect()
-    };
-    let left_out = issuers.iter().flat_map(of).collect();
+    let (issuers, left_out) = (service.issuers.report().await, service.issuers.left_out().await);
     Json(IssuerList { issuers, left_out })
 }
 

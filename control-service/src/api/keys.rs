@@ -7,6 +7,11 @@ use axum::http::StatusCode;
 use axum::response::IntoResponse;
 use axum::routing::{delete, get, post};
 use axum::{Json, Router};
+use portcullis_control_domain::api_key::{ApiKey, KeyRotation, NewApiKey};
+use portcullis_control_domain::audit::AuditEvent;
+use portcullis_control_domain::clock::now_ms;
+use portcullis_control_domain::revocation::{Revocation, reaches_sidecars};
+use portcullis_control_domain::rollout::RolloutProgress;
 use portcullis_identity::ids::{Role, Scope, Subject, TenantId};
 use portcullis_identity::{KeyId, SourceType};
 use portcullis_model::claims::{REVOKED_USER, is_revocable, is_user_name};
@@ -16,9 +21,7 @@ use super::Service;
 use super::clusters::Wait;
 use super::extract::{Body, OptionalBody, Parameters, limit};
 use super::problem::{Problem, ProblemKind};
-use crate::clock::now_ms;
-use crate::snapshot::{RolloutProgress, RolloutScope};
-use crate::store::{ApiKeyRow, AuditEvent, NewApiKey, Revocation, reaches_sidecars};
+use crate::snapshot::RolloutScope;
 
 /// Roles or scopes of one key at most.
 pub(super) const MAX_GRANTS: usize = 64;
@@ -50,7 +53,7 @@ struct Creation {
 
 #[derive(Serialize)]
 struct Created<'a> {
-    api_key: ApiKeyRow,
+    api_key: ApiKey,
     key: &'a str,
     revision: u64,
 }
@@ -104,9 +107,9 @@ struct Rotation {
 
 #[derive(Serialize)]
 struct Rotated<'a> {
-    api_key: ApiKeyRow,
+    api_key: ApiKey,
     key: &'a str,
-    replaced: ApiKeyRow,
+    replaced: ApiKey,
     #[serde(flatten)]
     progress: RolloutProgress,
 }
@@ -122,7 +125,8 @@ async fn rotate(
     check_overlap(body.overlap_s)?;
     let expires_at_s = end(body.expires_in_s)?;
     let store = &service.store;
-    let made = store.rotate_api_key(id, body.overlap_s, expires_at_s, &service.pepper, action).await?;
+    let how = KeyRotation { overlap_s: body.overlap_s, expires_at_s };
+    let made = store.rotate_api_key(id, how, &service.pepper, action).await?;
     let progress = service.workers.wait_for(made.revision, RolloutScope::Gateways, wait).await;
     let rotated = Rotated { api_key: made.new, key: made.token.reveal(), replaced: made.old, progress };
     Ok((StatusCode::CREATED, Json(rotated)).into_response())
@@ -143,7 +147,7 @@ pub(super) struct ListQuery {
 
 #[derive(Serialize)]
 struct KeyList {
-    api_keys: Vec<ApiKeyRow>,
+    api_keys: Vec<ApiKey>,
     next: Option<String>,
 }
 
@@ -157,7 +161,7 @@ async fn list(
 
 #[derive(Serialize)]
 struct RevokedKey {
-    api_key: ApiKeyRow,
+    api_key: ApiKey,
     #[serde(flatten)]
     progress: RolloutProgress,
 }

@@ -12,6 +12,8 @@ use axum::http::{HeaderMap, StatusCode, header};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
+use portcullis_control_domain::audit::Ingested;
+use portcullis_control_domain::clock::now_ms;
 use portcullis_identity::ids::SpiffeId;
 use portcullis_model::fair::ClientNetwork;
 use portcullis_protocol::audit::unhex;
@@ -26,12 +28,10 @@ use subtle::ConstantTimeEq;
 use super::Service;
 use super::extract::{Parameters, bearer, read};
 use super::problem::{Problem, ProblemKind};
-use crate::clock::now_ms;
 use crate::introspection::{IntrospectError, Introspected};
 use crate::issuers::RefreshOutcome;
 use crate::shares::Kind;
 use crate::snapshot::{Ask, Poll, PollReport, View};
-use crate::store::Ingested;
 use crate::xfcc::{self, XfccError};
 
 /// Bytes of an audit batch at most, and records in it.

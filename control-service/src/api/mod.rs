@@ -20,13 +20,13 @@ use axum::http::{StatusCode, header};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
+use portcullis_control_domain::log_throttle::LogThrottle;
 use tokio::sync::{Semaphore, watch};
 use zeroize::Zeroizing;
 
 use crate::config::Principals;
 use crate::introspection::Providers;
 use crate::issuers::Issuers;
-use crate::log_throttle::LogThrottle;
 use crate::metrics::{Gauges, Metrics};
 use crate::oauth::Backoff;
 use crate::presence::Presence;

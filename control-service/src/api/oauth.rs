@@ -9,6 +9,11 @@ use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
+use portcullis_control_domain::audit::AuditEvent;
+use portcullis_control_domain::client::ServiceClient;
+use portcullis_control_domain::clock::now_ms;
+use portcullis_control_domain::signing::Purpose;
+use portcullis_control_domain::tokens::{Token, TokenKind};
 use portcullis_identity::Principal;
 use portcullis_model::Reason;
 use portcullis_model::fair::ClientNetwork;
@@ -23,7 +28,6 @@ use super::Service;
 use super::extract::read_within;
 use super::platform::request_id;
 use super::problem::{Problem, ProblemKind};
-use crate::clock::now_ms;
 use crate::config::ServiceTokens;
 use crate::introspection::Introspected;
 use crate::judge::{self, Unjudged};
@@ -31,8 +35,6 @@ use crate::oauth::{
     Form, Grant, GrantRequest, Issued, TokenError, TokenRequest, client_credentials, credentials, exchange,
     form, issue,
 };
-use crate::store::{AuditEvent, Purpose, ServiceClient};
-use crate::tokens::{Token, TokenKind};
 
 /// Bytes of a token request at most: two tokens and a little.
 const MAX_FORM: usize = 32 * 1024;

@@ -9,13 +9,14 @@ use axum::extract::{ConnectInfo, DefaultBodyLimit, Request, State};
 use axum::http::{HeaderMap, HeaderValue, Method, header};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
+use portcullis_control_domain::audit::AuditEvent;
+use portcullis_control_domain::random::random;
+use portcullis_control_domain::tokens::{Token, TokenKind};
 use portcullis_protocol::audit::hex;
 
 use super::extract::bearer;
 use super::problem::{Problem, ProblemKind, ReasonOf};
 use super::{Service, admins, audit, clients, clusters, issuers, keys, oauth};
-use crate::store::AuditEvent;
-use crate::tokens::{Token, TokenKind, random};
 
 /// Bytes of a body at most.
 const MAX_BODY: usize = 64 * 1024;

@@ -5,13 +5,13 @@ use std::io::Write;
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand, ValueEnum};
+use portcullis_control_domain::text_file;
 use reqwest::{Method, Url};
 use serde_json::{Map, Value, json};
 use zeroize::Zeroizing;
 
 use super::table;
 use crate::causes::causes;
-use crate::text_file;
 
 /// Where the service is and how to speak to it.
 #[derive(Debug, Args)]

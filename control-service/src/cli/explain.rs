@@ -11,6 +11,9 @@ use std::path::PathBuf;
 use clap::Args;
 use portcullis_authn::jws::Jws;
 use portcullis_authn::{Credential, Presented, Rejected, Verified, api_key, introspection, revocable_names};
+use portcullis_control_domain::clock::now_ms;
+use portcullis_control_domain::random::random;
+use portcullis_control_domain::text_file;
 use portcullis_identity::Principal;
 use portcullis_model::Reason;
 use portcullis_model::claims::{DERIVED_FROM, claim, other_use};
@@ -26,14 +29,11 @@ use serde_json::{Map, Value};
 use zeroize::Zeroizing;
 
 use crate::causes::causes;
-use crate::clock::now_ms;
 use crate::config::Config;
 use crate::introspection::{Introspected, Providers};
 use crate::issuers;
 use crate::judge::{self, Unjudged};
 use crate::store::{Database, Settings, StoreError, policy_page};
-use crate::text_file;
-use crate::tokens::random;
 
 /// Bytes of a credential that are read: more than any gateway takes.
 const MAX_INPUT: u64 = 64 * 1024;

@@ -2,11 +2,10 @@
 
 use std::path::{Path, PathBuf};
 
+use portcullis_control_domain::text_file;
 use portcullis_plugin_check as check;
 use serde::Deserialize;
 use serde_json::Value;
-
-use crate::text_file;
 
 /// Why plugins are not good.
 #[derive(Debug, thiserror::Error)]

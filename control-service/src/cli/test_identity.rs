@@ -5,13 +5,12 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::PathBuf;
 
 use clap::Args;
+use portcullis_control_domain::clock::now_ms;
+use portcullis_control_domain::random::random;
 use portcullis_identity::ids::{InvalidId, Role, Scope, Subject};
 use portcullis_identity::{ClusterId, KeyId, MAX_LIFETIME_S, Minter, SourceType, testing};
 use portcullis_protocol::audit::{hex, unhex};
 use zeroize::Zeroizing;
-
-use crate::clock::now_ms;
-use crate::tokens::random;
 
 /// What to make.
 #[derive(Debug, Args)]

@@ -2,10 +2,10 @@
 
 use std::path::{Path, PathBuf};
 
+use portcullis_control_domain::secret::SecretBytes;
 use reqwest::Url;
 
 use super::section::Section;
-use crate::secret::SecretBytes;
 
 /// Certificates of the authorities that may vouch for a server, as the operator named them.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -52,7 +52,7 @@ pub(super) fn secret(folder: &Path, section: &mut Section<'_>, field: &'static s
 
 fn file(folder: &Path, section: &mut Section<'_>, field: &'static str) -> Option<Vec<u8>> {
     let path = folder.join(section.optional::<PathBuf>(field)?);
-    let read = crate::text_file::read_bytes(&path);
+    let read = portcullis_control_domain::text_file::read_bytes(&path);
     read.map_err(|e| section.error(field, format!("cannot read {}: {e}", path.display()))).ok()
 }
 

@@ -4,6 +4,7 @@ use std::collections::HashSet;
 use std::path::Path;
 use std::time::Duration;
 
+use portcullis_control_domain::secret::SecretBytes;
 use portcullis_identity::ids::{ClientId, IssuerId, Role, Scope, SpiffeId, TenantId};
 use portcullis_model::claims::NO_ISSUER;
 use portcullis_model::policy::{
@@ -17,7 +18,6 @@ use sha2::{Digest, Sha256};
 use super::files::{self, Authorities, Remote};
 use super::issuer::{audiences, claims, required_claims};
 use super::section::Section;
-use crate::secret::SecretBytes;
 
 /// Milliseconds that one call may take: the gateway waits, and the answer has to travel.
 const MAX_TIMEOUT: u32 = INTROSPECTION_MS - 100;

@@ -3,13 +3,13 @@
 use std::path::{Path, PathBuf};
 
 use portcullis_authn::jwk::{KeySet, read_members};
+use portcullis_control_domain::secret::SecretBytes;
 use portcullis_identity::ids::IssuerId;
 use portcullis_model::policy::{Algorithm, Jwks};
 use serde_json::Value;
 
 use super::files::{self, Remote};
 use super::section::Section;
-use crate::secret::SecretBytes;
 
 /// Members of a JSON Web Key that only its owner may have (RFC 7518 §6).
 const PRIVATE_MEMBERS: [&str; 8] = ["d", "p", "q", "dp", "dq", "qi", "oth", "k"];

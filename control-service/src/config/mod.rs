@@ -16,19 +16,18 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use portcullis_control_domain::text_file;
 use portcullis_model::errors::{FieldError, FieldErrors};
 use sha2::{Digest, Sha256};
 
 use crate::listen::Limits;
-use crate::text_file;
-
 pub use files::{Authorities, Remote, is_trustworthy};
 pub use introspection::{ClientAuth, IntrospectionConfig};
 pub use issuer::IssuerConfig;
 pub use keys::KeySource;
 pub use policy::{Policy, Principals};
 use section::Section;
-pub use signing::{IdentityConfig, MAX_SERVICE_TOKEN_S, Rotation, ServiceTokens};
+pub use signing::{IdentityConfig, MAX_SERVICE_TOKEN_S, ServiceTokens};
 
 /// Why a configuration could not be used.
 #[derive(Debug, thiserror::Error)]

@@ -6,6 +6,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use portcullis_authn::jwk::KeySet;
+use portcullis_control_domain::audit::Sender;
 use portcullis_identity::SourceType;
 use portcullis_identity::ids::{ClusterId, IssuerId, SpiffeId, TenantId};
 use portcullis_model::mapping::{ClaimMapping, TenantRule};
@@ -21,7 +22,6 @@ use super::keys::KeySource;
 use super::resources;
 use super::section::Section;
 use crate::snapshot::View;
-use crate::store::Sender;
 
 /// Bytes of an issuer without its keys, at most: a key set that is fetched has room beside it.
 const MAX_ISSUER: usize = 96 * 1024;

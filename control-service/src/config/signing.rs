@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use portcullis_control_domain::signing::Rotation;
 use portcullis_identity::MAX_LIFETIME_S;
 use portcullis_identity::ids::IssuerId;
 use reqwest::Url;
@@ -12,17 +13,6 @@ use super::section::Section;
 
 /// Longest lifetime of a service token in seconds.
 pub const MAX_SERVICE_TOKEN_S: u32 = 900;
-
-/// When a signing key changes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Rotation {
-    /// A key signs for so long; `None`: until an operator says so.
-    pub every: Option<Duration>,
-    /// A new key is published for so long before it signs.
-    pub publish: Duration,
-    /// An old key is published for so long after it has signed last.
-    pub keep: Duration,
-}
 
 /// Identity tokens.
 #[derive(Debug, Clone, PartialEq, Eq)]

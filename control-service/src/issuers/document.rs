@@ -3,11 +3,11 @@
 use std::collections::HashMap;
 
 use portcullis_authn::jwk::{KeySet, LeftOut};
+use portcullis_control_domain::issuer::{IssuerReport, KeyState, StoredKeys};
 use portcullis_model::policy::{IssuerDocument, Jwk, Jwks};
 
-use super::health::{Health, IssuerReport, KeyState, are_expired, millis};
+use super::health::{Health, are_expired, millis};
 use crate::config::{IssuerConfig, KeySource};
-use crate::store::StoredKeys;
 
 /// The keys of an issuer as of now.
 pub(super) struct CurrentKeys {
@@ -48,7 +48,7 @@ pub(super) fn document(issuer: &IssuerConfig, keys: CurrentKeys) -> IssuerDocume
 /// What is told of a configured issuer.
 pub(super) fn report(
     issuer: &IssuerConfig,
-    set: KeySet,
+    set: &KeySet,
     health: Option<&Health>,
     now_ms: u64,
 ) -> IssuerReport {
@@ -64,7 +64,6 @@ pub(super) fn report(
         fetched: health.map_or(0, |h| h.fetched),
         failed: health.map_or(0, |h| h.failed),
         last_error: health.and_then(|h| h.last_error.clone()),
-        left_out: all_left_out(health.map(|h| h.unread.clone()).unwrap_or_default(), set.left_out),
         ..with_keys(issuer.issuer.as_str(), issuer.keys.name(), &set.used)
     }
 }
@@ -77,12 +76,11 @@ pub(super) fn own_report(document: &IssuerDocument) -> IssuerReport {
 fn with_keys(issuer: &str, source: &'static str, jwks: &Jwks) -> IssuerReport {
     IssuerReport {
         issuer: issuer.to_owned(),
-        source,
+        source: source.to_owned(),
         url: None,
         state: KeyState::Configured,
         keys: jwks.keys.iter().filter_map(|k: &Jwk| k.kid.clone()).collect(),
         key_count: jwks.keys.len(),
-        left_out: Vec::new(),
         fetched_at_ms: None,
         age_s: None,
         fetched: 0,

@@ -4,11 +4,11 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use portcullis_authn::jwk::LeftOut;
-use serde::Serialize;
+use portcullis_control_domain::issuer::KeyState;
 
 /// What is known of the fetches of one issuer's keys.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Health {
+pub(super) struct Health {
     /// The last good fetch, milliseconds since the Unix epoch; 0 for none yet.
     pub fetched_at_ms: u64,
     /// Good fetches since the start.
@@ -23,54 +23,6 @@ pub struct Health {
     pub max_stale_ms: u64,
     /// What the last good fetch brought and is no key.
     pub unread: Vec<LeftOut>,
-}
-
-/// Whether keys are as their issuer has them.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub enum KeyState {
-    /// Written in the configuration.
-    Configured,
-    /// The last fetch was good.
-    Fresh,
-    /// The last fetch failed; the last good keys are in use.
-    Stale,
-    /// The last good fetch is longer ago than `maxStaleSeconds`: every token of the issuer is refused.
-    Expired,
-    /// The last good answer held no key that can be used: every token of the issuer is refused.
-    Empty,
-    /// There was no good fetch yet: every token of the issuer is refused.
-    Missing,
-}
-
-/// An issuer as the API and the metrics show it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct IssuerReport {
-    /// `iss`.
-    pub issuer: String,
-    /// `jwks_uri`, `discovery`, `inline`, `hmac`, or `own` for the service's own tokens.
-    pub source: &'static str,
-    /// What is fetched.
-    pub url: Option<String>,
-    /// Whether its keys are current.
-    pub state: KeyState,
-    /// Ids of the keys that are used.
-    pub keys: Vec<String>,
-    /// The keys that are used, those without an id included.
-    pub key_count: usize,
-    /// The others.
-    #[serde(skip)]
-    pub left_out: Vec<LeftOut>,
-    /// The last good fetch, milliseconds since the Unix epoch.
-    pub fetched_at_ms: Option<u64>,
-    /// Seconds since the last good fetch.
-    pub age_s: Option<u64>,
-    /// Good fetches since the start.
-    pub fetched: u64,
-    /// Failed fetches since the start.
-    pub failed: u64,
-    /// What the last fetch failed by, while the keys are stale or missing.
-    pub last_error: Option<String>,
 }
 
 /// Shared between the task that fetches and whoever asks.
@@ -110,7 +62,7 @@ impl Watched {
 impl Health {
     /// Whether the keys are current.
     #[must_use]
-    pub fn state(&self, now_ms: u64) -> KeyState {
+    pub(super) fn state(&self, now_ms: u64) -> KeyState {
         match (self.fetched_at_ms, self.fails) {
             (0, _) => KeyState::Missing,
             (at, _) if are_expired(at, self.max_stale_ms, now_ms) => KeyState::Expired,

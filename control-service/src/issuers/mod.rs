@@ -10,6 +10,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use portcullis_authn::jwk::LeftOut;
+use portcullis_control_domain::clock::now_ms;
+use portcullis_control_domain::issuer::{IssuerReport, KeyState, LeftOutKey, StoredKeys};
+use portcullis_control_domain::random::random_number;
 use portcullis_model::outage::Outage;
 use portcullis_model::pace::{DoubtLimiter, KeyRefreshAdmission, KeyRefreshLimiter, TokenBucket};
 use portcullis_model::policy::IssuerDocument;
@@ -18,16 +21,13 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 use crate::causes::causes;
-use crate::clock::now_ms;
 use crate::config::{IssuerConfig, Policy};
 use crate::metrics::Metrics;
 use crate::retry::{Backoff, LONGEST_ASKED, PAUSES};
-use crate::store::{Store, StoreError, StoredKeys};
-use crate::tokens::random_number;
+use crate::store::{Store, StoreError};
 use document::{CurrentKeys, all_left_out, are_same, document, own_report, report};
 pub use fetch::FetchError;
 use fetch::{Fetched, Fetcher};
-pub use health::{Health, IssuerReport, KeyState};
 use health::{Watched, millis};
 
 /// How often the age of an issuer's keys is looked at.
@@ -228,9 +228,27 @@ impl Issuers {
         let now = now_ms();
         let configured = known.policy.iter().flat_map(|p| &p.issuers).map(|issuer| {
             let health = known.watches.get(issuer.issuer.as_str()).map(|w| w.health.get());
-            report(issuer, CurrentKeys::of(issuer, &known.keys, now).set, health.as_ref(), now)
+            report(issuer, &CurrentKeys::of(issuer, &known.keys, now).set, health.as_ref(), now)
         });
         configured.chain(known.own.iter().map(own_report)).collect()
+    }
+
+    /// The keys of all issuers that are not used, in the order of the configuration.
+    pub async fn left_out(&self) -> Vec<LeftOutKey> {
+        let known = self.known.lock().await;
+        let now = now_ms();
+        let of = |issuer: &IssuerConfig| {
+            let health = known.watches.get(issuer.issuer.as_str()).map(|w| w.health.get());
+            let unread = health.map(|health| health.unread).unwrap_or_default();
+            let left_out = all_left_out(unread, CurrentKeys::of(issuer, &known.keys, now).set.left_out);
+            let name = issuer.issuer.to_string();
+            left_out.into_iter().map(move |left| LeftOutKey {
+                issuer: name.clone(),
+                kid: left.kid.as_ref().map(ToString::to_string),
+                reason: left.why.to_string(),
+            })
+        };
+        known.policy.iter().flat_map(|policy| &policy.issuers).flat_map(of).collect()
     }
 
     async fn publish(&self, known: &KnownIssuers) -> Result<(), StoreError> {

@@ -1,12 +1,12 @@
 //! What a token grants: never more than the client may have, and for somebody else never more than they
 //! have.
 
+use portcullis_control_domain::client::ServiceClient;
 use portcullis_identity::ids::{ClientId, KeyId, Role, Scope, Subject};
 use portcullis_identity::{CredentialKind, MAX_ACTORS, Principal};
 use portcullis_model::claims::{MAX_DERIVED_FROM, user_name};
 
 use super::{TokenError, TokenRequest};
-use crate::store::ServiceClient;
 
 /// What a token will say.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -3,13 +3,13 @@
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use ed25519_compact::{KeyPair, Seed};
+use portcullis_control_domain::random::random;
+use portcullis_control_domain::signing::SigningKey;
 use portcullis_model::claims::{DERIVED_FROM, ROLES_INCOMPLETE};
 use portcullis_protocol::audit::hex;
 use serde_json::{Map, Value, json};
 
 use super::Grant;
-use crate::store::SigningKey;
-use crate::tokens::random;
 
 /// A token as it goes out.
 pub struct Issued {

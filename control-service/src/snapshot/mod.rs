@@ -11,7 +11,7 @@ use portcullis_identity::ids::ClusterId;
 
 pub use hub::{Hub, Poll};
 pub use state::{Ask, Change, Published, SnapshotIndex};
-pub use workers::{PollReport, RolloutProgress, RolloutScope, SilentWorker, WorkerReport, Workers};
+pub use workers::{PollReport, RolloutScope, Workers};
 
 /// Which part of the snapshot a reader gets.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]

@@ -4,8 +4,8 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use portcullis_control_domain::rollout::{RolloutProgress, SilentWorker, WorkerReport};
 use portcullis_identity::ids::{ClusterId, SpiffeId};
-use serde::Serialize;
 use tokio::sync::watch;
 
 use super::View;
@@ -49,23 +49,6 @@ fn millis(time: Duration) -> u64 {
     u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
 }
 
-/// A worker as the API shows it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct WorkerReport {
-    /// Its stream id, hexadecimal.
-    pub worker: String,
-    /// Node id of its proxy.
-    pub proxy: String,
-    /// Its view.
-    pub view: String,
-    /// The revision that it acknowledged; 0 for none yet.
-    pub revision: u64,
-    /// Whether a poll of its is waiting now.
-    pub polling: bool,
-    /// Milliseconds since it was last heard of; 0 while it polls.
-    pub last_seen_ms_ago: u64,
-}
-
 /// Whom a change concerns.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum RolloutScope<'a> {
@@ -86,31 +69,6 @@ impl RolloutScope<'_> {
             Self::Cluster(id) => is(View::Gateway) || is(View::Public(id.clone())),
         }
     }
-}
-
-/// How far a change has got.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct RolloutProgress {
-    /// The revision of the change.
-    pub revision: u64,
-    /// Workers that have it.
-    pub acknowledged: usize,
-    /// Workers that it concerns.
-    pub workers: usize,
-    /// Those that do not have it yet.
-    pub pending: Vec<WorkerReport>,
-    /// Those that do not have it and no longer count: they are gone, or cut off and serve by what they have.
-    pub silent: Vec<SilentWorker>,
-}
-
-/// A worker of which nothing was heard for a while, although its snapshot is not stale yet.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct SilentWorker {
-    /// The worker.
-    #[serde(flatten)]
-    pub worker: WorkerReport,
-    /// Milliseconds for which it may go on; then it refuses every request.
-    pub stale_in_ms: u64,
 }
 
 /// What a poll says of its worker.

@@ -1,28 +1,14 @@
 //! Administrators of the platform API. Only the digests of their tokens are kept.
 
+use portcullis_control_domain::administrator::{Administrator, bootstrap_event};
+use portcullis_control_domain::audit::AuditEvent;
+use portcullis_control_domain::clock::now_ms;
+use portcullis_control_domain::tokens::Token;
+use portcullis_control_domain::{Listed, Refused};
 use rusqlite::{Connection, OptionalExtension, Row, params};
-use serde::Serialize;
 use subtle::ConstantTimeEq;
 
-use super::transaction::AuditEvent;
-use super::{Database, Listed, Refused, Store, StoreError};
-use crate::clock::now_ms;
-use crate::tokens::{Token, TokenKind};
-
-/// An administrator as the API shows it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Administrator {
-    /// The public part of the token.
-    pub id: String,
-    /// Made although there was an administrator already, by whoever has the data folder.
-    pub break_glass: bool,
-    /// When it was made, milliseconds since the Unix epoch.
-    pub created_at_ms: u64,
-    /// When its token ends, seconds since the Unix epoch.
-    pub expires_at_s: Option<u64>,
-    /// When it was revoked, milliseconds since the Unix epoch.
-    pub revoked_at_ms: Option<u64>,
-}
+use super::{Database, Store, StoreError};
 
 const COLUMNS: &str = "id, break_glass, created_at_ms, expires_at_s, revoked_at_ms";
 
@@ -59,13 +45,6 @@ fn insert(
     Ok(())
 }
 
-/// A new administrator with its token.
-fn make(expires_at_s: Option<u64>) -> (Administrator, Token) {
-    let token = Token::generate(TokenKind::Administrator);
-    let (id, created_at_ms) = (token.id().to_owned(), now_ms());
-    (Administrator { id, break_glass: false, created_at_ms, expires_at_s, revoked_at_ms: None }, token)
-}
-
 impl Database {
     /// Makes the first administrator. `None` when there is one already, also one whose token has ended or was
     /// revoked, unless `break_glass` is set; the making is audited either way.
@@ -77,7 +56,7 @@ impl Database {
         break_glass: bool,
         expires_at_s: Option<u64>,
     ) -> Result<Option<Token>, StoreError> {
-        let (mut administrator, token) = make(expires_at_s);
+        let (mut administrator, token) = Administrator::generate(expires_at_s, now_ms());
         let digest = token.digest();
         let made = self.write(move |transaction| {
             let exists: bool = transaction.connection().query_row(
@@ -90,13 +69,7 @@ impl Database {
             }
             administrator.break_glass = exists;
             insert(transaction.connection(), &administrator, &digest)?;
-            let action = AuditEvent {
-                subject: "local-operator".to_owned(),
-                key_id: administrator.id,
-                method: "CLI".to_owned(),
-                path: if exists { "/bootstrap-admin/break-glass" } else { "/bootstrap-admin" }.to_owned(),
-                ..AuditEvent::default()
-            };
+            let action = bootstrap_event(&administrator.id, exists);
             transaction.record(action.record(201, ""))?;
             Ok(true)
         })?;
@@ -129,7 +102,7 @@ impl Store {
         expires_at_s: Option<u64>,
         action: AuditEvent,
     ) -> Result<(Administrator, Token), StoreError> {
-        let (administrator, token) = make(expires_at_s);
+        let (administrator, token) = Administrator::generate(expires_at_s, now_ms());
         let (made, digest) = (administrator.clone(), token.digest());
         self.writer
             .run(move |transaction| {
@@ -158,21 +131,11 @@ impl Store {
                 let find = ["SELECT ", COLUMNS, " FROM administrator WHERE id = ?1"].concat();
                 let found = connection.prepare_cached(&find)?.query_row([&id], read).optional()?;
                 let mut administrator = found.ok_or(Refused::AdministratorUnknown)?;
-                if administrator.revoked_at_ms.is_none() {
-                    let others =
-                        ["SELECT EXISTS (SELECT 1 FROM administrator WHERE id <> ?1 AND ", GOOD, ")"];
-                    let now = now_ms();
-                    let others: bool = connection
-                        .prepare_cached(&others.concat())?
-                        .query_row(params![id, now / 1000], |row| row.get(0))?;
-                    if !others {
-                        return Err(Refused::AdministratorLast.into());
-                    }
-                    administrator.revoked_at_ms = Some(now);
-                    connection
-                        .prepare_cached("UPDATE administrator SET revoked_at_ms = ?2 WHERE id = ?1")?
-                        .execute(params![id, now])?;
-                }
+                let now = now_ms();
+                administrator.revoke(now, || is_another_good(connection, &id, now))?;
+                connection
+                    .prepare_cached("UPDATE administrator SET revoked_at_ms = ?2 WHERE id = ?1")?
+                    .execute(params![id, administrator.revoked_at_ms])?;
                 transaction.record(action.record(200, ""))?;
                 Ok(administrator)
             })
@@ -205,4 +168,11 @@ fn stored_digest(connection: &Connection, id: &str) -> Result<Option<[u8; 32]>, 
     let sql = ["SELECT token_digest FROM administrator WHERE id = ?1 AND ", GOOD].concat();
     let mut statement = connection.prepare_cached(&sql)?;
     Ok(statement.query_row(params![id, now_ms() / 1000], |row| row.get(0)).optional()?)
+}
+
+/// Whether there is an administrator beside this one whose token is good.
+fn is_another_good(connection: &Connection, id: &str, now_ms: u64) -> Result<bool, StoreError> {
+    let sql = ["SELECT EXISTS (SELECT 1 FROM administrator WHERE id <> ?1 AND ", GOOD, ")"].concat();
+    let mut statement = connection.prepare_cached(&sql)?;
+    Ok(statement.query_row(params![id, now_ms / 1000], |row| row.get(0))?)
 }

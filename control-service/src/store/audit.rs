@@ -3,125 +3,31 @@
 mod read;
 
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 
+use portcullis_control_domain::audit::{
+    AuditEvent, Ingested, Parsed, Refusals, RejectReason, Sender, Settled, Stream, Tenants,
+};
+use portcullis_control_domain::clock::now_ms;
+use portcullis_control_domain::log_throttle::LogThrottle;
 use portcullis_protocol::audit::hex;
 use portcullis_protocol::wire::{AuditAck, AuditBatch, AuditRecord};
-use prost::Message;
 use rusqlite::{Connection, OptionalExtension, params};
-use sha2::{Digest, Sha256};
 
-use super::sender::{Refusals, RejectReason, Sender};
-use super::transaction::{AuditEvent, Transaction};
+use super::transaction::Transaction;
 use super::{Store, StoreError};
-use crate::clock::now_ms;
 
-pub use read::{AuditRow, AuditStatus, RecordQuery, StreamStatus};
-
-/// Bytes of one record at most.
-const MAX_RECORD: usize = 64 * 1024;
-/// Highest number that is believed: a proxy that lies must not make sums overflow.
-const MAX_SEQUENCE: i64 = 1 << 48;
 /// Records written in one go: a suspension waits for one such go at most.
 const CHUNK: usize = 500;
 
-/// A record that can be stored: readable, of a stream, numbered.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Parsed {
-    bytes: Vec<u8>,
-    leaf: [u8; 32],
-    stream: [u8; 16],
-    sequence: i64,
-    record: AuditRecord,
-}
-
-impl Parsed {
-    /// Reads an encoded record; `None` when it cannot be told apart from garbage.
-    #[must_use]
-    pub fn new(bytes: Vec<u8>) -> Option<Self> {
-        if bytes.len() > MAX_RECORD {
-            return None;
-        }
-        let record = AuditRecord::decode(bytes.as_slice()).ok()?;
-        let stream = record.stream.as_slice().try_into().ok()?;
-        let sequence = i64::try_from(record.sequence).ok().filter(|s| (1..=MAX_SEQUENCE).contains(s))?;
-        // RFC 9162 §2.1.1: a leaf is hashed with a zero byte in front.
-        let leaf = Sha256::new().chain_update([0]).chain_update(&bytes).finalize().into();
-        Some(Self { bytes, leaf, stream, sequence, record })
-    }
-}
-
-struct Stream {
+/// A stream, and its place in the database.
+struct StoredStream {
     id: i64,
-    principal: String,
-    base: i64,
-    began_at_ms: i64,
-    stored: i64,
-    highest: i64,
-    duplicates: i64,
-    conflicts: i64,
-}
-
-impl Stream {
-    /// Whether the stream is the sender's, and can have come so far by now.
-    fn admits(&self, sender: &Sender, number: i64) -> Result<(), RejectReason> {
-        if self.principal != sender.principal() {
-            return Err(RejectReason::Stream);
-        }
-        let elapsed_s = clock().saturating_sub(self.began_at_ms) / 1000;
-        // What is behind the highest number changes no sum.
-        let plausible = number <= self.highest || sender.can_have_reached(number, self.base, elapsed_s);
-        if plausible { Ok(()) } else { Err(RejectReason::Number) }
-    }
+    stream: Stream,
 }
 
 fn clock() -> i64 {
     i64::try_from(now_ms()).unwrap_or(i64::MAX)
-}
-
-/// What became of a batch.
-#[derive(Debug, Clone, Default, PartialEq)]
-pub struct Ingested {
-    /// The answer.
-    pub ack: AuditAck,
-    /// What was not taken: rejected records, and words about streams.
-    pub refusals: Refusals,
-}
-
-impl Ingested {
-    fn refuse(&mut self, unfit: RejectReason) {
-        *self.refusals.entry(unfit).or_default() += 1;
-    }
-
-    fn reject(&mut self, unfit: RejectReason, records: u64) {
-        if records > 0 {
-            self.ack.rejected += records;
-            *self.refusals.entry(unfit).or_default() += records;
-        }
-    }
-
-    fn add(&mut self, part: Self) {
-        self.ack.stored += part.ack.stored;
-        self.ack.duplicates += part.ack.duplicates;
-        self.ack.rejected += part.ack.rejected;
-        for (unfit, n) in part.refusals {
-            *self.refusals.entry(unfit).or_default() += n;
-        }
-    }
-}
-
-/// What a filter says of its own stream: numbers up to this one are not to come any more.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Settled {
-    stream: [u8; 16],
-    number: i64,
-}
-
-impl Settled {
-    fn of(batch: &AuditBatch) -> Option<Self> {
-        let stream = batch.stream.as_slice().try_into().ok()?;
-        let number = i64::try_from(batch.settled).ok().filter(|n| (1..=MAX_SEQUENCE).contains(n))?;
-        Some(Self { stream, number })
-    }
 }
 
 /// Numbers that are not to come and are not there are missing, also behind the last record.
@@ -130,13 +36,13 @@ fn settle(
     sender: &Sender,
     settled: Settled,
 ) -> Result<Option<RejectReason>, StoreError> {
-    let Some(stream) = find_stream(connection, settled.stream)? else { return Ok(None) };
-    if let Err(unfit) = stream.admits(sender, settled.number) {
+    let Some(StoredStream { id, stream }) = find_stream(connection, settled.stream)? else { return Ok(None) };
+    if let Err(unfit) = stream.admits(sender, settled.number, clock()) {
         return Ok(Some(unfit));
     }
     connection
         .prepare_cached("UPDATE audit_stream SET highest = max(highest, ?2) WHERE id = ?1")?
-        .execute(params![stream.id, settled.number])?;
+        .execute(params![id, settled.number])?;
     Ok(None)
 }
 
@@ -161,21 +67,19 @@ pub(super) fn append(
     sender: &Sender,
     records: &[Parsed],
 ) -> Result<Ingested, StoreError> {
-    let mut streams: HashMap<[u8; 16], Stream> = HashMap::new();
+    let mut streams: HashMap<[u8; 16], StoredStream> = HashMap::new();
     let mut outcome = Ingested::default();
-    let tenants = sender.tenants(connection)?;
+    let tenants = tenants(connection, sender)?;
     for parsed in records {
-        if let Err(unfit) = sender.judge(&parsed.record, &tenants) {
+        if let Err(unfit) = sender.judge(parsed.record(), &tenants) {
             outcome.reject(unfit, 1);
             continue;
         }
-        let stream = match streams.entry(parsed.stream) {
-            std::collections::hash_map::Entry::Occupied(known) => known.into_mut(),
-            std::collections::hash_map::Entry::Vacant(new) => {
-                new.insert(load_stream(connection, sender, parsed)?)
-            }
+        let stream = match streams.entry(parsed.stream()) {
+            Entry::Occupied(known) => known.into_mut(),
+            Entry::Vacant(new) => new.insert(load_stream(connection, sender, parsed)?),
         };
-        match stream.admits(sender, parsed.sequence) {
+        match stream.stream.admits(sender, parsed.sequence(), clock()) {
             Ok(()) => insert(connection, stream, parsed, &mut outcome.ack)?,
             Err(unfit) => outcome.reject(unfit, 1),
         }
@@ -183,14 +87,8 @@ pub(super) fn append(
     let mut update = connection.prepare_cached(
         "UPDATE audit_stream SET stored = ?2, highest = ?3, duplicates = ?4, conflicts = ?5 WHERE id = ?1",
     )?;
-    for stream in streams.values() {
-        update.execute(params![
-            stream.id,
-            stream.stored,
-            stream.highest,
-            stream.duplicates,
-            stream.conflicts
-        ])?;
+    for StoredStream { id, stream } in streams.values() {
+        update.execute(params![id, stream.stored, stream.highest, stream.duplicates, stream.conflicts])?;
     }
     count_rejected(connection, sender, outcome.ack.rejected)?;
     Ok(outcome)
@@ -199,11 +97,11 @@ pub(super) fn append(
 /// Appends a record to its stream.
 fn insert(
     connection: &Connection,
-    stream: &mut Stream,
+    stream: &mut StoredStream,
     parsed: &Parsed,
     ack: &mut AuditAck,
 ) -> Result<(), StoreError> {
-    let record = &parsed.record;
+    let record = parsed.record();
     let stored = connection
         .prepare_cached(
             "INSERT INTO audit_record (stream_id, sequence, request_id, subject, cluster, bytes, leaf)
@@ -211,38 +109,47 @@ fn insert(
         )?
         .execute(params![
             stream.id,
-            parsed.sequence,
+            parsed.sequence(),
             record.request_id,
             record.subject,
             record.cluster,
-            parsed.bytes,
-            parsed.leaf
+            parsed.bytes(),
+            parsed.leaf()
         ])?;
     if stored == 1 {
-        stream.stored += 1;
-        stream.highest = stream.highest.max(parsed.sequence);
+        stream.stream.stored(parsed.sequence());
         ack.stored += 1;
         return Ok(());
     }
-    stream.duplicates += 1;
+    let differs = stored_leaf(connection, stream.id, parsed.sequence())? != *parsed.leaf();
+    stream.stream.repeated(differs);
     ack.duplicates += 1;
-    if stored_leaf(connection, stream.id, parsed.sequence)? != parsed.leaf {
-        stream.conflicts += 1;
-        tracing::warn!(stream = %hex(&parsed.stream), sequence = parsed.sequence,
+    if differs {
+        tracing::warn!(stream = %hex(&parsed.stream()), sequence = parsed.sequence(),
             "an audit record came twice with different content; the first one stands");
     }
     Ok(())
 }
 
-fn find_stream(connection: &Connection, stream: [u8; 16]) -> Result<Option<Stream>, StoreError> {
+/// The tenants of the sender's clusters, where they matter. A cluster that nobody registered has none.
+fn tenants(connection: &Connection, sender: &Sender) -> Result<Tenants, StoreError> {
+    let mut tenants = Tenants::new();
+    let mut select = connection.prepare_cached("SELECT tenant FROM cluster WHERE id = ?1")?;
+    for id in sender.clusters() {
+        let tenant: Option<String> = select.query_row([id.as_str()], |row| row.get(0)).optional()?;
+        tenants.insert(id.clone(), tenant.unwrap_or_default());
+    }
+    Ok(tenants)
+}
+
+fn find_stream(connection: &Connection, stream: [u8; 16]) -> Result<Option<StoredStream>, StoreError> {
     Ok(connection
         .prepare_cached(
             "SELECT id, principal, base, began_at_ms, stored, highest, duplicates, conflicts
              FROM audit_stream WHERE stream = ?1",
         )?
         .query_row([stream], |row| {
-            Ok(Stream {
-                id: row.get(0)?,
+            let stream = Stream {
                 principal: row.get(1)?,
                 base: row.get(2)?,
                 began_at_ms: row.get(3)?,
@@ -250,13 +157,14 @@ fn find_stream(connection: &Connection, stream: [u8; 16]) -> Result<Option<Strea
                 highest: row.get(5)?,
                 duplicates: row.get(6)?,
                 conflicts: row.get(7)?,
-            })
+            };
+            Ok(StoredStream { id: row.get(0)?, stream })
         })
         .optional()?)
 }
 
 /// The stream of a record; a new one is its sender's from now on, and so is one that nobody owns yet.
-fn load_stream(connection: &Connection, sender: &Sender, first: &Parsed) -> Result<Stream, StoreError> {
+fn load_stream(connection: &Connection, sender: &Sender, first: &Parsed) -> Result<StoredStream, StoreError> {
     connection
         .prepare_cached(
             "INSERT INTO audit_stream (stream, proxy, hop, stored, highest, duplicates, conflicts, principal,
@@ -265,15 +173,15 @@ fn load_stream(connection: &Connection, sender: &Sender, first: &Parsed) -> Resu
              ON CONFLICT (stream) DO UPDATE SET principal = ?4, kind = ?5 WHERE kind = 'unknown'",
         )?
         .execute(params![
-            first.stream,
-            first.record.proxy,
-            first.record.hop,
+            first.stream(),
+            first.record().proxy,
+            first.record().hop,
             sender.principal(),
             sender.kind(),
-            sender.base(first.sequence),
+            sender.base(first.sequence()),
             clock()
         ])?;
-    find_stream(connection, first.stream)?
+    find_stream(connection, first.stream())?
         .ok_or_else(|| StoreError::Database("an audit stream is gone that was just written".to_owned()))
 }
 
@@ -303,7 +211,7 @@ impl Store {
                 .await?;
         }
         if sender.is_gateway() {
-            parsed.iter().for_each(|p| self.usage.note(&p.record));
+            parsed.iter().for_each(|p| self.usage.note(p.record()));
         }
         let chunks = parsed.chunks(CHUNK);
         let last = chunks.len().saturating_sub(1);
@@ -339,5 +247,22 @@ impl Store {
     /// [`StoreError`] when the database fails.
     pub async fn append(&self, record: AuditRecord) -> Result<(), StoreError> {
         self.writer.run(move |transaction| transaction.record(record)).await
+    }
+}
+
+/// Tells the log of refusals, of each principal once in a second.
+#[derive(Debug, Default)]
+pub(super) struct Notices(LogThrottle);
+
+impl Notices {
+    /// Nothing that the records say is repeated: they may hold anything.
+    fn tell(&self, sender: &Sender, refusals: &Refusals) {
+        if refusals.is_empty() || !self.0.allow(sender.principal()) {
+            return;
+        }
+        let reasons: Vec<_> =
+            refusals.iter().map(|(unfit, n)| [unfit.code(), "=", &n.to_string()].concat()).collect();
+        tracing::warn!(principal = sender.principal(), kind = sender.kind(), reasons = %reasons.join(" "),
+            "audit records were refused; see the reasons under \"Whose audit records are taken\" in docs/reference.md");
     }
 }

@@ -1,67 +1,15 @@
 //! Clients of the token endpoint. Their secrets are nowhere but with their holders.
 
-use portcullis_identity::ids::{ClientId, Role, Scope, TenantId};
+use portcullis_control_domain::audit::AuditEvent;
+use portcullis_control_domain::client::{ClientSecret, NewServiceClient, ServiceClient};
+use portcullis_control_domain::clock::now_ms;
+use portcullis_control_domain::revocation::Revocation;
+use portcullis_control_domain::tokens::{Token, TokenKind};
+use portcullis_control_domain::{Listed, Refused};
 use rusqlite::{Connection, OptionalExtension, Row, params};
-use serde::Serialize;
 
 use super::revocations::revoke_tokens;
-use super::transaction::AuditEvent;
-use super::{Listed, Refused, Store, StoreError};
-use crate::clock::now_ms;
-use crate::tokens::{Token, TokenKind};
-
-/// A client to be made.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct NewServiceClient {
-    /// Its id.
-    pub id: ClientId,
-    /// The tenant it belongs to.
-    pub tenant: TenantId,
-    /// Roles of its tokens.
-    pub roles: Vec<Role>,
-    /// Scopes that it may ask for.
-    pub scopes: Vec<Scope>,
-    /// Audiences that it may ask for.
-    pub audiences: Vec<String>,
-    /// Whether it may exchange somebody's token for one in which it acts for them.
-    pub may_exchange: bool,
-    /// Lifetime of its tokens in seconds.
-    pub lifetime_s: u32,
-}
-
-/// A client as the API shows it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct ServiceClient {
-    /// Its id.
-    pub id: String,
-    /// The tenant it belongs to.
-    pub tenant: String,
-    /// Roles of its tokens.
-    pub roles: Vec<String>,
-    /// Scopes that it may ask for.
-    pub scopes: Vec<String>,
-    /// Audiences that it may ask for.
-    pub audiences: Vec<String>,
-    /// Whether it may exchange somebody's token for one in which it acts for them.
-    pub may_exchange: bool,
-    /// Lifetime of its tokens in seconds.
-    pub lifetime_s: u32,
-    /// When it was made, milliseconds since the Unix epoch.
-    pub created_at_ms: u64,
-    /// Until when its previous secret is good, milliseconds since the Unix epoch.
-    pub previous_until_ms: Option<u64>,
-    /// When it was revoked, milliseconds since the Unix epoch.
-    pub revoked_at_ms: Option<u64>,
-}
-
-/// One of a client's secrets: what names it, and its digest.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ClientSecret {
-    /// What names it.
-    pub id: String,
-    /// SHA-256.
-    pub digest: [u8; 32],
-}
+use super::{Store, StoreError};
 
 const COLUMNS: &str = "id, tenant, roles, scopes, audiences, may_exchange, lifetime_s, created_at_ms,
     previous_until_ms, revoked_at_ms";
@@ -88,11 +36,6 @@ fn find(connection: &Connection, id: &str) -> Result<Option<ServiceClient>, Stor
     Ok(connection.prepare_cached(&sql)?.query_row([id], read).optional()?)
 }
 
-fn find_active(connection: &Connection, id: &str) -> Result<ServiceClient, StoreError> {
-    let client = find(connection, id)?.ok_or(Refused::ServiceClientUnknown)?;
-    if client.revoked_at_ms.is_some() { Err(Refused::ServiceClientRevoked.into()) } else { Ok(client) }
-}
-
 impl Store {
     /// Makes a client; its secret is to be shown once.
     ///
@@ -105,18 +48,7 @@ impl Store {
     ) -> Result<(ServiceClient, Token), StoreError> {
         let secret = Token::generate(TokenKind::ServiceClient);
         let (secret_id, digest) = (secret.id().to_owned(), secret.digest());
-        let client = ServiceClient {
-            id: new.id.into(),
-            tenant: new.tenant.into(),
-            roles: new.roles.into_iter().map(Into::into).collect(),
-            scopes: new.scopes.into_iter().map(Into::into).collect(),
-            audiences: new.audiences,
-            may_exchange: new.may_exchange,
-            lifetime_s: new.lifetime_s,
-            created_at_ms: now_ms(),
-            previous_until_ms: None,
-            revoked_at_ms: None,
-        };
+        let client = ServiceClient::made(new, now_ms());
         let made = client.clone();
         self.writer
             .run(move |transaction| {
@@ -166,8 +98,9 @@ impl Store {
         let client = self
             .writer
             .run(move |transaction| {
-                let mut client = find_active(transaction.connection(), &id)?;
-                client.previous_until_ms = Some(now_ms().saturating_add(overlap_ms));
+                let found = find(transaction.connection(), &id)?;
+                let mut client = found.ok_or(Refused::ServiceClientUnknown)?;
+                client.rotate(overlap_ms, now_ms())?;
                 transaction
                     .connection()
                     .prepare_cached(
@@ -200,16 +133,14 @@ impl Store {
                 let mut record = action.record(200, "");
                 record.tenant.clone_from(&client.tenant);
                 transaction.record(record)?;
-                if client.revoked_at_ms.is_some() {
+                let now = now_ms();
+                if !client.revoke(now) {
                     return Ok((client, transaction.revision()));
                 }
-                let now = now_ms();
-                client.revoked_at_ms = Some(now);
                 connection
                     .prepare_cached("UPDATE service_client SET revoked_at_ms = ?2 WHERE id = ?1")?
                     .execute(params![id, now])?;
-                let name = ["client:", &id].concat();
-                let revision = revoke_tokens(transaction, &name, "the service client was revoked")?;
+                let revision = revoke_tokens(transaction, &Revocation::of_service_client(&id, now))?;
                 Ok((client, revision))
             })
             .await

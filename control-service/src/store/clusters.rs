@@ -3,30 +3,22 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+use portcullis_control_domain::audit::AuditEvent;
+use portcullis_control_domain::clock::now_ms;
+use portcullis_control_domain::cluster::{
+    Administer, Administrative, Cluster, ClusterQuery, Heartbeat, KnownCluster, NewCluster, Observation,
+    Observed, effective,
+};
+use portcullis_control_domain::tokens::{Token, TokenKind};
+use portcullis_control_domain::{Listed, Refused};
 use portcullis_identity::ids::ClusterId;
 use portcullis_model::decision::ClusterState;
 use portcullis_protocol::wire::{self, RecordKind};
 use prost::Message;
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
-use super::cluster::{
-    Administer, Administrative, Cluster, ClusterQuery, Heartbeat, KnownCluster, NewCluster, Observed,
-    effective,
-};
-use super::transaction::{AuditEvent, Transaction};
-use super::{Listed, Refused, Store, StoreError};
-use crate::clock::now_ms;
-use crate::tokens::{Token, TokenKind};
-
-/// What came of heartbeats that were written down.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Observation {
-    /// The clusters as they are now.
-    pub clusters: Vec<Cluster>,
-    /// Grows with every such write, in the order in which they took effect: answers may overtake each
-    /// other.
-    pub order: u64,
-}
+use super::transaction::Transaction;
+use super::{Store, StoreError};
 
 const COLUMNS: &str = "id, tenant, placement, region, administrative, observed, version, created_at_ms, \
                        last_heartbeat_at_ms, token_digest";
@@ -41,12 +33,12 @@ fn read(row: &Row<'_>) -> rusqlite::Result<KnownCluster> {
             rusqlite::Error::FromSqlConversionFailure(at, rusqlite::types::Type::Text, Box::new(e))
         })
     }
-    let (administrative, observed) = (row.get(4)?, row.get(5)?);
+    let (administrative, observed): (Administrative, Observed) = (checked(row, 4)?, checked(row, 5)?);
     Ok(KnownCluster {
         cluster: Cluster {
             id: checked(row, 0)?,
             tenant: checked(row, 1)?,
-            placement: row.get(2)?,
+            placement: checked(row, 2)?,
             region: row.get(3)?,
             state: effective(administrative, observed),
             observed,
@@ -74,12 +66,11 @@ fn publish(transaction: &mut Transaction<'_>, cluster: &Cluster) -> Result<u64, 
 fn change(
     transaction: &mut Transaction<'_>,
     id: &ClusterId,
-    edit: impl FnOnce(&mut Cluster) -> Result<(), StoreError>,
+    edit: impl FnOnce(&mut Cluster) -> Result<(), Refused>,
 ) -> Result<(Cluster, u64), StoreError> {
     let mut cluster = find(transaction.connection(), id)?.ok_or(Refused::ClusterUnknown)?.cluster;
     let before = cluster.state;
     edit(&mut cluster)?;
-    cluster.state = effective(cluster.administrative, cluster.observed);
     transaction
         .connection()
         .prepare_cached(
@@ -88,8 +79,8 @@ fn change(
         )?
         .execute(params![
             id.as_str(),
-            cluster.administrative,
-            cluster.observed,
+            cluster.administrative.as_str(),
+            cluster.observed.as_str(),
             cluster.version,
             cluster.last_heartbeat_at_ms
         ])?;
@@ -106,18 +97,7 @@ fn register(
     if find(transaction.connection(), &new.id)?.is_some() {
         return Err(Refused::ClusterExists.into());
     }
-    let cluster = Cluster {
-        id: new.id,
-        tenant: new.tenant,
-        placement: new.placement,
-        region: new.region,
-        state: ClusterState::Pending,
-        observed: Observed::Pending,
-        administrative: Administrative::Active,
-        version: None,
-        created_at_ms: now_ms(),
-        last_heartbeat_at_ms: None,
-    };
+    let cluster = Cluster::registered(new, now_ms());
     transaction
         .connection()
         .prepare_cached(
@@ -127,10 +107,10 @@ fn register(
         .execute(params![
             cluster.id.as_str(),
             cluster.tenant.as_str(),
-            cluster.placement,
+            cluster.placement.as_str(),
             cluster.region,
-            cluster.administrative,
-            cluster.observed,
+            cluster.administrative.as_str(),
+            cluster.observed.as_str(),
             digest,
             cluster.created_at_ms
         ])?;
@@ -144,10 +124,9 @@ fn observe(
 ) -> Result<Vec<Cluster>, StoreError> {
     let mut changed = Vec::with_capacity(heartbeats.len());
     for heartbeat in heartbeats {
-        let outcome = change(transaction, &heartbeat.id, |cluster| {
-            cluster.observed = heartbeat.observed;
-            cluster.last_heartbeat_at_ms = heartbeat.at_ms.or(cluster.last_heartbeat_at_ms);
-            cluster.version = heartbeat.version.or_else(|| cluster.version.take());
+        let id = heartbeat.id.clone();
+        let outcome = change(transaction, &id, |cluster| {
+            cluster.observe(heartbeat);
             Ok(())
         });
         match outcome {
@@ -197,16 +176,7 @@ impl Store {
     ) -> Result<(Cluster, u64), StoreError> {
         self.writer
             .run(move |transaction| {
-                let (cluster, revision) = change(transaction, &id, |cluster| {
-                    let retired = cluster.administrative == Administrative::Retired;
-                    cluster.administrative = match what {
-                        Administer::Retire => Administrative::Retired,
-                        _ if retired => return Err(Refused::ClusterRetired.into()),
-                        Administer::Suspend => Administrative::Suspended,
-                        Administer::Resume => Administrative::Active,
-                    };
-                    Ok(())
-                })?;
+                let (cluster, revision) = change(transaction, &id, |cluster| cluster.administer(what))?;
                 let mut record = action.record(200, "");
                 record.cluster = cluster.id.to_string();
                 record.tenant = cluster.tenant.to_string();

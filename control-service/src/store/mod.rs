@@ -8,14 +8,12 @@
 mod admins;
 mod audit;
 mod clients;
-mod cluster;
 mod clusters;
 mod keys;
 mod policy;
 mod revocations;
 mod schema;
 mod secrets;
-mod sender;
 mod signing;
 mod sqlite;
 mod transaction;
@@ -25,76 +23,18 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
+use portcullis_control_domain::Refused;
+use portcullis_control_domain::random::random;
 use portcullis_protocol::snapshot::MAX_VALUE;
 use portcullis_protocol::wire::{Page, RecordKind};
 use rusqlite::Connection;
 
-pub use admins::Administrator;
-pub use audit::{AuditRow, AuditStatus, Ingested, Parsed, RecordQuery, StreamStatus};
-pub use clients::{ClientSecret, NewServiceClient, ServiceClient};
-pub use cluster::{
-    Administer, Administrative, Cluster, ClusterQuery, Heartbeat, KnownCluster, NewCluster, Observed,
-    Placement, effective,
-};
-pub use clusters::Observation;
-pub use keys::{ApiKeyRow, NewApiKey, Replacement};
-pub use policy::{StoredKeys, policy_page};
-pub use revocations::Revocation;
-pub use secrets::{Secrets, Settings};
-pub use sender::{Refusals, RejectReason, Sender};
-pub use signing::{KeyChange, Purpose, SigningKey};
-use sqlite::{Readers, Writer};
-use transaction::Transaction;
-pub use transaction::{AuditEvent, reaches_sidecars};
-
 use crate::seal::{SealError, SealingKey};
 use crate::snapshot::Hub;
-
-/// Why something asked of the store is not done. These are answers, not failures.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub enum Refused {
-    /// The cluster id is taken, perhaps by a retired cluster.
-    #[error("a cluster of this id exists already; ids are never used twice")]
-    ClusterExists,
-    /// There is no such cluster.
-    #[error("there is no cluster of this id")]
-    ClusterUnknown,
-    /// The cluster was retired.
-    #[error("the cluster has been retired for good; register a new one")]
-    ClusterRetired,
-    /// There is no such key.
-    #[error("there is no API key of this id")]
-    ApiKeyUnknown,
-    /// The key was revoked, or has ended.
-    #[error("the API key has been revoked or has ended; make a new one")]
-    ApiKeyEnded,
-    /// The client id is taken, perhaps by a revoked client.
-    #[error("a service client of this id exists already; ids are never used twice")]
-    ServiceClientExists,
-    /// There is no such client.
-    #[error("there is no service client of this id")]
-    ServiceClientUnknown,
-    /// The client was revoked.
-    #[error("the service client has been revoked for good; make a new one")]
-    ServiceClientRevoked,
-    /// A new key waits already.
-    #[error("a new key is published already and will sign soon; see the list of signing keys")]
-    RotationUnderWay,
-    /// There is no such administrator.
-    #[error("there is no administrator of this id")]
-    AdministratorUnknown,
-    /// Without this one nobody could administer anything.
-    #[error(
-        "this is the last administrator whose token is good; make another one first (`portcullis admins create`), and revoke this one with the new token; where no token is at hand, `portcullis bootstrap-admin --break-glass` on the service's machine makes one"
-    )]
-    AdministratorLast,
-    /// It is revoked already.
-    #[error("this is revoked already")]
-    RevocationExists,
-    /// There is no such revocation.
-    #[error("there is no such revocation")]
-    RevocationUnknown,
-}
+pub use policy::policy_page;
+pub use secrets::{Secrets, Settings};
+use sqlite::{Readers, Writer};
+use transaction::Transaction;
 
 /// Why the store could not do something.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -149,25 +89,6 @@ pub enum StoreError {
 impl From<rusqlite::Error> for StoreError {
     fn from(error: rusqlite::Error) -> Self {
         Self::Database(error.to_string())
-    }
-}
-
-/// A page of a list: the entries, and what to give as `after` for the next page.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Listed<T> {
-    /// The entries.
-    pub items: Vec<T>,
-    /// `Some` when there may be more.
-    pub next: Option<String>,
-}
-
-impl<T> Listed<T> {
-    /// From up to `limit + 1` rows, the last of which only tells that there is more.
-    fn new(mut items: Vec<T>, limit: usize, key: impl Fn(&T) -> String) -> Self {
-        let more = items.len() > limit;
-        items.truncate(limit);
-        let next = if more { items.last().map(key) } else { None };
-        Self { items, next }
     }
 }
 
@@ -242,7 +163,7 @@ impl Database {
         &mut self,
         job: impl FnOnce(&mut Transaction<'_>) -> Result<T, StoreError>,
     ) -> Result<T, StoreError> {
-        let mut transaction = Transaction::begin(&self.connection, crate::tokens::random())?;
+        let mut transaction = Transaction::begin(&self.connection, random())?;
         let outcome = job(&mut transaction);
         if outcome.is_ok() {
             transaction.commit()?;
@@ -263,7 +184,7 @@ pub struct Store {
     sealing: Arc<SealingKey>,
     settings: Arc<Settings>,
     usage: Arc<usage::Usage>,
-    notices: Arc<sender::Notices>,
+    notices: Arc<audit::Notices>,
 }
 
 impl Store {

@@ -2,7 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use portcullis_model::policy::{IssuerDocument, Jwks};
+use portcullis_control_domain::issuer::StoredKeys;
+use portcullis_model::policy::IssuerDocument;
 use portcullis_protocol::wire::{Page, Record, RecordKind, SNAPSHOT_FORMAT};
 use rusqlite::{Connection, params};
 
@@ -11,19 +12,6 @@ use super::transaction::{Transaction, is_secret, life, stored_form};
 use super::{Store, StoreError};
 use crate::config::{IntrospectionConfig, KeySource, Policy};
 use crate::snapshot::{Change, Published, SnapshotIndex};
-
-/// The keys fetched last from an issuer.
-#[derive(Debug, Clone, PartialEq)]
-pub struct StoredKeys {
-    /// `iss`.
-    pub issuer: String,
-    /// The URL they came from.
-    pub source: String,
-    /// The keys.
-    pub jwks: Jwks,
-    /// When they were fetched, milliseconds since the Unix epoch.
-    pub fetched_at_ms: u64,
-}
 
 /// Loads the snapshot. `secrets` are the entries whose values are not in its table.
 pub(super) fn load_state(connection: &Connection, secrets: &Entries) -> Result<SnapshotIndex, StoreError> {

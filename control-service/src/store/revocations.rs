@@ -1,31 +1,16 @@
 //! Revocations of tokens, subjects, keys and clients.
 
+use portcullis_control_domain::audit::AuditEvent;
+use portcullis_control_domain::clock::now_ms;
+use portcullis_control_domain::revocation::Revocation;
+use portcullis_control_domain::{Listed, Refused};
 use rusqlite::{OptionalExtension, Row, params};
-use serde::Serialize;
 
-use super::transaction::{AuditEvent, Transaction};
-use super::{Listed, Refused, Store, StoreError};
-use crate::clock::now_ms;
+use super::transaction::Transaction;
+use super::{Store, StoreError};
 
 /// Ended revocations that are removed in one go.
 const MAX_ENDED: usize = 200;
-
-/// Tokens that a client or a key led to live no longer than this: after it their revocation has nothing left
-/// to refuse.
-const TOKENS_S: u64 = 3600;
-
-/// Something that is revoked.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Revocation {
-    /// `jti:…`, `sub:…`, `sid:…`, `kid:…` or `client:…`.
-    pub name: String,
-    /// Why, for people.
-    pub note: String,
-    /// Since when, milliseconds since the Unix epoch.
-    pub created_at_ms: u64,
-    /// When it has nothing left to refuse and is removed, seconds since the Unix epoch.
-    pub expires_at_s: Option<u64>,
-}
 
 const COLUMNS: &str = "name, note, created_at_ms, expires_at_s";
 
@@ -42,10 +27,9 @@ fn read(row: &Row<'_>) -> rusqlite::Result<Revocation> {
 /// counts, and none is later than any.
 pub(super) fn revoke_tokens(
     transaction: &mut Transaction<'_>,
-    name: &str,
-    note: &str,
+    revocation: &Revocation,
 ) -> Result<u64, StoreError> {
-    let now = now_ms();
+    let Revocation { name, note, created_at_ms, expires_at_s } = revocation;
     transaction
         .connection()
         .prepare_cached(
@@ -53,7 +37,7 @@ pub(super) fn revoke_tokens(
              ON CONFLICT (name) DO UPDATE SET expires_at_s = excluded.expires_at_s
                 WHERE revocation.expires_at_s < excluded.expires_at_s",
         )?
-        .execute(params![name, note, now, now / 1000 + TOKENS_S])?;
+        .execute(params![name, note, created_at_ms, expires_at_s])?;
     transaction.publish_revocation(name, true)
 }
 

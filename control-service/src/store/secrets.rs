@@ -2,17 +2,17 @@
 
 use std::collections::BTreeMap;
 
+use portcullis_control_domain::random::random;
+use portcullis_control_domain::signing::{Purpose, SigningKey};
 use portcullis_protocol::snapshot::public_key;
 use portcullis_protocol::wire::{IdentitySigner, RecordKind};
 use prost::Message;
 use rusqlite::{Connection, OptionalExtension, params};
 use zeroize::Zeroizing;
 
-use super::signing::{self, Purpose, SigningKey};
-use super::{StoreError, policy};
+use super::{StoreError, policy, signing};
 use crate::config::Config;
 use crate::seal::{Sealed, SealingKey};
-use crate::tokens::random;
 
 /// The service's secrets, opened.
 pub struct Secrets {

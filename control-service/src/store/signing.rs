@@ -1,131 +1,18 @@
 //! Keys that sign tokens: identity tokens by the gateways, service tokens by this service.
 
-use portcullis_model::policy::{Jwk, Jwks};
-use portcullis_protocol::audit::hex;
-use portcullis_protocol::snapshot::public_key;
+use portcullis_control_domain::Refused;
+use portcullis_control_domain::audit::AuditEvent;
+use portcullis_control_domain::clock::now_ms;
+use portcullis_control_domain::signing::{KeyChange, Purpose, SigningKey};
 use portcullis_protocol::wire::RecordKind;
 use rusqlite::{Connection, params};
-use serde::{Deserialize, Serialize};
-use sha2::{Digest, Sha256};
-use zeroize::Zeroizing;
 
-use super::transaction::AuditEvent;
-use super::{Refused, Store, StoreError, secrets};
-use crate::clock::now_ms;
+use super::{Store, StoreError, secrets};
 use crate::seal::SealingKey;
-use crate::tokens::random;
 
-/// What a key signs.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Purpose {
-    /// Identity tokens, at the gateways.
-    Identity,
-    /// Service tokens, here.
-    Service,
-}
-
-impl Purpose {
-    /// Its name in the database.
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Identity => "identity",
-            Self::Service => "service",
-        }
-    }
-}
-
-/// An Ed25519 key and its life. It is published from its making to its removal.
-#[derive(Clone, PartialEq, Eq)]
-pub struct SigningKey {
-    /// `kid`: follows from the key, so that it cannot name another.
-    pub kid: String,
-    /// What it signs.
-    pub purpose: Purpose,
-    /// Seed (RFC 8032 §5.1.5).
-    pub seed: Zeroizing<[u8; 32]>,
-    /// When it was made, milliseconds since the Unix epoch.
-    pub created_at_ms: u64,
-    /// Since when it signs.
-    pub signs_from_ms: Option<u64>,
-    /// Since when it signs no more.
-    pub signs_until_ms: Option<u64>,
-}
-
-impl std::fmt::Debug for SigningKey {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("SigningKey")
-            .field("kid", &self.kid)
-            .field("purpose", &self.purpose)
-            .finish_non_exhaustive()
-    }
-}
-
-impl SigningKey {
-    /// A new key that does not sign yet.
-    #[must_use]
-    pub fn generate(purpose: Purpose) -> Self {
-        Self::from_seed(purpose, Zeroizing::new(random::<32>()), now_ms())
-    }
-
-    fn from_seed(purpose: Purpose, seed: Zeroizing<[u8; 32]>, created_at_ms: u64) -> Self {
-        let kid = key_id(&public_key(*seed));
-        Self { kid, purpose, seed, created_at_ms, signs_from_ms: None, signs_until_ms: None }
-    }
-
-    /// The public half.
-    #[must_use]
-    pub fn public(&self) -> [u8; 32] {
-        public_key(*self.seed)
-    }
-
-    /// True while it is the one that signs.
-    #[must_use]
-    pub fn signs(&self) -> bool {
-        self.signs_from_ms.is_some() && self.signs_until_ms.is_none()
-    }
-
-    /// The public half as a JSON Web Key (RFC 8037 §2).
-    #[must_use]
-    pub fn jwk(&self) -> Jwk {
-        use base64::Engine;
-        Jwk {
-            kty: "OKP".to_owned(),
-            crv: Some("Ed25519".to_owned()),
-            x: Some(base64::engine::general_purpose::URL_SAFE_NO_PAD.encode(self.public())),
-            kid: Some(self.kid.clone()),
-            alg: Some("EdDSA".to_owned()),
-            key_use: Some("sig".to_owned()),
-            ..Jwk::default()
-        }
-    }
-
-    /// The public halves of several keys.
-    #[must_use]
-    pub fn key_set<'a>(keys: impl IntoIterator<Item = &'a Self>) -> Jwks {
-        Jwks { keys: keys.into_iter().map(Self::jwk).collect() }
-    }
-
-    fn secret_name(&self) -> String {
-        ["signing:", &self.kid].concat()
-    }
-}
-
-fn key_id(public: &[u8; 32]) -> String {
-    let digest: [u8; 32] = Sha256::digest(public).into();
-    hex(digest.first_chunk::<8>().unwrap_or(&[0; 8]))
-}
-
-/// A step in the life of a key.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum KeyChange {
-    /// A new key is published; it does not sign yet.
-    Publish(SigningKey),
-    /// This key signs from now on, and the one before does not.
-    Activate(SigningKey),
-    /// This key is gone: no token of its can be alive.
-    Forget(SigningKey),
+/// What its seed is called among the secrets.
+fn secret_name(kid: &str) -> String {
+    ["signing:", kid].concat()
 }
 
 /// Loads all keys; makes the first of each purpose, which signs at once, since no token is older.
@@ -168,7 +55,7 @@ pub(super) fn load(connection: &Connection, sealing: &SealingKey) -> Result<Vec<
     while let Some(row) = rows.next()? {
         let (kid, purpose): (String, String) = (row.get(0)?, row.get(1)?);
         let purpose = if purpose == "identity" { Purpose::Identity } else { Purpose::Service };
-        let name = ["signing:", &kid].concat();
+        let name = secret_name(&kid);
         let missing = || StoreError::Database(format!("the signing key {kid} has no secret"));
         let seed = secrets::load(connection, sealing, &name)?.ok_or_else(missing)?;
         let key = SigningKey {
@@ -187,7 +74,7 @@ pub(super) fn load(connection: &Connection, sealing: &SealingKey) -> Result<Vec<
 }
 
 fn insert(connection: &Connection, sealing: &SealingKey, key: &SigningKey) -> Result<(), StoreError> {
-    secrets::store(connection, sealing, &key.secret_name(), &key.seed)?;
+    secrets::store(connection, sealing, &secret_name(&key.kid), &key.seed)?;
     connection.execute(
         "INSERT INTO signing_key (kid, purpose, public, created_at_ms, signs_from_ms, signs_until_ms)
          VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
@@ -251,7 +138,7 @@ impl Store {
                     }
                     KeyChange::Forget(key) => {
                         connection.execute("DELETE FROM signing_key WHERE kid = ?1", [&key.kid])?;
-                        secrets::remove(connection, &key.secret_name())?;
+                        secrets::remove(connection, &secret_name(&key.kid))?;
                         (key, 200)
                     }
                 };

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use portcullis_control_domain::random::random;
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags};
 use tokio::sync::{mpsc, oneshot};
@@ -88,7 +89,7 @@ impl Writer {
         let runtime = tokio::runtime::Builder::new_current_thread().build().map_err(failed)?;
         let (urgent, urgent_jobs) = mpsc::channel(QUEUE);
         let (bulk, bulk_jobs) = mpsc::channel(QUEUE);
-        let control_stream = crate::tokens::random();
+        let control_stream = random();
         let mut queue = Queue { urgent: urgent_jobs, bulk: bulk_jobs, control_stream };
         std::thread::Builder::new()
             .name("store-writer".to_owned())

@@ -3,6 +3,9 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use portcullis_control_domain::audit::{Parsed, Sender};
+use portcullis_control_domain::random::random;
+use portcullis_control_domain::revocation::reaches_sidecars;
 use portcullis_protocol::snapshot::{MAX_VALUE, revocation_digest};
 use portcullis_protocol::wire::{AuditRecord, RecordKind};
 use prost::Message;
@@ -10,9 +13,6 @@ use rusqlite::{Connection, OptionalExtension, params};
 use sha2::{Digest, Sha256};
 
 use super::StoreError;
-use super::audit::Parsed;
-use super::sender::{CONTROL_HOP, CONTROL_PROXY, Sender};
-use crate::clock::now_ms;
 use crate::snapshot::{Change, Published};
 
 /// Removed entries that are remembered; with more, the older half is forgotten, and readers that are
@@ -20,50 +20,6 @@ use crate::snapshot::{Change, Published};
 const MAX_TOMBSTONES: u64 = 20_000;
 /// They are counted once in so many revisions: counting walks through all of them.
 const COUNT_EVERY: u64 = 256;
-
-/// Who did what by the platform API: what the audit log gets of it.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct AuditEvent {
-    /// The administrator, or `cluster:<id>`.
-    pub subject: String,
-    /// `admin_token` or `cluster_token`.
-    pub credential: &'static str,
-    /// Public id of the token.
-    pub key_id: String,
-    /// HTTP method.
-    pub method: String,
-    /// Path without its query.
-    pub path: String,
-    /// Request id.
-    pub request_id: String,
-    /// Address of the caller.
-    pub client_address: String,
-}
-
-impl AuditEvent {
-    /// The record of this action, without stream and sequence.
-    #[must_use]
-    pub fn record(&self, status: u16, reason: &str) -> AuditRecord {
-        AuditRecord {
-            time_ms: now_ms(),
-            proxy: CONTROL_PROXY.to_owned(),
-            request_id: self.request_id.clone(),
-            decision: if status < 400 { "allow" } else { "refuse" }.to_owned(),
-            stage: "platform-api".to_owned(),
-            reason: reason.to_owned(),
-            status: status.into(),
-            subject: self.subject.clone(),
-            credential: self.credential.to_owned(),
-            key_id: self.key_id.clone(),
-            method: self.method.clone(),
-            path: self.path.clone(),
-            client_address: self.client_address.clone(),
-            mode: "enforce".to_owned(),
-            hop: CONTROL_HOP.to_owned(),
-            ..AuditRecord::default()
-        }
-    }
-}
 
 /// Name and progress of the store's life.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -80,13 +36,6 @@ pub(super) fn life(connection: &Connection) -> Result<Life, StoreError> {
         .query_row([], |row| Ok(Life { generation: row.get(0)?, revision: row.get(1)?, floor: row.get(2)? }))
         .optional()?;
     Ok(found.unwrap_or(Life { generation: [0; 16], revision: 0, floor: 0 }))
-}
-
-/// Whether something that is revoked can be told of a credential that a sidecar sees: an identity token names
-/// subject, session, key and client of the credential behind it, and not its token id.
-#[must_use]
-pub fn reaches_sidecars(name: &str) -> bool {
-    !name.starts_with("jti:")
 }
 
 /// True for kinds whose value must not lie readable in the database.
@@ -131,7 +80,7 @@ impl<'c> Transaction<'c> {
         };
         let mut life = life(connection)?;
         if life.generation == [0; 16] {
-            life.generation = crate::tokens::random();
+            life.generation = random();
             connection.execute(
                 "INSERT INTO snapshot_life (id, generation, revision, floor) VALUES (1, ?1, 0, 0)",
                 params![life.generation],

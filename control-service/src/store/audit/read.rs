@@ -1,11 +1,11 @@
 //! What can be asked of the audit log.
 
+use portcullis_control_domain::audit::{AuditRow, AuditStatus, RecordQuery, StreamStatus};
 use portcullis_protocol::audit::hex;
 use portcullis_protocol::wire::AuditRecord;
 use prost::Message;
 use rusqlite::types::Value;
 use rusqlite::{Connection, params, params_from_iter};
-use serde::Serialize;
 
 use crate::store::{Store, StoreError};
 
@@ -15,110 +15,6 @@ const MAX_GAPS: usize = 20;
 const MAX_STREAMS: usize = 500;
 /// Rows that one query looks through at most, when it filters by what has no index.
 const MAX_SCAN: usize = 20_000;
-
-/// Which records are asked for; empty fields do not filter.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct RecordQuery {
-    /// Request id.
-    pub request_id: Option<String>,
-    /// Subject.
-    pub subject: Option<String>,
-    /// Cluster.
-    pub cluster: Option<String>,
-    /// Tenant.
-    pub tenant: Option<String>,
-    /// `allow`, `refuse` or `none`.
-    pub decision: Option<String>,
-    /// Reason code.
-    pub reason: Option<String>,
-    /// The root id that recorded it, `sidecar` or `control`.
-    pub hop: Option<String>,
-    /// Records after this index.
-    pub after: u64,
-    /// At most so many.
-    pub limit: usize,
-}
-
-impl RecordQuery {
-    fn fits(&self, record: &AuditRecord) -> bool {
-        let same = |wanted: &Option<String>, found: &str| wanted.as_deref().is_none_or(|w| w == found);
-        same(&self.tenant, &record.tenant)
-            && same(&self.decision, &record.decision)
-            && same(&self.reason, &record.reason)
-            && same(&self.hop, &record.hop)
-    }
-}
-
-/// A stored record.
-#[derive(Debug, Clone, PartialEq)]
-pub struct AuditRow {
-    /// Its position in the log, from 1.
-    pub index: u64,
-    /// RFC 9162 leaf hash.
-    pub leaf: [u8; 32],
-    /// Who sent it; empty for the service's own records and for those of older versions.
-    pub principal: String,
-    /// The record.
-    pub record: AuditRecord,
-}
-
-/// One stream.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct StreamStatus {
-    /// Its id, hexadecimal.
-    pub stream: String,
-    /// Node id of the proxy.
-    pub proxy: String,
-    /// The root id that recorded first.
-    pub hop: String,
-    /// To whom it belongs; empty for the service's own.
-    pub principal: String,
-    /// `gateway`, `sidecar`, `control`, or `unknown` for a stream that an older version began.
-    pub kind: String,
-    /// Records stored.
-    pub stored: u64,
-    /// The highest sequence number that came or, by the word of its filter, does not come any more.
-    pub highest: u64,
-    /// Sequence numbers below it that are missing.
-    pub missing: u64,
-    /// Records that came more than once.
-    pub duplicates: u64,
-    /// Of these, those whose content differed.
-    pub conflicts: u64,
-    /// The first missing ranges, both ends included.
-    pub gaps: Vec<[u64; 2]>,
-}
-
-/// The whole log.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
-pub struct AuditStatus {
-    /// Records stored.
-    pub total: u64,
-    /// Sequence numbers that are missing.
-    pub missing: u64,
-    /// Records that came and could not be read, or that their sender may not write.
-    pub rejected: u64,
-    /// Everything lost: missing and rejected.
-    pub lost: u64,
-    /// Of these, what gateways sent or said.
-    pub gateways_missing: u64,
-    /// The same.
-    pub gateways_rejected: u64,
-    /// The same.
-    pub gateways_lost: u64,
-    /// Of these, what sidecars sent or said.
-    pub sidecars_missing: u64,
-    /// The same.
-    pub sidecars_rejected: u64,
-    /// The same.
-    pub sidecars_lost: u64,
-    /// Records that came more than once.
-    pub duplicates: u64,
-    /// Of these, those whose content differed.
-    pub conflicts: u64,
-    /// By stream: those with gaps first, then the newest, 500 at most.
-    pub streams: Vec<StreamStatus>,
-}
 
 impl Store {
     /// Records in the order of the log, and where to go on if there may be more.

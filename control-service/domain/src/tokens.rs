@@ -12,6 +12,8 @@ use portcullis_protocol::secrets;
 use sha2::{Digest, Sha256};
 use zeroize::Zeroizing;
 
+use crate::random::random;
+
 /// What a token is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum TokenKind {
@@ -49,24 +51,6 @@ impl fmt::Debug for Token {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Token").field("id", &self.id).finish_non_exhaustive()
     }
-}
-
-/// Random bytes from the operating system.
-///
-/// # Panics
-/// When the system has none: nothing safe can be done then.
-#[must_use]
-pub fn random<const N: usize>() -> [u8; N] {
-    let mut bytes = [0; N];
-    #[allow(clippy::expect_used, reason = "without randomness every secret would be guessable")]
-    getrandom::fill(&mut bytes).expect("the operating system gives no random bytes");
-    bytes
-}
-
-/// A random number, for what is to differ and need not be secret.
-#[must_use]
-pub fn random_number() -> u32 {
-    u32::from_ne_bytes(random())
 }
 
 impl Token {
@@ -147,7 +131,7 @@ mod tests {
 
     /// What a scanner looks for, as the reference says it.
     fn documented(kind: &str) -> regex::Regex {
-        let page = include_str!("../../docs/reference.md");
+        let page = include_str!("../../../docs/reference.md");
         let row = page.lines().find(|line| line.starts_with(&format!("| {kind} | `\\b")));
         let row = row.unwrap_or_else(|| panic!("docs/reference.md has no expression for: {kind}"));
         regex::Regex::new(row.split('`').nth(1).unwrap()).unwrap()

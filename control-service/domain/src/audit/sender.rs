@@ -8,10 +8,6 @@ use std::collections::{BTreeMap, HashMap};
 use portcullis_identity::ids::{ClusterId, SpiffeId};
 use portcullis_protocol::audit::SIDECAR_HOP;
 use portcullis_protocol::wire::AuditRecord;
-use rusqlite::{Connection, OptionalExtension};
-
-use super::StoreError;
-use crate::log_throttle::LogThrottle;
 
 /// `hop` and `proxy` of the service's own records, and how its callers prove themselves.
 pub(super) const CONTROL_HOP: &str = "control";
@@ -81,11 +77,12 @@ impl RejectReason {
 pub type Refusals = BTreeMap<RejectReason, u64>;
 
 /// What the clusters of a sender belong to.
-pub(super) type Tenants = HashMap<ClusterId, String>;
+pub type Tenants = HashMap<ClusterId, String>;
 
 impl Sender {
     /// The control service itself.
-    pub(super) fn control() -> Self {
+    #[must_use]
+    pub fn control() -> Self {
         Self { principal: String::new(), kind: SenderKind::Control }
     }
 
@@ -108,16 +105,21 @@ impl Sender {
         &self.principal
     }
 
-    pub(super) fn is_gateway(&self) -> bool {
+    /// Whether it is a gateway.
+    #[must_use]
+    pub fn is_gateway(&self) -> bool {
         self.kind == SenderKind::Gateway
     }
 
-    pub(super) fn is_sidecar(&self) -> bool {
+    /// Whether it is a sidecar.
+    #[must_use]
+    pub fn is_sidecar(&self) -> bool {
         matches!(self.kind, SenderKind::Sidecar(_))
     }
 
     /// The name in the database.
-    pub(super) fn kind(&self) -> &'static str {
+    #[must_use]
+    pub fn kind(&self) -> &'static str {
         match self.kind {
             SenderKind::Control => "control",
             SenderKind::Gateway => "gateway",
@@ -125,21 +127,21 @@ impl Sender {
         }
     }
 
-    /// The tenants of the sender's clusters, where they matter. A cluster that nobody registered has none.
-    pub(super) fn tenants(&self, connection: &Connection) -> Result<Tenants, StoreError> {
-        let mut tenants = Tenants::new();
-        if let SenderKind::Sidecar(clusters) = &self.kind {
-            let mut select = connection.prepare_cached("SELECT tenant FROM cluster WHERE id = ?1")?;
-            for id in clusters {
-                let tenant: Option<String> = select.query_row([id.as_str()], |row| row.get(0)).optional()?;
-                tenants.insert(id.clone(), tenant.unwrap_or_default());
-            }
+    /// The clusters whose tenants matter for what the sender may write.
+    #[must_use]
+    pub fn clusters(&self) -> &[ClusterId] {
+        match &self.kind {
+            SenderKind::Sidecar(clusters) => clusters,
+            SenderKind::Control | SenderKind::Gateway => &[],
         }
-        Ok(tenants)
     }
 
-    /// Whether the sender may write this record.
-    pub(super) fn judge(&self, record: &AuditRecord, tenants: &Tenants) -> Result<(), RejectReason> {
+    /// Whether the sender may write this record. `tenants`: those of its clusters; a cluster that nobody registered
+    /// has an empty one.
+    ///
+    /// # Errors
+    /// Why it may not.
+    pub fn judge(&self, record: &AuditRecord, tenants: &Tenants) -> Result<(), RejectReason> {
         if self.kind == SenderKind::Control {
             return Ok(());
         }
@@ -168,35 +170,20 @@ impl Sender {
     }
 
     /// Where a stream begins that is first heard of at this number.
-    pub(super) fn base(&self, number: i64) -> i64 {
+    #[must_use]
+    pub fn base(&self, number: i64) -> i64 {
         if self.is_gateway() && number <= MAX_FIRST { number } else { 0 }
     }
 
     /// Whether a stream of this sender can have come so far.
-    pub(super) fn can_have_reached(&self, number: i64, base: i64, elapsed_s: i64) -> bool {
+    #[must_use]
+    pub fn can_have_reached(&self, number: i64, base: i64, elapsed_s: i64) -> bool {
         let ahead = match self.kind {
             SenderKind::Control => return true,
             SenderKind::Gateway => AHEAD_GATEWAY,
             SenderKind::Sidecar(_) => AHEAD_SIDECAR,
         };
         number <= base.saturating_add(ahead).saturating_add(PACE.saturating_mul(elapsed_s.max(0)))
-    }
-}
-
-/// Tells the log of refusals, of each principal once in a second.
-#[derive(Debug, Default)]
-pub(super) struct Notices(LogThrottle);
-
-impl Notices {
-    /// Nothing that the records say is repeated: they may hold anything.
-    pub(super) fn tell(&self, sender: &Sender, refusals: &Refusals) {
-        if refusals.is_empty() || !self.0.allow(sender.principal()) {
-            return;
-        }
-        let reasons: Vec<_> =
-            refusals.iter().map(|(unfit, n)| [unfit.code(), "=", &n.to_string()].concat()).collect();
-        tracing::warn!(principal = sender.principal(), kind = sender.kind(), reasons = %reasons.join(" "),
-            "audit records were refused; see the reasons under \"Whose audit records are taken\" in docs/reference.md");
     }
 }
 

@@ -1,0 +1,79 @@
+//! Administrators of the platform API. Only the digests of their tokens are kept.
+
+use serde::{Deserialize, Serialize};
+
+use crate::Refused;
+use crate::audit::AuditEvent;
+use crate::tokens::{Token, TokenKind};
+
+/// An administrator as the API shows it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Administrator {
+    /// The public part of the token.
+    pub id: String,
+    /// Made although there was an administrator already, by whoever has the data folder.
+    pub break_glass: bool,
+    /// When it was made, milliseconds since the Unix epoch.
+    pub created_at_ms: u64,
+    /// When its token ends, seconds since the Unix epoch.
+    pub expires_at_s: Option<u64>,
+    /// When it was revoked, milliseconds since the Unix epoch.
+    pub revoked_at_ms: Option<u64>,
+}
+
+impl Administrator {
+    /// A new administrator with its token.
+    #[must_use]
+    pub fn generate(expires_at_s: Option<u64>, now_ms: u64) -> (Self, Token) {
+        let token = Token::generate(TokenKind::Administrator);
+        let id = token.id().to_owned();
+        let made = Self { id, break_glass: false, created_at_ms: now_ms, expires_at_s, revoked_at_ms: None };
+        (made, token)
+    }
+
+    /// Revokes it; doing so again changes nothing. `others`: whether the token of another one is good, which is asked
+    /// only where it counts. The last good one stays: nobody could do anything any more.
+    ///
+    /// # Errors
+    /// [`Refused::AdministratorLast`], or what `others` fails by.
+    pub fn revoke<E: From<Refused>>(
+        &mut self,
+        now_ms: u64,
+        others: impl FnOnce() -> Result<bool, E>,
+    ) -> Result<(), E> {
+        if self.revoked_at_ms.is_none() {
+            if !others()? {
+                return Err(Refused::AdministratorLast.into());
+            }
+            self.revoked_at_ms = Some(now_ms);
+        }
+        Ok(())
+    }
+}
+
+/// What is audited when somebody makes an administrator on the service's machine. `exists`: there was one already.
+#[must_use]
+pub fn bootstrap_event(id: &str, exists: bool) -> AuditEvent {
+    AuditEvent {
+        subject: "local-operator".to_owned(),
+        key_id: id.to_owned(),
+        method: "CLI".to_owned(),
+        path: if exists { "/bootstrap-admin/break-glass" } else { "/bootstrap-admin" }.to_owned(),
+        ..AuditEvent::default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_last_good_one_stays_and_a_revoked_one_is_not_revoked_again() {
+        let (mut administrator, _) = Administrator::generate(None, 1);
+        let last = administrator.revoke(5, || Ok::<_, Refused>(false));
+        assert_eq!((last, administrator.revoked_at_ms), (Err(Refused::AdministratorLast), None));
+        administrator.revoke(5, || Ok::<_, Refused>(true)).unwrap();
+        administrator.revoke(9, || Ok::<_, Refused>(false)).unwrap();
+        assert_eq!(administrator.revoked_at_ms, Some(5));
+    }
+}

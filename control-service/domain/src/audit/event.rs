@@ -1,0 +1,50 @@
+//! What the service itself records.
+
+use portcullis_protocol::wire::AuditRecord;
+
+use super::sender::{CONTROL_HOP, CONTROL_PROXY};
+use crate::clock::now_ms;
+
+/// Who did what by the platform API: what the audit log gets of it.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct AuditEvent {
+    /// The administrator, or `cluster:<id>`.
+    pub subject: String,
+    /// `admin_token` or `cluster_token`.
+    pub credential: &'static str,
+    /// Public id of the token.
+    pub key_id: String,
+    /// HTTP method.
+    pub method: String,
+    /// Path without its query.
+    pub path: String,
+    /// Request id.
+    pub request_id: String,
+    /// Address of the caller.
+    pub client_address: String,
+}
+
+impl AuditEvent {
+    /// The record of this action, without stream and sequence.
+    #[must_use]
+    pub fn record(&self, status: u16, reason: &str) -> AuditRecord {
+        AuditRecord {
+            time_ms: now_ms(),
+            proxy: CONTROL_PROXY.to_owned(),
+            request_id: self.request_id.clone(),
+            decision: if status < 400 { "allow" } else { "refuse" }.to_owned(),
+            stage: "platform-api".to_owned(),
+            reason: reason.to_owned(),
+            status: status.into(),
+            subject: self.subject.clone(),
+            credential: self.credential.to_owned(),
+            key_id: self.key_id.clone(),
+            method: self.method.clone(),
+            path: self.path.clone(),
+            client_address: self.client_address.clone(),
+            mode: "enforce".to_owned(),
+            hop: CONTROL_HOP.to_owned(),
+            ..AuditRecord::default()
+        }
+    }
+}

@@ -1,0 +1,279 @@
+//! What a data cluster is, and how its state follows from operators and heartbeats.
+//!
+//! What an operator said (`administrative`) and what heartbeats say (`observed`) are kept apart, so that
+//! a suspended cluster stays suspended whatever it reports, and a resumed one is at once what it reports.
+
+use portcullis_identity::ids::{ClusterId, TenantId};
+use portcullis_model::decision::ClusterState;
+use serde::{Deserialize, Serialize};
+
+use crate::Refused;
+
+/// A stored text that stands for nothing known.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("this text stands for nothing known")]
+pub struct UnknownText;
+
+macro_rules! text_enum {
+    ($(#[$doc:meta])* $name:ident { $($(#[$vdoc:meta])* $variant:ident = $text:literal,)* }) => {
+        $(#[$doc])*
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+        #[serde(rename_all = "snake_case")]
+        pub enum $name { $($(#[$vdoc])* $variant,)* }
+
+        impl $name {
+            /// Its name in the API and in the database.
+            #[must_use]
+            pub fn as_str(self) -> &'static str {
+                match self { $(Self::$variant => $text,)* }
+            }
+        }
+
+        impl std::str::FromStr for $name {
+            type Err = UnknownText;
+
+            fn from_str(text: &str) -> Result<Self, UnknownText> {
+                match text { $($text => Ok(Self::$variant),)* _ => Err(UnknownText) }
+            }
+        }
+    };
+}
+
+text_enum!(
+    /// Where a cluster stands.
+    Placement {
+        /// On the platform: reached by an internal address.
+        PlatformHosted = "platform_hosted",
+        /// At a customer's: reached through a tunnel that it dialled.
+        OnPremises = "on_premises",
+    }
+);
+text_enum!(
+    /// What operators say of a cluster.
+    Administrative {
+        /// Nothing.
+        Active = "active",
+        /// Closed until resumed.
+        Suspended = "suspended",
+        /// Gone for good.
+        Retired = "retired",
+    }
+);
+text_enum!(
+    /// What a cluster's heartbeats say.
+    Observed {
+        /// None came yet.
+        Pending = "pending",
+        /// All is well.
+        Online = "online",
+        /// A part fails.
+        Degraded = "degraded",
+        /// None came for too long.
+        Offline = "offline",
+    }
+);
+
+/// The state that filters enforce.
+#[must_use]
+pub fn effective(administrative: Administrative, observed: Observed) -> ClusterState {
+    match (administrative, observed) {
+        (Administrative::Retired, _) => ClusterState::Retired,
+        (Administrative::Suspended, _) => ClusterState::Suspended,
+        (Administrative::Active, Observed::Pending) => ClusterState::Pending,
+        (Administrative::Active, Observed::Online) => ClusterState::Online,
+        (Administrative::Active, Observed::Degraded) => ClusterState::Degraded,
+        (Administrative::Active, Observed::Offline) => ClusterState::Offline,
+    }
+}
+
+/// A cluster as the API shows it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Cluster {
+    /// Its id.
+    pub id: ClusterId,
+    /// Who owns it.
+    pub tenant: TenantId,
+    /// Where it stands.
+    pub placement: Placement,
+    /// Its region, if it was given.
+    pub region: Option<String>,
+    /// What filters enforce.
+    pub state: ClusterState,
+    /// What its heartbeats say.
+    pub observed: Observed,
+    /// What operators say.
+    pub administrative: Administrative,
+    /// The version that it reported last.
+    pub version: Option<String>,
+    /// When it was registered, milliseconds since the Unix epoch.
+    pub created_at_ms: u64,
+    /// Its last heartbeat, as far as written down: up to ten seconds behind.
+    pub last_heartbeat_at_ms: Option<u64>,
+}
+
+impl Cluster {
+    /// A cluster as it is when it is registered.
+    #[must_use]
+    pub fn registered(new: NewCluster, now_ms: u64) -> Self {
+        Self {
+            id: new.id,
+            tenant: new.tenant,
+            placement: new.placement,
+            region: new.region,
+            state: ClusterState::Pending,
+            observed: Observed::Pending,
+            administrative: Administrative::Active,
+            version: None,
+            created_at_ms: now_ms,
+            last_heartbeat_at_ms: None,
+        }
+    }
+
+    /// Does what an operator wants.
+    ///
+    /// # Errors
+    /// [`Refused::ClusterRetired`]: retirement is final.
+    pub fn administer(&mut self, what: Administer) -> Result<(), Refused> {
+        let retired = self.administrative == Administrative::Retired;
+        self.administrative = match what {
+            Administer::Retire => Administrative::Retired,
+            _ if retired => return Err(Refused::ClusterRetired),
+            Administer::Suspend => Administrative::Suspended,
+            Administer::Resume => Administrative::Active,
+        };
+        self.state = effective(self.administrative, self.observed);
+        Ok(())
+    }
+
+    /// Takes over what a heartbeat says.
+    pub fn observe(&mut self, heartbeat: Heartbeat) {
+        self.observed = heartbeat.observed;
+        self.last_heartbeat_at_ms = heartbeat.at_ms.or(self.last_heartbeat_at_ms);
+        self.version = heartbeat.version.or_else(|| self.version.take());
+        self.state = effective(self.administrative, self.observed);
+    }
+}
+
+/// A cluster to be registered.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NewCluster {
+    /// Its id.
+    pub id: ClusterId,
+    /// Who owns it.
+    pub tenant: TenantId,
+    /// Where it stands.
+    pub placement: Placement,
+    /// Its region.
+    pub region: Option<String>,
+}
+
+/// What an operator may do with a cluster.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Administer {
+    /// Close it.
+    Suspend,
+    /// Open it again.
+    Resume,
+    /// End it for good.
+    Retire,
+}
+
+/// A heartbeat that changes something.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Heartbeat {
+    /// The cluster.
+    pub id: ClusterId,
+    /// What it says.
+    pub observed: Observed,
+    /// The version that it reports; `None` leaves what was reported before.
+    pub version: Option<String>,
+    /// When it came; `None` for a change that the service itself makes.
+    pub at_ms: Option<u64>,
+}
+
+/// Which clusters are asked for.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct ClusterQuery {
+    /// Only this tenant's.
+    pub tenant: Option<String>,
+    /// Only those in this state.
+    pub state: Option<ClusterState>,
+    /// Ids after this one.
+    pub after: String,
+    /// At most so many.
+    pub limit: usize,
+}
+
+/// What the heartbeat path keeps in memory of a cluster.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct KnownCluster {
+    /// The cluster.
+    pub cluster: Cluster,
+    /// SHA-256 of its token.
+    pub token_digest: [u8; 32],
+}
+
+/// What came of heartbeats that were written down.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Observation {
+    /// The clusters as they are now.
+    pub clusters: Vec<Cluster>,
+    /// Grows with every such write, in the order in which they took effect: answers may overtake each
+    /// other.
+    pub order: u64,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn cluster() -> Cluster {
+        let id = ClusterId::new("acme").unwrap();
+        let tenant = TenantId::new("acme").unwrap();
+        Cluster::registered(NewCluster { id, tenant, placement: Placement::OnPremises, region: None }, 7)
+    }
+
+    fn heartbeat(observed: Observed, version: Option<&str>, at_ms: Option<u64>) -> Heartbeat {
+        let id = ClusterId::new("acme").unwrap();
+        Heartbeat { id, observed, version: version.map(str::to_owned), at_ms }
+    }
+
+    #[test]
+    fn a_suspended_cluster_stays_suspended_whatever_it_reports() {
+        let mut cluster = cluster();
+        cluster.administer(Administer::Suspend).unwrap();
+        cluster.observe(heartbeat(Observed::Online, None, None));
+        assert_eq!(cluster.state, ClusterState::Suspended);
+        cluster.administer(Administer::Resume).unwrap();
+        assert_eq!(cluster.state, ClusterState::Online, "it is at once what it reports");
+    }
+
+    #[test]
+    fn retirement_is_final() {
+        let mut cluster = cluster();
+        cluster.administer(Administer::Retire).unwrap();
+        cluster.administer(Administer::Retire).unwrap();
+        for what in [Administer::Suspend, Administer::Resume] {
+            assert_eq!(cluster.administer(what), Err(Refused::ClusterRetired));
+        }
+        assert_eq!(cluster.state, ClusterState::Retired);
+    }
+
+    #[test]
+    fn what_a_heartbeat_leaves_out_stays() {
+        let mut cluster = cluster();
+        cluster.observe(heartbeat(Observed::Online, Some("1.2"), Some(5)));
+        cluster.observe(heartbeat(Observed::Offline, None, None));
+        assert_eq!((cluster.version.as_deref(), cluster.last_heartbeat_at_ms), (Some("1.2"), Some(5)));
+        assert_eq!(cluster.state, ClusterState::Offline);
+    }
+
+    #[test]
+    fn a_name_reads_back() {
+        for placement in [Placement::PlatformHosted, Placement::OnPremises] {
+            assert_eq!(placement.as_str().parse(), Ok(placement));
+            assert_eq!(serde_json::to_value(placement).unwrap(), placement.as_str());
+        }
+        assert_eq!("elsewhere".parse::<Placement>(), Err(UnknownText));
+    }
+}

@@ -1,0 +1,26 @@
+//! What the control service speaks of, and the rules of it: clusters, keys, clients, revocations, the audit log.
+//!
+//! Nothing here knows a database or HTTP: a rule takes what is there and the time, and says what comes of it. The
+//! store writes that down, whichever database it has. Beside the rules stand the few tools that all parts share:
+//! clock, randomness, secrets, tokens, text files.
+
+pub mod administrator;
+pub mod api_key;
+pub mod audit;
+pub mod client;
+pub mod clock;
+pub mod cluster;
+pub mod issuer;
+mod listed;
+pub mod log_throttle;
+pub mod random;
+mod refused;
+pub mod revocation;
+pub mod rollout;
+pub mod secret;
+pub mod signing;
+pub mod text_file;
+pub mod tokens;
+
+pub use listed::Listed;
+pub use refused::Refused;

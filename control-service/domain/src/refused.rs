@@ -1,0 +1,45 @@
+/// Why something asked of the store is not done. These are answers, not failures.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum Refused {
+    /// The cluster id is taken, perhaps by a retired cluster.
+    #[error("a cluster of this id exists already; ids are never used twice")]
+    ClusterExists,
+    /// There is no such cluster.
+    #[error("there is no cluster of this id")]
+    ClusterUnknown,
+    /// The cluster was retired.
+    #[error("the cluster has been retired for good; register a new one")]
+    ClusterRetired,
+    /// There is no such key.
+    #[error("there is no API key of this id")]
+    ApiKeyUnknown,
+    /// The key was revoked, or has ended.
+    #[error("the API key has been revoked or has ended; make a new one")]
+    ApiKeyEnded,
+    /// The client id is taken, perhaps by a revoked client.
+    #[error("a service client of this id exists already; ids are never used twice")]
+    ServiceClientExists,
+    /// There is no such client.
+    #[error("there is no service client of this id")]
+    ServiceClientUnknown,
+    /// The client was revoked.
+    #[error("the service client has been revoked for good; make a new one")]
+    ServiceClientRevoked,
+    /// A new key waits already.
+    #[error("a new key is published already and will sign soon; see the list of signing keys")]
+    RotationUnderWay,
+    /// There is no such administrator.
+    #[error("there is no administrator of this id")]
+    AdministratorUnknown,
+    /// Without this one nobody could administer anything.
+    #[error(
+        "this is the last administrator whose token is good; make another one first (`portcullis admins create`), and revoke this one with the new token; where no token is at hand, `portcullis bootstrap-admin --break-glass` on the service's machine makes one"
+    )]
+    AdministratorLast,
+    /// It is revoked already.
+    #[error("this is revoked already")]
+    RevocationExists,
+    /// There is no such revocation.
+    #[error("there is no such revocation")]
+    RevocationUnknown,
+}
