@@ -2,7 +2,7 @@
 //!
 //! `portcullis serve` has three listeners: the mesh API, by which filters get their snapshot and deliver
 //! audit records; the platform API, by which operators and data clusters speak to it; and operations,
-//! for health and metrics. Everything durable is in [`store`]; what filters get is in [`snapshot`].
+//! for health and metrics. Everything durable is in [`store`].
 
 pub mod api;
 pub mod causes;
@@ -21,6 +21,5 @@ pub mod seal;
 pub mod serve;
 pub mod shares;
 pub mod signing;
-pub mod snapshot;
 pub mod store;
 pub mod xfcc;

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use portcullis_control_domain::log_throttle::LogThrottle;
 use portcullis_control_domain::text_file;
+use portcullis_control_snapshot::Workers;
 use serde::Serialize;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -25,8 +26,7 @@ use crate::oauth::Backoff;
 use crate::presence::Presence;
 use crate::shares::Shares;
 use crate::signing::SigningKeys;
-use crate::snapshot::Workers;
-use crate::store::{Database, Settings, Store, StoreError};
+use crate::store::{Database, Store, StoreError};
 
 /// How often the configuration file is looked at.
 const LOOK: Duration = Duration::from_secs(2);
@@ -141,7 +141,7 @@ async fn assemble(config: &Config, stopping: watch::Receiver<bool>) -> Result<Ar
     let database = Database::open(&config.data_dir)?;
     let secrets = database.secrets();
     let pepper = secrets.api_key_pepper.clone();
-    let store = Store::start(database, Settings::of(config))?;
+    let store = Store::start(database, config.settings())?;
     let metrics = Arc::new(Metrics::default());
     let issuers = Issuers::new(store.clone(), Arc::clone(&metrics)).await?;
     let workers = Arc::new(Workers::new(config.worker_forget));

@@ -5,10 +5,9 @@ use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use portcullis_control_domain::log_throttle::LogThrottle;
+use portcullis_control_snapshot::POLLS;
 use portcullis_identity::ids::SpiffeId;
 
-/// Long polls of one principal at a time. A worker has one open.
-pub(crate) const POLLS: usize = 64;
 /// Other calls of one principal at a time.
 const CALLS: usize = 32;
 /// What a call does.

@@ -6,6 +6,7 @@ use std::time::Duration;
 use portcullis_control_domain::audit::AuditEvent;
 use portcullis_control_domain::clock::now_ms;
 use portcullis_control_domain::signing::{KeyChange, Look, Purpose, Rotation, SigningKey, due};
+use portcullis_control_snapshot::Workers;
 use portcullis_identity::CredentialKind;
 use portcullis_model::mapping::ClaimMapping;
 use portcullis_model::policy::{Algorithm, IssuerDocument, Jwks};
@@ -13,7 +14,6 @@ use tokio::sync::Notify;
 
 use crate::config::{Config, ServiceTokens};
 use crate::issuers::Issuers;
-use crate::snapshot::Workers;
 use crate::store::{Store, StoreError};
 
 /// How often the keys are looked at.

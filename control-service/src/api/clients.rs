@@ -10,6 +10,7 @@ use axum::{Json, Router};
 use portcullis_control_domain::audit::AuditEvent;
 use portcullis_control_domain::client::{NewServiceClient, ServiceClient};
 use portcullis_control_domain::rollout::RolloutProgress;
+use portcullis_control_snapshot::RolloutScope;
 use portcullis_identity::ids::{ClientId, Role, Scope, TenantId};
 use serde::{Deserialize, Serialize};
 
@@ -19,7 +20,6 @@ use super::extract::{Body, OptionalBody, Parameters, limit};
 use super::keys::{ListQuery, MAX_GRANTS, check_overlap};
 use super::problem::{Problem, ProblemKind};
 use crate::config::MAX_SERVICE_TOKEN_S;
-use crate::snapshot::RolloutScope;
 
 /// What every client's id begins with, so that none is ever that of a client of another issuer.
 const PREFIX: &str = "svc-";

@@ -12,6 +12,7 @@ use portcullis_control_domain::audit::AuditEvent;
 use portcullis_control_domain::clock::now_ms;
 use portcullis_control_domain::revocation::{Revocation, reaches_sidecars};
 use portcullis_control_domain::rollout::RolloutProgress;
+use portcullis_control_snapshot::RolloutScope;
 use portcullis_identity::ids::{Role, Scope, Subject, TenantId};
 use portcullis_identity::{KeyId, SourceType};
 use portcullis_model::claims::{REVOKED_USER, is_revocable, is_user_name};
@@ -21,7 +22,6 @@ use super::Service;
 use super::clusters::Wait;
 use super::extract::{Body, OptionalBody, Parameters, limit};
 use super::problem::{Problem, ProblemKind};
-use crate::snapshot::RolloutScope;
 
 /// Roles or scopes of one key at most.
 pub(super) const MAX_GRANTS: usize = 64;

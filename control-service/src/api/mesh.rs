@@ -14,6 +14,7 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use portcullis_control_domain::audit::Ingested;
 use portcullis_control_domain::clock::now_ms;
+use portcullis_control_snapshot::{Ask, Poll, PollReport, View};
 use portcullis_identity::ids::SpiffeId;
 use portcullis_model::fair::ClientNetwork;
 use portcullis_protocol::audit::unhex;
@@ -31,7 +32,6 @@ use super::problem::{Problem, ProblemKind};
 use crate::introspection::{IntrospectError, Introspected};
 use crate::issuers::RefreshOutcome;
 use crate::shares::Kind;
-use crate::snapshot::{Ask, Poll, PollReport, View};
 use crate::xfcc::{self, XfccError};
 
 /// Bytes of an audit batch at most, and records in it.
@@ -129,8 +129,10 @@ impl PollQuery {
     }
 
     fn check(&self) -> Result<Poll, Problem> {
-        let view: View =
-            self.view.parse().map_err(|e: crate::snapshot::UnknownView| malformed("view", &e.to_string()))?;
+        let view: View = self
+            .view
+            .parse()
+            .map_err(|e: portcullis_control_snapshot::UnknownView| malformed("view", &e.to_string()))?;
         let bytes = |name, text: &str, max: usize| {
             let read = unhex(text).filter(|b| b.len() <= max);
             read.ok_or_else(|| malformed(name, "must be hexadecimal and not longer than a page said"))

@@ -21,6 +21,7 @@ use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use portcullis_control_domain::log_throttle::LogThrottle;
+use portcullis_control_snapshot::Workers;
 use tokio::sync::{Semaphore, watch};
 use zeroize::Zeroizing;
 
@@ -32,7 +33,6 @@ use crate::oauth::Backoff;
 use crate::presence::Presence;
 use crate::shares::Shares;
 use crate::signing::SigningKeys;
-use crate::snapshot::Workers;
 use crate::store::Store;
 pub(crate) use keys::MAX_LIFE_S;
 pub use oauth::token_permits;

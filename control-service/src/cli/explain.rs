@@ -14,6 +14,7 @@ use portcullis_authn::{Credential, Presented, Rejected, Verified, api_key, intro
 use portcullis_control_domain::clock::now_ms;
 use portcullis_control_domain::random::random;
 use portcullis_control_domain::text_file;
+use portcullis_control_snapshot::entries::{self, EntryError};
 use portcullis_identity::Principal;
 use portcullis_model::Reason;
 use portcullis_model::claims::{DERIVED_FROM, claim, other_use};
@@ -29,11 +30,11 @@ use serde_json::{Map, Value};
 use zeroize::Zeroizing;
 
 use crate::causes::causes;
-use crate::config::Config;
+use crate::config::{Config, Policy};
 use crate::introspection::{Introspected, Providers};
 use crate::issuers;
 use crate::judge::{self, Unjudged};
-use crate::store::{Database, Settings, StoreError, policy_page};
+use crate::store::{Database, StoreError};
 
 /// Bytes of a credential that are read: more than any gateway takes.
 const MAX_INPUT: u64 = 64 * 1024;
@@ -58,6 +59,9 @@ pub(super) enum ExplainError {
     /// The database cannot be read.
     #[error(transparent)]
     Store(#[from] StoreError),
+    /// The snapshot cannot be made of the configuration.
+    #[error(transparent)]
+    Entry(#[from] EntryError),
     /// The snapshot cannot be read.
     #[error(transparent)]
     Snapshot(#[from] PageError),
@@ -87,7 +91,7 @@ pub(super) fn run(config: &Config, question: &Question) -> Result<(), ExplainErr
         RecordKind::ApiKey,
         RecordKind::ApiKeyPepper,
     ];
-    let page = Database::read_excerpt(&config.data_dir, &Settings::of(config), &kinds)?;
+    let page = Database::read_excerpt(&config.data_dir, &config.settings(), &kinds)?;
     let served = page.is_some();
     let page = match page {
         Some(page) => page,
@@ -113,7 +117,7 @@ pub(super) fn run(config: &Config, question: &Question) -> Result<(), ExplainErr
 fn unserved(config: &Config, credential: &str) -> Result<Page, ExplainError> {
     let policy = &config.policy;
     let mut documents: Vec<_> = policy.issuers.iter().map(issuers::document_without_fetch).collect();
-    let page = policy_page(policy, &documents)?;
+    let page = page_of(policy, &documents)?;
     let Ok(jws) = Jws::parse(credential.as_bytes()) else { return Ok(page) };
     let snapshot = judge::open(&page, random())?;
     let Some(name) = TokenIssuer::of(&jws.claims, &snapshot).map(|of| of.document.issuer.clone()) else {
@@ -126,7 +130,14 @@ fn unserved(config: &Config, credential: &str) -> Result<Page, ExplainError> {
     if let (Some(document), Some(fetched)) = (documents.get_mut(at), fetched) {
         *document = fetched.map_err(|error| ExplainError::Keys(causes(&error)))?;
     }
-    Ok(policy_page(policy, &documents)?)
+    Ok(page_of(policy, &documents)?)
+}
+
+/// A policy as one page of a gateway's view.
+fn page_of(policy: &Policy, issuers: &[IssuerDocument]) -> Result<Page, EntryError> {
+    let mut all = policy.entries()?;
+    all.push((RecordKind::Issuer, entries::of_issuers(issuers)?));
+    Ok(entries::page(all))
 }
 
 /// The credential without the line end; a leading `Bearer` is taken off.

@@ -17,6 +17,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use portcullis_control_domain::text_file;
+use portcullis_control_snapshot::Settings;
 use portcullis_model::errors::{FieldError, FieldErrors};
 use sha2::{Digest, Sha256};
 
@@ -133,6 +134,16 @@ impl Config {
         match config {
             Some(config) if errors.is_empty() => Ok(config),
             _ => Err(LoadError::Invalid { path: file.to_owned(), errors }),
+        }
+    }
+
+    /// What of it becomes entries of the snapshot before anything is served.
+    #[must_use]
+    pub fn settings(&self) -> Settings {
+        Settings {
+            identity_issuer: self.identity.issuer.clone(),
+            identity_lifetime_s: self.identity.lifetime_s,
+            issuer_secrets: self.policy.issuer_secrets(),
         }
     }
 

@@ -1,12 +1,14 @@
 //! The part of `control.yaml` that can be reloaded: principals, issuers, providers of opaque tokens,
 //! workloads and source rules.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::path::Path;
 use std::time::Duration;
 
 use portcullis_authn::jwk::KeySet;
 use portcullis_control_domain::audit::Sender;
+use portcullis_control_snapshot::View;
+use portcullis_control_snapshot::entries::{Entries, EntryError, OfKind, json};
 use portcullis_identity::SourceType;
 use portcullis_identity::ids::{ClusterId, IssuerId, SpiffeId, TenantId};
 use portcullis_model::mapping::{ClaimMapping, TenantRule};
@@ -15,13 +17,13 @@ use portcullis_model::policy::{
 };
 use portcullis_model::resources::ResourcesDocument;
 use portcullis_protocol::snapshot::MAX_VALUE;
+use portcullis_protocol::wire::RecordKind;
 
 use super::introspection::{self, IntrospectionConfig};
 use super::issuer::{self, IssuerConfig};
 use super::keys::KeySource;
 use super::resources;
 use super::section::Section;
-use crate::snapshot::View;
 
 /// Bytes of an issuer without its keys, at most: a key set that is fetched has room beside it.
 const MAX_ISSUER: usize = 96 * 1024;
@@ -46,6 +48,38 @@ pub struct Policy {
 }
 
 impl Policy {
+    /// What filters get of it, but for the issuers and their keys.
+    ///
+    /// # Errors
+    /// [`EntryError`] when something cannot be written as JSON.
+    pub fn entries(&self) -> Result<Entries, EntryError> {
+        let one = |value| BTreeMap::from([(Vec::new(), value)]);
+        let provider =
+            |p: &IntrospectionConfig| Ok((p.document.name.as_bytes().to_vec(), json(&p.document)?));
+        let providers = self.introspection.iter().map(provider).collect::<Result<_, EntryError>>()?;
+        // Where nothing is said there is no entry: services of before know none of this kind.
+        let said = !self.resources.resources.is_empty();
+        let resources = if said { one(json(&self.resources)?) } else { BTreeMap::new() };
+        Ok(vec![
+            (RecordKind::IssuerSecret, self.issuer_secrets()),
+            (RecordKind::Introspection, providers),
+            (RecordKind::Workloads, one(json(&self.workloads)?)),
+            (RecordKind::Resources, resources),
+            (RecordKind::SourceRules, one(json(&self.source_rules)?)),
+        ])
+    }
+
+    /// The shared secrets of the issuers that have one.
+    #[must_use]
+    pub fn issuer_secrets(&self) -> OfKind {
+        let secret = |keys: &KeySource| match keys {
+            KeySource::Shared(secret) => Some(secret.reveal().to_vec()),
+            _ => None,
+        };
+        let named = |name: &str| name.as_bytes().to_vec();
+        self.issuers.iter().filter_map(|i| Some((named(i.issuer.as_str()), secret(&i.keys)?))).collect()
+    }
+
     /// What is allowed and should be looked at all the same.
     #[must_use]
     pub fn warnings(&self) -> Vec<String> {

@@ -1,6 +1,7 @@
-use super::*;
-use crate::snapshot::View;
+use portcullis_control_snapshot::View;
 use portcullis_identity::ids::{ClusterId, SpiffeId};
+
+use super::*;
 
 const GOOD: &str = r"
 listeners: {mesh: '127.0.0.1:9700', platform: '127.0.0.1:9701', operations: '127.0.0.1:9702'}

@@ -136,7 +136,7 @@ impl Issuers {
             tracing::warn!("{warning}");
         }
         let mut known = self.known.lock().await;
-        self.store.set_policy(policy).await?;
+        self.store.set_policy(policy.entries()?).await?;
         known.policy = Some(policy.clone());
         self.publish(&known).await?;
         // Dropping the old set ends its tasks.

@@ -11,10 +11,9 @@ use portcullis_control_domain::cluster::{
 };
 use portcullis_control_domain::tokens::{Token, TokenKind};
 use portcullis_control_domain::{Listed, Refused};
+use portcullis_control_snapshot::entries;
 use portcullis_identity::ids::ClusterId;
 use portcullis_model::decision::ClusterState;
-use portcullis_protocol::wire::{self, RecordKind};
-use prost::Message;
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
 use super::transaction::Transaction;
@@ -56,12 +55,6 @@ fn find(connection: &Connection, id: &ClusterId) -> Result<Option<KnownCluster>,
     Ok(connection.prepare_cached(&sql)?.query_row([id.as_str()], read).optional()?)
 }
 
-fn publish(transaction: &mut Transaction<'_>, cluster: &Cluster) -> Result<u64, StoreError> {
-    let value = wire::Cluster { tenant: cluster.tenant.to_string(), state: cluster.state.code() };
-    let key = cluster.id.as_str().as_bytes();
-    transaction.publish(RecordKind::Cluster, key, Some(&value.encode_to_vec()))
-}
-
 /// Runs a change of one cluster; publishes it if its state changed.
 fn change(
     transaction: &mut Transaction<'_>,
@@ -84,8 +77,10 @@ fn change(
             cluster.version,
             cluster.last_heartbeat_at_ms
         ])?;
-    let revision =
-        if cluster.state == before { transaction.revision() } else { publish(transaction, &cluster)? };
+    let revision = match cluster.state == before {
+        true => transaction.revision(),
+        false => transaction.publish(&entries::of_cluster(&cluster))?,
+    };
     Ok((cluster, revision))
 }
 
@@ -114,7 +109,7 @@ fn register(
             digest,
             cluster.created_at_ms
         ])?;
-    let revision = publish(transaction, &cluster)?;
+    let revision = transaction.publish(&entries::of_cluster(&cluster))?;
     Ok((cluster, revision))
 }
 

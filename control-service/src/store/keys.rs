@@ -6,9 +6,8 @@ use portcullis_control_domain::clock::now_ms;
 use portcullis_control_domain::revocation::Revocation;
 use portcullis_control_domain::tokens::{Token, TokenKind};
 use portcullis_control_domain::{Listed, Refused};
+use portcullis_control_snapshot::entries;
 use portcullis_protocol::audit::keyed_hash;
-use portcullis_protocol::wire::{self, RecordKind};
-use prost::Message;
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
 use super::revocations::revoke_tokens;
@@ -41,19 +40,6 @@ fn find(connection: &Connection, id: &str) -> Result<Option<ApiKey>, StoreError>
     Ok(connection.prepare_cached(&sql)?.query_row([id], read).optional()?)
 }
 
-/// What filters get of a key.
-fn entry(key: &ApiKey) -> wire::ApiKey {
-    wire::ApiKey {
-        id: key.id.clone(),
-        tenant: key.tenant.clone(),
-        subject: key.subject.clone(),
-        source_type: key.source_type.clone(),
-        roles: key.roles.clone(),
-        scopes: key.scopes.clone(),
-        expires_at: key.expires_at_s.unwrap_or(0),
-    }
-}
-
 fn insert(transaction: &mut Transaction<'_>, key: &ApiKey, digest: &[u8; 32]) -> Result<u64, StoreError> {
     transaction
         .connection()
@@ -72,7 +58,7 @@ fn insert(transaction: &mut Transaction<'_>, key: &ApiKey, digest: &[u8; 32]) ->
             key.created_at_ms,
             key.expires_at_s
         ])?;
-    transaction.publish(RecordKind::ApiKey, digest, Some(&entry(key).encode_to_vec()))
+    transaction.publish(&entries::of_api_key(key, digest))
 }
 
 impl Store {
@@ -133,8 +119,7 @@ impl Store {
                         "UPDATE api_key SET expires_at_s = ?2, replaced_by = ?3 WHERE id = ?1 RETURNING digest",
                     )?
                     .query_row(params![old.id, old.expires_at_s, old.replaced_by], |row| row.get(0))?;
-                let value = entry(&old).encode_to_vec();
-                let revision = transaction.publish(RecordKind::ApiKey, &old_digest, Some(&value))?;
+                let revision = transaction.publish(&entries::of_api_key(&old, &old_digest))?;
                 Ok((new, old, revision))
             })
             .await?;
@@ -161,7 +146,7 @@ impl Store {
                     .prepare_cached("UPDATE api_key SET revoked_at_ms = ?2 WHERE id = ?1 RETURNING digest")?
                     .query_row(params![id, key.revoked_at_ms], |row| row.get(0))?;
                 revoke_tokens(transaction, &Revocation::of_api_key(&id, now))?;
-                let revision = transaction.publish(RecordKind::ApiKey, &digest, None)?;
+                let revision = transaction.publish(&entries::of_api_key(&key, &digest))?;
                 Ok((key, revision))
             })
             .await

@@ -25,14 +25,13 @@ use std::sync::atomic::AtomicU64;
 
 use portcullis_control_domain::Refused;
 use portcullis_control_domain::random::random;
-use portcullis_protocol::snapshot::MAX_VALUE;
+use portcullis_control_snapshot::entries::EntryError;
+use portcullis_control_snapshot::{Hub, Settings};
 use portcullis_protocol::wire::{Page, RecordKind};
 use rusqlite::Connection;
 
 use crate::seal::{SealError, SealingKey};
-use crate::snapshot::Hub;
-pub use policy::policy_page;
-pub use secrets::{Secrets, Settings};
+pub use secrets::Secrets;
 use sqlite::{Readers, Writer};
 use transaction::Transaction;
 
@@ -69,18 +68,9 @@ pub enum StoreError {
     /// A secret cannot be opened.
     #[error(transparent)]
     Seal(#[from] SealError),
-    /// Filters could not read an entry of the snapshot.
-    #[error(
-        "the entry {kind:?} {key} has {bytes} bytes, more than the {MAX_VALUE} that filters read; nothing of this change was taken"
-    )]
-    TooLong {
-        /// What it is.
-        kind: RecordKind,
-        /// Its name.
-        key: String,
-        /// Its length.
-        bytes: usize,
-    },
+    /// An entry of the snapshot cannot be made.
+    #[error(transparent)]
+    Entry(#[from] EntryError),
     /// The store is shutting down.
     #[error("the store is closed")]
     Closed,

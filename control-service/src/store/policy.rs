@@ -1,17 +1,14 @@
 //! Issuers and source rules as filters get them, the keys fetched last, and the snapshot's load.
 
-use std::collections::BTreeMap;
-
 use portcullis_control_domain::issuer::StoredKeys;
+use portcullis_control_snapshot::entries::{self, Entries, is_secret, stored_form};
+use portcullis_control_snapshot::{Change, Published, SnapshotIndex};
 use portcullis_model::policy::IssuerDocument;
-use portcullis_protocol::wire::{Page, Record, RecordKind, SNAPSHOT_FORMAT};
+use portcullis_protocol::wire::RecordKind;
 use rusqlite::{Connection, params};
 
-use super::secrets::Entries;
-use super::transaction::{Transaction, is_secret, life, stored_form};
+use super::transaction::{Transaction, life};
 use super::{Store, StoreError};
-use crate::config::{IntrospectionConfig, KeySource, Policy};
-use crate::snapshot::{Change, Published, SnapshotIndex};
 
 /// Loads the snapshot. `secrets` are the entries whose values are not in its table.
 pub(super) fn load_state(connection: &Connection, secrets: &Entries) -> Result<SnapshotIndex, StoreError> {
@@ -45,81 +42,21 @@ pub(super) fn load_state(connection: &Connection, secrets: &Entries) -> Result<S
     Ok(state)
 }
 
-fn json(value: &impl serde::Serialize) -> Result<Vec<u8>, StoreError> {
-    serde_json::to_vec(value).map_err(|e| StoreError::Database(format!("cannot be written as JSON: {e}")))
-}
-
-/// The shared secrets of the issuers that have one.
-pub(super) fn issuer_secrets(policy: &Policy) -> BTreeMap<Vec<u8>, Vec<u8>> {
-    let secret = |keys: &KeySource| match keys {
-        KeySource::Shared(secret) => Some(secret.reveal().to_vec()),
-        _ => None,
-    };
-    let named = |name: &str| name.as_bytes().to_vec();
-    policy.issuers.iter().filter_map(|i| Some((named(i.issuer.as_str()), secret(&i.keys)?))).collect()
-}
-
-/// The entries of a policy, but for the issuers and their keys.
-fn entries(policy: &Policy) -> Result<Entries, StoreError> {
-    let one = |value| BTreeMap::from([(Vec::new(), value)]);
-    let provider = |p: &IntrospectionConfig| Ok((p.document.name.as_bytes().to_vec(), json(&p.document)?));
-    let providers = policy.introspection.iter().map(provider).collect::<Result<_, StoreError>>()?;
-    // Where nothing is said there is no entry: services of before know none of this kind.
-    let said = !policy.resources.resources.is_empty();
-    let resources = if said { one(json(&policy.resources)?) } else { BTreeMap::new() };
-    Ok(vec![
-        (RecordKind::IssuerSecret, issuer_secrets(policy)),
-        (RecordKind::Introspection, providers),
-        (RecordKind::Workloads, one(json(&policy.workloads)?)),
-        (RecordKind::Resources, resources),
-        (RecordKind::SourceRules, one(json(&policy.source_rules)?)),
-    ])
-}
-
-fn issuer_entries(issuers: &[IssuerDocument]) -> Result<BTreeMap<Vec<u8>, Vec<u8>>, StoreError> {
-    let entry =
-        |document: &IssuerDocument| Ok((document.issuer.as_str().as_bytes().to_vec(), json(document)?));
-    issuers.iter().map(entry).collect()
-}
-
-/// A policy as one page of a gateway's view: what a store would have of it that was never served from.
-///
-/// # Errors
-/// [`StoreError`] when something cannot be written as JSON.
-pub fn policy_page(policy: &Policy, issuers: &[IssuerDocument]) -> Result<Page, StoreError> {
-    let mut all = entries(policy)?;
-    all.push((RecordKind::Issuer, issuer_entries(issuers)?));
-    let record = |kind: RecordKind| {
-        move |(key, value): (Vec<u8>, Vec<u8>)| Record { kind: kind.into(), key, value, removed: false }
-    };
-    let records = all.into_iter().flat_map(|(kind, entries)| entries.into_iter().map(record(kind)));
-    Ok(Page {
-        format: SNAPSHOT_FORMAT,
-        view: "gateway".to_owned(),
-        generation: vec![0; 16],
-        revision: 1,
-        reset: true,
-        records: records.collect(),
-        ..Page::default()
-    })
-}
-
 impl Store {
     /// Makes these the issuers of the snapshot; what did not change keeps its revision.
     ///
     /// # Errors
     /// [`StoreError`] when the database fails.
     pub async fn set_issuers(&self, issuers: &[IssuerDocument]) -> Result<(), StoreError> {
-        let wanted = issuer_entries(issuers)?;
+        let wanted = entries::of_issuers(issuers)?;
         self.writer.run(move |transaction| transaction.sync(RecordKind::Issuer, &wanted)).await
     }
 
-    /// Makes this the policy of the snapshot, but for the issuers and their keys.
+    /// Makes these the entries of their kinds: a policy's, but for the issuers and their keys.
     ///
     /// # Errors
     /// [`StoreError`] when the database fails.
-    pub async fn set_policy(&self, policy: &Policy) -> Result<(), StoreError> {
-        let entries = entries(policy)?;
+    pub async fn set_policy(&self, entries: Entries) -> Result<(), StoreError> {
         self.writer
             .run(move |transaction| {
                 entries.iter().try_for_each(|(kind, wanted)| transaction.sync(*kind, wanted))
@@ -132,7 +69,7 @@ impl Store {
     /// # Errors
     /// [`StoreError`] when the database fails.
     pub async fn keep_keys(&self, keys: StoredKeys, urgent: bool) -> Result<(), StoreError> {
-        let jwks = json(&keys.jwks)?;
+        let jwks = entries::json(&keys.jwks)?;
         let job = move |transaction: &mut Transaction<'_>| {
             transaction
                 .connection()

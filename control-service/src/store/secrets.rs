@@ -1,17 +1,14 @@
 //! The service's own secrets, made on first start, and the snapshot entries that follow from them.
 
-use std::collections::BTreeMap;
-
 use portcullis_control_domain::random::random;
-use portcullis_control_domain::signing::{Purpose, SigningKey};
+use portcullis_control_domain::signing::SigningKey;
+use portcullis_control_snapshot::Settings;
+use portcullis_control_snapshot::entries::Entries;
 use portcullis_protocol::snapshot::public_key;
-use portcullis_protocol::wire::{IdentitySigner, RecordKind};
-use prost::Message;
 use rusqlite::{Connection, OptionalExtension, params};
 use zeroize::Zeroizing;
 
-use super::{StoreError, policy, signing};
-use crate::config::Config;
+use super::{StoreError, signing};
 use crate::seal::{Sealed, SealingKey};
 
 /// The service's secrets, opened.
@@ -23,49 +20,6 @@ pub struct Secrets {
     /// Keys that sign tokens.
     pub signing_keys: Vec<SigningKey>,
 }
-
-/// What of the configuration becomes entries of the snapshot before anything is served.
-#[derive(Clone, Default, PartialEq, Eq)]
-pub struct Settings {
-    /// `iss` of identity tokens.
-    pub identity_issuer: String,
-    /// Lifetime of identity tokens in seconds, 1–60.
-    pub identity_lifetime_s: u32,
-    /// Shared secrets by issuer.
-    pub(super) issuer_secrets: BTreeMap<Vec<u8>, Vec<u8>>,
-}
-
-impl std::fmt::Debug for Settings {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Settings").field("identity_issuer", &self.identity_issuer).finish_non_exhaustive()
-    }
-}
-
-impl Settings {
-    /// What a configuration says.
-    #[must_use]
-    pub fn of(config: &Config) -> Self {
-        Self {
-            identity_issuer: config.identity.issuer.clone(),
-            identity_lifetime_s: config.identity.lifetime_s,
-            issuer_secrets: policy::issuer_secrets(&config.policy),
-        }
-    }
-
-    /// The entry by which gateways sign with a key.
-    pub(super) fn signer(&self, key: &SigningKey) -> Vec<u8> {
-        let signer = IdentitySigner {
-            key_id: key.kid.clone(),
-            seed: key.seed.to_vec(),
-            issuer: self.identity_issuer.clone(),
-            lifetime_s: self.identity_lifetime_s,
-        };
-        signer.encode_to_vec()
-    }
-}
-
-/// Entries of the snapshot by kind and key.
-pub(super) type Entries = Vec<(RecordKind, BTreeMap<Vec<u8>, Vec<u8>>)>;
 
 /// True when the database holds secrets, so that its sealing key must be there.
 pub(super) fn any(connection: &Connection) -> Result<bool, StoreError> {
@@ -105,18 +59,7 @@ impl Secrets {
 
     /// The snapshot entries that follow from secrets and settings.
     pub(super) fn entries(&self, settings: &Settings) -> Entries {
-        let one = |key: &[u8], value: Vec<u8>| BTreeMap::from([(key.to_vec(), value)]);
-        let identity = || self.signing_keys.iter().filter(|k| k.purpose == Purpose::Identity);
-        let signer = identity().find(|k| k.signs());
-        vec![
-            (
-                RecordKind::IdentityKey,
-                identity().map(|k| (k.kid.as_bytes().to_vec(), k.public().to_vec())).collect(),
-            ),
-            (RecordKind::IdentitySigner, signer.map(|k| one(b"", settings.signer(k))).unwrap_or_default()),
-            (RecordKind::ApiKeyPepper, one(b"", self.api_key_pepper.to_vec())),
-            (RecordKind::IssuerSecret, settings.issuer_secrets.clone()),
-        ]
+        settings.entries(&self.signing_keys, &self.api_key_pepper)
     }
 }
 

@@ -4,7 +4,7 @@ use portcullis_control_domain::Refused;
 use portcullis_control_domain::audit::AuditEvent;
 use portcullis_control_domain::clock::now_ms;
 use portcullis_control_domain::signing::{KeyChange, Purpose, SigningKey};
-use portcullis_protocol::wire::RecordKind;
+use portcullis_control_snapshot::entries;
 use rusqlite::{Connection, params};
 
 use super::{Store, StoreError, secrets};
@@ -145,17 +145,9 @@ impl Store {
                 let mut record = action.record(status, "");
                 record.path = [record.path.as_str(), "/", &key.kid].concat();
                 transaction.record(record)?;
-                if key.purpose == Purpose::Service {
-                    // The issuer's document with the new set is published by who keeps the issuers.
-                    return Ok(transaction.revision());
-                }
-                let kid = key.kid.as_bytes();
-                match &change {
-                    KeyChange::Publish(_) => transaction.publish(RecordKind::IdentityKey, kid, Some(&key.public())),
-                    KeyChange::Activate(_) => {
-                        transaction.publish(RecordKind::IdentitySigner, b"", Some(&settings.signer(key)))
-                    }
-                    KeyChange::Forget(_) => transaction.publish(RecordKind::IdentityKey, kid, None),
+                match entries::of_key_change(&change, &settings) {
+                    Some(edit) => transaction.publish(&edit),
+                    None => Ok(transaction.revision()),
                 }
             })
             .await

@@ -5,13 +5,13 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use portcullis_control_domain::random::random;
+use portcullis_control_snapshot::Hub;
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags};
 use tokio::sync::{mpsc, oneshot};
 
 use super::StoreError;
 use super::transaction::Transaction;
-use crate::snapshot::Hub;
 
 /// Jobs that may wait for the writer; more wait at their senders.
 const QUEUE: usize = 1024;
@@ -271,7 +271,7 @@ mod tests {
     use zeroize::Zeroizing;
 
     use super::*;
-    use crate::snapshot::SnapshotIndex;
+    use portcullis_control_snapshot::SnapshotIndex;
 
     #[tokio::test]
     async fn what_is_urgent_does_not_wait_behind_bulk() {

@@ -1,19 +1,16 @@
 //! One group of writes, and the changes of the snapshot that it makes.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use portcullis_control_domain::audit::{Parsed, Sender};
 use portcullis_control_domain::random::random;
-use portcullis_control_domain::revocation::reaches_sidecars;
-use portcullis_protocol::snapshot::{MAX_VALUE, revocation_digest};
+use portcullis_control_snapshot::entries::{self, Edit, OfKind, stored_form};
+use portcullis_control_snapshot::{Change, Published};
 use portcullis_protocol::wire::{AuditRecord, RecordKind};
 use prost::Message;
 use rusqlite::{Connection, OptionalExtension, params};
-use sha2::{Digest, Sha256};
 
 use super::StoreError;
-use crate::snapshot::{Change, Published};
 
 /// Removed entries that are remembered; with more, the older half is forgotten, and readers that are
 /// behind them get everything anew.
@@ -36,16 +33,6 @@ pub(super) fn life(connection: &Connection) -> Result<Life, StoreError> {
         .query_row([], |row| Ok(Life { generation: row.get(0)?, revision: row.get(1)?, floor: row.get(2)? }))
         .optional()?;
     Ok(found.unwrap_or(Life { generation: [0; 16], revision: 0, floor: 0 }))
-}
-
-/// True for kinds whose value must not lie readable in the database.
-pub(super) fn is_secret(kind: RecordKind) -> bool {
-    matches!(kind, RecordKind::IdentitySigner | RecordKind::ApiKeyPepper | RecordKind::IssuerSecret)
-}
-
-/// What is stored of a value: itself, or its digest when it is secret.
-pub(super) fn stored_form(kind: RecordKind, value: &[u8]) -> Vec<u8> {
-    if is_secret(kind) { Sha256::digest(value).to_vec() } else { value.to_vec() }
 }
 
 /// An open transaction. Dropped without [`Transaction::commit`], it leaves nothing.
@@ -118,41 +105,30 @@ impl<'c> Transaction<'c> {
         outcome
     }
 
-    /// Changes an entry of the snapshot; `None` removes it.
-    pub(super) fn publish(
-        &mut self,
-        kind: RecordKind,
-        key: &[u8],
-        value: Option<&[u8]>,
-    ) -> Result<u64, StoreError> {
-        if let Some(bytes) = value.map(<[u8]>::len).filter(|bytes| *bytes > MAX_VALUE) {
-            return Err(StoreError::TooLong { kind, key: String::from_utf8_lossy(key).into_owned(), bytes });
-        }
+    /// Changes an entry of the snapshot.
+    pub(super) fn publish(&mut self, edit: &Edit) -> Result<u64, StoreError> {
+        edit.check()?;
         self.life.revision += 1;
         let revision = self.life.revision;
-        let stored = value.map(|v| stored_form(kind, v));
+        let stored = edit.value.as_ref().map(|value| stored_form(edit.kind, value));
         self.connection
             .prepare_cached(
                 "INSERT INTO snapshot_entry (kind, key, revision, value) VALUES (?1, ?2, ?3, ?4)
                  ON CONFLICT (kind, key) DO UPDATE SET revision = excluded.revision, value = excluded.value",
             )?
-            .execute(params![kind as i32, key, revision, stored])?;
-        self.changes.push(Change { kind, key: key.into(), revision, value: value.map(Arc::from) });
-        if value.is_none() && revision.is_multiple_of(COUNT_EVERY) {
+            .execute(params![edit.kind as i32, edit.key, revision, stored])?;
+        let (key, value) = (edit.key.as_slice().into(), edit.value.as_deref().map(Arc::from));
+        self.changes.push(Change { kind: edit.kind, key, revision, value });
+        if edit.value.is_none() && revision.is_multiple_of(COUNT_EVERY) {
             self.forget_old_tombstones()?;
         }
         Ok(revision)
     }
 
-    /// Publishes that something is revoked, or is not any more: by its name to gateways, and to sidecars by
-    /// its digest. A sidecar sees no token id of a client, so it gets none.
+    /// Publishes that something is revoked, or is not any more.
     pub(super) fn publish_revocation(&mut self, name: &str, revoked: bool) -> Result<u64, StoreError> {
-        let value = revoked.then_some(&b""[..]);
-        if reaches_sidecars(name) {
-            self.publish(RecordKind::RevocationDigest, &revocation_digest(name), value)?;
-        }
-        // The last one: every reader acknowledges it.
-        self.publish(RecordKind::Revocation, name.as_bytes(), value)
+        let edits = entries::of_revocation(name, revoked);
+        edits.iter().try_fold(self.revision(), |_, edit| self.publish(edit))
     }
 
     /// Brings the digests of revocations up to date with their names.
@@ -163,11 +139,7 @@ impl<'c> Transaction<'c> {
             .query_map([RecordKind::Revocation as i32], |row| row.get(0))?
             .collect::<Result<_, _>>()?;
         let names = names.iter().filter_map(|name| std::str::from_utf8(name).ok());
-        let wanted = names
-            .filter(|name| reaches_sidecars(name))
-            .map(|name| (revocation_digest(name).to_vec(), Vec::new()))
-            .collect();
-        self.sync(RecordKind::RevocationDigest, &wanted)
+        self.sync(RecordKind::RevocationDigest, &entries::revocation_digests(names))
     }
 
     fn forget_old_tombstones(&mut self) -> Result<(), StoreError> {
@@ -192,25 +164,13 @@ impl<'c> Transaction<'c> {
     }
 
     /// Makes the entries of a kind exactly these; what is as it should be keeps its revision.
-    pub(super) fn sync(
-        &mut self,
-        kind: RecordKind,
-        wanted: &BTreeMap<Vec<u8>, Vec<u8>>,
-    ) -> Result<(), StoreError> {
-        let found: BTreeMap<Vec<u8>, Vec<u8>> = self
+    pub(super) fn sync(&mut self, kind: RecordKind, wanted: &OfKind) -> Result<(), StoreError> {
+        let found: OfKind = self
             .connection
             .prepare_cached("SELECT key, value FROM snapshot_entry WHERE kind = ?1 AND value IS NOT NULL")?
             .query_map([kind as i32], |row| Ok((row.get(0)?, row.get(1)?)))?
             .collect::<Result<_, _>>()?;
-        for (key, value) in wanted {
-            if found.get(key) != Some(&stored_form(kind, value)) {
-                self.publish(kind, key, Some(value))?;
-            }
-        }
-        for key in found.keys().filter(|key| !wanted.contains_key(*key)) {
-            self.publish(kind, key, None)?;
-        }
-        Ok(())
+        entries::differences(kind, wanted, &found).iter().try_for_each(|edit| self.publish(edit).map(drop))
     }
 
     /// Adds a record of the service's own to the audit log.
@@ -249,8 +209,12 @@ impl<'c> Transaction<'c> {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
+    use portcullis_control_snapshot::{Ask, View};
+    use portcullis_protocol::snapshot::MAX_VALUE;
+
     use super::*;
-    use crate::snapshot::{Ask, View};
     use crate::store::{policy, schema};
 
     fn database() -> Connection {
@@ -272,13 +236,13 @@ mod tests {
     fn a_failed_job_leaves_nothing_and_hurts_no_other_of_its_group() {
         let connection = database();
         let published = write(&connection, |transaction| {
-            transaction.nested(|t| t.publish(RecordKind::Revocation, b"sub:a", Some(b"")))?;
+            transaction.nested(|t| t.publish(&Edit::put(RecordKind::Revocation, b"sub:a", Vec::new())))?;
             let failed = transaction.nested(|t| {
-                t.publish(RecordKind::Revocation, b"sub:b", Some(b""))?;
+                t.publish(&Edit::put(RecordKind::Revocation, b"sub:b", Vec::new()))?;
                 Err::<(), _>(StoreError::Closed)
             });
             assert!(failed.is_err());
-            transaction.nested(|t| t.publish(RecordKind::Revocation, b"sub:c", Some(b"")))
+            transaction.nested(|t| t.publish(&Edit::put(RecordKind::Revocation, b"sub:c", Vec::new())))
         });
         let seen: Vec<_> = published.changes.iter().map(|c| (&*c.key, c.revision)).collect();
         assert_eq!(seen, [(&b"sub:a"[..], 1), (b"sub:c", 2)]);
@@ -293,12 +257,12 @@ mod tests {
         let connection = database();
         let published = write(&connection, |transaction| {
             let most = vec![b'x'; MAX_VALUE];
-            transaction.publish(RecordKind::SourceRules, b"", Some(&most))?;
+            transaction.publish(&Edit::put(RecordKind::SourceRules, b"", most.clone()))?;
             let more = [&most[..], b"x"].concat();
-            let refused = transaction.nested(|t| t.publish(RecordKind::SourceRules, b"", Some(&more)));
+            let refused = transaction.nested(|t| t.publish(&Edit::put(RecordKind::SourceRules, b"", more)));
             let told = refused.unwrap_err().to_string();
             assert!(told.contains("SourceRules") && told.contains("245761 bytes"), "{told}");
-            transaction.publish(RecordKind::Revocation, b"sub:a", Some(b""))
+            transaction.publish(&Edit::put(RecordKind::Revocation, b"sub:a", Vec::new()))
         });
         assert_eq!(published.changes.iter().map(|c| c.revision).collect::<Vec<_>>(), [1, 2]);
     }
@@ -307,7 +271,7 @@ mod tests {
     fn a_dropped_transaction_leaves_nothing() {
         let connection = database();
         let mut transaction = Transaction::begin(&connection, [9; 16]).unwrap();
-        transaction.publish(RecordKind::Revocation, b"sub:a", Some(b"")).unwrap();
+        transaction.publish(&Edit::put(RecordKind::Revocation, b"sub:a", Vec::new())).unwrap();
         drop(transaction);
         assert_eq!(life(&connection).unwrap().revision, 0);
         assert!(connection.is_autocommit());
@@ -331,7 +295,7 @@ mod tests {
         let connection = database();
         let published = write(&connection, |transaction| {
             for n in 0..=MAX_TOMBSTONES + COUNT_EVERY {
-                transaction.publish(RecordKind::Revocation, &n.to_be_bytes(), None)?;
+                transaction.publish(&Edit::remove(RecordKind::Revocation, &n.to_be_bytes()))?;
             }
             Ok(())
         });

@@ -9,8 +9,7 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 use zeroize::Zeroizing;
 
-use super::state::Ask;
-use super::{Published, SnapshotIndex};
+use crate::{Ask, Published, SnapshotIndex};
 
 /// One poll of a reader.
 #[derive(Debug, Clone, PartialEq, Eq)]

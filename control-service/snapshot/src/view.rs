@@ -1,17 +1,9 @@
-//! The snapshot as the service holds it, and the pages that it answers polls with.
-
-mod hub;
-mod state;
-mod workers;
+//! Which part of the snapshot a reader gets.
 
 use std::fmt;
 use std::str::FromStr;
 
 use portcullis_identity::ids::ClusterId;
-
-pub use hub::{Hub, Poll};
-pub use state::{Ask, Change, Published, SnapshotIndex};
-pub use workers::{PollReport, RolloutScope, Workers};
 
 /// Which part of the snapshot a reader gets.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]

@@ -8,9 +8,10 @@ use portcullis_control_domain::rollout::{RolloutProgress, SilentWorker, WorkerRe
 use portcullis_identity::ids::{ClusterId, SpiffeId};
 use tokio::sync::watch;
 
-use super::View;
-use crate::shares::POLLS;
+use crate::View;
 
+/// Long polls of one sidecar's principal at a time. A worker has one open.
+pub const POLLS: usize = 64;
 /// Workers remembered at most; beyond that, those that were away longest are dropped.
 const MAX_WORKERS: usize = 10_000;
 

@@ -1,0 +1,14 @@
+//! The snapshot as the service holds it, the pages that it answers polls with, and which worker has which.
+
+pub mod entries;
+mod hub;
+mod index;
+mod settings;
+mod view;
+mod workers;
+
+pub use hub::{Hub, Poll};
+pub use index::{Ask, Change, Published, SnapshotIndex};
+pub use settings::Settings;
+pub use view::{UnknownView, View};
+pub use workers::{POLLS, PollReport, RolloutScope, Workers};
