@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use base64::Engine;
+use portcullis_control_config::{ClientAuth, IntrospectionConfig};
 use portcullis_model::fair::{ClientNetwork, has_room};
 use portcullis_model::outage::Outage;
 use reqwest::Client;
@@ -14,7 +15,6 @@ use serde_json::{Map, Value};
 use zeroize::Zeroizing;
 
 use crate::causes::causes;
-use crate::config::{ClientAuth, IntrospectionConfig};
 use crate::outbound::{self, CallError};
 
 /// Bytes of an answer at most: it goes to a filter in one message.

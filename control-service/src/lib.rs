@@ -7,7 +7,6 @@
 pub mod api;
 pub mod causes;
 pub mod cli;
-pub mod config;
 pub mod introspection;
 pub mod issuers;
 pub mod judge;

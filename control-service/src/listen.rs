@@ -17,6 +17,7 @@ use hyper::server::conn::http1;
 use hyper::service::{Service, service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
+use portcullis_control_config::Limits;
 use portcullis_control_domain::log_throttle::LogThrottle;
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
@@ -43,15 +44,6 @@ const AGAIN: Duration = Duration::from_millis(1);
 /// What a connection too many gets.
 const FULL: &[u8] =
     b"HTTP/1.1 503 Service Unavailable\r\nretry-after: 2\r\ncontent-length: 0\r\nconnection: close\r\n\r\n";
-
-/// What a listener bears.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Limits {
-    /// Connections at a time.
-    pub connections: usize,
-    /// Time for the head of a request, from when the connection is ready for it.
-    pub header_time: Duration,
-}
 
 /// Takes an address, with a queue that is long enough for a burst.
 ///

@@ -3,10 +3,9 @@
 
 use std::time::{Duration, UNIX_EPOCH};
 
+use portcullis_control_config::Remote;
 use portcullis_control_domain::clock::now_ms;
-use reqwest::{Client, Response};
-
-use crate::config::Remote;
+use reqwest::{Certificate, Client, Response};
 
 /// Why a call was not answered as it should be.
 #[derive(Debug, thiserror::Error)]
@@ -60,7 +59,7 @@ pub fn client(remote: &Remote, timeout: Duration) -> Result<Client, reqwest::Err
         builder = builder.no_proxy();
     }
     if let Some(authorities) = &remote.authorities {
-        builder = builder.tls_certs_only(authorities.certificates()?);
+        builder = builder.tls_certs_only(Certificate::from_pem_bundle(authorities.pem())?);
     }
     builder.build()
 }

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use portcullis_control_config::{Config, LoadError};
 use portcullis_control_domain::log_throttle::LogThrottle;
 use portcullis_control_domain::text_file;
 use portcullis_control_snapshot::Workers;
@@ -17,7 +18,6 @@ use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
 
 use crate::api::{self, Current, Service};
-use crate::config::{Config, LoadError};
 use crate::introspection::Providers;
 use crate::issuers::Issuers;
 use crate::listen;

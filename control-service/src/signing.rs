@@ -3,6 +3,7 @@
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
+use portcullis_control_config::{Config, ServiceTokens};
 use portcullis_control_domain::audit::AuditEvent;
 use portcullis_control_domain::clock::now_ms;
 use portcullis_control_domain::signing::{KeyChange, Look, Purpose, Rotation, SigningKey, due};
@@ -12,7 +13,6 @@ use portcullis_model::mapping::ClaimMapping;
 use portcullis_model::policy::{Algorithm, IssuerDocument, Jwks};
 use tokio::sync::Notify;
 
-use crate::config::{Config, ServiceTokens};
 use crate::issuers::Issuers;
 use crate::store::{Store, StoreError};
 

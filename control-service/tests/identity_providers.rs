@@ -8,8 +8,8 @@ use std::sync::OnceLock;
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use jwt_simple::prelude::*;
-use portcullis_control::config::Config;
 use portcullis_control::judge::{self, Unjudged};
+use portcullis_control_config::Config;
 use portcullis_identity::Principal;
 use portcullis_mesh_stand_in::fixtures::{first_page, put};
 use portcullis_model::Reason;
@@ -139,7 +139,7 @@ fn verdict_about(config: &Config, case: &Value, token: &str) -> Result<Principal
     let mut jwk = if algorithm == Algorithm::ES256 { keys().ec_jwk.clone() } else { keys().rsa_jwk.clone() };
     jwk.as_object_mut().unwrap().extend(members(&case["jwk"]));
     let jwks: Jwks = serde_json::from_value(json!({ "keys": [jwk] })).unwrap();
-    let record = |issuer: &portcullis_control::config::IssuerConfig| {
+    let record = |issuer: &portcullis_control_config::IssuerConfig| {
         let document = serde_json::to_vec(&issuer.document(jwks.clone(), false)).unwrap();
         put(RecordKind::Issuer, issuer.issuer.as_str().as_bytes(), document)
     };

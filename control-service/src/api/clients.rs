@@ -7,6 +7,7 @@ use axum::http::StatusCode;
 use axum::response::IntoResponse;
 use axum::routing::{delete, get, post};
 use axum::{Json, Router};
+use portcullis_control_config::MAX_SERVICE_TOKEN_S;
 use portcullis_control_domain::audit::AuditEvent;
 use portcullis_control_domain::client::{NewServiceClient, ServiceClient};
 use portcullis_control_domain::rollout::RolloutProgress;
@@ -19,7 +20,6 @@ use super::clusters::Wait;
 use super::extract::{Body, OptionalBody, Parameters, limit};
 use super::keys::{ListQuery, MAX_GRANTS, check_overlap};
 use super::problem::{Problem, ProblemKind};
-use crate::config::MAX_SERVICE_TOKEN_S;
 
 /// What every client's id begins with, so that none is ever that of a client of another issuer.
 const PREFIX: &str = "svc-";

@@ -20,12 +20,12 @@ use axum::http::{StatusCode, header};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
+use portcullis_control_config::Principals;
 use portcullis_control_domain::log_throttle::LogThrottle;
 use portcullis_control_snapshot::Workers;
 use tokio::sync::{Semaphore, watch};
 use zeroize::Zeroizing;
 
-use crate::config::Principals;
 use crate::introspection::Providers;
 use crate::issuers::Issuers;
 use crate::metrics::{Gauges, Metrics};

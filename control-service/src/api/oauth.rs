@@ -9,6 +9,7 @@ use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
+use portcullis_control_config::ServiceTokens;
 use portcullis_control_domain::audit::AuditEvent;
 use portcullis_control_domain::client::ServiceClient;
 use portcullis_control_domain::clock::now_ms;
@@ -28,7 +29,6 @@ use super::Service;
 use super::extract::read_within;
 use super::platform::request_id;
 use super::problem::{Problem, ProblemKind};
-use crate::config::ServiceTokens;
 use crate::introspection::Introspected;
 use crate::judge::{self, Unjudged};
 use crate::oauth::{

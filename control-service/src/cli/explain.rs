@@ -11,6 +11,7 @@ use std::path::PathBuf;
 use clap::Args;
 use portcullis_authn::jws::Jws;
 use portcullis_authn::{Credential, Presented, Rejected, Verified, api_key, introspection, revocable_names};
+use portcullis_control_config::{Config, Policy};
 use portcullis_control_domain::clock::now_ms;
 use portcullis_control_domain::random::random;
 use portcullis_control_domain::text_file;
@@ -30,7 +31,6 @@ use serde_json::{Map, Value};
 use zeroize::Zeroizing;
 
 use crate::causes::causes;
-use crate::config::{Config, Policy};
 use crate::introspection::{Introspected, Providers};
 use crate::issuers;
 use crate::judge::{self, Unjudged};

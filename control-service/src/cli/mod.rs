@@ -14,11 +14,11 @@ use std::process::ExitCode;
 
 use base64::Engine;
 use clap::{Args, Parser, Subcommand};
+use portcullis_control_config::{Config, LoadError, LogConfig};
 use portcullis_control_domain::clock::now_ms;
 use tracing_subscriber::EnvFilter;
 
 use crate::api::MAX_LIFE_S;
-use crate::config::{Config, LoadError, LogConfig};
 use crate::serve::{ServeError, serve};
 use crate::store::{Database, StoreError};
 use client::ClientError;

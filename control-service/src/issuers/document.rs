@@ -3,11 +3,11 @@
 use std::collections::HashMap;
 
 use portcullis_authn::jwk::{KeySet, LeftOut};
+use portcullis_control_config::{IssuerConfig, KeySource};
 use portcullis_control_domain::issuer::{IssuerReport, KeyState, StoredKeys};
 use portcullis_model::policy::{IssuerDocument, Jwk, Jwks};
 
 use super::health::{Health, are_expired, millis};
-use crate::config::{IssuerConfig, KeySource};
 
 /// The keys of an issuer as of now.
 pub(super) struct CurrentKeys {

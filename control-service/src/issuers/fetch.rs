@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use portcullis_authn::jwk::{LeftOut, read_members};
+use portcullis_control_config::{IssuerConfig, KeySource, Remote, is_trustworthy};
 use portcullis_identity::ids::IssuerId;
 use portcullis_model::policy::Jwks;
 use reqwest::header::HeaderValue;
@@ -11,7 +12,6 @@ use reqwest::{Client, Url};
 use serde::Deserialize;
 use zeroize::Zeroizing;
 
-use crate::config::{IssuerConfig, KeySource, Remote, is_trustworthy};
 use crate::outbound::{self, CallError};
 
 /// Bytes of a key set at most: it travels to filters as one record, and they take no page over 256 KiB.

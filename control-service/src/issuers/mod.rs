@@ -10,6 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use portcullis_authn::jwk::LeftOut;
+use portcullis_control_config::{IssuerConfig, Policy};
 use portcullis_control_domain::clock::now_ms;
 use portcullis_control_domain::issuer::{IssuerReport, KeyState, LeftOutKey, StoredKeys};
 use portcullis_control_domain::random::random_number;
@@ -21,7 +22,6 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 use crate::causes::causes;
-use crate::config::{IssuerConfig, Policy};
 use crate::metrics::Metrics;
 use crate::retry::{Backoff, LONGEST_ASKED, PAUSES};
 use crate::store::{Store, StoreError};

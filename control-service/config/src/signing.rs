@@ -5,7 +5,7 @@ use std::time::Duration;
 use portcullis_control_domain::signing::Rotation;
 use portcullis_identity::MAX_LIFETIME_S;
 use portcullis_identity::ids::IssuerId;
-use reqwest::Url;
+use url::Url;
 
 use super::files;
 use super::issuer::audiences;
@@ -51,7 +51,7 @@ fn rotation(section: &mut Section<'_>, every: u32, publish: u32, keep: u32, min_
     Rotation { every: (every > 0).then(|| seconds(every)), publish: seconds(publish), keep: seconds(keep) }
 }
 
-pub(super) fn identity(mut section: Section<'_>) -> Option<IdentityConfig> {
+pub(crate) fn identity(mut section: Section<'_>) -> Option<IdentityConfig> {
     let issuer = section.required::<String>("issuer", "the `iss` of identity tokens, usually an https URL");
     let lifetime_s = section.number("lifetimeSeconds", MAX_LIFETIME_S, 1, MAX_LIFETIME_S);
     // A gateway may sign with the old key until its snapshot counts as stale, and its last token lives on.
@@ -60,7 +60,7 @@ pub(super) fn identity(mut section: Section<'_>) -> Option<IdentityConfig> {
     Some(IdentityConfig { issuer: issuer?, lifetime_s, rotation })
 }
 
-pub(super) fn service_tokens(root: &mut Section<'_>) -> Option<ServiceTokens> {
+pub(crate) fn service_tokens(root: &mut Section<'_>) -> Option<ServiceTokens> {
     let given = root.has("serviceTokens");
     let mut section = root.section("serviceTokens");
     if !given {

@@ -57,7 +57,7 @@ pub struct IntrospectionConfig {
     pub max_in_flight: usize,
 }
 
-pub(super) fn providers(folder: &Path, root: &mut Section<'_>) -> Vec<IntrospectionConfig> {
+pub(crate) fn providers(folder: &Path, root: &mut Section<'_>) -> Vec<IntrospectionConfig> {
     let mut known: Vec<IntrospectionConfig> = Vec::new();
     for section in root.list("introspection") {
         let (name, prefix) = (section.name("name"), section.name("tokenPrefix"));
@@ -173,7 +173,7 @@ fn is_name(name: &str) -> bool {
     (1..=63).contains(&name.len()) && name.bytes().all(sound)
 }
 
-pub(super) fn workloads(root: &mut Section<'_>) -> WorkloadsDocument {
+pub(crate) fn workloads(root: &mut Section<'_>) -> WorkloadsDocument {
     let mut seen = HashSet::new();
     let mut workloads = Vec::new();
     for mut section in root.list("workloads") {

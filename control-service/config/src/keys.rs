@@ -49,7 +49,7 @@ impl KeySource {
     }
 }
 
-pub(super) fn read(
+pub(crate) fn read(
     folder: &Path,
     section: &mut Section<'_>,
     issuer: Option<&IssuerId>,

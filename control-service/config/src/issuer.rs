@@ -91,7 +91,7 @@ impl IssuerConfig {
     }
 }
 
-pub(super) fn read(folder: &Path, mut section: Section<'_>) -> Option<IssuerConfig> {
+pub(crate) fn read(folder: &Path, mut section: Section<'_>) -> Option<IssuerConfig> {
     let issuer: Option<IssuerId> = section.required("issuer", "the exact `iss` of its tokens");
     let audiences = audiences(&mut section);
     let algorithms: Option<Vec<Algorithm>> = section.required("algorithms", "for example [RS256, ES256]");
@@ -143,7 +143,7 @@ pub(super) fn read(folder: &Path, mut section: Section<'_>) -> Option<IssuerConf
     whole.then_some(config)
 }
 
-pub(super) fn audiences(section: &mut Section<'_>) -> Option<Vec<String>> {
+pub(crate) fn audiences(section: &mut Section<'_>) -> Option<Vec<String>> {
     let audiences: Option<Vec<String>> = section.required("audiences", "one of them must be in `aud`");
     if audiences.as_ref().is_some_and(|a| a.is_empty() || a.iter().any(String::is_empty)) {
         section.error("audiences", "must name at least one audience, none of them empty");
@@ -152,7 +152,7 @@ pub(super) fn audiences(section: &mut Section<'_>) -> Option<Vec<String>> {
 }
 
 /// The rules by which claims are read, field by field, so that every mistake is told.
-pub(super) fn claims(section: &mut Section<'_>) -> ClaimMapping {
+pub(crate) fn claims(section: &mut Section<'_>) -> ClaimMapping {
     let mut fields = section.section("claims");
     let usual = ClaimMapping::default();
     let client_id = match fields.optional::<Vec<String>>("clientId") {
@@ -179,7 +179,7 @@ fn is_path(path: &[String]) -> bool {
     (1..=16).contains(&path.len()) && path.iter().all(|name| (1..=255).contains(&name.len()))
 }
 
-pub(super) fn required_claims(section: &mut Section<'_>) -> Vec<RequiredClaim> {
+pub(crate) fn required_claims(section: &mut Section<'_>) -> Vec<RequiredClaim> {
     let claims: Vec<RequiredClaim> = section.optional("requiredClaims").unwrap_or_default();
     let bad = |c: &RequiredClaim| !is_path(&c.claim) || c.any_of.len() > MAX_CLAIMS;
     if claims.len() > MAX_CLAIMS || claims.iter().any(bad) {

@@ -21,7 +21,6 @@ use portcullis_control_snapshot::Settings;
 use portcullis_model::errors::{FieldError, FieldErrors};
 use sha2::{Digest, Sha256};
 
-use crate::listen::Limits;
 pub use files::{Authorities, Remote, is_trustworthy};
 pub use introspection::{ClientAuth, IntrospectionConfig};
 pub use issuer::IssuerConfig;
@@ -61,6 +60,15 @@ pub enum LoadError {
 
 fn bullets(errors: &[FieldError]) -> String {
     errors.iter().map(|e| format!("  - {e}")).collect::<Vec<_>>().join("\n")
+}
+
+/// What a listener bears.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limits {
+    /// Connections at a time.
+    pub connections: usize,
+    /// Time for the head of a request, from when the connection is ready for it.
+    pub header_time: Duration,
 }
 
 /// The three listeners, and what each bears.
@@ -282,7 +290,5 @@ fn log(mut section: Section<'_>) -> LogConfig {
     LogConfig { json: format == "json", level }
 }
 
-#[cfg(test)]
-mod schema_tests;
 #[cfg(test)]
 mod tests;

@@ -3,7 +3,9 @@
 use std::path::{Path, PathBuf};
 
 use portcullis_control_domain::secret::SecretBytes;
-use reqwest::Url;
+use rustls_pki_types::CertificateDer;
+use rustls_pki_types::pem::PemObject;
+use url::Url;
 
 use super::section::Section;
 
@@ -20,14 +22,6 @@ impl Authorities {
     pub fn pem(&self) -> &[u8] {
         &self.pem
     }
-
-    /// The certificates.
-    ///
-    /// # Errors
-    /// [`reqwest::Error`] when the file holds something else.
-    pub fn certificates(&self) -> Result<Vec<reqwest::Certificate>, reqwest::Error> {
-        reqwest::Certificate::from_pem_bundle(&self.pem)
-    }
 }
 
 /// A server that is called, and who may vouch for it.
@@ -42,7 +36,7 @@ pub struct Remote {
 }
 
 /// Reads a file named by a field; trailing line ends do not count.
-pub(super) fn secret(folder: &Path, section: &mut Section<'_>, field: &'static str) -> Option<SecretBytes> {
+pub(crate) fn secret(folder: &Path, section: &mut Section<'_>, field: &'static str) -> Option<SecretBytes> {
     let mut bytes = file(folder, section, field)?;
     while matches!(bytes.last(), Some(b'\r' | b'\n')) {
         bytes.pop();
@@ -57,9 +51,10 @@ fn file(folder: &Path, section: &mut Section<'_>, field: &'static str) -> Option
 }
 
 /// Reads `caFile`.
-pub(super) fn authorities(folder: &Path, section: &mut Section<'_>) -> Option<Authorities> {
+pub(crate) fn authorities(folder: &Path, section: &mut Section<'_>) -> Option<Authorities> {
     let read = Authorities { pem: file(folder, section, "caFile")? };
-    match read.certificates() {
+    let certificates = CertificateDer::pem_slice_iter(&read.pem).collect::<Result<Vec<_>, _>>();
+    match certificates {
         Ok(certificates) if !certificates.is_empty() => Some(read),
         _ => {
             section.error("caFile", "holds no certificate in PEM (-----BEGIN CERTIFICATE-----)");
@@ -70,7 +65,7 @@ pub(super) fn authorities(folder: &Path, section: &mut Section<'_>) -> Option<Au
 
 /// Reads an address and notes what is wrong with it: keys and tokens that travel over plain HTTP could be anybody's, but for this
 /// machine's own.
-pub(super) fn address(section: &Section<'_>, field: &str, text: &str) -> Option<Url> {
+pub(crate) fn address(section: &Section<'_>, field: &str, text: &str) -> Option<Url> {
     let url = Url::parse(text);
     let url = url.map_err(|e| section.error(field, format!("{text:?} is not a URL: {e}"))).ok()?;
     if !is_trustworthy(&url) {

@@ -172,7 +172,7 @@ impl Principals {
     }
 }
 
-pub(super) fn principals(mesh: &mut Section<'_>) -> Principals {
+pub(crate) fn principals(mesh: &mut Section<'_>) -> Principals {
     let gateways: Vec<SpiffeId> = mesh.optional("gateways").unwrap_or_default();
     let mut sidecars: HashMap<SpiffeId, HashSet<ClusterId>> = HashMap::new();
     for mut entry in mesh.list("sidecars") {
@@ -191,7 +191,7 @@ pub(super) fn principals(mesh: &mut Section<'_>) -> Principals {
     Principals { gateways: gateways.into_iter().collect(), sidecars }
 }
 
-pub(super) fn read(folder: &Path, root: &mut Section<'_>, principals: Principals) -> Policy {
+pub(crate) fn read(folder: &Path, root: &mut Section<'_>, principals: Principals) -> Policy {
     let refresh = root.number("jwksRefreshSeconds", 60, 1, 3600);
     let mut issuers: Vec<IssuerConfig> = Vec::new();
     for section in root.list("issuers") {

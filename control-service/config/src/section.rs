@@ -5,7 +5,7 @@ use serde::de::DeserializeOwned;
 use serde_norway::{Mapping, Value};
 
 /// A mapping whose fields are taken out one by one; what is left in the end is unknown.
-pub(super) struct Section<'e> {
+pub(crate) struct Section<'e> {
     path: String,
     fields: Mapping,
     known: Vec<&'static str>,
@@ -14,7 +14,7 @@ pub(super) struct Section<'e> {
 
 impl<'e> Section<'e> {
     /// The outermost section.
-    pub(super) fn root(value: Value, errors: &'e FieldErrors) -> Self {
+    pub(crate) fn root(value: Value, errors: &'e FieldErrors) -> Self {
         Self::new(String::new(), value, errors)
     }
 
@@ -31,7 +31,7 @@ impl<'e> Section<'e> {
     }
 
     /// The full name of a field of this section, or with an empty one of the section.
-    pub(super) fn name(&self, field: &str) -> String {
+    pub(crate) fn name(&self, field: &str) -> String {
         match (self.path.as_str(), field) {
             ("", field) => field.to_owned(),
             (path, "") => path.to_owned(),
@@ -40,17 +40,17 @@ impl<'e> Section<'e> {
     }
 
     /// Where problems are noted, for what is read by other parsers.
-    pub(super) fn errors(&self) -> &'e FieldErrors {
+    pub(crate) fn errors(&self) -> &'e FieldErrors {
         self.errors
     }
 
     /// Notes a problem with a field of this section.
-    pub(super) fn error(&self, field: &str, problem: impl Into<String>) {
+    pub(crate) fn error(&self, field: &str, problem: impl Into<String>) {
         self.errors.add(&self.name(field), problem);
     }
 
     /// True while the field was given and not yet taken.
-    pub(super) fn has(&self, field: &str) -> bool {
+    pub(crate) fn has(&self, field: &str) -> bool {
         self.fields.get(field).is_some_and(|v| !v.is_null())
     }
 
@@ -60,13 +60,13 @@ impl<'e> Section<'e> {
     }
 
     /// A field that may be absent. A value of the wrong form is noted and read as absent.
-    pub(super) fn optional<T: DeserializeOwned>(&mut self, field: &'static str) -> Option<T> {
+    pub(crate) fn optional<T: DeserializeOwned>(&mut self, field: &'static str) -> Option<T> {
         let value = self.take(field)?;
         serde_norway::from_value(value).map_err(|e| self.error(field, e.to_string())).ok()
     }
 
     /// A field that must be there; `hint` says what to write.
-    pub(super) fn required<T: DeserializeOwned>(&mut self, field: &'static str, hint: &str) -> Option<T> {
+    pub(crate) fn required<T: DeserializeOwned>(&mut self, field: &'static str, hint: &str) -> Option<T> {
         if !self.has(field) {
             self.known.push(field);
             self.error(field, format!("is required: {hint}"));
@@ -77,7 +77,7 @@ impl<'e> Section<'e> {
 
     /// A field that may be absent, but must say something where it stands: an empty condition could be read as one
     /// that everything meets.
-    pub(super) fn filled<T: DeserializeOwned>(&mut self, field: &'static str) -> Option<T> {
+    pub(crate) fn filled<T: DeserializeOwned>(&mut self, field: &'static str) -> Option<T> {
         self.known.push(field);
         let value = self.fields.remove(field)?;
         if value.is_null() || value.as_sequence().is_some_and(Vec::is_empty) {
@@ -88,7 +88,7 @@ impl<'e> Section<'e> {
     }
 
     /// A whole number within bounds, or the default.
-    pub(super) fn number(&mut self, field: &'static str, default: u32, min: u32, max: u32) -> u32 {
+    pub(crate) fn number(&mut self, field: &'static str, default: u32, min: u32, max: u32) -> u32 {
         match self.optional::<i64>(field).map(u32::try_from) {
             None => default,
             Some(Ok(n)) if (min..=max).contains(&n) => n,
@@ -100,14 +100,14 @@ impl<'e> Section<'e> {
     }
 
     /// A section within this one; empty when absent.
-    pub(super) fn section(&mut self, field: &'static str) -> Section<'e> {
+    pub(crate) fn section(&mut self, field: &'static str) -> Section<'e> {
         let path = self.name(field);
         let value = self.take(field).unwrap_or(Value::Null);
         Section::new(path, value, self.errors)
     }
 
     /// A list of sections; empty when absent.
-    pub(super) fn list(&mut self, field: &'static str) -> Vec<Section<'e>> {
+    pub(crate) fn list(&mut self, field: &'static str) -> Vec<Section<'e>> {
         let path = self.name(field);
         match self.take(field) {
             None => Vec::new(),
@@ -124,7 +124,7 @@ impl<'e> Section<'e> {
     }
 
     /// Notes every field that nothing asked for.
-    pub(super) fn finish(self) {
+    pub(crate) fn finish(self) {
         for field in self.fields.keys() {
             let text = field.as_str().map_or_else(|| format!("{field:?}"), str::to_owned);
             let known = self.known.join(", ");

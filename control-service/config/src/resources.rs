@@ -18,7 +18,7 @@ const MOST_NAMES: usize = 4_096;
 /// Scopes that one entry may ask for.
 const MAX_SCOPES: usize = 64;
 
-pub(super) fn resources(root: &mut Section<'_>) -> ResourcesDocument {
+pub(crate) fn resources(root: &mut Section<'_>) -> ResourcesDocument {
     let mut seen = HashSet::new();
     let mut resources = Vec::new();
     for mut section in root.list("resources") {

@@ -7,7 +7,7 @@ use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
 fn schema() -> Value {
-    serde_json::from_str(include_str!("../../control.schema.json")).unwrap()
+    serde_json::from_str(include_str!("../../../control.schema.json")).unwrap()
 }
 
 /// The fields that a type has, from what its reader says about one that it has not.

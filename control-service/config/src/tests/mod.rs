@@ -1,0 +1,158 @@
+mod documents;
+mod issuers;
+mod providers;
+mod published;
+mod resources;
+mod rules;
+
+use portcullis_control_snapshot::View;
+use portcullis_identity::ids::{ClusterId, SpiffeId};
+
+use super::*;
+
+const GOOD: &str = r"
+listeners: {mesh: '127.0.0.1:9700', platform: '127.0.0.1:9701', operations: '127.0.0.1:9702'}
+store: {dataDir: data}
+mesh:
+  tokenFile: token
+  gateways: [spiffe://cluster.local/ns/istio-system/sa/ingressgateway]
+  sidecars: [{cluster: acme, principals: [spiffe://cluster.local/ns/acme/sa/data-api]}]
+identity: {issuer: https://portcullis.example.com/identity}
+issuers:
+  - issuer: https://idp.example.com
+    audiences: [portcullis]
+    algorithms: [RS256]
+    jwksUri: http://127.0.0.1:8000/jwks.json
+sourceRules: [{name: people, sourceType: human, when: {credential: [jwt]}}]
+";
+
+fn parse(text: &str) -> Result<Config, LoadError> {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("token"), "0123456789abcdef\n").unwrap();
+    Config::parse(&folder.path().join("control.yaml"), text)
+}
+
+fn fields(text: &str) -> Vec<String> {
+    match parse(text) {
+        Err(LoadError::Invalid { errors, .. }) => errors.into_iter().map(|e| e.field).collect(),
+        other => panic!("expected errors, got {other:?}"),
+    }
+}
+
+#[test]
+fn a_good_file_has_defaults_and_paths_beside_it() {
+    let config = parse(GOOD).unwrap();
+    assert_eq!(config.data_dir, config.file.with_file_name("data"));
+    assert_eq!(config.offline_after, Duration::from_secs(90));
+    assert_eq!(config.identity.lifetime_s, 60);
+    assert_eq!(config.service_tokens, None);
+    assert_eq!(config.policy.issuers.len(), 1);
+    // The newline at the end of the file is not part of the token.
+    assert_eq!(config.mesh_token_digest, <[u8; 32]>::from(Sha256::digest(b"0123456789abcdef")));
+}
+
+#[test]
+fn a_principal_reads_its_own_view_only() {
+    let principals = parse(GOOD).unwrap().policy.principals;
+    let gateway = SpiffeId::new("spiffe://cluster.local/ns/istio-system/sa/ingressgateway").unwrap();
+    let sidecar = SpiffeId::new("spiffe://cluster.local/ns/acme/sa/data-api").unwrap();
+    let acme = View::Public(ClusterId::new("acme").unwrap());
+    let other = View::Public(ClusterId::new("globex").unwrap());
+    assert!(principals.may_read(&gateway, &View::Gateway) && !principals.may_read(&gateway, &acme));
+    assert!(principals.may_read(&sidecar, &acme));
+    assert!(!principals.may_read(&sidecar, &View::Gateway) && !principals.may_read(&sidecar, &other));
+}
+
+#[test]
+fn all_errors_come_at_once_and_name_their_fields() {
+    let bad = r"
+listeners: {mesh: '127.0.0.1:1', platform: '127.0.0.1:1', operations: nowhere}
+store: {datadir: x}
+mesh: {tokenFile: missing, gateways: [spiffe:///ns//sa/], workerForgetSeconds: 0}
+identity: {issuer: https://idp.example.com, lifetimeSeconds: 61}
+issuers:
+  - {issuer: https://idp.example.com, audiences: [], algorithms: [HS256], jwksUri: http://example.com/k, leewaySeconds: 301}
+  - {issuer: https://b.example.com, audiences: [a], algorithms: [none], jwks: {keys: []}, extra: 1}
+log: {format: xml}
+";
+    let found = fields(bad);
+    for field in [
+        "listeners.platform",
+        "listeners.operations",
+        "store.datadir",
+        "store.dataDir",
+        "mesh.tokenFile",
+        "mesh.gateways",
+        "mesh.workerForgetSeconds",
+        "identity.lifetimeSeconds",
+        "identity.issuer",
+        "issuers[0].audiences",
+        "issuers[0].algorithms",
+        "issuers[0].jwksUri",
+        "issuers[0].leewaySeconds",
+        "issuers[1].algorithms",
+        "issuers[1].extra",
+        "log.format",
+    ] {
+        assert!(found.iter().any(|f| f == field), "{field} not in {found:?}");
+    }
+}
+
+#[test]
+fn a_short_mesh_token_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("token"), "short").unwrap();
+    assert!(Config::parse(&folder.path().join("control.yaml"), GOOD).is_err());
+}
+
+#[test]
+fn only_a_change_outside_the_policy_needs_a_restart() {
+    let config = parse(GOOD).unwrap();
+    let mut other = config.clone();
+    other.policy.issuers.clear();
+    assert!(!config.needs_restart(&other));
+    other.identity.lifetime_s = 5;
+    assert!(config.needs_restart(&other));
+}
+
+#[test]
+fn text_that_is_not_yaml_says_where() {
+    let error = parse("a: [").unwrap_err().to_string();
+    assert!(error.contains("control.yaml is not YAML") && error.contains("line"), "{error}");
+}
+
+/// A folder with every file that the example names.
+fn example_folder() -> tempfile::TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    let ca = rcgen::generate_simple_self_signed(["idp.example.com".to_owned()]).unwrap().cert.pem();
+    for (name, text) in [
+        ("mesh-token", "0123456789abcdef\n"),
+        ("partner.key", "0123456789abcdef0123456789abcdef\n"),
+        ("introspection-secret", "s3cret\n"),
+        ("key-set-token", "t0ken\n"),
+        ("corporate-ca.pem", ca.as_str()),
+    ] {
+        std::fs::write(folder.path().join(name), text).unwrap();
+    }
+    folder
+}
+
+fn parse_in(folder: &tempfile::TempDir, text: &str) -> Result<Config, LoadError> {
+    Config::parse(&folder.path().join("control.yaml"), text)
+}
+
+const EXAMPLE: &str = include_str!("../../../control.example.yaml");
+const SCHEMA: &str = include_str!("../../../control.schema.json");
+
+fn issuer_errors(issuer: &str) -> Vec<String> {
+    let folder = example_folder();
+    std::fs::write(folder.path().join("token"), "0123456789abcdef").unwrap();
+    std::fs::write(folder.path().join("short"), "0123456789abcdef0123456789abcde\n").unwrap();
+    let begin = GOOD.find("issuers:").unwrap();
+    let text = [&GOOD[..begin], "issuers: [", issuer, "]\n"].concat();
+    match parse_in(&folder, &text) {
+        Ok(_) => Vec::new(),
+        Err(LoadError::Invalid { errors, .. }) => errors.into_iter().map(|e| e.to_string()).collect(),
+        Err(other) => panic!("{other}"),
+    }
+}
