@@ -2,7 +2,7 @@
 //!
 //! `portcullis serve` has three listeners: the mesh API, by which filters get their snapshot and deliver
 //! audit records; the platform API, by which operators and data clusters speak to it; and operations,
-//! for health and metrics. Everything durable is in [`store`].
+//! for health and metrics.
 
 pub mod api;
 pub mod causes;
@@ -16,9 +16,7 @@ pub mod oauth;
 pub mod outbound;
 pub mod presence;
 pub mod retry;
-pub mod seal;
 pub mod serve;
 pub mod shares;
 pub mod signing;
-pub mod store;
 pub mod xfcc;

@@ -12,11 +12,10 @@ use portcullis_control_domain::clock::now_ms;
 use portcullis_control_domain::cluster::{
     Administrative, Cluster, Heartbeat, KnownCluster, Observation, Observed,
 };
+use portcullis_control_store::{Store, StoreError};
 use portcullis_identity::ids::ClusterId;
 use portcullis_model::decision::ClusterState;
 use subtle::ConstantTimeEq;
-
-use crate::store::{Store, StoreError};
 
 /// Heartbeat times written in one go, so that other writes get their turn.
 const CHUNK: usize = 500;

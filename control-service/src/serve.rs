@@ -11,6 +11,7 @@ use portcullis_control_config::{Config, LoadError};
 use portcullis_control_domain::log_throttle::LogThrottle;
 use portcullis_control_domain::text_file;
 use portcullis_control_snapshot::Workers;
+use portcullis_control_store::{Database, Store, StoreError};
 use serde::Serialize;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -26,7 +27,6 @@ use crate::oauth::Backoff;
 use crate::presence::Presence;
 use crate::shares::Shares;
 use crate::signing::SigningKeys;
-use crate::store::{Database, Store, StoreError};
 
 /// How often the configuration file is looked at.
 const LOOK: Duration = Duration::from_secs(2);
@@ -171,7 +171,7 @@ async fn assemble(config: &Config, stopping: watch::Receiver<bool>) -> Result<Ar
 
 /// Two services on one database would each publish revisions that the other does not know.
 fn lock(data_dir: &Path) -> Result<File, ServeError> {
-    let fail = |e: std::io::Error| StoreError::DataDir { path: data_dir.to_owned(), problem: e.to_string() };
+    let fail = |e: std::io::Error| StoreError::data_dir(data_dir, e);
     std::fs::DirBuilder::new().recursive(true).mode(0o700).create(data_dir).map_err(fail)?;
     let file = File::create(data_dir.join("serve.lock")).map_err(fail)?;
     match file.try_lock() {

@@ -8,13 +8,13 @@ use portcullis_control_domain::audit::AuditEvent;
 use portcullis_control_domain::clock::now_ms;
 use portcullis_control_domain::signing::{KeyChange, Look, Purpose, Rotation, SigningKey, due};
 use portcullis_control_snapshot::Workers;
+use portcullis_control_store::{Store, StoreError};
 use portcullis_identity::CredentialKind;
 use portcullis_model::mapping::ClaimMapping;
 use portcullis_model::policy::{Algorithm, IssuerDocument, Jwks};
 use tokio::sync::Notify;
 
 use crate::issuers::Issuers;
-use crate::store::{Store, StoreError};
 
 /// How often the keys are looked at.
 const LOOK: Duration = Duration::from_secs(1);

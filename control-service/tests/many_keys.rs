@@ -7,10 +7,10 @@ mod common;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use portcullis_control::store::{Database, Store};
 use portcullis_control_domain::api_key::NewApiKey;
 use portcullis_control_domain::audit::AuditEvent;
 use portcullis_control_snapshot::Settings;
+use portcullis_control_store::{Database, Store};
 use portcullis_identity::SourceType;
 use portcullis_identity::ids::{Role, Subject, TenantId};
 use reqwest::Method;

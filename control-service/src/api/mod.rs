@@ -23,6 +23,7 @@ use axum::routing::get;
 use portcullis_control_config::Principals;
 use portcullis_control_domain::log_throttle::LogThrottle;
 use portcullis_control_snapshot::Workers;
+use portcullis_control_store::Store;
 use tokio::sync::{Semaphore, watch};
 use zeroize::Zeroizing;
 
@@ -33,7 +34,6 @@ use crate::oauth::Backoff;
 use crate::presence::Presence;
 use crate::shares::Shares;
 use crate::signing::SigningKeys;
-use crate::store::Store;
 pub(crate) use keys::MAX_LIFE_S;
 pub use oauth::token_permits;
 pub use problem::{Problem, ProblemKind};

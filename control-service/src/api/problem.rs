@@ -4,9 +4,8 @@ use axum::Json;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use portcullis_control_domain::Refused;
+use portcullis_control_store::StoreError;
 use serde::Serialize;
-
-use crate::store::StoreError;
 
 macro_rules! problem_kinds {
     ($($(#[$doc:meta])* $name:ident = $code:literal, $status:literal, $title:literal;)*) => {

@@ -16,6 +16,7 @@ use portcullis_control_domain::clock::now_ms;
 use portcullis_control_domain::random::random;
 use portcullis_control_domain::text_file;
 use portcullis_control_snapshot::entries::{self, EntryError};
+use portcullis_control_store::{Database, StoreError};
 use portcullis_identity::Principal;
 use portcullis_model::Reason;
 use portcullis_model::claims::{DERIVED_FROM, claim, other_use};
@@ -34,7 +35,6 @@ use crate::causes::causes;
 use crate::introspection::{Introspected, Providers};
 use crate::issuers;
 use crate::judge::{self, Unjudged};
-use crate::store::{Database, StoreError};
 
 /// Bytes of a credential that are read: more than any gateway takes.
 const MAX_INPUT: u64 = 64 * 1024;

@@ -16,11 +16,11 @@ use base64::Engine;
 use clap::{Args, Parser, Subcommand};
 use portcullis_control_config::{Config, LoadError, LogConfig};
 use portcullis_control_domain::clock::now_ms;
+use portcullis_control_store::{Database, StoreError};
 use tracing_subscriber::EnvFilter;
 
 use crate::api::MAX_LIFE_S;
 use crate::serve::{ServeError, serve};
-use crate::store::{Database, StoreError};
 use client::ClientError;
 
 /// Portcullis: guards data clusters that must never be exposed.

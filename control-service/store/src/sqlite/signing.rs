@@ -7,7 +7,9 @@ use portcullis_control_domain::signing::{KeyChange, Purpose, SigningKey};
 use portcullis_control_snapshot::entries;
 use rusqlite::{Connection, params};
 
-use super::{Store, StoreError, secrets};
+use super::failure::Failure;
+use super::{Store, secrets};
+use crate::StoreError;
 use crate::seal::SealingKey;
 
 /// What its seed is called among the secrets.
@@ -19,7 +21,7 @@ fn secret_name(kid: &str) -> String {
 pub(super) fn load_or_make(
     connection: &Connection,
     sealing: &SealingKey,
-) -> Result<Vec<SigningKey>, StoreError> {
+) -> Result<Vec<SigningKey>, Failure> {
     adopt_first_identity_key(connection, sealing)?;
     let mut keys = load(connection, sealing)?;
     for purpose in [Purpose::Identity, Purpose::Service] {
@@ -34,7 +36,7 @@ pub(super) fn load_or_make(
 }
 
 /// Schema 1 had one identity key, as a plain secret.
-fn adopt_first_identity_key(connection: &Connection, sealing: &SealingKey) -> Result<(), StoreError> {
+fn adopt_first_identity_key(connection: &Connection, sealing: &SealingKey) -> Result<(), Failure> {
     let name = "identity_seed";
     if let Some(seed) = secrets::load(connection, sealing, name)? {
         let mut key = SigningKey::from_seed(Purpose::Identity, seed, now_ms());
@@ -45,7 +47,7 @@ fn adopt_first_identity_key(connection: &Connection, sealing: &SealingKey) -> Re
     Ok(())
 }
 
-pub(super) fn load(connection: &Connection, sealing: &SealingKey) -> Result<Vec<SigningKey>, StoreError> {
+pub(super) fn load(connection: &Connection, sealing: &SealingKey) -> Result<Vec<SigningKey>, Failure> {
     let mut statement = connection.prepare(
         "SELECT kid, purpose, public, created_at_ms, signs_from_ms, signs_until_ms FROM signing_key
          ORDER BY created_at_ms, kid",
@@ -56,7 +58,7 @@ pub(super) fn load(connection: &Connection, sealing: &SealingKey) -> Result<Vec<
         let (kid, purpose): (String, String) = (row.get(0)?, row.get(1)?);
         let purpose = if purpose == "identity" { Purpose::Identity } else { Purpose::Service };
         let name = secret_name(&kid);
-        let missing = || StoreError::Database(format!("the signing key {kid} has no secret"));
+        let missing = || Failure::database(format!("the signing key {kid} has no secret"));
         let seed = secrets::load(connection, sealing, &name)?.ok_or_else(missing)?;
         let key = SigningKey {
             signs_from_ms: row.get(4)?,
@@ -64,16 +66,14 @@ pub(super) fn load(connection: &Connection, sealing: &SealingKey) -> Result<Vec<
             ..SigningKey::from_seed(purpose, seed, row.get(3)?)
         };
         if key.kid != kid || key.public() != row.get::<_, [u8; 32]>(2)? {
-            return Err(StoreError::Database(format!(
-                "the signing key {kid} is not the one that was stored"
-            )));
+            return Err(Failure::database(format!("the signing key {kid} is not the one that was stored")));
         }
         keys.push(key);
     }
     Ok(keys)
 }
 
-fn insert(connection: &Connection, sealing: &SealingKey, key: &SigningKey) -> Result<(), StoreError> {
+fn insert(connection: &Connection, sealing: &SealingKey, key: &SigningKey) -> Result<(), Failure> {
     secrets::store(connection, sealing, &secret_name(&key.kid), &key.seed)?;
     connection.execute(
         "INSERT INTO signing_key (kid, purpose, public, created_at_ms, signs_from_ms, signs_until_ms)
@@ -88,6 +88,40 @@ fn insert(connection: &Connection, sealing: &SealingKey, key: &SigningKey) -> Re
         ],
     )?;
     Ok(())
+}
+
+/// Writes a step down; returns the status of its audit record.
+fn carry_out(connection: &Connection, sealing: &SealingKey, change: &KeyChange) -> Result<u16, Failure> {
+    match change {
+        KeyChange::Publish(key) => {
+            let waits: bool = connection.query_row(
+                "SELECT EXISTS (SELECT 1 FROM signing_key WHERE purpose = ?1 AND signs_from_ms IS NULL)",
+                [key.purpose.as_str()],
+                |row| row.get(0),
+            )?;
+            if waits {
+                return Err(Refused::RotationUnderWay.into());
+            }
+            insert(connection, sealing, key)?;
+            Ok(201)
+        }
+        KeyChange::Activate(key) => {
+            let now = now_ms();
+            connection.execute(
+                "UPDATE signing_key SET signs_until_ms = ?2
+                 WHERE purpose = ?1 AND signs_from_ms IS NOT NULL AND signs_until_ms IS NULL",
+                params![key.purpose.as_str(), now],
+            )?;
+            connection
+                .execute("UPDATE signing_key SET signs_from_ms = ?2 WHERE kid = ?1", params![key.kid, now])?;
+            Ok(200)
+        }
+        KeyChange::Forget(key) => {
+            connection.execute("DELETE FROM signing_key WHERE kid = ?1", [&key.kid])?;
+            secrets::remove(connection, &secret_name(&key.kid))?;
+            Ok(200)
+        }
+    }
 }
 
 impl Store {
@@ -109,39 +143,8 @@ impl Store {
             (std::sync::Arc::clone(&self.sealing), std::sync::Arc::clone(&self.settings));
         self.writer
             .run(move |transaction| {
-                let connection = transaction.connection();
-                let (key, status) = match &change {
-                    KeyChange::Publish(key) => {
-                        let waits: bool = connection.query_row(
-                            "SELECT EXISTS (SELECT 1 FROM signing_key WHERE purpose = ?1 AND signs_from_ms IS NULL)",
-                            [key.purpose.as_str()],
-                            |row| row.get(0),
-                        )?;
-                        if waits {
-                            return Err(Refused::RotationUnderWay.into());
-                        }
-                        insert(connection, &sealing, key)?;
-                        (key, 201)
-                    }
-                    KeyChange::Activate(key) => {
-                        let now = now_ms();
-                        connection.execute(
-                            "UPDATE signing_key SET signs_until_ms = ?2
-                             WHERE purpose = ?1 AND signs_from_ms IS NOT NULL AND signs_until_ms IS NULL",
-                            params![key.purpose.as_str(), now],
-                        )?;
-                        connection.execute(
-                            "UPDATE signing_key SET signs_from_ms = ?2 WHERE kid = ?1",
-                            params![key.kid, now],
-                        )?;
-                        (key, 200)
-                    }
-                    KeyChange::Forget(key) => {
-                        connection.execute("DELETE FROM signing_key WHERE kid = ?1", [&key.kid])?;
-                        secrets::remove(connection, &secret_name(&key.kid))?;
-                        (key, 200)
-                    }
-                };
+                let status = carry_out(transaction.connection(), &sealing, &change)?;
+                let key = change.key();
                 let mut record = action.record(status, "");
                 record.path = [record.path.as_str(), "/", &key.kid].concat();
                 transaction.record(record)?;

@@ -6,8 +6,10 @@ use portcullis_control_domain::revocation::Revocation;
 use portcullis_control_domain::{Listed, Refused};
 use rusqlite::{OptionalExtension, Row, params};
 
+use super::Store;
+use super::failure::Failure;
 use super::transaction::Transaction;
-use super::{Store, StoreError};
+use crate::StoreError;
 
 /// Ended revocations that are removed in one go.
 const MAX_ENDED: usize = 200;
@@ -28,7 +30,7 @@ fn read(row: &Row<'_>) -> rusqlite::Result<Revocation> {
 pub(super) fn revoke_tokens(
     transaction: &mut Transaction<'_>,
     revocation: &Revocation,
-) -> Result<u64, StoreError> {
+) -> Result<u64, Failure> {
     let Revocation { name, note, created_at_ms, expires_at_s } = revocation;
     transaction
         .connection()

@@ -7,11 +7,13 @@ use portcullis_model::policy::IssuerDocument;
 use portcullis_protocol::wire::RecordKind;
 use rusqlite::{Connection, params};
 
+use super::Store;
+use super::failure::Failure;
 use super::transaction::{Transaction, life};
-use super::{Store, StoreError};
+use crate::StoreError;
 
 /// Loads the snapshot. `secrets` are the entries whose values are not in its table.
-pub(super) fn load_state(connection: &Connection, secrets: &Entries) -> Result<SnapshotIndex, StoreError> {
+pub(super) fn load_state(connection: &Connection, secrets: &Entries) -> Result<SnapshotIndex, Failure> {
     let life = life(connection)?;
     let mut statement =
         connection.prepare("SELECT kind, key, revision, value FROM snapshot_entry ORDER BY revision")?;
@@ -20,7 +22,7 @@ pub(super) fn load_state(connection: &Connection, secrets: &Entries) -> Result<S
     while let Some(row) = rows.next()? {
         let number: i32 = row.get(0)?;
         let kind = RecordKind::try_from(number)
-            .map_err(|_| StoreError::Database(format!("snapshot entry of unknown kind {number}")))?;
+            .map_err(|_| Failure::database(format!("snapshot entry of unknown kind {number}")))?;
         let key: Vec<u8> = row.get(1)?;
         let stored: Option<Vec<u8>> = row.get(3)?;
         let known = secrets.iter().find(|(k, _)| *k == kind).and_then(|(_, entries)| entries.get(&key));
@@ -29,9 +31,7 @@ pub(super) fn load_state(connection: &Connection, secrets: &Entries) -> Result<S
             (Some(digest), Some(secret)) if digest == stored_form(kind, secret) => Some(secret.clone()),
             // What is stored is a digest: sent as if it were the secret, it would be one that anybody knows.
             (Some(_), _) if is_secret(kind) => {
-                return Err(StoreError::Database(format!(
-                    "the secret of snapshot entry {kind:?} is missing"
-                )));
+                return Err(Failure::database(format!("the secret of snapshot entry {kind:?} is missing")));
             }
             (stored, _) => stored,
         };

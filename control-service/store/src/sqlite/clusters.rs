@@ -16,8 +16,10 @@ use portcullis_identity::ids::ClusterId;
 use portcullis_model::decision::ClusterState;
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
+use super::Store;
+use super::failure::Failure;
 use super::transaction::Transaction;
-use super::{Store, StoreError};
+use crate::StoreError;
 
 const COLUMNS: &str = "id, tenant, placement, region, administrative, observed, version, created_at_ms, \
                        last_heartbeat_at_ms, token_digest";
@@ -50,7 +52,7 @@ fn read(row: &Row<'_>) -> rusqlite::Result<KnownCluster> {
     })
 }
 
-fn find(connection: &Connection, id: &ClusterId) -> Result<Option<KnownCluster>, StoreError> {
+fn find(connection: &Connection, id: &ClusterId) -> Result<Option<KnownCluster>, Failure> {
     let sql = ["SELECT ", COLUMNS, " FROM cluster WHERE id = ?1"].concat();
     Ok(connection.prepare_cached(&sql)?.query_row([id.as_str()], read).optional()?)
 }
@@ -60,7 +62,7 @@ fn change(
     transaction: &mut Transaction<'_>,
     id: &ClusterId,
     edit: impl FnOnce(&mut Cluster) -> Result<(), Refused>,
-) -> Result<(Cluster, u64), StoreError> {
+) -> Result<(Cluster, u64), Failure> {
     let mut cluster = find(transaction.connection(), id)?.ok_or(Refused::ClusterUnknown)?.cluster;
     let before = cluster.state;
     edit(&mut cluster)?;
@@ -88,7 +90,7 @@ fn register(
     transaction: &mut Transaction<'_>,
     new: NewCluster,
     digest: [u8; 32],
-) -> Result<(Cluster, u64), StoreError> {
+) -> Result<(Cluster, u64), Failure> {
     if find(transaction.connection(), &new.id)?.is_some() {
         return Err(Refused::ClusterExists.into());
     }
@@ -113,10 +115,7 @@ fn register(
     Ok((cluster, revision))
 }
 
-fn observe(
-    transaction: &mut Transaction<'_>,
-    heartbeats: Vec<Heartbeat>,
-) -> Result<Vec<Cluster>, StoreError> {
+fn observe(transaction: &mut Transaction<'_>, heartbeats: Vec<Heartbeat>) -> Result<Vec<Cluster>, Failure> {
     let mut changed = Vec::with_capacity(heartbeats.len());
     for heartbeat in heartbeats {
         let id = heartbeat.id.clone();
@@ -126,7 +125,7 @@ fn observe(
         });
         match outcome {
             Ok((cluster, _)) => changed.push(cluster),
-            Err(StoreError::Refused(_)) => {}
+            Err(Failure(StoreError::Refused(_))) => {}
             Err(error) => return Err(error),
         }
     }

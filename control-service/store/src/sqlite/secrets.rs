@@ -8,7 +8,8 @@ use portcullis_protocol::snapshot::public_key;
 use rusqlite::{Connection, OptionalExtension, params};
 use zeroize::Zeroizing;
 
-use super::{StoreError, signing};
+use super::failure::Failure;
+use super::signing;
 use crate::seal::{Sealed, SealingKey};
 
 /// The service's secrets, opened.
@@ -22,12 +23,12 @@ pub struct Secrets {
 }
 
 /// True when the database holds secrets, so that its sealing key must be there.
-pub(super) fn any(connection: &Connection) -> Result<bool, StoreError> {
+pub(super) fn any(connection: &Connection) -> Result<bool, Failure> {
     Ok(connection.query_row("SELECT EXISTS (SELECT 1 FROM secret)", [], |row| row.get(0))?)
 }
 
 impl Secrets {
-    pub(super) fn load_or_make(connection: &mut Connection, key: &SealingKey) -> Result<Self, StoreError> {
+    pub(super) fn load_or_make(connection: &mut Connection, key: &SealingKey) -> Result<Self, Failure> {
         let transaction = connection.transaction_with_behavior(rusqlite::TransactionBehavior::Immediate)?;
         let secrets = Self {
             snapshot_seed: load_or_make(&transaction, key, "snapshot_seed")?,
@@ -39,9 +40,9 @@ impl Secrets {
     }
 
     /// The secrets of a database that has been served from, as they are.
-    pub(super) fn load(connection: &Connection, key: &SealingKey) -> Result<Self, StoreError> {
+    pub(super) fn load(connection: &Connection, key: &SealingKey) -> Result<Self, Failure> {
         let secret = |name: &str| {
-            let missing = || StoreError::Database(format!("the secret {name} is not there yet"));
+            let missing = || Failure::database(format!("the secret {name} is not there yet"));
             load(connection, key, name)?.ok_or_else(missing)
         };
         Ok(Self {
@@ -67,7 +68,7 @@ fn load_or_make(
     connection: &Connection,
     key: &SealingKey,
     name: &str,
-) -> Result<Zeroizing<[u8; 32]>, StoreError> {
+) -> Result<Zeroizing<[u8; 32]>, Failure> {
     if let Some(secret) = load(connection, key, name)? {
         return Ok(secret);
     }
@@ -81,7 +82,7 @@ pub(super) fn load(
     connection: &Connection,
     key: &SealingKey,
     name: &str,
-) -> Result<Option<Zeroizing<[u8; 32]>>, StoreError> {
+) -> Result<Option<Zeroizing<[u8; 32]>>, Failure> {
     let found = connection
         .query_row("SELECT wrapped_key, ciphertext FROM secret WHERE name = ?1", [name], |row| {
             Ok(Sealed { wrapped_key: row.get(0)?, ciphertext: row.get(1)? })
@@ -90,7 +91,7 @@ pub(super) fn load(
     let Some(sealed) = found else { return Ok(None) };
     let opened = key.open(name, &sealed)?;
     let secret = <[u8; 32]>::try_from(opened.as_slice());
-    let secret = secret.map_err(|_| StoreError::Database(format!("the secret {name} has not 32 bytes")))?;
+    let secret = secret.map_err(|_| Failure::database(format!("the secret {name} has not 32 bytes")))?;
     Ok(Some(Zeroizing::new(secret)))
 }
 
@@ -100,7 +101,7 @@ pub(super) fn store(
     key: &SealingKey,
     name: &str,
     secret: &[u8; 32],
-) -> Result<(), StoreError> {
+) -> Result<(), Failure> {
     let sealed = key.seal(name, secret)?;
     connection.execute(
         "INSERT INTO secret (name, wrapped_key, ciphertext) VALUES (?1, ?2, ?3)",
@@ -110,7 +111,7 @@ pub(super) fn store(
 }
 
 /// Removes a secret.
-pub(super) fn remove(connection: &Connection, name: &str) -> Result<(), StoreError> {
+pub(super) fn remove(connection: &Connection, name: &str) -> Result<(), Failure> {
     connection.execute("DELETE FROM secret WHERE name = ?1", [name])?;
     Ok(())
 }

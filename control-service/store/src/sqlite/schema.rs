@@ -2,7 +2,8 @@
 
 use rusqlite::Connection;
 
-use super::StoreError;
+use super::failure::Failure;
+use crate::StoreError;
 
 /// Each step takes the schema from the version of its position to the next. Steps are never edited.
 const STEPS: &[&str] = &[
@@ -16,11 +17,11 @@ const STEPS: &[&str] = &[
 ///
 /// # Errors
 /// [`StoreError`] when the database is of a newer version, or a step fails; nothing is changed then.
-pub(super) fn migrate(connection: &mut Connection) -> Result<(), StoreError> {
+pub(super) fn migrate(connection: &mut Connection) -> Result<(), Failure> {
     let transaction = connection.transaction_with_behavior(rusqlite::TransactionBehavior::Immediate)?;
     let version: usize = transaction.query_row("PRAGMA user_version", [], |row| row.get(0))?;
     if version > STEPS.len() {
-        return Err(StoreError::Newer { found: version, known: STEPS.len() });
+        return Err(StoreError::Newer { found: version, known: STEPS.len() }.into());
     }
     for step in STEPS.iter().skip(version) {
         transaction.execute_batch(step)?;

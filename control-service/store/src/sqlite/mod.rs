@@ -1,86 +1,38 @@
-//! Everything durable: clusters, keys, revocations, the snapshot's history and the audit log.
-//!
-//! Callers see [`Store`]: asynchronous methods in terms of the domain, none of SQL. Behind it stands
-//! SQLite with one writer thread that commits what is waiting as one group, so that a durable write costs
-//! a share of one `fsync`. Every change of the snapshot is written together with what caused it, and
-//! published to the [`Hub`] only after its commit.
+//! The store on SQLite.
 
 mod admins;
 mod audit;
 mod clients;
 mod clusters;
+mod connection;
+mod failure;
 mod keys;
 mod policy;
 mod revocations;
 mod schema;
 mod secrets;
 mod signing;
-mod sqlite;
 mod transaction;
-mod usage;
+mod writer;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
-use portcullis_control_domain::Refused;
 use portcullis_control_domain::random::random;
-use portcullis_control_snapshot::entries::EntryError;
 use portcullis_control_snapshot::{Hub, Settings};
 use portcullis_protocol::wire::{Page, RecordKind};
 use rusqlite::Connection;
 
-use crate::seal::{SealError, SealingKey};
+use crate::StoreError;
+use crate::notices::Notices;
+use crate::seal::SealingKey;
+use crate::usage::Usage;
+use connection::Readers;
+use failure::Failure;
 pub use secrets::Secrets;
-use sqlite::{Readers, Writer};
 use transaction::Transaction;
-
-/// Why the store could not do something.
-#[derive(Debug, Clone, thiserror::Error)]
-pub enum StoreError {
-    /// Refused for a reason of the domain.
-    #[error(transparent)]
-    Refused(#[from] Refused),
-    /// The database failed.
-    #[error("the database failed: {0}; check free space and permissions of store.dataDir")]
-    Database(String),
-    /// The data folder cannot be used.
-    #[error(
-        "store.dataDir {path} cannot be used: {problem}; see that it is a folder of its own that this user may write to, or restore it from a backup"
-    )]
-    DataDir {
-        /// The folder.
-        path: PathBuf,
-        /// What the system said.
-        problem: String,
-    },
-    /// Another process serves this folder.
-    #[error("store.dataDir {0} is in use by another `portcullis serve`; stop that one first")]
-    InUse(PathBuf),
-    /// The database was written by a newer version.
-    #[error("the database has schema version {found}, this program knows {known}; run the newer program")]
-    Newer {
-        /// Version found.
-        found: usize,
-        /// Newest version known.
-        known: usize,
-    },
-    /// A secret cannot be opened.
-    #[error(transparent)]
-    Seal(#[from] SealError),
-    /// An entry of the snapshot cannot be made.
-    #[error(transparent)]
-    Entry(#[from] EntryError),
-    /// The store is shutting down.
-    #[error("the store is closed")]
-    Closed,
-}
-
-impl From<rusqlite::Error> for StoreError {
-    fn from(error: rusqlite::Error) -> Self {
-        Self::Database(error.to_string())
-    }
-}
+use writer::Writer;
 
 /// An opened database, before it is served: enough for the commands that work on the file.
 pub struct Database {
@@ -96,17 +48,13 @@ impl Database {
     /// # Errors
     /// [`StoreError`] with what is wrong and what to do.
     pub fn open(data_dir: &Path) -> Result<Self, StoreError> {
-        let folder = |problem: std::io::Error| StoreError::DataDir {
-            path: data_dir.to_owned(),
-            problem: problem.to_string(),
-        };
+        let folder = |problem: std::io::Error| StoreError::data_dir(data_dir, problem);
         if !data_dir.is_dir() {
             use std::os::unix::fs::DirBuilderExt;
             std::fs::DirBuilder::new().recursive(true).mode(0o700).create(data_dir).map_err(folder)?;
         }
         let path = data_dir.join("portcullis.db");
-        let mut connection = sqlite::connect(&path)
-            .map_err(|e| StoreError::DataDir { path: data_dir.to_owned(), problem: e.to_string() })?;
+        let mut connection = connection::connect(&path).map_err(|e| StoreError::data_dir(data_dir, e))?;
         schema::migrate(&mut connection)?;
         let sealed = secrets::any(&connection)?;
         let key = SealingKey::load(&data_dir.join("sealing.key"), !sealed)?;
@@ -129,7 +77,7 @@ impl Database {
         if !path.is_file() {
             return Ok(None);
         }
-        let connection = sqlite::read_only(&path)?;
+        let connection = connection::read_only(&path)?;
         let key = SealingKey::load(&data_dir.join("sealing.key"), false)?;
         let secrets = Secrets::load(&connection, &key)?;
         let state = policy::load_state(&connection, &secrets.entries(settings))?;
@@ -151,16 +99,12 @@ impl Database {
     /// Runs one write outside of the service, in a transaction of its own.
     fn write<T>(
         &mut self,
-        job: impl FnOnce(&mut Transaction<'_>) -> Result<T, StoreError>,
-    ) -> Result<T, StoreError> {
+        job: impl FnOnce(&mut Transaction<'_>) -> Result<T, Failure>,
+    ) -> Result<T, Failure> {
         let mut transaction = Transaction::begin(&self.connection, random())?;
-        let outcome = job(&mut transaction);
-        if outcome.is_ok() {
-            transaction.commit()?;
-        } else {
-            transaction.abandon();
-        }
-        outcome
+        let outcome = job(&mut transaction)?;
+        transaction.commit()?;
+        Ok(outcome)
     }
 }
 
@@ -173,8 +117,8 @@ pub struct Store {
     observations: Arc<AtomicU64>,
     sealing: Arc<SealingKey>,
     settings: Arc<Settings>,
-    usage: Arc<usage::Usage>,
-    notices: Arc<audit::Notices>,
+    usage: Arc<Usage>,
+    notices: Arc<Notices>,
 }
 
 impl Store {

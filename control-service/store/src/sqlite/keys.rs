@@ -10,9 +10,11 @@ use portcullis_control_snapshot::entries;
 use portcullis_protocol::audit::keyed_hash;
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
+use super::Store;
+use super::failure::Failure;
 use super::revocations::revoke_tokens;
 use super::transaction::Transaction;
-use super::{Store, StoreError};
+use crate::StoreError;
 
 const COLUMNS: &str = "id, tenant, subject, source_type, roles, scopes, created_at_ms, expires_at_s,
     revoked_at_ms, last_used_at_ms, replaced_by";
@@ -35,12 +37,12 @@ fn read(row: &Row<'_>) -> rusqlite::Result<ApiKey> {
     })
 }
 
-fn find(connection: &Connection, id: &str) -> Result<Option<ApiKey>, StoreError> {
+fn find(connection: &Connection, id: &str) -> Result<Option<ApiKey>, Failure> {
     let sql = ["SELECT ", COLUMNS, " FROM api_key WHERE id = ?1"].concat();
     Ok(connection.prepare_cached(&sql)?.query_row([id], read).optional()?)
 }
 
-fn insert(transaction: &mut Transaction<'_>, key: &ApiKey, digest: &[u8; 32]) -> Result<u64, StoreError> {
+fn insert(transaction: &mut Transaction<'_>, key: &ApiKey, digest: &[u8; 32]) -> Result<u64, Failure> {
     transaction
         .connection()
         .prepare_cached(
@@ -174,6 +176,29 @@ impl Store {
                 let rows = statement.query_map(params![after, tenant, limit + 1], read)?;
                 let items = rows.collect::<Result<_, _>>()?;
                 Ok(Listed::new(items, limit, |key: &ApiKey| key.id.clone()))
+            })
+            .await
+    }
+
+    /// Writes when keys were last used.
+    ///
+    /// # Errors
+    /// [`StoreError`] when the database fails; the times are lost then.
+    pub async fn write_usage(&self) -> Result<(), StoreError> {
+        let used = self.usage.take();
+        if used.is_empty() {
+            return Ok(());
+        }
+        self.writer
+            .run_bulk(move |transaction| {
+                let mut update = transaction.connection().prepare_cached(
+                    "UPDATE api_key SET last_used_at_ms = ?2
+                     WHERE id = ?1 AND coalesce(last_used_at_ms, 0) < ?2",
+                )?;
+                for (id, time_ms) in used {
+                    update.execute(params![id, time_ms])?;
+                }
+                Ok(())
             })
             .await
     }

@@ -8,7 +8,9 @@ use portcullis_control_domain::{Listed, Refused};
 use rusqlite::{Connection, OptionalExtension, Row, params};
 use subtle::ConstantTimeEq;
 
-use super::{Database, Store, StoreError};
+use super::failure::Failure;
+use super::{Database, Store};
+use crate::StoreError;
 
 const COLUMNS: &str = "id, break_glass, created_at_ms, expires_at_s, revoked_at_ms";
 
@@ -25,11 +27,7 @@ fn read(row: &Row<'_>) -> rusqlite::Result<Administrator> {
     })
 }
 
-fn insert(
-    connection: &Connection,
-    administrator: &Administrator,
-    digest: &[u8; 32],
-) -> Result<(), StoreError> {
+fn insert(connection: &Connection, administrator: &Administrator, digest: &[u8; 32]) -> Result<(), Failure> {
     connection
         .prepare_cached(
             "INSERT INTO administrator (id, token_digest, break_glass, created_at_ms, expires_at_s)
@@ -164,14 +162,14 @@ impl Store {
     }
 }
 
-fn stored_digest(connection: &Connection, id: &str) -> Result<Option<[u8; 32]>, StoreError> {
+fn stored_digest(connection: &Connection, id: &str) -> Result<Option<[u8; 32]>, Failure> {
     let sql = ["SELECT token_digest FROM administrator WHERE id = ?1 AND ", GOOD].concat();
     let mut statement = connection.prepare_cached(&sql)?;
     Ok(statement.query_row(params![id, now_ms() / 1000], |row| row.get(0)).optional()?)
 }
 
 /// Whether there is an administrator beside this one whose token is good.
-fn is_another_good(connection: &Connection, id: &str, now_ms: u64) -> Result<bool, StoreError> {
+fn is_another_good(connection: &Connection, id: &str, now_ms: u64) -> Result<bool, Failure> {
     let sql = ["SELECT EXISTS (SELECT 1 FROM administrator WHERE id <> ?1 AND ", GOOD, ")"].concat();
     let mut statement = connection.prepare_cached(&sql)?;
     Ok(statement.query_row(params![id, now_ms / 1000], |row| row.get(0))?)

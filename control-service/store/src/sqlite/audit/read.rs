@@ -7,7 +7,9 @@ use prost::Message;
 use rusqlite::types::Value;
 use rusqlite::{Connection, params, params_from_iter};
 
-use crate::store::{Store, StoreError};
+use super::super::failure::Failure;
+use super::Store;
+use crate::StoreError;
 
 /// Gaps listed for a stream at most; all are counted.
 const MAX_GAPS: usize = 20;
@@ -34,7 +36,7 @@ impl Store {
     }
 }
 
-fn records(connection: &Connection, query: &RecordQuery) -> Result<(Vec<AuditRow>, Option<u64>), StoreError> {
+fn records(connection: &Connection, query: &RecordQuery) -> Result<(Vec<AuditRow>, Option<u64>), Failure> {
     let mut sql = "SELECT position, leaf, bytes, stream_id FROM audit_record WHERE position > ?".to_owned();
     let mut values = vec![Value::Integer(i64::try_from(query.after).unwrap_or(i64::MAX))];
     // `<> ''` repeats the condition of the partial indexes, without which they are not used.
@@ -62,7 +64,7 @@ fn records(connection: &Connection, query: &RecordQuery) -> Result<(Vec<AuditRow
         last = row.get(0)?;
         let bytes: Vec<u8> = row.get(2)?;
         let record = AuditRecord::decode(bytes.as_slice())
-            .map_err(|e| StoreError::Database(format!("audit record {last} is not readable: {e}")))?;
+            .map_err(|e| Failure::database(format!("audit record {last} is not readable: {e}")))?;
         if query.fits(&record) {
             let principal = sender.query_row([row.get::<_, i64>(3)?], |row| row.get(0))?;
             found.push(AuditRow { index: last, leaf: row.get(1)?, principal, record });
@@ -71,7 +73,7 @@ fn records(connection: &Connection, query: &RecordQuery) -> Result<(Vec<AuditRow
     Ok((found, None))
 }
 
-fn status(connection: &Connection) -> Result<AuditStatus, StoreError> {
+fn status(connection: &Connection) -> Result<AuditStatus, Failure> {
     let [rejected, gateways_rejected, sidecars_rejected]: [u64; 3] =
         connection.query_row("SELECT rejected, gateways, sidecars FROM audit_loss", [], |row| {
             Ok([row.get(0)?, row.get(1)?, row.get(2)?])
@@ -127,7 +129,7 @@ fn status(connection: &Connection) -> Result<AuditStatus, StoreError> {
     Ok(status)
 }
 
-fn gaps(connection: &Connection, stream: i64) -> Result<Vec<[u64; 2]>, StoreError> {
+fn gaps(connection: &Connection, stream: i64) -> Result<Vec<[u64; 2]>, Failure> {
     let mut statement = connection.prepare_cached(
         "SELECT previous + 1, sequence - 1 FROM
             (SELECT sequence, lag(sequence, 1, 0) OVER (ORDER BY sequence) AS previous FROM

@@ -10,7 +10,7 @@ use portcullis_protocol::wire::{AuditRecord, RecordKind};
 use prost::Message;
 use rusqlite::{Connection, OptionalExtension, params};
 
-use super::StoreError;
+use super::failure::Failure;
 
 /// Removed entries that are remembered; with more, the older half is forgotten, and readers that are
 /// behind them get everything anew.
@@ -27,7 +27,7 @@ pub(super) struct Life {
 }
 
 /// Reads the store's life; zeros before the first write.
-pub(super) fn life(connection: &Connection) -> Result<Life, StoreError> {
+pub(super) fn life(connection: &Connection) -> Result<Life, Failure> {
     let found = connection
         .prepare_cached("SELECT generation, revision, floor FROM snapshot_life")?
         .query_row([], |row| Ok(Life { generation: row.get(0)?, revision: row.get(1)?, floor: row.get(2)? }))
@@ -55,7 +55,7 @@ impl Drop for Transaction<'_> {
 
 impl<'c> Transaction<'c> {
     /// Begins; `control_stream` is the stream of the service's own audit records.
-    pub(super) fn begin(connection: &'c Connection, control_stream: [u8; 16]) -> Result<Self, StoreError> {
+    pub(super) fn begin(connection: &'c Connection, control_stream: [u8; 16]) -> Result<Self, Failure> {
         connection.execute_batch("BEGIN IMMEDIATE")?;
         let mut transaction = Self {
             connection,
@@ -91,8 +91,8 @@ impl<'c> Transaction<'c> {
     /// Runs a job that leaves nothing when it fails.
     pub(super) fn nested<T>(
         &mut self,
-        job: impl FnOnce(&mut Self) -> Result<T, StoreError>,
-    ) -> Result<T, StoreError> {
+        job: impl FnOnce(&mut Self) -> Result<T, Failure>,
+    ) -> Result<T, Failure> {
         let (life, changes) = (self.life, self.changes.len());
         self.connection.prepare_cached("SAVEPOINT job")?.execute([])?;
         let outcome = job(self);
@@ -106,7 +106,7 @@ impl<'c> Transaction<'c> {
     }
 
     /// Changes an entry of the snapshot.
-    pub(super) fn publish(&mut self, edit: &Edit) -> Result<u64, StoreError> {
+    pub(super) fn publish(&mut self, edit: &Edit) -> Result<u64, Failure> {
         edit.check()?;
         self.life.revision += 1;
         let revision = self.life.revision;
@@ -126,13 +126,13 @@ impl<'c> Transaction<'c> {
     }
 
     /// Publishes that something is revoked, or is not any more.
-    pub(super) fn publish_revocation(&mut self, name: &str, revoked: bool) -> Result<u64, StoreError> {
+    pub(super) fn publish_revocation(&mut self, name: &str, revoked: bool) -> Result<u64, Failure> {
         let edits = entries::of_revocation(name, revoked);
         edits.iter().try_fold(self.revision(), |_, edit| self.publish(edit))
     }
 
     /// Brings the digests of revocations up to date with their names.
-    pub(super) fn sync_revocation_digests(&mut self) -> Result<(), StoreError> {
+    pub(super) fn sync_revocation_digests(&mut self) -> Result<(), Failure> {
         let names: Vec<Vec<u8>> = self
             .connection
             .prepare_cached("SELECT key FROM snapshot_entry WHERE kind = ?1 AND value IS NOT NULL")?
@@ -142,7 +142,7 @@ impl<'c> Transaction<'c> {
         self.sync(RecordKind::RevocationDigest, &entries::revocation_digests(names))
     }
 
-    fn forget_old_tombstones(&mut self) -> Result<(), StoreError> {
+    fn forget_old_tombstones(&mut self) -> Result<(), Failure> {
         let count: u64 = self
             .connection
             .prepare_cached("SELECT count(*) FROM snapshot_entry WHERE value IS NULL")?
@@ -164,7 +164,7 @@ impl<'c> Transaction<'c> {
     }
 
     /// Makes the entries of a kind exactly these; what is as it should be keeps its revision.
-    pub(super) fn sync(&mut self, kind: RecordKind, wanted: &OfKind) -> Result<(), StoreError> {
+    pub(super) fn sync(&mut self, kind: RecordKind, wanted: &OfKind) -> Result<(), Failure> {
         let found: OfKind = self
             .connection
             .prepare_cached("SELECT key, value FROM snapshot_entry WHERE kind = ?1 AND value IS NOT NULL")?
@@ -174,7 +174,7 @@ impl<'c> Transaction<'c> {
     }
 
     /// Adds a record of the service's own to the audit log.
-    pub(super) fn record(&mut self, record: AuditRecord) -> Result<(), StoreError> {
+    pub(super) fn record(&mut self, record: AuditRecord) -> Result<(), Failure> {
         let sequence: u64 = self
             .connection
             .prepare_cached("SELECT highest FROM audit_stream WHERE stream = ?1")?
@@ -183,13 +183,13 @@ impl<'c> Transaction<'c> {
             .unwrap_or(0);
         let record = AuditRecord { stream: self.control_stream.to_vec(), sequence: sequence + 1, ..record };
         let parsed = Parsed::new(record.encode_to_vec())
-            .ok_or_else(|| StoreError::Database("an audit record of its own is not readable".to_owned()))?;
+            .ok_or_else(|| Failure::database("an audit record of its own is not readable".to_owned()))?;
         super::audit::append(self.connection, &Sender::control(), &[parsed])?;
         Ok(())
     }
 
     /// Makes everything durable and returns what is to be published.
-    pub(super) fn commit(mut self) -> Result<Published, StoreError> {
+    pub(super) fn commit(mut self) -> Result<Published, Failure> {
         if self.life != self.before {
             self.connection
                 .prepare_cached("UPDATE snapshot_life SET revision = ?1, floor = ?2")?
@@ -200,118 +200,7 @@ impl<'c> Transaction<'c> {
         let floor = if self.life.floor > self.before.floor { self.life.floor } else { 0 };
         Ok(Published { changes: std::mem::take(&mut self.changes), floor })
     }
-
-    /// Ends without a trace.
-    pub(super) fn abandon(self) {
-        drop(self);
-    }
 }
 
 #[cfg(test)]
-mod tests {
-    use std::collections::BTreeMap;
-
-    use portcullis_control_snapshot::{Ask, View};
-    use portcullis_protocol::snapshot::MAX_VALUE;
-
-    use super::*;
-    use crate::store::{policy, schema};
-
-    fn database() -> Connection {
-        let mut connection = Connection::open_in_memory().unwrap();
-        schema::migrate(&mut connection).unwrap();
-        connection
-    }
-
-    fn write<T>(
-        connection: &Connection,
-        job: impl FnOnce(&mut Transaction<'_>) -> Result<T, StoreError>,
-    ) -> Published {
-        let mut transaction = Transaction::begin(connection, [9; 16]).unwrap();
-        job(&mut transaction).unwrap();
-        transaction.commit().unwrap()
-    }
-
-    #[test]
-    fn a_failed_job_leaves_nothing_and_hurts_no_other_of_its_group() {
-        let connection = database();
-        let published = write(&connection, |transaction| {
-            transaction.nested(|t| t.publish(&Edit::put(RecordKind::Revocation, b"sub:a", Vec::new())))?;
-            let failed = transaction.nested(|t| {
-                t.publish(&Edit::put(RecordKind::Revocation, b"sub:b", Vec::new()))?;
-                Err::<(), _>(StoreError::Closed)
-            });
-            assert!(failed.is_err());
-            transaction.nested(|t| t.publish(&Edit::put(RecordKind::Revocation, b"sub:c", Vec::new())))
-        });
-        let seen: Vec<_> = published.changes.iter().map(|c| (&*c.key, c.revision)).collect();
-        assert_eq!(seen, [(&b"sub:a"[..], 1), (b"sub:c", 2)]);
-        let stored: u64 =
-            connection.query_row("SELECT count(*) FROM snapshot_entry", [], |row| row.get(0)).unwrap();
-        assert_eq!((stored, life(&connection).unwrap().revision), (2, 2));
-    }
-
-    /// Alone on a page, it would stop everything behind it.
-    #[test]
-    fn an_entry_that_no_filter_could_read_is_not_published() {
-        let connection = database();
-        let published = write(&connection, |transaction| {
-            let most = vec![b'x'; MAX_VALUE];
-            transaction.publish(&Edit::put(RecordKind::SourceRules, b"", most.clone()))?;
-            let more = [&most[..], b"x"].concat();
-            let refused = transaction.nested(|t| t.publish(&Edit::put(RecordKind::SourceRules, b"", more)));
-            let told = refused.unwrap_err().to_string();
-            assert!(told.contains("SourceRules") && told.contains("245761 bytes"), "{told}");
-            transaction.publish(&Edit::put(RecordKind::Revocation, b"sub:a", Vec::new()))
-        });
-        assert_eq!(published.changes.iter().map(|c| c.revision).collect::<Vec<_>>(), [1, 2]);
-    }
-
-    #[test]
-    fn a_dropped_transaction_leaves_nothing() {
-        let connection = database();
-        let mut transaction = Transaction::begin(&connection, [9; 16]).unwrap();
-        transaction.publish(&Edit::put(RecordKind::Revocation, b"sub:a", Vec::new())).unwrap();
-        drop(transaction);
-        assert_eq!(life(&connection).unwrap().revision, 0);
-        assert!(connection.is_autocommit());
-    }
-
-    #[test]
-    fn only_what_differs_gets_a_new_revision() {
-        let connection = database();
-        let entry = |k: &str, v: &str| (k.as_bytes().to_vec(), v.as_bytes().to_vec());
-        let first = BTreeMap::from([entry("a", "1"), entry("b", "1"), entry("c", "1")]);
-        assert_eq!(write(&connection, |t| t.sync(RecordKind::Issuer, &first)).changes.len(), 3);
-        assert_eq!(write(&connection, |t| t.sync(RecordKind::Issuer, &first)).changes, []);
-        let second = BTreeMap::from([entry("a", "1"), entry("b", "2")]);
-        let changes = write(&connection, |t| t.sync(RecordKind::Issuer, &second)).changes;
-        let seen: Vec<_> = changes.iter().map(|c| (&*c.key, c.value.is_some())).collect();
-        assert_eq!(seen, [(&b"b"[..], true), (b"c", false)]);
-    }
-
-    #[test]
-    fn old_tombstones_are_forgotten_in_the_database_and_in_memory_alike() {
-        let connection = database();
-        let published = write(&connection, |transaction| {
-            for n in 0..=MAX_TOMBSTONES + COUNT_EVERY {
-                transaction.publish(&Edit::remove(RecordKind::Revocation, &n.to_be_bytes()))?;
-            }
-            Ok(())
-        });
-        let life = life(&connection).unwrap();
-        assert!(published.floor > 0 && published.floor == life.floor);
-        let left: u64 =
-            connection.query_row("SELECT count(*) FROM snapshot_entry", [], |row| row.get(0)).unwrap();
-        assert!(left < MAX_TOMBSTONES, "{left}");
-        let state = policy::load_state(&connection, &Vec::new()).unwrap();
-        let ask = |revision| Ask {
-            view: View::Gateway,
-            generation: life.generation.to_vec(),
-            revision,
-            cursor: Vec::new(),
-        };
-        assert!(state.answer(&ask(life.floor - 1)).0.reset);
-        assert!(!state.answer(&ask(life.floor)).0.reset);
-    }
-}
+mod tests;

@@ -4,20 +4,17 @@ use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
 
 use portcullis_protocol::wire::AuditRecord;
-use rusqlite::params;
-
-use super::{Store, StoreError};
 
 /// Keys remembered between two writes at most; of more, the times are lost, which costs no audit record.
 const MAX_KEYS: usize = 100_000;
 
 /// The latest use of each key since the last write.
 #[derive(Debug, Default)]
-pub(super) struct Usage(Mutex<HashMap<String, u64>>);
+pub(crate) struct Usage(Mutex<HashMap<String, u64>>);
 
 impl Usage {
     /// Takes note of a record. A refused request is no use of the key.
-    pub(super) fn note(&self, record: &AuditRecord) {
+    pub(crate) fn note(&self, record: &AuditRecord) {
         if record.credential != "api_key" || record.key_id.is_empty() || record.decision != "allow" {
             return;
         }
@@ -29,33 +26,9 @@ impl Usage {
         *latest = (*latest).max(record.time_ms);
     }
 
-    fn take(&self) -> HashMap<String, u64> {
+    /// The uses since the last time.
+    pub(crate) fn take(&self) -> HashMap<String, u64> {
         std::mem::take(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner))
-    }
-}
-
-impl Store {
-    /// Writes when keys were last used.
-    ///
-    /// # Errors
-    /// [`StoreError`] when the database fails; the times are lost then.
-    pub async fn write_usage(&self) -> Result<(), StoreError> {
-        let used = self.usage.take();
-        if used.is_empty() {
-            return Ok(());
-        }
-        self.writer
-            .run_bulk(move |transaction| {
-                let mut update = transaction.connection().prepare_cached(
-                    "UPDATE api_key SET last_used_at_ms = ?2
-                     WHERE id = ?1 AND coalesce(last_used_at_ms, 0) < ?2",
-                )?;
-                for (id, time_ms) in used {
-                    update.execute(params![id, time_ms])?;
-                }
-                Ok(())
-            })
-            .await
     }
 }
 

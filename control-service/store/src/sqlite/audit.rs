@@ -6,16 +6,17 @@ use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 
 use portcullis_control_domain::audit::{
-    AuditEvent, Ingested, Parsed, Refusals, RejectReason, Sender, Settled, Stream, Tenants,
+    AuditEvent, Ingested, Parsed, RejectReason, Sender, Settled, Stream, Tenants,
 };
 use portcullis_control_domain::clock::now_ms;
-use portcullis_control_domain::log_throttle::LogThrottle;
 use portcullis_protocol::audit::hex;
 use portcullis_protocol::wire::{AuditAck, AuditBatch, AuditRecord};
 use rusqlite::{Connection, OptionalExtension, params};
 
+use super::Store;
+use super::failure::Failure;
 use super::transaction::Transaction;
-use super::{Store, StoreError};
+use crate::StoreError;
 
 /// Records written in one go: a suspension waits for one such go at most.
 const CHUNK: usize = 500;
@@ -35,7 +36,7 @@ fn settle(
     connection: &Connection,
     sender: &Sender,
     settled: Settled,
-) -> Result<Option<RejectReason>, StoreError> {
+) -> Result<Option<RejectReason>, Failure> {
     let Some(StoredStream { id, stream }) = find_stream(connection, settled.stream)? else { return Ok(None) };
     if let Err(unfit) = stream.admits(sender, settled.number, clock()) {
         return Ok(Some(unfit));
@@ -47,7 +48,7 @@ fn settle(
 }
 
 /// Counts records that came and are not stored.
-fn count_rejected(connection: &Connection, sender: &Sender, records: u64) -> Result<(), StoreError> {
+fn count_rejected(connection: &Connection, sender: &Sender, records: u64) -> Result<(), Failure> {
     if records > 0 {
         let only = |kind: bool| if kind { records } else { 0 };
         connection
@@ -66,7 +67,7 @@ pub(super) fn append(
     connection: &Connection,
     sender: &Sender,
     records: &[Parsed],
-) -> Result<Ingested, StoreError> {
+) -> Result<Ingested, Failure> {
     let mut streams: HashMap<[u8; 16], StoredStream> = HashMap::new();
     let mut outcome = Ingested::default();
     let tenants = tenants(connection, sender)?;
@@ -100,7 +101,7 @@ fn insert(
     stream: &mut StoredStream,
     parsed: &Parsed,
     ack: &mut AuditAck,
-) -> Result<(), StoreError> {
+) -> Result<(), Failure> {
     let record = parsed.record();
     let stored = connection
         .prepare_cached(
@@ -132,7 +133,7 @@ fn insert(
 }
 
 /// The tenants of the sender's clusters, where they matter. A cluster that nobody registered has none.
-fn tenants(connection: &Connection, sender: &Sender) -> Result<Tenants, StoreError> {
+fn tenants(connection: &Connection, sender: &Sender) -> Result<Tenants, Failure> {
     let mut tenants = Tenants::new();
     let mut select = connection.prepare_cached("SELECT tenant FROM cluster WHERE id = ?1")?;
     for id in sender.clusters() {
@@ -142,7 +143,7 @@ fn tenants(connection: &Connection, sender: &Sender) -> Result<Tenants, StoreErr
     Ok(tenants)
 }
 
-fn find_stream(connection: &Connection, stream: [u8; 16]) -> Result<Option<StoredStream>, StoreError> {
+fn find_stream(connection: &Connection, stream: [u8; 16]) -> Result<Option<StoredStream>, Failure> {
     Ok(connection
         .prepare_cached(
             "SELECT id, principal, base, began_at_ms, stored, highest, duplicates, conflicts
@@ -164,7 +165,7 @@ fn find_stream(connection: &Connection, stream: [u8; 16]) -> Result<Option<Store
 }
 
 /// The stream of a record; a new one is its sender's from now on, and so is one that nobody owns yet.
-fn load_stream(connection: &Connection, sender: &Sender, first: &Parsed) -> Result<StoredStream, StoreError> {
+fn load_stream(connection: &Connection, sender: &Sender, first: &Parsed) -> Result<StoredStream, Failure> {
     connection
         .prepare_cached(
             "INSERT INTO audit_stream (stream, proxy, hop, stored, highest, duplicates, conflicts, principal,
@@ -182,10 +183,10 @@ fn load_stream(connection: &Connection, sender: &Sender, first: &Parsed) -> Resu
             clock()
         ])?;
     find_stream(connection, first.stream())?
-        .ok_or_else(|| StoreError::Database("an audit stream is gone that was just written".to_owned()))
+        .ok_or_else(|| Failure::database("an audit stream is gone that was just written".to_owned()))
 }
 
-fn stored_leaf(connection: &Connection, stream: i64, sequence: i64) -> Result<[u8; 32], StoreError> {
+fn stored_leaf(connection: &Connection, stream: i64, sequence: i64) -> Result<[u8; 32], Failure> {
     Ok(connection
         .prepare_cached("SELECT leaf FROM audit_record WHERE stream_id = ?1 AND sequence = ?2")?
         .query_row([stream, sequence], |row| row.get(0))?)
@@ -247,22 +248,5 @@ impl Store {
     /// [`StoreError`] when the database fails.
     pub async fn append(&self, record: AuditRecord) -> Result<(), StoreError> {
         self.writer.run(move |transaction| transaction.record(record)).await
-    }
-}
-
-/// Tells the log of refusals, of each principal once in a second.
-#[derive(Debug, Default)]
-pub(super) struct Notices(LogThrottle);
-
-impl Notices {
-    /// Nothing that the records say is repeated: they may hold anything.
-    fn tell(&self, sender: &Sender, refusals: &Refusals) {
-        if refusals.is_empty() || !self.0.allow(sender.principal()) {
-            return;
-        }
-        let reasons: Vec<_> =
-            refusals.iter().map(|(unfit, n)| [unfit.code(), "=", &n.to_string()].concat()).collect();
-        tracing::warn!(principal = sender.principal(), kind = sender.kind(), reasons = %reasons.join(" "),
-            "audit records were refused; see the reasons under \"Whose audit records are taken\" in docs/reference.md");
     }
 }

@@ -38,22 +38,22 @@ pub enum SealError {
 
 /// A secret as it is stored.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Sealed {
+pub(crate) struct Sealed {
     /// The data key, encrypted with the sealing key: nonce, then ciphertext and tag.
-    pub wrapped_key: Vec<u8>,
+    pub(crate) wrapped_key: Vec<u8>,
     /// The secret, encrypted with the data key: nonce, then ciphertext and tag.
-    pub ciphertext: Vec<u8>,
+    pub(crate) ciphertext: Vec<u8>,
 }
 
 /// The key that wraps data keys.
-pub struct SealingKey(Zeroizing<[u8; 32]>);
+pub(crate) struct SealingKey(Zeroizing<[u8; 32]>);
 
 impl SealingKey {
     /// Reads the key file, or makes one when there is none and `may_create` says so.
     ///
     /// # Errors
     /// [`SealError::KeyFile`] when it cannot be read, is open to others, or is missing while secrets exist.
-    pub fn load(path: &Path, may_create: bool) -> Result<Self, SealError> {
+    pub(crate) fn load(path: &Path, may_create: bool) -> Result<Self, SealError> {
         let fail = |problem: String| SealError::KeyFile { path: path.to_owned(), problem };
         match text_file::read(path) {
             Ok(text) => {
@@ -86,7 +86,7 @@ impl SealingKey {
     ///
     /// # Errors
     /// [`SealError::DoesNotOpen`] when the cipher refuses, which it does for texts of many gigabytes only.
-    pub fn seal(&self, name: &str, secret: &[u8]) -> Result<Sealed, SealError> {
+    pub(crate) fn seal(&self, name: &str, secret: &[u8]) -> Result<Sealed, SealError> {
         let data_key = Zeroizing::new(random::<32>());
         let refused = || SealError::DoesNotOpen { name: name.to_owned() };
         Ok(Sealed {
@@ -99,7 +99,7 @@ impl SealingKey {
     ///
     /// # Errors
     /// [`SealError::DoesNotOpen`] when key, name or ciphertext is not the right one.
-    pub fn open(&self, name: &str, sealed: &Sealed) -> Result<Zeroizing<Vec<u8>>, SealError> {
+    pub(crate) fn open(&self, name: &str, sealed: &Sealed) -> Result<Zeroizing<Vec<u8>>, SealError> {
         let refused = || SealError::DoesNotOpen { name: name.to_owned() };
         let data_key = decrypt(&self.0, &binding("key", name), &sealed.wrapped_key).ok_or_else(refused)?;
         let data_key = <[u8; 32]>::try_from(data_key.as_slice()).map_err(|_| refused())?;

@@ -8,8 +8,10 @@ use portcullis_control_domain::tokens::{Token, TokenKind};
 use portcullis_control_domain::{Listed, Refused};
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
+use super::Store;
+use super::failure::Failure;
 use super::revocations::revoke_tokens;
-use super::{Store, StoreError};
+use crate::StoreError;
 
 const COLUMNS: &str = "id, tenant, roles, scopes, audiences, may_exchange, lifetime_s, created_at_ms,
     previous_until_ms, revoked_at_ms";
@@ -31,7 +33,7 @@ fn read(row: &Row<'_>) -> rusqlite::Result<ServiceClient> {
     })
 }
 
-fn find(connection: &Connection, id: &str) -> Result<Option<ServiceClient>, StoreError> {
+fn find(connection: &Connection, id: &str) -> Result<Option<ServiceClient>, Failure> {
     let sql = ["SELECT ", COLUMNS, " FROM service_client WHERE id = ?1"].concat();
     Ok(connection.prepare_cached(&sql)?.query_row([id], read).optional()?)
 }

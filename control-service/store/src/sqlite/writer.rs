@@ -1,73 +1,25 @@
-//! SQLite: one writer thread with group commit, and a few readers beside it.
+//! One writer thread with group commit.
 
-use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use portcullis_control_domain::random::random;
 use portcullis_control_snapshot::Hub;
-use rusqlite::config::DbConfig;
-use rusqlite::{Connection, OpenFlags};
+use rusqlite::Connection;
 use tokio::sync::{mpsc, oneshot};
 
-use super::StoreError;
+use super::failure::Failure;
 use super::transaction::Transaction;
+use crate::StoreError;
 
 /// Jobs that may wait for the writer; more wait at their senders.
 const QUEUE: usize = 1024;
 /// Jobs in one group at most, and how long it may grow: a commit must not be put off for long.
 const GROUP: usize = 256;
 const GROUP_TIME: Duration = Duration::from_millis(20);
-/// Idle reader connections that are kept.
-const READERS: usize = 4;
-
-/// Opens a connection with the settings that durability rests on. A new file is its owner's alone, and
-/// SQLite gives the files beside it the same mode.
-pub(super) fn connect(path: &Path) -> Result<Connection, ConnectError> {
-    use std::os::unix::fs::OpenOptionsExt;
-    let mut options = std::fs::OpenOptions::new();
-    let file = options.read(true).write(true).create(true).truncate(false).mode(0o600).open(path);
-    file?;
-    let connection = Connection::open(path)?;
-    connection.busy_timeout(Duration::from_secs(10))?;
-    connection.pragma_update(None, "journal_mode", "WAL")?;
-    connection.pragma_update(None, "synchronous", "FULL")?;
-    connection.pragma_update(None, "foreign_keys", "ON")?;
-    connection.pragma_update(None, "trusted_schema", "OFF")?;
-    connection.set_prepared_statement_cache_capacity(64);
-    Ok(connection)
-}
-
-/// Opens a database that is only looked at. Without a log beside it nobody is writing, and SQLite is told so: it would
-/// make files of its own otherwise.
-pub(super) fn read_only(path: &Path) -> Result<Connection, StoreError> {
-    let mut log = path.as_os_str().to_owned();
-    log.push("-wal");
-    let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-    let connection = if Path::new(&log).exists() {
-        Connection::open_with_flags(path, flags)?
-    } else {
-        let path = form_urlencoded::byte_serialize(path.as_os_str().as_encoded_bytes()).collect::<String>();
-        let uri = ["file:", &path.replace('+', "%20"), "?mode=ro&immutable=1"].concat();
-        Connection::open_with_flags(uri, flags | OpenFlags::SQLITE_OPEN_URI)?
-    };
-    // What the log holds is not ours to write back.
-    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
-    connection.busy_timeout(Duration::from_secs(10))?;
-    Ok(connection)
-}
-
-/// Why a database file cannot be opened.
-#[derive(Debug, thiserror::Error)]
-pub(super) enum ConnectError {
-    #[error(transparent)]
-    File(#[from] std::io::Error),
-    #[error("portcullis.db: {0}")]
-    Sqlite(#[from] rusqlite::Error),
-}
 
 /// What a job leaves to be said when its group is committed, or has failed.
-type Completion = Box<dyn FnOnce(Result<(), StoreError>) + Send>;
+type Completion = Box<dyn FnOnce(Result<(), Failure>) + Send>;
 type Job = Box<dyn FnOnce(&mut Transaction<'_>) -> Completion + Send>;
 
 enum Message {
@@ -120,7 +72,7 @@ impl Writer {
     /// that fails leaves nothing.
     pub(super) async fn run<T: Send + 'static>(
         &self,
-        job: impl FnOnce(&mut Transaction<'_>) -> Result<T, StoreError> + Send + 'static,
+        job: impl FnOnce(&mut Transaction<'_>) -> Result<T, Failure> + Send + 'static,
     ) -> Result<T, StoreError> {
         submit(&self.urgent, job).await
     }
@@ -128,7 +80,7 @@ impl Writer {
     /// Runs a job that nobody's access depends on: audit records, times of heartbeats.
     pub(super) async fn run_bulk<T: Send + 'static>(
         &self,
-        job: impl FnOnce(&mut Transaction<'_>) -> Result<T, StoreError> + Send + 'static,
+        job: impl FnOnce(&mut Transaction<'_>) -> Result<T, Failure> + Send + 'static,
     ) -> Result<T, StoreError> {
         submit(&self.bulk, job).await
     }
@@ -145,14 +97,14 @@ impl Writer {
 
 async fn submit<T: Send + 'static>(
     queue: &mpsc::Sender<Message>,
-    job: impl FnOnce(&mut Transaction<'_>) -> Result<T, StoreError> + Send + 'static,
+    job: impl FnOnce(&mut Transaction<'_>) -> Result<T, Failure> + Send + 'static,
 ) -> Result<T, StoreError> {
     let (reply, answer) = oneshot::channel();
     let job: Job = Box::new(move |transaction| {
         let outcome = transaction.nested(job);
         Box::new(move |committed| {
             // Nobody waits any more when the request was given up; the write stands all the same.
-            let _ = reply.send(committed.and(outcome));
+            let _ = reply.send(committed.and(outcome).map_err(StoreError::from));
         })
     });
     queue.send(Message::Run(job)).await.map_err(|_| StoreError::Closed)?;
@@ -220,48 +172,6 @@ fn write_group(
         completion(outcome.clone());
     }
     closing
-}
-
-/// Read-only connections, opened when they are needed.
-#[derive(Clone)]
-pub(super) struct Readers {
-    path: PathBuf,
-    idle: Arc<Mutex<Vec<Connection>>>,
-}
-
-impl Readers {
-    pub(super) fn new(path: PathBuf) -> Self {
-        Self { path, idle: Arc::default() }
-    }
-
-    /// Runs a query on a thread where it may block.
-    pub(super) async fn run<T: Send + 'static>(
-        &self,
-        query: impl FnOnce(&Connection) -> Result<T, StoreError> + Send + 'static,
-    ) -> Result<T, StoreError> {
-        let readers = self.clone();
-        let task = tokio::task::spawn_blocking(move || {
-            let idle = readers.idle.lock().unwrap_or_else(PoisonError::into_inner).pop();
-            let connection = match idle {
-                Some(connection) => connection,
-                None => readers.connect()?,
-            };
-            let outcome = query(&connection);
-            let mut idle = readers.idle.lock().unwrap_or_else(PoisonError::into_inner);
-            if idle.len() < READERS {
-                idle.push(connection);
-            }
-            outcome
-        });
-        task.await.map_err(|e| StoreError::Database(format!("a query was cut off: {e}")))?
-    }
-
-    fn connect(&self) -> Result<Connection, StoreError> {
-        let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-        let connection = Connection::open_with_flags(&self.path, flags)?;
-        connection.busy_timeout(Duration::from_secs(10))?;
-        Ok(connection)
-    }
 }
 
 #[cfg(test)]

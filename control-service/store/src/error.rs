@@ -1,0 +1,57 @@
+//! Why the store could not do something.
+
+use std::path::PathBuf;
+
+use portcullis_control_domain::Refused;
+use portcullis_control_snapshot::entries::EntryError;
+
+use crate::seal::SealError;
+
+/// Why the store could not do something.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum StoreError {
+    /// Refused for a reason of the domain.
+    #[error(transparent)]
+    Refused(#[from] Refused),
+    /// The database failed.
+    #[error("the database failed: {0}; check free space and permissions of store.dataDir")]
+    Database(String),
+    /// The data folder cannot be used.
+    #[error(
+        "store.dataDir {path} cannot be used: {problem}; see that it is a folder of its own that this user may write to, or restore it from a backup"
+    )]
+    DataDir {
+        /// The folder.
+        path: PathBuf,
+        /// What the system said.
+        problem: String,
+    },
+    /// Another process serves this folder.
+    #[error("store.dataDir {0} is in use by another `portcullis serve`; stop that one first")]
+    InUse(PathBuf),
+    /// The database was written by a newer version.
+    #[error("the database has schema version {found}, this program knows {known}; run the newer program")]
+    Newer {
+        /// Version found.
+        found: usize,
+        /// Newest version known.
+        known: usize,
+    },
+    /// A secret cannot be opened.
+    #[error(transparent)]
+    Seal(#[from] SealError),
+    /// An entry of the snapshot cannot be made.
+    #[error(transparent)]
+    Entry(#[from] EntryError),
+    /// The store is shutting down.
+    #[error("the store is closed")]
+    Closed,
+}
+
+impl StoreError {
+    /// A data folder that cannot be used.
+    #[must_use]
+    pub fn data_dir(path: &std::path::Path, problem: impl std::fmt::Display) -> Self {
+        Self::DataDir { path: path.to_owned(), problem: problem.to_string() }
+    }
+}

@@ -1,0 +1,55 @@
+//! Why a job on this database is not done. Callers of the store get what it stands for, in words of the store's own.
+
+use portcullis_control_domain::Refused;
+use portcullis_control_snapshot::entries::EntryError;
+
+use crate::StoreError;
+use crate::seal::SealError;
+
+/// What the store will say; made of what SQLite says.
+#[derive(Debug, Clone, thiserror::Error)]
+#[error(transparent)]
+pub(super) struct Failure(pub(super) StoreError);
+
+impl Failure {
+    /// The database holds what it cannot hold.
+    pub(super) fn database(problem: impl Into<String>) -> Self {
+        Self(StoreError::Database(problem.into()))
+    }
+}
+
+impl From<rusqlite::Error> for Failure {
+    fn from(error: rusqlite::Error) -> Self {
+        Self(StoreError::Database(error.to_string()))
+    }
+}
+
+impl From<StoreError> for Failure {
+    fn from(error: StoreError) -> Self {
+        Self(error)
+    }
+}
+
+impl From<Refused> for Failure {
+    fn from(refused: Refused) -> Self {
+        Self(refused.into())
+    }
+}
+
+impl From<EntryError> for Failure {
+    fn from(error: EntryError) -> Self {
+        Self(error.into())
+    }
+}
+
+impl From<SealError> for Failure {
+    fn from(error: SealError) -> Self {
+        Self(error.into())
+    }
+}
+
+impl From<Failure> for StoreError {
+    fn from(failure: Failure) -> Self {
+        failure.0
+    }
+}

@@ -1,0 +1,105 @@
+use std::collections::BTreeMap;
+
+use portcullis_control_snapshot::{Ask, View};
+use portcullis_protocol::snapshot::MAX_VALUE;
+
+use super::*;
+use crate::sqlite::{policy, schema};
+
+fn database() -> Connection {
+    let mut connection = Connection::open_in_memory().unwrap();
+    schema::migrate(&mut connection).unwrap();
+    connection
+}
+
+fn write<T>(
+    connection: &Connection,
+    job: impl FnOnce(&mut Transaction<'_>) -> Result<T, Failure>,
+) -> Published {
+    let mut transaction = Transaction::begin(connection, [9; 16]).unwrap();
+    job(&mut transaction).unwrap();
+    transaction.commit().unwrap()
+}
+
+#[test]
+fn a_failed_job_leaves_nothing_and_hurts_no_other_of_its_group() {
+    let connection = database();
+    let published = write(&connection, |transaction| {
+        transaction.nested(|t| t.publish(&Edit::put(RecordKind::Revocation, b"sub:a", Vec::new())))?;
+        let failed = transaction.nested(|t| {
+            t.publish(&Edit::put(RecordKind::Revocation, b"sub:b", Vec::new()))?;
+            Err::<(), _>(Failure::database("full"))
+        });
+        assert!(failed.is_err());
+        transaction.nested(|t| t.publish(&Edit::put(RecordKind::Revocation, b"sub:c", Vec::new())))
+    });
+    let seen: Vec<_> = published.changes.iter().map(|c| (&*c.key, c.revision)).collect();
+    assert_eq!(seen, [(&b"sub:a"[..], 1), (b"sub:c", 2)]);
+    let stored: u64 =
+        connection.query_row("SELECT count(*) FROM snapshot_entry", [], |row| row.get(0)).unwrap();
+    assert_eq!((stored, life(&connection).unwrap().revision), (2, 2));
+}
+
+/// Alone on a page, it would stop everything behind it.
+#[test]
+fn an_entry_that_no_filter_could_read_is_not_published() {
+    let connection = database();
+    let published = write(&connection, |transaction| {
+        let most = vec![b'x'; MAX_VALUE];
+        transaction.publish(&Edit::put(RecordKind::SourceRules, b"", most.clone()))?;
+        let more = [&most[..], b"x"].concat();
+        let refused = transaction.nested(|t| t.publish(&Edit::put(RecordKind::SourceRules, b"", more)));
+        let told = refused.unwrap_err().to_string();
+        assert!(told.contains("SourceRules") && told.contains("245761 bytes"), "{told}");
+        transaction.publish(&Edit::put(RecordKind::Revocation, b"sub:a", Vec::new()))
+    });
+    assert_eq!(published.changes.iter().map(|c| c.revision).collect::<Vec<_>>(), [1, 2]);
+}
+
+#[test]
+fn a_dropped_transaction_leaves_nothing() {
+    let connection = database();
+    let mut transaction = Transaction::begin(&connection, [9; 16]).unwrap();
+    transaction.publish(&Edit::put(RecordKind::Revocation, b"sub:a", Vec::new())).unwrap();
+    drop(transaction);
+    assert_eq!(life(&connection).unwrap().revision, 0);
+    assert!(connection.is_autocommit());
+}
+
+#[test]
+fn only_what_differs_gets_a_new_revision() {
+    let connection = database();
+    let entry = |k: &str, v: &str| (k.as_bytes().to_vec(), v.as_bytes().to_vec());
+    let first = BTreeMap::from([entry("a", "1"), entry("b", "1"), entry("c", "1")]);
+    assert_eq!(write(&connection, |t| t.sync(RecordKind::Issuer, &first)).changes.len(), 3);
+    assert_eq!(write(&connection, |t| t.sync(RecordKind::Issuer, &first)).changes, []);
+    let second = BTreeMap::from([entry("a", "1"), entry("b", "2")]);
+    let changes = write(&connection, |t| t.sync(RecordKind::Issuer, &second)).changes;
+    let seen: Vec<_> = changes.iter().map(|c| (&*c.key, c.value.is_some())).collect();
+    assert_eq!(seen, [(&b"b"[..], true), (b"c", false)]);
+}
+
+#[test]
+fn old_tombstones_are_forgotten_in_the_database_and_in_memory_alike() {
+    let connection = database();
+    let published = write(&connection, |transaction| {
+        for n in 0..=MAX_TOMBSTONES + COUNT_EVERY {
+            transaction.publish(&Edit::remove(RecordKind::Revocation, &n.to_be_bytes()))?;
+        }
+        Ok(())
+    });
+    let life = life(&connection).unwrap();
+    assert!(published.floor > 0 && published.floor == life.floor);
+    let left: u64 =
+        connection.query_row("SELECT count(*) FROM snapshot_entry", [], |row| row.get(0)).unwrap();
+    assert!(left < MAX_TOMBSTONES, "{left}");
+    let state = policy::load_state(&connection, &Vec::new()).unwrap();
+    let ask = |revision| Ask {
+        view: View::Gateway,
+        generation: life.generation.to_vec(),
+        revision,
+        cursor: Vec::new(),
+    };
+    assert!(state.answer(&ask(life.floor - 1)).0.reset);
+    assert!(!state.answer(&ask(life.floor)).0.reset);
+}
