@@ -27,8 +27,8 @@ wasm: toolchain ## Build the Wasm module (target/wasm32-wasip1/wasm/portcullis.w
 	@ls -l $(WASM) | awk '{printf "%s: %.0f KiB\n", $$9, $$5 / 1024}'
 
 native: toolchain ## Build the module for Envoy itself (target/native/libportcullis.so)
-	$(CARGO) build --locked -p portcullis-envoy-module --features module --profile native
-	@cp $(TARGET)/native/libportcullis_envoy.so $(NATIVE_MODULE)
+	$(CARGO) build --locked -p portcullis-envoy-so --profile native
+	@cp $(TARGET)/native/libportcullis_envoy_so.so $(NATIVE_MODULE)
 	@ls -l $(NATIVE_MODULE) | awk '{printf "%s: %.0f KiB\n", $$9, $$5 / 1024}'
 
 build: wasm ## Build everything that the local mesh runs
@@ -44,7 +44,13 @@ demo: build $(if $(NATIVE),native) ## Start the local mesh, run the scenario, sh
 up: build $(if $(NATIVE),native) ## Start the local mesh and keep it running until Ctrl-C (NATIVE=1: native gateway)
 	$(MESH) up --with-parent $(if $(NATIVE),--native)
 
-test: build tools test-unit test-filters test-e2e ## All tests but the slow ones
+# One set of packages for everything: with another one dependencies have other features, and are compiled once more.
+TEST := $(CARGO) test --locked --workspace
+
+test: wasm native ## All tests but the slow ones
+	$(TEST) --no-run
+	$(MESH) tools
+	$(TEST) --no-fail-fast
 
 test-unit: build native tools ## Unit tests and the local mesh on its own
 	$(CARGO) test --locked --workspace --exclude portcullis-tests --exclude portcullis-proxy-wasm --exclude portcullis-testhost

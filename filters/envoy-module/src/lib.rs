@@ -1,4 +1,4 @@
-//! `libportcullis.so`: the engine as an Envoy dynamic module.
+//! The engine as an Envoy dynamic module; `so` makes `libportcullis.so` of it.
 //!
 //! A filter's name in Envoy picks the stages ([`portcullis_roots`]). `adapter` translates between the
 //! engine's ports and Envoy, and decides nothing. [`abi`] is the layer over Envoy's C interface: the
@@ -33,7 +33,3 @@ pub mod testing;
 pub mod abi;
 
 pub use adapter::{new_config, new_config_of};
-
-// Behind a feature, since another module that is linked with this crate brings hooks of its own.
-#[cfg(feature = "module")]
-module!(new_config);

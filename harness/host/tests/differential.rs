@@ -123,13 +123,13 @@ fn crowd_there<'a>(
 ) -> Vec<(usize, &'a Gathered, Gathered)> {
     let step = |(at, ((tag, sent, times), here)): (usize, ((String, Sent, usize), &'a Gathered))| {
         let mut gathered = Gathered::default();
-        let before = envoy.log().len();
+        let before = envoy.logged();
         for _ in 0..times {
             let client = wire::send(envoy.address(&case.setup.name), &sent).expect("Envoy listens");
             gathered.add(&tag, server.take(&tag).as_ref(), client.as_ref());
         }
         let lines =
-            || -> BTreeSet<String> { logs_of(&envoy.log()[before..], case.name).into_iter().collect() };
+            || -> BTreeSet<String> { logs_of(&envoy.log_after(before), case.name).into_iter().collect() };
         let deadline = Instant::now() + Duration::from_secs(10);
         while !lines().is_superset(&here.logs) && Instant::now() < deadline {
             std::thread::sleep(Duration::from_millis(10));
@@ -217,7 +217,7 @@ fn tell_alike(mut stories: Vec<Story>) {
 /// The case through Envoy; its log is awaited until it has as many lines as this host's, and a moment longer.
 fn run_there(case: &Case, envoy: &Envoy, server: &Server, lines: usize) -> Observed {
     let mut observed = Observed::default();
-    let before = envoy.log().len();
+    let before = envoy.logged();
     for (tag, sent) in case.tagged() {
         let address = envoy.address(&case.setup.name);
         let client = if case.setup.http2 { http2::send(address, &sent) } else { wire::send(address, &sent) };
@@ -230,12 +230,12 @@ fn run_there(case: &Case, envoy: &Envoy, server: &Server, lines: usize) -> Obser
         observed.exchanges.push((server.seen(&tag), client));
     }
     let deadline = Instant::now() + Duration::from_secs(10);
-    while logs_of(&envoy.log()[before..], case.name).len() < lines && Instant::now() < deadline {
+    while logs_of(&envoy.log_after(before), case.name).len() < lines && Instant::now() < deadline {
         std::thread::sleep(Duration::from_millis(10));
     }
     // Lines beyond those that are expected come late, too.
     std::thread::sleep(Duration::from_millis(20));
-    observed.logs = logs_of(&envoy.log()[before..], case.name);
+    observed.logs = logs_of(&envoy.log_after(before), case.name);
     if let Some(prefix) = case.metrics {
         let stats = envoy.get(&format!("/stats?filter=wasmcustom.{prefix}"));
         observed.metrics = stats

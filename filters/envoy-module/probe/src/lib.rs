@@ -1,7 +1,7 @@
 //! A module that does everything that this layer offers, to be loaded into a real Envoy: what a
 //! request asks for by its path comes back in its answer.
 //!
-//! `cargo build -p portcullis-envoy-probe`
+//! `cargo build -p portcullis-envoy-probe --profile native`
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};

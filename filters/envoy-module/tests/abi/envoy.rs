@@ -208,12 +208,12 @@ pub(crate) fn probe() -> &'static Path {
     static PROBE: OnceLock<PathBuf> = OnceLock::new();
     PROBE.get_or_init(|| {
         let status = Command::new(env!("CARGO"))
-            .args(["build", "--quiet", "--locked", "-p", "portcullis-envoy-probe"])
+            .args(["build", "--quiet", "--locked", "-p", "portcullis-envoy-probe", "--profile", "native"])
             .current_dir(paths::root())
             .status()
             .unwrap();
         assert!(status.success(), "the probe does not build");
-        paths::target().join("debug/libenvoy_probe.so")
+        paths::native_module_folder().join("libenvoy_probe.so")
     })
 }
 

@@ -1,6 +1,7 @@
 //! A real Envoy with the chains that the cases need.
 
 use std::collections::BTreeMap;
+use std::io::{Read, Seek, SeekFrom};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -153,8 +154,26 @@ impl Envoy {
 
     /// Everything that Envoy logged so far.
     pub(crate) fn log(&self) -> String {
-        let bytes = std::fs::read(self.folder.path().join("log")).unwrap_or_default();
-        String::from_utf8_lossy(&bytes).into_owned()
+        self.log_after(0)
+    }
+
+    /// What Envoy logged after so many bytes: its log grows to many megabytes, and is looked at often.
+    pub(crate) fn log_after(&self, bytes: u64) -> String {
+        let mut read = Vec::new();
+        if let Ok(mut log) = std::fs::File::open(self.log_path()) {
+            let whole = log.seek(SeekFrom::Start(bytes)).and_then(|_| log.read_to_end(&mut read));
+            whole.expect("the log can be read");
+        }
+        String::from_utf8_lossy(&read).into_owned()
+    }
+
+    /// How many bytes Envoy logged so far.
+    pub(crate) fn logged(&self) -> u64 {
+        std::fs::metadata(self.log_path()).map_or(0, |log| log.len())
+    }
+
+    fn log_path(&self) -> PathBuf {
+        self.folder.path().join("log")
     }
 
     /// Tells Envoy to end.
