@@ -5,18 +5,7 @@
 //! for health and metrics.
 
 pub mod api;
-pub mod causes;
 pub mod cli;
-pub mod introspection;
-pub mod issuers;
-pub mod judge;
 pub mod listen;
-pub mod metrics;
-pub mod oauth;
-pub mod outbound;
-pub mod presence;
-pub mod retry;
 pub mod serve;
-pub mod shares;
-pub mod signing;
 pub mod xfcc;

@@ -10,6 +10,14 @@ use std::time::Duration;
 use portcullis_control_config::{Config, LoadError};
 use portcullis_control_domain::log_throttle::LogThrottle;
 use portcullis_control_domain::text_file;
+use portcullis_control_services::Current;
+use portcullis_control_services::introspection::Providers;
+use portcullis_control_services::issuers::Issuers;
+use portcullis_control_services::metrics::Metrics;
+use portcullis_control_services::oauth::Backoff;
+use portcullis_control_services::presence::Presence;
+use portcullis_control_services::shares::Shares;
+use portcullis_control_services::signing::SigningKeys;
 use portcullis_control_snapshot::Workers;
 use portcullis_control_store::{Database, Store, StoreError};
 use serde::Serialize;
@@ -18,15 +26,8 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
 
-use crate::api::{self, Current, Service};
-use crate::introspection::Providers;
-use crate::issuers::Issuers;
+use crate::api::{self, Service};
 use crate::listen;
-use crate::metrics::Metrics;
-use crate::oauth::Backoff;
-use crate::presence::Presence;
-use crate::shares::Shares;
-use crate::signing::SigningKeys;
 
 /// How often the configuration file is looked at.
 const LOOK: Duration = Duration::from_secs(2);

@@ -14,6 +14,7 @@ use portcullis_control_domain::cluster::{
 };
 use portcullis_control_domain::rollout::RolloutProgress;
 use portcullis_control_domain::tokens::{Token, TokenKind};
+use portcullis_control_services::presence::HeartbeatError;
 use portcullis_control_snapshot::RolloutScope;
 use portcullis_identity::ids::{ClusterId, TenantId};
 use portcullis_model::decision::ClusterState;
@@ -22,7 +23,6 @@ use serde::{Deserialize, Serialize};
 use super::Service;
 use super::extract::{Body, ClusterPath, OptionalBody, Parameters, bearer, limit};
 use super::problem::{Problem, ProblemKind};
-use crate::presence::HeartbeatError;
 
 /// Seconds that a change may wait for its acknowledgement.
 const MAX_WAIT: u64 = 30;

@@ -14,6 +14,9 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use portcullis_control_domain::audit::Ingested;
 use portcullis_control_domain::clock::now_ms;
+use portcullis_control_services::introspection::{IntrospectError, Introspected};
+use portcullis_control_services::issuers::RefreshOutcome;
+use portcullis_control_services::shares::Kind;
 use portcullis_control_snapshot::{Ask, Poll, PollReport, View};
 use portcullis_identity::ids::SpiffeId;
 use portcullis_model::fair::ClientNetwork;
@@ -29,9 +32,6 @@ use subtle::ConstantTimeEq;
 use super::Service;
 use super::extract::{Parameters, bearer, read};
 use super::problem::{Problem, ProblemKind};
-use crate::introspection::{IntrospectError, Introspected};
-use crate::issuers::RefreshOutcome;
-use crate::shares::Kind;
 use crate::xfcc::{self, XfccError};
 
 /// Bytes of an audit batch at most, and records in it.

@@ -12,7 +12,7 @@ mod oauth;
 mod platform;
 mod problem;
 
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::Arc;
 
 use axum::Router;
 use axum::extract::{Request, State};
@@ -22,18 +22,19 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use portcullis_control_config::Principals;
 use portcullis_control_domain::log_throttle::LogThrottle;
+use portcullis_control_services::Current;
+use portcullis_control_services::introspection::Providers;
+use portcullis_control_services::issuers::Issuers;
+use portcullis_control_services::metrics::{Gauges, Metrics};
+use portcullis_control_services::oauth::Backoff;
+use portcullis_control_services::presence::Presence;
+use portcullis_control_services::shares::Shares;
+use portcullis_control_services::signing::SigningKeys;
 use portcullis_control_snapshot::Workers;
 use portcullis_control_store::Store;
 use tokio::sync::{Semaphore, watch};
 use zeroize::Zeroizing;
 
-use crate::introspection::Providers;
-use crate::issuers::Issuers;
-use crate::metrics::{Gauges, Metrics};
-use crate::oauth::Backoff;
-use crate::presence::Presence;
-use crate::shares::Shares;
-use crate::signing::SigningKeys;
 pub(crate) use keys::MAX_LIFE_S;
 pub use oauth::token_permits;
 pub use problem::{Problem, ProblemKind};
@@ -72,29 +73,6 @@ pub struct Service {
     pub stopping: watch::Receiver<bool>,
     /// Who may read which view.
     pub principals: Current<Principals>,
-}
-
-/// Something that a reload replaces while it is read.
-#[derive(Debug)]
-pub struct Current<T>(RwLock<Arc<T>>);
-
-impl<T> Current<T> {
-    /// Begins with a value.
-    #[must_use]
-    pub fn new(value: T) -> Self {
-        Self(RwLock::new(Arc::new(value)))
-    }
-
-    /// The value as it is now.
-    #[must_use]
-    pub fn get(&self) -> Arc<T> {
-        Arc::clone(&self.0.read().unwrap_or_else(PoisonError::into_inner))
-    }
-
-    /// Replaces it; who has read it before keeps what it read.
-    pub fn set(&self, value: T) {
-        *self.0.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(value);
-    }
 }
 
 /// The mesh API.

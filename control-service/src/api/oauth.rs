@@ -15,6 +15,12 @@ use portcullis_control_domain::client::ServiceClient;
 use portcullis_control_domain::clock::now_ms;
 use portcullis_control_domain::signing::Purpose;
 use portcullis_control_domain::tokens::{Token, TokenKind};
+use portcullis_control_services::introspection::Introspected;
+use portcullis_control_services::judge::{self, Unjudged};
+use portcullis_control_services::oauth::{
+    Form, Grant, GrantRequest, Issued, TokenError, TokenRequest, client_credentials, credentials, exchange,
+    form, issue,
+};
 use portcullis_identity::Principal;
 use portcullis_model::Reason;
 use portcullis_model::fair::ClientNetwork;
@@ -29,12 +35,6 @@ use super::Service;
 use super::extract::read_within;
 use super::platform::request_id;
 use super::problem::{Problem, ProblemKind};
-use crate::introspection::Introspected;
-use crate::judge::{self, Unjudged};
-use crate::oauth::{
-    Form, Grant, GrantRequest, Issued, TokenError, TokenRequest, client_credentials, credentials, exchange,
-    form, issue,
-};
 
 /// Bytes of a token request at most: two tokens and a little.
 const MAX_FORM: usize = 32 * 1024;

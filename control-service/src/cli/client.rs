@@ -6,12 +6,12 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand, ValueEnum};
 use portcullis_control_domain::text_file;
+use portcullis_control_services::causes::causes;
 use reqwest::{Method, Url};
 use serde_json::{Map, Value, json};
 use zeroize::Zeroizing;
 
 use super::table;
-use crate::causes::causes;
 
 /// Where the service is and how to speak to it.
 #[derive(Debug, Args)]

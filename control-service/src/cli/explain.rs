@@ -15,6 +15,10 @@ use portcullis_control_config::{Config, Policy};
 use portcullis_control_domain::clock::now_ms;
 use portcullis_control_domain::random::random;
 use portcullis_control_domain::text_file;
+use portcullis_control_services::causes::causes;
+use portcullis_control_services::introspection::{Introspected, Providers};
+use portcullis_control_services::issuers;
+use portcullis_control_services::judge::{self, Unjudged};
 use portcullis_control_snapshot::entries::{self, EntryError};
 use portcullis_control_store::{Database, StoreError};
 use portcullis_identity::Principal;
@@ -30,11 +34,6 @@ use portcullis_protocol::wire::{Page, RecordKind};
 use portcullis_source_type::classify;
 use serde_json::{Map, Value};
 use zeroize::Zeroizing;
-
-use crate::causes::causes;
-use crate::introspection::{Introspected, Providers};
-use crate::issuers;
-use crate::judge::{self, Unjudged};
 
 /// Bytes of a credential that are read: more than any gateway takes.
 const MAX_INPUT: u64 = 64 * 1024;

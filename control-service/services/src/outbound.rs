@@ -52,7 +52,7 @@ fn retry_after(answer: &Response) -> Option<Duration> {
 ///
 /// # Errors
 /// [`reqwest::Error`] when the system's TLS configuration cannot be used.
-pub fn client(remote: &Remote, timeout: Duration) -> Result<Client, reqwest::Error> {
+pub(crate) fn client(remote: &Remote, timeout: Duration) -> Result<Client, reqwest::Error> {
     let mut builder = Client::builder().timeout(timeout).redirect(reqwest::redirect::Policy::none());
     if remote.url.scheme() == "http" {
         // Plain HTTP is for loopback, where no proxy belongs in between.
@@ -68,7 +68,7 @@ pub fn client(remote: &Remote, timeout: Duration) -> Result<Client, reqwest::Err
 ///
 /// # Errors
 /// [`CallError`] for every other answer.
-pub async fn body(mut answer: Response, max: usize) -> Result<Vec<u8>, CallError> {
+pub(crate) async fn body(mut answer: Response, max: usize) -> Result<Vec<u8>, CallError> {
     if answer.status() != reqwest::StatusCode::OK {
         return Err(CallError::Status(answer.status().as_u16(), retry_after(&answer)));
     }

@@ -1,0 +1,20 @@
+//! What the control service does beside answering calls: it fetches issuers' keys, asks providers of opaque tokens,
+//! knows which cluster was heard of, changes signing keys, gives out service tokens.
+//!
+//! Each service stands on the store and on the configuration, and is asked by handlers and commands alike. None knows
+//! who calls it by which protocol.
+
+pub mod causes;
+mod current;
+pub mod introspection;
+pub mod issuers;
+pub mod judge;
+pub mod metrics;
+pub mod oauth;
+mod outbound;
+pub mod presence;
+mod retry;
+pub mod shares;
+pub mod signing;
+
+pub use current::Current;
