@@ -14,7 +14,7 @@ use portcullis_control_services::Current;
 use portcullis_control_services::introspection::Providers;
 use portcullis_control_services::issuers::Issuers;
 use portcullis_control_services::metrics::Metrics;
-use portcullis_control_services::oauth::Backoff;
+use portcullis_control_services::oauth::{Backoff, TokenEndpoint};
 use portcullis_control_services::presence::Presence;
 use portcullis_control_services::shares::Shares;
 use portcullis_control_services::signing::SigningKeys;
@@ -23,7 +23,7 @@ use portcullis_control_store::{Database, Store, StoreError};
 use serde::Serialize;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 use crate::api::{self, Service};
@@ -149,6 +149,15 @@ async fn assemble(config: &Config, stopping: watch::Receiver<bool>) -> Result<Ar
     let signing = SigningKeys::new(store.clone(), Arc::clone(&issuers), Arc::clone(&workers), config).await?;
     issuers.apply(&config.policy).await?;
     let presence = Presence::new(store.known_clusters().await?, config.offline_after);
+    let providers = Arc::new(Current::new(Providers::new(&config.policy.introspection)));
+    let refused_callers = Arc::new(Backoff::default());
+    let tokens = TokenEndpoint::new(
+        store.clone(),
+        Arc::clone(&signing),
+        Arc::clone(&providers),
+        Arc::clone(&refused_callers),
+        config.listeners.limits.connections,
+    );
     let service = Arc::new(Service {
         store,
         workers,
@@ -158,12 +167,11 @@ async fn assemble(config: &Config, stopping: watch::Receiver<bool>) -> Result<Ar
         pepper,
         issuers,
         signing,
-        providers: Current::new(Providers::new(&config.policy.introspection)),
-        backoff: Backoff::default(),
-        refused_callers: Backoff::default(),
+        providers,
+        tokens,
+        refused_callers,
         complaints: LogThrottle::default(),
         shares: Shares::new(config.listeners.limits.connections),
-        token_permits: Semaphore::new(api::token_permits(config.listeners.limits.connections)),
         stopping,
         principals: Current::new(config.policy.principals.clone()),
     });

@@ -5,7 +5,9 @@ use std::time::Duration;
 use axum::body::Bytes;
 use axum::extract::{FromRequest, FromRequestParts, Query, Request};
 use axum::http::{HeaderMap, StatusCode, header, request};
+use portcullis_control_domain::random::random;
 use portcullis_identity::ids::ClusterId;
+use portcullis_protocol::audit::hex;
 use serde::de::DeserializeOwned;
 
 use super::problem::{Problem, ProblemKind};
@@ -121,4 +123,11 @@ pub(super) fn limit(wanted: Option<usize>) -> Result<usize, Problem> {
         n @ 1..=1000 => Ok(n),
         _ => Err(Problem::parameter("limit", "must be from 1 to 1000")),
     }
+}
+
+/// The caller's request id if it is a sound one, else a new one.
+pub(super) fn request_id(headers: &HeaderMap) -> String {
+    let given = headers.get("x-request-id").and_then(|v| v.to_str().ok());
+    let sound = |id: &&str| (1..=128).contains(&id.len()) && id.bytes().all(|b| b.is_ascii_graphic());
+    given.filter(sound).map_or_else(|| hex(&random::<16>()), str::to_owned)
 }

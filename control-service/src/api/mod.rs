@@ -26,17 +26,16 @@ use portcullis_control_services::Current;
 use portcullis_control_services::introspection::Providers;
 use portcullis_control_services::issuers::Issuers;
 use portcullis_control_services::metrics::{Gauges, Metrics};
-use portcullis_control_services::oauth::Backoff;
+use portcullis_control_services::oauth::{Backoff, TokenEndpoint};
 use portcullis_control_services::presence::Presence;
 use portcullis_control_services::shares::Shares;
 use portcullis_control_services::signing::SigningKeys;
 use portcullis_control_snapshot::Workers;
 use portcullis_control_store::Store;
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::watch;
 use zeroize::Zeroizing;
 
 pub(crate) use keys::MAX_LIFE_S;
-pub use oauth::token_permits;
 pub use problem::{Problem, ProblemKind};
 
 /// What the handlers share.
@@ -58,13 +57,11 @@ pub struct Service {
     /// Keys that sign tokens.
     pub signing: Arc<SigningKeys>,
     /// Providers of opaque tokens.
-    pub providers: Current<Providers>,
-    /// Pauses for clients of the token endpoint.
-    pub backoff: Backoff,
+    pub providers: Arc<Current<Providers>>,
+    /// The token endpoint.
+    pub tokens: TokenEndpoint,
     /// Pauses for addresses from which calls come without an administrator's token.
-    pub refused_callers: Backoff,
-    /// Token requests that may be under way.
-    pub token_permits: Semaphore,
+    pub refused_callers: Arc<Backoff>,
     /// Which provider of opaque tokens may be complained of.
     pub complaints: LogThrottle,
     /// What sidecars hold of the mesh API.

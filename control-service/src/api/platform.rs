@@ -6,15 +6,13 @@ use std::time::Instant;
 
 use axum::Router;
 use axum::extract::{ConnectInfo, DefaultBodyLimit, Request, State};
-use axum::http::{HeaderMap, HeaderValue, Method, header};
+use axum::http::{HeaderValue, Method, header};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use portcullis_control_domain::audit::AuditEvent;
-use portcullis_control_domain::random::random;
 use portcullis_control_domain::tokens::{Token, TokenKind};
-use portcullis_protocol::audit::hex;
 
-use super::extract::bearer;
+use super::extract::{bearer, request_id};
 use super::problem::{Problem, ProblemKind, ReasonOf};
 use super::{Service, admins, audit, clients, clusters, issuers, keys, oauth};
 
@@ -117,11 +115,4 @@ async fn refuse(service: &Service, action: AuditEvent, problem: Problem) -> Resp
         // An answer that cannot be audited is not given.
         Err(error) => Problem::from(error).into_response(),
     }
-}
-
-/// The caller's request id if it is a sound one, else a new one.
-pub(super) fn request_id(headers: &HeaderMap) -> String {
-    let given = headers.get("x-request-id").and_then(|v| v.to_str().ok());
-    let sound = |id: &&str| (1..=128).contains(&id.len()) && id.bytes().all(|b| b.is_ascii_graphic());
-    given.filter(sound).map_or_else(|| hex(&random::<16>()), str::to_owned)
 }

@@ -2,11 +2,13 @@
 //! agents that act for somebody (token exchange, RFC 8693).
 
 mod backoff;
+mod endpoint;
 mod grant;
 mod request;
 mod token;
 
 pub use backoff::Backoff;
+pub use endpoint::{TokenCall, TokenEndpoint, TokenResponse};
 pub use grant::{Grant, client_credentials, exchange};
 pub use request::{Credentials, Form, GrantRequest, TokenRequest, credentials, form};
 pub use token::{Issued, issue};
