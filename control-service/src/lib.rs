@@ -4,8 +4,5 @@
 //! audit records; the platform API, by which operators and data clusters speak to it; and operations,
 //! for health and metrics.
 
-pub mod api;
 pub mod cli;
-pub mod listen;
 pub mod serve;
-pub mod xfcc;

@@ -7,8 +7,11 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use portcullis_control_config::{Config, LoadError};
-use portcullis_control_domain::log_throttle::LogThrottle;
+use portcullis_control_api::listen;
+use portcullis_control_api::{
+    self as api, MeshState, MeshToken, OperationsState, Pepper, PlatformState, Stopping,
+};
+use portcullis_control_config::{Config, LoadError, Principals};
 use portcullis_control_domain::text_file;
 use portcullis_control_services::Current;
 use portcullis_control_services::introspection::Providers;
@@ -25,9 +28,6 @@ use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
-
-use crate::api::{self, Service};
-use crate::listen;
 
 /// How often the configuration file is looked at.
 const LOOK: Duration = Duration::from_secs(2);
@@ -97,15 +97,15 @@ pub async fn serve(config: Config, ready_file: Option<&Path>) -> Result<(), Serv
     let mut terminate = signal(SignalKind::terminate()).map_err(system("a handler for SIGTERM"))?;
     let mut interrupt = signal(SignalKind::interrupt()).map_err(system("a handler for SIGINT"))?;
     let (stop, stopping) = watch::channel(false);
-    let service = assemble(&config, stopping.clone()).await?;
+    let (service, states) = assemble(&config, stopping.clone()).await?;
     let address = |listener: &TcpListener| listener.local_addr().map_err(system("an address"));
     let bound =
         Bound { mesh: address(&mesh)?, platform: address(&platform)?, operations: address(&operations)? };
     let mut servers = JoinSet::new();
     let limits = config.listeners.limits;
-    servers.spawn(listen::serve(mesh, api::mesh(&service), limits, stopping.clone()));
-    servers.spawn(listen::serve(platform, api::platform(&service), limits, stopping.clone()));
-    servers.spawn(listen::serve(operations, api::operations(&service), limits, stopping));
+    servers.spawn(listen::serve(mesh, api::mesh(states.mesh), limits, stopping.clone()));
+    servers.spawn(listen::serve(platform, api::platform(states.platform), limits, stopping.clone()));
+    servers.spawn(listen::serve(operations, api::operations(states.operations), limits, stopping));
     if let Some(path) = ready_file {
         write_ready(path, &bound)
             .map_err(|source| ServeError::ReadyFile { path: path.to_owned(), source })?;
@@ -137,45 +137,87 @@ pub async fn serve(config: Config, ready_file: Option<&Path>) -> Result<(), Serv
     Ok(())
 }
 
+/// What runs, and what a reload changes.
+struct Running {
+    store: Store,
+    presence: Arc<Presence>,
+    issuers: Arc<Issuers>,
+    signing: Arc<SigningKeys>,
+    providers: Arc<Current<Providers>>,
+    principals: Arc<Current<Principals>>,
+}
+
+/// What the handlers of the three listeners use.
+struct States {
+    mesh: MeshState,
+    platform: PlatformState,
+    operations: OperationsState,
+}
+
 /// Opens everything that the handlers need.
-async fn assemble(config: &Config, stopping: watch::Receiver<bool>) -> Result<Arc<Service>, ServeError> {
+async fn assemble(config: &Config, stopping: watch::Receiver<bool>) -> Result<(Running, States), ServeError> {
     let database = Database::open(&config.data_dir)?;
-    let secrets = database.secrets();
-    let pepper = secrets.api_key_pepper.clone();
+    let pepper = Pepper(Arc::new(database.secrets().api_key_pepper.clone()));
     let store = Store::start(database, config.settings())?;
     let metrics = Arc::new(Metrics::default());
     let issuers = Issuers::new(store.clone(), Arc::clone(&metrics)).await?;
     let workers = Arc::new(Workers::new(config.worker_forget));
     let signing = SigningKeys::new(store.clone(), Arc::clone(&issuers), Arc::clone(&workers), config).await?;
     issuers.apply(&config.policy).await?;
-    let presence = Presence::new(store.known_clusters().await?, config.offline_after);
+    let presence = Arc::new(Presence::new(store.known_clusters().await?, config.offline_after));
     let providers = Arc::new(Current::new(Providers::new(&config.policy.introspection)));
+    let principals = Arc::new(Current::new(config.policy.principals.clone()));
+    let running = Running { store, presence, issuers, signing, providers, principals };
+    let states = states(config, &running, Shared { workers, metrics, pepper, stopping: Stopping(stopping) });
+    Ok((running, states))
+}
+
+/// What several listeners use and no reload changes.
+struct Shared {
+    workers: Arc<Workers>,
+    metrics: Arc<Metrics>,
+    pepper: Pepper,
+    stopping: Stopping,
+}
+
+fn states(config: &Config, running: &Running, shared: Shared) -> States {
+    let Running { store, presence, issuers, signing, providers, principals } = running;
+    let Shared { workers, metrics, pepper, stopping } = shared;
+    let connections = config.listeners.limits.connections;
     let refused_callers = Arc::new(Backoff::default());
     let tokens = TokenEndpoint::new(
         store.clone(),
-        Arc::clone(&signing),
-        Arc::clone(&providers),
+        Arc::clone(signing),
+        Arc::clone(providers),
         Arc::clone(&refused_callers),
-        config.listeners.limits.connections,
+        connections,
     );
-    let service = Arc::new(Service {
-        store,
-        workers,
-        presence,
-        metrics,
-        mesh_token_digest: config.mesh_token_digest,
+    let mesh = MeshState {
+        store: store.clone(),
+        workers: Arc::clone(&workers),
+        metrics: Arc::clone(&metrics),
+        token: MeshToken(config.mesh_token_digest),
+        principals: Arc::clone(principals),
+        providers: Arc::clone(providers),
+        complaints: Arc::default(),
+        issuers: Arc::clone(issuers),
+        shares: Arc::new(Shares::new(connections)),
+        stopping: stopping.clone(),
+    };
+    let platform = PlatformState {
+        store: store.clone(),
+        workers: Arc::clone(&workers),
+        presence: Arc::clone(presence),
+        metrics: Arc::clone(&metrics),
         pepper,
-        issuers,
-        signing,
-        providers,
-        tokens,
+        issuers: Arc::clone(issuers),
+        signing: Arc::clone(signing),
+        tokens: Arc::new(tokens),
         refused_callers,
-        complaints: LogThrottle::default(),
-        shares: Shares::new(config.listeners.limits.connections),
-        stopping,
-        principals: Current::new(config.policy.principals.clone()),
-    });
-    Ok(service)
+    };
+    let operations =
+        OperationsState { store: store.clone(), workers, metrics, issuers: Arc::clone(issuers), stopping };
+    States { mesh, platform, operations }
 }
 
 /// Two services on one database would each publish revisions that the other does not know.
@@ -216,7 +258,7 @@ async fn tidy(store: &Store) {
 }
 
 /// Takes over changes of the policy when the file changes or on SIGHUP; a bad file changes nothing.
-async fn reload(mut config: Config, service: &Service, hangup: &mut Signal) {
+async fn reload(mut config: Config, service: &Running, hangup: &mut Signal) {
     let mut seen = text_file::read(&config.file).unwrap_or_default();
     loop {
         let asked = tokio::select! {
@@ -249,7 +291,7 @@ enum ReloadError {
     Store(#[from] StoreError),
 }
 
-async fn take_over(config: &Config, text: &str, service: &Service) -> Result<Config, ReloadError> {
+async fn take_over(config: &Config, text: &str, service: &Running) -> Result<Config, ReloadError> {
     let new = Config::parse(&config.file, text)?;
     if config.needs_restart(&new) {
         tracing::warn!(

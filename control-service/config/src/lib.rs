@@ -27,7 +27,7 @@ pub use issuer::IssuerConfig;
 pub use keys::KeySource;
 pub use policy::{Policy, Principals};
 use section::Section;
-pub use signing::{IdentityConfig, MAX_SERVICE_TOKEN_S, ServiceTokens};
+pub use signing::{IdentityConfig, ServiceTokens};
 
 /// Why a configuration could not be used.
 #[derive(Debug, thiserror::Error)]

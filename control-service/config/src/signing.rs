@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use portcullis_control_domain::client::MAX_SERVICE_TOKEN_S;
 use portcullis_control_domain::signing::Rotation;
 use portcullis_identity::MAX_LIFETIME_S;
 use portcullis_identity::ids::IssuerId;
@@ -10,9 +11,6 @@ use url::Url;
 use super::files;
 use super::issuer::audiences;
 use super::section::Section;
-
-/// Longest lifetime of a service token in seconds.
-pub const MAX_SERVICE_TOKEN_S: u32 = 900;
 
 /// Identity tokens.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -5,6 +5,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::Refused;
 
+/// Longest lifetime of a service token in seconds.
+pub const MAX_SERVICE_TOKEN_S: u32 = 900;
+
 /// A client to be made.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NewServiceClient {

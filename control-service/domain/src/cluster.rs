@@ -87,7 +87,7 @@ pub fn effective(administrative: Administrative, observed: Observed) -> ClusterS
 }
 
 /// A cluster as the API shows it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Cluster {
     /// Its id.
     pub id: ClusterId,

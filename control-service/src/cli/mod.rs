@@ -15,11 +15,11 @@ use std::process::ExitCode;
 use base64::Engine;
 use clap::{Args, Parser, Subcommand};
 use portcullis_control_config::{Config, LoadError, LogConfig};
+use portcullis_control_contract::MAX_LIFE_S;
 use portcullis_control_domain::clock::now_ms;
 use portcullis_control_store::{Database, StoreError};
 use tracing_subscriber::EnvFilter;
 
-use crate::api::MAX_LIFE_S;
 use crate::serve::{ServeError, serve};
 use client::ClientError;
 

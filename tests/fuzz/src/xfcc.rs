@@ -5,7 +5,7 @@
     unreachable_pub,
     reason = "a module of the control service, whose other dependencies a fuzzer need not build"
 )]
-#[path = "../../../control-service/src/xfcc.rs"]
+#[path = "../../../control-service/api/src/xfcc.rs"]
 mod rules;
 
 use rules::principal;

@@ -7,17 +7,22 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
-use axum::extract::{DefaultBodyLimit, Extension, Request, State};
+use axum::extract::{DefaultBodyLimit, Extension, FromRef, Request, State};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
+use portcullis_control_config::Principals;
 use portcullis_control_domain::audit::Ingested;
 use portcullis_control_domain::clock::now_ms;
-use portcullis_control_services::introspection::{IntrospectError, Introspected};
-use portcullis_control_services::issuers::RefreshOutcome;
-use portcullis_control_services::shares::Kind;
-use portcullis_control_snapshot::{Ask, Poll, PollReport, View};
+use portcullis_control_domain::log_throttle::LogThrottle;
+use portcullis_control_services::Current;
+use portcullis_control_services::introspection::{IntrospectError, Introspected, Providers};
+use portcullis_control_services::issuers::{Issuers, RefreshOutcome};
+use portcullis_control_services::metrics::Metrics;
+use portcullis_control_services::shares::{Kind, Shares};
+use portcullis_control_snapshot::{Ask, Poll, PollReport, View, Workers};
+use portcullis_control_store::Store;
 use portcullis_identity::ids::SpiffeId;
 use portcullis_model::fair::ClientNetwork;
 use portcullis_protocol::audit::unhex;
@@ -29,10 +34,9 @@ use serde_json::Value;
 use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
 
-use super::Service;
-use super::extract::{Parameters, bearer, read};
-use super::problem::{Problem, ProblemKind};
+use crate::extract::{Parameters, bearer, read};
 use crate::xfcc::{self, XfccError};
+use crate::{MeshState, MeshToken, Problem, ProblemKind, Stopping};
 
 /// Bytes of an audit batch at most, and records in it.
 const MAX_BATCH: usize = 4 * 1024 * 1024;
@@ -46,59 +50,76 @@ const MAX_STALE_S: u64 = 86_400;
 
 const SNAPSHOT: &str = "/mesh/v1/snapshot";
 
-pub(super) fn routes(service: &Arc<Service>) -> Router<Arc<Service>> {
+pub(crate) fn routes(state: &MeshState) -> Router<MeshState> {
     Router::new()
         .route(SNAPSHOT, get(snapshot))
         .route("/mesh/v1/introspect", post(introspect).layer(DefaultBodyLimit::max(MAX_MESSAGE)))
         .route("/mesh/v1/keys/refresh", post(refresh_keys).layer(DefaultBodyLimit::max(MAX_MESSAGE)))
         .route("/mesh/v1/audit", post(audit).layer(DefaultBodyLimit::max(MAX_BATCH)))
-        .route_layer(middleware::from_fn_with_state(Arc::clone(service), within_share))
+        .route_layer(middleware::from_fn_with_state(Admission::from_ref(state), within_share))
+}
+
+/// What every call has to pass.
+#[derive(Clone)]
+struct Admission {
+    token: MeshToken,
+    principals: Arc<Current<Principals>>,
+    shares: Arc<Shares>,
+}
+
+impl FromRef<MeshState> for Admission {
+    fn from_ref(state: &MeshState) -> Self {
+        let MeshState { token, principals, shares, .. } = state;
+        Self { token: *token, principals: Arc::clone(principals), shares: Arc::clone(shares) }
+    }
 }
 
 /// Tells handlers who calls, and holds a sidecar to its share: by its principal, since whatever else it says of
 /// itself is free text. Gateways get whatever sidecars may not have.
 async fn within_share(
-    State(service): State<Arc<Service>>,
+    State(admission): State<Admission>,
     mut request: Request,
     next: Next,
 ) -> Result<Response, Problem> {
-    let principal = authenticate(&service, request.headers())?;
+    let principal = admission.authenticate(request.headers())?;
     let kind = if request.uri().path() == SNAPSHOT { Kind::Poll } else { Kind::Call };
-    let _share = if service.principals.get().may_read(&principal, &View::Gateway) {
+    let _share = if admission.principals.get().may_read(&principal, &View::Gateway) {
         None
     } else {
         let taken = || Problem::new(ProblemKind::ShareTaken, "wait until some of them have ended");
-        Some(service.shares.take(&principal, kind).ok_or_else(taken)?)
+        Some(admission.shares.take(&principal, kind).ok_or_else(taken)?)
     };
     request.extensions_mut().insert(principal);
     Ok(next.run(request).await)
 }
 
-/// Who calls; checked before anything else of the request is read.
-fn authenticate(service: &Service, headers: &HeaderMap) -> Result<SpiffeId, Problem> {
-    let digest: [u8; 32] = Sha256::digest(bearer(headers).unwrap_or_default().as_bytes()).into();
-    if !bool::from(digest.ct_eq(&service.mesh_token_digest)) {
-        return Err(Problem::new(
-            ProblemKind::MeshTokenInvalid,
-            "send Authorization: Bearer with the token of mesh.tokenFile",
-        ));
+impl Admission {
+    /// Who calls; checked before anything else of the request is read.
+    fn authenticate(&self, headers: &HeaderMap) -> Result<SpiffeId, Problem> {
+        let digest: [u8; 32] = Sha256::digest(bearer(headers).unwrap_or_default().as_bytes()).into();
+        if !bool::from(digest.ct_eq(&self.token.0)) {
+            return Err(Problem::new(
+                ProblemKind::MeshTokenInvalid,
+                "send Authorization: Bearer with the token of mesh.tokenFile",
+            ));
+        }
+        let missing = |e: XfccError| Problem::new(ProblemKind::PrincipalMissing, e.to_string());
+        let mut values = headers.get_all("x-forwarded-client-cert").iter();
+        let (Some(value), None) = (values.next(), values.next()) else {
+            return Err(missing(XfccError::NotOnce));
+        };
+        let principal = xfcc::principal(value.as_bytes()).map_err(missing)?;
+        if !self.principals.get().knows(&principal) {
+            let detail = [principal.as_str(), " is in neither mesh.gateways nor mesh.sidecars"].concat();
+            return Err(Problem::new(ProblemKind::PrincipalUnknown, detail));
+        }
+        Ok(principal)
     }
-    let missing = |e: XfccError| Problem::new(ProblemKind::PrincipalMissing, e.to_string());
-    let mut values = headers.get_all("x-forwarded-client-cert").iter();
-    let (Some(value), None) = (values.next(), values.next()) else {
-        return Err(missing(XfccError::NotOnce));
-    };
-    let principal = xfcc::principal(value.as_bytes()).map_err(missing)?;
-    if !service.principals.get().knows(&principal) {
-        let detail = [principal.as_str(), " is in neither mesh.gateways nor mesh.sidecars"].concat();
-        return Err(Problem::new(ProblemKind::PrincipalUnknown, detail));
-    }
-    Ok(principal)
 }
 
 /// Refuses whoever is no gateway.
-fn gateway(service: &Service, principal: &SpiffeId) -> Result<(), Problem> {
-    if service.principals.get().may_read(principal, &View::Gateway) {
+fn gateway(principals: &Current<Principals>, principal: &SpiffeId) -> Result<(), Problem> {
+    if principals.get().may_read(principal, &View::Gateway) {
         return Ok(());
     }
     Err(Problem::new(ProblemKind::ViewForbidden, [principal.as_str(), " is no gateway"].concat()))
@@ -156,33 +177,39 @@ impl PollQuery {
 }
 
 async fn snapshot(
-    State(service): State<Arc<Service>>,
+    State(store): State<Store>,
+    State(workers): State<Arc<Workers>>,
+    State(principals): State<Arc<Current<Principals>>>,
+    State(metrics): State<Arc<Metrics>>,
+    State(Stopping(stopping)): State<Stopping>,
     Extension(principal): Extension<SpiffeId>,
     Parameters(query): Parameters<PollQuery>,
 ) -> Result<Response, Problem> {
     let poll = query.check()?;
-    if !service.principals.get().may_read(&principal, &poll.ask.view) {
+    if !principals.get().may_read(&principal, &poll.ask.view) {
         let detail = [principal.as_str(), " may not read view ", &query.view].concat();
         return Err(Problem::new(ProblemKind::ViewForbidden, detail));
     }
-    let hub = service.store.hub();
+    let hub = store.hub();
     let known = poll.ask.generation == hub.generation() && poll.ask.cursor.is_empty();
     let acknowledged = known.then_some(poll.ask.revision);
     let report = PollReport { proxy: &query.proxy, acknowledged, stale_after: query.stale_after() };
-    let polling = service.workers.polls(&principal, &query.worker, &poll.ask.view, report);
-    let page = hub.poll(poll, service.stopping.clone(), now_ms).await;
+    let polling = workers.polls(&principal, &query.worker, &poll.ask.view, report);
+    let page = hub.poll(poll, stopping, now_ms).await;
     drop(polling);
-    service.metrics.polls.add(1);
-    service.metrics.page_bytes.add(u64::try_from(page.len()).unwrap_or(u64::MAX));
+    metrics.polls.add(1);
+    metrics.page_bytes.add(u64::try_from(page.len()).unwrap_or(u64::MAX));
     Ok(protobuf(page))
 }
 
 async fn audit(
-    State(service): State<Arc<Service>>,
+    State(store): State<Store>,
+    State(principals): State<Arc<Current<Principals>>>,
+    State(metrics): State<Arc<Metrics>>,
     Extension(principal): Extension<SpiffeId>,
     request: Request,
 ) -> Result<Response, Problem> {
-    let sender = service.principals.get().sender(&principal);
+    let sender = principals.get().sender(&principal);
     let sender = sender.ok_or_else(|| Problem::new(ProblemKind::PrincipalUnknown, principal.as_str()))?;
     let body = read(request, &()).await?;
     let batch =
@@ -191,23 +218,45 @@ async fn audit(
         return Err(Problem::new(ProblemKind::BatchInvalid, "a batch holds at most 10,000 records"));
     }
     // What the principal may not write is counted and acknowledged: refused, the batch would come again for ever.
-    let Ingested { ack, refusals } = service.store.ingest(sender, batch).await?;
+    let Ingested { ack, refusals } = store.ingest(sender, batch).await?;
     for (unfit, n) in refusals {
-        service.metrics.audit_refused.add(&[principal.as_str(), unfit.code()], n);
+        metrics.audit_refused.add(&[principal.as_str(), unfit.code()], n);
     }
-    service.metrics.audit_stored.add(ack.stored);
-    service.metrics.audit_duplicates.add(ack.duplicates);
-    service.metrics.audit_rejected.add(ack.rejected);
+    metrics.audit_stored.add(ack.stored);
+    metrics.audit_duplicates.add(ack.duplicates);
+    metrics.audit_rejected.add(ack.rejected);
     Ok(protobuf(ack.encode_to_vec()))
+}
+
+/// What an introspection needs.
+#[derive(Clone)]
+struct Introspection {
+    store: Store,
+    principals: Arc<Current<Principals>>,
+    providers: Arc<Current<Providers>>,
+    complaints: Arc<LogThrottle>,
+    metrics: Arc<Metrics>,
+}
+
+impl FromRef<MeshState> for Introspection {
+    fn from_ref(state: &MeshState) -> Self {
+        Self {
+            store: state.store.clone(),
+            principals: Arc::clone(&state.principals),
+            providers: Arc::clone(&state.providers),
+            complaints: Arc::clone(&state.complaints),
+            metrics: Arc::clone(&state.metrics),
+        }
+    }
 }
 
 /// What an opaque token stands for. Gateways only: the answer may hold a person's claims.
 async fn introspect(
-    State(service): State<Arc<Service>>,
+    State(introspection): State<Introspection>,
     Extension(principal): Extension<SpiffeId>,
     request: Request,
 ) -> Result<Response, Problem> {
-    gateway(&service, &principal)?;
+    gateway(&introspection.principals, &principal)?;
     let body = read(request, &()).await?;
     // The decoder's error is left out: it might repeat a piece of the token.
     let bad = |detail: &str| Problem::new(ProblemKind::BodyInvalid, detail);
@@ -217,46 +266,50 @@ async fn introspect(
     if ask.nonce.len() != NONCE_LEN || !visible {
         return Err(bad("nonce must have 16 bytes, token 1 to 8192 visible ASCII characters"));
     }
-    let providers = service.providers.get();
+    let providers = introspection.providers.get();
     let source = ClientNetwork::from_bytes(&ask.source);
     let outcome = providers.ask(&ask.provider, &ask.token, source).await;
     let (active, claims) = match outcome {
         Ok(Introspected::Active(claims)) => (true, Value::Object(claims).to_string().into_bytes()),
         Ok(Introspected::Inactive) => (false, Vec::new()),
-        Err(error) => return Err(no_answer(&service, &ask.provider, &error)),
+        Err(error) => return Err(introspection.no_answer(&ask.provider, &error)),
     };
     let outcome = if active { "active" } else { "inactive" };
-    service.metrics.introspections.count(&[&ask.provider, outcome]);
+    introspection.metrics.introspections.count(&[&ask.provider, outcome]);
     let answer = IntrospectionAnswer { nonce: ask.nonce, provider: ask.provider, active, claims };
-    Ok(protobuf(sign_introspection(&answer, service.store.hub().seed())))
+    Ok(protobuf(sign_introspection(&answer, introspection.store.hub().seed())))
 }
 
-fn no_answer(service: &Service, provider: &str, error: &IntrospectError) -> Problem {
-    // Only names of the configuration become labels: a caller's would grow the metrics without bound.
-    let known = if matches!(error, IntrospectError::Unknown) { "" } else { provider };
-    service.metrics.introspections.count(&[known, error.outcome()]);
-    let is_told = matches!(error, IntrospectError::Provider(_));
-    if !is_told && service.complaints.allow(known) {
-        tracing::warn!(provider = known, %error, "a token could not be introspected");
+impl Introspection {
+    fn no_answer(&self, provider: &str, error: &IntrospectError) -> Problem {
+        // Only names of the configuration become labels: a caller's would grow the metrics without bound.
+        let known = if matches!(error, IntrospectError::Unknown) { "" } else { provider };
+        self.metrics.introspections.count(&[known, error.outcome()]);
+        let is_told = matches!(error, IntrospectError::Provider(_));
+        if !is_told && self.complaints.allow(known) {
+            tracing::warn!(provider = known, %error, "a token could not be introspected");
+        }
+        let fault = match error {
+            IntrospectError::Unknown => ProblemKind::ProviderUnknown,
+            IntrospectError::Busy => ProblemKind::ProviderBusy,
+            IntrospectError::Provider(_) => ProblemKind::ProviderFailed,
+        };
+        Problem::new(fault, error.to_string())
     }
-    let fault = match error {
-        IntrospectError::Unknown => ProblemKind::ProviderUnknown,
-        IntrospectError::Busy => ProblemKind::ProviderBusy,
-        IntrospectError::Provider(_) => ProblemKind::ProviderFailed,
-    };
-    Problem::new(fault, error.to_string())
 }
 
 /// Fetches an issuer's keys because a gateway met one that it has not. Sidecars take no issuer's tokens.
 async fn refresh_keys(
-    State(service): State<Arc<Service>>,
+    State(issuers): State<Arc<Issuers>>,
+    State(principals): State<Arc<Current<Principals>>>,
+    State(metrics): State<Arc<Metrics>>,
     Extension(principal): Extension<SpiffeId>,
     request: Request,
 ) -> Result<Response, Problem> {
-    gateway(&service, &principal)?;
+    gateway(&principals, &principal)?;
     let body = read(request, &()).await?;
     let wish = KeyRefresh::decode(body).map_err(|e| Problem::new(ProblemKind::BodyInvalid, e.to_string()))?;
-    let asked = service.issuers.ask(&wish.issuer, &wish.key_id).await;
+    let asked = issuers.ask(&wish.issuer, &wish.key_id).await;
     let (outcome, answer) = match asked {
         RefreshOutcome::Published => ("published", Ok(StatusCode::NO_CONTENT.into_response())),
         RefreshOutcome::TooSoon => {
@@ -269,7 +322,7 @@ async fn refresh_keys(
             ("failed", Err((ProblemKind::RefreshFailed, "the last good keys stay in use")))
         }
     };
-    service.metrics.key_refreshes.count(&[outcome]);
+    metrics.key_refreshes.count(&[outcome]);
     answer.map_err(|(fault, detail)| Problem::new(fault, detail))
 }
 

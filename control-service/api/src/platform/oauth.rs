@@ -10,47 +10,42 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
 use portcullis_control_domain::signing::Purpose;
-use portcullis_control_services::oauth::{TokenCall, TokenError};
-use portcullis_model::policy::Jwks;
+use portcullis_control_services::metrics::Metrics;
+use portcullis_control_services::oauth::{TokenCall, TokenEndpoint, TokenError};
+use portcullis_control_services::signing::SigningKeys;
 use serde_json::{Value, json};
 
-use super::Service;
-use super::extract::{read_within, request_id};
-use super::problem::{Problem, ProblemKind};
+use super::issuers::key_set;
+use crate::extract::{read_within, request_id};
+use crate::{PlatformState, Problem, ProblemKind};
 
 /// Bytes of a token request at most: two tokens and a little.
 const MAX_FORM: usize = 32 * 1024;
 /// Time for its body: whoever asks has it at hand.
 const BODY_TIME: Duration = Duration::from_secs(5);
 
-pub(super) fn routes() -> Router<Arc<Service>> {
+pub(super) fn routes() -> Router<PlatformState> {
     Router::new()
         .route("/oauth2/token", post(token).layer(DefaultBodyLimit::max(MAX_FORM)))
         .route("/oauth2/jwks", get(keys))
         .route("/.well-known/oauth-authorization-server", get(metadata))
 }
 
-fn gives_out_none() -> Problem {
+/// There is no token endpoint.
+pub(super) fn gives_out_none() -> Problem {
     Problem::new(ProblemKind::NotFound, "this service gives out no tokens: serviceTokens is not set")
 }
 
-/// A key set, with how long a copy of it may be used.
-pub(super) fn key_set(service: &Service, purpose: Purpose) -> (HeaderMap, Json<Jwks>) {
-    let age = service.signing.max_age(purpose).as_secs().to_string();
-    let mut headers = HeaderMap::new();
-    if let Ok(value) = HeaderValue::from_str(&["public, max-age=", &age].concat()) {
-        headers.insert(header::CACHE_CONTROL, value);
-    }
-    (headers, Json(service.signing.key_set(purpose)))
+async fn keys(
+    State(tokens): State<Arc<TokenEndpoint>>,
+    State(signing): State<Arc<SigningKeys>>,
+) -> Result<impl IntoResponse, Problem> {
+    tokens.settings().ok_or_else(gives_out_none)?;
+    Ok(key_set(&signing, Purpose::Service))
 }
 
-async fn keys(State(service): State<Arc<Service>>) -> Result<impl IntoResponse, Problem> {
-    service.tokens.settings().ok_or_else(gives_out_none)?;
-    Ok(key_set(&service, Purpose::Service))
-}
-
-async fn metadata(State(service): State<Arc<Service>>) -> Result<Json<Value>, Problem> {
-    let issuer = service.tokens.settings().ok_or_else(gives_out_none)?.issuer.as_str();
+async fn metadata(State(tokens): State<Arc<TokenEndpoint>>) -> Result<Json<Value>, Problem> {
+    let issuer = tokens.settings().ok_or_else(gives_out_none)?.issuer.as_str();
     let at = |path: &str| [issuer, path].concat();
     Ok(Json(json!({
         "issuer": issuer,
@@ -63,11 +58,11 @@ async fn metadata(State(service): State<Arc<Service>>) -> Result<Json<Value>, Pr
 }
 
 async fn token(
-    State(service): State<Arc<Service>>,
+    State(endpoint): State<Arc<TokenEndpoint>>,
+    State(metrics): State<Arc<Metrics>>,
     Extension(ConnectInfo(peer)): Extension<ConnectInfo<SocketAddr>>,
     request: Request,
 ) -> Response {
-    let endpoint = &service.tokens;
     if endpoint.settings().is_none() {
         return gives_out_none().into_response();
     }
@@ -83,7 +78,7 @@ async fn token(
         }
     };
     let code = outcome.as_ref().map_or_else(TokenError::code, |_| "issued");
-    service.metrics.token_requests.count(&[code]);
+    metrics.token_requests.count(&[code]);
     let mut response = match outcome {
         Ok(answer) => Json(answer).into_response(),
         Err(error) => refusal(&error),

@@ -10,13 +10,13 @@ use portcullis_identity::ids::ClusterId;
 use portcullis_protocol::audit::hex;
 use serde::de::DeserializeOwned;
 
-use super::problem::{Problem, ProblemKind};
+use crate::{Problem, ProblemKind};
 
 /// Time for a body, from when the head is there.
 const BODY_TIME: Duration = Duration::from_secs(30);
 
 /// A JSON body.
-pub(super) struct Body<T>(pub(super) T);
+pub(crate) struct Body<T>(pub(crate) T);
 
 impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for Body<T> {
     type Rejection = Problem;
@@ -40,7 +40,7 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for Body<T> {
 }
 
 /// A JSON body that may be absent.
-pub(super) struct OptionalBody<T>(pub(super) T);
+pub(crate) struct OptionalBody<T>(pub(crate) T);
 
 impl<S: Send + Sync, T: DeserializeOwned + Default> FromRequest<S> for OptionalBody<T> {
     type Rejection = Problem;
@@ -57,12 +57,12 @@ impl<S: Send + Sync, T: DeserializeOwned + Default> FromRequest<S> for OptionalB
 }
 
 /// Reads a body up to the limit of its route.
-pub(super) async fn read<S: Send + Sync>(request: Request, state: &S) -> Result<Bytes, Problem> {
+pub(crate) async fn read<S: Send + Sync>(request: Request, state: &S) -> Result<Bytes, Problem> {
     read_within(BODY_TIME, request, state).await
 }
 
 /// The same, in a time of its own.
-pub(super) async fn read_within<S: Send + Sync>(
+pub(crate) async fn read_within<S: Send + Sync>(
     time: Duration,
     request: Request,
     state: &S,
@@ -83,7 +83,7 @@ pub(super) async fn read_within<S: Send + Sync>(
 }
 
 /// Query parameters.
-pub(super) struct Parameters<T>(pub(super) T);
+pub(crate) struct Parameters<T>(pub(crate) T);
 
 impl<S: Send + Sync, T: DeserializeOwned> FromRequestParts<S> for Parameters<T> {
     type Rejection = Problem;
@@ -95,7 +95,7 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequestParts<S> for Parameters<T> 
 }
 
 /// The cluster id of the path.
-pub(super) struct ClusterPath(pub(super) ClusterId);
+pub(crate) struct ClusterPath(pub(crate) ClusterId);
 
 impl<S: Send + Sync> FromRequestParts<S> for ClusterPath {
     type Rejection = Problem;
@@ -110,23 +110,15 @@ impl<S: Send + Sync> FromRequestParts<S> for ClusterPath {
 }
 
 /// The token of `Authorization: Bearer` (RFC 6750 §2.1), if there is exactly one.
-pub(super) fn bearer(headers: &HeaderMap) -> Option<&str> {
+pub(crate) fn bearer(headers: &HeaderMap) -> Option<&str> {
     let mut values = headers.get_all(header::AUTHORIZATION).iter();
     let (value, None) = (values.next()?, values.next()) else { return None };
     let (scheme, token) = value.to_str().ok()?.split_once(' ')?;
     scheme.eq_ignore_ascii_case("bearer").then_some(token.trim_matches(' '))
 }
 
-/// How many entries of a list are wanted.
-pub(super) fn limit(wanted: Option<usize>) -> Result<usize, Problem> {
-    match wanted.unwrap_or(100) {
-        n @ 1..=1000 => Ok(n),
-        _ => Err(Problem::parameter("limit", "must be from 1 to 1000")),
-    }
-}
-
 /// The caller's request id if it is a sound one, else a new one.
-pub(super) fn request_id(headers: &HeaderMap) -> String {
+pub(crate) fn request_id(headers: &HeaderMap) -> String {
     let given = headers.get("x-request-id").and_then(|v| v.to_str().ok());
     let sound = |id: &&str| (1..=128).contains(&id.len()) && id.bytes().all(|b| b.is_ascii_graphic());
     given.filter(sound).map_or_else(|| hex(&random::<16>()), str::to_owned)

@@ -3,9 +3,9 @@
 use axum::Json;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
+use portcullis_control_contract::{Invalid, ProblemDocument};
 use portcullis_control_domain::Refused;
 use portcullis_control_store::StoreError;
-use serde::Serialize;
 
 macro_rules! problem_kinds {
     ($($(#[$doc:meta])* $name:ident = $code:literal, $status:literal, $title:literal;)*) => {
@@ -111,16 +111,7 @@ pub struct Problem {
 
 /// Left in the extensions of a response, for the audit record.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct ReasonOf(pub(super) &'static str);
-
-#[derive(Serialize)]
-struct Document<'a> {
-    r#type: &'static str,
-    title: &'static str,
-    status: u16,
-    detail: &'a str,
-    reason: &'static str,
-}
+pub(crate) struct ReasonOf(pub(crate) &'static str);
 
 impl Problem {
     /// A problem; `detail` tells the caller what to change.
@@ -135,10 +126,16 @@ impl Problem {
         self.kind
     }
 
-    /// A parameter or field that is not right.
+    /// A query parameter that is not right.
     #[must_use]
-    pub fn parameter(name: &str, problem: impl std::fmt::Display) -> Self {
-        Self::new(ProblemKind::ParameterInvalid, [name, ": ", &problem.to_string()].concat())
+    pub fn parameter(invalid: Invalid) -> Self {
+        Self::new(ProblemKind::ParameterInvalid, invalid.0)
+    }
+
+    /// A field of the body that is not right.
+    #[must_use]
+    pub fn body(invalid: Invalid) -> Self {
+        Self::new(ProblemKind::BodyInvalid, invalid.0)
     }
 }
 
@@ -172,12 +169,12 @@ impl From<StoreError> for Problem {
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {
         let status = StatusCode::from_u16(self.kind.status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-        let document = Document {
-            r#type: "about:blank",
-            title: self.kind.title(),
+        let document = ProblemDocument {
+            r#type: "about:blank".to_owned(),
+            title: self.kind.title().to_owned(),
             status: status.as_u16(),
-            detail: &self.detail,
-            reason: self.kind.code(),
+            detail: self.detail,
+            reason: self.kind.code().to_owned(),
         };
         let mut response = (status, Json(document)).into_response();
         let headers = response.headers_mut();

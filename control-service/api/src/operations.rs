@@ -1,0 +1,49 @@
+//! Health and metrics.
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::extract::State;
+use axum::http::{StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use portcullis_control_services::issuers::Issuers;
+use portcullis_control_services::metrics::{Gauges, Metrics};
+use portcullis_control_snapshot::Workers;
+use portcullis_control_store::Store;
+
+use crate::{OperationsState, Stopping};
+
+pub(crate) fn routes() -> Router<OperationsState> {
+    Router::new()
+        .route("/healthz", get(|| async { "ok\n" }))
+        .route("/readyz", get(ready))
+        .route("/metrics", get(metrics))
+}
+
+async fn ready(State(store): State<Store>, State(Stopping(stopping)): State<Stopping>) -> Response {
+    if store.is_open() && !*stopping.borrow() {
+        (StatusCode::OK, "ready\n").into_response()
+    } else {
+        (StatusCode::SERVICE_UNAVAILABLE, "not ready: the store is closed or the service is stopping\n")
+            .into_response()
+    }
+}
+
+async fn metrics(
+    State(store): State<Store>,
+    State(workers): State<Arc<Workers>>,
+    State(metrics): State<Arc<Metrics>>,
+    State(issuers): State<Arc<Issuers>>,
+) -> Response {
+    let revision = store.hub().revision();
+    let workers = workers.list();
+    let gauges = Gauges {
+        revision,
+        entries: store.hub().len(),
+        workers: workers.len(),
+        current: workers.iter().filter(|w| w.revision >= revision).count(),
+    };
+    let text = metrics.render(gauges, &issuers.report().await);
+    ([(header::CONTENT_TYPE, "text/plain; version=0.0.4")], text).into_response()
+}

@@ -1,0 +1,36 @@
+//! Queries of the audit log, and which proxy has which revision.
+
+use std::sync::Arc;
+
+use axum::extract::State;
+use axum::routing::get;
+use axum::{Json, Router};
+use portcullis_control_contract::audit::{AuditStatus, ProxyList, RecordFilter, RecordList};
+use portcullis_control_snapshot::Workers;
+use portcullis_control_store::Store;
+
+use crate::extract::Parameters;
+use crate::{PlatformState, Problem};
+
+pub(super) fn routes() -> Router<PlatformState> {
+    Router::new()
+        .route("/v1/audit/records", get(records))
+        .route("/v1/audit/status", get(status))
+        .route("/v1/proxies", get(proxies))
+}
+
+async fn records(
+    State(store): State<Store>,
+    Parameters(filter): Parameters<RecordFilter>,
+) -> Result<Json<RecordList>, Problem> {
+    let (rows, next) = store.records(filter.check().map_err(Problem::parameter)?).await?;
+    Ok(Json(RecordList { records: rows.into_iter().map(Into::into).collect(), next }))
+}
+
+async fn status(State(store): State<Store>) -> Result<Json<AuditStatus>, Problem> {
+    Ok(Json(store.audit_status().await?))
+}
+
+async fn proxies(State(store): State<Store>, State(workers): State<Arc<Workers>>) -> Json<ProxyList> {
+    Json(ProxyList { revision: store.hub().revision(), workers: workers.list() })
+}

@@ -1,0 +1,147 @@
+//! Clusters: registration, state, heartbeats.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::extract::{Extension, FromRef, FromRequest, Request, State};
+use axum::http::StatusCode;
+use axum::routing::{get, post};
+use axum::{Json, Router};
+use portcullis_control_contract::Wait;
+use portcullis_control_contract::clusters::{
+    ClusterChanged, ClusterList, ClusterListQuery, HeartbeatRequest, HeartbeatResponse, Registered,
+    Registration,
+};
+use portcullis_control_domain::audit::AuditEvent;
+use portcullis_control_domain::cluster::{Administer, Cluster};
+use portcullis_control_domain::tokens::{Token, TokenKind};
+use portcullis_control_services::metrics::Metrics;
+use portcullis_control_services::presence::{HeartbeatError, Presence};
+use portcullis_control_snapshot::{RolloutScope, Workers};
+use portcullis_control_store::Store;
+use portcullis_identity::ids::ClusterId;
+
+use crate::extract::{Body, ClusterPath, OptionalBody, Parameters, bearer};
+use crate::{PlatformState, Problem, ProblemKind};
+
+pub(super) fn routes() -> Router<PlatformState> {
+    Router::new()
+        .route("/v1/clusters", get(list).post(register))
+        .route("/v1/clusters/{id}", get(one).delete(retire))
+        .route("/v1/clusters/{id}/suspend", post(suspend))
+        .route("/v1/clusters/{id}/resume", post(resume))
+}
+
+/// Called by clusters with their own tokens.
+pub(super) fn heartbeat_routes() -> Router<PlatformState> {
+    Router::new().route("/v1/clusters/{id}/heartbeat", post(heartbeat))
+}
+
+async fn register(
+    State(store): State<Store>,
+    State(presence): State<Arc<Presence>>,
+    Extension(action): Extension<AuditEvent>,
+    Body(body): Body<Registration>,
+) -> Result<(StatusCode, Json<Registered>), Problem> {
+    let new = body.check().map_err(Problem::body)?;
+    let (cluster, token, revision) = store.register_cluster(new, action).await?;
+    presence.registered(&cluster, token.digest());
+    Ok((StatusCode::CREATED, Json(Registered { cluster, token: token.reveal().into(), revision })))
+}
+
+async fn list(
+    State(store): State<Store>,
+    Parameters(query): Parameters<ClusterListQuery>,
+) -> Result<Json<ClusterList>, Problem> {
+    let listed = store.clusters(query.check().map_err(Problem::parameter)?).await?;
+    Ok(Json(ClusterList { clusters: listed.items, next: listed.next }))
+}
+
+async fn one(State(store): State<Store>, ClusterPath(id): ClusterPath) -> Result<Json<Cluster>, Problem> {
+    Ok(Json(store.cluster(id).await?))
+}
+
+/// What the change of a cluster's state needs.
+#[derive(Clone)]
+struct Operator {
+    store: Store,
+    presence: Arc<Presence>,
+    workers: Arc<Workers>,
+}
+
+impl FromRef<PlatformState> for Operator {
+    fn from_ref(state: &PlatformState) -> Self {
+        let PlatformState { store, presence, workers, .. } = state;
+        Self { store: store.clone(), presence: Arc::clone(presence), workers: Arc::clone(workers) }
+    }
+}
+
+impl Operator {
+    async fn administer(
+        &self,
+        id: ClusterId,
+        what: Administer,
+        action: AuditEvent,
+        wait: Wait,
+    ) -> Result<Json<ClusterChanged>, Problem> {
+        let wait: Duration = wait.duration().map_err(Problem::parameter)?;
+        let (cluster, revision) = self.store.administer_cluster(id, what, action).await?;
+        self.presence.administered(&cluster);
+        let progress = self.workers.wait_for(revision, RolloutScope::Cluster(&cluster.id), wait).await;
+        Ok(Json(ClusterChanged { cluster, progress }))
+    }
+}
+
+async fn suspend(
+    State(operator): State<Operator>,
+    Extension(action): Extension<AuditEvent>,
+    ClusterPath(id): ClusterPath,
+    Parameters(wait): Parameters<Wait>,
+) -> Result<Json<ClusterChanged>, Problem> {
+    operator.administer(id, Administer::Suspend, action, wait).await
+}
+
+async fn resume(
+    State(operator): State<Operator>,
+    Extension(action): Extension<AuditEvent>,
+    ClusterPath(id): ClusterPath,
+    Parameters(wait): Parameters<Wait>,
+) -> Result<Json<ClusterChanged>, Problem> {
+    operator.administer(id, Administer::Resume, action, wait).await
+}
+
+async fn retire(
+    State(operator): State<Operator>,
+    Extension(action): Extension<AuditEvent>,
+    ClusterPath(id): ClusterPath,
+    Parameters(wait): Parameters<Wait>,
+) -> Result<Json<ClusterChanged>, Problem> {
+    operator.administer(id, Administer::Retire, action, wait).await
+}
+
+async fn heartbeat(
+    State(store): State<Store>,
+    State(presence): State<Arc<Presence>>,
+    State(metrics): State<Arc<Metrics>>,
+    ClusterPath(id): ClusterPath,
+    request: Request,
+) -> Result<Json<HeartbeatResponse>, Problem> {
+    let invalid =
+        || Problem::new(ProblemKind::TokenInvalid, "send the token that registration gave this cluster");
+    let token =
+        bearer(request.headers()).and_then(|t| Token::parse(TokenKind::Cluster, t)).ok_or_else(invalid)?;
+    // Before the body is read: who is no cluster does not hold a connection with it.
+    if !presence.is_token_of(&id, token.digest()) {
+        return Err(invalid());
+    }
+    let OptionalBody(body) = OptionalBody::<HeartbeatRequest>::from_request(request, &()).await?;
+    let HeartbeatRequest { status, version } = body.check().map_err(Problem::body)?;
+    let outcome = presence.heartbeat(&store, id, token.digest(), status.into(), version).await;
+    let state = outcome.map_err(|error| match error {
+        HeartbeatError::Token => invalid(),
+        HeartbeatError::Retired => Problem::new(ProblemKind::ClusterRetired, error.to_string()),
+        HeartbeatError::Store(error) => error.into(),
+    })?;
+    metrics.heartbeats.add(1);
+    Ok(Json(HeartbeatResponse { state, next_heartbeat_s: presence.interval_s() }))
+}

@@ -1,0 +1,60 @@
+//! How issuers' keys are doing, and the keys that this platform signs with.
+
+use std::sync::Arc;
+
+use axum::extract::{Extension, Path, State};
+use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use axum::response::IntoResponse;
+use axum::routing::{get, post};
+use axum::{Json, Router};
+use portcullis_control_contract::issuers::{IssuerList, RotationBegun, SigningKeyList, SigningKeyReport};
+use portcullis_control_domain::audit::AuditEvent;
+use portcullis_control_domain::signing::Purpose;
+use portcullis_control_services::issuers::Issuers;
+use portcullis_control_services::signing::SigningKeys;
+use portcullis_model::policy::Jwks;
+
+use crate::{PlatformState, Problem};
+
+pub(super) fn routes() -> Router<PlatformState> {
+    Router::new()
+        .route("/v1/issuers", get(issuers))
+        .route("/v1/signing-keys", get(signing_keys))
+        .route("/v1/signing-keys/{purpose}", post(rotate))
+}
+
+/// Needs no credential: public keys.
+pub(super) fn public_routes() -> Router<PlatformState> {
+    Router::new().route("/v1/identity/jwks", get(identity_keys))
+}
+
+async fn identity_keys(State(signing): State<Arc<SigningKeys>>) -> impl IntoResponse {
+    key_set(&signing, Purpose::Identity)
+}
+
+/// A key set, with how long a copy of it may be used.
+pub(super) fn key_set(signing: &SigningKeys, purpose: Purpose) -> (HeaderMap, Json<Jwks>) {
+    let age = signing.max_age(purpose).as_secs().to_string();
+    let mut headers = HeaderMap::new();
+    if let Ok(value) = HeaderValue::from_str(&["public, max-age=", &age].concat()) {
+        headers.insert(header::CACHE_CONTROL, value);
+    }
+    (headers, Json(signing.key_set(purpose)))
+}
+
+async fn issuers(State(issuers): State<Arc<Issuers>>) -> Json<IssuerList> {
+    Json(IssuerList { issuers: issuers.report().await, left_out: issuers.left_out().await })
+}
+
+async fn signing_keys(State(signing): State<Arc<SigningKeys>>) -> Json<SigningKeyList> {
+    Json(SigningKeyList { signing_keys: signing.all().iter().map(SigningKeyReport::from).collect() })
+}
+
+async fn rotate(
+    State(signing): State<Arc<SigningKeys>>,
+    Extension(action): Extension<AuditEvent>,
+    Path(purpose): Path<Purpose>,
+) -> Result<(StatusCode, Json<RotationBegun>), Problem> {
+    let key = signing.begin(purpose, action).await?;
+    Ok((StatusCode::ACCEPTED, Json(RotationBegun { signing_key: SigningKeyReport::from(&key) })))
+}

@@ -1,0 +1,77 @@
+//! API keys.
+
+use std::sync::Arc;
+
+use axum::extract::{Extension, Path, State};
+use axum::http::StatusCode;
+use axum::routing::{delete, get, post};
+use axum::{Json, Router};
+use portcullis_control_contract::keys::{
+    KeyCreated, KeyCreation, KeyList, KeyRevoked, KeyRotated, KeyRotationRequest,
+};
+use portcullis_control_contract::{TenantListQuery, Wait, limit};
+use portcullis_control_domain::audit::AuditEvent;
+use portcullis_control_domain::clock::now_ms;
+use portcullis_control_snapshot::{RolloutScope, Workers};
+use portcullis_control_store::Store;
+
+use crate::extract::{Body, OptionalBody, Parameters};
+use crate::{Pepper, PlatformState, Problem};
+
+pub(super) fn routes() -> Router<PlatformState> {
+    Router::new()
+        .route("/v1/api-keys", get(list).post(create))
+        .route("/v1/api-keys/{id}", delete(revoke))
+        .route("/v1/api-keys/{id}/rotate", post(rotate))
+}
+
+async fn create(
+    State(store): State<Store>,
+    State(Pepper(pepper)): State<Pepper>,
+    Extension(action): Extension<AuditEvent>,
+    Body(body): Body<KeyCreation>,
+) -> Result<(StatusCode, Json<KeyCreated>), Problem> {
+    let new = body.check(now_ms()).map_err(Problem::body)?;
+    let (api_key, token, revision) = store.create_api_key(new, &pepper, action).await?;
+    Ok((StatusCode::CREATED, Json(KeyCreated { api_key, key: token.reveal().into(), revision })))
+}
+
+async fn rotate(
+    State(store): State<Store>,
+    State(Pepper(pepper)): State<Pepper>,
+    State(workers): State<Arc<Workers>>,
+    Extension(action): Extension<AuditEvent>,
+    Path(id): Path<String>,
+    Parameters(wait): Parameters<Wait>,
+    OptionalBody(body): OptionalBody<KeyRotationRequest>,
+) -> Result<(StatusCode, Json<KeyRotated>), Problem> {
+    let wait = wait.duration().map_err(Problem::parameter)?;
+    let how = body.check(now_ms()).map_err(Problem::body)?;
+    let made = store.rotate_api_key(id, how, &pepper, action).await?;
+    let progress = workers.wait_for(made.revision, RolloutScope::Gateways, wait).await;
+    let key = made.token.reveal().into();
+    let rotated = KeyRotated { api_key: made.new, key, replaced: made.old, progress };
+    Ok((StatusCode::CREATED, Json(rotated)))
+}
+
+async fn list(
+    State(store): State<Store>,
+    Parameters(query): Parameters<TenantListQuery>,
+) -> Result<Json<KeyList>, Problem> {
+    let limit = limit(query.limit).map_err(Problem::parameter)?;
+    let listed = store.api_keys(query.tenant, query.after, limit).await?;
+    Ok(Json(KeyList { api_keys: listed.items, next: listed.next }))
+}
+
+async fn revoke(
+    State(store): State<Store>,
+    State(workers): State<Arc<Workers>>,
+    Extension(action): Extension<AuditEvent>,
+    Path(id): Path<String>,
+    Parameters(wait): Parameters<Wait>,
+) -> Result<Json<KeyRevoked>, Problem> {
+    let wait = wait.duration().map_err(Problem::parameter)?;
+    let (api_key, revision) = store.revoke_api_key(id, action).await?;
+    let progress = workers.wait_for(revision, RolloutScope::Everybody, wait).await;
+    Ok(Json(KeyRevoked { api_key, progress }))
+}

@@ -1,0 +1,64 @@
+//! Revocations.
+
+use std::sync::Arc;
+
+use axum::extract::{Extension, State};
+use axum::http::StatusCode;
+use axum::routing::get;
+use axum::{Json, Router};
+use portcullis_control_contract::revocations::{
+    NewRevocation, RemovalQuery, RevocationChanged, RevocationList,
+};
+use portcullis_control_contract::{ListQuery, Wait, end, limit};
+use portcullis_control_domain::audit::AuditEvent;
+use portcullis_control_domain::clock::now_ms;
+use portcullis_control_domain::revocation::reaches_sidecars;
+use portcullis_control_snapshot::{RolloutScope, Workers};
+use portcullis_control_store::Store;
+
+use crate::extract::{Body, Parameters};
+use crate::{PlatformState, Problem};
+
+pub(super) fn routes() -> Router<PlatformState> {
+    Router::new().route("/v1/revocations", get(list).post(add).delete(remove))
+}
+
+/// Who must have a revocation: a token id means nothing to a sidecar.
+fn concerned_by(name: &str) -> RolloutScope<'static> {
+    if reaches_sidecars(name) { RolloutScope::Everybody } else { RolloutScope::Gateways }
+}
+
+async fn add(
+    State(store): State<Store>,
+    State(workers): State<Arc<Workers>>,
+    Extension(action): Extension<AuditEvent>,
+    Parameters(wait): Parameters<Wait>,
+    Body(body): Body<NewRevocation>,
+) -> Result<(StatusCode, Json<RevocationChanged>), Problem> {
+    let wait = wait.duration().map_err(Problem::parameter)?;
+    let body = body.check().map_err(Problem::body)?;
+    let expires_at_s = end(body.expires_in_s, now_ms()).map_err(Problem::body)?;
+    let (revocation, revision) = store.add_revocation(body.name, body.note, expires_at_s, action).await?;
+    let progress = workers.wait_for(revision, concerned_by(&revocation.name), wait).await;
+    Ok((StatusCode::CREATED, Json(RevocationChanged { revocation, progress })))
+}
+
+async fn remove(
+    State(store): State<Store>,
+    State(workers): State<Arc<Workers>>,
+    Extension(action): Extension<AuditEvent>,
+    Parameters(query): Parameters<RemovalQuery>,
+) -> Result<Json<RevocationChanged>, Problem> {
+    let (revocation, revision) = store.remove_revocation(query.name, action).await?;
+    let progress = workers.progress(revision, concerned_by(&revocation.name));
+    Ok(Json(RevocationChanged { revocation, progress }))
+}
+
+async fn list(
+    State(store): State<Store>,
+    Parameters(query): Parameters<ListQuery>,
+) -> Result<Json<RevocationList>, Problem> {
+    let limit = limit(query.limit).map_err(Problem::parameter)?;
+    let listed = store.revocations(query.after, limit).await?;
+    Ok(Json(RevocationList { revocations: listed.items, next: listed.next }))
+}

@@ -1,0 +1,109 @@
+//! What the handlers of each listener use. A handler takes the parts that it needs by `State`.
+
+use std::sync::Arc;
+
+use axum::extract::FromRef;
+use portcullis_control_config::Principals;
+use portcullis_control_domain::log_throttle::LogThrottle;
+use portcullis_control_services::Current;
+use portcullis_control_services::introspection::Providers;
+use portcullis_control_services::issuers::Issuers;
+use portcullis_control_services::metrics::Metrics;
+use portcullis_control_services::oauth::{Backoff, TokenEndpoint};
+use portcullis_control_services::presence::Presence;
+use portcullis_control_services::shares::Shares;
+use portcullis_control_services::signing::SigningKeys;
+use portcullis_control_snapshot::Workers;
+use portcullis_control_store::Store;
+use tokio::sync::watch;
+use zeroize::Zeroizing;
+
+/// SHA-256 of the mesh token.
+#[derive(Debug, Clone, Copy)]
+pub struct MeshToken(pub [u8; 32]);
+
+/// Key of the API-key digests.
+#[derive(Clone)]
+pub struct Pepper(pub Arc<Zeroizing<[u8; 32]>>);
+
+/// Turns true when the service ends.
+#[derive(Debug, Clone)]
+pub struct Stopping(pub watch::Receiver<bool>);
+
+macro_rules! state {
+    ($(#[$doc:meta])* $name:ident { $($(#[$fdoc:meta])* $field:ident: $type:ty,)* }) => {
+        $(#[$doc])*
+        #[derive(Clone)]
+        pub struct $name { $($(#[$fdoc])* pub $field: $type,)* }
+
+        $(impl FromRef<$name> for $type {
+            fn from_ref(state: &$name) -> Self { state.$field.clone() }
+        })*
+    };
+}
+
+state! {
+    /// What the handlers of the mesh API use.
+    MeshState {
+        /// Where records go, and the snapshot.
+        store: Store,
+        /// Which worker has which revision.
+        workers: Arc<Workers>,
+        /// Counters.
+        metrics: Arc<Metrics>,
+        /// What every filter shows.
+        token: MeshToken,
+        /// Who may read which view.
+        principals: Arc<Current<Principals>>,
+        /// Providers of opaque tokens.
+        providers: Arc<Current<Providers>>,
+        /// Which of them may be complained of.
+        complaints: Arc<LogThrottle>,
+        /// Issuers and their keys.
+        issuers: Arc<Issuers>,
+        /// What sidecars hold of the mesh API.
+        shares: Arc<Shares>,
+        /// When waiting polls end.
+        stopping: Stopping,
+    }
+}
+
+state! {
+    /// What the handlers of the platform API use.
+    PlatformState {
+        /// Everything durable.
+        store: Store,
+        /// Which worker has which revision.
+        workers: Arc<Workers>,
+        /// Heartbeats.
+        presence: Arc<Presence>,
+        /// Counters.
+        metrics: Arc<Metrics>,
+        /// Key of the API-key digests.
+        pepper: Pepper,
+        /// Issuers and their keys.
+        issuers: Arc<Issuers>,
+        /// Keys that sign tokens.
+        signing: Arc<SigningKeys>,
+        /// The token endpoint.
+        tokens: Arc<TokenEndpoint>,
+        /// Pauses for addresses from which calls come without an administrator's token.
+        refused_callers: Arc<Backoff>,
+    }
+}
+
+state! {
+    /// What health and metrics tell of.
+    OperationsState {
+        /// Whether writes are possible, and the snapshot.
+        store: Store,
+        /// Which worker has which revision.
+        workers: Arc<Workers>,
+        /// Counters.
+        metrics: Arc<Metrics>,
+        /// Issuers and their keys.
+        issuers: Arc<Issuers>,
+        /// When the service is not ready any more.
+        stopping: Stopping,
+    }
+}

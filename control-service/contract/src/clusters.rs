@@ -1,0 +1,151 @@
+//! Clusters: registration, state, heartbeats.
+
+use portcullis_control_domain::cluster::{Cluster, ClusterQuery, NewCluster, Observed, Placement};
+use portcullis_control_domain::rollout::RolloutProgress;
+use portcullis_identity::ids::{ClusterId, TenantId};
+use portcullis_model::decision::ClusterState;
+use serde::{Deserialize, Serialize};
+
+use crate::{Invalid, ShownOnce};
+
+/// Registers a cluster.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Registration {
+    /// Its id.
+    pub id: ClusterId,
+    /// Who owns it.
+    pub tenant: TenantId,
+    /// Where it stands.
+    pub placement: Placement,
+    /// Its region.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub region: Option<String>,
+}
+
+impl Registration {
+    /// The cluster to be registered.
+    ///
+    /// # Errors
+    /// [`Invalid`].
+    pub fn check(self) -> Result<NewCluster, Invalid> {
+        if self.region.as_ref().is_some_and(|r| r.is_empty() || r.len() > 64) {
+            return Err(Invalid("region: must have 1 to 64 characters"));
+        }
+        Ok(NewCluster { id: self.id, tenant: self.tenant, placement: self.placement, region: self.region })
+    }
+}
+
+/// A cluster that was registered.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Registered {
+    /// The cluster.
+    pub cluster: Cluster,
+    /// Its own token.
+    pub token: ShownOnce,
+    /// The revision from which on filters know it.
+    pub revision: u64,
+}
+
+/// Which clusters are asked for.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct ClusterListQuery {
+    /// Only this tenant's.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tenant: Option<String>,
+    /// Only those in this state.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub state: Option<ClusterState>,
+    /// The last id of the page before.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub after: String,
+    /// Entries at most.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub limit: Option<usize>,
+}
+
+impl ClusterListQuery {
+    /// The query.
+    ///
+    /// # Errors
+    /// [`Invalid`].
+    pub fn check(self) -> Result<ClusterQuery, Invalid> {
+        let limit = crate::limit(self.limit)?;
+        Ok(ClusterQuery { tenant: self.tenant, state: self.state, after: self.after, limit })
+    }
+}
+
+/// A page of clusters.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ClusterList {
+    /// The clusters, in the order of their ids.
+    pub clusters: Vec<Cluster>,
+    /// Where to go on.
+    pub next: Option<String>,
+}
+
+/// A cluster that an operator changed, and how far that has got.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ClusterChanged {
+    /// The cluster.
+    pub cluster: Cluster,
+    /// Who has the change.
+    #[serde(flatten)]
+    pub progress: RolloutProgress,
+}
+
+/// What a cluster may say of itself.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum HeartbeatStatus {
+    /// All is well.
+    #[default]
+    Online,
+    /// A part fails.
+    Degraded,
+}
+
+impl From<HeartbeatStatus> for Observed {
+    fn from(status: HeartbeatStatus) -> Self {
+        match status {
+            HeartbeatStatus::Online => Self::Online,
+            HeartbeatStatus::Degraded => Self::Degraded,
+        }
+    }
+}
+
+/// A heartbeat.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct HeartbeatRequest {
+    /// How the cluster is.
+    pub status: HeartbeatStatus,
+    /// The version that it runs.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub version: Option<String>,
+}
+
+impl HeartbeatRequest {
+    /// Whether a cluster's own word can be shown to operators.
+    ///
+    /// # Errors
+    /// [`Invalid`].
+    pub fn check(self) -> Result<Self, Invalid> {
+        let sound = |v: &String| (1..=64).contains(&v.len()) && v.bytes().all(|b| b.is_ascii_graphic());
+        if self.version.as_ref().is_none_or(sound) {
+            Ok(self)
+        } else {
+            Err(Invalid("version: must have 1 to 64 visible ASCII characters"))
+        }
+    }
+}
+
+/// What a cluster hears back.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HeartbeatResponse {
+    /// The state that filters enforce.
+    pub state: ClusterState,
+    /// Seconds until the next one is due.
+    pub next_heartbeat_s: u64,
+}
