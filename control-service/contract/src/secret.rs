@@ -1,11 +1,10 @@
 use std::fmt;
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use zeroize::Zeroizing;
 
 /// A secret that an answer shows, and no log.
-#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(transparent)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct ShownOnce(Zeroizing<String>);
 
 impl ShownOnce {
@@ -22,6 +21,18 @@ impl From<&str> for ShownOnce {
     }
 }
 
+impl Serialize for ShownOnce {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&self.0)
+    }
+}
+
+impl<'de> Deserialize<'de> for ShownOnce {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        String::deserialize(deserializer).map(|secret| Self(Zeroizing::new(secret)))
+    }
+}
+
 impl fmt::Debug for ShownOnce {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("ShownOnce")
@@ -35,7 +46,9 @@ mod tests {
     #[test]
     fn it_is_in_the_answer_and_in_no_log() {
         let secret = ShownOnce::from("hunter2");
-        assert_eq!(serde_json::to_value(&secret).unwrap(), "hunter2");
+        let written = serde_json::to_value(&secret).unwrap();
+        assert_eq!(written, "hunter2");
+        assert_eq!(serde_json::from_value::<ShownOnce>(written).unwrap(), secret);
         assert_eq!(format!("{secret:?}"), "ShownOnce");
     }
 }

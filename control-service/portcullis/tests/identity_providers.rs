@@ -19,7 +19,7 @@ use ring::rand::SystemRandom;
 use ring::signature::{self, EcdsaKeyPair, KeyPair, RsaKeyPair};
 use serde_json::{Map, Value, json};
 
-const PAGE: &str = include_str!("../../docs/identity-providers.md");
+const PAGE: &str = include_str!("../../../docs/identity-providers.md");
 const NOW: u64 = 1_800_000_000;
 
 /// A provider without a configuration: the page says why.
@@ -45,7 +45,7 @@ fn blocks() -> BTreeMap<&'static str, &'static str> {
 }
 
 fn corpus() -> Vec<(String, Vec<Value>)> {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/field/providers");
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/field/providers");
     let mut files: Vec<PathBuf> =
         std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
     files.sort();

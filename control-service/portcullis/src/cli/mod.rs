@@ -240,7 +240,7 @@ impl Command {
                 print("the configuration is good")
             }
             Self::Config { command: ConfigCommand::Schema } => {
-                print(include_str!("../../control.schema.json").trim_end())
+                print(include_str!("../../../control.schema.json").trim_end())
             }
             Self::Explain { config, question } => Ok(explain::run(&Config::load(&config.path)?, &question)?),
             Self::TestIdentity(wanted) => print(&wanted.run()?),
