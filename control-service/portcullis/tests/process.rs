@@ -8,10 +8,11 @@ use std::time::Instant;
 
 use axum::http::StatusCode;
 use axum::routing::get;
-use common::{AT_ONCE, GATEWAY, LONG_POLL, PATIENCE, Reader, Server, run, stdout, text, until};
 use portcullis_protocol::wire::RecordKind;
 use reqwest::Method;
 use serde_json::{Value, json};
+
+use common::{AT_ONCE, GATEWAY, LONG_POLL, PATIENCE, Reader, Server, run, stdout, text, until};
 
 fn stderr(output: &std::process::Output) -> String {
     assert!(!output.status.success());
@@ -325,4 +326,20 @@ fn a_reader_that_has_enough_ends_a_command_quietly() {
     let command = format!("{program} config schema | true");
     let output = std::process::Command::new("bash").args(["-c", &command]).output().unwrap();
     assert_eq!(String::from_utf8_lossy(&output.stderr), "");
+}
+
+#[test]
+fn a_name_that_cannot_be_is_refused_before_the_service_is_asked() {
+    let server = ["--server", "http://127.0.0.1:1"];
+    for (command, told) in [
+        (&["clusters", "register", "No label", "--tenant", "acme"][..], "No label"),
+        (&["clusters", "register", "acme", "--tenant", "acme", "--placement", "moon"], "on-premises"),
+        (&["clusters", "list", "--state", "asleep"], "suspended"),
+        (&["keys", "create", "--tenant", "acme", "--subject", "a", "--source-type", "robot"], "mcp_agent"),
+        (&["signing-keys", "rotate", "everything"], "identity"),
+    ] {
+        let output = run(&[&command[..1], &server[..], &command[1..]].concat());
+        assert_eq!(output.status.code(), Some(2), "{command:?}");
+        assert!(stderr(&output).contains(told), "{command:?}: {}", stderr(&output));
+    }
 }

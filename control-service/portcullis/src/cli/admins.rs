@@ -1,10 +1,12 @@
 //! Commands about administrators.
 
 use clap::Subcommand;
-use reqwest::Method;
-use serde_json::Value;
+use portcullis_control_contract::ListQuery;
+use portcullis_control_contract::administrators::{
+    AdministratorCreated, AdministratorCreation, AdministratorList, AdministratorRevoked,
+};
 
-use super::client::{Call, ClientError, Connection, run};
+use super::client::{Call, ClientError, Connection, MOST, run};
 
 /// Administrators.
 #[derive(Debug, Subcommand)]
@@ -29,11 +31,18 @@ pub(super) enum Admins {
 /// # Errors
 /// [`ClientError`].
 pub(super) async fn admins(connection: &Connection, command: Admins) -> Result<(), ClientError> {
-    let call = match command {
-        Admins::Create { expires_in } => Call::new(Method::POST, &["v1", "administrators"])
-            .body([("expires_in_s", expires_in.map(Value::from))]),
-        Admins::List => Call::new(Method::GET, &["v1", "administrators"]).query("limit", Some(1000)),
-        Admins::Revoke { id } => Call::new(Method::DELETE, &["v1", "administrators", &id]),
-    };
-    run(connection, call).await
+    let administrators = ["v1", "administrators"];
+    match command {
+        Admins::Create { expires_in: expires_in_s } => {
+            let call = Call::post(&administrators).body(&AdministratorCreation { expires_in_s });
+            run::<AdministratorCreated>(connection, call).await
+        }
+        Admins::List => {
+            let query = ListQuery { limit: MOST, ..ListQuery::default() };
+            run::<AdministratorList>(connection, Call::get(&administrators).query(&query)).await
+        }
+        Admins::Revoke { id } => {
+            run::<AdministratorRevoked>(connection, Call::delete(&["v1", "administrators", &id])).await
+        }
+    }
 }

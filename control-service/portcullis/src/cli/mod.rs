@@ -1,8 +1,11 @@
 //! The command line.
 
 mod admins;
+mod audit;
 mod client;
+mod clusters;
 mod explain;
+mod keys;
 mod plugins;
 mod table;
 mod test_identity;
@@ -69,7 +72,7 @@ enum Command {
         #[command(flatten)]
         connection: client::Connection,
         #[command(subcommand)]
-        command: client::Clusters,
+        command: clusters::Clusters,
     },
     /// Check the configuration, or print its JSON schema.
     Config {
@@ -116,14 +119,14 @@ enum Command {
         #[command(flatten)]
         connection: client::Connection,
         #[command(subcommand)]
-        command: client::Keys,
+        command: keys::Keys,
     },
     /// Look at the audit log.
     Audit {
         #[command(flatten)]
         connection: client::Connection,
         #[command(subcommand)]
-        command: client::Audit,
+        command: audit::Audit,
     },
 }
 
@@ -249,9 +252,9 @@ impl Command {
             Self::SigningKeys { connection, command } => call(tokens::signing_keys(&connection, command)),
             Self::Token { connection, command } => call(tokens::clients(&connection, command)),
             Self::Revocations { connection, command } => call(tokens::revocations(&connection, command)),
-            Self::Clusters { connection, command } => call(client::clusters(&connection, command)),
-            Self::Keys { connection, command } => call(client::keys(&connection, command)),
-            Self::Audit { connection, command } => call(client::audit(&connection, command)),
+            Self::Clusters { connection, command } => call(clusters::clusters(&connection, command)),
+            Self::Keys { connection, command } => call(keys::keys(&connection, command)),
+            Self::Audit { connection, command } => call(audit::audit(&connection, command)),
         }
     }
 }

@@ -136,6 +136,20 @@ fn cell(value: &Value) -> String {
 
 #[cfg(test)]
 mod tests {
+    use portcullis_control_contract::audit::RecordReport;
+    use portcullis_control_contract::issuers::SigningKeyReport;
+    use portcullis_control_domain::administrator::Administrator;
+    use portcullis_control_domain::api_key::{ApiKey, NewApiKey};
+    use portcullis_control_domain::audit::AuditRow;
+    use portcullis_control_domain::client::{NewServiceClient, ServiceClient};
+    use portcullis_control_domain::cluster::{Cluster, NewCluster, Placement};
+    use portcullis_control_domain::revocation::Revocation;
+    use portcullis_control_domain::rollout::{SilentWorker, WorkerReport};
+    use portcullis_control_domain::signing::{Purpose, SigningKey};
+    use portcullis_identity::SourceType;
+    use portcullis_identity::ids::{ClientId, ClusterId, Subject, TenantId};
+    use portcullis_protocol::wire::AuditRecord;
+
     use super::*;
 
     #[test]
@@ -156,5 +170,64 @@ mod tests {
         let text = render(&serde_json::json!({"issuers": [], "left_out": left}));
         assert!(text.ends_with("ISSUER     KID  REASON\nhttps://a  -    is in the set twice\n"), "{text}");
         assert!(render(&serde_json::json!({"left_out": []})).starts_with("left_out: -"));
+    }
+
+    /// One entry of each list, as the contract writes it.
+    fn entries() -> Vec<(&'static str, Value)> {
+        fn written(entry: impl serde::Serialize) -> Value {
+            serde_json::to_value(entry).unwrap()
+        }
+        let (id, tenant) = (ClusterId::new("acme").unwrap(), TenantId::new("acme").unwrap());
+        let placement = Placement::OnPremises;
+        let cluster = NewCluster { id, tenant: tenant.clone(), placement, region: None };
+        let key = NewApiKey {
+            tenant: tenant.clone(),
+            subject: Subject::new("ann").unwrap(),
+            source_type: SourceType::Human,
+            roles: Vec::new(),
+            scopes: Vec::new(),
+            expires_at_s: None,
+        };
+        let client = NewServiceClient {
+            id: ClientId::new("svc-a").unwrap(),
+            tenant,
+            roles: Vec::new(),
+            scopes: Vec::new(),
+            audiences: Vec::new(),
+            may_exchange: false,
+            lifetime_s: 60,
+        };
+        let record =
+            AuditRow { index: 1, leaf: [0; 32], principal: String::new(), record: AuditRecord::default() };
+        let worker = WorkerReport {
+            worker: "01".to_owned(),
+            proxy: "p".to_owned(),
+            view: "gateway".to_owned(),
+            revision: 1,
+            polling: false,
+            last_seen_ms_ago: 1,
+        };
+        let signing = SigningKeyReport::from(&SigningKey::generate(Purpose::Identity));
+        vec![
+            ("clusters", written(Cluster::registered(cluster, 1))),
+            ("api_keys", written(ApiKey::made(key, "k", 1))),
+            ("administrators", written(Administrator::generate(None, 1).0)),
+            ("signing_keys", written(signing)),
+            ("service_clients", written(ServiceClient::made(client, 1))),
+            ("revocations", written(Revocation::of_api_key("k", 1))),
+            ("records", written(RecordReport::from(record))),
+            ("pending", written(&worker)),
+            ("silent", written(SilentWorker { worker, stale_in_ms: 1 })),
+        ]
+    }
+
+    #[test]
+    fn every_column_is_a_member_of_what_the_service_answers() {
+        for (list, entry) in entries() {
+            let (_, columns) = LISTS.iter().find(|(name, _)| *name == list).unwrap();
+            for column in *columns {
+                assert!(entry.get(*column).is_some(), "{list} has no {column}: {entry}");
+            }
+        }
     }
 }

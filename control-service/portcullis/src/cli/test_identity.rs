@@ -50,7 +50,8 @@ pub(super) struct TestIdentity {
     age: u64,
 }
 
-fn source_type(name: &str) -> Result<SourceType, String> {
+/// Reads a source type.
+pub(super) fn source_type(name: &str) -> Result<SourceType, String> {
     SourceType::from_name(name).ok_or_else(|| "write human, worker or mcp_agent".to_owned())
 }
 

@@ -1,10 +1,19 @@
 //! Commands about service clients, signing keys, issuers and revocations.
 
-use clap::{Subcommand, ValueEnum};
-use reqwest::Method;
-use serde_json::{Value, json};
+use clap::Subcommand;
+use clap::builder::TypedValueParser;
+use portcullis_control_contract::clients::{
+    ClientCreation, ClientList, ClientRevoked, ClientRotation, ClientWithSecret,
+};
+use portcullis_control_contract::issuers::{IssuerList, RotationBegun, SigningKeyList};
+use portcullis_control_contract::revocations::{
+    NewRevocation, RemovalQuery, RevocationChanged, RevocationList,
+};
+use portcullis_control_contract::{ListQuery, TenantListQuery};
+use portcullis_control_domain::signing::Purpose;
+use portcullis_identity::ids::{ClientId, Role, Scope, TenantId};
 
-use super::client::{Call, Change, ClientError, Connection, run};
+use super::client::{Call, Change, ClientError, Connection, MOST, change, one_of, run};
 
 /// Clients of the token endpoint.
 #[derive(Debug, Subcommand)]
@@ -12,16 +21,16 @@ pub(super) enum Clients {
     /// Make a client; prints its secret once.
     Create {
         /// Its id: svc- and a name.
-        id: String,
+        id: ClientId,
         /// The tenant it belongs to.
         #[arg(long)]
-        tenant: String,
+        tenant: TenantId,
         /// A role of its tokens; may be given several times.
         #[arg(long = "role")]
-        roles: Vec<String>,
+        roles: Vec<Role>,
         /// A scope that it may ask for; may be given several times.
         #[arg(long = "scope")]
-        scopes: Vec<String>,
+        scopes: Vec<Scope>,
         /// An audience that it may ask for; without any, those that gateways accept.
         #[arg(long = "audience")]
         audiences: Vec<String>,
@@ -30,7 +39,7 @@ pub(super) enum Clients {
         may_exchange: bool,
         /// Seconds that its tokens live, 30 to 900.
         #[arg(long)]
-        lifetime: Option<u64>,
+        lifetime: Option<u32>,
     },
     /// List clients.
     List {
@@ -50,15 +59,6 @@ pub(super) enum Clients {
     Revoke(Change),
 }
 
-/// What a key signs.
-#[derive(Debug, Clone, Copy, ValueEnum)]
-pub(super) enum Purpose {
-    /// Identity tokens, at the gateways.
-    Identity,
-    /// Service tokens.
-    Service,
-}
-
 /// Signing keys.
 #[derive(Debug, Subcommand)]
 pub(super) enum SigningKeys {
@@ -66,8 +66,8 @@ pub(super) enum SigningKeys {
     List,
     /// Publish a new key; it signs once it is known everywhere.
     Rotate {
-        /// What it is to sign.
-        #[arg(value_enum)]
+        /// What it is to sign: identity or service tokens.
+        #[arg(value_parser = purpose())]
         purpose: Purpose,
     },
 }
@@ -111,31 +111,34 @@ pub(super) enum Revocations {
     },
 }
 
+fn purpose() -> impl TypedValueParser<Value = Purpose> {
+    one_of([Purpose::Identity, Purpose::Service].map(|p| (p.as_str(), p)).to_vec())
+}
+
 /// Runs a command about clients of the token endpoint.
 ///
 /// # Errors
 /// [`ClientError`].
 pub(super) async fn clients(connection: &Connection, command: Clients) -> Result<(), ClientError> {
-    let call = match command {
-        Clients::Create { id, tenant, roles, scopes, audiences, may_exchange, lifetime } => {
-            Call::new(Method::POST, &["v1", "service-clients"]).body([
-                ("id", Some(json!(id))),
-                ("tenant", Some(json!(tenant))),
-                ("roles", Some(json!(roles))),
-                ("scopes", Some(json!(scopes))),
-                ("audiences", Some(json!(audiences))),
-                ("may_exchange", Some(json!(may_exchange))),
-                ("lifetime_s", lifetime.map(Value::from)),
-            ])
+    match command {
+        Clients::Create { id, tenant, roles, scopes, audiences, may_exchange, lifetime: lifetime_s } => {
+            let client = ClientCreation { id, tenant, roles, scopes, audiences, may_exchange, lifetime_s };
+            run::<ClientWithSecret>(connection, Call::post(&["v1", "service-clients"]).body(&client)).await
         }
-        Clients::List { tenant } => Call::new(Method::GET, &["v1", "service-clients"])
-            .query("limit", Some(1000))
-            .query("tenant", tenant),
-        Clients::Rotate { id, overlap } => Call::new(Method::POST, &["v1", "service-clients", &id, "rotate"])
-            .body([("overlap_s", Some(json!(overlap)))]),
-        Clients::Revoke(c) => Call::change(Method::DELETE, &["v1", "service-clients", &c.id], c.wait),
-    };
-    run(connection, call).await
+        Clients::List { tenant } => {
+            let query = TenantListQuery { tenant, limit: MOST, ..TenantListQuery::default() };
+            run::<ClientList>(connection, Call::get(&["v1", "service-clients"]).query(&query)).await
+        }
+        Clients::Rotate { id, overlap } => {
+            let how = ClientRotation { overlap_s: overlap };
+            let call = Call::post(&["v1", "service-clients", &id, "rotate"]).body(&how);
+            run::<ClientWithSecret>(connection, call).await
+        }
+        Clients::Revoke(Change { id, wait }) => {
+            change::<ClientRevoked>(connection, Call::delete(&["v1", "service-clients", &id]).wait(wait))
+                .await
+        }
+    }
 }
 
 /// Runs a command about signing keys.
@@ -143,17 +146,12 @@ pub(super) async fn clients(connection: &Connection, command: Clients) -> Result
 /// # Errors
 /// [`ClientError`].
 pub(super) async fn signing_keys(connection: &Connection, command: SigningKeys) -> Result<(), ClientError> {
-    let call = match command {
-        SigningKeys::List => Call::new(Method::GET, &["v1", "signing-keys"]),
+    match command {
+        SigningKeys::List => run::<SigningKeyList>(connection, Call::get(&["v1", "signing-keys"])).await,
         SigningKeys::Rotate { purpose } => {
-            let purpose = match purpose {
-                Purpose::Identity => "identity",
-                Purpose::Service => "service",
-            };
-            Call::new(Method::POST, &["v1", "signing-keys", purpose])
+            run::<RotationBegun>(connection, Call::post(&["v1", "signing-keys", purpose.as_str()])).await
         }
-    };
-    run(connection, call).await
+    }
 }
 
 /// Shows how issuers' keys are doing.
@@ -161,7 +159,7 @@ pub(super) async fn signing_keys(connection: &Connection, command: SigningKeys) 
 /// # Errors
 /// [`ClientError`].
 pub(super) async fn issuers(connection: &Connection) -> Result<(), ClientError> {
-    run(connection, Call::new(Method::GET, &["v1", "issuers"])).await
+    run::<IssuerList>(connection, Call::get(&["v1", "issuers"])).await
 }
 
 /// Asks whether everybody of a name is meant.
@@ -180,36 +178,36 @@ fn confirm(name: &str) -> Result<(), ClientError> {
     if yes { Ok(()) } else { Err(ClientError::Unconfirmed(name.to_owned())) }
 }
 
+/// What names one person.
+fn user(tenant: Option<String>, issuer: Option<String>, subject: Option<String>) -> String {
+    let issuer = issuer.or_else(|| Some("-".to_owned()));
+    ["user:", &[tenant, issuer, subject].map(Option::unwrap_or_default).join(" ")].concat()
+}
+
 /// Runs a command about revocations.
 ///
 /// # Errors
 /// [`ClientError`].
 pub(super) async fn revocations(connection: &Connection, command: Revocations) -> Result<(), ClientError> {
-    let call = match command {
+    let revocations = ["v1", "revocations"];
+    match command {
         Revocations::Add { name, subject, tenant, issuer, yes, note, expires_in, wait } => {
-            let name = match (name, subject) {
-                (Some(name), _) => name,
-                (None, subject) => [
-                    "user:",
-                    &[tenant, issuer.or_else(|| Some("-".to_owned())), subject]
-                        .map(Option::unwrap_or_default)
-                        .join(" "),
-                ]
-                .concat(),
-            };
+            let name = name.unwrap_or_else(|| user(tenant, issuer, subject));
             if name.starts_with("sub:") && !yes {
                 confirm(&name)?;
             }
-            Call::change(Method::POST, &["v1", "revocations"], wait).body([
-                ("name", Some(json!(name))),
-                ("note", note.map(Value::from)),
-                ("expires_in_s", expires_in.map(Value::from)),
-            ])
+            let note = note.unwrap_or_default();
+            let revocation = NewRevocation { name, note, expires_in_s: expires_in };
+            change::<RevocationChanged>(connection, Call::post(&revocations).wait(wait).body(&revocation))
+                .await
         }
-        Revocations::List => Call::new(Method::GET, &["v1", "revocations"]).query("limit", Some(1000)),
+        Revocations::List => {
+            let query = ListQuery { limit: MOST, ..ListQuery::default() };
+            run::<RevocationList>(connection, Call::get(&revocations).query(&query)).await
+        }
         Revocations::Remove { name } => {
-            Call::new(Method::DELETE, &["v1", "revocations"]).query("name", Some(name))
+            change::<RevocationChanged>(connection, Call::delete(&revocations).query(&RemovalQuery { name }))
+                .await
         }
-    };
-    run(connection, call).await
+    }
 }
