@@ -4,9 +4,11 @@ use std::collections::HashMap;
 
 use portcullis_authn::jwk::{KeySet, LeftOut};
 use portcullis_control_config::{IssuerConfig, KeySource};
+use portcullis_control_domain::clock::now_ms;
 use portcullis_control_domain::issuer::{IssuerReport, KeyState, StoredKeys};
 use portcullis_model::policy::{IssuerDocument, Jwk, Jwks};
 
+use super::fetch::{FetchError, Fetcher};
 use super::health::{Health, are_expired, millis};
 
 /// The keys of an issuer as of now.
@@ -43,6 +45,25 @@ impl CurrentKeys {
 /// What filters get of an issuer.
 pub(super) fn document(issuer: &IssuerConfig, keys: CurrentKeys) -> IssuerDocument {
     issuer.document(keys.set.used, keys.expired)
+}
+
+/// What filters would get of an issuer whose keys were never fetched.
+#[must_use]
+pub fn document_without_fetch(issuer: &IssuerConfig) -> IssuerDocument {
+    document(issuer, CurrentKeys::of(issuer, &HashMap::new(), now_ms()))
+}
+
+/// The same with the keys that it publishes just now.
+///
+/// # Errors
+/// [`FetchError`] when they cannot be had.
+pub async fn document_with_fetch(issuer: &IssuerConfig) -> Result<IssuerDocument, FetchError> {
+    let Some(fetcher) = Fetcher::new(issuer)? else { return Ok(document_without_fetch(issuer)) };
+    let jwks = fetcher.fetch().await?.jwks;
+    let source = fetcher.url().to_string();
+    let keys = StoredKeys { issuer: issuer.issuer.to_string(), source, jwks, fetched_at_ms: now_ms() };
+    let known = HashMap::from([(keys.issuer.clone(), keys)]);
+    Ok(document(issuer, CurrentKeys::of(issuer, &known, now_ms())))
 }
 
 /// What is told of a configured issuer.

@@ -4,6 +4,7 @@
 mod document;
 mod fetch;
 mod health;
+mod watch;
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -15,8 +16,7 @@ use portcullis_control_domain::clock::now_ms;
 use portcullis_control_domain::issuer::{IssuerReport, KeyState, LeftOutKey, StoredKeys};
 use portcullis_control_domain::random::random_number;
 use portcullis_control_store::{Store, StoreError};
-use portcullis_model::outage::Outage;
-use portcullis_model::pace::{DoubtLimiter, KeyRefreshAdmission, KeyRefreshLimiter, TokenBucket};
+use portcullis_model::pace::{KeyRefreshAdmission, TokenBucket};
 use portcullis_model::policy::IssuerDocument;
 use tokio::sync::Mutex;
 use tokio::task::JoinSet;
@@ -24,11 +24,13 @@ use tokio::time::Instant;
 
 use crate::causes::causes;
 use crate::metrics::Metrics;
-use crate::retry::{Backoff, LONGEST_ASKED, PAUSES};
+use crate::retry::{LONGEST_ASKED, PAUSES};
 use document::{CurrentKeys, all_left_out, are_same, document, own_report, report};
+pub use document::{document_with_fetch, document_without_fetch};
 pub use fetch::FetchError;
 use fetch::{Fetched, Fetcher};
 use health::{Watched, millis};
+use watch::{Ended, FetchState, Watch, tell};
 
 /// How often the age of an issuer's keys is looked at.
 const LOOK: Duration = Duration::from_secs(1);
@@ -48,41 +50,6 @@ pub enum RefreshOutcome {
     Unknown,
     /// The issuer could not be reached, or its answer could not be used.
     Failed,
-}
-
-/// The fetches of one issuer.
-struct Watch {
-    issuer: String,
-    fetcher: Fetcher,
-    health: Watched,
-    /// Held while a fetch is under way, so that there is one at a time.
-    fetch_state: Mutex<FetchState>,
-}
-
-#[derive(Default)]
-struct FetchState {
-    /// Whether the last fetch failed.
-    failed: bool,
-    backoff: Backoff,
-    outage: Outage,
-    /// Until when the issuer wants not to be asked, by anybody.
-    not_before: Option<Instant>,
-    /// Filters' wishes that were carried out.
-    refresh_limiter: KeyRefreshLimiter,
-    /// Those of them that bad signatures led to.
-    doubts: DoubtLimiter,
-    /// The keys that the log has called unused.
-    told: Vec<LeftOut>,
-}
-
-/// How a fetch ended.
-enum Ended {
-    /// The newest keys are published.
-    Good,
-    /// There was an answer, and it could not be published, or is not the current source's.
-    NotTaken,
-    /// There was none that could be used; how long the issuer wants not to be asked.
-    Failed(Option<Duration>),
 }
 
 struct KnownIssuers {
@@ -313,7 +280,7 @@ impl Issuers {
                 }
                 Ok(true) => {
                     self.metrics.jwks_fetched.add(1);
-                    Self::fresh(watch, fetch_state);
+                    watch.is_fresh(fetch_state);
                     Ended::Good
                 }
                 Err(error) => {
@@ -341,14 +308,6 @@ impl Issuers {
         };
         fetch_state.failed = !matches!(ended, Ended::Good);
         ended
-    }
-
-    fn fresh(watch: &Watch, fetch_state: &mut FetchState) {
-        fetch_state.backoff.good();
-        fetch_state.not_before = None;
-        if let Some(failures) = fetch_state.outage.over() {
-            tracing::info!(issuer = %watch.issuer, failures, "keys are fresh again");
-        }
     }
 
     /// Takes over what was fetched; false when a reload has replaced the source meanwhile.
@@ -398,40 +357,4 @@ impl Issuers {
         watch.health.good(now_ms(), fetched.unread);
         Ok(true)
     }
-}
-
-/// What filters would get of an issuer whose keys were never fetched.
-#[must_use]
-pub fn document_without_fetch(issuer: &IssuerConfig) -> IssuerDocument {
-    document(issuer, CurrentKeys::of(issuer, &HashMap::new(), now_ms()))
-}
-
-/// The same with the keys that it publishes just now.
-///
-/// # Errors
-/// [`FetchError`] when they cannot be had.
-pub async fn document_with_fetch(issuer: &IssuerConfig) -> Result<IssuerDocument, FetchError> {
-    let Some(fetcher) = Fetcher::new(issuer)? else { return Ok(document_without_fetch(issuer)) };
-    let jwks = fetcher.fetch().await?.jwks;
-    let source = fetcher.url().to_string();
-    let keys = StoredKeys { issuer: issuer.issuer.to_string(), source, jwks, fetched_at_ms: now_ms() };
-    let known = HashMap::from([(keys.issuer.clone(), keys)]);
-    Ok(document(issuer, CurrentKeys::of(issuer, &known, now_ms())))
-}
-
-/// Says once which keys of an issuer are not used; those that are for something else are no reason to warn.
-fn tell(issuer: &str, left_out: Vec<LeftOut>, told: &mut Vec<LeftOut>) {
-    /// Keys that one line names at most.
-    const MOST: usize = 20;
-    if left_out == *told {
-        return;
-    }
-    let named: Vec<String> = left_out.iter().take(MOST).map(ToString::to_string).collect();
-    let (keys, more) = (named.join("; "), left_out.len().saturating_sub(MOST));
-    match (left_out.is_empty(), left_out.iter().all(LeftOut::is_meant)) {
-        (true, _) => tracing::info!(issuer, "every key of the issuer is used"),
-        (false, true) => tracing::info!(issuer, keys, more, "keys of the issuer that are not used"),
-        (false, false) => tracing::warn!(issuer, keys, more, "keys of the issuer that are not used"),
-    }
-    *told = left_out;
 }

@@ -2,6 +2,7 @@
 
 mod admins;
 mod audit;
+mod audit_log;
 mod clients;
 mod clusters;
 mod connection;
@@ -10,6 +11,7 @@ mod keys;
 mod policy;
 mod revocations;
 mod schema;
+mod sealed;
 mod secrets;
 mod signing;
 mod transaction;
@@ -56,7 +58,7 @@ impl Database {
         let path = data_dir.join("portcullis.db");
         let mut connection = connection::connect(&path).map_err(|e| StoreError::data_dir(data_dir, e))?;
         schema::migrate(&mut connection)?;
-        let sealed = secrets::any(&connection)?;
+        let sealed = sealed::any(&connection)?;
         let key = SealingKey::load(&data_dir.join("sealing.key"), !sealed)?;
         let secrets = Secrets::load_or_make(&mut connection, &key)?;
         Ok(Self { path, connection, secrets, sealing: key })

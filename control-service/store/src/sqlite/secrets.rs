@@ -1,16 +1,15 @@
 //! The service's own secrets, made on first start, and the snapshot entries that follow from them.
 
-use portcullis_control_domain::random::random;
 use portcullis_control_domain::signing::SigningKey;
 use portcullis_control_snapshot::Settings;
 use portcullis_control_snapshot::entries::Entries;
 use portcullis_protocol::snapshot::public_key;
-use rusqlite::{Connection, OptionalExtension, params};
+use rusqlite::Connection;
 use zeroize::Zeroizing;
 
 use super::failure::Failure;
-use super::signing;
-use crate::seal::{Sealed, SealingKey};
+use super::{sealed, signing};
+use crate::seal::SealingKey;
 
 /// The service's secrets, opened.
 pub struct Secrets {
@@ -22,17 +21,12 @@ pub struct Secrets {
     pub signing_keys: Vec<SigningKey>,
 }
 
-/// True when the database holds secrets, so that its sealing key must be there.
-pub(super) fn any(connection: &Connection) -> Result<bool, Failure> {
-    Ok(connection.query_row("SELECT EXISTS (SELECT 1 FROM secret)", [], |row| row.get(0))?)
-}
-
 impl Secrets {
     pub(super) fn load_or_make(connection: &mut Connection, key: &SealingKey) -> Result<Self, Failure> {
         let transaction = connection.transaction_with_behavior(rusqlite::TransactionBehavior::Immediate)?;
         let secrets = Self {
-            snapshot_seed: load_or_make(&transaction, key, "snapshot_seed")?,
-            api_key_pepper: load_or_make(&transaction, key, "api_key_pepper")?,
+            snapshot_seed: sealed::load_or_make(&transaction, key, "snapshot_seed")?,
+            api_key_pepper: sealed::load_or_make(&transaction, key, "api_key_pepper")?,
             signing_keys: signing::load_or_make(&transaction, key)?,
         };
         transaction.commit()?;
@@ -43,7 +37,7 @@ impl Secrets {
     pub(super) fn load(connection: &Connection, key: &SealingKey) -> Result<Self, Failure> {
         let secret = |name: &str| {
             let missing = || Failure::database(format!("the secret {name} is not there yet"));
-            load(connection, key, name)?.ok_or_else(missing)
+            sealed::load(connection, key, name)?.ok_or_else(missing)
         };
         Ok(Self {
             snapshot_seed: secret("snapshot_seed")?,
@@ -62,56 +56,4 @@ impl Secrets {
     pub(super) fn entries(&self, settings: &Settings) -> Entries {
         settings.entries(&self.signing_keys, &self.api_key_pepper)
     }
-}
-
-fn load_or_make(
-    connection: &Connection,
-    key: &SealingKey,
-    name: &str,
-) -> Result<Zeroizing<[u8; 32]>, Failure> {
-    if let Some(secret) = load(connection, key, name)? {
-        return Ok(secret);
-    }
-    let secret = Zeroizing::new(random::<32>());
-    store(connection, key, name, &secret)?;
-    Ok(secret)
-}
-
-/// Opens a secret that was stored.
-pub(super) fn load(
-    connection: &Connection,
-    key: &SealingKey,
-    name: &str,
-) -> Result<Option<Zeroizing<[u8; 32]>>, Failure> {
-    let found = connection
-        .query_row("SELECT wrapped_key, ciphertext FROM secret WHERE name = ?1", [name], |row| {
-            Ok(Sealed { wrapped_key: row.get(0)?, ciphertext: row.get(1)? })
-        })
-        .optional()?;
-    let Some(sealed) = found else { return Ok(None) };
-    let opened = key.open(name, &sealed)?;
-    let secret = <[u8; 32]>::try_from(opened.as_slice());
-    let secret = secret.map_err(|_| Failure::database(format!("the secret {name} has not 32 bytes")))?;
-    Ok(Some(Zeroizing::new(secret)))
-}
-
-/// Seals and stores a secret.
-pub(super) fn store(
-    connection: &Connection,
-    key: &SealingKey,
-    name: &str,
-    secret: &[u8; 32],
-) -> Result<(), Failure> {
-    let sealed = key.seal(name, secret)?;
-    connection.execute(
-        "INSERT INTO secret (name, wrapped_key, ciphertext) VALUES (?1, ?2, ?3)",
-        params![name, sealed.wrapped_key, sealed.ciphertext],
-    )?;
-    Ok(())
-}
-
-/// Removes a secret.
-pub(super) fn remove(connection: &Connection, name: &str) -> Result<(), Failure> {
-    connection.execute("DELETE FROM secret WHERE name = ?1", [name])?;
-    Ok(())
 }

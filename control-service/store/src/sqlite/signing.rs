@@ -8,7 +8,7 @@ use portcullis_control_snapshot::entries;
 use rusqlite::{Connection, params};
 
 use super::failure::Failure;
-use super::{Store, secrets};
+use super::{Store, sealed};
 use crate::StoreError;
 use crate::seal::SealingKey;
 
@@ -38,11 +38,11 @@ pub(super) fn load_or_make(
 /// Schema 1 had one identity key, as a plain secret.
 fn adopt_first_identity_key(connection: &Connection, sealing: &SealingKey) -> Result<(), Failure> {
     let name = "identity_seed";
-    if let Some(seed) = secrets::load(connection, sealing, name)? {
+    if let Some(seed) = sealed::load(connection, sealing, name)? {
         let mut key = SigningKey::from_seed(Purpose::Identity, seed, now_ms());
         key.signs_from_ms = Some(key.created_at_ms);
         insert(connection, sealing, &key)?;
-        secrets::remove(connection, name)?;
+        sealed::remove(connection, name)?;
     }
     Ok(())
 }
@@ -59,7 +59,7 @@ pub(super) fn load(connection: &Connection, sealing: &SealingKey) -> Result<Vec<
         let purpose = if purpose == "identity" { Purpose::Identity } else { Purpose::Service };
         let name = secret_name(&kid);
         let missing = || Failure::database(format!("the signing key {kid} has no secret"));
-        let seed = secrets::load(connection, sealing, &name)?.ok_or_else(missing)?;
+        let seed = sealed::load(connection, sealing, &name)?.ok_or_else(missing)?;
         let key = SigningKey {
             signs_from_ms: row.get(4)?,
             signs_until_ms: row.get(5)?,
@@ -74,7 +74,7 @@ pub(super) fn load(connection: &Connection, sealing: &SealingKey) -> Result<Vec<
 }
 
 fn insert(connection: &Connection, sealing: &SealingKey, key: &SigningKey) -> Result<(), Failure> {
-    secrets::store(connection, sealing, &secret_name(&key.kid), &key.seed)?;
+    sealed::store(connection, sealing, &secret_name(&key.kid), &key.seed)?;
     connection.execute(
         "INSERT INTO signing_key (kid, purpose, public, created_at_ms, signs_from_ms, signs_until_ms)
          VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
@@ -118,7 +118,7 @@ fn carry_out(connection: &Connection, sealing: &SealingKey, change: &KeyChange) 
         }
         KeyChange::Forget(key) => {
             connection.execute("DELETE FROM signing_key WHERE kid = ?1", [&key.kid])?;
-            secrets::remove(connection, &secret_name(&key.kid))?;
+            sealed::remove(connection, &secret_name(&key.kid))?;
             Ok(200)
         }
     }

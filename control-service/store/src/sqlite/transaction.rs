@@ -184,7 +184,7 @@ impl<'c> Transaction<'c> {
         let record = AuditRecord { stream: self.control_stream.to_vec(), sequence: sequence + 1, ..record };
         let parsed = Parsed::new(record.encode_to_vec())
             .ok_or_else(|| Failure::database("an audit record of its own is not readable".to_owned()))?;
-        super::audit::append(self.connection, &Sender::control(), &[parsed])?;
+        super::audit_log::append(self.connection, &Sender::control(), &[parsed])?;
         Ok(())
     }
 

@@ -1,0 +1,66 @@
+//! The table of sealed secrets.
+
+use portcullis_control_domain::random::random;
+use rusqlite::{Connection, OptionalExtension, params};
+use zeroize::Zeroizing;
+
+use super::failure::Failure;
+use crate::seal::{Sealed, SealingKey};
+
+/// True when the database holds secrets, so that its sealing key must be there.
+pub(super) fn any(connection: &Connection) -> Result<bool, Failure> {
+    Ok(connection.query_row("SELECT EXISTS (SELECT 1 FROM secret)", [], |row| row.get(0))?)
+}
+
+/// Opens a secret; makes it when it is not there yet.
+pub(super) fn load_or_make(
+    connection: &Connection,
+    key: &SealingKey,
+    name: &str,
+) -> Result<Zeroizing<[u8; 32]>, Failure> {
+    if let Some(secret) = load(connection, key, name)? {
+        return Ok(secret);
+    }
+    let secret = Zeroizing::new(random::<32>());
+    store(connection, key, name, &secret)?;
+    Ok(secret)
+}
+
+/// Opens a secret that was stored.
+pub(super) fn load(
+    connection: &Connection,
+    key: &SealingKey,
+    name: &str,
+) -> Result<Option<Zeroizing<[u8; 32]>>, Failure> {
+    let found = connection
+        .query_row("SELECT wrapped_key, ciphertext FROM secret WHERE name = ?1", [name], |row| {
+            Ok(Sealed { wrapped_key: row.get(0)?, ciphertext: row.get(1)? })
+        })
+        .optional()?;
+    let Some(sealed) = found else { return Ok(None) };
+    let opened = key.open(name, &sealed)?;
+    let secret = <[u8; 32]>::try_from(opened.as_slice());
+    let secret = secret.map_err(|_| Failure::database(format!("the secret {name} has not 32 bytes")))?;
+    Ok(Some(Zeroizing::new(secret)))
+}
+
+/// Seals and stores a secret.
+pub(super) fn store(
+    connection: &Connection,
+    key: &SealingKey,
+    name: &str,
+    secret: &[u8; 32],
+) -> Result<(), Failure> {
+    let sealed = key.seal(name, secret)?;
+    connection.execute(
+        "INSERT INTO secret (name, wrapped_key, ciphertext) VALUES (?1, ?2, ?3)",
+        params![name, sealed.wrapped_key, sealed.ciphertext],
+    )?;
+    Ok(())
+}
+
+/// Removes a secret.
+pub(super) fn remove(connection: &Connection, name: &str) -> Result<(), Failure> {
+    connection.execute("DELETE FROM secret WHERE name = ?1", [name])?;
+    Ok(())
+}
