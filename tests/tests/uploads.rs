@@ -1,5 +1,6 @@
-//! gRPC streams and long uploads that are open while something changes on which they stand. All of them share one
-//! HTTP/2 connection: those that are concerned end within a second of the administrator's call, and only those.
+//! gRPC streams, WebSockets (RFC 8441) and long uploads that are open while something changes on which they stand. All
+//! of them share one HTTP/2 connection: those that are concerned end within a second of the administrator's call, and
+//! only those.
 
 use std::convert::Infallible;
 use std::time::{Duration, Instant};
@@ -7,6 +8,8 @@ use std::time::{Duration, Instant};
 use http_body_util::{BodyExt, StreamBody};
 use hyper::body::{Bytes, Frame, Incoming};
 use hyper::client::conn::http2::{self, SendRequest};
+use hyper::ext::Protocol;
+use hyper::upgrade::Upgraded;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use portcullis_mesh::control::CLIENT_PEOPLE;
 use portcullis_mesh::idp::{Algorithm, claims};
@@ -14,6 +17,7 @@ use portcullis_mesh::scenario::SELECTOR;
 use portcullis_mesh::wait::{self, Seen};
 use portcullis_mesh::{HOSTED, Mesh, ONPREM, Options, TENANT, Target};
 use serde_json::{Value, json};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
@@ -76,6 +80,71 @@ impl Client {
     }
 }
 
+impl Client {
+    /// A CONNECT with this protocol (RFC 8441), or without one, which asks for a tunnel (RFC 9113 §8.5).
+    async fn connect(
+        &self,
+        protocol: Option<&'static str>,
+        cluster: &str,
+        token: Option<&str>,
+    ) -> hyper::Response<Incoming> {
+        let uri = protocol.map_or("gateway:443", |_| "http://gateway/socket");
+        let mut request =
+            hyper::Request::connect(uri).header(SELECTOR, cluster).header("sec-websocket-version", "13");
+        if let Some(token) = token {
+            request = request.header("authorization", format!("Bearer {token}"));
+        }
+        let (_, nothing) = mpsc::channel(1);
+        let mut request = request.body(StreamBody::new(ReceiverStream::new(nothing))).unwrap();
+        if let Some(protocol) = protocol {
+            request.extensions_mut().insert(Protocol::from_static(protocol));
+        }
+        let mut sender = self.sender.clone();
+        sender.ready().await.unwrap();
+        let answer = tokio::time::timeout(wait::PATIENCE, sender.send_request(request)).await;
+        answer.expect("an answer").unwrap()
+    }
+
+    /// A WebSocket over which something has come back.
+    async fn web_socket(&self, token: &str, cluster: &str) -> TokioIo<Upgraded> {
+        let answer = self.connect(Some("websocket"), cluster, Some(token)).await;
+        assert_eq!(answer.status(), 200, "{:?}", answer.headers());
+        let mut socket = TokioIo::new(hyper::upgrade::on(answer).await.unwrap());
+        assert_answers(&mut socket).await;
+        socket
+    }
+}
+
+/// Sends something over a WebSocket, which comes back.
+async fn assert_answers(socket: &mut TokioIo<Upgraded>) {
+    socket.write_all(b"ping").await.unwrap();
+    let mut seen = [0; 4];
+    tokio::time::timeout(wait::PATIENCE, socket.read_exact(&mut seen)).await.expect("it comes back").unwrap();
+    assert_eq!(&seen, b"ping");
+}
+
+/// Reads a WebSocket until it ends.
+async fn end_of_socket(mut socket: TokioIo<Upgraded>) -> Instant {
+    while socket.read(&mut [0; 1024]).await.is_ok_and(|size| size > 0) {}
+    Instant::now()
+}
+
+/// What is no WebSocket of somebody: refused as any other request is, on a connection that goes on.
+async fn connects_are_refused(client: &Client) {
+    for (protocol, token, status, reason) in [
+        // It asks for a tunnel.
+        (None, Some(&client.ann), 501, "method_refused"),
+        (Some("websocket"), None, 401, "credential_missing"),
+    ] {
+        let answer = client.connect(protocol, HOSTED, token.map(String::as_str)).await;
+        let told = answer.headers().get("x-portcullis-reason").map(|reason| reason.to_str().unwrap());
+        assert_eq!((answer.status().as_u16(), told), (status, Some(reason)), "{protocol:?}");
+    }
+    // Envoy takes the upgrades that it is told of, and Istio tells it of WebSockets alone.
+    let answer = client.connect(Some("connect-ip"), HOSTED, Some(&client.bob)).await;
+    assert_eq!(answer.status(), 403, "{:?}", answer.headers());
+}
+
 /// A request under way.
 struct Upload {
     answer: JoinHandle<Answer>,
@@ -133,19 +202,24 @@ async fn uploads_end_within_a_second(gateway: Target) {
     let options = Options { gateway, ..Options::default() };
     let mesh = Mesh::start(options, &mut |line| eprintln!("{line}")).await.unwrap();
     let client = Client::new(&mesh).await;
+    connects_are_refused(&client).await;
     // `/stream` sends back what comes; the other paths answer when the whole body is there.
     let mut of_ann = [
         client.begin(&client.ann, ("/stream", GRPC, HOSTED)),
         client.begin(&client.ann, ("/stream", GRPC, ONPREM)),
     ];
     let mut of_bob = client.begin(&client.bob, ("/stream", GRPC, ONPREM));
-    let mut streams = Vec::new();
+    let (mut streams, mut sockets) = (Vec::new(), Vec::new());
     for stream in &mut of_ann {
         let (head, body) = stream.answered("a gRPC stream").await.0.into_parts();
         assert_eq!(head.status, 200);
         streams.push(tokio::spawn(end_of(body)));
     }
     let mut bobs = of_bob.answered("another subject's gRPC stream").await.0.into_body();
+    for cluster in [HOSTED, ONPREM] {
+        sockets.push(tokio::spawn(end_of_socket(client.web_socket(&client.ann, cluster).await)));
+    }
+    let mut bobs_socket = client.web_socket(&client.bob, ONPREM).await;
     let mut silent = client.begin(&client.ann, ("/call", GRPC, HOSTED));
     let mut uploads = [
         ("a long upload", client.begin(&client.ann, ("/upload", BINARY, HOSTED))),
@@ -154,6 +228,7 @@ async fn uploads_end_within_a_second(gateway: Target) {
     let others = client.begin(&client.bob, ("/upload", BINARY, HOSTED));
     records(&mesh, "/upload", "ann@acme.example", 2).await;
     records(&mesh, "/call", "ann@acme.example", 1).await;
+    records(&mesh, "/socket", "ann@acme.example", 2).await;
 
     let called = Instant::now();
     let revocation = json!({"name": "sub:ann@acme.example"});
@@ -162,6 +237,10 @@ async fn uploads_end_within_a_second(gateway: Target) {
         let (ended, was_reset) = tokio::time::timeout(wait::PATIENCE, stream).await.unwrap().unwrap();
         assert!(was_reset, "it is a reset of the stream");
         assert_in_time("a gRPC stream that was answered", called, ended);
+    }
+    for socket in sockets {
+        let ended = tokio::time::timeout(wait::PATIENCE, socket).await.unwrap().unwrap();
+        assert_in_time("a WebSocket", called, ended);
     }
     let (answer, ended) = silent.answered("a gRPC call").await;
     assert_in_time("a gRPC call without an answer", called, ended);
@@ -181,7 +260,9 @@ async fn uploads_end_within_a_second(gateway: Target) {
     let next = tokio::time::timeout(wait::EXCHANGE, bobs.frame()).await.expect("a piece");
     assert!(next.is_some_and(|frame| frame.is_ok()), "another subject's gRPC stream goes on");
 
-    for (path, count) in [("/stream", 4), ("/upload", 4), ("/call", 2)] {
+    assert_answers(&mut bobs_socket).await;
+
+    for (path, count) in [("/stream", 4), ("/socket", 4), ("/upload", 4), ("/call", 2)] {
         let all = records(&mesh, path, "ann@acme.example", count).await;
         let ends: Vec<&Value> = all.iter().filter(|r| r["decision"] == "end").collect();
         assert_eq!((all.len(), ends.len()), (count, count / 2), "{path}: {all:?}");
