@@ -7,6 +7,7 @@ use std::time::Duration;
 use portcullis_control_domain::secret::SecretBytes;
 use portcullis_identity::ids::{ClientId, IssuerId, Role, Scope, SpiffeId, TenantId};
 use portcullis_model::claims::NO_ISSUER;
+use portcullis_model::grants::Grants;
 use portcullis_model::policy::{
     INTROSPECTION_MS, IntrospectionDocument, MAX_LEEWAY_SECONDS, WorkloadEntry, WorkloadsDocument,
 };
@@ -179,8 +180,8 @@ pub(crate) fn workloads(root: &mut Section<'_>) -> WorkloadsDocument {
     for mut section in root.list("workloads") {
         let spiffe_id: Option<SpiffeId> = section.required("spiffeId", "the URI in its certificate");
         let tenant: Option<TenantId> = section.required("tenant", "the tenant that it belongs to");
-        let roles: Vec<Role> = section.optional("roles").unwrap_or_default();
-        let scopes: Vec<Scope> = section.optional("scopes").unwrap_or_default();
+        let roles: Grants<Role> = section.optional("roles").unwrap_or_default();
+        let scopes: Grants<Scope> = section.optional("scopes").unwrap_or_default();
         if roles.len() > MAX_GRANTS || scopes.len() > MAX_GRANTS {
             section.error("roles", "at most 64 roles and 64 scopes");
         }

@@ -3,6 +3,7 @@
 use portcullis_control_domain::client::{MAX_SERVICE_TOKEN_S, NewServiceClient, ServiceClient};
 use portcullis_control_domain::rollout::RolloutProgress;
 use portcullis_identity::ids::{ClientId, Role, Scope, TenantId};
+use portcullis_model::grants::Grants;
 use serde::{Deserialize, Serialize};
 
 use crate::keys::MAX_GRANTS;
@@ -21,10 +22,10 @@ pub struct ClientCreation {
     pub tenant: TenantId,
     /// Roles of its tokens.
     #[serde(default)]
-    pub roles: Vec<Role>,
+    pub roles: Grants<Role>,
     /// Scopes that it may ask for.
     #[serde(default)]
-    pub scopes: Vec<Scope>,
+    pub scopes: Grants<Scope>,
     /// Audiences that it may ask for; without any, those that gateways accept.
     #[serde(default)]
     pub audiences: Vec<String>,
@@ -62,8 +63,8 @@ impl ClientCreation {
         Ok(NewServiceClient {
             id: self.id,
             tenant: self.tenant,
-            roles: self.roles,
-            scopes: self.scopes,
+            roles: self.roles.into(),
+            scopes: self.scopes.into(),
             audiences,
             may_exchange: self.may_exchange,
             lifetime_s,

@@ -4,6 +4,7 @@ use portcullis_control_domain::api_key::{ApiKey, KeyRotation, NewApiKey};
 use portcullis_control_domain::rollout::RolloutProgress;
 use portcullis_identity::SourceType;
 use portcullis_identity::ids::{Role, Scope, Subject, TenantId};
+use portcullis_model::grants::Grants;
 use serde::{Deserialize, Serialize};
 
 use crate::{Invalid, ShownOnce, end, overlap};
@@ -23,10 +24,10 @@ pub struct KeyCreation {
     pub source_type: SourceType,
     /// Roles.
     #[serde(default)]
-    pub roles: Vec<Role>,
+    pub roles: Grants<Role>,
     /// Scopes.
     #[serde(default)]
-    pub scopes: Vec<Scope>,
+    pub scopes: Grants<Scope>,
     /// Seconds until it ends.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub expires_in_s: Option<u64>,
@@ -45,8 +46,8 @@ impl KeyCreation {
             tenant: self.tenant,
             subject: self.subject,
             source_type: self.source_type,
-            roles: self.roles,
-            scopes: self.scopes,
+            roles: self.roles.into(),
+            scopes: self.scopes.into(),
             expires_at_s: end(self.expires_in_s, now_ms)?,
         })
     }

@@ -46,8 +46,8 @@ pub fn of_digest(digest: &[u8; 32], snapshot: &SnapshotState, now_s: u64) -> Res
     let principal = Principal {
         subject: entry.subject,
         tenant: entry.tenant,
-        roles: entry.roles,
-        scopes: entry.scopes,
+        roles: entry.roles.into(),
+        scopes: entry.scopes.into(),
         credential: CredentialKind::ApiKey,
         key_id: Some(entry.id),
         issuer: None,

@@ -24,6 +24,7 @@ pub mod decision;
 pub mod edge;
 pub mod errors;
 pub mod fair;
+pub mod grants;
 pub mod issuer;
 pub mod mapping;
 pub mod origin;

@@ -5,6 +5,7 @@ use portcullis_identity::{CredentialKind, SourceType};
 use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::claims::Scalar;
+use crate::grants::Grants;
 use crate::mapping::ClaimMapping;
 
 /// An issuer of JSON Web Tokens and what is required of its tokens.
@@ -143,10 +144,10 @@ pub struct WorkloadEntry {
     pub tenant: TenantId,
     /// Its roles.
     #[serde(default)]
-    pub roles: Vec<Role>,
+    pub roles: Grants<Role>,
     /// Its scopes.
     #[serde(default)]
-    pub scopes: Vec<Scope>,
+    pub scopes: Grants<Scope>,
 }
 
 /// How long a gateway waits for the control service to say what a provider says of a token, in milliseconds.

@@ -6,6 +6,7 @@ use portcullis_control_domain::clock::now_ms;
 use portcullis_control_domain::revocation::Revocation;
 use portcullis_control_domain::tokens::{Token, TokenKind};
 use portcullis_control_domain::{Listed, Refused};
+use portcullis_model::grants::Grants;
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
 use super::Store;
@@ -18,7 +19,10 @@ const COLUMNS: &str = "id, tenant, roles, scopes, audiences, may_exchange, lifet
 
 fn read(row: &Row<'_>) -> rusqlite::Result<ServiceClient> {
     // None of these contains a space, so a list of them is one text.
-    let words = |at| row.get::<_, String>(at).map(|t| t.split_whitespace().map(str::to_owned).collect());
+    let words = |at| {
+        let text = row.get::<_, String>(at)?;
+        Ok::<_, rusqlite::Error>(text.split_whitespace().map(str::to_owned).collect::<Grants<_>>().into())
+    };
     Ok(ServiceClient {
         id: row.get(0)?,
         tenant: row.get(1)?,

@@ -7,6 +7,7 @@ use portcullis_control_domain::revocation::Revocation;
 use portcullis_control_domain::tokens::{Token, TokenKind};
 use portcullis_control_domain::{Listed, Refused};
 use portcullis_control_snapshot::entries;
+use portcullis_model::grants::Grants;
 use portcullis_protocol::audit::keyed_hash;
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
@@ -23,6 +24,7 @@ fn read(row: &Row<'_>) -> rusqlite::Result<ApiKey> {
     // Neither roles nor scopes contain a space, so a list of them is one text.
     let words = |at| row.get::<_, String>(at).map(|t| t.split_whitespace().map(str::to_owned).collect());
     Ok(ApiKey {
+use portcullis_model::grants::Grants;
         id: row.get(0)?,
         tenant: row.get(1)?,
         subject: row.get(2)?,

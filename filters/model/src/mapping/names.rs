@@ -11,6 +11,7 @@ use super::written::Written;
 use super::{ClaimPath, Found, MAX_ENTRIES, is_denied};
 use crate::claims::Claims;
 use crate::errors::FieldErrors;
+use crate::grants::Grants;
 
 /// Roles or scopes of one token that are taken; more are left out.
 const MAX_NAMES: usize = 64;
@@ -73,8 +74,8 @@ pub struct NamesRule<T>(Full<T>);
 /// meant for it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Names<T> {
-    /// Each once, in the order in which they came.
-    pub taken: Vec<T>,
+    /// Those that are names here.
+    pub taken: Grants<T>,
     /// How many are left out.
     pub omitted: u32,
     /// True when the provider says that it has left some out of the token itself.
@@ -85,7 +86,7 @@ impl<T: FromStr + Clone + PartialEq> NamesRule<T> {
     /// The names that a token's claims grant.
     #[must_use]
     pub fn read(&self, claims: &Claims) -> Names<T> {
-        let mut names = Names { taken: Vec::new(), omitted: 0, elsewhere: false };
+        let mut names = Names { taken: Grants::default(), omitted: 0, elsewhere: false };
         for path in &self.0.claims {
             names.elsewhere |= are_elsewhere(claims, path.first());
             match path.find(claims) {
@@ -162,7 +163,7 @@ impl<T: PartialEq> Names<T> {
     fn take(&mut self, name: Option<T>) {
         match name {
             Some(name) if self.taken.contains(&name) => {}
-            Some(name) if self.taken.len() < MAX_NAMES => self.taken.push(name),
+            Some(name) if self.taken.len() < MAX_NAMES => self.taken.add(name),
             _ => self.omitted = self.omitted.saturating_add(1),
         }
     }

@@ -7,6 +7,7 @@ use portcullis_identity::ids::{InvalidId, KeyId, Role, Scope, Subject, TenantId}
 use portcullis_protocol::wire;
 
 use crate::decision::ClusterState;
+use crate::grants::Grants;
 
 /// A data cluster as a filter needs it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -31,9 +32,9 @@ pub struct ApiKeyEntry {
     /// Source type, fixed when the key was made.
     pub source_type: SourceType,
     /// Roles.
-    pub roles: Vec<Role>,
+    pub roles: Grants<Role>,
     /// Scopes.
-    pub scopes: Vec<Scope>,
+    pub scopes: Grants<Scope>,
     /// End, seconds since the Unix epoch; `u64::MAX` for none.
     pub expires_at: u64,
 }
