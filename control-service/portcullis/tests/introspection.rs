@@ -136,6 +136,20 @@ async fn a_provider_is_asked_by_the_rfc_and_only_a_clear_answer_counts() {
     }
 }
 
+/// Anybody can make up opaque tokens until their provider wants to be left alone; JWTs are sent to it only once they were
+/// verified.
+#[tokio::test]
+async fn what_made_up_tokens_bring_about_is_none_of_the_verified_ones() {
+    let (server, provider) = start().await;
+    // What makes a JWT of it is its header. The sample answers nothing about it, and is asked all the same.
+    let jwt = ["eyJhbGciOiJFUzI1NiJ9", "e30", "AAAA"].join(".");
+    assert_eq!(ask(&server, "at_rest").await, Err(502));
+    let asked = || provider.seen.lock().unwrap().len();
+    assert_eq!((ask(&server, "at_good").await, asked()), (Err(502), 1), "it rests");
+    assert_eq!((ask(&server, &jwt).await, asked()), (Err(502), 2), "not for these");
+    assert_eq!((ask(&server, "at_good").await, asked()), (Err(502), 2), "nor does that end the rest");
+}
+
 #[tokio::test]
 async fn a_provider_that_departs_from_the_rfc_is_shown_the_secret_as_it_wants_it() {
     use base64::Engine;

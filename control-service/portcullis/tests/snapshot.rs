@@ -139,6 +139,46 @@ async fn a_reader_of_another_life_or_from_the_future_gets_everything_anew() {
     assert!(portcullis_protocol::wire::Page::decode(signed.message.as_slice()).unwrap().reset);
 }
 
+/// Sidecars are told no issuers: whoever is revoked by one name of theirs is revoked there by all.
+#[tokio::test]
+async fn a_sidecar_knows_who_is_revoked_by_every_name_of_their_issuer() {
+    let server = Server::start_with(|config| {
+        config["issuers"][0]["aliases"] = json!(["https://old.example"]);
+    })
+    .await;
+    let issuer = text(&common::configuration()["issuers"][0]["issuer"]);
+    server.register("acme").await;
+    let mut sidecar = server.reader("public:acme", SIDECAR, "02");
+    let user = |issuer: &str| format!("user:acme {issuer} ann");
+    let (own, old, other) = (user(&issuer), user("https://old.example"), user("https://other.example"));
+    for name in [&old, &other] {
+        server.expect(201, Method::POST, "/v1/revocations", Some(json!({"name": name}))).await;
+    }
+    sidecar.sync(&server).await;
+    assert!([&own, &old, &other].iter().all(|name| sidecar.state.is_revoked(name)));
+    // Revoked by both names: it stays so until neither is left.
+    server.expect(201, Method::POST, "/v1/revocations", Some(json!({"name": own}))).await;
+    for (name, stays) in [(&old, true), (&own, false)] {
+        let path = ["/v1/revocations?name=", &name.replace(' ', "%20")].concat();
+        server.expect(200, Method::DELETE, &path, None).await;
+        sidecar.sync(&server).await;
+        assert_eq!(
+            (sidecar.state.is_revoked(&own), sidecar.state.is_revoked(&old)),
+            (stays, stays),
+            "{name}"
+        );
+    }
+    assert!(sidecar.state.is_revoked(&other));
+    // A name that the issuer gets later counts from then on.
+    let mut config = common::configuration();
+    config["issuers"][0]["aliases"] = json!(["https://other.example"]);
+    common::write_config(server.folder.path(), &config);
+    server.signal("HUP");
+    while !sidecar.state.is_revoked(&own) {
+        sidecar.poll(&server, LONG_POLL).await;
+    }
+}
+
 #[tokio::test]
 async fn a_sidecar_gets_its_own_cluster_and_no_secret() {
     let server = Server::start().await;

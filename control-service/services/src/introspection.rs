@@ -72,8 +72,14 @@ struct Provider {
 struct Trouble {
     outage: Outage,
     said_at: Option<Instant>,
-    /// Until when it wants not to be asked.
-    not_before: Option<Instant>,
+    /// Until when it wants not to be asked about opaque tokens, and about JWTs. Anybody can make up any number of the
+    /// former; of the latter a filter has verified each. So what the former bring about is none of the latter's.
+    not_before: [Option<Instant>; 2],
+}
+
+/// Which of these a token is.
+fn kind(token: &str) -> usize {
+    usize::from(!portcullis_authn::introspection::is_opaque(token.as_bytes()))
 }
 
 /// The calls under way, by where the tokens come from: no source has more than are free.
@@ -154,26 +160,27 @@ impl Providers {
     ) -> Result<Introspected, IntrospectError> {
         let provider = self.0.get(provider).ok_or(IntrospectError::Unknown)?;
         let Some(_slot) = provider.slots.take(source) else { return Err(IntrospectError::Busy) };
-        if provider.rests() {
+        let kind = kind(token);
+        if provider.rests(kind) {
             return Err(IntrospectError::Provider("asked to be left alone for a moment".to_owned()));
         }
         let answer = provider.call(token).await;
         let asked = answer.as_ref().err().and_then(CallError::retry_after);
         let told = answer.map_err(|e| IntrospectError::Provider(causes(&e))).and_then(|body| read(&body));
-        provider.note(told.as_ref().err(), asked);
+        provider.note(kind, told.as_ref().err(), asked);
         told
     }
 }
 
 impl Provider {
-    fn rests(&self) -> bool {
+    fn rests(&self, kind: usize) -> bool {
         let trouble = self.trouble.lock().unwrap_or_else(PoisonError::into_inner);
-        trouble.not_before.is_some_and(|at| Instant::now() < at)
+        trouble.not_before[kind].is_some_and(|at| Instant::now() < at)
     }
 
     /// Takes note of how a call ended. The log has one line when a provider begins to fail, fails in another way, or
     /// works again, and no more than one in a second of one that does now this and now that.
-    fn note(&self, error: Option<&IntrospectError>, asked: Option<Duration>) {
+    fn note(&self, kind: usize, error: Option<&IntrospectError>, asked: Option<Duration>) {
         let mut trouble = self.trouble.lock().unwrap_or_else(PoisonError::into_inner);
         let (provider, now) = (&self.config.document.name, Instant::now());
         let Trouble { outage, said_at, not_before } = &mut *trouble;
@@ -183,7 +190,7 @@ impl Provider {
             }
             return;
         };
-        *not_before = asked.map(|asked| now + asked.min(LONGEST_REST));
+        not_before[kind] = asked.map(|asked| now + asked.min(LONGEST_REST));
         let may_say = || said_at.is_none_or(|at| now.saturating_duration_since(at) >= SAY_EVERY);
         if outage.failed(&error.to_string(), may_say) {
             *said_at = Some(now);

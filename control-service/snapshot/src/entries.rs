@@ -2,7 +2,7 @@
 //!
 //! A store writes these entries with what caused them. Values that are secret lie in its tables as digests alone.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use portcullis_control_domain::api_key::ApiKey;
 use portcullis_control_domain::cluster::Cluster;
@@ -14,7 +14,7 @@ use portcullis_protocol::wire::{self, Page, Record, RecordKind, SNAPSHOT_FORMAT}
 use prost::Message;
 use sha2::{Digest, Sha256};
 
-use crate::Settings;
+use crate::{Issuers, Settings};
 
 /// Values by key, of the entries of one kind.
 pub type OfKind = BTreeMap<Vec<u8>, Vec<u8>>;
@@ -106,20 +106,23 @@ pub fn of_api_key(key: &ApiKey, digest: &[u8; 32]) -> Edit {
     Edit::put(RecordKind::ApiKey, digest, value.encode_to_vec())
 }
 
-/// That something is revoked, or is not any more: by its digest to sidecars, and by its name to gateways. A sidecar
-/// sees no token id of a client, so it gets none. The name comes last: every reader acknowledges it.
+/// That something is revoked, or is not any more: by its name to gateways, and to sidecars by the digests of what it is
+/// known as there. A sidecar sees no token id of a client, so it gets none. The name comes last: every reader
+/// acknowledges it.
 #[must_use]
-pub fn of_revocation(name: &str, revoked: bool) -> Vec<Edit> {
+pub fn of_revocation(name: &str, known_as: &BTreeSet<String>, revoked: bool) -> Vec<Edit> {
     let edit = |kind, key: &[u8]| Edit { kind, key: key.to_vec(), value: revoked.then(Vec::new) };
-    let digest = reaches_sidecars(name).then(|| edit(RecordKind::RevocationDigest, &revocation_digest(name)));
-    digest.into_iter().chain([edit(RecordKind::Revocation, name.as_bytes())]).collect()
+    let told = known_as.iter().filter(|name| reaches_sidecars(name));
+    let digests = told.map(|name| edit(RecordKind::RevocationDigest, &revocation_digest(name)));
+    digests.chain([edit(RecordKind::Revocation, name.as_bytes())]).collect()
 }
 
 /// The digests of revocations that must stand beside their names.
 #[must_use]
-pub fn revocation_digests<'a>(names: impl IntoIterator<Item = &'a str>) -> OfKind {
+pub fn revocation_digests<'a>(names: impl IntoIterator<Item = &'a str>, issuers: &Issuers) -> OfKind {
     let told = names.into_iter().filter(|name| reaches_sidecars(name));
-    told.map(|name| (revocation_digest(name).to_vec(), Vec::new())).collect()
+    let known_as = told.flat_map(|name| issuers.known_as(name));
+    known_as.map(|name| (revocation_digest(&name).to_vec(), Vec::new())).collect()
 }
 
 /// What filters get of a step in the life of a signing key. Of a key of service tokens it is the issuer's document
@@ -196,11 +199,12 @@ mod tests {
 
     #[test]
     fn a_token_id_is_told_to_gateways_alone() {
-        let kinds = |name| of_revocation(name, true).iter().map(|e| e.kind).collect::<Vec<_>>();
+        let edits = |name: &str, revoked| of_revocation(name, &BTreeSet::from([name.to_owned()]), revoked);
+        let kinds = |name| edits(name, true).iter().map(|e| e.kind).collect::<Vec<_>>();
         assert_eq!(kinds("sub:a"), [RecordKind::RevocationDigest, RecordKind::Revocation]);
         assert_eq!(kinds("jti:a"), [RecordKind::Revocation]);
-        assert_eq!(revocation_digests(["sub:a", "jti:a"]).len(), 1);
-        assert!(of_revocation("sub:a", false).iter().all(|edit| edit.value.is_none()));
+        assert_eq!(revocation_digests(["sub:a", "jti:a"], &Issuers::default()).len(), 1);
+        assert!(edits("sub:a", false).iter().all(|edit| edit.value.is_none()));
     }
 
     #[test]

@@ -3,12 +3,14 @@
 pub mod entries;
 mod hub;
 mod index;
+mod known_as;
 mod settings;
 mod view;
 mod workers;
 
 pub use hub::{Hub, Poll};
 pub use index::{Ask, Change, Published, SnapshotIndex};
+pub use known_as::Issuers;
 pub use settings::Settings;
 pub use view::{UnknownView, View};
 pub use workers::{POLLS, PollReport, RolloutScope, Workers};

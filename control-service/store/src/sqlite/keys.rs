@@ -22,9 +22,11 @@ const COLUMNS: &str = "id, tenant, subject, source_type, roles, scopes, created_
 
 fn read(row: &Row<'_>) -> rusqlite::Result<ApiKey> {
     // Neither roles nor scopes contain a space, so a list of them is one text.
-    let words = |at| row.get::<_, String>(at).map(|t| t.split_whitespace().map(str::to_owned).collect());
+    let words = |at| {
+        let text = row.get::<_, String>(at)?;
+        Ok::<_, rusqlite::Error>(text.split_whitespace().map(str::to_owned).collect::<Grants<_>>().into())
+    };
     Ok(ApiKey {
-use portcullis_model::grants::Grants;
         id: row.get(0)?,
         tenant: row.get(1)?,
         subject: row.get(2)?,

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use portcullis_control_domain::audit::{Parsed, Sender};
 use portcullis_control_domain::random::random;
 use portcullis_control_snapshot::entries::{self, Edit, OfKind, stored_form};
-use portcullis_control_snapshot::{Change, Published};
+use portcullis_control_snapshot::{Change, Issuers, Published};
 use portcullis_protocol::wire::{AuditRecord, RecordKind};
 use prost::Message;
 use rusqlite::{Connection, OptionalExtension, params};
@@ -127,7 +127,12 @@ impl<'c> Transaction<'c> {
 
     /// Publishes that something is revoked, or is not any more.
     pub(super) fn publish_revocation(&mut self, name: &str, revoked: bool) -> Result<u64, Failure> {
-        let edits = entries::of_revocation(name, revoked);
+        let mut known_as = self.issuers()?.known_as(name);
+        // What is revoked by another name as well stays so at sidecars.
+        if !revoked && self.is_any_revoked(&mut known_as.iter().filter(|other| *other != name))? {
+            known_as.clear();
+        }
+        let edits = entries::of_revocation(name, &known_as, revoked);
         edits.iter().try_fold(self.revision(), |_, edit| self.publish(edit))
     }
 
@@ -139,7 +144,30 @@ impl<'c> Transaction<'c> {
             .query_map([RecordKind::Revocation as i32], |row| row.get(0))?
             .collect::<Result<_, _>>()?;
         let names = names.iter().filter_map(|name| std::str::from_utf8(name).ok());
-        self.sync(RecordKind::RevocationDigest, &entries::revocation_digests(names))
+        self.sync(RecordKind::RevocationDigest, &entries::revocation_digests(names, &self.issuers()?))
+    }
+
+    /// The issuers of the snapshot.
+    pub(super) fn issuers(&self) -> Result<Issuers, Failure> {
+        let documents: Vec<Vec<u8>> = self
+            .connection
+            .prepare_cached("SELECT value FROM snapshot_entry WHERE kind = ?1 AND value IS NOT NULL")?
+            .query_map([RecordKind::Issuer as i32], |row| row.get(0))?
+            .collect::<Result<_, _>>()?;
+        Ok(documents.iter().map(Vec::as_slice).collect())
+    }
+
+    /// Whether the snapshot says that one of these names is revoked.
+    fn is_any_revoked(&self, names: &mut dyn Iterator<Item = &String>) -> Result<bool, Failure> {
+        let mut statement = self.connection.prepare_cached(
+            "SELECT 1 FROM snapshot_entry WHERE kind = ?1 AND key = ?2 AND value IS NOT NULL",
+        )?;
+        for name in names {
+            if statement.exists(params![RecordKind::Revocation as i32, name.as_bytes()])? {
+                return Ok(true);
+            }
+        }
+        Ok(false)
     }
 
     fn forget_old_tombstones(&mut self) -> Result<(), Failure> {
