@@ -49,6 +49,12 @@ impl Request {
         Self::new("POST", path)
     }
 
+    /// An extended CONNECT over HTTP/2 (RFC 8441), `websocket` for example: plugins see the upgrade of HTTP/1.1 that Envoy's
+    /// codec makes of it. Its body stays open.
+    pub fn extended_connect(path: &str, protocol: &str) -> Self {
+        Self::get(path).header("upgrade", protocol).header("connection", "upgrade").http2().stay_open()
+    }
+
     /// A request with exactly these headers; nothing is added to them, not even what Envoy's connection
     /// manager adds.
     pub fn exact(headers: impl Into<HeaderMap>) -> Self {

@@ -107,6 +107,8 @@ impl Setup {
 pub(crate) struct Sent {
     pub(crate) method: String,
     pub(crate) path: String,
+    /// `:protocol` of an extended CONNECT.
+    pub(crate) protocol: Option<String>,
     pub(crate) headers: Vec<(Vec<u8>, Vec<u8>)>,
     pub(crate) body: Body,
     /// Wait this long (milliseconds) before sending it.
@@ -129,6 +131,7 @@ impl Sent {
         Self {
             method: "GET".into(),
             path: path.into(),
+            protocol: None,
             headers: Vec::new(),
             body: Body::None,
             pause: 0,

@@ -206,7 +206,10 @@ fn plugins(setup: &Setup, modules: &BTreeMap<Probe, Module>) -> Vec<Plugin> {
 }
 
 fn request(sent: &Sent, http2: bool) -> Request {
-    let request = Request::new(&sent.method, &sent.path);
+    let request = match &sent.protocol {
+        Some(protocol) => Request::extended_connect(&sent.path, protocol),
+        None => Request::new(&sent.method, &sent.path),
+    };
     match http2 {
         true => fill(request, sent).http2(),
         // The codec of HTTP/1.1 takes no such path.

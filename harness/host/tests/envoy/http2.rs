@@ -10,6 +10,7 @@ use std::time::Duration;
 use http_body_util::BodyExt;
 use hyper::body::{Bytes, Frame};
 use hyper::client::conn::http2;
+use hyper::ext::Protocol;
 use hyper::{HeaderMap, Request};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use tokio::net::TcpStream;
@@ -54,7 +55,11 @@ fn request(sent: &Sent) -> Request<Parts> {
     if let Body::Whole(body) = &sent.body {
         request = request.header("content-length", body.len());
     }
-    request.body(Parts::new(&sent.body)).expect("a request")
+    let mut request = request.body(Parts::new(&sent.body)).expect("a request");
+    if let Some(protocol) = &sent.protocol {
+        request.extensions_mut().insert(Protocol::from(protocol.as_str()));
+    }
+    request
 }
 
 /// A body whose last part, or whose trailers, carry the end of the stream.

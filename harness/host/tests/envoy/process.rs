@@ -270,6 +270,8 @@ fn connection_manager(setup: &Setup, modules: &Modules) -> Value {
         "stat_prefix": "test",
         "codec_type": if setup.http2 || setup.name == GRPC { "HTTP2" } else { "HTTP1" },
         "http_protocol_options": {"enable_trailers": true},
+        "http2_protocol_options": {"allow_connect": true},
+        "upgrade_configs": if setup.http2 { json!([{"upgrade_type": "websocket"}]) } else { json!([]) },
         "server_header_transformation": "PASS_THROUGH",
         "request_headers_timeout": "5s",
         "route_config": {"name": "routes", "virtual_hosts": [{"name": "all", "domains": ["*"], "routes":

@@ -87,6 +87,11 @@ pub(super) fn cases() -> Vec<Case> {
             "request_body: note; log: property response|code_details; log: property response|flags",
         ),
         http2(
+            "http2-web-socket",
+            Sent { method: "CONNECT".into(), protocol: Some("websocket".into()), ..get() },
+            "request_headers: note; request_headers: get 0 :method; request_headers: get 0 :path; request_headers: get 0 :protocol; request_headers: get 0 upgrade; request_headers: get 0 connection; request_headers: reply 403 d no -1",
+        ),
+        http2(
             "http2-callout",
             two(),
             "request_headers: call upstream 5000 - :method GET :path / :authority a x-answer slow; request_headers: return 1; call_response: get 6 :status; call_response: continue 0; request_body: note",
