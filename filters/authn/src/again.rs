@@ -143,7 +143,7 @@ fn ask_again(
 ) -> Result<Option<Arc<[u8]>>, Reason> {
     let (now_s, now_ms) = (again.now_s(), again.link.now_ms);
     let token = again.exchange.token.as_mut().ok_or(Reason::Internal)?;
-    let digest = opaque_digest(again.link, provider, &token.text);
+    let digest = opaque_digest(again.link, provider, token.token.text());
     match again.link.introspections.find(digest, now_ms, token.asked_ms) {
         Some(Introspected::Inactive) => return Err(Reason::TokenInactive),
         Some(Introspected::Active { claims, fresh_s }) => {
@@ -167,7 +167,7 @@ fn ask_again(
     token.asked_ms.get_or_insert(now_ms);
     if !again.link.introspections.is_asking(digest) {
         // What cannot be asked now is asked later, for a while.
-        let _ = again.link.ask(again.stream, digest, provider, &token.text);
+        let _ = again.link.ask(again.stream, digest, provider, token.token.text());
     }
     again.grounds.look_at(now_ms.saturating_add(ASK_MS));
     Ok(None)

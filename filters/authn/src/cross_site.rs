@@ -1,4 +1,5 @@
-//! Whether somebody else's page may have made a browser send a request with its cookies.
+//! Whether somebody else's page may have made a browser send a request with its cookies, or with the certificate that
+//! it shows to whoever asks.
 
 use portcullis_engine::head::Head;
 
@@ -22,6 +23,13 @@ pub(crate) fn may_be_cross_site(head: &Head<'_>) -> bool {
 #[must_use]
 pub(crate) fn page_of_another_origin<'a>(head: &Head<'a>) -> Option<&'a [u8]> {
     head.origin.filter(|origin| !is_by_own_page(head, origin))
+}
+
+/// Whether a browser sent the request: it says so, with all but the plainest of its requests, and over TLS with those,
+/// too. What is no browser sends neither header.
+#[must_use]
+pub(crate) fn is_by_browser(head: &Head<'_>) -> bool {
+    head.origin.is_some() || head.fetch_site.is_some()
 }
 
 fn is_own_site(site: &[u8]) -> bool {

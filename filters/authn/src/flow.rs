@@ -18,7 +18,7 @@ use portcullis_model::state::SnapshotState;
 use portcullis_model::{Reason, Refusal};
 
 use crate::again::ONE_ANSWER_S;
-use crate::cross_site::{may_be_cross_site, page_of_another_origin};
+use crate::cross_site::{is_by_browser, may_be_cross_site, page_of_another_origin};
 use crate::presented::{Credential, Presented, TokenLocation};
 use crate::{KeyRing, NativeVerify, Rejected, Verified, api_key, introspection, is_revoked, jwt, workload};
 
@@ -114,7 +114,7 @@ impl Means<'_> {
                 return Err(Reason::CrossSiteRefused.into());
             }
             // Whether the cluster wants that is looked at once the cluster is known to be the caller's.
-            context.exchange.cookie_sent_by = page_of_another_origin(context.head).map(Box::from);
+            context.exchange.sent_by_page = page_of_another_origin(context.head).map(Box::from);
         }
         let kind = match credential {
             Credential::Bearer(_) => kind::BEARER,
@@ -124,7 +124,7 @@ impl Means<'_> {
         let revision = context.snapshot.authentication_revision();
         let digest = context.link.identities.digest(kind, &key);
         if let Some(known) = context.link.identities.get(digest, revision, context.now_s) {
-            remember_opaque(context, credential, &known, true);
+            remember_opaque(context, credential, &known, true)?;
             return Ok(known);
         }
         let Judged { verified, basis, keep } = self.judge(context, credential)?;
@@ -132,7 +132,7 @@ impl Means<'_> {
         if keep {
             context.link.identities.put(digest, &known);
         }
-        remember_opaque(context, credential, &known, keep);
+        remember_opaque(context, credential, &known, keep)?;
         Ok(known)
     }
 
@@ -184,6 +184,11 @@ impl Means<'_> {
     }
 
     fn workload(&self, context: &mut Context<'_>, peer: &SpiffeId) -> Identified {
+        // A browser shows its certificate with whatever a page makes it send, as it does a cookie.
+        if is_by_browser(context.head) && may_be_cross_site(context.head) {
+            return Err(Reason::CrossSiteRefused.into());
+        }
+        context.exchange.sent_by_page = page_of_another_origin(context.head).map(Box::from);
         let revision = context.snapshot.authentication_revision();
         let digest = context.link.identities.digest(kind::WORKLOAD, peer.as_str().as_bytes());
         if let Some(known) = context.link.identities.get(digest, revision, context.now_s) {
@@ -268,23 +273,26 @@ fn signed_part(token: &[u8]) -> &[u8] {
 }
 
 /// Keeps a token that its provider was asked about beside its request, so that its provider can be asked again while that is open.
-/// `kept`: the provider's answer holds for a while.
+/// `kept`: the provider's answer holds for a while. A request whose token finds no room is refused: it could not be
+/// watched.
 fn remember_opaque(
     context: &mut Context<'_>,
     credential: Credential<'_>,
     known: &CachedIdentity,
     kept: bool,
-) {
+) -> Result<(), Reason> {
     let is_asked = matches!(known.basis, Basis::Introspection(_) | Basis::IntrospectedToken(..));
     if let (true, Credential::Bearer(token)) = (is_asked, credential) {
         let ends = known.principal().expires_at;
         let one_answer = context.now_s.saturating_add(ONE_ANSWER_S);
+        let text = std::str::from_utf8(token).map_err(|_| Reason::CredentialMalformed)?;
         context.exchange.token = Some(OpaqueToken {
-            text: std::str::from_utf8(token).unwrap_or_default().to_owned().into(),
+            token: context.link.introspections.kept.keep(text).ok_or(Reason::IntrospectionBusy)?,
             good_until_s: if kept { ends } else { ends.min(one_answer) },
             asked_ms: None,
         });
     }
+    Ok(())
 }
 
 /// The name of an opaque token where answers about it are kept: another one as soon as its provider is asked

@@ -53,7 +53,7 @@ pub fn verify_or_doubt(
     let is_signed = |jws: &Jws<'_>, key: &VerifyingKey| {
         key.verify(Signed { text: jws.signed, signature: &jws.signature }, native)
     };
-    judge(jws, snapshot, keys, is_signed, now_s, doubted)
+    judge(jws, snapshot, keys, is_signed, now_s, Some(doubted))
 }
 
 /// Judges a token again whose signature was verified before, by this key: by what policy says now.
@@ -70,7 +70,7 @@ pub fn judge_again(
     // The form has three parts; the third was left out when the token was verified.
     let text = [signed, b"."].concat();
     let was_it = |_: &Jws<'_>, key: &VerifyingKey| key.digest() == digest;
-    let again = judge(Jws::parse(&text)?, snapshot, keys, was_it, now_s, &Doubted::default());
+    let again = judge(Jws::parse(&text)?, snapshot, keys, was_it, now_s, None);
     again.map_err(|rejected| match rejected.reason {
         // It is not among the keys any more.
         Reason::SignatureInvalid => Reason::KeyUnknown,
@@ -78,13 +78,14 @@ pub fn judge_again(
     })
 }
 
+/// `doubted`: signatures are verified, and where none of the keys had signed, they are in doubt.
 fn judge(
     jws: Jws<'_>,
     snapshot: &SnapshotState,
     keys: &KeyRing,
     is_signed: impl Fn(&Jws<'_>, &VerifyingKey) -> bool,
     now_s: u64,
-    doubted: &Doubted,
+    doubted: Option<&Doubted>,
 ) -> Result<Verified, Rejected> {
     let issuer = TokenIssuer::of(&jws.claims, snapshot).ok_or(Reason::IssuerUnknown)?;
     let document = issuer.document;
@@ -94,14 +95,16 @@ fn judge(
         return Err(Reason::IssuerKeysExpired.into());
     }
     let prepared = keys.keys(document, snapshot);
-    let mut fitting = prepared.fitting(algorithm, jws.key_id.as_deref(), &issuer.name).peekable();
-    if fitting.peek().is_none() {
-        return Err(Reason::KeyUnknown.into());
-    }
-    let Some(key) = fitting.find(|key| is_signed(&jws, key)) else {
-        doubted.set((!is_shared(algorithm)).then(|| Arc::clone(document)));
-        return Err(Reason::SignatureInvalid.into());
-    };
+    let fitting = prepared.fitting(algorithm, jws.key_id.as_deref(), &issuer.name);
+    let key = prepared.signer(fitting, doubted.map(|_| now_s), |key| is_signed(&jws, key)).inspect_err(
+        |reason| {
+            if let Some(doubted) =
+                doubted.filter(|_| *reason == Reason::SignatureInvalid && !is_shared(algorithm))
+            {
+                doubted.set(Some(Arc::clone(document)));
+            }
+        },
+    )?;
     // From the key and not from the token: a revoked key must not pass by leaving its name out.
     let key_id = key.id().and_then(|kid| KeyId::new(kid).ok());
     let of_issuer = issuer.check(&jws.claims).map_err(|fault| not_of_the_issuer(&jws.claims, rules, fault));

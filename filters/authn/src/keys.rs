@@ -1,7 +1,9 @@
 //! Verification keys, prepared once from an issuer's JWKS.
 
+use std::cmp::Reverse;
 use std::collections::HashMap;
-use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use jwt_simple::algorithms::{
     ECDSAP256PublicKeyLike, ECDSAP384PublicKeyLike, ES256PublicKey, ES384PublicKey, PS256PublicKey,
@@ -11,6 +13,8 @@ use p521::ecdsa::signature::Verifier;
 use portcullis_engine::cache::KeyDigest;
 use portcullis_engine::guarded::{Guarded, Rebuild};
 use portcullis_identity::ids::IssuerId;
+use portcullis_model::Reason;
+use portcullis_model::pace::TokenBucket;
 use portcullis_model::policy::{Algorithm, IssuerDocument, Jwk};
 use portcullis_model::state::{Secret, SnapshotState};
 use portcullis_model::template::key_is_of;
@@ -23,6 +27,16 @@ use crate::shared_secret::{SharedSecret, is_shared};
 
 /// Keys that are tried for one token: by a proxy that verifies by itself, and in Rust, which takes longer.
 pub const MAX_TRIES: (usize, usize) = (4, 2);
+
+/// Tries beyond the first for one token that may be in vain: so many at once of one issuer, and how long it takes until
+/// there is one more, in milliseconds. Anybody can send a token that names no key and that nobody signed. One that is
+/// good gives its tries back.
+const VAIN_TRIES: (Pace, Pace) = (Pace { burst: 250, every_ms: 4 }, Pace { burst: 25, every_ms: 40 });
+
+struct Pace {
+    burst: u32,
+    every_ms: u64,
+}
 
 /// Verification by the proxy or its target: BoringSSL in Envoy for Wasm, AWS-LC in the native module.
 pub trait NativeVerify {
@@ -110,11 +124,16 @@ pub struct VerifyingKey {
     material: Material,
     spki: Option<Vec<u8>>,
     digest: KeyDigest,
+    /// Which of its issuer's keys a token was good by last has the greatest number.
+    good: AtomicU64,
 }
 
 /// What an issuer's JWKS gives for each algorithm that the issuer is allowed.
 pub struct IssuerKeys {
     keys: Vec<VerifyingKey>,
+    good: AtomicU64,
+    /// Tries that may be in vain: by the proxy, and in Rust.
+    vain: (Mutex<TokenBucket>, Mutex<TokenBucket>),
 }
 
 impl IssuerKeys {
@@ -124,10 +143,10 @@ impl IssuerKeys {
     pub fn prepare(document: &IssuerDocument, secret: Option<&Arc<Secret>>) -> Self {
         let shared = document.algorithms.iter().filter(|alg| is_shared(**alg)).count();
         if shared == 0 {
-            return Self { keys: KeySet::read(&document.jwks, &document.algorithms, document.jwt_svid).keys };
+            return Self::of(KeySet::read(&document.jwks, &document.algorithms, document.jwt_svid).keys);
         }
         if shared < document.algorithms.len() {
-            return Self { keys: Vec::new() };
+            return Self::of(Vec::new());
         }
         let keys = document.algorithms.iter().filter_map(|algorithm| {
             let secret = secret?;
@@ -140,9 +159,54 @@ impl IssuerKeys {
                 material,
                 spki: None,
                 digest,
+                good: AtomicU64::new(0),
             })
         });
-        Self { keys: keys.collect() }
+        Self::of(keys.collect())
+    }
+
+    fn of(keys: Vec<VerifyingKey>) -> Self {
+        let bucket = |pace: &Pace| Mutex::new(TokenBucket::new(pace.burst, pace.every_ms));
+        Self { keys, good: AtomicU64::new(0), vain: (bucket(&VAIN_TRIES.0), bucket(&VAIN_TRIES.1)) }
+    }
+
+    /// The key that signed a token, of those that fit. The one by which a token was good last comes first: so the
+    /// tokens of an issuer with one key in use cost one try each, whatever others send. `now_s`: each try is a
+    /// verification, and of those in vain there are so many a second; none where they cost nothing.
+    ///
+    /// # Errors
+    /// [`Reason::KeyUnknown`] when none fits, [`Reason::SignatureInvalid`] when none did, [`Reason::VerificationBusy`]
+    /// when not all could be tried.
+    pub fn signer<'k>(
+        &'k self,
+        fitting: impl Iterator<Item = &'k VerifyingKey>,
+        now_s: Option<u64>,
+        is_signed: impl Fn(&VerifyingKey) -> bool,
+    ) -> Result<&'k VerifyingKey, Reason> {
+        let mut fitting: Vec<&VerifyingKey> = fitting.collect();
+        let good = |key: &VerifyingKey| key.good.load(Ordering::Relaxed);
+        let latest = fitting.iter().enumerate().max_by_key(|(at, key)| (good(key), Reverse(*at)));
+        let latest = latest.map(|(at, _)| at);
+        if let Some(up_to_it) = latest.and_then(|at| fitting.get_mut(..=at)) {
+            up_to_it.rotate_right(1);
+        }
+        let natively = fitting.first().is_some_and(|key| key.spki.is_some());
+        let vain = if natively { &self.vain.0 } else { &self.vain.1 };
+        let vain = || vain.lock().unwrap_or_else(PoisonError::into_inner);
+        for (tried, key) in (0..).zip(&fitting) {
+            if tried > 0 && now_s.is_some_and(|now_s| !vain().take(now_s.saturating_mul(1_000))) {
+                return Err(Reason::VerificationBusy);
+            }
+            if is_signed(key) {
+                if fitting.len() > 1 && now_s.is_some() {
+                    vain().give_back(tried);
+                    let latest = self.good.fetch_add(1, Ordering::Relaxed);
+                    key.good.store(latest.saturating_add(1), Ordering::Relaxed);
+                }
+                return Ok(key);
+            }
+        }
+        Err(if fitting.is_empty() { Reason::KeyUnknown } else { Reason::SignatureInvalid })
     }
 
     /// The keys that may have signed a token: those of its `kid`, of which there may be several while one takes
@@ -174,7 +238,7 @@ impl VerifyingKey {
         let digest = digest_of(&[kind.as_bytes(), first, second]);
         let spki = material.spki();
         let (kid, issuer) = (jwk.kid.clone(), jwk.issuer.clone());
-        Some(Self { kid, issuer, algorithm, material, spki, digest })
+        Some(Self { kid, issuer, algorithm, material, spki, digest, good: AtomicU64::new(0) })
     }
 
     /// Whether the other key is this one by the same name, for the same issuer.

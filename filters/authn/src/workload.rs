@@ -18,8 +18,8 @@ pub fn verify(peer: &SpiffeId, snapshot: &SnapshotState) -> Result<Verified, Rea
     let principal = Principal {
         subject: Subject::new(peer.as_str()).map_err(|_| Reason::ClaimInvalid)?,
         tenant: entry.tenant.clone(),
-        roles: entry.roles.clone(),
-        scopes: entry.scopes.clone(),
+        roles: entry.roles.clone().into(),
+        scopes: entry.scopes.clone().into(),
         credential: CredentialKind::Workload,
         key_id: None,
         issuer: None,

@@ -14,7 +14,7 @@ pub(crate) fn check(
     config: &PluginConfig,
     snapshot: &SnapshotState,
 ) -> Result<(), Refusal> {
-    let Some(origin) = &exchange.cookie_sent_by else { return Ok(()) };
+    let Some(origin) = &exchange.sent_by_page else { return Ok(()) };
     match snapshot.resources().cors_of(cluster, &config.browser) {
         Some(policy) if policy.allows_credentials(origin) => Ok(()),
         _ => Err(Refusal::new(crate::STAGE, Reason::CrossSiteRefused)),

@@ -17,6 +17,7 @@ use portcullis_protocol::snapshot::{NONCE_LEN, verify_introspection};
 use portcullis_protocol::wire::IntrospectionRequest;
 use prost::Message;
 
+use crate::kept_tokens::KeptTokens;
 use crate::metrics::{CallEnd, CallKind};
 use crate::port::{CallId, CalloutResponse, Proxy, Severity, Stream};
 use crate::source::{PolicySource, describe};
@@ -99,6 +100,8 @@ pub struct Introspections {
     active: LruCache<u128, (Arc<[u8]>, Validity)>,
     active_bytes: usize,
     inactive: LruCache<u128, Validity>,
+    /// The tokens of requests that are open.
+    pub kept: KeptTokens,
     /// When a failure was logged last.
     warned_ms: Option<u64>,
 }
@@ -111,6 +114,7 @@ impl Default for Introspections {
             active: LruCache::new(bound(MAX_ACTIVE)),
             active_bytes: 0,
             inactive: LruCache::new(bound(MAX_INACTIVE)),
+            kept: KeptTokens::default(),
             warned_ms: None,
         }
     }

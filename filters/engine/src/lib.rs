@@ -32,6 +32,7 @@ pub mod head;
 pub mod headers;
 pub mod introspection;
 pub mod journal;
+pub mod kept_tokens;
 pub mod key_refresh;
 pub mod link;
 pub mod metrics;

@@ -4,10 +4,10 @@ use std::sync::Arc;
 
 use portcullis_identity::ClusterId;
 use portcullis_model::{Permit, Refusal};
-use zeroize::Zeroizing;
 
 use crate::answer::Kept;
 use crate::cache::CachedIdentity;
+use crate::kept_tokens::KeptToken;
 
 /// What was decided about a request.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -50,8 +50,9 @@ pub struct RequestState {
     pub cluster: Option<ClusterId>,
     /// Whether that cluster is the caller's own.
     pub owned: bool,
-    /// The page of another origin (`Origin`) that made a browser send the cookie by which the caller is known.
-    pub cookie_sent_by: Option<Box<[u8]>>,
+    /// The page of another origin (`Origin`) that made a browser send the cookie, or show the certificate, by which the
+    /// caller is known.
+    pub sent_by_page: Option<Box<[u8]>>,
     /// The proof that the cluster may be reached, once that was checked.
     pub permit: Option<Permit>,
     /// What was decided.
@@ -75,7 +76,7 @@ pub struct RequestState {
 /// An opaque token, kept for as long as its request is open: nobody else could ask about it again.
 pub struct OpaqueToken {
     /// The token.
-    pub text: Zeroizing<String>,
+    pub token: KeptToken,
     /// Until when the provider's last answer holds, seconds since the Unix epoch.
     pub good_until_s: u64,
     /// Since when an answer is waited for, by the monotonic clock in milliseconds.
@@ -111,7 +112,7 @@ impl RequestState {
         self.refused_part.clear();
         self.cluster = None;
         self.owned = false;
-        self.cookie_sent_by = None;
+        self.sent_by_page = None;
         self.permit = None;
         self.decision = Decision::None;
         self.audit_part.clear();

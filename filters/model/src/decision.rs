@@ -124,6 +124,8 @@ reasons! {
     IntrospectionUnavailable = "introspection_unavailable", 503, "The token cannot be checked at present";
     /// As many tokens are being checked as may be at a time.
     IntrospectionBusy = "introspection_busy", 503, "Too many tokens are being checked at present";
+    /// The token names no key, its issuer has several, and as many signatures as may be were tried in vain.
+    VerificationBusy = "verification_busy", 503, "Too many signatures are being checked at present";
     /// The issuer has not confirmed its keys for longer than its configuration allows.
     IssuerKeysExpired = "issuer_keys_expired", 503, "The keys of the token's issuer are out of date";
     /// Audit records cannot be stored at present.
@@ -141,7 +143,7 @@ impl Reason {
             Self::SnapshotMissing | Self::SnapshotStale | Self::AuditBacklog | Self::Internal => Some(2),
             Self::IntrospectionUnavailable => Some(2),
             Self::IssuerKeysExpired => Some(10),
-            Self::IntrospectionBusy => Some(1),
+            Self::IntrospectionBusy | Self::VerificationBusy => Some(1),
             Self::Misconfigured => Some(30),
             _ => None,
         }

@@ -179,6 +179,23 @@ fn trust_domain_name(id: &SpiffeId) -> String {
 }
 
 impl IssuerDocument {
+    /// Every `iss` that names it; none where its names cannot be read.
+    #[must_use]
+    pub fn names(&self) -> Vec<IssuerId> {
+        self.parsed_names().map_or_else(Vec::new, |names| names.all())
+    }
+
+    /// Every name of the one issuer of its own that this names; none where this names somebody else.
+    #[must_use]
+    pub fn names_of(&self, name: &IssuerId) -> Vec<IssuerId> {
+        let names = self.parsed_names().filter(|names| names.named(name.as_str()).is_some());
+        names.map_or_else(Vec::new, |names| names.same_as(name.as_str()))
+    }
+
+    fn parsed_names(&self) -> Option<IssuerNames> {
+        IssuerNames::of(&self.issuer, &self.aliases, &self.issuer_values).ok()
+    }
+
     /// What is wrong with who the issuer is and how its claims are read: one definition for who writes the document
     /// and who reads it.
     #[must_use]

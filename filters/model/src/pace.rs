@@ -1,4 +1,5 @@
-//! How often an issuer is asked for keys that nobody knows yet.
+//! How often somebody may be made to work in vain: to ask an issuer for keys that nobody knows yet, and to try
+//! another of its keys.
 //!
 //! Key ids in tokens are chosen by whoever sends them. A few questions go out at once, so that a made-up id
 //! does not stand in the way of a real one; a flood of them is slowed down to a steady pace.
@@ -19,8 +20,9 @@ impl TokenBucket {
         Self { burst, every_ms: every_ms.max(1), left: burst, filled_ms: 0 }
     }
 
-    /// Takes one; false when there is none. `now_ms` is a clock that never goes back.
+    /// Takes one; false when there is none. A clock that goes back gives nothing, until it goes on.
     pub fn take(&mut self, now_ms: u64) -> bool {
+        self.filled_ms = self.filled_ms.min(now_ms);
         let grown = now_ms.saturating_sub(self.filled_ms) / self.every_ms;
         let left = u64::from(self.left).saturating_add(grown);
         if left >= u64::from(self.burst) {
@@ -33,6 +35,11 @@ impl TokenBucket {
         let had = self.left > 0;
         self.left = self.left.saturating_sub(1);
         had
+    }
+
+    /// Gives some back that were not used up.
+    pub fn give_back(&mut self, some: u32) {
+        self.left = self.left.saturating_add(some).min(self.burst);
     }
 }
 
@@ -118,6 +125,14 @@ mod tests {
         assert_eq!([had(1_299), had(1_300)], [false, true]);
         assert_eq!([had(9_000), had(9_000), had(9_000), had(9_000)], [true, true, true, false]);
         assert!(!had(0), "a clock that goes back gives nothing");
+        assert_eq!([had(99), had(100), had(100)], [false, true, false], "and goes on from there");
+        bucket.give_back(2);
+        assert_eq!([bucket.take(100), bucket.take(100), bucket.take(100)], [true, true, false]);
+        bucket.give_back(9);
+        assert_eq!(
+            [bucket.take(100), bucket.take(100), bucket.take(100), bucket.take(100)],
+            [true, true, true, false]
+        );
     }
 
     #[test]

@@ -18,6 +18,8 @@ on_both! {
     an_opaque_token_ends_its_stream_with_its_own_end,
     an_opaque_token_is_asked_about_when_its_provider_changes,
     many_streams_of_one_opaque_token_share_the_answers,
+    tokens_of_open_streams_are_bounded,
+    a_web_socket_over_http2_is_a_stream_like_any_other,
     a_key_that_takes_anothers_place_ends_its_streams,
     a_stream_ends_when_what_it_stands_on_changes,
     what_does_not_concern_a_stream_leaves_it_alone,
@@ -413,6 +415,49 @@ fn many_streams_of_one_opaque_token_share_the_answers() {
     wait(&mut world, 60);
     let over = streams.iter().filter(|exchange| exchange.is_over()).count();
     assert_eq!(over, 0, "{}", streams[0]);
+}
+
+/// A token is kept while its stream is open, whatever its provider says of how long its answers hold.
+fn tokens_of_open_streams_are_bounded() {
+    let mut world = gateway();
+    with_provider(&mut world, 0, NOW + 6_000);
+    let claims = world.api.questions.tokens["op_good"].clone();
+    let mut open = |world: &mut World, number: usize| {
+        let token = format!("op_{number:0>15000}");
+        world.api.questions.tokens.insert(token.clone(), claims.clone());
+        let exchange = world.host.request(to("acme-1").header("authorization", format!("Bearer {token}")));
+        world.answer_all();
+        exchange
+    };
+    // 8 MiB of them.
+    let mut streams: Vec<Exchange> = (0..559).map(|number| open(&mut world, number)).collect();
+    assert!(streams.iter().all(|exchange| !exchange.is_over()));
+    let refused = open(&mut world, 559);
+    refused.assert_refused(503).assert_response_header("x-portcullis-reason", "introspection_busy");
+    // Who leaves makes room.
+    world.host.disconnect(&streams.remove(0));
+    open(&mut world, 560).assert_status(200);
+}
+
+/// Envoy shows it as the upgrade that it stands for; a CONNECT without a protocol stays one.
+fn a_web_socket_over_http2_is_a_stream_like_any_other() {
+    let mut world = gateway();
+    let bearer = format!("Bearer {}", token(|_| ()));
+    let path = "/clusters/acme-1/v1/items?secret=s";
+    let socket = || Request::extended_connect(path, "websocket").authority("api.platform.test");
+    let refused = world.host.request(socket());
+    refused.assert_refused(401).assert_response_header("x-portcullis-reason", "credential_missing");
+    let tunnel = Request::new("CONNECT", "").authority("db.internal:5432").http2();
+    let refused = world.host.request(tunnel.header("authorization", &bearer));
+    refused.assert_refused(501).assert_response_header("x-portcullis-reason", "method_refused");
+    world.api.records.clear();
+    let exchange = open(&mut world, socket().header("authorization", &bearer));
+    exchange.assert_upstream_header("x-portcullis-subject", "ann");
+    assert_eq!(of(&world.records()).last(), Some(&row("open", "", "")), "on record at once");
+    world.revoke("sub:ann");
+    second(&mut world);
+    assert!(exchange.is_over(), "{exchange}");
+    assert_eq!(of(&world.records()).last(), Some(&row("end", "authn", "credential_revoked")));
 }
 
 fn a_key_that_takes_anothers_place_ends_its_streams() {

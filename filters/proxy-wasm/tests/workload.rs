@@ -2,12 +2,15 @@
 
 mod world;
 
-use portcullis_protocol::wire::RecordKind;
+use portcullis_protocol::wire::{self, RecordKind};
 use portcullis_testhost::{Exchange, Request};
+use prost::Message;
 use serde_json::{Value, json};
 
 on_both! {
     a_known_peer_is_a_credential_at_the_gateway,
+    no_page_of_another_origin_uses_the_certificate_of_a_browser,
+    roles_stand_once_whatever_grants_them,
     no_other_peer_is,
     the_peer_is_a_fact_beside_a_token_and_the_cache_tells_peers_apart,
     what_changes_about_a_workload_holds_at_once,
@@ -71,6 +74,72 @@ fn a_known_peer_is_a_credential_at_the_gateway() {
     assert_refused(&world.host.request(to("globex-1").peer(JOBS)), 404, "cluster_unknown");
     let records = world.records();
     assert_eq!((records[0].credential.as_str(), records[0].subject.as_str()), ("workload", JOBS));
+}
+
+/// A browser shows its certificate with whatever a page makes it send, and says where that page comes from.
+fn no_page_of_another_origin_uses_the_certificate_of_a_browser() {
+    let (own, evil) = ("https://api.platform.test", "https://evil.test");
+    let post = || Request::post("/clusters/acme-1/v1").authority("api.platform.test").peer(JOBS);
+    let get = || to("acme-1").peer(JOBS);
+    let socket = || get().header("upgrade", "websocket");
+    for name in ["gateway", "authn"] {
+        let mut world = world(name, &edge());
+        for refused in [
+            post().header("origin", evil),
+            post().header("origin", "null"),
+            post().header("sec-fetch-site", "cross-site"),
+            post().header("sec-fetch-site", "same-site").header("origin", own),
+            socket().header("origin", evil),
+        ] {
+            assert_refused(&world.host.request(refused), 403, "cross_site_refused");
+        }
+        for good in [
+            post(),
+            get(),
+            socket(),
+            post().header("origin", own),
+            post().header("sec-fetch-site", "same-origin"),
+            get().header("sec-fetch-site", "cross-site"),
+        ] {
+            world.host.request(good).assert_status(200);
+        }
+    }
+    // What a page could read is asked of the cluster's policy.
+    let read = get().header("origin", evil);
+    assert_refused(&world("gateway", &edge()).host.request(read), 403, "cross_site_refused");
+    let at_sidecar = Request::post("/v1").peer(JOBS).header("origin", evil);
+    assert_refused(&world("gateway", &sidecar()).host.request(at_sidecar), 403, "cross_site_refused");
+}
+
+fn roles_stand_once_whatever_grants_them() {
+    let mut world = world("gateway", &edge());
+    let names = ["b", "a", "b", "a"];
+    let entry = json!({"spiffeId": JOBS, "tenant": "acme", "roles": names, "scopes": names});
+    world.change(put(RecordKind::Workloads, b"", json!({"workloads": [entry]}).to_string()));
+    let list = || names.map(str::to_owned).to_vec();
+    let key = wire::ApiKey {
+        id: "0009".into(),
+        tenant: "acme".into(),
+        subject: "batch".into(),
+        source_type: "worker".into(),
+        roles: list(),
+        scopes: list(),
+        ..wire::ApiKey::default()
+    };
+    world.change(put(RecordKind::ApiKey, &world::api_key_digest("pck_9"), key.encode_to_vec()));
+    let token = world::token(|claims| {
+        claims["roles"] = json!(names);
+        claims["scope"] = json!("b a b a");
+    });
+    for request in [
+        to("acme-1").peer(JOBS),
+        to("acme-1").header("x-api-key", "pck_9"),
+        to("acme-1").header("authorization", format!("Bearer {token}")),
+    ] {
+        let exchange = world.host.request(request);
+        exchange.assert_upstream_header("x-portcullis-roles", "b,a");
+        exchange.assert_upstream_header("x-portcullis-scopes", "b a");
+    }
 }
 
 fn no_other_peer_is() {
