@@ -97,14 +97,17 @@ COVERAGE := -Cpasses=sancov-module -Cllvm-args=-sanitizer-coverage-level=4 \
 	-Cllvm-args=-sanitizer-coverage-inline-8bit-counters -Cllvm-args=-sanitizer-coverage-pc-table \
 	-Cllvm-args=-sanitizer-coverage-trace-compares -Ccodegen-units=1 --cfg fuzzing
 FUZZ_TARGETS := $(notdir $(wildcard tests/fuzz/corpus/*))
+# Has a stable compiler take the one flag that it keeps for nightly ones.
+SANITIZER ?=
+SANITIZED := $(if $(SANITIZER),-Zsanitizer=$(SANITIZER))
 
-fuzz-guided: toolchain ## Hold promises against inputs that libFuzzer finds by coverage (FUZZ_SECONDS=120, FUZZ_TARGETS=jws)
-	@host=$$(rustc -vV | sed -n 's/^host: //p') && built=$(TARGET)/fuzz && \
-	RUSTFLAGS="$(COVERAGE)" $(CARGO) build --locked --release --manifest-path tests/fuzz/runner/Cargo.toml \
+fuzz-guided: toolchain ## Hold promises against inputs that libFuzzer finds by coverage (FUZZ_SECONDS=120, FUZZ_TARGETS=jws, SANITIZER=address)
+	@host=$$(rustc -vV | sed -n 's/^host: //p') && built=$(TARGET)/fuzz$(addprefix -,$(SANITIZER)) && \
+	$(if $(SANITIZER),RUSTC_BOOTSTRAP=1) RUSTFLAGS="$(COVERAGE) $(SANITIZED)" $(CARGO) build --locked --release --manifest-path tests/fuzz/runner/Cargo.toml \
 		--target $$host --target-dir $$built && \
 	for target in $(FUZZ_TARGETS); do \
 		mkdir -p $$built/found/$$target && echo "$$target" && \
-		$$built/$$host/release/$$target -verbosity=0 -print_final_stats=1 -max_len=1024 -timeout=10 -rss_limit_mb=1024 \
+		$$built/$$host/release/$$target -verbosity=0 -print_final_stats=1 -max_len=1024 -timeout=10 -rss_limit_mb=$(if $(SANITIZER),4096,1024) \
 			-max_total_time=$$(( ($(FUZZ_SECONDS) + $(words $(FUZZ_TARGETS)) - 1) / $(words $(FUZZ_TARGETS)) )) \
 			-artifact_prefix=tests/fuzz/corpus/$$target/ $$built/found/$$target tests/fuzz/corpus/$$target || exit 1; \
 	done

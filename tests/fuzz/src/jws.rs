@@ -9,7 +9,9 @@ use portcullis_model::state::SnapshotState;
 use serde_json::{Map, Value, json};
 
 use crate::input::Input;
-use crate::tokens::{AUDIENCE, ISSUER, NOW, Native, SIGNERS, Signer, b64, claims, document, state};
+use crate::tokens::{
+    AUDIENCE, ISSUER, NOW, Native, SIGNERS, SIGNERS_LEN, Signer, b64, claims, document, state,
+};
 
 const HEADER: &[&str] =
     &["alg", "kid", "typ", "cty", "crit", "b64", "jwk", "jku", "x5c", "x5t", "x5u", "nonce", "zip", "salt"];
@@ -40,6 +42,8 @@ const VALUES: &[&str] = &[
     "EdDSA",
     "ES256",
     "HS256",
+    "RS256",
+    "PS256",
     "k1",
     "JWT",
     "at+jwt",
@@ -60,7 +64,7 @@ thread_local! {
 
 pub(crate) fn check(data: &[u8]) {
     let mut input = Input::new(data);
-    let which = usize::from(input.byte() % 2);
+    let which = usize::from(input.byte() % SIGNERS_LEN);
     SIGNERS.with(|all| STATES.with_borrow(|states| judge(&mut input, &all[which], &states[which])));
 }
 

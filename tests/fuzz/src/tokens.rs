@@ -1,13 +1,19 @@
 //! Issuers, keys and tokens that the targets share.
 
+use std::sync::LazyLock;
+
 use base64::Engine;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
+use jwt_simple::algorithms::RS256KeyPair;
 use portcullis_authn::NativeVerify;
+use portcullis_mesh_stand_in::fixtures::{first_page, put};
 use portcullis_model::state::SnapshotState;
 use portcullis_protocol::snapshot::{public_key, sign_page, verify_page};
-use portcullis_protocol::wire::{Page, Record, RecordKind, SNAPSHOT_FORMAT};
+use portcullis_protocol::wire::RecordKind;
 use ring::rand::SystemRandom;
-use ring::signature::{self, EcdsaKeyPair, KeyPair as _};
+use ring::signature::{
+    self, EcdsaKeyPair, KeyPair as _, RsaEncoding, RsaKeyPair, RsaPublicKeyComponents, VerificationAlgorithm,
+};
 use serde_json::{Map, Value, json};
 
 pub(crate) const NOW: u64 = 1_800_000_000;
@@ -25,21 +31,7 @@ pub(crate) fn snapshot_key() -> String {
 
 /// The snapshot of one issuer.
 pub(crate) fn state(issuer: &Value) -> Option<SnapshotState> {
-    let record = Record {
-        kind: RecordKind::Issuer.into(),
-        key: ISSUER.into(),
-        value: issuer.to_string().into(),
-        removed: false,
-    };
-    let page = Page {
-        format: SNAPSHOT_FORMAT,
-        view: "gateway".into(),
-        generation: vec![1; 16],
-        revision: 1,
-        reset: true,
-        records: vec![record],
-        ..Page::default()
-    };
+    let page = first_page(vec![put(RecordKind::Issuer, ISSUER.as_bytes(), issuer.to_string())]);
     let mut state = SnapshotState::default();
     let verified = verify_page(&sign_page(&page, [1; 32]), &public_key([1; 32]), b"", "gateway");
     let applied = state.apply(verified.expect("signed a moment ago")).expect("the first page");
@@ -76,9 +68,36 @@ impl Signer {
     }
 }
 
+/// How many there are.
+pub(crate) const SIGNERS_LEN: u8 = 6;
+
 thread_local! {
-    /// One of what only Rust verifies, and one of what the proxy can.
-    pub(crate) static SIGNERS: [Signer; 2] = [ed25519(), p256()];
+    /// What only Rust verifies (EdDSA, PS), and what the proxy can.
+    pub(crate) static SIGNERS: [Signer; SIGNERS_LEN as usize] = [
+        ed25519(),
+        p256(),
+        rsa("RS256", &signature::RSA_PKCS1_SHA256),
+        rsa("PS256", &signature::RSA_PSS_SHA256),
+        rsa("RS512", &signature::RSA_PKCS1_SHA512),
+        rsa("PS384", &signature::RSA_PSS_SHA384),
+    ];
+}
+
+/// One key for all algorithms, as it is costly to make.
+static RSA: LazyLock<RsaKeyPair> = LazyLock::new(|| {
+    let made = RS256KeyPair::generate(2048).and_then(|pair| pair.to_der()).expect("an RSA key");
+    RsaKeyPair::from_der(&made).or_else(|_| RsaKeyPair::from_pkcs8(&made)).expect("made a moment ago")
+});
+
+fn rsa(alg: &'static str, scheme: &'static dyn RsaEncoding) -> Signer {
+    let parts: RsaPublicKeyComponents<Vec<u8>> = RSA.public().into();
+    let jwk = json!({"kty": "RSA", "kid": "k1", "n": b64(parts.n), "e": b64(parts.e)});
+    let sign = move |text: &[u8]| {
+        let mut signature = vec![0; RSA.public().modulus_len()];
+        RSA.sign(scheme, &SystemRandom::new(), text, &mut signature).expect("randomness");
+        signature
+    };
+    Signer { alg, jwk, sign: Box::new(sign) }
 }
 
 fn ed25519() -> Signer {
@@ -105,9 +124,13 @@ pub(crate) struct Native;
 
 impl NativeVerify for Native {
     fn verify(&self, hash: &str, key: &[u8], signature: &[u8], text: &[u8]) -> Option<bool> {
-        assert_eq!((hash, key.len()), ("sha256", 91), "the one key that a proxy verifies here");
-        // The point within the SubjectPublicKeyInfo.
-        let key = signature::UnparsedPublicKey::new(&signature::ECDSA_P256_SHA256_ASN1, &key[26..]);
-        Some(key.verify(text, signature).is_ok())
+        // The point, or the RSAPublicKey, within the SubjectPublicKeyInfo.
+        let (algorithm, key): (&dyn VerificationAlgorithm, _) = match (hash, key.len()) {
+            ("sha256", 91) => (&signature::ECDSA_P256_SHA256_ASN1, &key[26..]),
+            ("sha256", 294) => (&signature::RSA_PKCS1_2048_8192_SHA256, &key[24..]),
+            ("sha512", 294) => (&signature::RSA_PKCS1_2048_8192_SHA512, &key[24..]),
+            other => panic!("no key that a proxy verifies here: {other:?}"),
+        };
+        Some(signature::UnparsedPublicKey::new(algorithm, key).verify(text, signature).is_ok())
     }
 }
