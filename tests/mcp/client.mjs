@@ -3,8 +3,7 @@
 import https from "node:https";
 import { Client, StreamableHTTPClientTransport, UnauthorizedError } from "@modelcontextprotocol/client";
 
-const places = new Map(JSON.parse(process.env.PLACES)); // host -> port
-const address = process.env.ADDRESS;
+const places = new Map(JSON.parse(process.env.PLACES)); // host -> { host, port } here
 const server = new URL(process.env.SERVER);
 
 // fetch over TLS with the test's authority (NODE_EXTRA_CA_CERTS), to where the names lead here.
@@ -15,8 +14,7 @@ async function fetchHere(input, init = {}) {
   return await new Promise((resolve, reject) => {
     const headers = { ...Object.fromEntries(request.headers), host: url.host };
     if (body) headers["content-length"] = String(body.length);
-    const port = places.get(url.hostname);
-    const options = { host: address, port, servername: url.hostname, method: request.method, path: url.pathname + url.search, headers };
+    const options = { ...places.get(url.hostname), servername: url.hostname, method: request.method, path: url.pathname + url.search, headers };
     const sent = https.request(options, (answer) => {
       const parts = [];
       answer.on("data", (part) => parts.push(part));

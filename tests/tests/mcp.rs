@@ -1,95 +1,19 @@
 //! A stock client of the Model Context Protocol goes all the way by itself, over TLS: from nothing but the server's
-//! URL to a tool's answer, with the official SDK and a sample authorization server.
+//! URL to a tool's answer, with the official SDK. TLS ends at a listener of the gateway, which is opened as an operator
+//! does it, and the authorization server is the sample identity provider's.
 
-use std::collections::HashMap;
-use std::net::SocketAddr;
 use std::path::Path;
 use std::process::{Command, Stdio};
-use std::sync::{Arc, Mutex};
 
-use axum::extract::{Form, Query, State};
-use axum::http::StatusCode;
-use axum::response::{IntoResponse, Response};
-use axum::routing::{get, post};
-use axum::{Json, Router};
-use base64::Engine;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use portcullis_mesh::control::CLIENT_AGENTS;
-use portcullis_mesh::idp::{AUDIENCE, Algorithm, ISSUER, claims};
+use portcullis_mesh::idp::{AUDIENCE, Algorithm, ISSUER, PERSON, claims};
 use portcullis_mesh::wait::{self, Seen};
 use portcullis_mesh::{HOSTED, Mesh, Options, TENANT};
 use serde_json::{Value, json};
-use sha2::{Digest, Sha256};
-use tokio::net::{TcpListener, TcpStream};
-use tokio_rustls::TlsAcceptor;
-use tokio_rustls::rustls::ServerConfig;
-use tokio_rustls::rustls::pki_types::PrivateKeyDer;
+use tokio::net::TcpStream;
 
 /// What the cluster asks for, and the client is told only after it has signed in.
 const NEEDED: &str = "data.read";
-
-/// A sample authorization server: registration, a person who always agrees, codes with PKCE, refreshing.
-struct Server {
-    /// A token for each scope that can be asked for.
-    tokens: HashMap<&'static str, String>,
-    codes: Mutex<HashMap<String, HashMap<String, String>>>,
-    log: Mutex<Vec<String>>,
-}
-
-impl Server {
-    fn note(&self, what: String) {
-        self.log.lock().unwrap().push(what);
-    }
-
-    fn token(&self, scope: &str) -> Response {
-        let Some(token) = self.tokens.get(scope) else { return StatusCode::BAD_REQUEST.into_response() };
-        let body = json!({"access_token": token, "token_type": "Bearer", "expires_in": 300, "scope": scope,
-            "refresh_token": format!("again {scope}")});
-        Json(body).into_response()
-    }
-}
-
-async fn metadata() -> Json<Value> {
-    let at = |path: &str| format!("{ISSUER}{path}");
-    Json(json!({"issuer": ISSUER, "authorization_endpoint": at("authorize"), "token_endpoint": at("token"),
-        "registration_endpoint": at("register"), "response_types_supported": ["code"],
-        "grant_types_supported": ["authorization_code", "refresh_token"],
-        "code_challenge_methods_supported": ["S256"], "token_endpoint_auth_methods_supported": ["none"],
-        "authorization_response_iss_parameter_supported": true}))
-}
-
-async fn register(State(server): State<Arc<Server>>, Json(mut client): Json<Value>) -> impl IntoResponse {
-    server.note("registered".to_owned());
-    client["client_id"] = CLIENT_AGENTS.into();
-    (StatusCode::CREATED, Json(client))
-}
-
-async fn authorize(
-    State(server): State<Arc<Server>>,
-    Query(asked): Query<HashMap<String, String>>,
-) -> impl IntoResponse {
-    server.note(format!("signed in for {:?}", asked.get("scope").map(String::as_str).unwrap_or_default()));
-    assert_eq!(asked.get("resource").map(String::as_str), Some(resource().as_str()));
-    let mut codes = server.codes.lock().unwrap();
-    let code = format!("code-{}", codes.len());
-    let issuer: String = ISSUER.bytes().map(|b| format!("%{b:02x}")).collect();
-    let state = asked.get("state").map(|state| format!("&state={state}")).unwrap_or_default();
-    let back = format!("{}?code={code}{state}&iss={issuer}", asked["redirect_uri"]);
-    codes.insert(code, asked);
-    (StatusCode::FOUND, [("location", back)])
-}
-
-async fn token(State(server): State<Arc<Server>>, Form(asked): Form<HashMap<String, String>>) -> Response {
-    if let Some(scope) = asked.get("refresh_token").and_then(|token| token.strip_prefix("again ")) {
-        server.note(format!("refreshed for {scope:?}"));
-        return server.token(scope);
-    }
-    let code = server.codes.lock().unwrap().remove(&asked["code"]);
-    let Some(code) = code else { return StatusCode::BAD_REQUEST.into_response() };
-    let challenge = URL_SAFE_NO_PAD.encode(Sha256::digest(asked["code_verifier"].as_bytes()));
-    assert_eq!(code["code_challenge"], challenge, "PKCE (RFC 7636)");
-    server.token(code.get("scope").map(String::as_str).unwrap_or_default())
-}
 
 /// The protected resource that the client is told of: the server's URL.
 fn resource() -> String {
@@ -100,25 +24,49 @@ fn host(url: &str) -> String {
     url.trim_start_matches("https://").split('/').next().unwrap().to_owned()
 }
 
-/// Ends TLS, and passes on what comes.
-async fn tls(address: SocketAddr, acceptor: TlsAcceptor, to: SocketAddr) -> u16 {
-    let listener = TcpListener::bind(address).await.unwrap();
-    let port = listener.local_addr().unwrap().port();
-    tokio::spawn(async move {
-        while let Ok((stream, _)) = listener.accept().await {
-            let acceptor = acceptor.clone();
-            tokio::spawn(async move {
-                let (Ok(mut from), Ok(mut to)) =
-                    (acceptor.accept(stream).await, TcpStream::connect(to).await)
-                else {
-                    return;
-                };
-                // It ends with either connection.
-                let _ = tokio::io::copy_bidirectional(&mut from, &mut to).await;
-            });
-        }
-    });
-    port
+/// Opens the TLS listener in this mesh's own copy of the overlay.
+async fn open_tls(mesh: &Mesh) {
+    let file = mesh.manifests().join("overlays/local/kustomization.yaml");
+    let mut text = std::fs::read_to_string(&file).unwrap();
+    for (after, more) in [
+        ("- ../../components/platform-endpoints\n", "- ../../components/client-tls\n"),
+        (
+            "      path: /spec/servers/1/bind\n      value: 127.77.1.1\n",
+            "    - op: add\n      path: /spec/servers/2/bind\n      value: 127.77.1.1\n",
+        ),
+    ] {
+        assert!(text.contains(after), "{after}");
+        text = text.replacen(after, &[after, more].concat(), 1);
+    }
+    std::fs::write(&file, text).unwrap();
+    mesh.apply().await.unwrap();
+    wait::until("the TLS listener", &mesh.log("ingressgateway"), async || {
+        Ok(match TcpStream::connect(mesh.plan().ingress_tls()).await {
+            Ok(_) => Seen::Done(()),
+            Err(error) => Seen::NotYet(error.to_string()),
+        })
+    })
+    .await
+    .unwrap();
+}
+
+/// Has the cluster ask for a scope of its own, and waits until it does.
+async fn ask_for_a_scope(mesh: &Mesh) {
+    let file = mesh.run_dir().join("control/control.yaml");
+    let config = std::fs::read_to_string(&file).unwrap();
+    let own = format!("resources:\n- clusters: [{HOSTED}]\n  requiredScopes: [{NEEDED}]\n");
+    assert!(config.contains("\nresources:\n"));
+    std::fs::write(&file, config.replacen("resources:\n", &own, 1)).unwrap();
+    let extra = json!({"client_id": CLIENT_AGENTS});
+    let token = mesh.idp().sign(Algorithm::Es256, &claims(PERSON, TENANT, &extra)).unwrap();
+    let poor = mesh.get("/mcp").header("host", host(&resource())).bearer(&token);
+    wait::in_a_row("the scope that is asked for", mesh.run_dir(), async || {
+        let answer = poor.send().await?;
+        let refused = answer.header("x-portcullis-reason") == "insufficient_scope";
+        Ok(if refused { Seen::Done(()) } else { Seen::NotYet(answer.text()) })
+    })
+    .await
+    .unwrap();
 }
 
 fn client(folder: &Path) -> Command {
@@ -146,70 +94,30 @@ fn client(folder: &Path) -> Command {
 async fn a_stock_client_goes_all_the_way_by_itself() {
     let options = Options { private_manifests: true, ..Options::default() };
     let mesh = Mesh::start(options, &mut |line| eprintln!("{line}")).await.unwrap();
-    // The cluster asks for a scope of its own.
-    let file = mesh.run_dir().join("control/control.yaml");
-    let config = std::fs::read_to_string(&file).unwrap();
-    let own = format!("resources:\n- clusters: [{HOSTED}]\n  requiredScopes: [{NEEDED}]\n");
-    assert!(config.contains("\nresources:\n"));
-    std::fs::write(&file, config.replacen("resources:\n", &own, 1)).unwrap();
-    let sign = |scope: &'static str| {
-        let extra = json!({"client_id": CLIENT_AGENTS, "scope": scope});
-        (scope, mesh.idp().sign(Algorithm::Es256, &claims("ann@acme.example", TENANT, &extra)).unwrap())
-    };
-    let tokens = HashMap::from([sign(""), sign(NEEDED)]);
-    let poor = mesh.get("/mcp").header("host", host(&resource())).bearer(&tokens[""]);
-    wait::in_a_row("the scope that is asked for", mesh.run_dir(), async || {
-        let answer = poor.send().await?;
-        let refused = answer.header("x-portcullis-reason") == "insufficient_scope";
-        Ok(if refused { Seen::Done(()) } else { Seen::NotYet(answer.text()) })
-    })
-    .await
-    .unwrap();
-    let server = Arc::new(Server { tokens, codes: Mutex::default(), log: Mutex::default() });
-    let router = Router::new()
-        .route("/.well-known/oauth-authorization-server", get(metadata))
-        .route("/register", post(register))
-        .route("/authorize", get(authorize))
-        .route("/token", post(token))
-        .with_state(Arc::clone(&server));
-    let here = SocketAddr::new(mesh.plan().ingress().ip(), 0);
-    let listener = TcpListener::bind(here).await.unwrap();
-    let login = listener.local_addr().unwrap();
-    tokio::spawn(async move { axum::serve(listener, router).await });
-
-    let hosts = [host(&resource()), host(ISSUER), host(AUDIENCE)];
-    let made = rcgen::generate_simple_self_signed(hosts.clone()).unwrap();
-    let key = PrivateKeyDer::try_from(made.signing_key.serialize_der()).unwrap();
-    let tls_config = ServerConfig::builder()
-        .with_no_client_auth()
-        .with_single_cert(vec![made.cert.der().clone()], key)
-        .unwrap();
-    let acceptor = TlsAcceptor::from(Arc::new(tls_config));
-    let gateway = tls(here, acceptor.clone(), mesh.plan().ingress()).await;
-    let login = tls(here, acceptor, login).await;
-
+    ask_for_a_scope(&mesh).await;
+    open_tls(&mesh).await;
     let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("mcp");
     let mut command = client(&folder);
-    std::fs::write(folder.join("ca.pem"), made.cert.pem()).unwrap();
-    let places = json!([[hosts[0], gateway], [hosts[1], login], [hosts[2], gateway]]);
+    std::fs::write(folder.join("ca.pem"), mesh.clients_root()).unwrap();
+    let (gateway, login) = (mesh.plan().ingress_tls(), mesh.plan().idp_sign_in());
+    let places: Vec<Value> = [(resource().as_str(), gateway), (AUDIENCE, gateway), (ISSUER, login)]
+        .map(|(url, at)| json!([host(url), {"host": at.ip(), "port": at.port()}]))
+        .to_vec();
     command
         .env("NODE_EXTRA_CA_CERTS", folder.join("ca.pem"))
-        .env("PLACES", places.to_string())
-        .env("ADDRESS", here.ip().to_string())
+        .env("PLACES", json!(places).to_string())
         .env("SERVER", resource());
     let output = tokio::task::spawn_blocking(move || command.output().expect("node is there")).await.unwrap();
     let said = String::from_utf8_lossy(&output.stdout).into_owned();
-    let log = server.log.lock().unwrap().clone();
+    let log = mesh.idp().served().sign_ins();
     mesh.stop().await;
     assert!(output.status.success(), "{said}\n{}\n{log:?}", String::from_utf8_lossy(&output.stderr));
     let lines: Vec<Value> = said.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
-    let expected = [
-        json!({"called": "ann@acme.example mcp_agent"}),
-        json!({"scope": NEEDED}),
-        json!({"refreshed": "ann@acme.example mcp_agent"}),
-    ];
+    let caller = [PERSON, "mcp_agent"].join(" ");
+    let expected = [json!({"called": caller}), json!({"scope": NEEDED}), json!({"refreshed": caller})];
     assert_eq!(lines, expected, "{log:?}");
+    let signed_in = |scope: &str| format!("signed in for {scope:?} of {}", resource());
     let expected =
-        ["registered", "signed in for \"\"", "signed in for \"data.read\"", "refreshed for \"data.read\""];
+        ["registered".to_owned(), signed_in(""), signed_in(NEEDED), format!("refreshed for {NEEDED:?}")];
     assert_eq!(log, expected);
 }

@@ -79,8 +79,12 @@ addresses! {
     sds = (0, 2, 15030);
     /// The sample identity provider.
     idp = (0, 3, 8000);
+    /// Its authorization server, over TLS.
+    idp_sign_in = (0, 3, 8443);
     /// The ingress gateway: clients come here.
     ingress = (1, 1, 8080);
+    /// The ingress gateway's port for clients over TLS, where `components/client-tls` opens it.
+    ingress_tls = (1, 1, 8443);
     /// The ingress gateway's port for callers inside the mesh (mutual TLS).
     ingress_mesh = (1, 1, 9443);
     /// The ingress gateway's admin page.

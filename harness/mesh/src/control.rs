@@ -10,7 +10,7 @@ use tokio::process::Command;
 use crate::block::Plan;
 use crate::error::{MeshError, Result};
 use crate::http::{Request, Response};
-use crate::idp::{AUDIENCE, CLIENT, ISSUER, OPAQUE_PREFIX};
+use crate::idp::{AUDIENCE, CLIENT, ISSUER, ISSUER_BEFORE, OPAQUE_PREFIX};
 use crate::pki::{Workload, write_private};
 use crate::sample::{HOSTED, ONPREM, TENANT};
 
@@ -97,6 +97,7 @@ fn configuration(plan: Plan, offline_after_s: u32) -> Value {
         "clusters": {"offlineAfterSeconds": offline_after_s},
         "issuers": [{
             "issuer": ISSUER,
+            "aliases": [ISSUER_BEFORE],
             "audiences": [AUDIENCE],
             "algorithms": ["RS256", "ES256", "EdDSA"],
             "jwksUri": format!("http://{}/jwks.json", plan.idp()),

@@ -1,5 +1,8 @@
-//! A sample identity provider: keys that may change, served as a JWKS, tokens with any claims, and opaque
-//! tokens with an introspection endpoint.
+//! A sample identity provider: keys that may change, served as a JWKS, tokens with any claims, opaque tokens with an
+//! introspection endpoint, and an authorization server at which a person signs in.
+
+mod listen;
+mod sign_in;
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
@@ -19,10 +22,17 @@ use serde_json::{Value, json};
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 
+use self::listen::TlsListener;
+pub use self::sign_in::PERSON;
+use self::sign_in::SignIn;
 use crate::error::{MeshError, Result};
+use crate::pki::Leaf;
 
 /// `iss` of the sample provider's tokens.
 pub const ISSUER: &str = "https://login.alfred-platform.example.com/";
+
+/// Another `iss` of the same provider: its name before it moved.
+pub const ISSUER_BEFORE: &str = "https://sign-in.alfred-platform.example.com/";
 
 /// The audience that the platform asks for.
 pub const AUDIENCE: &str = "https://api.alfred-platform.example.com/";
@@ -53,6 +63,7 @@ struct Content {
     jwks: Value,
     opaque: HashMap<String, Value>,
     down: bool,
+    sign_in: SignIn,
 }
 
 impl Served {
@@ -78,10 +89,10 @@ impl Served {
 /// A sample identity provider with one key per algorithm.
 pub struct Idp {
     rsa: RS256KeyPair,
-    ec: ES256KeyPair,
+    ec: Arc<ES256KeyPair>,
     ec_id: String,
     /// The key before this one, still published, and its name.
-    ec_before: Option<(ES256KeyPair, String)>,
+    ec_before: Option<(Arc<ES256KeyPair>, String)>,
     ed: Ed25519KeyPair,
     served: Served,
 }
@@ -96,13 +107,13 @@ impl Idp {
         let ec_id = "sample-es256".to_owned();
         let idp = Self {
             rsa: rsa.with_key_id("sample-rs256"),
-            ec: ES256KeyPair::generate().with_key_id(&ec_id),
+            ec: Arc::new(ES256KeyPair::generate().with_key_id(&ec_id)),
             ec_id,
             ec_before: None,
             ed: Ed25519KeyPair::generate().with_key_id("sample-eddsa"),
             served: Served::default(),
         };
-        idp.served.write().jwks = idp.jwks();
+        idp.publish();
         Ok(idp)
     }
 
@@ -121,15 +132,22 @@ impl Idp {
 
     /// Signs with a new ES256 key of this name from now on, and goes on publishing the old one.
     pub fn rotate_gently(&mut self, key_id: &str) {
-        let old = std::mem::replace(&mut self.ec, ES256KeyPair::generate().with_key_id(key_id));
+        let new = Arc::new(ES256KeyPair::generate().with_key_id(key_id));
+        let old = std::mem::replace(&mut self.ec, new);
         self.ec_before = Some((old, std::mem::replace(&mut self.ec_id, key_id.to_owned())));
-        self.served.write().jwks = self.jwks();
+        self.publish();
     }
 
     /// No longer publishes the key before the present one.
     pub fn withdraw_key(&mut self) {
         self.ec_before = None;
-        self.served.write().jwks = self.jwks();
+        self.publish();
+    }
+
+    fn publish(&self) {
+        let mut content = self.served.write();
+        content.jwks = self.jwks();
+        content.sign_in.key = Some(Arc::clone(&self.ec));
     }
 
     /// The public keys (RFC 7517).
@@ -157,24 +175,31 @@ impl Idp {
     /// # Errors
     /// When the claims cannot be signed.
     pub fn sign(&self, algorithm: Algorithm, claims: &Value) -> Result<String> {
-        let claims = JWTClaims {
-            issued_at: None,
-            expires_at: None,
-            invalid_before: None,
-            issuer: None,
-            subject: None,
-            audiences: None,
-            jwt_id: None,
-            nonce: None,
-            custom: claims.clone(),
-        };
-        let signed = match algorithm {
-            Algorithm::Rs256 => self.rsa.sign(claims),
-            Algorithm::Es256 => self.ec.sign(claims),
-            Algorithm::EdDsa => self.ed.sign(claims),
-        };
-        signed.map_err(|error| token_error("a token", &error))
+        match algorithm {
+            Algorithm::Rs256 => sign(|claims| self.rsa.sign(claims), claims),
+            Algorithm::Es256 => sign(|claims| self.ec.sign(claims), claims),
+            Algorithm::EdDsa => sign(|claims| self.ed.sign(claims), claims),
+        }
     }
+}
+
+/// Signs exactly these claims by what a key does.
+fn sign(
+    by: impl FnOnce(JWTClaims<Value>) -> std::result::Result<String, jwt_simple::Error>,
+    claims: &Value,
+) -> Result<String> {
+    let claims = JWTClaims {
+        issued_at: None,
+        expires_at: None,
+        invalid_before: None,
+        issuer: None,
+        subject: None,
+        audiences: None,
+        jwt_id: None,
+        nonce: None,
+        custom: claims.clone(),
+    };
+    by(claims).map_err(|error| token_error("a token", &error))
 }
 
 /// Claims that the platform accepts for five minutes, with `extra` merged over them: a null removes a claim.
@@ -205,9 +230,7 @@ pub fn now_s() -> u64 {
 /// # Errors
 /// When the address is in use.
 pub async fn serve(served: Served, address: SocketAddr) -> Result<JoinHandle<()>> {
-    let listener = TcpListener::bind(address)
-        .await
-        .map_err(|_| crate::port::busy(address, "the sample identity provider"))?;
+    let listener = bind(address).await?;
     let router = Router::new()
         .route("/jwks.json", get(key_set))
         .route("/introspect", post(introspect))
@@ -216,6 +239,23 @@ pub async fn serve(served: Served, address: SocketAddr) -> Result<JoinHandle<()>
         // It ends when the task is dropped.
         let _ = axum::serve(listener, router).await;
     }))
+}
+
+/// Serves the authorization server over TLS until the task is dropped.
+///
+/// # Errors
+/// When the address is in use, or the certificate cannot be used.
+pub async fn serve_sign_in(served: Served, address: SocketAddr, leaf: &Leaf) -> Result<JoinHandle<()>> {
+    let listener = TlsListener::new(bind(address).await?, leaf)?;
+    let router = sign_in::routes().with_state(served);
+    Ok(tokio::spawn(async move {
+        // It ends when the task is dropped.
+        let _ = axum::serve(listener, router).await;
+    }))
+}
+
+async fn bind(address: SocketAddr) -> Result<TcpListener> {
+    TcpListener::bind(address).await.map_err(|_| crate::port::busy(address, "the sample identity provider"))
 }
 
 async fn key_set(State(served): State<Served>) -> Response {

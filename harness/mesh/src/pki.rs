@@ -102,7 +102,7 @@ impl Authority {
     /// When no key can be made.
     pub fn workload(&self, workload: Workload) -> Result<Leaf> {
         let id = workload.spiffe_id();
-        let make = || self.sign(&id, SanType::URI(id.as_str().try_into()?));
+        let make = || self.sign(&id, vec![SanType::URI(id.as_str().try_into()?)]);
         make().map_err(|source| failed(&id, source))
     }
 
@@ -111,14 +111,26 @@ impl Authority {
     /// # Errors
     /// When the name is not a DNS name or no key can be made.
     pub fn named(&self, name: &str) -> Result<Leaf> {
-        let make = || self.sign(name, SanType::DnsName(name.try_into()?));
-        make().map_err(|source| failed(name, source))
+        self.server(&[name])
     }
 
-    fn sign(&self, subject: &str, name: SanType) -> std::result::Result<Leaf, rcgen::Error> {
+    /// A certificate of a server, with its DNS names.
+    ///
+    /// # Errors
+    /// When one is no DNS name or no key can be made.
+    pub fn server(&self, names: &[&str]) -> Result<Leaf> {
+        let subject = names.first().copied().unwrap_or_default();
+        let make = || {
+            let names = names.iter().map(|name| Ok(SanType::DnsName((*name).try_into()?)));
+            self.sign(subject, names.collect::<std::result::Result<_, rcgen::Error>>()?)
+        };
+        make().map_err(|source| failed(subject, source))
+    }
+
+    fn sign(&self, subject: &str, names: Vec<SanType>) -> std::result::Result<Leaf, rcgen::Error> {
         let mut params = CertificateParams::new(Vec::new())?;
         params.distinguished_name.push(DnType::CommonName, subject);
-        params.subject_alt_names = vec![name];
+        params.subject_alt_names = names;
         params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
         params.extended_key_usages =
             vec![ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth];

@@ -17,6 +17,9 @@ use crate::process::die_with_parent;
 use crate::target::{self, Target};
 use crate::tools::Tools;
 
+/// The names of the files with the certificate that clients see: what a `credentialName` of the manifests says.
+pub(crate) const CLIENT_TLS: &str = "client-tls";
+
 /// The `WasmPlugin`s of a run.
 #[derive(Debug, Clone)]
 pub struct Plugins {
@@ -50,6 +53,17 @@ pub struct Rendered {
     pub resources: Vec<Value>,
     /// Istio's mesh configuration.
     pub mesh: Value,
+    /// What is allowed and does nothing beside the plugins.
+    pub warnings: Vec<String>,
+}
+
+/// What became of manifests that were applied.
+#[derive(Debug, Clone)]
+pub struct Applied {
+    /// Whether the configuration is another one than before.
+    pub changed: bool,
+    /// What is allowed in them and does nothing.
+    pub warnings: Vec<String>,
 }
 
 impl Renderer {
@@ -65,12 +79,11 @@ impl Renderer {
         self.run_dir.join("mesh.yaml")
     }
 
-    /// Builds, validates and applies `overlays/local`. On an error nothing is changed. True if the
-    /// configuration is another one than before.
+    /// Builds, validates and applies `overlays/local`. On an error nothing is changed.
     ///
     /// # Errors
     /// [`MeshError::Manifest`] with what kustomize or Istio's validation says.
-    pub fn apply(&self, tools: &Tools) -> Result<bool> {
+    pub fn apply(&self, tools: &Tools) -> Result<Applied> {
         let rendered = self.render(tools)?;
         let resources = to_yaml(&rendered.resources)?;
         let candidate = self.run_dir.join("candidate.yaml");
@@ -84,7 +97,7 @@ impl Renderer {
         if changed {
             fs::rename(&candidate, &target).map_err(MeshError::io("move into place", &target))?;
         }
-        Ok(changed)
+        Ok(Applied { changed, warnings: rendered.warnings })
     }
 
     /// Writes istiod's `--meshConfig` file alone.
@@ -138,14 +151,18 @@ impl Renderer {
             }
             self.plugins.is_some() || !is_of_the_filter(resource)
         });
+        let mut warnings = Vec::new();
         for resource in &mut resources {
             self.localise(resource);
             check_plugin(resource, &overlay)?;
+            if self.plugins.is_some() {
+                warnings.extend(check::warnings(resource));
+            }
             self.replace_by_native(resource);
         }
         let mesh =
             serde_norway::from_str(mesh.as_str().unwrap_or("{}")).map_err(|e| refused(&overlay, &e))?;
-        Ok(Rendered { resources, mesh: self.mesh_config(mesh) })
+        Ok(Rendered { resources, mesh: self.mesh_config(mesh), warnings })
     }
 
     fn mesh_config(&self, mut mesh: Value) -> Value {
@@ -168,8 +185,23 @@ impl Renderer {
                 }
             }
         }
+        if resource["kind"] == "Gateway" {
+            for server in resource["spec"]["servers"].as_array_mut().into_iter().flatten() {
+                self.certificate_from_files(&mut server["tls"]);
+            }
+        }
         if self.plan.number() != DEFAULT_BLOCK {
             move_block(resource, &format!("127.{DEFAULT_BLOCK}."), &self.plan.prefix());
+        }
+    }
+
+    /// Without Kubernetes there is no Secret that a `credentialName` could name: the certificate is in files.
+    fn certificate_from_files(&self, tls: &mut Value) {
+        let Some(tls) = tls.as_object_mut() else { return };
+        if let Some(Value::String(name)) = tls.remove("credentialName") {
+            let path = |extension| self.run_dir.join("pki").join([name.as_str(), extension].concat());
+            tls.insert("serverCertificate".to_owned(), path(".pem").to_string_lossy().into());
+            tls.insert("privateKey".to_owned(), path(".key").to_string_lossy().into());
         }
     }
 

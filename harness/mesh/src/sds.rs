@@ -28,6 +28,8 @@ use crate::pki::{Authority, Leaf, Workload};
 const OWN: &str = "default";
 /// The secret that istiod's configuration names for the mesh's root.
 const ROOT: &str = "ROOTCA";
+/// What a secret is called that stands in files of the proxy's machine: both paths follow, with this between them.
+const FILES: (&str, &str) = ("file-cert:", "~");
 const SECRET_TYPE: &str = "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.Secret";
 
 /// Which node gets which identity.
@@ -70,20 +72,31 @@ impl Secrets {
         let kind = match name {
             OWN => {
                 let leaf = self.leaves.get(node)?;
-                tls::secret::Type::TlsCertificate(tls::TlsCertificate {
-                    certificate_chain: Some(inline(&leaf.certificate)),
-                    private_key: Some(inline(&leaf.key)),
-                    ..tls::TlsCertificate::default()
-                })
+                certificate(inline(&leaf.certificate), inline(&leaf.key))
             }
             ROOT => tls::secret::Type::ValidationContext(tls::CertificateValidationContext {
                 trusted_ca: Some(inline(&self.root)),
                 ..tls::CertificateValidationContext::default()
             }),
-            _ => return None,
+            _ => {
+                let (chain, key) = name.strip_prefix(FILES.0)?.split_once(FILES.1)?;
+                certificate(file(chain), file(key))
+            }
         };
         Some(tls::Secret { name: name.to_owned(), r#type: Some(kind) })
     }
+}
+
+fn certificate(chain: DataSource, key: DataSource) -> tls::secret::Type {
+    tls::secret::Type::TlsCertificate(tls::TlsCertificate {
+        certificate_chain: Some(chain),
+        private_key: Some(key),
+        ..tls::TlsCertificate::default()
+    })
+}
+
+fn file(path: &str) -> DataSource {
+    DataSource { specifier: Some(Specifier::Filename(path.to_owned())), ..DataSource::default() }
 }
 
 fn inline(text: &str) -> DataSource {

@@ -33,8 +33,11 @@ async fn up_serves_what_it_prints_follows_edits_and_stops_cleanly() {
     let refused = mesh.until("NOT applied").join("\n");
     assert!(refused.contains("routes.yaml"), "{refused}");
     mesh.until("stays in force");
-    std::fs::write(&routes, good.replace("exact: acme-onprem", "exact: acme-elsewhere")).unwrap();
+    let edited = good.replace("exact: acme-onprem", "exact: acme-elsewhere");
+    let hidden = "  - name: acme-onprem\n    corsPolicy: {allowOrigins: [{exact: https://a.example}]}\n";
+    std::fs::write(&routes, edited.replace("  - name: acme-onprem\n", hidden)).unwrap();
     mesh.until("routes.yaml: applied");
+    mesh.until("warning: VirtualService istio-system/data-clusters: a corsPolicy has no effect");
     let gone = pasted(printed.iter().find(|line| line.contains("x-target-cluster: acme-onprem")).unwrap());
     wait::in_a_row("the edited route", &overlay, async || {
         let status = gone.send().await?.status;

@@ -48,7 +48,10 @@ async fn follow(mesh: &mut Mesh) -> Result<()> {
         let edited = edited(&seen, &now);
         seen = now;
         match mesh.apply().await {
-            Ok(took) => println!("{edited}: applied ({} ms)", took.as_millis()),
+            Ok(took) => {
+                println!("{edited}: applied ({} ms)", took.as_millis());
+                mesh.warnings().iter().for_each(|warning| println!("warning: {warning}"));
+            }
             Err(error) => eprintln!("{edited}: NOT applied\n{error}"),
         }
     }

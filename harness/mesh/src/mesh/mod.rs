@@ -8,6 +8,7 @@ mod start;
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use tokio::task::JoinHandle;
@@ -38,11 +39,13 @@ pub struct Mesh {
     idp: Idp,
     authority: Authority,
     tunnels: Authority,
+    clients: Authority,
     trust: BTreeMap<&'static str, Trust>,
     processes: BTreeMap<String, Process>,
     tasks: Vec<JoinHandle<()>>,
     options: Options,
     guard: Option<guard::Guard>,
+    warnings: Mutex<Vec<String>>,
     mesh_token: Option<String>,
     // Last: the block is free again when everything in it has ended.
     _block: Block,
@@ -82,6 +85,13 @@ impl Mesh {
     /// The same, for a change of its keys.
     pub fn idp_mut(&mut self) -> &mut Idp {
         &mut self.idp
+    }
+
+    /// The authority (PEM) that clients from outside trust: by it the TLS listeners of the gateway and of the sample
+    /// identity provider have their certificates.
+    #[must_use]
+    pub fn clients_root(&self) -> String {
+        self.clients.root()
     }
 
     /// The folder with `overlays/local` that this mesh renders.
@@ -164,7 +174,16 @@ impl Mesh {
     async fn render(&self) -> Result<bool> {
         let (renderer, tools) = (self.renderer.clone(), self.tools.clone());
         let ended = |error| MeshError::io("wait for", "the renderer")(std::io::Error::other(error));
-        tokio::task::spawn_blocking(move || renderer.apply(&tools)).await.map_err(ended)?
+        let applied = tokio::task::spawn_blocking(move || renderer.apply(&tools)).await.map_err(ended)??;
+        *self.warnings.lock().unwrap_or_else(PoisonError::into_inner) = applied.warnings;
+        Ok(applied.changed)
+    }
+
+    /// What is allowed in the manifests that were applied last, and does nothing beside the plugins:
+    /// `portcullis config check --plugin` says the same.
+    #[must_use]
+    pub fn warnings(&self) -> Vec<String> {
+        self.warnings.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// A counter or gauge from an Envoy's admin page; 0 if Envoy does not have it (yet).

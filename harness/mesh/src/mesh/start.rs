@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::sync::Mutex;
 
 use portcullis_identity::ClusterId;
 use tokio::task::JoinHandle;
@@ -19,12 +20,20 @@ use crate::idp::{self, Idp};
 use crate::istiod::{self, Istiod};
 use crate::pki::{Authority, Workload};
 use crate::process::Process;
-use crate::render::Renderer;
+use crate::render::{CLIENT_TLS, Renderer};
 use crate::sample::{HOSTED, ONPREM};
 use crate::sds::{self, Secrets};
 use crate::target::Target;
 use crate::wait::Instead;
 use crate::{paths, port, tools};
+
+/// The hosts of all clusters.
+const CLUSTER_HOSTS: &str = "*.clusters.alfred-platform.example.com";
+
+/// The host of an https URL.
+fn host(url: &str) -> &str {
+    url.trim_start_matches("https://").split('/').next().unwrap_or_default()
+}
 
 /// How a mesh is started.
 #[derive(Debug, Clone)]
@@ -90,12 +99,14 @@ impl Mesh {
             idp: Idp::new()?,
             authority: Authority::new("Portcullis local mesh")?,
             tunnels: Authority::new("Portcullis local tunnels")?,
+            clients: Authority::new("Portcullis local clients")?,
             trust: BTreeMap::new(),
             processes: BTreeMap::new(),
             tasks: Vec::new(),
             run_dir,
             options,
             guard: None,
+            warnings: Mutex::default(),
             mesh_token: None,
             _block: block,
         };
@@ -106,6 +117,7 @@ impl Mesh {
         }
         progress("starting istiod");
         mesh.start_istiod().await?;
+        mesh.warnings().iter().for_each(|warning| progress(&format!("warning: {warning}")));
         progress("starting the Envoys: gateway, sidecars, tunnel gateway and tunnel agent");
         mesh.start_proxies().await?;
         if mesh.options.plugins {
@@ -127,6 +139,11 @@ impl Mesh {
         let secrets = Secrets::new(root, nodes.iter().map(|(node, workload)| (node.as_str(), *workload)))?;
         self.tasks.push(sds::serve(secrets, self.plan.sds()).await?);
         self.tasks.push(idp::serve(self.idp.served().clone(), self.plan.idp()).await?);
+        let sign_in = self.clients.server(&[host(idp::ISSUER)])?;
+        let served = self.idp.served().clone();
+        self.tasks.push(idp::serve_sign_in(served, self.plan.idp_sign_in(), &sign_in).await?);
+        let names = [host(idp::AUDIENCE), CLUSTER_HOSTS];
+        self.clients.server(&names)?.write(&self.run_dir.join("pki"), CLIENT_TLS)?;
         for (name, address) in [(HOSTED, self.plan.hosted_api()), (ONPREM, self.plan.onprem_api())] {
             let task = self.start_data_api(name, address).await?;
             self.tasks.push(task);
