@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use portcullis_identity::HEADER;
 use portcullis_mesh::control::{CLIENT_PEOPLE, CLIENT_WORKERS};
 use portcullis_mesh::http::Request;
-use portcullis_mesh::idp::{Algorithm, OPAQUE_PREFIX, claims};
+use portcullis_mesh::idp::{Algorithm, ISSUER, ISSUER_BEFORE, OPAQUE_PREFIX, claims};
 use portcullis_mesh::scenario::SELECTOR;
 use portcullis_mesh::wait::{self, PATIENCE, Seen};
 use portcullis_mesh::{HOSTED, Mesh, Options, TENANT, Target};
@@ -46,6 +46,11 @@ fn by_name(name: &'static str, request: Request, revoked: &str) -> Kind {
     Kind { name, request, method, path, body: Some(json!({"name": revoked})), reason: "credential_revoked" }
 }
 
+/// A person's name in revocations, with a name of their issuer.
+fn user(issuer: &str, subject: &str) -> String {
+    ["user:", TENANT, " ", issuer, " ", subject].concat()
+}
+
 /// One credential for each kind, none of which ends another one.
 async fn kinds(mesh: &Mesh) -> Vec<Kind> {
     let admin = mesh.admin().unwrap();
@@ -74,6 +79,17 @@ async fn kinds(mesh: &Mesh) -> Vec<Kind> {
     vec![
         by_name("token id", person("token-id@acme.example", "jti", "t-1"), "jti:t-1"),
         by_name("subject", person("subject@acme.example", "jti", "t-2"), "sub:subject@acme.example"),
+        by_name("person", person("person@acme.example", "jti", "t-3"), &user(ISSUER, "person@acme.example")),
+        by_name(
+            "person, by the name that the issuer had before",
+            person("renamed@acme.example", "jti", "t-4"),
+            &user(ISSUER_BEFORE, "renamed@acme.example"),
+        ),
+        by_name(
+            "person whose token has that name",
+            person("early@acme.example", "iss", ISSUER_BEFORE),
+            &user(ISSUER, "early@acme.example"),
+        ),
         by_name("session", person("session@acme.example", "sid", "s-1"), "sid:s-1"),
         by_name("session of the person that an agent acts for", to().bearer(&exchanged), "sid:s-2"),
         by_name("session of an opaque token", to().bearer(&opaque), "sid:opaque-session"),
@@ -187,10 +203,22 @@ async fn all_hold_within_a_second(gateway: Target) {
     }
     mesh.guard_sidecar().await.unwrap();
     for (name, subject, extra, revoked) in [
-        ("subject, at a sidecar", "sidecar-1@acme.example", json!({}), "sub:sidecar-1@acme.example"),
-        ("session, at a sidecar", "sidecar-2@acme.example", json!({"sid": "s-9"}), "sid:s-9"),
+        (
+            "subject, at a sidecar",
+            "sidecar-1@acme.example",
+            json!({}),
+            "sub:sidecar-1@acme.example".to_owned(),
+        ),
+        ("session, at a sidecar", "sidecar-2@acme.example", json!({"sid": "s-9"}), "sid:s-9".to_owned()),
+        ("person, at a sidecar", "sidecar-3@acme.example", json!({}), user(ISSUER, "sidecar-3@acme.example")),
+        (
+            "person, at a sidecar, by the name that the issuer had before",
+            "sidecar-4@acme.example",
+            json!({}),
+            user(ISSUER_BEFORE, "sidecar-4@acme.example"),
+        ),
     ] {
-        let kind = at_sidecar(&mesh, name, subject, extra, revoked).await;
+        let kind = at_sidecar(&mesh, name, subject, extra, &revoked).await;
         took.push((name, measure(&mesh, kind).await));
     }
     mesh.stop().await;
