@@ -62,7 +62,9 @@ mod tests {
         all.iter().for_each(|name| assert_eq!(known_as(name), all));
         let of_one_value = ["user:acme https://t/1 ann", "user:acme https://u/1 ann"];
         of_one_value.iter().for_each(|name| assert_eq!(known_as(name), of_one_value));
-        for alone in ["user:acme https://d ann", "user:acme https://t/3 ann", "sub:https://a", "user:ann", "jti:x"] {
+        for alone in
+            ["user:acme https://d ann", "user:acme https://t/3 ann", "sub:https://a", "user:ann", "jti:x"]
+        {
             assert_eq!(known_as(alone), [alone]);
         }
     }
