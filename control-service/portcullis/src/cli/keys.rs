@@ -66,6 +66,7 @@ pub(super) enum Keys {
 pub(super) async fn keys(connection: &Connection, command: Keys) -> Result<(), ClientError> {
     match command {
         Keys::Create { tenant, subject, source_type, roles, scopes, expires_in } => {
+            let (roles, scopes) = (roles.into_iter().collect(), scopes.into_iter().collect());
             let key = KeyCreation { tenant, subject, source_type, roles, scopes, expires_in_s: expires_in };
             run::<KeyCreated>(connection, Call::post(&["v1", "api-keys"]).body(&key)).await
         }

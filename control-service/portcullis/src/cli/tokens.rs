@@ -122,6 +122,7 @@ fn purpose() -> impl TypedValueParser<Value = Purpose> {
 pub(super) async fn clients(connection: &Connection, command: Clients) -> Result<(), ClientError> {
     match command {
         Clients::Create { id, tenant, roles, scopes, audiences, may_exchange, lifetime: lifetime_s } => {
+            let (roles, scopes) = (roles.into_iter().collect(), scopes.into_iter().collect());
             let client = ClientCreation { id, tenant, roles, scopes, audiences, may_exchange, lifetime_s };
             run::<ClientWithSecret>(connection, Call::post(&["v1", "service-clients"]).body(&client)).await
         }
