@@ -100,8 +100,10 @@ pub struct Config {
     pub file: PathBuf,
     /// Listeners.
     pub listeners: Listeners,
-    /// Folder of the database, the sealing key and the lock.
+    /// Folder of the database and the lock.
     pub data_dir: PathBuf,
+    /// The file of the sealing key.
+    pub sealing_key: PathBuf,
     /// SHA-256 of the mesh token; the token itself is not kept.
     pub mesh_token_digest: [u8; 32],
     /// A worker that has not polled for so long no longer counts.
@@ -168,6 +170,7 @@ fn read(file: &Path, mut root: Section<'_>) -> Option<Config> {
     let listeners = listeners(root.section("listeners"));
     let mut store = root.section("store");
     let data_dir = store.required::<PathBuf>("dataDir", "the folder for the database and its sealing key");
+    let sealing_key = store.optional::<PathBuf>("sealingKeyFile");
     store.finish();
     let mut mesh = root.section("mesh");
     let mesh_token_digest = mesh_token(folder, &mut mesh);
@@ -209,10 +212,12 @@ fn read(file: &Path, mut root: Section<'_>) -> Option<Config> {
         }
     }
     root.finish();
+    let data_dir = folder.join(data_dir?);
     Some(Config {
         file: file.to_owned(),
         listeners: listeners?,
-        data_dir: folder.join(data_dir?),
+        sealing_key: sealing_key.map_or_else(|| data_dir.join("sealing.key"), |file| folder.join(file)),
+        data_dir,
         mesh_token_digest: mesh_token_digest?,
         worker_forget: Duration::from_secs(forget.into()),
         identity: identity?,

@@ -5,4 +5,5 @@
 //! for health and metrics.
 
 pub mod cli;
+pub mod location;
 pub mod serve;

@@ -29,6 +29,8 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
+use crate::location::{self, LocationError};
+
 /// How often the configuration file is looked at.
 const LOOK: Duration = Duration::from_secs(2);
 /// How often last uses of API keys are written and ended revocations removed.
@@ -42,6 +44,9 @@ pub enum ServeError {
     /// The store cannot be used.
     #[error(transparent)]
     Store(#[from] StoreError),
+    /// The database is named wrongly.
+    #[error(transparent)]
+    Location(#[from] LocationError),
     /// A listener's address cannot be had.
     #[error("listeners.{name} {address} cannot be bound: {source}; stop what uses it, or choose another")]
     Bind {
@@ -156,9 +161,7 @@ struct States {
 
 /// Opens everything that the handlers need.
 async fn assemble(config: &Config, stopping: watch::Receiver<bool>) -> Result<(Running, States), ServeError> {
-    let database = Database::open(&config.data_dir)?;
-    let pepper = Pepper(Arc::new(database.secrets().api_key_pepper.clone()));
-    let store = Store::start(database, config.settings())?;
+    let (store, pepper) = open(config).await?;
     let metrics = Arc::new(Metrics::default());
     let issuers = Issuers::new(store.clone(), Arc::clone(&metrics)).await?;
     let workers = Arc::new(Workers::new(config.worker_forget));
@@ -170,6 +173,19 @@ async fn assemble(config: &Config, stopping: watch::Receiver<bool>) -> Result<(R
     let running = Running { store, presence, issuers, signing, providers, principals };
     let states = states(config, &running, Shared { workers, metrics, pepper, stopping: Stopping(stopping) });
     Ok((running, states))
+}
+
+/// Opens the database, which blocks.
+async fn open(config: &Config) -> Result<(Store, Pepper), ServeError> {
+    let (location, settings) = (location::of(config)?, config.settings());
+    tracing::info!(database = location.kind(), "opening the database");
+    let opening = tokio::task::spawn_blocking(move || {
+        let database = Database::open(&location)?;
+        let pepper = Pepper(Arc::new(database.secrets().api_key_pepper.clone()));
+        Ok::<_, StoreError>((Store::start(database, settings)?, pepper))
+    });
+    let opened = opening.await.map_err(|error| StoreError::Database(error.to_string()))?;
+    Ok(opened?)
 }
 
 /// What several listeners use and no reload changes.

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use portcullis_control_domain::api_key::NewApiKey;
 use portcullis_control_domain::audit::AuditEvent;
 use portcullis_control_snapshot::Settings;
-use portcullis_control_store::{Database, Store};
+use portcullis_control_store::{Database, Location, Store};
 use portcullis_identity::SourceType;
 use portcullis_identity::ids::{Role, Subject, TenantId};
 use reqwest::Method;
@@ -22,7 +22,7 @@ const KEYS: usize = 100_000;
 const TOGETHER: usize = 500;
 
 async fn make_keys(data: &std::path::Path) {
-    let database = Database::open(data).unwrap();
+    let database = Database::open(&Location::folder(data)).unwrap();
     let pepper = Arc::new(database.secrets().api_key_pepper.clone());
     let store = Store::start(database, Settings::default()).unwrap();
     for begin in (0..KEYS).step_by(TOGETHER) {

@@ -1,6 +1,8 @@
 //! A connection to either database.
 
-use crate::postgres::Postgres;
+use std::ops::ControlFlow;
+
+use crate::postgres::{self, Postgres};
 use crate::sqlite::Sqlite;
 use crate::{Row, SqlError, Tls, Value};
 
@@ -47,6 +49,15 @@ impl Connection {
         }
     }
 
+    /// True when it is known to be of no further use. A file's never is.
+    #[must_use]
+    pub fn is_closed(&self) -> bool {
+        match &self.0 {
+            Driver::Sqlite(_) => false,
+            Driver::Postgres(driver) => driver.is_closed(),
+        }
+    }
+
     /// Runs a statement and returns how many rows it changed.
     ///
     /// # Errors
@@ -69,7 +80,25 @@ impl Connection {
         }
     }
 
-    /// Looks at each row that a query finds, one after the other, until `look` fails.
+    /// Looks at the rows that a query finds, one after the other, until `look` breaks off or fails. No other statement
+    /// can run meanwhile.
+    ///
+    /// # Errors
+    /// [`SqlError`] with what the database said, or what `look` fails with.
+    pub fn scan<E: From<SqlError>>(
+        &self,
+        sql: &str,
+        parameters: &[Value<'_>],
+        mut look: impl FnMut(&Row<'_>) -> Result<ControlFlow<()>, E>,
+    ) -> Result<(), E> {
+        match &self.0 {
+            Driver::Sqlite(driver) => driver.scan(sql, parameters, &mut look),
+            Driver::Postgres(driver) => driver.scan(sql, parameters, &mut look),
+        }
+    }
+
+    /// Looks at each row that a query finds, one after the other, until `look` fails. No other statement can run
+    /// meanwhile.
     ///
     /// # Errors
     /// [`SqlError`] with what the database said, or what `look` fails with.
@@ -79,10 +108,50 @@ impl Connection {
         parameters: &[Value<'_>],
         mut look: impl FnMut(&Row<'_>) -> Result<(), E>,
     ) -> Result<(), E> {
+        self.scan(sql, parameters, |row| look(row).map(ControlFlow::Continue))
+    }
+
+    /// Begins a transaction that writes. In the whole database there is one at a time, whoever else is connected to it:
+    /// the next one begins when this one has ended, and sees all of it.
+    ///
+    /// # Errors
+    /// [`SqlError`] when it does not come to its turn in time, or the database fails.
+    pub fn begin(&self) -> Result<(), SqlError> {
         match &self.0 {
-            Driver::Sqlite(driver) => driver.each(sql, parameters, &mut look),
-            Driver::Postgres(driver) => driver.each(sql, parameters, &mut look),
+            Driver::Sqlite(driver) => driver.batch("BEGIN IMMEDIATE"),
+            Driver::Postgres(driver) => driver.batch(postgres::BEGIN),
         }
+    }
+
+    /// Makes everything since [`Self::begin`] durable.
+    ///
+    /// # Errors
+    /// [`SqlError`] when the database fails. Nothing was written then, unless it is disconnected: then nobody knows.
+    pub fn commit(&self) -> Result<(), SqlError> {
+        self.batch("COMMIT")
+    }
+
+    /// Takes everything since [`Self::begin`] back.
+    ///
+    /// # Errors
+    /// [`SqlError`] when there is nothing to take back any more.
+    pub fn rollback(&self) -> Result<(), SqlError> {
+        self.batch("ROLLBACK")
+    }
+
+    /// Runs a job in a transaction of its own. One that fails leaves nothing.
+    ///
+    /// # Errors
+    /// [`SqlError`] as of [`Self::begin`] and [`Self::commit`], or what the job fails with.
+    pub fn exclusively<T, E: From<SqlError>>(&self, job: impl FnOnce() -> Result<T, E>) -> Result<T, E> {
+        self.begin()?;
+        let outcome = job();
+        match &outcome {
+            Ok(_) => self.commit()?,
+            // What went wrong first is told; the database takes back what is not committed in any case.
+            Err(_) => drop(self.rollback()),
+        }
+        outcome
     }
 
     /// All rows that a query finds.

@@ -11,6 +11,7 @@ mod connection;
 mod error;
 mod postgres;
 mod row;
+mod server;
 mod sqlite;
 mod value;
 
@@ -18,4 +19,5 @@ pub use crate::postgres::Tls;
 pub use connection::{Backend, Connection};
 pub use error::SqlError;
 pub use row::{Column, Row};
+pub use server::{Server, ServerError};
 pub use value::{ToValue, Value};

@@ -3,6 +3,7 @@
 use std::cell::RefCell;
 use std::collections::HashMap;
 use std::error::Error;
+use std::ops::ControlFlow;
 
 use ::postgres::fallible_iterator::FallibleIterator;
 use ::postgres::types::private::BytesMut;
@@ -12,6 +13,9 @@ use tokio_postgres_rustls::MakeRustlsConnect;
 use tokio_rustls::rustls::ClientConfig;
 
 use crate::{Row, SqlError, Value};
+
+/// Begins a transaction that nobody else's stands beside: the lock is let go when it ends, however it ends.
+pub(crate) const BEGIN: &str = "BEGIN; SELECT pg_advisory_xact_lock(5762481077)";
 
 /// How a connection is protected.
 #[derive(Clone)]
@@ -45,6 +49,11 @@ impl Postgres {
         Ok(Self(RefCell::new(Session { client, prepared: HashMap::new() })))
     }
 
+    /// True when the server or the network ended it.
+    pub(crate) fn is_closed(&self) -> bool {
+        self.0.try_borrow().is_ok_and(|session| session.client.is_closed())
+    }
+
     pub(crate) fn execute(&self, sql: &str, parameters: &[Value<'_>]) -> Result<u64, SqlError> {
         let mut session = self.0.try_borrow_mut().map_err(|_| SqlError::Busy)?;
         let statement = session.prepare(sql)?;
@@ -58,18 +67,20 @@ impl Postgres {
         Ok(session.client.batch_execute(sql)?)
     }
 
-    pub(crate) fn each<E: From<SqlError>>(
+    pub(crate) fn scan<E: From<SqlError>>(
         &self,
         sql: &str,
         parameters: &[Value<'_>],
-        look: &mut impl FnMut(&Row<'_>) -> Result<(), E>,
+        look: &mut impl FnMut(&Row<'_>) -> Result<ControlFlow<()>, E>,
     ) -> Result<(), E> {
         let mut session = self.0.try_borrow_mut().map_err(|_| SqlError::Busy)?;
         let statement = session.prepare(sql)?;
         let bound = parameters.iter().map(Parameter);
         let mut rows = session.client.query_raw(&statement, bound).map_err(SqlError::from)?;
         while let Some(row) = rows.next().map_err(SqlError::from)? {
-            look(&Row::Postgres(&row))?;
+            if look(&Row::Postgres(&row))?.is_break() {
+                break;
+            }
         }
         Ok(())
     }

@@ -1,5 +1,7 @@
 //! SQLite, by rusqlite.
 
+use std::ops::ControlFlow;
+
 use rusqlite::types::{ToSqlOutput, ValueRef};
 use rusqlite::{Connection, ParamsFromIter, ToSql, params_from_iter};
 
@@ -48,16 +50,18 @@ impl Sqlite {
         Ok(self.0.execute_batch(sql)?)
     }
 
-    pub(crate) fn each<E: From<SqlError>>(
+    pub(crate) fn scan<E: From<SqlError>>(
         &self,
         sql: &str,
         parameters: &[Value<'_>],
-        look: &mut impl FnMut(&Row<'_>) -> Result<(), E>,
+        look: &mut impl FnMut(&Row<'_>) -> Result<ControlFlow<()>, E>,
     ) -> Result<(), E> {
         let mut statement = self.0.prepare_cached(sql).map_err(SqlError::from)?;
         let mut rows = statement.query(bound(parameters)?).map_err(SqlError::from)?;
         while let Some(row) = rows.next().map_err(SqlError::from)? {
-            look(&Row::Sqlite(row))?;
+            if look(&Row::Sqlite(row))?.is_break() {
+                break;
+            }
         }
         Ok(())
     }

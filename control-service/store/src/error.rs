@@ -16,6 +16,18 @@ pub enum StoreError {
     /// The database failed.
     #[error("the database failed: {0}; check free space and permissions of store.dataDir")]
     Database(String),
+    /// The database server refused.
+    #[error("the database server refused: {0}")]
+    Server(String),
+    /// The database server is out of reach. Nothing was changed, unless the connection broke off during a commit.
+    #[error("the database server cannot be reached: {0}; check that it runs and that DATABASE_URL names it")]
+    Disconnected(String),
+    /// The database server cannot be used.
+    #[error("{0}")]
+    Unfit(String),
+    /// Another process serves this database.
+    #[error("the database of DATABASE_URL is served by another `portcullis serve`; stop that one first")]
+    Served,
     /// The data folder cannot be used.
     #[error(
         "store.dataDir {path} cannot be used: {problem}; see that it is a folder of its own that this user may write to, or restore it from a backup"

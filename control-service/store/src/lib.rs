@@ -4,15 +4,16 @@
 //! is allowed, and what comes of it, the domain says; the store writes it down, together with its audit record and with
 //! what filters get of it, and publishes that to the [`Hub`](portcullis_control_snapshot::Hub) only after the commit.
 //!
-//! Behind it stands SQLite with one writer thread that commits what is waiting as one group, so that a durable write
-//! costs a share of one `fsync`. All SQL is in that folder; what another database would do likewise stands beside it.
+//! Behind it stands SQLite or PostgreSQL ([`Location`]) with one writer thread that commits what is waiting as one group,
+//! so that a durable write costs a share of one `fsync`. All SQL is in `sql`.
 
 mod error;
 mod notices;
 mod seal;
-mod sqlite;
+mod sql;
 mod usage;
 
 pub use error::StoreError;
+pub use portcullis_sql::{Server, ServerError};
 pub use seal::SealError;
-pub use sqlite::{Database, Secrets, Store};
+pub use sql::{Database, Location, Secrets, Store};

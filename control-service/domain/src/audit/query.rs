@@ -27,6 +27,12 @@ pub struct RecordQuery {
 }
 
 impl RecordQuery {
+    /// True when more is asked for than what a database finds by an index: then [`Self::fits`] has to look.
+    #[must_use]
+    pub fn filters(&self) -> bool {
+        [&self.tenant, &self.decision, &self.reason, &self.hop].iter().any(|wanted| wanted.is_some())
+    }
+
     /// Whether a record is one of those asked for, by what has no index.
     #[must_use]
     pub fn fits(&self, record: &AuditRecord) -> bool {

@@ -23,6 +23,7 @@ use portcullis_control_domain::clock::now_ms;
 use portcullis_control_store::{Database, StoreError};
 use tracing_subscriber::EnvFilter;
 
+use crate::location::{self, LocationError};
 use crate::serve::{ServeError, serve};
 use client::ClientError;
 
@@ -157,6 +158,8 @@ enum CommandError {
     #[error(transparent)]
     Load(#[from] LoadError),
     #[error(transparent)]
+    Location(#[from] LocationError),
+    #[error(transparent)]
     Store(#[from] StoreError),
     #[error(transparent)]
     Serve(#[from] ServeError),
@@ -219,13 +222,13 @@ impl Command {
                 Ok(runtime.block_on(serve(config, ready_file.as_deref()))?)
             }
             Self::BootstrapAdmin { config, break_glass, expires_in } => {
-                let mut database = Database::open(&Config::load(&config.path)?.data_dir)?;
+                let mut database = Database::open(&location::of(&Config::load(&config.path)?)?)?;
                 let token =
                     database.bootstrap_administrator(break_glass, expires_in.map(|s| now_ms() / 1000 + s))?;
                 print(token.ok_or(CommandError::AdministratorExists)?.reveal())
             }
             Self::SnapshotKey { config } => {
-                let database = Database::open(&Config::load(&config.path)?.data_dir)?;
+                let database = Database::open(&location::of(&Config::load(&config.path)?)?)?;
                 let key = database.secrets().snapshot_public_key();
                 print(&base64::engine::general_purpose::STANDARD.encode(key))
             }

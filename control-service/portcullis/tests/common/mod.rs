@@ -37,7 +37,19 @@ const POLL: Duration = Duration::from_millis(10);
 /// The program under test.
 pub(crate) fn portcullis() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_portcullis"));
-    command.env_remove("PORTCULLIS_TOKEN").env_remove("PORTCULLIS_SERVER").stdin(Stdio::null());
+    for name in ["PORTCULLIS_TOKEN", "PORTCULLIS_SERVER", "DATABASE_URL"] {
+        command.env_remove(name);
+    }
+    command.stdin(Stdio::null());
+    command
+}
+
+/// The program under test, with the database of a service's folder.
+fn portcullis_in(folder: &Path) -> Command {
+    let mut command = portcullis();
+    if let Ok(url) = std::fs::read_to_string(folder.join("database-url")) {
+        command.env("DATABASE_URL", url);
+    }
     command
 }
 
@@ -64,14 +76,25 @@ impl Server {
 
     /// The same, with changes to its configuration.
     pub(crate) async fn start_with(edit: impl FnOnce(&mut Value)) -> Self {
+        Self::start_in(tempfile::tempdir().unwrap(), edit).await
+    }
+
+    /// The same, on a database of a server.
+    pub(crate) async fn start_on(url: &str) -> Self {
         let folder = tempfile::tempdir().unwrap();
+        std::fs::write(folder.path().join("database-url"), url).unwrap();
+        Self::start_in(folder, |_| {}).await
+    }
+
+    async fn start_in(folder: TempDir, edit: impl FnOnce(&mut Value)) -> Self {
         std::fs::write(folder.path().join("token"), MESH_TOKEN).unwrap();
         let mut config = configuration();
         edit(&mut config);
         write_config(folder.path(), &config);
         let config = folder.path().join("control.yaml");
-        let key = stdout(&run(&["snapshot-key", "--config", config.to_str().unwrap()]));
-        let admin = stdout(&run(&["bootstrap-admin", "--config", config.to_str().unwrap()]));
+        let key = stdout(&run_in(folder.path(), &["snapshot-key", "--config", config.to_str().unwrap()]));
+        let admin =
+            stdout(&run_in(folder.path(), &["bootstrap-admin", "--config", config.to_str().unwrap()]));
         let key = {
             use base64::Engine;
             base64::engine::general_purpose::STANDARD.decode(key).unwrap().try_into().unwrap()
@@ -294,8 +317,16 @@ pub(crate) fn write_config(folder: &Path, config: &Value) {
 
 /// Runs a command that should end by itself; one that does not is ended, and fails the test.
 pub(crate) fn run(arguments: &[&str]) -> Output {
-    let mut child =
-        portcullis().args(arguments).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    finish(portcullis(), arguments)
+}
+
+/// A command on the database of a service's folder.
+pub(crate) fn run_in(folder: &Path, arguments: &[&str]) -> Output {
+    finish(portcullis_in(folder), arguments)
+}
+
+fn finish(mut command: Command, arguments: &[&str]) -> Output {
+    let mut child = command.args(arguments).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     let begun = Instant::now();
     while child.try_wait().unwrap().is_none() {
         if begun.elapsed() > PATIENCE {
@@ -334,7 +365,7 @@ async fn spawn(folder: &Path) -> (Child, Value) {
     // It is not there before the first start.
     let _ = std::fs::remove_file(&ready);
     let log = std::fs::File::options().create(true).append(true).open(folder.join("log")).unwrap();
-    let mut child = portcullis()
+    let mut child = portcullis_in(folder)
         .args(["serve", "--config", folder.join("control.yaml").to_str().unwrap(), "--ready-file"])
         .arg(&ready)
         .stderr(log)

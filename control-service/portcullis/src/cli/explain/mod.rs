@@ -27,6 +27,7 @@ use portcullis_protocol::snapshot::PageError;
 use portcullis_protocol::wire::{Page, RecordKind};
 use zeroize::Zeroizing;
 
+use crate::location::{self, LocationError};
 use explanation::Explanation;
 
 /// Bytes of a credential that are read: more than any gateway takes.
@@ -49,6 +50,9 @@ pub(super) enum ExplainError {
     /// The answer cannot be written.
     #[error("the answer cannot be printed: {0}")]
     Output(std::io::Error),
+    /// The database is named wrongly.
+    #[error(transparent)]
+    Location(#[from] LocationError),
     /// The database cannot be read.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -84,7 +88,7 @@ pub(super) fn run(config: &Config, question: &Question) -> Result<(), ExplainErr
         RecordKind::ApiKey,
         RecordKind::ApiKeyPepper,
     ];
-    let page = Database::read_excerpt(&config.data_dir, &config.settings(), &kinds)?;
+    let page = Database::read_excerpt(&location::of(config)?, &config.settings(), &kinds)?;
     let served = page.is_some();
     let page = match page {
         Some(page) => page,

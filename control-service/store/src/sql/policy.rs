@@ -5,7 +5,7 @@ use portcullis_control_snapshot::entries::{self, Entries, is_secret, stored_form
 use portcullis_control_snapshot::{Change, Published, SnapshotIndex};
 use portcullis_model::policy::IssuerDocument;
 use portcullis_protocol::wire::RecordKind;
-use rusqlite::{Connection, params};
+use portcullis_sql::{Connection, Row, SqlError, params};
 
 use super::Store;
 use super::failure::Failure;
@@ -15,31 +15,35 @@ use crate::StoreError;
 /// Loads the snapshot. `secrets` are the entries whose values are not in its table.
 pub(super) fn load_state(connection: &Connection, secrets: &Entries) -> Result<SnapshotIndex, Failure> {
     let life = life(connection)?;
-    let mut statement =
-        connection.prepare("SELECT kind, key, revision, value FROM snapshot_entry ORDER BY revision")?;
-    let mut rows = statement.query([])?;
     let mut changes = Vec::new();
-    while let Some(row) = rows.next()? {
-        let number: i32 = row.get(0)?;
-        let kind = RecordKind::try_from(number)
-            .map_err(|_| Failure::database(format!("snapshot entry of unknown kind {number}")))?;
-        let key: Vec<u8> = row.get(1)?;
-        let stored: Option<Vec<u8>> = row.get(3)?;
-        let known = secrets.iter().find(|(k, _)| *k == kind).and_then(|(_, entries)| entries.get(&key));
-        let value = match (stored, known) {
-            (None, _) => None,
-            (Some(digest), Some(secret)) if digest == stored_form(kind, secret) => Some(secret.clone()),
-            // What is stored is a digest: sent as if it were the secret, it would be one that anybody knows.
-            (Some(_), _) if is_secret(kind) => {
-                return Err(Failure::database(format!("the secret of snapshot entry {kind:?} is missing")));
-            }
-            (stored, _) => stored,
-        };
-        changes.push(Change { kind, key: key.into(), revision: row.get(2)?, value: value.map(Into::into) });
-    }
+    let sql = "SELECT kind, key, revision, value FROM snapshot_entry ORDER BY revision";
+    connection.each(sql, params![], |row| {
+        changes.push(stored_change(row, secrets)?);
+        Ok::<_, Failure>(())
+    })?;
     let mut state = SnapshotIndex::new(life.generation, life.revision, life.floor);
     state.publish(Published { changes, floor: 0 });
     Ok(state)
+}
+
+/// An entry as it is published.
+fn stored_change(row: &Row<'_>, secrets: &Entries) -> Result<Change, Failure> {
+    let number: i32 = row.get(0)?;
+    let kind = RecordKind::try_from(number)
+        .map_err(|_| Failure::database(format!("snapshot entry of unknown kind {number}")))?;
+    let key: Vec<u8> = row.get(1)?;
+    let stored: Option<Vec<u8>> = row.get(3)?;
+    let known = secrets.iter().find(|(k, _)| *k == kind).and_then(|(_, entries)| entries.get(&key));
+    let value = match (stored, known) {
+        (None, _) => None,
+        (Some(digest), Some(secret)) if digest == stored_form(kind, secret) => Some(secret.clone()),
+        // What is stored is a digest: sent as if it were the secret, it would be one that anybody knows.
+        (Some(_), _) if is_secret(kind) => {
+            return Err(Failure::database(format!("the secret of snapshot entry {kind:?} is missing")));
+        }
+        (stored, _) => stored,
+    };
+    Ok(Change { kind, key: key.into(), revision: row.get(2)?, value: value.map(Into::into) })
 }
 
 impl Store {
@@ -79,17 +83,15 @@ impl Store {
     /// # Errors
     /// [`StoreError`] when the database fails.
     pub async fn keep_keys(&self, keys: StoredKeys, urgent: bool) -> Result<(), StoreError> {
-        let jwks = entries::json(&keys.jwks)?;
+        let jwks = String::from_utf8_lossy(&entries::json(&keys.jwks)?).into_owned();
         let job = move |transaction: &mut Transaction<'_>| {
-            transaction
-                .connection()
-                .prepare_cached(
-                    "INSERT INTO issuer_keys (issuer, source, jwks, fetched_at_ms)
-                     VALUES (?1, ?2, CAST(?3 AS TEXT), ?4)
+            transaction.connection().execute(
+                "INSERT INTO issuer_keys (issuer, source, jwks, fetched_at_ms)
+                     VALUES (?1, ?2, ?3, ?4)
                      ON CONFLICT (issuer) DO UPDATE SET source = excluded.source,
                         jwks = excluded.jwks, fetched_at_ms = excluded.fetched_at_ms",
-                )?
-                .execute(params![keys.issuer, keys.source, jwks, keys.fetched_at_ms])?;
+                params![keys.issuer, keys.source, jwks, keys.fetched_at_ms],
+            )?;
             Ok(())
         };
         if urgent { self.writer.run(job).await } else { self.writer.run_bulk(job).await }
@@ -102,17 +104,16 @@ impl Store {
     pub async fn kept_keys(&self) -> Result<Vec<StoredKeys>, StoreError> {
         self.readers
             .run(|connection| {
-                let mut statement =
-                    connection.prepare("SELECT issuer, source, jwks, fetched_at_ms FROM issuer_keys")?;
-                let mut rows = statement.query([])?;
                 let mut kept = Vec::new();
-                while let Some(row) = rows.next()? {
+                let sql = "SELECT issuer, source, jwks, fetched_at_ms FROM issuer_keys";
+                connection.each(sql, params![], |row| {
                     let text: String = row.get(2)?;
                     if let Ok(jwks) = serde_json::from_str(&text) {
                         let (issuer, source, fetched_at_ms) = (row.get(0)?, row.get(1)?, row.get(3)?);
                         kept.push(StoredKeys { issuer, source, jwks, fetched_at_ms });
                     }
-                }
+                    Ok::<_, SqlError>(())
+                })?;
                 Ok(kept)
             })
             .await

@@ -5,7 +5,7 @@ use portcullis_control_domain::audit::AuditEvent;
 use portcullis_control_domain::clock::now_ms;
 use portcullis_control_domain::signing::{KeyChange, Purpose, SigningKey};
 use portcullis_control_snapshot::entries;
-use rusqlite::{Connection, params};
+use portcullis_sql::{Connection, params};
 
 use super::failure::Failure;
 use super::{Store, sealed};
@@ -48,29 +48,48 @@ fn adopt_first_identity_key(connection: &Connection, sealing: &SealingKey) -> Re
 }
 
 pub(super) fn load(connection: &Connection, sealing: &SealingKey) -> Result<Vec<SigningKey>, Failure> {
-    let mut statement = connection.prepare(
-        "SELECT kid, purpose, public, created_at_ms, signs_from_ms, signs_until_ms FROM signing_key
-         ORDER BY created_at_ms, kid",
-    )?;
-    let mut rows = statement.query([])?;
-    let mut keys = Vec::new();
-    while let Some(row) = rows.next()? {
-        let (kid, purpose): (String, String) = (row.get(0)?, row.get(1)?);
-        let purpose = if purpose == "identity" { Purpose::Identity } else { Purpose::Service };
-        let name = secret_name(&kid);
-        let missing = || Failure::database(format!("the signing key {kid} has no secret"));
-        let seed = sealed::load(connection, sealing, &name)?.ok_or_else(missing)?;
-        let key = SigningKey {
+    let sql = "SELECT kid, purpose, public, created_at_ms, signs_from_ms, signs_until_ms FROM signing_key
+        ORDER BY created_at_ms, kid";
+    let stored = connection.query(sql, params![], |row| {
+        let purpose: String = row.get(1)?;
+        Ok(Stored {
+            kid: row.get(0)?,
+            purpose: if purpose == "identity" { Purpose::Identity } else { Purpose::Service },
+            public: row.get(2)?,
+            created_at_ms: row.get(3)?,
             signs_from_ms: row.get(4)?,
             signs_until_ms: row.get(5)?,
-            ..SigningKey::from_seed(purpose, seed, row.get(3)?)
+        })
+    })?;
+    stored.into_iter().map(|key| key.open(connection, sealing)).collect()
+}
+
+/// A key as its table has it.
+struct Stored {
+    kid: String,
+    purpose: Purpose,
+    public: [u8; 32],
+    created_at_ms: u64,
+    signs_from_ms: Option<u64>,
+    signs_until_ms: Option<u64>,
+}
+
+impl Stored {
+    /// The key with its secret.
+    fn open(self, connection: &Connection, sealing: &SealingKey) -> Result<SigningKey, Failure> {
+        let Self { kid, purpose, public, created_at_ms, signs_from_ms, signs_until_ms } = self;
+        let missing = || Failure::database(format!("the signing key {kid} has no secret"));
+        let seed = sealed::load(connection, sealing, &secret_name(&kid))?.ok_or_else(missing)?;
+        let key = SigningKey {
+            signs_from_ms,
+            signs_until_ms,
+            ..SigningKey::from_seed(purpose, seed, created_at_ms)
         };
-        if key.kid != kid || key.public() != row.get::<_, [u8; 32]>(2)? {
+        if key.kid != kid || key.public() != public {
             return Err(Failure::database(format!("the signing key {kid} is not the one that was stored")));
         }
-        keys.push(key);
+        Ok(key)
     }
-    Ok(keys)
 }
 
 fn insert(connection: &Connection, sealing: &SealingKey, key: &SigningKey) -> Result<(), Failure> {
@@ -94,9 +113,9 @@ fn insert(connection: &Connection, sealing: &SealingKey, key: &SigningKey) -> Re
 fn carry_out(connection: &Connection, sealing: &SealingKey, change: &KeyChange) -> Result<u16, Failure> {
     match change {
         KeyChange::Publish(key) => {
-            let waits: bool = connection.query_row(
+            let waits: bool = connection.query_one(
                 "SELECT EXISTS (SELECT 1 FROM signing_key WHERE purpose = ?1 AND signs_from_ms IS NULL)",
-                [key.purpose.as_str()],
+                params![key.purpose.as_str()],
                 |row| row.get(0),
             )?;
             if waits {
@@ -117,7 +136,7 @@ fn carry_out(connection: &Connection, sealing: &SealingKey, change: &KeyChange) 
             Ok(200)
         }
         KeyChange::Forget(key) => {
-            connection.execute("DELETE FROM signing_key WHERE kid = ?1", [&key.kid])?;
+            connection.execute("DELETE FROM signing_key WHERE kid = ?1", params![key.kid])?;
             sealed::remove(connection, &secret_name(&key.kid))?;
             Ok(200)
         }

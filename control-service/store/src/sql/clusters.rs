@@ -14,7 +14,7 @@ use portcullis_control_domain::{Listed, Refused};
 use portcullis_control_snapshot::entries;
 use portcullis_identity::ids::ClusterId;
 use portcullis_model::decision::ClusterState;
-use rusqlite::{Connection, OptionalExtension, Row, params};
+use portcullis_sql::{Connection, Row, SqlError, params};
 
 use super::Store;
 use super::failure::Failure;
@@ -24,22 +24,13 @@ use crate::StoreError;
 const COLUMNS: &str = "id, tenant, placement, region, administrative, observed, version, created_at_ms, \
                        last_heartbeat_at_ms, token_digest";
 
-fn read(row: &Row<'_>) -> rusqlite::Result<KnownCluster> {
-    fn checked<T: std::str::FromStr>(row: &Row<'_>, at: usize) -> rusqlite::Result<T>
-    where
-        T::Err: std::error::Error + Send + Sync + 'static,
-    {
-        let text: String = row.get(at)?;
-        text.parse().map_err(|e: T::Err| {
-            rusqlite::Error::FromSqlConversionFailure(at, rusqlite::types::Type::Text, Box::new(e))
-        })
-    }
-    let (administrative, observed): (Administrative, Observed) = (checked(row, 4)?, checked(row, 5)?);
+fn read(row: &Row<'_>) -> Result<KnownCluster, SqlError> {
+    let (administrative, observed): (Administrative, Observed) = (row.parse(4)?, row.parse(5)?);
     Ok(KnownCluster {
         cluster: Cluster {
-            id: checked(row, 0)?,
-            tenant: checked(row, 1)?,
-            placement: checked(row, 2)?,
+            id: row.parse(0)?,
+            tenant: row.parse(1)?,
+            placement: row.parse(2)?,
             region: row.get(3)?,
             state: effective(administrative, observed),
             observed,
@@ -54,7 +45,7 @@ fn read(row: &Row<'_>) -> rusqlite::Result<KnownCluster> {
 
 fn find(connection: &Connection, id: &ClusterId) -> Result<Option<KnownCluster>, Failure> {
     let sql = ["SELECT ", COLUMNS, " FROM cluster WHERE id = ?1"].concat();
-    Ok(connection.prepare_cached(&sql)?.query_row([id.as_str()], read).optional()?)
+    Ok(connection.query_optional(&sql, params![id.as_str()], read)?)
 }
 
 /// Runs a change of one cluster; publishes it if its state changed.
@@ -66,19 +57,17 @@ fn change(
     let mut cluster = find(transaction.connection(), id)?.ok_or(Refused::ClusterUnknown)?.cluster;
     let before = cluster.state;
     edit(&mut cluster)?;
-    transaction
-        .connection()
-        .prepare_cached(
-            "UPDATE cluster SET administrative = ?2, observed = ?3, version = ?4, last_heartbeat_at_ms = ?5
+    transaction.connection().execute(
+        "UPDATE cluster SET administrative = ?2, observed = ?3, version = ?4, last_heartbeat_at_ms = ?5
              WHERE id = ?1",
-        )?
-        .execute(params![
+        params![
             id.as_str(),
             cluster.administrative.as_str(),
             cluster.observed.as_str(),
             cluster.version,
             cluster.last_heartbeat_at_ms
-        ])?;
+        ],
+    )?;
     let revision = match cluster.state == before {
         true => transaction.revision(),
         false => transaction.publish(&entries::of_cluster(&cluster))?,
@@ -95,13 +84,10 @@ fn register(
         return Err(Refused::ClusterExists.into());
     }
     let cluster = Cluster::registered(new, now_ms());
-    transaction
-        .connection()
-        .prepare_cached(
-            "INSERT INTO cluster (id, tenant, placement, region, administrative, observed, token_digest,
+    transaction.connection().execute(
+        "INSERT INTO cluster (id, tenant, placement, region, administrative, observed, token_digest,
                 created_at_ms) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
-        )?
-        .execute(params![
+        params![
             cluster.id.as_str(),
             cluster.tenant.as_str(),
             cluster.placement.as_str(),
@@ -110,7 +96,8 @@ fn register(
             cluster.observed.as_str(),
             digest,
             cluster.created_at_ms
-        ])?;
+        ],
+    )?;
     let revision = transaction.publish(&entries::of_cluster(&cluster))?;
     Ok((cluster, revision))
 }
@@ -202,11 +189,9 @@ impl Store {
     pub async fn note_times(&self, times: Vec<(ClusterId, u64)>) -> Result<(), StoreError> {
         self.writer
             .run_bulk(move |transaction| {
-                let mut update = transaction
-                    .connection()
-                    .prepare_cached("UPDATE cluster SET last_heartbeat_at_ms = ?2 WHERE id = ?1")?;
+                let update = "UPDATE cluster SET last_heartbeat_at_ms = ?2 WHERE id = ?1";
                 for (id, at_ms) in times {
-                    update.execute(params![id.as_str(), at_ms])?;
+                    transaction.connection().execute(update, params![id.as_str(), at_ms])?;
                 }
                 Ok(())
             })
@@ -232,16 +217,15 @@ impl Store {
                 let sql = [
                     "SELECT ",
                     COLUMNS,
-                    " FROM cluster WHERE id > ?1 AND (?2 IS NULL OR tenant = ?2) AND (?3 IS NULL OR ?3 =
+                    " FROM cluster WHERE id > ?1 AND (CAST(?2 AS TEXT) IS NULL OR tenant = ?2) AND (CAST(?3 AS TEXT) IS NULL OR ?3 =
                         CASE administrative WHEN 'active' THEN observed ELSE administrative END)
                       ORDER BY id LIMIT ?4",
                 ]
                 .concat();
-                let mut statement = connection.prepare_cached(&sql)?;
                 let state = query.state.map(ClusterState::as_str);
-                let rows =
-                    statement.query_map(params![query.after, query.tenant, state, query.limit + 1], read)?;
-                let items = rows.map(|row| row.map(|known| known.cluster)).collect::<Result<_, _>>()?;
+                let limit = query.limit + 1;
+                let parameters = params![query.after, query.tenant, state, limit];
+                let items = connection.query(&sql, parameters, |row| Ok(read(row)?.cluster))?;
                 Ok(Listed::new(items, query.limit, |cluster: &Cluster| cluster.id.to_string()))
             })
             .await
@@ -255,9 +239,7 @@ impl Store {
         self.readers
             .run(|connection| {
                 let sql = ["SELECT ", COLUMNS, " FROM cluster"].concat();
-                let mut statement = connection.prepare(&sql)?;
-                let rows = statement.query_map([], read)?;
-                Ok(rows.collect::<Result<_, _>>()?)
+                Ok(connection.query(&sql, params![], read)?)
             })
             .await
     }

@@ -2,11 +2,12 @@
 
 use portcullis_control_domain::Refused;
 use portcullis_control_snapshot::entries::EntryError;
+use portcullis_sql::SqlError;
 
 use crate::StoreError;
 use crate::seal::SealError;
 
-/// What the store will say; made of what SQLite says.
+/// What the store will say; made of what the database says.
 #[derive(Debug, Clone, thiserror::Error)]
 #[error(transparent)]
 pub(super) struct Failure(pub(super) StoreError);
@@ -18,9 +19,13 @@ impl Failure {
     }
 }
 
-impl From<rusqlite::Error> for Failure {
-    fn from(error: rusqlite::Error) -> Self {
-        Self(StoreError::Database(error.to_string()))
+impl From<SqlError> for Failure {
+    fn from(error: SqlError) -> Self {
+        Self(match error {
+            SqlError::Postgres(_) if error.is_disconnected() => StoreError::Disconnected(error.to_string()),
+            SqlError::Postgres(_) => StoreError::Server(error.to_string()),
+            _ => StoreError::Database(error.to_string()),
+        })
     }
 }
 

@@ -4,11 +4,11 @@ use portcullis_control_snapshot::{Ask, View};
 use portcullis_protocol::snapshot::MAX_VALUE;
 
 use super::*;
-use crate::sqlite::{policy, schema};
+use crate::sql::{policy, schema};
 
-fn database() -> Connection {
-    let mut connection = Connection::open_in_memory().unwrap();
-    schema::migrate(&mut connection).unwrap();
+pub(crate) fn database() -> Connection {
+    let connection = Connection::sqlite(rusqlite::Connection::open_in_memory().unwrap());
+    schema::migrate(&connection).unwrap();
     connection
 }
 
@@ -36,7 +36,7 @@ fn a_failed_job_leaves_nothing_and_hurts_no_other_of_its_group() {
     let seen: Vec<_> = published.changes.iter().map(|c| (&*c.key, c.revision)).collect();
     assert_eq!(seen, [(&b"sub:a"[..], 1), (b"sub:c", 2)]);
     let stored: u64 =
-        connection.query_row("SELECT count(*) FROM snapshot_entry", [], |row| row.get(0)).unwrap();
+        connection.query_one("SELECT count(*) FROM snapshot_entry", params![], |row| row.get(0)).unwrap();
     assert_eq!((stored, life(&connection).unwrap().revision), (2, 2));
 }
 
@@ -63,7 +63,7 @@ fn a_dropped_transaction_leaves_nothing() {
     transaction.publish(&Edit::put(RecordKind::Revocation, b"sub:a", Vec::new())).unwrap();
     drop(transaction);
     assert_eq!(life(&connection).unwrap().revision, 0);
-    assert!(connection.is_autocommit());
+    connection.begin().unwrap();
 }
 
 #[test]
@@ -91,7 +91,7 @@ fn old_tombstones_are_forgotten_in_the_database_and_in_memory_alike() {
     let life = life(&connection).unwrap();
     assert!(published.floor > 0 && published.floor == life.floor);
     let left: u64 =
-        connection.query_row("SELECT count(*) FROM snapshot_entry", [], |row| row.get(0)).unwrap();
+        connection.query_one("SELECT count(*) FROM snapshot_entry", params![], |row| row.get(0)).unwrap();
     assert!(left < MAX_TOMBSTONES, "{left}");
     let state = policy::load_state(&connection, &Vec::new()).unwrap();
     let ask = |revision| Ask {

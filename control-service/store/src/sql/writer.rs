@@ -5,10 +5,11 @@ use std::time::{Duration, Instant};
 
 use portcullis_control_domain::random::random;
 use portcullis_control_snapshot::Hub;
-use rusqlite::Connection;
+use portcullis_sql::Connection;
 use tokio::sync::{mpsc, oneshot};
 
 use super::failure::Failure;
+use super::location::Location;
 use super::transaction::Transaction;
 use crate::StoreError;
 
@@ -20,7 +21,8 @@ const GROUP_TIME: Duration = Duration::from_millis(20);
 
 /// What a job leaves to be said when its group is committed, or has failed.
 type Completion = Box<dyn FnOnce(Result<(), Failure>) + Send>;
-type Job = Box<dyn FnOnce(&mut Transaction<'_>) -> Completion + Send>;
+/// A job gets the failure instead of a transaction where there can be none.
+type Job = Box<dyn FnOnce(Result<&mut Transaction<'_>, Failure>) -> Completion + Send>;
 
 enum Message {
     Run(Job),
@@ -36,25 +38,29 @@ pub(super) struct Writer {
 
 impl Writer {
     /// Starts the thread. It owns the connection until it is closed.
-    pub(super) fn start(connection: Connection, hub: Arc<Hub>) -> Result<Self, StoreError> {
+    pub(super) fn start(
+        location: Location,
+        connection: Connection,
+        hub: Arc<Hub>,
+    ) -> Result<Self, StoreError> {
         let failed = |e: std::io::Error| StoreError::Database(format!("no thread for the writer: {e}"));
         let runtime = tokio::runtime::Builder::new_current_thread().build().map_err(failed)?;
         let (urgent, urgent_jobs) = mpsc::channel(QUEUE);
         let (bulk, bulk_jobs) = mpsc::channel(QUEUE);
-        let control_stream = random();
-        let mut queue = Queue { urgent: urgent_jobs, bulk: bulk_jobs, control_stream };
+        let mut queue = Queue { urgent: urgent_jobs, bulk: bulk_jobs };
+        let mut database = Written { location, connection, hub, control_stream: random() };
         std::thread::Builder::new()
             .name("store-writer".to_owned())
             .spawn(move || {
                 let mut closing = None;
                 while let Some(first) = runtime.block_on(queue.first()) {
-                    closing = write_group(&connection, &hub, &mut queue, first);
+                    closing = database.write_group(&mut queue, first);
                     if closing.is_some() {
                         break;
                     }
                 }
                 // Only then is it closed: nothing more is taken, and SQLite has tidied up its files.
-                drop((queue, connection));
+                drop((queue, database));
                 if let Some(closed) = closing {
                     // Who asked for it may have stopped waiting.
                     let _ = closed.send(());
@@ -101,7 +107,7 @@ async fn submit<T: Send + 'static>(
 ) -> Result<T, StoreError> {
     let (reply, answer) = oneshot::channel();
     let job: Job = Box::new(move |transaction| {
-        let outcome = transaction.nested(job);
+        let outcome = transaction.and_then(|transaction| transaction.nested(job));
         Box::new(move |committed| {
             // Nobody waits any more when the request was given up; the write stands all the same.
             let _ = reply.send(committed.and(outcome).map_err(StoreError::from));
@@ -111,11 +117,10 @@ async fn submit<T: Send + 'static>(
     answer.await.map_err(|_| StoreError::Closed)?
 }
 
-/// What waits for the writer, and the stream of the service's own audit records.
+/// What waits for the writer.
 struct Queue {
     urgent: mpsc::Receiver<Message>,
     bulk: mpsc::Receiver<Message>,
-    control_stream: [u8; 16],
 }
 
 impl Queue {
@@ -139,39 +144,57 @@ impl Queue {
     }
 }
 
-/// Writes one group; returns whom to tell when it was the last.
-fn write_group(
-    connection: &Connection,
-    hub: &Hub,
-    queue: &mut Queue,
-    first: Message,
-) -> Option<oneshot::Sender<()>> {
-    let begun = Instant::now();
-    let mut completions = Vec::new();
-    let mut closing = None;
-    let mut pressed = queue.is_pressed();
-    let group = Transaction::begin(connection, queue.control_stream).map(|mut transaction| {
+/// What the writer writes to, and the stream of the service's own audit records.
+struct Written {
+    location: Location,
+    connection: Connection,
+    hub: Arc<Hub>,
+    control_stream: [u8; 16],
+}
+
+impl Written {
+    /// Writes one group; returns whom to tell when it was the last.
+    fn write_group(&mut self, queue: &mut Queue, first: Message) -> Option<oneshot::Sender<()>> {
+        let since = Instant::now();
+        let mut completions = Vec::new();
+        let mut closing = None;
+        let mut pressed = queue.is_pressed();
+        let begun = self.begin();
+        let mut group = begun.and_then(|()| Transaction::begun(&self.connection, self.control_stream));
         let mut next = Some(first);
         while let Some(message) = next {
             match message {
-                Message::Run(job) => completions.push(job(&mut transaction)),
+                Message::Run(job) => completions.push(job(group.as_mut().map_err(|e| e.clone()))),
                 Message::Close(done) => closing = Some(done),
             }
             pressed |= queue.is_pressed();
-            let room = !pressed && completions.len() < GROUP && begun.elapsed() < GROUP_TIME;
+            let room = !pressed && completions.len() < GROUP && since.elapsed() < GROUP_TIME;
             next = queue.next(room || closing.is_some());
         }
-        transaction
-    });
-    let committed = group.and_then(Transaction::commit);
-    if let Err(error) = &committed {
-        tracing::error!(%error, "a group of writes failed");
+        let committed = group.and_then(Transaction::commit);
+        if let Err(error) = &committed {
+            tracing::error!(%error, "a group of writes failed");
+        }
+        let outcome = committed.map(|published| self.hub.publish(published));
+        for completion in completions {
+            completion(outcome.clone());
+        }
+        closing
     }
-    let outcome = committed.map(|published| hub.publish(published));
-    for completion in completions {
-        completion(outcome.clone());
+
+    /// Begins a transaction; on a new connection where the server had broken off the one before, which shows only now.
+    fn begin(&mut self) -> Result<(), Failure> {
+        match self.connection.begin() {
+            Err(error) if error.is_disconnected() => {
+                let connection = self.location.connect()?;
+                self.location.serve(&connection)?;
+                self.connection = connection;
+                tracing::info!(%error, "connected to the database server again");
+                Ok(self.connection.begin()?)
+            }
+            outcome => Ok(outcome?),
+        }
     }
-    closing
 }
 
 #[cfg(test)]
@@ -185,10 +208,10 @@ mod tests {
 
     #[tokio::test]
     async fn what_is_urgent_does_not_wait_behind_bulk() {
-        let mut connection = Connection::open_in_memory().unwrap();
-        super::super::schema::migrate(&mut connection).unwrap();
+        let connection = super::super::transaction::tests::database();
         let hub = Hub::new(SnapshotIndex::new([1; 16], 0, 0), [1; 16], Zeroizing::new([0; 32]));
-        let writer = Writer::start(connection, Arc::new(hub)).unwrap();
+        let location = Location::folder(std::path::Path::new("nowhere"));
+        let writer = Writer::start(location, connection, Arc::new(hub)).unwrap();
         let (go, gate) = mpsc::channel::<()>();
         let (note, notes) = mpsc::channel();
         let begin = writer.run_bulk(move |_| {

@@ -5,7 +5,7 @@ use portcullis_control_domain::audit::AuditEvent;
 use portcullis_control_domain::clock::now_ms;
 use portcullis_control_domain::tokens::Token;
 use portcullis_control_domain::{Listed, Refused};
-use rusqlite::{Connection, OptionalExtension, Row, params};
+use portcullis_sql::{Connection, Row, SqlError, params};
 use subtle::ConstantTimeEq;
 
 use super::failure::Failure;
@@ -17,7 +17,7 @@ const COLUMNS: &str = "id, break_glass, created_at_ms, expires_at_s, revoked_at_
 /// Whether a token is good at the time `?2`, in seconds.
 const GOOD: &str = "revoked_at_ms IS NULL AND (expires_at_s IS NULL OR expires_at_s > ?2)";
 
-fn read(row: &Row<'_>) -> rusqlite::Result<Administrator> {
+fn read(row: &Row<'_>) -> Result<Administrator, SqlError> {
     Ok(Administrator {
         id: row.get(0)?,
         break_glass: row.get(1)?,
@@ -28,18 +28,17 @@ fn read(row: &Row<'_>) -> rusqlite::Result<Administrator> {
 }
 
 fn insert(connection: &Connection, administrator: &Administrator, digest: &[u8; 32]) -> Result<(), Failure> {
-    connection
-        .prepare_cached(
-            "INSERT INTO administrator (id, token_digest, break_glass, created_at_ms, expires_at_s)
+    connection.execute(
+        "INSERT INTO administrator (id, token_digest, break_glass, created_at_ms, expires_at_s)
              VALUES (?1, ?2, ?3, ?4, ?5)",
-        )?
-        .execute(params![
+        params![
             administrator.id,
             digest,
             administrator.break_glass,
             administrator.created_at_ms,
             administrator.expires_at_s
-        ])?;
+        ],
+    )?;
     Ok(())
 }
 
@@ -57,9 +56,9 @@ impl Database {
         let (mut administrator, token) = Administrator::generate(expires_at_s, now_ms());
         let digest = token.digest();
         let made = self.write(move |transaction| {
-            let exists: bool = transaction.connection().query_row(
+            let exists: bool = transaction.connection().query_one(
                 "SELECT EXISTS (SELECT 1 FROM administrator)",
-                [],
+                params![],
                 |row| row.get(0),
             )?;
             if exists && !break_glass {
@@ -127,13 +126,14 @@ impl Store {
             .run(move |transaction| {
                 let connection = transaction.connection();
                 let find = ["SELECT ", COLUMNS, " FROM administrator WHERE id = ?1"].concat();
-                let found = connection.prepare_cached(&find)?.query_row([&id], read).optional()?;
+                let found = connection.query_optional(&find, params![&id], read)?;
                 let mut administrator = found.ok_or(Refused::AdministratorUnknown)?;
                 let now = now_ms();
                 administrator.revoke(now, || is_another_good(connection, &id, now))?;
-                connection
-                    .prepare_cached("UPDATE administrator SET revoked_at_ms = ?2 WHERE id = ?1")?
-                    .execute(params![id, administrator.revoked_at_ms])?;
+                connection.execute(
+                    "UPDATE administrator SET revoked_at_ms = ?2 WHERE id = ?1",
+                    params![id, administrator.revoked_at_ms],
+                )?;
                 transaction.record(action.record(200, ""))?;
                 Ok(administrator)
             })
@@ -153,9 +153,7 @@ impl Store {
             .run(move |connection| {
                 let sql =
                     ["SELECT ", COLUMNS, " FROM administrator WHERE id > ?1 ORDER BY id LIMIT ?2"].concat();
-                let mut statement = connection.prepare_cached(&sql)?;
-                let rows = statement.query_map(params![after, limit + 1], read)?;
-                let items = rows.collect::<Result<_, _>>()?;
+                let items = connection.query(&sql, params![after, limit + 1], read)?;
                 Ok(Listed::new(items, limit, |administrator: &Administrator| administrator.id.clone()))
             })
             .await
@@ -164,13 +162,11 @@ impl Store {
 
 fn stored_digest(connection: &Connection, id: &str) -> Result<Option<[u8; 32]>, Failure> {
     let sql = ["SELECT token_digest FROM administrator WHERE id = ?1 AND ", GOOD].concat();
-    let mut statement = connection.prepare_cached(&sql)?;
-    Ok(statement.query_row(params![id, now_ms() / 1000], |row| row.get(0)).optional()?)
+    Ok(connection.query_optional(&sql, params![id, now_ms() / 1000], |row| row.get(0))?)
 }
 
 /// Whether there is an administrator beside this one whose token is good.
 fn is_another_good(connection: &Connection, id: &str, now_ms: u64) -> Result<bool, Failure> {
     let sql = ["SELECT EXISTS (SELECT 1 FROM administrator WHERE id <> ?1 AND ", GOOD, ")"].concat();
-    let mut statement = connection.prepare_cached(&sql)?;
-    Ok(statement.query_row(params![id, now_ms / 1000], |row| row.get(0))?)
+    Ok(connection.query_one(&sql, params![id, now_ms / 1000], |row| row.get(0))?)
 }

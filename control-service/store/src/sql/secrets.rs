@@ -4,7 +4,7 @@ use portcullis_control_domain::signing::SigningKey;
 use portcullis_control_snapshot::Settings;
 use portcullis_control_snapshot::entries::Entries;
 use portcullis_protocol::snapshot::public_key;
-use rusqlite::Connection;
+use portcullis_sql::Connection;
 use zeroize::Zeroizing;
 
 use super::failure::Failure;
@@ -22,15 +22,14 @@ pub struct Secrets {
 }
 
 impl Secrets {
-    pub(super) fn load_or_make(connection: &mut Connection, key: &SealingKey) -> Result<Self, Failure> {
-        let transaction = connection.transaction_with_behavior(rusqlite::TransactionBehavior::Immediate)?;
-        let secrets = Self {
-            snapshot_seed: sealed::load_or_make(&transaction, key, "snapshot_seed")?,
-            api_key_pepper: sealed::load_or_make(&transaction, key, "api_key_pepper")?,
-            signing_keys: signing::load_or_make(&transaction, key)?,
-        };
-        transaction.commit()?;
-        Ok(secrets)
+    pub(super) fn load_or_make(connection: &Connection, key: &SealingKey) -> Result<Self, Failure> {
+        connection.exclusively(|| {
+            Ok(Self {
+                snapshot_seed: sealed::load_or_make(connection, key, "snapshot_seed")?,
+                api_key_pepper: sealed::load_or_make(connection, key, "api_key_pepper")?,
+                signing_keys: signing::load_or_make(connection, key)?,
+            })
+        })
     }
 
     /// The secrets of a database that has been served from, as they are.

@@ -7,7 +7,7 @@ use portcullis_control_domain::audit::{Ingested, Parsed, RejectReason, Sender, S
 use portcullis_control_domain::clock::now_ms;
 use portcullis_protocol::audit::hex;
 use portcullis_protocol::wire::AuditAck;
-use rusqlite::{Connection, OptionalExtension, params};
+use portcullis_sql::{Connection, params};
 
 use super::failure::Failure;
 
@@ -31,9 +31,10 @@ pub(super) fn settle(
     if let Err(unfit) = stream.admits(sender, settled.number, clock()) {
         return Ok(Some(unfit));
     }
-    connection
-        .prepare_cached("UPDATE audit_stream SET highest = max(highest, ?2) WHERE id = ?1")?
-        .execute(params![id, settled.number])?;
+    connection.execute(
+        "UPDATE audit_stream SET highest = ?2 WHERE id = ?1 AND highest < ?2",
+        params![id, settled.number],
+    )?;
     Ok(None)
 }
 
@@ -41,12 +42,11 @@ pub(super) fn settle(
 pub(super) fn count_rejected(connection: &Connection, sender: &Sender, records: u64) -> Result<(), Failure> {
     if records > 0 {
         let only = |kind: bool| if kind { records } else { 0 };
-        connection
-            .prepare_cached(
-                "UPDATE audit_loss SET rejected = rejected + ?1, gateways = gateways + ?2,
+        connection.execute(
+            "UPDATE audit_loss SET rejected = rejected + ?1, gateways = gateways + ?2,
                     sidecars = sidecars + ?3",
-            )?
-            .execute([records, only(sender.is_gateway()), only(sender.is_sidecar())])?;
+            params![records, only(sender.is_gateway()), only(sender.is_sidecar())],
+        )?;
     }
     Ok(())
 }
@@ -61,6 +61,7 @@ pub(super) fn append(
     let mut streams: HashMap<[u8; 16], StoredStream> = HashMap::new();
     let mut outcome = Ingested::default();
     let tenants = tenants(connection, sender)?;
+    let mut size = size(connection)?;
     for parsed in records {
         if let Err(unfit) = sender.judge(parsed.record(), &tenants) {
             outcome.reject(unfit, 1);
@@ -71,34 +72,34 @@ pub(super) fn append(
             Entry::Vacant(new) => new.insert(load_stream(connection, sender, parsed)?),
         };
         match stream.stream.admits(sender, parsed.sequence(), clock()) {
-            Ok(()) => insert(connection, stream, parsed, &mut outcome.ack)?,
+            Ok(()) => insert(connection, &mut size, stream, parsed, &mut outcome.ack)?,
             Err(unfit) => outcome.reject(unfit, 1),
         }
     }
-    let mut update = connection.prepare_cached(
-        "UPDATE audit_stream SET stored = ?2, highest = ?3, duplicates = ?4, conflicts = ?5 WHERE id = ?1",
-    )?;
+    let update =
+        "UPDATE audit_stream SET stored = ?2, highest = ?3, duplicates = ?4, conflicts = ?5 WHERE id = ?1";
     for StoredStream { id, stream } in streams.values() {
-        update.execute(params![id, stream.stored, stream.highest, stream.duplicates, stream.conflicts])?;
+        let Stream { stored, highest, duplicates, conflicts, .. } = stream;
+        connection.execute(update, params![id, stored, highest, duplicates, conflicts])?;
     }
     count_rejected(connection, sender, outcome.ack.rejected)?;
     Ok(outcome)
 }
 
-/// Appends a record to its stream.
+/// Appends a record to its stream, and to the log, which has `size` records.
 fn insert(
     connection: &Connection,
+    size: &mut u64,
     stream: &mut StoredStream,
     parsed: &Parsed,
     ack: &mut AuditAck,
 ) -> Result<(), Failure> {
     let record = parsed.record();
-    let stored = connection
-        .prepare_cached(
-            "INSERT INTO audit_record (stream_id, sequence, request_id, subject, cluster, bytes, leaf)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7) ON CONFLICT (stream_id, sequence) DO NOTHING",
-        )?
-        .execute(params![
+    let stored = connection.execute(
+        "INSERT INTO audit_record (position, stream_id, sequence, request_id, subject, cluster, bytes, leaf)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8) ON CONFLICT (stream_id, sequence) DO NOTHING",
+        params![
+            *size + 1,
             stream.id,
             parsed.sequence(),
             record.request_id,
@@ -106,8 +107,10 @@ fn insert(
             record.cluster,
             parsed.bytes(),
             parsed.leaf()
-        ])?;
+        ],
+    )?;
     if stored == 1 {
+        *size += 1;
         stream.stream.stored(parsed.sequence());
         ack.stored += 1;
         return Ok(());
@@ -122,24 +125,30 @@ fn insert(
     Ok(())
 }
 
+/// Records in the log. There is one writer at a time, so the next one's index is one more.
+fn size(connection: &Connection) -> Result<u64, Failure> {
+    Ok(connection
+        .query_one("SELECT coalesce(max(position), 0) FROM audit_record", params![], |row| row.get(0))?)
+}
+
 /// The tenants of the sender's clusters, where they matter. A cluster that nobody registered has none.
 fn tenants(connection: &Connection, sender: &Sender) -> Result<Tenants, Failure> {
     let mut tenants = Tenants::new();
-    let mut select = connection.prepare_cached("SELECT tenant FROM cluster WHERE id = ?1")?;
+    let select = "SELECT tenant FROM cluster WHERE id = ?1";
     for id in sender.clusters() {
-        let tenant: Option<String> = select.query_row([id.as_str()], |row| row.get(0)).optional()?;
+        let tenant: Option<String> =
+            connection.query_optional(select, params![id.as_str()], |row| row.get(0))?;
         tenants.insert(id.clone(), tenant.unwrap_or_default());
     }
     Ok(tenants)
 }
 
 fn find_stream(connection: &Connection, stream: [u8; 16]) -> Result<Option<StoredStream>, Failure> {
-    Ok(connection
-        .prepare_cached(
-            "SELECT id, principal, base, began_at_ms, stored, highest, duplicates, conflicts
+    Ok(connection.query_optional(
+        "SELECT id, principal, base, began_at_ms, stored, highest, duplicates, conflicts
              FROM audit_stream WHERE stream = ?1",
-        )?
-        .query_row([stream], |row| {
+        params![stream],
+        |row| {
             let stream = Stream {
                 principal: row.get(1)?,
                 base: row.get(2)?,
@@ -150,20 +159,17 @@ fn find_stream(connection: &Connection, stream: [u8; 16]) -> Result<Option<Store
                 conflicts: row.get(7)?,
             };
             Ok(StoredStream { id: row.get(0)?, stream })
-        })
-        .optional()?)
+        },
+    )?)
 }
 
 /// The stream of a record; a new one is its sender's from now on, and so is one that nobody owns yet.
 fn load_stream(connection: &Connection, sender: &Sender, first: &Parsed) -> Result<StoredStream, Failure> {
     connection
-        .prepare_cached(
-            "INSERT INTO audit_stream (stream, proxy, hop, stored, highest, duplicates, conflicts, principal,
+        .execute("INSERT INTO audit_stream (stream, proxy, hop, stored, highest, duplicates, conflicts, principal,
                 kind, base, began_at_ms)
              VALUES (?1, ?2, ?3, 0, 0, 0, 0, ?4, ?5, ?6, ?7)
-             ON CONFLICT (stream) DO UPDATE SET principal = ?4, kind = ?5 WHERE kind = 'unknown'",
-        )?
-        .execute(params![
+             ON CONFLICT (stream) DO UPDATE SET principal = ?4, kind = ?5 WHERE audit_stream.kind = 'unknown'", params![
             first.stream(),
             first.record().proxy,
             first.record().hop,
@@ -177,7 +183,9 @@ fn load_stream(connection: &Connection, sender: &Sender, first: &Parsed) -> Resu
 }
 
 fn stored_leaf(connection: &Connection, stream: i64, sequence: i64) -> Result<[u8; 32], Failure> {
-    Ok(connection
-        .prepare_cached("SELECT leaf FROM audit_record WHERE stream_id = ?1 AND sequence = ?2")?
-        .query_row([stream, sequence], |row| row.get(0))?)
+    Ok(connection.query_one(
+        "SELECT leaf FROM audit_record WHERE stream_id = ?1 AND sequence = ?2",
+        params![stream, sequence],
+        |row| row.get(0),
+    )?)
 }

@@ -4,7 +4,7 @@ use portcullis_control_domain::audit::AuditEvent;
 use portcullis_control_domain::clock::now_ms;
 use portcullis_control_domain::revocation::Revocation;
 use portcullis_control_domain::{Listed, Refused};
-use rusqlite::{OptionalExtension, Row, params};
+use portcullis_sql::{Row, SqlError, params};
 
 use super::Store;
 use super::failure::Failure;
@@ -16,7 +16,7 @@ const MAX_ENDED: usize = 200;
 
 const COLUMNS: &str = "name, note, created_at_ms, expires_at_s";
 
-fn read(row: &Row<'_>) -> rusqlite::Result<Revocation> {
+fn read(row: &Row<'_>) -> Result<Revocation, SqlError> {
     Ok(Revocation {
         name: row.get(0)?,
         note: row.get(1)?,
@@ -32,14 +32,12 @@ pub(super) fn revoke_tokens(
     revocation: &Revocation,
 ) -> Result<u64, Failure> {
     let Revocation { name, note, created_at_ms, expires_at_s } = revocation;
-    transaction
-        .connection()
-        .prepare_cached(
-            "INSERT INTO revocation (name, note, created_at_ms, expires_at_s) VALUES (?1, ?2, ?3, ?4)
+    transaction.connection().execute(
+        "INSERT INTO revocation (name, note, created_at_ms, expires_at_s) VALUES (?1, ?2, ?3, ?4)
              ON CONFLICT (name) DO UPDATE SET expires_at_s = excluded.expires_at_s
                 WHERE revocation.expires_at_s < excluded.expires_at_s",
-        )?
-        .execute(params![name, note, created_at_ms, expires_at_s])?;
+        params![name, note, created_at_ms, expires_at_s],
+    )?;
     transaction.publish_revocation(name, true)
 }
 
@@ -58,18 +56,16 @@ impl Store {
         self.writer
             .run(move |transaction| {
                 let revocation = Revocation { name, note, created_at_ms: now_ms(), expires_at_s };
-                let added = transaction
-                    .connection()
-                    .prepare_cached(
-                        "INSERT INTO revocation (name, note, created_at_ms, expires_at_s) VALUES (?1, ?2, ?3, ?4)
+                let added = transaction.connection().execute(
+                    "INSERT INTO revocation (name, note, created_at_ms, expires_at_s) VALUES (?1, ?2, ?3, ?4)
                          ON CONFLICT (name) DO NOTHING",
-                    )?
-                    .execute(params![
+                    params![
                         revocation.name,
                         revocation.note,
                         revocation.created_at_ms,
                         revocation.expires_at_s
-                    ])?;
+                    ],
+                )?;
                 if added == 0 {
                     return Err(Refused::RevocationExists.into());
                 }
@@ -93,9 +89,11 @@ impl Store {
             .run(move |transaction| {
                 let revocation = transaction
                     .connection()
-                    .prepare_cached(&["DELETE FROM revocation WHERE name = ?1 RETURNING ", COLUMNS].concat())?
-                    .query_row([&name], read)
-                    .optional()?
+                    .query_optional(
+                        &["DELETE FROM revocation WHERE name = ?1 RETURNING ", COLUMNS].concat(),
+                        params![&name],
+                        read,
+                    )?
                     .ok_or(Refused::RevocationUnknown)?;
                 transaction.record(action.record(200, ""))?;
                 let revision = transaction.publish_revocation(&name, false)?;
@@ -111,14 +109,12 @@ impl Store {
     pub async fn remove_ended_revocations(&self) -> Result<usize, StoreError> {
         self.writer
             .run_bulk(move |transaction| {
-                let ended: Vec<String> = transaction
-                    .connection()
-                    .prepare_cached(
-                        "DELETE FROM revocation WHERE name IN
+                let ended: Vec<String> = transaction.connection().query(
+                    "DELETE FROM revocation WHERE name IN
                             (SELECT name FROM revocation WHERE expires_at_s <= ?1 LIMIT ?2) RETURNING name",
-                    )?
-                    .query_map(params![now_ms() / 1000, MAX_ENDED], |row| row.get(0))?
-                    .collect::<Result<_, _>>()?;
+                    params![now_ms() / 1000, MAX_ENDED],
+                    |row| row.get(0),
+                )?;
                 for name in &ended {
                     transaction.publish_revocation(name, false)?;
                 }
@@ -136,9 +132,7 @@ impl Store {
             .run(move |connection| {
                 let sql =
                     ["SELECT ", COLUMNS, " FROM revocation WHERE name > ?1 ORDER BY name LIMIT ?2"].concat();
-                let mut statement = connection.prepare_cached(&sql)?;
-                let rows = statement.query_map(params![after, limit + 1], read)?;
-                let items = rows.collect::<Result<_, _>>()?;
+                let items = connection.query(&sql, params![after, limit + 1], read)?;
                 Ok(Listed::new(items, limit, |revocation: &Revocation| revocation.name.clone()))
             })
             .await

@@ -9,7 +9,7 @@ use portcullis_control_domain::{Listed, Refused};
 use portcullis_control_snapshot::entries;
 use portcullis_model::grants::Grants;
 use portcullis_protocol::audit::keyed_hash;
-use rusqlite::{Connection, OptionalExtension, Row, params};
+use portcullis_sql::{Connection, Row, SqlError, params};
 
 use super::Store;
 use super::failure::Failure;
@@ -20,11 +20,11 @@ use crate::StoreError;
 const COLUMNS: &str = "id, tenant, subject, source_type, roles, scopes, created_at_ms, expires_at_s,
     revoked_at_ms, last_used_at_ms, replaced_by";
 
-fn read(row: &Row<'_>) -> rusqlite::Result<ApiKey> {
+fn read(row: &Row<'_>) -> Result<ApiKey, SqlError> {
     // Neither roles nor scopes contain a space, so a list of them is one text.
     let words = |at| {
-        let text = row.get::<_, String>(at)?;
-        Ok::<_, rusqlite::Error>(text.split_whitespace().map(str::to_owned).collect::<Grants<_>>().into())
+        let text: String = row.get(at)?;
+        Ok::<_, SqlError>(text.split_whitespace().map(str::to_owned).collect::<Grants<_>>().into())
     };
     Ok(ApiKey {
         id: row.get(0)?,
@@ -43,17 +43,14 @@ fn read(row: &Row<'_>) -> rusqlite::Result<ApiKey> {
 
 fn find(connection: &Connection, id: &str) -> Result<Option<ApiKey>, Failure> {
     let sql = ["SELECT ", COLUMNS, " FROM api_key WHERE id = ?1"].concat();
-    Ok(connection.prepare_cached(&sql)?.query_row([id], read).optional()?)
+    Ok(connection.query_optional(&sql, params![id], read)?)
 }
 
 fn insert(transaction: &mut Transaction<'_>, key: &ApiKey, digest: &[u8; 32]) -> Result<u64, Failure> {
-    transaction
-        .connection()
-        .prepare_cached(
-            "INSERT INTO api_key (id, digest, tenant, subject, source_type, roles, scopes,
+    transaction.connection().execute(
+        "INSERT INTO api_key (id, digest, tenant, subject, source_type, roles, scopes,
                 created_at_ms, expires_at_s) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
-        )?
-        .execute(params![
+        params![
             key.id,
             digest,
             key.tenant,
@@ -63,7 +60,8 @@ fn insert(transaction: &mut Transaction<'_>, key: &ApiKey, digest: &[u8; 32]) ->
             key.scopes.join(" "),
             key.created_at_ms,
             key.expires_at_s
-        ])?;
+        ],
+    )?;
     transaction.publish(&entries::of_api_key(key, digest))
 }
 
@@ -119,12 +117,11 @@ impl Store {
                 record.path = [record.path.as_str(), "/", &new.id].concat();
                 transaction.record(record)?;
                 insert(transaction, &new, &digest)?;
-                let old_digest: [u8; 32] = transaction
-                    .connection()
-                    .prepare_cached(
-                        "UPDATE api_key SET expires_at_s = ?2, replaced_by = ?3 WHERE id = ?1 RETURNING digest",
-                    )?
-                    .query_row(params![old.id, old.expires_at_s, old.replaced_by], |row| row.get(0))?;
+                let old_digest: [u8; 32] = transaction.connection().query_one(
+                    "UPDATE api_key SET expires_at_s = ?2, replaced_by = ?3 WHERE id = ?1 RETURNING digest",
+                    params![old.id, old.expires_at_s, old.replaced_by],
+                    |row| row.get(0),
+                )?;
                 let revision = transaction.publish(&entries::of_api_key(&old, &old_digest))?;
                 Ok((new, old, revision))
             })
@@ -147,10 +144,11 @@ impl Store {
                 if !key.revoke(now) {
                     return Ok((key, transaction.revision()));
                 }
-                let digest: [u8; 32] = transaction
-                    .connection()
-                    .prepare_cached("UPDATE api_key SET revoked_at_ms = ?2 WHERE id = ?1 RETURNING digest")?
-                    .query_row(params![id, key.revoked_at_ms], |row| row.get(0))?;
+                let digest: [u8; 32] = transaction.connection().query_one(
+                    "UPDATE api_key SET revoked_at_ms = ?2 WHERE id = ?1 RETURNING digest",
+                    params![id, key.revoked_at_ms],
+                    |row| row.get(0),
+                )?;
                 revoke_tokens(transaction, &Revocation::of_api_key(&id, now))?;
                 let revision = transaction.publish(&entries::of_api_key(&key, &digest))?;
                 Ok((key, revision))
@@ -173,12 +171,10 @@ impl Store {
                 let sql = [
                     "SELECT ",
                     COLUMNS,
-                    " FROM api_key WHERE id > ?1 AND (?2 IS NULL OR tenant = ?2) ORDER BY id LIMIT ?3",
+                    " FROM api_key WHERE id > ?1 AND (CAST(?2 AS TEXT) IS NULL OR tenant = ?2) ORDER BY id LIMIT ?3",
                 ]
                 .concat();
-                let mut statement = connection.prepare_cached(&sql)?;
-                let rows = statement.query_map(params![after, tenant, limit + 1], read)?;
-                let items = rows.collect::<Result<_, _>>()?;
+                let items = connection.query(&sql, params![after, tenant, limit + 1], read)?;
                 Ok(Listed::new(items, limit, |key: &ApiKey| key.id.clone()))
             })
             .await
@@ -195,12 +191,10 @@ impl Store {
         }
         self.writer
             .run_bulk(move |transaction| {
-                let mut update = transaction.connection().prepare_cached(
-                    "UPDATE api_key SET last_used_at_ms = ?2
-                     WHERE id = ?1 AND coalesce(last_used_at_ms, 0) < ?2",
-                )?;
+                let update = "UPDATE api_key SET last_used_at_ms = ?2
+                    WHERE id = ?1 AND coalesce(last_used_at_ms, 0) < ?2";
                 for (id, time_ms) in used {
-                    update.execute(params![id, time_ms])?;
+                    transaction.connection().execute(update, params![id, time_ms])?;
                 }
                 Ok(())
             })

@@ -1,7 +1,7 @@
 //! The table of sealed secrets.
 
 use portcullis_control_domain::random::random;
-use rusqlite::{Connection, OptionalExtension, params};
+use portcullis_sql::{Connection, params};
 use zeroize::Zeroizing;
 
 use super::failure::Failure;
@@ -9,7 +9,7 @@ use crate::seal::{Sealed, SealingKey};
 
 /// True when the database holds secrets, so that its sealing key must be there.
 pub(super) fn any(connection: &Connection) -> Result<bool, Failure> {
-    Ok(connection.query_row("SELECT EXISTS (SELECT 1 FROM secret)", [], |row| row.get(0))?)
+    Ok(connection.query_one("SELECT EXISTS (SELECT 1 FROM secret)", params![], |row| row.get(0))?)
 }
 
 /// Opens a secret; makes it when it is not there yet.
@@ -32,11 +32,11 @@ pub(super) fn load(
     key: &SealingKey,
     name: &str,
 ) -> Result<Option<Zeroizing<[u8; 32]>>, Failure> {
-    let found = connection
-        .query_row("SELECT wrapped_key, ciphertext FROM secret WHERE name = ?1", [name], |row| {
-            Ok(Sealed { wrapped_key: row.get(0)?, ciphertext: row.get(1)? })
-        })
-        .optional()?;
+    let found = connection.query_optional(
+        "SELECT wrapped_key, ciphertext FROM secret WHERE name = ?1",
+        params![name],
+        |row| Ok(Sealed { wrapped_key: row.get(0)?, ciphertext: row.get(1)? }),
+    )?;
     let Some(sealed) = found else { return Ok(None) };
     let opened = key.open(name, &sealed)?;
     let secret = <[u8; 32]>::try_from(opened.as_slice());
@@ -61,6 +61,6 @@ pub(super) fn store(
 
 /// Removes a secret.
 pub(super) fn remove(connection: &Connection, name: &str) -> Result<(), Failure> {
-    connection.execute("DELETE FROM secret WHERE name = ?1", [name])?;
+    connection.execute("DELETE FROM secret WHERE name = ?1", params![name])?;
     Ok(())
 }

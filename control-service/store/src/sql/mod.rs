@@ -1,86 +1,85 @@
-//! The store on SQLite.
+//! The store on SQLite or PostgreSQL. Each statement is written once and runs on both.
 
 mod admins;
 mod audit;
 mod audit_log;
 mod clients;
 mod clusters;
-mod connection;
 mod failure;
 mod keys;
+mod location;
 mod policy;
+mod readers;
 mod revocations;
 mod schema;
 mod sealed;
 mod secrets;
 mod signing;
+mod sqlite;
 mod transaction;
 mod writer;
 
-use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
 use portcullis_control_domain::random::random;
 use portcullis_control_snapshot::{Hub, Settings};
 use portcullis_protocol::wire::{Page, RecordKind};
-use rusqlite::Connection;
+use portcullis_sql::Connection;
 
 use crate::StoreError;
 use crate::notices::Notices;
 use crate::seal::SealingKey;
 use crate::usage::Usage;
-use connection::Readers;
 use failure::Failure;
+pub use location::Location;
+use readers::Readers;
 pub use secrets::Secrets;
 use transaction::Transaction;
 use writer::Writer;
 
-/// An opened database, before it is served: enough for the commands that work on the file.
+/// An opened database, before it is served: enough for the commands that work on it directly.
 pub struct Database {
-    path: PathBuf,
+    location: Location,
     connection: Connection,
     secrets: Secrets,
     sealing: SealingKey,
 }
 
 impl Database {
-    /// Opens the database of a data folder, makes folder, database and secrets when they are absent.
+    /// Opens the database of a location; makes folder, file, tables and secrets when they are absent.
     ///
     /// # Errors
     /// [`StoreError`] with what is wrong and what to do.
-    pub fn open(data_dir: &Path) -> Result<Self, StoreError> {
-        let folder = |problem: std::io::Error| StoreError::data_dir(data_dir, problem);
-        if !data_dir.is_dir() {
-            use std::os::unix::fs::DirBuilderExt;
-            std::fs::DirBuilder::new().recursive(true).mode(0o700).create(data_dir).map_err(folder)?;
-        }
-        let path = data_dir.join("portcullis.db");
-        let mut connection = connection::connect(&path).map_err(|e| StoreError::data_dir(data_dir, e))?;
-        schema::migrate(&mut connection)?;
+    pub fn open(location: &Location) -> Result<Self, StoreError> {
+        let connection = location.connect()?;
+        schema::migrate(&connection)?;
         let sealed = sealed::any(&connection)?;
-        let key = SealingKey::load(&data_dir.join("sealing.key"), !sealed)?;
-        let secrets = Secrets::load_or_make(&mut connection, &key)?;
-        Ok(Self { path, connection, secrets, sealing: key })
+        let key = SealingKey::load(location.sealing_key(), !sealed)?;
+        let secrets = Secrets::load_or_make(&connection, &key)?;
+        Ok(Self { location: location.clone(), connection, secrets, sealing: key })
     }
 
-    /// All entries of some kinds of the snapshot, as one page of a gateway's view; `None` of a folder that was never
+    /// All entries of some kinds of the snapshot, as one page of a gateway's view; `None` of a location that was never
     /// served from. Nothing is written, and nothing made.
     ///
     /// # Errors
     /// [`StoreError`] when there is a database and it cannot be read, or it holds the digest of another secret than the
     /// settings: the running service has not taken them over yet.
     pub fn read_excerpt(
-        data_dir: &Path,
+        location: &Location,
         settings: &Settings,
         kinds: &[RecordKind],
     ) -> Result<Option<Page>, StoreError> {
-        let path = data_dir.join("portcullis.db");
-        if !path.is_file() {
+        let connection = match location.file() {
+            Some(file) if !file.is_file() => return Ok(None),
+            Some(file) => sqlite::read_only(&file).map_err(Failure::from)?,
+            None => location.connect_to_read()?,
+        };
+        if schema::is_empty(&connection)? {
             return Ok(None);
         }
-        let connection = connection::read_only(&path)?;
-        let key = SealingKey::load(&data_dir.join("sealing.key"), false)?;
+        let key = SealingKey::load(location.sealing_key(), false)?;
         let secrets = Secrets::load(&connection, &key)?;
         let state = policy::load_state(&connection, &secrets.entries(settings))?;
         Ok(Some(state.excerpt(kinds)))
@@ -92,10 +91,10 @@ impl Database {
         &self.secrets
     }
 
-    /// The file.
+    /// Where it is.
     #[must_use]
-    pub fn path(&self) -> &Path {
-        &self.path
+    pub fn location(&self) -> &Location {
+        &self.location
     }
 
     /// Runs one write outside of the service, in a transaction of its own.
@@ -130,6 +129,7 @@ impl Store {
     /// # Errors
     /// [`StoreError`] when the database fails.
     pub fn start(mut database: Database, settings: Settings) -> Result<Self, StoreError> {
+        database.location.serve(&database.connection)?;
         let entries = database.secrets.entries(&settings);
         database.write(|transaction| {
             entries.iter().try_for_each(|(kind, wanted)| transaction.sync(*kind, wanted))?;
@@ -138,8 +138,8 @@ impl Store {
         let state = policy::load_state(&database.connection, &entries)?;
         let generation = transaction::life(&database.connection)?.generation;
         let hub = Arc::new(Hub::new(state, generation, database.secrets.snapshot_seed.clone()));
-        let readers = Readers::new(database.path.clone());
-        let writer = Writer::start(database.connection, Arc::clone(&hub))?;
+        let readers = Readers::new(database.location.clone());
+        let writer = Writer::start(database.location, database.connection, Arc::clone(&hub))?;
         let (sealing, settings) = (Arc::new(database.sealing), Arc::new(settings));
         let (observations, usage, notices) = (Arc::default(), Arc::default(), Arc::default());
         Ok(Self { writer, readers, hub, observations, sealing, settings, usage, notices })

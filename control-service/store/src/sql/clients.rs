@@ -7,7 +7,7 @@ use portcullis_control_domain::revocation::Revocation;
 use portcullis_control_domain::tokens::{Token, TokenKind};
 use portcullis_control_domain::{Listed, Refused};
 use portcullis_model::grants::Grants;
-use rusqlite::{Connection, OptionalExtension, Row, params};
+use portcullis_sql::{Connection, Row, SqlError, params};
 
 use super::Store;
 use super::failure::Failure;
@@ -17,11 +17,11 @@ use crate::StoreError;
 const COLUMNS: &str = "id, tenant, roles, scopes, audiences, may_exchange, lifetime_s, created_at_ms,
     previous_until_ms, revoked_at_ms";
 
-fn read(row: &Row<'_>) -> rusqlite::Result<ServiceClient> {
+fn read(row: &Row<'_>) -> Result<ServiceClient, SqlError> {
     // None of these contains a space, so a list of them is one text.
     let words = |at| {
-        let text = row.get::<_, String>(at)?;
-        Ok::<_, rusqlite::Error>(text.split_whitespace().map(str::to_owned).collect::<Grants<_>>().into())
+        let text: String = row.get(at)?;
+        Ok::<_, SqlError>(text.split_whitespace().map(str::to_owned).collect::<Grants<_>>().into())
     };
     Ok(ServiceClient {
         id: row.get(0)?,
@@ -39,7 +39,7 @@ fn read(row: &Row<'_>) -> rusqlite::Result<ServiceClient> {
 
 fn find(connection: &Connection, id: &str) -> Result<Option<ServiceClient>, Failure> {
     let sql = ["SELECT ", COLUMNS, " FROM service_client WHERE id = ?1"].concat();
-    Ok(connection.prepare_cached(&sql)?.query_row([id], read).optional()?)
+    Ok(connection.query_optional(&sql, params![id], read)?)
 }
 
 impl Store {
@@ -58,14 +58,11 @@ impl Store {
         let made = client.clone();
         self.writer
             .run(move |transaction| {
-                let added = transaction
-                    .connection()
-                    .prepare_cached(
-                        "INSERT INTO service_client (id, tenant, roles, scopes, audiences, may_exchange,
+                let added = transaction.connection().execute(
+                    "INSERT INTO service_client (id, tenant, roles, scopes, audiences, may_exchange,
                             lifetime_s, secret_id, secret_digest, created_at_ms)
                          VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10) ON CONFLICT (id) DO NOTHING",
-                    )?
-                    .execute(params![
+                    params![
                         client.id,
                         client.tenant,
                         client.roles.join(" "),
@@ -76,7 +73,8 @@ impl Store {
                         secret_id,
                         digest,
                         client.created_at_ms
-                    ])?;
+                    ],
+                )?;
                 if added == 0 {
                     return Err(Refused::ServiceClientExists.into());
                 }
@@ -107,13 +105,11 @@ impl Store {
                 let found = find(transaction.connection(), &id)?;
                 let mut client = found.ok_or(Refused::ServiceClientUnknown)?;
                 client.rotate(overlap_ms, now_ms())?;
-                transaction
-                    .connection()
-                    .prepare_cached(
-                        "UPDATE service_client SET previous_id = secret_id, previous_digest = secret_digest,
+                transaction.connection().execute(
+                    "UPDATE service_client SET previous_id = secret_id, previous_digest = secret_digest,
                             previous_until_ms = ?2, secret_id = ?3, secret_digest = ?4 WHERE id = ?1",
-                    )?
-                    .execute(params![id, client.previous_until_ms, secret_id, digest])?;
+                    params![id, client.previous_until_ms, secret_id, digest],
+                )?;
                 let mut record = action.record(200, "");
                 record.tenant.clone_from(&client.tenant);
                 transaction.record(record)?;
@@ -143,9 +139,10 @@ impl Store {
                 if !client.revoke(now) {
                     return Ok((client, transaction.revision()));
                 }
-                connection
-                    .prepare_cached("UPDATE service_client SET revoked_at_ms = ?2 WHERE id = ?1")?
-                    .execute(params![id, now])?;
+                connection.execute(
+                    "UPDATE service_client SET revoked_at_ms = ?2 WHERE id = ?1",
+                    params![id, now],
+                )?;
                 let revision = revoke_tokens(transaction, &Revocation::of_service_client(&id, now))?;
                 Ok((client, revision))
             })
@@ -165,15 +162,14 @@ impl Store {
                 let Some(client) = find(connection, &id)?.filter(|c| c.revoked_at_ms.is_none()) else {
                     return Ok(None);
                 };
-                let mut statement = connection.prepare_cached(
+                let secrets = connection.query(
                     "SELECT secret_id, secret_digest FROM service_client WHERE id = ?1 UNION ALL
                      SELECT previous_id, previous_digest FROM service_client
                      WHERE id = ?1 AND previous_until_ms > ?2",
+                    params![id, now_ms()],
+                    |row| Ok(ClientSecret { id: row.get(0)?, digest: row.get(1)? }),
                 )?;
-                let rows = statement.query_map(params![id, now_ms()], |row| {
-                    Ok(ClientSecret { id: row.get(0)?, digest: row.get(1)? })
-                })?;
-                Ok(Some((client, rows.collect::<Result<_, _>>()?)))
+                Ok(Some((client, secrets)))
             })
             .await
     }
@@ -193,12 +189,10 @@ impl Store {
                 let sql = [
                     "SELECT ",
                     COLUMNS,
-                    " FROM service_client WHERE id > ?1 AND (?2 IS NULL OR tenant = ?2) ORDER BY id LIMIT ?3",
+                    " FROM service_client WHERE id > ?1 AND (CAST(?2 AS TEXT) IS NULL OR tenant = ?2) ORDER BY id LIMIT ?3",
                 ]
                 .concat();
-                let mut statement = connection.prepare_cached(&sql)?;
-                let rows = statement.query_map(params![after, tenant, limit + 1], read)?;
-                let items = rows.collect::<Result<_, _>>()?;
+                let items = connection.query(&sql, params![after, tenant, limit + 1], read)?;
                 Ok(Listed::new(items, limit, |client: &ServiceClient| client.id.clone()))
             })
             .await

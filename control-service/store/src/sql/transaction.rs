@@ -7,8 +7,8 @@ use portcullis_control_domain::random::random;
 use portcullis_control_snapshot::entries::{self, Edit, OfKind, stored_form};
 use portcullis_control_snapshot::{Change, Issuers, Published};
 use portcullis_protocol::wire::{AuditRecord, RecordKind};
+use portcullis_sql::{Connection, params};
 use prost::Message;
-use rusqlite::{Connection, OptionalExtension, params};
 
 use super::failure::Failure;
 
@@ -28,10 +28,11 @@ pub(super) struct Life {
 
 /// Reads the store's life; zeros before the first write.
 pub(super) fn life(connection: &Connection) -> Result<Life, Failure> {
-    let found = connection
-        .prepare_cached("SELECT generation, revision, floor FROM snapshot_life")?
-        .query_row([], |row| Ok(Life { generation: row.get(0)?, revision: row.get(1)?, floor: row.get(2)? }))
-        .optional()?;
+    let found = connection.query_optional(
+        "SELECT generation, revision, floor FROM snapshot_life",
+        params![],
+        |row| Ok(Life { generation: row.get(0)?, revision: row.get(1)?, floor: row.get(2)? }),
+    )?;
     Ok(found.unwrap_or(Life { generation: [0; 16], revision: 0, floor: 0 }))
 }
 
@@ -47,7 +48,7 @@ pub(super) struct Transaction<'c> {
 
 impl Drop for Transaction<'_> {
     fn drop(&mut self) {
-        if self.open && self.connection.execute_batch("ROLLBACK").is_err() {
+        if self.open && self.connection.rollback().is_err() {
             tracing::debug!("the transaction had ended already");
         }
     }
@@ -56,7 +57,12 @@ impl Drop for Transaction<'_> {
 impl<'c> Transaction<'c> {
     /// Begins; `control_stream` is the stream of the service's own audit records.
     pub(super) fn begin(connection: &'c Connection, control_stream: [u8; 16]) -> Result<Self, Failure> {
-        connection.execute_batch("BEGIN IMMEDIATE")?;
+        connection.begin()?;
+        Self::begun(connection, control_stream)
+    }
+
+    /// As [`Self::begin`], on a connection on which a transaction was begun already.
+    pub(super) fn begun(connection: &'c Connection, control_stream: [u8; 16]) -> Result<Self, Failure> {
         let mut transaction = Self {
             connection,
             control_stream,
@@ -94,14 +100,14 @@ impl<'c> Transaction<'c> {
         job: impl FnOnce(&mut Self) -> Result<T, Failure>,
     ) -> Result<T, Failure> {
         let (life, changes) = (self.life, self.changes.len());
-        self.connection.prepare_cached("SAVEPOINT job")?.execute([])?;
+        self.connection.execute("SAVEPOINT job", params![])?;
         let outcome = job(self);
         if outcome.is_err() {
-            self.connection.prepare_cached("ROLLBACK TO job")?.execute([])?;
+            self.connection.execute("ROLLBACK TO job", params![])?;
             self.life = life;
             self.changes.truncate(changes);
         }
-        self.connection.prepare_cached("RELEASE job")?.execute([])?;
+        self.connection.execute("RELEASE job", params![])?;
         outcome
     }
 
@@ -111,12 +117,11 @@ impl<'c> Transaction<'c> {
         self.life.revision += 1;
         let revision = self.life.revision;
         let stored = edit.value.as_ref().map(|value| stored_form(edit.kind, value));
-        self.connection
-            .prepare_cached(
-                "INSERT INTO snapshot_entry (kind, key, revision, value) VALUES (?1, ?2, ?3, ?4)
+        self.connection.execute(
+            "INSERT INTO snapshot_entry (kind, key, revision, value) VALUES (?1, ?2, ?3, ?4)
                  ON CONFLICT (kind, key) DO UPDATE SET revision = excluded.revision, value = excluded.value",
-            )?
-            .execute(params![edit.kind as i32, edit.key, revision, stored])?;
+            params![edit.kind as i32, edit.key, revision, stored],
+        )?;
         let (key, value) = (edit.key.as_slice().into(), edit.value.as_deref().map(Arc::from));
         self.changes.push(Change { kind: edit.kind, key, revision, value });
         if edit.value.is_none() && revision.is_multiple_of(COUNT_EVERY) {
@@ -138,32 +143,31 @@ impl<'c> Transaction<'c> {
 
     /// Brings the digests of revocations up to date with their names.
     pub(super) fn sync_revocation_digests(&mut self) -> Result<(), Failure> {
-        let names: Vec<Vec<u8>> = self
-            .connection
-            .prepare_cached("SELECT key FROM snapshot_entry WHERE kind = ?1 AND value IS NOT NULL")?
-            .query_map([RecordKind::Revocation as i32], |row| row.get(0))?
-            .collect::<Result<_, _>>()?;
+        let names: Vec<Vec<u8>> = self.connection.query(
+            "SELECT key FROM snapshot_entry WHERE kind = ?1 AND value IS NOT NULL",
+            params![RecordKind::Revocation as i32],
+            |row| row.get(0),
+        )?;
         let names = names.iter().filter_map(|name| std::str::from_utf8(name).ok());
         self.sync(RecordKind::RevocationDigest, &entries::revocation_digests(names, &self.issuers()?))
     }
 
     /// The issuers of the snapshot.
     pub(super) fn issuers(&self) -> Result<Issuers, Failure> {
-        let documents: Vec<Vec<u8>> = self
-            .connection
-            .prepare_cached("SELECT value FROM snapshot_entry WHERE kind = ?1 AND value IS NOT NULL")?
-            .query_map([RecordKind::Issuer as i32], |row| row.get(0))?
-            .collect::<Result<_, _>>()?;
+        let sql = "SELECT value FROM snapshot_entry WHERE kind = ?1 AND value IS NOT NULL";
+        let kind = RecordKind::Issuer as i32;
+        let documents: Vec<Vec<u8>> = self.connection.query(sql, params![kind], |row| row.get(0))?;
         Ok(documents.iter().map(Vec::as_slice).collect())
     }
 
     /// Whether the snapshot says that one of these names is revoked.
     fn is_any_revoked(&self, names: &mut dyn Iterator<Item = &String>) -> Result<bool, Failure> {
-        let mut statement = self.connection.prepare_cached(
-            "SELECT 1 FROM snapshot_entry WHERE kind = ?1 AND key = ?2 AND value IS NOT NULL",
-        )?;
+        let sql = "SELECT EXISTS (SELECT 1 FROM snapshot_entry
+            WHERE kind = ?1 AND key = ?2 AND value IS NOT NULL)";
         for name in names {
-            if statement.exists(params![RecordKind::Revocation as i32, name.as_bytes()])? {
+            let (kind, key) = (RecordKind::Revocation as i32, name.as_bytes());
+            let parameters = params![kind, key];
+            if self.connection.query_one(sql, parameters, |row| row.get(0))? {
                 return Ok(true);
             }
         }
@@ -171,33 +175,30 @@ impl<'c> Transaction<'c> {
     }
 
     fn forget_old_tombstones(&mut self) -> Result<(), Failure> {
-        let count: u64 = self
-            .connection
-            .prepare_cached("SELECT count(*) FROM snapshot_entry WHERE value IS NULL")?
-            .query_row([], |row| row.get(0))?;
+        let count: u64 = self.connection.query_one(
+            "SELECT count(*) FROM snapshot_entry WHERE value IS NULL",
+            params![],
+            |row| row.get(0),
+        )?;
         if count <= MAX_TOMBSTONES {
             return Ok(());
         }
-        let floor: u64 = self
-            .connection
-            .prepare_cached(
-                "SELECT revision FROM snapshot_entry WHERE value IS NULL ORDER BY revision LIMIT 1 OFFSET ?1",
-            )?
-            .query_row([MAX_TOMBSTONES / 2], |row| row.get(0))?;
+        let floor: u64 = self.connection.query_one(
+            "SELECT revision FROM snapshot_entry WHERE value IS NULL ORDER BY revision LIMIT 1 OFFSET ?1",
+            params![MAX_TOMBSTONES / 2],
+            |row| row.get(0),
+        )?;
         self.connection
-            .prepare_cached("DELETE FROM snapshot_entry WHERE value IS NULL AND revision <= ?1")?
-            .execute([floor])?;
+            .execute("DELETE FROM snapshot_entry WHERE value IS NULL AND revision <= ?1", params![floor])?;
         self.life.floor = floor;
         Ok(())
     }
 
     /// Makes the entries of a kind exactly these; what is as it should be keeps its revision.
     pub(super) fn sync(&mut self, kind: RecordKind, wanted: &OfKind) -> Result<(), Failure> {
-        let found: OfKind = self
-            .connection
-            .prepare_cached("SELECT key, value FROM snapshot_entry WHERE kind = ?1 AND value IS NOT NULL")?
-            .query_map([kind as i32], |row| Ok((row.get(0)?, row.get(1)?)))?
-            .collect::<Result<_, _>>()?;
+        let sql = "SELECT key, value FROM snapshot_entry WHERE kind = ?1 AND value IS NOT NULL";
+        let found = self.connection.query(sql, params![kind as i32], |row| Ok((row.get(0)?, row.get(1)?)))?;
+        let found: OfKind = found.into_iter().collect();
         entries::differences(kind, wanted, &found).iter().try_for_each(|edit| self.publish(edit).map(drop))
     }
 
@@ -205,9 +206,11 @@ impl<'c> Transaction<'c> {
     pub(super) fn record(&mut self, record: AuditRecord) -> Result<(), Failure> {
         let sequence: u64 = self
             .connection
-            .prepare_cached("SELECT highest FROM audit_stream WHERE stream = ?1")?
-            .query_row([self.control_stream], |row| row.get(0))
-            .optional()?
+            .query_optional(
+                "SELECT highest FROM audit_stream WHERE stream = ?1",
+                params![self.control_stream],
+                |row| row.get(0),
+            )?
             .unwrap_or(0);
         let record = AuditRecord { stream: self.control_stream.to_vec(), sequence: sequence + 1, ..record };
         let parsed = Parsed::new(record.encode_to_vec())
@@ -219,11 +222,12 @@ impl<'c> Transaction<'c> {
     /// Makes everything durable and returns what is to be published.
     pub(super) fn commit(mut self) -> Result<Published, Failure> {
         if self.life != self.before {
-            self.connection
-                .prepare_cached("UPDATE snapshot_life SET revision = ?1, floor = ?2")?
-                .execute([self.life.revision, self.life.floor])?;
+            self.connection.execute(
+                "UPDATE snapshot_life SET revision = ?1, floor = ?2",
+                params![self.life.revision, self.life.floor],
+            )?;
         }
-        self.connection.execute_batch("COMMIT")?;
+        self.connection.commit()?;
         self.open = false;
         let floor = if self.life.floor > self.before.floor { self.life.floor } else { 0 };
         Ok(Published { changes: std::mem::take(&mut self.changes), floor })
@@ -231,4 +235,4 @@ impl<'c> Transaction<'c> {
 }
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;

@@ -1,0 +1,135 @@
+//! Where the database is, and how it is reached.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use portcullis_sql::{Connection, Server, params};
+
+use super::failure::Failure;
+use super::sqlite;
+use crate::StoreError;
+
+/// The oldest PostgreSQL that is taken, as `server_version_num` has it.
+const OLDEST: i64 = 140_000;
+
+/// Who serves the database holds this advisory lock for as long as it is connected.
+const SERVING: i64 = 5_762_481_078;
+
+/// Where a database is.
+#[derive(Debug, Clone)]
+pub enum Location {
+    /// A folder of this service's own, with an SQLite file in it.
+    Folder {
+        /// The folder.
+        folder: PathBuf,
+        /// The file of the sealing key.
+        sealing_key: PathBuf,
+    },
+    /// A PostgreSQL server. The sealing key is never there.
+    Server {
+        /// The server.
+        server: Arc<Server>,
+        /// The file of the sealing key.
+        sealing_key: PathBuf,
+    },
+}
+
+impl Location {
+    /// The SQLite file, where there is one.
+    pub(super) fn file(&self) -> Option<PathBuf> {
+        match self {
+            Self::Folder { folder, .. } => Some(folder.join("portcullis.db")),
+            Self::Server { .. } => None,
+        }
+    }
+
+    /// The file of the sealing key.
+    pub(super) fn sealing_key(&self) -> &Path {
+        match self {
+            Self::Folder { sealing_key, .. } | Self::Server { sealing_key, .. } => sealing_key,
+        }
+    }
+
+    /// A folder with the file and the sealing key in it.
+    #[must_use]
+    pub fn folder(folder: &Path) -> Self {
+        Self::Folder { folder: folder.to_owned(), sealing_key: folder.join("sealing.key") }
+    }
+
+    /// Which database it is, for the log.
+    #[must_use]
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::Folder { .. } => "sqlite",
+            Self::Server { .. } => "postgresql",
+        }
+    }
+
+    /// A connection that may write. Folders and the file are made where they are absent.
+    pub(super) fn connect(&self) -> Result<Connection, StoreError> {
+        match self {
+            Self::Folder { folder, .. } => {
+                make_folder(folder)?;
+                let file = folder.join("portcullis.db");
+                let opened = sqlite::connect(&file).map_err(|e| StoreError::data_dir(folder, e))?;
+                Ok(Connection::sqlite(opened))
+            }
+            Self::Server { server, sealing_key } => {
+                sealing_key.parent().map_or(Ok(()), make_folder)?;
+                Ok(reach(server)?)
+            }
+        }
+    }
+
+    /// A connection that may only read, to a database that is served.
+    pub(super) fn connect_to_read(&self) -> Result<Connection, Failure> {
+        match self {
+            Self::Folder { folder, .. } => Ok(sqlite::connect_to_read(&folder.join("portcullis.db"))?),
+            Self::Server { server, .. } => {
+                let connection = reach(server)?;
+                connection.batch("SET default_transaction_read_only = on")?;
+                Ok(connection)
+            }
+        }
+    }
+
+    /// Takes the place of the one process that serves a database of a server; whoever has the folder of a file holds a
+    /// lock on it already.
+    pub(super) fn serve(&self, connection: &Connection) -> Result<(), Failure> {
+        if matches!(self, Self::Folder { .. }) {
+            return Ok(());
+        }
+        let sql = "SELECT pg_try_advisory_lock(?1)";
+        let mine: bool = connection.query_one(sql, params![SERVING], |row| row.get(0))?;
+        if mine { Ok(()) } else { Err(StoreError::Served.into()) }
+    }
+}
+
+/// A folder that is this user's alone.
+fn make_folder(folder: &Path) -> Result<(), StoreError> {
+    use std::os::unix::fs::DirBuilderExt;
+    if folder.is_dir() {
+        return Ok(());
+    }
+    let made = std::fs::DirBuilder::new().recursive(true).mode(0o700).create(folder);
+    made.map_err(|problem| StoreError::data_dir(folder, problem))
+}
+
+/// Connects to a server that this program can use. A transaction of ours that hangs must not hold up everybody else.
+fn reach(server: &Server) -> Result<Connection, Failure> {
+    let connection = server.connect()?;
+    let sql = "SELECT CAST(current_setting('server_version_num') AS BIGINT)";
+    let version: i64 = connection.query_one(sql, params![], |row| row.get(0))?;
+    if version < OLDEST {
+        let told = format!(
+            "the server of DATABASE_URL is PostgreSQL {}; PostgreSQL 14 or newer is needed",
+            version / 10_000
+        );
+        return Err(StoreError::Unfit(told).into());
+    }
+    connection.batch(
+        "SET synchronous_commit = on; SET lock_timeout = '10s'; SET statement_timeout = '60s';
+         SET idle_in_transaction_session_timeout = '5s'; SET client_min_messages = warning",
+    )?;
+    Ok(connection)
+}

@@ -1,0 +1,81 @@
+//! A few connections for reading, beside the writer's.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use portcullis_sql::{Backend, Connection};
+use tokio::sync::Semaphore;
+
+use super::failure::Failure;
+use super::location::Location;
+use crate::StoreError;
+
+/// Connections at most; queries wait for one.
+const MOST: usize = 16;
+/// Of these, those that are kept when nobody needs them.
+const IDLE: usize = 4;
+
+/// Read-only connections, opened when they are needed.
+#[derive(Clone)]
+pub(super) struct Readers {
+    location: Location,
+    idle: Arc<Idle>,
+    places: Arc<Semaphore>,
+}
+
+/// Those that nobody needs.
+#[derive(Default)]
+struct Idle(Mutex<Vec<Connection>>);
+
+impl Drop for Idle {
+    /// Taking leave of a server blocks, and the last owner may stand where nothing may.
+    fn drop(&mut self) {
+        let left = std::mem::take(self.0.get_mut().unwrap_or_else(PoisonError::into_inner));
+        if left.iter().any(|connection| connection.backend() == Backend::Postgres) {
+            std::thread::spawn(move || drop(left));
+        }
+    }
+}
+
+impl Readers {
+    pub(super) fn new(location: Location) -> Self {
+        Self { location, idle: Arc::default(), places: Arc::new(Semaphore::new(MOST)) }
+    }
+
+    /// Runs a query on a thread where it may block.
+    pub(super) async fn run<T: Send + 'static>(
+        &self,
+        query: impl FnOnce(&Connection) -> Result<T, Failure> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        let place = Arc::clone(&self.places).acquire_owned().await.map_err(|_| StoreError::Closed)?;
+        let readers = self.clone();
+        let task = tokio::task::spawn_blocking(move || {
+            let _place = place;
+            let connection = match readers.take() {
+                Some(connection) => connection,
+                None => readers.location.connect_to_read()?,
+            };
+            let outcome = query(&connection);
+            readers.put_back(connection);
+            outcome
+        });
+        let outcome = task.await.map_err(|e| StoreError::Database(format!("a query was cut off: {e}")))?;
+        outcome.map_err(StoreError::from)
+    }
+
+    fn take(&self) -> Option<Connection> {
+        let mut idle = self.idle.0.lock().unwrap_or_else(PoisonError::into_inner);
+        while let Some(connection) = idle.pop() {
+            if !connection.is_closed() {
+                return Some(connection);
+            }
+        }
+        None
+    }
+
+    fn put_back(&self, connection: Connection) {
+        let mut idle = self.idle.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if idle.len() < IDLE {
+            idle.push(connection);
+        }
+    }
+}

@@ -1,0 +1,103 @@
+//! The tables, and how a database of an older version becomes one of this.
+
+use portcullis_sql::{Backend, Connection, SqlError, params};
+
+use super::failure::Failure;
+use crate::StoreError;
+
+/// Each step takes the schema from the version before it to its own. Steps are never edited.
+type Steps = &'static [(usize, &'static str)];
+
+const SQLITE: Steps = &[
+    (1, include_str!("schema/sqlite/1.sql")),
+    (2, include_str!("schema/sqlite/2.sql")),
+    (3, include_str!("schema/sqlite/3.sql")),
+    (4, include_str!("schema/sqlite/4.sql")),
+];
+
+/// A version means the same in both databases. PostgreSQL came with the fourth.
+const POSTGRES: Steps = &[(4, include_str!("schema/postgres/4.sql"))];
+
+fn steps(connection: &Connection) -> Steps {
+    match connection.backend() {
+        Backend::Sqlite => SQLITE,
+        Backend::Postgres => POSTGRES,
+    }
+}
+
+/// Brings the schema up to date.
+///
+/// # Errors
+/// [`StoreError`] when the database is of a newer version, or a step fails; nothing is changed then.
+pub(super) fn migrate(connection: &Connection) -> Result<(), Failure> {
+    let steps = steps(connection);
+    let known = steps.last().map_or(0, |(version, _)| *version);
+    connection.exclusively(|| {
+        let found = version(connection)?;
+        if found > known {
+            return Err(StoreError::Newer { found, known }.into());
+        }
+        for (version, step) in steps.iter().filter(|(version, _)| *version > found) {
+            connection.batch(step)?;
+            set_version(connection, *version)?;
+        }
+        Ok(())
+    })
+}
+
+/// True of a database without tables.
+pub(super) fn is_empty(connection: &Connection) -> Result<bool, Failure> {
+    Ok(version(connection)? == 0)
+}
+
+/// The version of the tables that are there; 0 when there are none.
+fn version(connection: &Connection) -> Result<usize, SqlError> {
+    let read = |sql: &str| connection.query_one(sql, params![], |row| row.get(0));
+    match connection.backend() {
+        Backend::Sqlite => read("PRAGMA user_version"),
+        Backend::Postgres => {
+            let table = "SELECT to_regclass('schema_version') IS NOT NULL";
+            let there: bool = connection.query_one(table, params![], |row| row.get(0))?;
+            if there { read("SELECT version FROM schema_version") } else { Ok(0) }
+        }
+    }
+}
+
+fn set_version(connection: &Connection, version: usize) -> Result<(), SqlError> {
+    match connection.backend() {
+        Backend::Sqlite => connection.batch(&format!("PRAGMA user_version = {version}")),
+        Backend::Postgres => {
+            connection.execute("UPDATE schema_version SET version = ?1", params![version]).map(drop)
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn streams_of_before_keep_what_they_had_and_belong_to_nobody_yet() {
+        let connection = Connection::sqlite(rusqlite::Connection::open_in_memory().unwrap());
+        for (version, step) in &SQLITE[..3] {
+            connection.batch(step).unwrap();
+            set_version(&connection, *version).unwrap();
+        }
+        let add = "INSERT INTO audit_stream (stream, proxy, hop, stored, highest, duplicates, conflicts)
+            VALUES (?1, ?2, ?3, 5, 7, 0, 0)";
+        connection.execute(add, params![[1_u8; 16], "control-service", "control"]).unwrap();
+        connection.execute(add, params![[2_u8; 16], "router~1", "gateway"]).unwrap();
+        migrate(&connection).unwrap();
+        let sql = "SELECT kind, principal, base, began_at_ms > 1e12 FROM audit_stream ORDER BY id";
+        let rows = connection
+            .query(sql, params![], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?)))
+            .unwrap();
+        let row = |kind: &str| (kind.to_owned(), String::new(), 7_i64, true);
+        assert_eq!(rows, [row("control"), row("unknown")]);
+    }
+
+    #[test]
+    fn both_databases_have_the_same_newest_version() {
+        assert_eq!(SQLITE.last().map(|(version, _)| version), POSTGRES.last().map(|(version, _)| version));
+    }
+}

@@ -1,0 +1,174 @@
+//! Who may do what: administrators, API keys, service clients, revocations, signing keys.
+
+use portcullis_control_domain::Refused;
+use portcullis_control_domain::api_key::{KeyRotation, NewApiKey};
+use portcullis_control_domain::client::NewServiceClient;
+use portcullis_control_domain::signing::{KeyChange, Purpose, SigningKey};
+use portcullis_control_domain::tokens::{Token, TokenKind};
+use portcullis_control_store::StoreError;
+use portcullis_identity::SourceType;
+use portcullis_protocol::wire::RecordKind;
+
+use crate::on_both;
+use crate::world::{World, action};
+
+on_both!(
+    administrators_come_and_go_but_for_the_last,
+    an_api_key_is_rotated_and_revoked,
+    a_service_client_has_two_secrets_for_a_while,
+    a_revocation_stands_until_it_is_taken_back_or_has_ended,
+    a_signing_key_is_published_signs_and_goes,
+);
+
+fn refused<T: std::fmt::Debug>(outcome: Result<T, StoreError>) -> Refused {
+    match outcome {
+        Err(StoreError::Refused(refused)) => refused,
+        other => panic!("{other:?}"),
+    }
+}
+
+async fn administrators_come_and_go_but_for_the_last(world: World) {
+    let made = world.database(|mut database| {
+        let first = database.bootstrap_administrator(false, None)?.unwrap();
+        assert!(database.bootstrap_administrator(false, None)?.is_none());
+        Ok((first, database.bootstrap_administrator(true, Some(1))?.unwrap()))
+    });
+    let (first, ended) = made.await.unwrap();
+    let store = world.store().await;
+    assert!(store.is_administrator(&first).await.unwrap());
+    assert!(!store.is_administrator(&ended).await.unwrap(), "its token has ended");
+    assert!(!store.is_administrator(&Token::generate(TokenKind::Administrator)).await.unwrap());
+    let last = store.revoke_administrator(first.id().to_owned(), action("/v1/admins")).await;
+    assert_eq!(refused(last), Refused::AdministratorLast);
+    let (second, token) = store.create_administrator(None, action("/v1/admins")).await.unwrap();
+    store.revoke_administrator(first.id().to_owned(), action("/v1/admins")).await.unwrap();
+    assert!(!store.is_administrator(&first).await.unwrap());
+    assert!(store.is_administrator(&token).await.unwrap());
+    let unknown = store.revoke_administrator("nobody".to_owned(), action("/v1/admins")).await;
+    assert_eq!(refused(unknown), Refused::AdministratorUnknown);
+    let page = store.administrators(String::new(), 2).await.unwrap();
+    let rest = store.administrators(page.next.clone().unwrap(), 2).await.unwrap();
+    let all: Vec<_> = page.items.iter().chain(&rest.items).collect();
+    assert!(all.is_sorted_by_key(|administrator| administrator.id.as_bytes()) && all.len() == 3);
+    assert!(all.iter().any(|a| a.id == second.id && a.revoked_at_ms.is_none() && !a.break_glass));
+    assert!(all.iter().any(|a| a.break_glass && a.expires_at_s == Some(1)));
+}
+
+fn new_key(tenant: &str) -> NewApiKey {
+    NewApiKey {
+        tenant: tenant.parse().unwrap(),
+        subject: "ingest-job".parse().unwrap(),
+        source_type: SourceType::Worker,
+        roles: vec!["reader".parse().unwrap(), "writer".parse().unwrap()],
+        scopes: Vec::new(),
+        expires_at_s: Some(4_000_000_000),
+    }
+}
+
+async fn an_api_key_is_rotated_and_revoked(world: World) {
+    let store = world.store().await;
+    let pepper = [7; 32];
+    let (key, _, revision) =
+        store.create_api_key(new_key("acme"), &pepper, action("/v1/keys")).await.unwrap();
+    let how = KeyRotation { overlap_s: 60, expires_at_s: None };
+    let rotated = store.rotate_api_key(key.id.clone(), how, &pepper, action("/v1/keys")).await.unwrap();
+    assert!(rotated.revision > revision && rotated.old.replaced_by.as_ref() == Some(&rotated.new.id));
+    let again = store.rotate_api_key(key.id.clone(), how, &pepper, action("/v1/keys")).await;
+    assert_eq!(refused(again), Refused::ApiKeyEnded);
+    let (revoked, at) = store.revoke_api_key(rotated.new.id.clone(), action("/v1/keys")).await.unwrap();
+    let (_, same) = store.revoke_api_key(rotated.new.id.clone(), action("/v1/keys")).await.unwrap();
+    assert!(revoked.revoked_at_ms.is_some() && at == same, "revoked twice, it changes nothing");
+    let unknown = store.revoke_api_key("nothing".to_owned(), action("/v1/keys")).await;
+    assert_eq!(refused(unknown), Refused::ApiKeyUnknown);
+    store.create_api_key(new_key("globex"), &pepper, action("/v1/keys")).await.unwrap();
+    let acme = store.api_keys(Some("acme".to_owned()), String::new(), 10).await.unwrap();
+    assert_eq!((acme.items.len(), acme.next), (2, None));
+    assert!(acme.items.iter().all(|key| key.roles == ["reader", "writer"] && key.scopes.is_empty()));
+    assert_eq!(store.api_keys(None, String::new(), 10).await.unwrap().items.len(), 3);
+    let published = store.hub().excerpt(&[RecordKind::ApiKey]);
+    assert_eq!(published.records.iter().filter(|record| !record.removed).count(), 2);
+}
+
+async fn a_service_client_has_two_secrets_for_a_while(world: World) {
+    let store = world.store().await;
+    let new = NewServiceClient {
+        id: "etl".parse().unwrap(),
+        tenant: "acme".parse().unwrap(),
+        roles: vec!["reader".parse().unwrap()],
+        scopes: vec!["data:read".parse().unwrap()],
+        audiences: vec!["https://data.example".to_owned()],
+        may_exchange: true,
+        lifetime_s: 600,
+    };
+    let (client, first) = store.create_service_client(new.clone(), action("/v1/clients")).await.unwrap();
+    let twice = store.create_service_client(new, action("/v1/clients")).await;
+    assert_eq!(refused(twice), Refused::ServiceClientExists);
+    let (_, second) = store.rotate_service_client("etl".into(), 60_000, action("/v1/clients")).await.unwrap();
+    let (found, secrets) = store.service_client("etl".into()).await.unwrap().unwrap();
+    let digests: Vec<_> = secrets.iter().map(|secret| secret.digest).collect();
+    assert_eq!(digests, [second.digest(), first.digest()]);
+    assert!(found.may_exchange && found.audiences == client.audiences && found.lifetime_s == 600);
+    store.rotate_service_client("etl".into(), 0, action("/v1/clients")).await.unwrap();
+    let (_, secrets) = store.service_client("etl".into()).await.unwrap().unwrap();
+    assert_eq!(secrets.len(), 1, "the old one is good for no time at all");
+    store.revoke_service_client("etl".into(), action("/v1/clients")).await.unwrap();
+    assert!(store.service_client("etl".into()).await.unwrap().is_none());
+    let late = store.rotate_service_client("etl".into(), 0, action("/v1/clients")).await;
+    assert_eq!(refused(late), Refused::ServiceClientRevoked);
+    let unknown = store.revoke_service_client("nobody".into(), action("/v1/clients")).await;
+    assert_eq!(refused(unknown), Refused::ServiceClientUnknown);
+    assert_eq!(store.service_clients(Some("acme".into()), String::new(), 5).await.unwrap().items.len(), 1);
+    assert_eq!(store.service_clients(Some("globex".into()), String::new(), 5).await.unwrap().items, []);
+    let ends = store.revocations(String::new(), 5).await.unwrap();
+    assert!(ends.items.iter().any(|revocation| revocation.name == "client:etl"));
+}
+
+async fn a_revocation_stands_until_it_is_taken_back_or_has_ended(world: World) {
+    let store = world.store().await;
+    let add =
+        |name: &str, end| store.add_revocation(name.to_owned(), "why".into(), end, action("/v1/revocations"));
+    let (_, revision) = add("sub:zoë", None).await.unwrap();
+    assert_eq!(refused(add("sub:zoë", None).await), Refused::RevocationExists);
+    add("jti:1", Some(1)).await.unwrap();
+    add("jti:2", Some(4_000_000_000)).await.unwrap();
+    assert_eq!(store.remove_ended_revocations().await.unwrap(), 1);
+    let names = |listed: Vec<_>| -> Vec<String> {
+        listed.into_iter().map(|r: portcullis_control_domain::revocation::Revocation| r.name).collect()
+    };
+    let listed = store.revocations(String::new(), 1).await.unwrap();
+    assert_eq!(names(listed.items), ["jti:2"]);
+    let rest = store.revocations(listed.next.unwrap(), 5).await.unwrap();
+    assert_eq!(names(rest.items), ["sub:zoë"]);
+    let back = store.remove_revocation("sub:zoë".into(), action("/v1/revocations")).await.unwrap();
+    assert!(back.1 > revision);
+    let again = store.remove_revocation("sub:zoë".into(), action("/v1/revocations")).await;
+    assert_eq!(refused(again), Refused::RevocationUnknown);
+    let published = store.hub().excerpt(&[RecordKind::Revocation]);
+    let left: Vec<_> = published.records.iter().filter(|r| !r.removed).map(|r| r.key.clone()).collect();
+    assert_eq!(left, [b"jti:2".to_vec()]);
+}
+
+async fn a_signing_key_is_published_signs_and_goes(world: World) {
+    let store = world.store().await;
+    let first = store.signing_keys().await.unwrap();
+    assert_eq!(first.iter().filter(|key| key.signs()).count(), 2, "one of each purpose");
+    let new = SigningKey::generate(Purpose::Identity);
+    let step = |change| store.change_signing_key(change, action("/v1/signing-keys"));
+    step(KeyChange::Publish(new.clone())).await.unwrap();
+    let second = step(KeyChange::Publish(SigningKey::generate(Purpose::Identity))).await;
+    assert_eq!(refused(second), Refused::RotationUnderWay);
+    step(KeyChange::Activate(new.clone())).await.unwrap();
+    let keys = store.signing_keys().await.unwrap();
+    let signing: Vec<_> = keys.iter().filter(|k| k.purpose == Purpose::Identity && k.signs()).collect();
+    assert_eq!(signing.iter().map(|key| &key.kid).collect::<Vec<_>>(), [&new.kid]);
+    let old = keys.iter().find(|k| k.purpose == Purpose::Identity && !k.signs()).unwrap();
+    step(KeyChange::Forget(old.clone())).await.unwrap();
+    assert_eq!(store.signing_keys().await.unwrap().len(), 2);
+    let published = store.hub().excerpt(&[RecordKind::IdentityKey]);
+    assert_eq!(published.records.iter().filter(|record| !record.removed).count(), 1);
+    store.close().await;
+    drop(store);
+    let kids: Vec<_> =
+        world.store().await.signing_keys().await.unwrap().into_iter().map(|key| key.kid).collect();
+    assert!(kids.contains(&new.kid) && kids.len() == 2, "the secrets open again: {kids:?}");
+}

@@ -1,0 +1,174 @@
+//! Clusters, policy, and what is left after a restart, a failure or a newer version.
+
+use portcullis_control_domain::Refused;
+use portcullis_control_domain::cluster::{
+    Administer, ClusterQuery, Heartbeat, NewCluster, Observed, Placement,
+};
+use portcullis_control_domain::issuer::StoredKeys;
+use portcullis_control_store::{Store, StoreError};
+use portcullis_mesh::paths;
+use portcullis_mesh::postgres::Postgres;
+use portcullis_model::decision::ClusterState;
+use portcullis_model::policy::Jwks;
+use portcullis_protocol::wire::RecordKind;
+
+use crate::on_both;
+use crate::world::{World, action};
+
+on_both!(
+    a_clusters_state_is_what_operators_and_heartbeats_say,
+    a_refused_job_leaves_nothing_and_hurts_no_other,
+    revisions_are_one_order_and_none_is_given_twice,
+    everything_is_there_after_a_restart,
+    keys_of_issuers_are_kept,
+);
+
+fn new(id: &str, tenant: &str) -> NewCluster {
+    NewCluster {
+        id: id.parse().unwrap(),
+        tenant: tenant.parse().unwrap(),
+        placement: Placement::OnPremises,
+        region: Some("eu-1".to_owned()),
+    }
+}
+
+async fn register(store: &Store, id: &str, tenant: &str) -> u64 {
+    store.register_cluster(new(id, tenant), action("/v1/clusters")).await.unwrap().2
+}
+
+fn heartbeat(id: &str, observed: Observed) -> Heartbeat {
+    Heartbeat { id: id.parse().unwrap(), observed, at_ms: Some(1_000), version: Some("1.2".to_owned()) }
+}
+
+async fn a_clusters_state_is_what_operators_and_heartbeats_say(world: World) {
+    let store = world.store().await;
+    let (made, token, _) = store.register_cluster(new("a", "acme"), action("/v1/clusters")).await.unwrap();
+    assert_eq!(made.state, ClusterState::Pending);
+    let twice = store.register_cluster(new("a", "globex"), action("/v1/clusters")).await;
+    assert!(matches!(twice, Err(StoreError::Refused(Refused::ClusterExists))), "{twice:?}");
+    for (id, tenant) in [("b", "acme"), ("c", "globex")] {
+        register(&store, id, tenant).await;
+    }
+    let seen =
+        store.observe(vec![heartbeat("a", Observed::Online), heartbeat("gone", Observed::Online)]).await;
+    assert_eq!(seen.unwrap().clusters.len(), 1, "what is not there is passed over");
+    let suspend = |what| store.administer_cluster("a".parse().unwrap(), what, action("/v1/clusters/a"));
+    assert_eq!(suspend(Administer::Suspend).await.unwrap().0.state, ClusterState::Suspended);
+    store.observe(vec![heartbeat("a", Observed::Degraded)]).await.unwrap();
+    let a = store.cluster("a".parse().unwrap()).await.unwrap();
+    assert_eq!(
+        (a.state, a.observed, a.version.as_deref()),
+        (ClusterState::Suspended, Observed::Degraded, Some("1.2"))
+    );
+    assert_eq!(suspend(Administer::Resume).await.unwrap().0.state, ClusterState::Degraded);
+    assert_eq!(suspend(Administer::Retire).await.unwrap().0.state, ClusterState::Retired);
+    let late = suspend(Administer::Resume).await;
+    assert!(matches!(late, Err(StoreError::Refused(Refused::ClusterRetired))), "{late:?}");
+    store.note_times(vec![("b".parse().unwrap(), 7), ("gone".parse().unwrap(), 8)]).await.unwrap();
+    assert_eq!(store.cluster("b".parse().unwrap()).await.unwrap().last_heartbeat_at_ms, Some(7));
+    let listed = async |tenant: Option<&str>, state, after: &str, limit| {
+        let query = ClusterQuery { tenant: tenant.map(str::to_owned), state, after: after.to_owned(), limit };
+        let page = store.clusters(query).await.unwrap();
+        (page.items.iter().map(|cluster| cluster.id.to_string()).collect::<Vec<_>>(), page.next)
+    };
+    assert_eq!(listed(None, None, "", 2).await, (vec!["a".into(), "b".into()], Some("b".into())));
+    assert_eq!(listed(None, None, "b", 2).await, (vec!["c".into()], None));
+    assert_eq!(listed(Some("globex"), None, "", 9).await.0, ["c"]);
+    assert_eq!(listed(Some("acme"), Some(ClusterState::Retired), "", 9).await.0, ["a"]);
+    assert_eq!(listed(None, Some(ClusterState::Pending), "", 9).await.0, ["b", "c"]);
+    let known = store.known_clusters().await.unwrap();
+    assert!(known.iter().any(|k| k.cluster.id.as_str() == "a" && k.token_digest == token.digest()));
+    let missing = store.cluster("nothing".parse().unwrap()).await;
+    assert!(matches!(missing, Err(StoreError::Refused(Refused::ClusterUnknown))), "{missing:?}");
+}
+
+async fn a_refused_job_leaves_nothing_and_hurts_no_other(world: World) {
+    let store = world.store().await;
+    register(&store, "a", "acme").await;
+    let before = store.audit_status().await.unwrap().total;
+    let register = |id: &'static str| store.register_cluster(new(id, "acme"), action("/v1/clusters"));
+    let (one, two, three) = tokio::join!(register("b"), register("a"), register("c"));
+    assert!(one.is_ok() && three.is_ok(), "{one:?} {three:?}");
+    assert!(matches!(two, Err(StoreError::Refused(Refused::ClusterExists))), "{two:?}");
+    assert_eq!(store.audit_status().await.unwrap().total, before + 2);
+}
+
+async fn revisions_are_one_order_and_none_is_given_twice(world: World) {
+    let store = world.store().await;
+    let writes = (0..100).map(|n| {
+        let store = store.clone();
+        tokio::spawn(async move {
+            let name = ["jti:", &n.to_string()].concat();
+            store.add_revocation(name, String::new(), None, action("/v1/revocations")).await.unwrap().1
+        })
+    });
+    let mut revisions = Vec::new();
+    for write in writes.collect::<Vec<_>>() {
+        revisions.push(write.await.unwrap());
+    }
+    revisions.sort_unstable();
+    revisions.dedup();
+    assert_eq!(revisions.len(), 100);
+    assert_eq!(store.hub().revision(), *revisions.last().unwrap());
+}
+
+async fn everything_is_there_after_a_restart(world: World) {
+    let store = world.store().await;
+    let revision = register(&store, "a", "acme").await;
+    let (generation, excerpt) = (store.hub().generation(), store.hub().excerpt(&[RecordKind::Cluster]));
+    store.close().await;
+    assert!(!store.is_open());
+    let closed = store.add_revocation("sub:x".into(), String::new(), None, action("/")).await;
+    assert!(matches!(closed, Err(StoreError::Closed)), "{closed:?}");
+    drop(store);
+    let store = world.store().await;
+    assert_eq!(store.hub().generation(), generation);
+    assert!(store.hub().revision() >= revision);
+    assert_eq!(store.hub().excerpt(&[RecordKind::Cluster]).records, excerpt.records);
+    assert!(register(&store, "b", "acme").await > revision, "no number is used again");
+}
+
+async fn keys_of_issuers_are_kept(world: World) {
+    let store = world.store().await;
+    let kept = |source: &str, at| StoredKeys {
+        issuer: "https://idp.example".to_owned(),
+        source: source.to_owned(),
+        jwks: Jwks::default(),
+        fetched_at_ms: at,
+    };
+    store.keep_keys(kept("https://idp.example/old", 1), true).await.unwrap();
+    store.keep_keys(kept("https://idp.example/jwks", 2), false).await.unwrap();
+    assert_eq!(store.kept_keys().await.unwrap(), [kept("https://idp.example/jwks", 2)]);
+}
+
+#[tokio::test]
+async fn a_second_process_cannot_serve_a_servers_database() {
+    let server = Postgres::start(&paths::target().join("postgres/served")).await.unwrap();
+    let world = World::on(&server, "served").await;
+    let first = world.store().await;
+    let second = world.try_store().await.map(drop);
+    assert!(matches!(second, Err(StoreError::Served)), "{second:?}");
+    first.close().await;
+    drop(first);
+    world.store().await;
+}
+
+#[tokio::test]
+async fn a_server_that_was_away_is_used_again_and_nothing_acknowledged_is_lost() {
+    let mut server = Postgres::start(&paths::target().join("postgres/away")).await.unwrap();
+    let world = World::on(&server, "away").await;
+    let store = world.store().await;
+    register(&store, "a", "acme").await;
+    server.kill().await;
+    let away = store.register_cluster(new("b", "acme"), action("/v1/clusters")).await;
+    assert!(matches!(away, Err(StoreError::Disconnected(_))), "{away:?}");
+    let away =
+        store.clusters(ClusterQuery { tenant: None, state: None, after: String::new(), limit: 9 }).await;
+    assert!(matches!(away, Err(StoreError::Disconnected(_))), "{away:?}");
+    server.restart().await.unwrap();
+    register(&store, "c", "acme").await;
+    let all =
+        store.clusters(ClusterQuery { tenant: None, state: None, after: String::new(), limit: 9 }).await;
+    let ids: Vec<_> = all.unwrap().items.iter().map(|cluster| cluster.id.to_string()).collect();
+    assert_eq!(ids, ["a", "c"], "what was refused left nothing");
+}

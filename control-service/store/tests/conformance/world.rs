@@ -1,0 +1,82 @@
+//! A store of a test's own on either database.
+
+use std::sync::Arc;
+
+use portcullis_control_domain::audit::AuditEvent;
+use portcullis_control_snapshot::Settings;
+use portcullis_control_store::{Database, Location, Server, Store, StoreError};
+use portcullis_mesh::paths;
+use portcullis_mesh::postgres::Postgres;
+use tempfile::TempDir;
+use tokio::sync::OnceCell;
+
+/// Where a test's database is, and the folder that goes with it.
+pub(crate) struct World {
+    pub(crate) location: Location,
+    _folder: TempDir,
+}
+
+impl World {
+    pub(crate) async fn sqlite() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        Self { location: Location::folder(&folder.path().join("data")), _folder: folder }
+    }
+
+    pub(crate) async fn postgres(test: &str) -> Self {
+        let name = test.replace("::", "_").replace("conformance_", "");
+        Self::on(server().await, &name).await
+    }
+
+    /// A new database of a server.
+    pub(crate) async fn on(server: &Postgres, name: &str) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let url = server.database(name).await.unwrap();
+        let sealing_key = folder.path().join("sealing.key");
+        let server = Arc::new(Server::parse(&url).unwrap());
+        Self { location: Location::Server { server, sealing_key }, _folder: folder }
+    }
+
+    /// Opens the database, and begins to serve it.
+    pub(crate) async fn store(&self) -> Store {
+        self.try_store().await.unwrap()
+    }
+
+    pub(crate) async fn try_store(&self) -> Result<Store, StoreError> {
+        self.database(|database| {
+            let settings = Settings {
+                identity_issuer: "https://portcullis.example".to_owned(),
+                identity_lifetime_s: 60,
+                issuer_secrets: [(b"https://hmac.example".to_vec(), b"a shared secret".to_vec())].into(),
+            };
+            Store::start(database, settings)
+        })
+        .await
+    }
+
+    /// Does something with the opened database, where that may block.
+    pub(crate) async fn database<T: Send + 'static>(
+        &self,
+        job: impl FnOnce(Database) -> Result<T, StoreError> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        let location = self.location.clone();
+        tokio::task::spawn_blocking(move || job(Database::open(&location)?)).await.unwrap()
+    }
+}
+
+/// The server that all tests share. It ends with this process.
+async fn server() -> &'static Postgres {
+    static SERVER: OnceCell<Postgres> = OnceCell::const_new();
+    let folder = paths::target().join("postgres/conformance");
+    SERVER.get_or_init(|| async move { Postgres::start(&folder).await.unwrap() }).await
+}
+
+/// An action of an administrator.
+pub(crate) fn action(path: &str) -> AuditEvent {
+    AuditEvent {
+        subject: "admin".to_owned(),
+        credential: "admin_token",
+        method: "POST".to_owned(),
+        path: path.to_owned(),
+        ..AuditEvent::default()
+    }
+}
