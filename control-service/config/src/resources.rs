@@ -3,7 +3,7 @@
 use std::collections::{BTreeSet, HashSet};
 
 use portcullis_identity::ids::{ClusterId, Scope};
-use portcullis_model::browser::{BrowserRules, CLUSTERS_LIST_BYTES, CorsPolicy, RawBrowser, told_len};
+use portcullis_model::browser::{BrowserRules, CLUSTERS_LIST_BYTES, CorsPolicy, told_len};
 use portcullis_model::edge::authorization_servers;
 use portcullis_model::resources::{ClusterResource, ResourcesDocument};
 
@@ -33,8 +33,8 @@ pub(crate) fn resources(root: &mut Section<'_>) -> ResourcesDocument {
                 "names a cluster that is listed already; put all that is said of it in one entry",
             );
         }
-        let browser = section.optional::<RawBrowser>("browser").unwrap_or_default();
-        let browser = BrowserRules::read(browser, &section.name("browser"), section.errors());
+        let browser = section.optional::<serde_json::Value>("browser").unwrap_or_default();
+        let browser = BrowserRules::read(&browser, &section.name("browser"), section.errors());
         let servers = section.optional::<Vec<String>>("authorizationServers").unwrap_or_default();
         let servers = authorization_servers(servers, &section.name("authorizationServers"), section.errors());
         let required_scopes: Vec<Scope> = section.optional("requiredScopes").unwrap_or_default();

@@ -242,7 +242,7 @@ impl Provider {
 /// Reads an answer (RFC 7662 §2.2): only a member `active` that is `true` makes a token good.
 fn read(body: &[u8]) -> Result<Introspected, IntrospectError> {
     let malformed = || IntrospectError::Provider("does not answer by RFC 7662".to_owned());
-    let claims = portcullis_authn::strict_json::object(body).ok_or_else(malformed)?;
+    let claims = portcullis_model::strict_json::object(body).ok_or_else(malformed)?;
     match claims.get("active") {
         Some(Value::Bool(true)) => Ok(Introspected::Active(claims)),
         Some(Value::Bool(false)) => Ok(Introspected::Inactive),

@@ -12,7 +12,8 @@ use portcullis_model::state::SnapshotState;
 use serde_json::Value;
 
 use crate::judge::{Read, Rules, numeric_date};
-use crate::{Rejected, Verified, strict_json};
+use crate::{Rejected, Verified};
+use portcullis_model::strict_json;
 
 /// Whether a token is not a JWS. One that claims to be a JWS is judged as such and as nothing else: no
 /// provider can make an identity token or an unsigned one good.

@@ -9,6 +9,7 @@ use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use portcullis_identity::KeyId;
 use portcullis_model::policy::{Algorithm, Jwk, Jwks};
+use serde::Deserialize;
 use serde_json::Value;
 
 use crate::keys::VerifyingKey;
@@ -127,7 +128,7 @@ fn read_member(member: &Value) -> Result<Jwk, Unusable> {
     };
     let key_ops = match member.get("key_ops") {
         None | Some(Value::Null) => None,
-        Some(ops) => Some(serde_json::from_value(ops.clone()).map_err(|_| Unusable::Unreadable("key_ops"))?),
+        Some(ops) => Some(Vec::deserialize(ops).map_err(|_| Unusable::Unreadable("key_ops"))?),
     };
     Ok(Jwk {
         kty: text("kty")?.ok_or(Unusable::Unreadable("kty"))?,

@@ -5,7 +5,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use portcullis_model::Reason;
 use serde_json::{Map, Value};
 
-use crate::strict_json;
+use portcullis_model::strict_json;
 
 /// `typ` of the identity tokens that gateways mint. No policy can make them a credential.
 const IDENTITY_TYPE: &str = "portcullis-identity+jwt";

@@ -36,7 +36,6 @@ pub mod presented;
 mod rejected;
 pub mod shared_secret;
 mod stage;
-pub mod strict_json;
 pub mod workload;
 
 use portcullis_engine::cache::KeyDigest;

@@ -3,14 +3,13 @@
 //! The same section stands in a `pluginConfig` and, for single clusters, in the control service's configuration
 //! and in the snapshot. Both are read by [`BrowserRules::read`].
 
-use std::collections::BTreeMap;
-
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::edge::is_header_name;
 use crate::errors::FieldErrors;
 use crate::origin::OriginPattern;
+use crate::section::Section;
 
 /// What is said to browsers.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -54,69 +53,51 @@ pub fn told_len(name: &str) -> usize {
     name.len().saturating_add(2)
 }
 
-/// `browser` as it is written.
-#[derive(Debug, Default, Deserialize)]
-pub struct RawBrowser {
-    cors: Option<RawCors>,
-    #[serde(flatten)]
-    unknown: BTreeMap<String, Value>,
-}
-
-#[derive(Debug, Default, Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct RawCors {
-    #[serde(default)]
-    origins: Vec<String>,
-    methods: Option<Vec<String>>,
-    headers: Option<Vec<String>>,
-    #[serde(default)]
-    exposed_headers: Vec<String>,
-    #[serde(default)]
-    credentials: bool,
-    max_age_seconds: Option<f64>,
-    #[serde(flatten)]
-    unknown: BTreeMap<String, Value>,
-}
-
 impl BrowserRules {
-    /// Checks what stands in a field of this name.
+    /// Reads what stands in a field of this name; `null` says nothing.
     #[must_use]
-    pub fn read(raw: RawBrowser, field: &str, errors: &FieldErrors) -> Self {
-        errors.unknown(&format!("{field}."), &raw.unknown, "cors");
-        Self { cors: raw.cors.map(|cors| CorsPolicy::read(cors, &format!("{field}.cors"), errors)) }
+    pub fn read(value: &Value, field: &str, errors: &FieldErrors) -> Self {
+        Self::from_section(Section::new(field, value, errors))
+    }
+
+    pub(crate) fn from_section(mut section: Section<'_>) -> Self {
+        let cors = section.given("cors").map(CorsPolicy::read);
+        section.finish();
+        Self { cors }
     }
 }
 
 impl CorsPolicy {
-    fn read(raw: RawCors, field: &str, errors: &FieldErrors) -> Self {
-        let within = |name: &str| format!("{field}.{name}");
-        let known = "origins, methods, headers, exposedHeaders, credentials, maxAgeSeconds";
-        errors.unknown(&within(""), &raw.unknown, known);
-        let origins = checked(raw.origins, &within("origins"), errors, |text| OriginPattern::parse(&text));
-        if raw.credentials && origins.contains(&OriginPattern::Any) {
-            errors.add(
-                &within("origins"),
+    fn read(mut section: Section<'_>) -> Self {
+        let origins = section.texts("origins").unwrap_or_default();
+        let origins = checked(origins, &section.name("origins"), section.errors(), origin);
+        let usual = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect();
+        let methods = section.texts("methods").unwrap_or_else(|| usual(&["GET", "HEAD", "POST"]));
+        let headers = section.texts("headers").unwrap_or_else(|| usual(&["authorization", "content-type"]));
+        let exposed = section.texts("exposedHeaders").unwrap_or_default();
+        let credentials = section.flag("credentials");
+        if credentials && origins.contains(&OriginPattern::Any) {
+            section.error(
+                "origins",
                 "* with credentials would let every page act for whoever looks at it; name the origins",
             );
         }
-        let usual = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect();
-        let methods = raw.methods.unwrap_or_else(|| usual(&["GET", "HEAD", "POST"]));
-        let headers = raw.headers.unwrap_or_else(|| usual(&["authorization", "content-type"]));
         let policy = Self {
             origins,
-            methods: checked(methods, &within("methods"), errors, method),
-            headers: checked(headers, &within("headers"), errors, header),
-            exposed_headers: checked(raw.exposed_headers, &within("exposedHeaders"), errors, header),
-            credentials: raw.credentials,
-            max_age_seconds: errors.number(&within("maxAgeSeconds"), raw.max_age_seconds, 600, 0, 86_400),
+            methods: checked(methods, &section.name("methods"), section.errors(), method),
+            headers: checked(headers, &section.name("headers"), section.errors(), header),
+            exposed_headers: checked(exposed, &section.name("exposedHeaders"), section.errors(), header),
+            credentials,
+            max_age_seconds: section.number("maxAgeSeconds", 600, 0, 86_400),
         };
         for (name, list) in policy.told() {
             if list.iter().map(|name| told_len(name)).sum::<usize>() > POLICY_LIST_BYTES {
                 let problem =
                     format!("has more than {POLICY_LIST_BYTES} bytes; every preflight tells all of it");
-                errors.add(&within(name), problem);
+                section.error(name, problem);
             }
         }
+        section.finish();
         policy
     }
 
@@ -144,7 +125,7 @@ fn checked<T>(
     list: Vec<String>,
     field: &str,
     errors: &FieldErrors,
-    check: impl Fn(String) -> Result<T, String>,
+    check: fn(String) -> Result<T, String>,
 ) -> Vec<T> {
     if list.len() > MOST {
         errors.add(field, format!("has more than {MOST} entries"));
@@ -152,6 +133,10 @@ fn checked<T>(
     let read =
         |(at, text)| check(text).map_err(|problem| errors.add(&format!("{field}[{at}]"), problem)).ok();
     list.into_iter().enumerate().filter_map(read).collect()
+}
+
+fn origin(text: String) -> Result<OriginPattern, String> {
+    OriginPattern::parse(&text)
 }
 
 fn method(name: String) -> Result<String, String> {
@@ -182,7 +167,7 @@ mod tests {
 
     fn read(raw: Value) -> (BrowserRules, Vec<String>) {
         let errors = FieldErrors::default();
-        let rules = BrowserRules::read(serde_json::from_value(raw).unwrap(), "browser", &errors);
+        let rules = BrowserRules::read(&raw, "browser", &errors);
         (rules, errors.into_fields())
     }
 

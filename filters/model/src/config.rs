@@ -2,18 +2,17 @@
 //!
 //! It holds only what is static and nothing secret. What changes comes with the snapshot.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use portcullis_identity::{ClusterId, SpiffeId};
-use serde::Deserialize;
-use serde_json::Value;
 
-use crate::browser::{BrowserRules, RawBrowser};
-use crate::edge::{self, RawResource, RawTokens, Resource, TokenLocations, is_header_name};
+use crate::browser::BrowserRules;
+use crate::edge::{self, Resource, TokenLocations, is_header_name};
 use crate::errors::{FieldError, FieldErrors};
+use crate::section::Section;
+use crate::strict_json;
 
 /// Where the proxy stands.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -123,198 +122,157 @@ impl PluginConfig {
     }
 }
 
-#[derive(Debug, Deserialize)]
-struct Raw {
-    role: Option<String>,
-    mode: Option<String>,
-    cluster: Option<String>,
-    domain: Option<String>,
-    snapshot: Option<RawSnapshot>,
-    #[serde(rename = "apiKeyHeader")]
-    api_key_header: Option<String>,
-    #[serde(rename = "readyPath")]
-    ready_path: Option<String>,
-    audit: Option<RawAudit>,
-    streams: Option<RawStreams>,
-    tokens: Option<RawTokens>,
-    #[serde(default)]
-    workload: bool,
-    #[serde(default, rename = "platformPaths")]
-    platform_paths: bool,
-    resource: Option<RawResource>,
-    browser: Option<RawBrowser>,
-    #[serde(flatten)]
-    unknown: BTreeMap<String, Value>,
-}
-
-#[derive(Debug, Default, Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct RawSnapshot {
-    upstream: Option<String>,
-    authority: Option<String>,
-    key: Option<String>,
-    stale_after_seconds: Option<f64>,
-    poll_seconds: Option<f64>,
-    #[serde(flatten)]
-    unknown: BTreeMap<String, Value>,
-}
-
-#[derive(Debug, Default, Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct RawAudit {
-    max_waiting: Option<f64>,
-    batch: Option<f64>,
-    #[serde(flatten)]
-    unknown: BTreeMap<String, Value>,
-}
-
-#[derive(Debug, Default, Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct RawStreams {
-    record_after_seconds: Option<f64>,
-    stale_grace_seconds: Option<f64>,
-    #[serde(flatten)]
-    unknown: BTreeMap<String, Value>,
-}
-
-/// The fields that there are.
-const KNOWN: &str = "role, mode, cluster, domain, snapshot, apiKeyHeader, readyPath, audit, streams, tokens, \
-                     workload, platformPaths, resource, browser";
-
 /// Reads and checks a `pluginConfig`.
 ///
 /// # Errors
-/// Everything that is wrong, at once. Only text that is not JSON of the right shape stops at the first.
+/// Everything that is wrong, at once. Only text that is no JSON object stops at the first.
 pub fn parse(json: &[u8]) -> Result<PluginConfig, Vec<FieldError>> {
-    let raw: Raw = serde_json::from_slice(json)
-        .map_err(|e| vec![FieldError { field: String::new(), problem: format!("cannot be read: {e}") }])?;
+    let unreadable = |problem: String| {
+        vec![FieldError { field: String::new(), problem: format!("cannot be read: {problem}") }]
+    };
+    let value = strict_json::value(json).map_err(|error| unreadable(error.to_string()))?;
+    if !value.is_object() {
+        return Err(unreadable("it is no mapping (name: value)".to_owned()));
+    }
     let errors = FieldErrors::default();
-    errors.unknown("", &raw.unknown, KNOWN);
-    let role = role(raw.role.as_deref(), raw.cluster.as_deref(), &errors);
-    if raw.role.as_deref() == Some("sidecar") {
-        let edge_only = [
-            ("tokens", raw.tokens.is_some()),
-            ("platformPaths", raw.platform_paths),
-            ("resource", raw.resource.is_some()),
-            ("browser", raw.browser.is_some()),
-        ];
-        for (field, _) in edge_only.into_iter().filter(|(_, given)| *given) {
-            errors.add(field, "belongs to role edge; remove it");
-        }
-    }
-    let mode = match raw.mode.as_deref() {
-        None | Some("enforce") => Mode::Enforce,
-        Some("dry-run") => Mode::DryRun,
-        Some(other) => {
-            errors.add("mode", format!("{other:?} is not a mode; write enforce or dry-run"));
-            Mode::Enforce
-        }
-    };
-    let domain = errors.required("domain", raw.domain, "the platform's domain, for example example.com");
-    let snapshot = snapshot(raw.snapshot.unwrap_or_default(), &errors);
-    let audit_raw = raw.audit.unwrap_or_default();
-    errors.unknown("audit.", &audit_raw.unknown, "maxWaiting, batch");
-    let audit = AuditLimits {
-        max_waiting: errors.number("audit.maxWaiting", audit_raw.max_waiting, 20_000, 1, 1_000_000),
-        batch: errors.number("audit.batch", audit_raw.batch, 500, 1, 10_000),
-    };
-    let streams = streams(raw.streams.unwrap_or_default(), &errors);
-    let api_key_header = raw.api_key_header.unwrap_or_else(|| "x-api-key".to_owned()).to_ascii_lowercase();
-    if !is_header_name(&api_key_header) {
-        errors.add("apiKeyHeader", "is not a header name");
-    }
-    if api_key_header.starts_with("x-portcullis-") || api_key_header == "authorization" {
-        errors.add("apiKeyHeader", "must be neither authorization nor one of the x-portcullis- headers");
-    }
-    let ready_path = raw.ready_path.unwrap_or_else(|| "/-/portcullis/ready".to_owned());
-    if !ready_path.starts_with('/') {
-        errors.add("readyPath", "must begin with /");
-    }
-    let tokens = edge::tokens(raw.tokens.unwrap_or_default(), &api_key_header, &errors);
-    let resource = raw.resource.and_then(|raw| edge::resource(raw, &errors));
-    let browser = BrowserRules::read(raw.browser.unwrap_or_default(), "browser", &errors);
-    match (errors.is_empty(), role) {
-        (true, Some(role)) => Ok(PluginConfig {
-            role,
-            mode,
-            domain: domain.to_ascii_lowercase(),
-            snapshot,
-            api_key_header,
-            ready_path,
-            audit,
-            streams,
-            tokens,
-            workload: raw.workload,
-            platform_paths: raw.platform_paths,
-            resource,
-            browser: Arc::new(browser),
-        }),
+    let config = read(Section::new("", &value, &errors));
+    match (errors.is_empty(), config) {
+        (true, Some(config)) => Ok(config),
         _ => Err(errors.into_list()),
     }
 }
 
-fn role(role: Option<&str>, cluster: Option<&str>, errors: &FieldErrors) -> Option<Role> {
-    match (role, cluster) {
+/// `None` where there is no role; whether anything is wrong is noted.
+fn read(mut root: Section<'_>) -> Option<PluginConfig> {
+    let role_name = root.text("role");
+    let mode = mode(&mut root);
+    let role = role(role_name, &mut root);
+    let domain =
+        root.required("domain", "the platform's domain, for example example.com").to_ascii_lowercase();
+    let snapshot = snapshot(root.section("snapshot"));
+    let api_key_header = root.text("apiKeyHeader").unwrap_or("x-api-key").to_ascii_lowercase();
+    if !is_header_name(&api_key_header) {
+        root.error("apiKeyHeader", "is not a header name");
+    }
+    if api_key_header.starts_with("x-portcullis-") || api_key_header == "authorization" {
+        root.error("apiKeyHeader", "must be neither authorization nor one of the x-portcullis- headers");
+    }
+    let ready_path = root.text("readyPath").unwrap_or("/-/portcullis/ready").to_owned();
+    if !ready_path.starts_with('/') {
+        root.error("readyPath", "must begin with /");
+    }
+    let audit = audit(root.section("audit"));
+    let streams = streams(root.section("streams"));
+    let workload = root.flag("workload");
+    let platform_paths = root.flag("platformPaths");
+    if role_name == Some("sidecar") {
+        let given = |field: &&str| root.has(field) && (*field != "platformPaths" || platform_paths);
+        for field in ["tokens", "platformPaths", "resource", "browser"].iter().filter(|field| given(field)) {
+            root.error(field, "belongs to role edge; remove it");
+        }
+    }
+    let tokens = edge::tokens(root.section("tokens"), &api_key_header);
+    let resource = root.given("resource").and_then(edge::resource);
+    let browser = BrowserRules::from_section(root.section("browser"));
+    root.finish();
+    Some(PluginConfig {
+        role: role?,
+        mode,
+        domain,
+        snapshot,
+        api_key_header,
+        ready_path,
+        audit,
+        streams,
+        tokens,
+        workload,
+        platform_paths,
+        resource,
+        browser: Arc::new(browser),
+    })
+}
+
+fn mode(root: &mut Section<'_>) -> Mode {
+    match root.text("mode") {
+        None | Some("enforce") => Mode::Enforce,
+        Some("dry-run") => Mode::DryRun,
+        Some(other) => {
+            root.error("mode", format!("{other:?} is not a mode; write enforce or dry-run"));
+            Mode::Enforce
+        }
+    }
+}
+
+fn role(role: Option<&str>, root: &mut Section<'_>) -> Option<Role> {
+    match (role, root.text("cluster")) {
         (Some("edge"), None) => Some(Role::Edge),
         (Some("edge"), Some(_)) => {
-            errors.add("cluster", "belongs to role sidecar; remove it or set role: sidecar");
+            root.error("cluster", "belongs to role sidecar; remove it or set role: sidecar");
             None
         }
         (Some("sidecar"), Some(name)) => ClusterId::new(name)
             .map(|cluster| Role::Sidecar { cluster })
-            .map_err(|e| errors.add("cluster", e.to_string()))
+            .map_err(|e| root.error("cluster", e.to_string()))
             .ok(),
         (Some("sidecar"), None) => {
-            errors
-                .add("cluster", "is required with role sidecar: the id of the cluster this proxy stands in");
+            root.error(
+                "cluster",
+                "is required with role sidecar: the id of the cluster this proxy stands in",
+            );
             None
         }
         (Some(_), _) => {
-            errors.add("role", "is neither edge nor sidecar");
+            root.error("role", "is neither edge nor sidecar");
             None
         }
         (None, _) => {
-            errors.add("role", "is required: edge or sidecar");
+            root.error("role", "is required: edge or sidecar");
             None
         }
     }
 }
 
-fn snapshot(raw: RawSnapshot, errors: &FieldErrors) -> SnapshotSource {
-    errors.unknown("snapshot.", &raw.unknown, "upstream, authority, key, staleAfterSeconds, pollSeconds");
-    let upstream = errors.required(
-        "snapshot.upstream",
-        raw.upstream,
-        "Envoy's name of the control service, outbound|PORT||HOST",
-    );
-    let host = upstream.rsplit('|').next().unwrap_or_default().to_owned();
-    let text = errors.required("snapshot.key", raw.key, "the output of `portcullis snapshot-key`");
-    let decoded = STANDARD.decode(&text).ok().and_then(|b| <[u8; 32]>::try_from(b).ok());
+fn snapshot(mut section: Section<'_>) -> SnapshotSource {
+    let upstream = section.required("upstream", "Envoy's name of the control service, outbound|PORT||HOST");
+    let host = upstream.rsplit('|').next().unwrap_or_default();
+    let authority = section.text("authority").unwrap_or(host).to_owned();
+    let text = section.required("key", "the output of `portcullis snapshot-key`");
+    let decoded = STANDARD.decode(text).ok().and_then(|b| <[u8; 32]>::try_from(b).ok());
     if decoded.is_none() && !text.is_empty() {
-        errors.add("snapshot.key", "is not 32 bytes in base64; take the output of `portcullis snapshot-key`");
+        section.error("key", "is not 32 bytes in base64; take the output of `portcullis snapshot-key`");
     }
-    let stale_after_s = errors.number("snapshot.staleAfterSeconds", raw.stale_after_seconds, 300, 5, 86_400);
-    let poll_s = errors.number("snapshot.pollSeconds", raw.poll_seconds, 25.min(stale_after_s / 2), 1, 60);
+    let stale_after_s = section.number("staleAfterSeconds", 300, 5, 86_400);
+    let poll_s = section.number("pollSeconds", 25.min(stale_after_s / 2), 1, 60);
     if poll_s >= stale_after_s {
         // A poll that hangs for so long would leave an idle gateway stale although all is well.
-        errors.add("snapshot.pollSeconds", format!("must be less than staleAfterSeconds ({stale_after_s})"));
+        section.error("pollSeconds", format!("must be less than staleAfterSeconds ({stale_after_s})"));
     }
+    section.finish();
     SnapshotSource {
-        authority: raw.authority.unwrap_or(host),
-        upstream,
+        authority,
+        upstream: upstream.to_owned(),
         key: decoded.unwrap_or_default(),
         stale_after_s,
         poll_s,
     }
 }
 
-fn streams(raw: RawStreams, errors: &FieldErrors) -> StreamRules {
-    errors.unknown("streams.", &raw.unknown, "recordAfterSeconds, staleGraceSeconds");
-    let record_after_s = errors.number("streams.recordAfterSeconds", raw.record_after_seconds, 1, 0, 3_600);
-    StreamRules {
-        record_after_ms: record_after_s.saturating_mul(1_000),
-        stale_grace_s: errors.number("streams.staleGraceSeconds", raw.stale_grace_seconds, 300, 0, 86_400),
-    }
+fn audit(mut section: Section<'_>) -> AuditLimits {
+    let limits = AuditLimits {
+        max_waiting: section.number("maxWaiting", 20_000, 1, 1_000_000),
+        batch: section.number("batch", 500, 1, 10_000),
+    };
+    section.finish();
+    limits
+}
+
+fn streams(mut section: Section<'_>) -> StreamRules {
+    let rules = StreamRules {
+        record_after_ms: section.number("recordAfterSeconds", 1, 0, 3_600).saturating_mul(1_000),
+        stale_grace_s: section.number("staleGraceSeconds", 300, 0, 86_400),
+    };
+    section.finish();
+    rules
 }
 
 /// True for a header that only Portcullis may set, in any spelling that a later hop might fold into it:
@@ -337,6 +295,8 @@ pub fn peer_spiffe_id(uri_san: &[u8]) -> Option<SpiffeId> {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::{Value, json};
+
     use super::*;
 
     const KEY: &str = "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=";
@@ -405,6 +365,45 @@ mod tests {
         let errors = parse(config.to_string().as_bytes()).unwrap_err();
         let fields: Vec<_> = errors.iter().map(|e| e.field.as_str()).collect();
         assert_eq!(fields, ["tokens", "platformPaths", "resource"]);
+    }
+
+    #[test]
+    fn fields_of_the_wrong_form_are_told_with_all_else_that_is_wrong() {
+        let mut config = good();
+        for (field, value) in [
+            ("mode", json!(1)),
+            ("workload", json!("yes")),
+            ("tokens", json!([])),
+            ("audit", json!({"batch": "many"})),
+            ("snapshot", json!({"upstream": 1, "key": KEY})),
+            ("resource", json!({"url": "https://a.test", "requiredScopes": ["a", 1]})),
+            ("browser", json!({"cors": {"origins": "*"}})),
+            ("domian", json!("x")),
+        ] {
+            config[field] = value;
+        }
+        let errors = parse(config.to_string().as_bytes()).unwrap_err();
+        let told: Vec<_> = errors.iter().map(ToString::to_string).collect();
+        assert_eq!(
+            told,
+            [
+                "mode: must be a text",
+                "snapshot.upstream: must be a text",
+                "audit.batch: \"many\" is not a whole number from 1 to 10000",
+                "workload: must be true or false",
+                "tokens: must be a mapping (name: value)",
+                "resource.requiredScopes: must be a list of texts",
+                "browser.cors.origins: must be a list of texts",
+                "domian: there is no such field; known are role, mode, cluster, domain, snapshot, apiKeyHeader, \
+             readyPath, audit, streams, workload, platformPaths, tokens, resource, browser",
+            ]
+        );
+    }
+
+    #[test]
+    fn a_field_that_stands_twice_is_an_error() {
+        let twice = good().to_string().replacen('{', "{\"role\":\"edge\",", 1);
+        assert!(parse(twice.as_bytes()).unwrap_err()[0].to_string().contains("twice"));
     }
 
     #[test]

@@ -1,13 +1,10 @@
 //! What a plugin's configuration says of the edge: where tokens are read from, and what is told of the
 //! protected resource.
 
-use std::collections::BTreeMap;
-
 use portcullis_identity::ids::Scope;
-use serde::Deserialize;
-use serde_json::Value;
 
 use crate::errors::FieldErrors;
+use crate::section::Section;
 
 /// Where bearer tokens are read from, besides `Authorization`.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -56,41 +53,6 @@ pub struct Resource {
     pub required_scopes: Vec<Scope>,
 }
 
-#[derive(Debug, Default, Deserialize)]
-pub(crate) struct RawTokens {
-    #[serde(default)]
-    headers: Vec<RawHeader>,
-    cookie: Option<String>,
-    query: Option<String>,
-    #[serde(default)]
-    keep: bool,
-    #[serde(flatten)]
-    unknown: BTreeMap<String, Value>,
-}
-
-#[derive(Debug, Deserialize)]
-struct RawHeader {
-    name: Option<String>,
-    #[serde(default)]
-    prefix: String,
-    #[serde(flatten)]
-    unknown: BTreeMap<String, Value>,
-}
-
-#[derive(Debug, Deserialize)]
-pub(crate) struct RawResource {
-    url: Option<String>,
-    challenge: Option<String>,
-    #[serde(default, rename = "authorizationServers")]
-    authorization_servers: Vec<String>,
-    #[serde(default, rename = "scopesSupported")]
-    scopes_supported: Vec<String>,
-    #[serde(default, rename = "requiredScopes")]
-    required_scopes: Vec<String>,
-    #[serde(flatten)]
-    unknown: BTreeMap<String, Value>,
-}
-
 /// The longest list of authorization servers.
 const MAX_SERVERS: usize = 16;
 
@@ -106,82 +68,80 @@ pub(crate) fn is_header_name(name: &str) -> bool {
     !name.is_empty() && name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-')
 }
 
-/// Checks `tokens`.
-pub(crate) fn tokens(raw: RawTokens, api_key_header: &str, errors: &FieldErrors) -> TokenLocations {
-    errors.unknown("tokens.", &raw.unknown, "headers, cookie, query, keep");
+/// Reads `tokens`.
+pub(crate) fn tokens(mut section: Section<'_>, api_key_header: &str) -> TokenLocations {
     let mut headers: Vec<TokenHeader> = Vec::new();
-    for (index, header) in raw.headers.into_iter().enumerate() {
-        let field = format!("tokens.headers[{index}]");
-        errors.unknown(&format!("{field}."), &header.unknown, "name, prefix");
-        let name = header.name.unwrap_or_default().to_ascii_lowercase();
-        let field = format!("{field}.name");
-        if !is_header_name(&name) {
-            errors.add(&field, "is not a header name");
-        } else if TAKEN.contains(&name.as_str())
-            || name.starts_with("x-portcullis-")
-            || name == api_key_header
-        {
-            errors.add(&field, format!("{name} has a meaning already; Authorization is always read"));
-        } else if headers.iter().any(|known| known.name == name) {
-            errors.add(&field, format!("{name} is there twice"));
-        }
-        if !header.prefix.bytes().all(|b| b == b' ' || b.is_ascii_graphic()) || header.prefix.contains(',') {
-            errors.add(&field, "has a prefix with a comma or with what is not visible ASCII");
-        }
-        headers.push(TokenHeader { name, prefix: header.prefix });
+    for header in section.list("headers") {
+        let header = token_header(header, api_key_header, &headers);
+        headers.push(header);
     }
     let plain = |name: &str, more: &[u8]| {
         !name.is_empty() && name.bytes().all(|b| b.is_ascii_alphanumeric() || more.contains(&b))
     };
     // RFC 6265 §4.1.1 and RFC 9110 §5.6.2.
-    if raw.cookie.as_deref().is_some_and(|name| !plain(name, b"!#$%&'*+-.^_`|~")) {
-        errors.add("tokens.cookie", "is not a cookie's name");
+    let cookie = section.text("cookie");
+    if cookie.is_some_and(|name| !plain(name, b"!#$%&'*+-.^_`|~")) {
+        section.error("cookie", "is not a cookie's name");
     }
-    if raw.query.as_deref().is_some_and(|name| !plain(name, b"-._~")) {
-        errors.add("tokens.query", "use letters, digits and '-', '.', '_', '~'");
+    let query = section.text("query");
+    if query.is_some_and(|name| !plain(name, b"-._~")) {
+        section.error("query", "use letters, digits and '-', '.', '_', '~'");
     }
-    TokenLocations { headers, cookie: raw.cookie, query: raw.query, keep: raw.keep }
+    let keep = section.flag("keep");
+    section.finish();
+    TokenLocations { headers, cookie: cookie.map(str::to_owned), query: query.map(str::to_owned), keep }
 }
 
-/// Checks `resource`.
-pub(crate) fn resource(raw: RawResource, errors: &FieldErrors) -> Option<Resource> {
-    let known = "url, challenge, authorizationServers, scopesSupported, requiredScopes";
-    errors.unknown("resource.", &raw.unknown, known);
-    let always = match raw.challenge.as_deref() {
+fn token_header(mut section: Section<'_>, api_key_header: &str, before: &[TokenHeader]) -> TokenHeader {
+    let name = section.text("name").unwrap_or_default().to_ascii_lowercase();
+    if !is_header_name(&name) {
+        section.error("name", "is not a header name");
+    } else if TAKEN.contains(&name.as_str()) || name.starts_with("x-portcullis-") || name == api_key_header {
+        section.error("name", format!("{name} has a meaning already; Authorization is always read"));
+    } else if before.iter().any(|known| known.name == name) {
+        section.error("name", format!("{name} is there twice"));
+    }
+    let prefix = section.text("prefix").unwrap_or_default().to_owned();
+    if !prefix.bytes().all(|b| b == b' ' || b.is_ascii_graphic()) || prefix.contains(',') {
+        section.error("name", "has a prefix with a comma or with what is not visible ASCII");
+    }
+    section.finish();
+    TokenHeader { name, prefix }
+}
+
+/// Reads `resource`.
+pub(crate) fn resource(mut section: Section<'_>) -> Option<Resource> {
+    let parsed = section.text("url").and_then(identifier);
+    if parsed.is_none() {
+        section.error("url", "write the https URL of the resource, without query and fragment");
+    }
+    let always = match section.text("challenge") {
         None | Some("always") => true,
         Some("mcp") => false,
         Some(other) => {
-            errors.add("resource.challenge", format!("{other:?} is not known; write mcp or always"));
+            section.error("challenge", format!("{other:?} is not known; write mcp or always"));
             true
         }
     };
-    let parsed = raw.url.as_deref().and_then(identifier);
-    if parsed.is_none() {
-        errors.add("resource.url", "write the https URL of the resource, without query and fragment");
-    }
-    let servers = authorization_servers(raw.authorization_servers, "resource.authorizationServers", errors);
-    let scopes_supported = scopes(raw.scopes_supported, "resource.scopesSupported", errors);
-    let required_scopes = scopes(raw.required_scopes, "resource.requiredScopes", errors);
-    let resource = |(origin, path)| Resource {
-        origin,
-        path,
-        always,
-        authorization_servers: servers,
-        scopes_supported,
-        required_scopes,
-    };
-    parsed.map(resource)
+    let servers = section.texts("authorizationServers").unwrap_or_default();
+    let servers = authorization_servers(servers, &section.name("authorizationServers"), section.errors());
+    let scopes_supported = scopes("scopesSupported", &mut section);
+    let required_scopes = scopes("requiredScopes", &mut section);
+    section.finish();
+    let (origin, path) = parsed?;
+    Some(Resource { origin, path, always, authorization_servers: servers, scopes_supported, required_scopes })
 }
 
-/// Checks a list of scopes.
-fn scopes(list: Vec<String>, field: &str, errors: &FieldErrors) -> Vec<Scope> {
+/// Reads a list of scopes.
+fn scopes(field: &'static str, section: &mut Section<'_>) -> Vec<Scope> {
+    let list = section.texts(field).unwrap_or_default();
     if list.len() > MAX_SCOPES {
-        errors.add(field, "has more than 64 entries");
+        section.error(field, "has more than 64 entries");
     }
-    let read = |(at, text): (usize, String)| {
-        Scope::new(&text).map_err(|e| errors.add(&format!("{field}[{at}]"), e.to_string())).ok()
+    let read = |(at, text): (usize, &String)| {
+        Scope::new(text).map_err(|e| section.error(&format!("{field}[{at}]"), e.to_string())).ok()
     };
-    list.into_iter().enumerate().filter_map(read).collect()
+    list.iter().enumerate().filter_map(read).collect()
 }
 
 /// Checks a list of authorization servers: issuer identifiers (RFC 8414 §2), in the order in which clients try them.
@@ -224,11 +184,11 @@ pub fn is_plain_path(path: &[u8]) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use serde_json::json;
+    use serde_json::{Value, json};
 
     fn read_tokens(raw: Value) -> (TokenLocations, Vec<String>) {
         let errors = FieldErrors::default();
-        let locations = tokens(serde_json::from_value(raw).unwrap(), "x-api-key", &errors);
+        let locations = tokens(Section::new("tokens", &raw, &errors), "x-api-key");
         (locations, errors.into_fields())
     }
 
@@ -264,7 +224,7 @@ mod tests {
     fn a_resource_is_an_https_url() {
         let read = |raw: Value| {
             let errors = FieldErrors::default();
-            let resource = resource(serde_json::from_value(raw).unwrap(), &errors);
+            let resource = resource(Section::new("resource", &raw, &errors));
             (resource, errors.into_fields())
         };
         let (resource, errors) = read(json!({"url": "https://API.example.com:8443/mcp/", "challenge": "mcp",
@@ -293,7 +253,7 @@ mod tests {
         }
         assert_eq!(
             read(json!({"url": "https://a", "challenge": "no", "x": 1})).1,
-            ["resource.x", "resource.challenge"]
+            ["resource.challenge", "resource.x"]
         );
     }
 }

@@ -1,7 +1,6 @@
 //! What is wrong in a configuration, all at once.
 
 use std::cell::RefCell;
-use std::collections::BTreeMap;
 use std::fmt;
 
 use serde_json::Value;
@@ -49,24 +48,6 @@ impl FieldErrors {
         self.0.borrow_mut().push(FieldError { field: field.to_owned(), problem: problem.into() });
     }
 
-    /// Notes every field that there is not.
-    pub(crate) fn unknown(&self, prefix: &str, fields: &BTreeMap<String, Value>, known: &str) {
-        for name in fields.keys() {
-            self.add(&format!("{prefix}{name}"), format!("there is no such field; known are {known}"));
-        }
-    }
-
-    /// The text of a field that must be there.
-    pub(crate) fn required(&self, field: &str, value: Option<String>, hint: &str) -> String {
-        match value {
-            Some(text) if !text.is_empty() => text,
-            _ => {
-                self.add(field, format!("is required: {hint}"));
-                String::new()
-            }
-        }
-    }
-
     /// True when nothing was noted.
     #[must_use]
     pub fn is_empty(&self) -> bool {
@@ -85,19 +66,19 @@ impl FieldErrors {
         self.0.into_inner().into_iter().map(|error| error.field).collect()
     }
 
-    /// A whole number within bounds. Numbers arrive as doubles (they pass through a protobuf
-    /// `Struct`).
+    /// A whole number within bounds, written as an integer or as a double; the default where there is none.
     #[allow(
         clippy::cast_possible_truncation,
         clippy::cast_sign_loss,
         reason = "the value was checked to be whole and within u32 bounds"
     )]
-    pub(crate) fn number(&self, field: &str, value: Option<f64>, default: u32, min: u32, max: u32) -> u32 {
-        let Some(found) = value else { return default };
+    pub(crate) fn number(&self, field: &str, value: Option<&Value>, default: u32, min: u32, max: u32) -> u32 {
+        let Some(value) = value else { return default };
+        let found = value.as_f64().unwrap_or(f64::NAN);
         if found.fract() == 0.0 && found >= f64::from(min) && found <= f64::from(max) {
             return found as u32;
         }
-        self.add(field, format!("{found} is not a whole number from {min} to {max}"));
+        self.add(field, format!("{value} is not a whole number from {min} to {max}"));
         default
     }
 }

@@ -32,7 +32,9 @@ pub mod outage;
 pub mod pace;
 pub mod policy;
 pub mod resources;
+mod section;
 pub mod state;
+pub mod strict_json;
 pub mod template;
 
 pub use decision::{Permit, Reason, Refusal, Told};

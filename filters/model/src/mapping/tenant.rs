@@ -304,9 +304,9 @@ impl<'de> Deserialize<'de> for TenantRule {
         let value = Value::deserialize(deserializer)?;
         let wrong = |error: serde_json::Error| serde::de::Error::custom(error);
         if value.get("fixed").is_some() {
-            return serde_json::from_value(value).map(|Fixed { fixed }| Self::Fixed(fixed)).map_err(wrong);
+            return Fixed::deserialize(&value).map(|Fixed { fixed }| Self::Fixed(fixed)).map_err(wrong);
         }
-        match Written::read(value).map_err(wrong)? {
+        match Written::read(&value).map_err(wrong)? {
             Written::Nothing => Err(serde::de::Error::custom(
                 "name the claim that says the tenant, for example [tenant], or write fixed: TENANT",
             )),

@@ -24,14 +24,11 @@ impl<T: DeserializeOwned> Written<T> {
         let whole = |error: serde_json::Error| D::Error::custom(error);
         match Value::deserialize(deserializer)? {
             Value::Array(items) if items.is_empty() => Ok(Self::Nothing),
-            Value::Array(items) if items.iter().all(Value::is_object) => items
-                .into_iter()
-                .map(serde_json::from_value)
-                .collect::<Result<_, _>>()
-                .map(Self::Several)
-                .map_err(whole),
-            list @ Value::Array(_) => serde_json::from_value(list).map(Self::Path).map_err(whole),
-            rule @ Value::Object(_) => serde_json::from_value(rule).map(Self::One).map_err(whole),
+            Value::Array(items) if items.iter().all(Value::is_object) => {
+                items.iter().map(T::deserialize).collect::<Result<_, _>>().map(Self::Several).map_err(whole)
+            }
+            list @ Value::Array(_) => ClaimPath::deserialize(&list).map(Self::Path).map_err(whole),
+            rule @ Value::Object(_) => T::deserialize(&rule).map(Self::One).map_err(whole),
             _ => Err(D::Error::custom(
                 "write the path of a claim, for example [org, name], or a mapping with `claim`",
             )),

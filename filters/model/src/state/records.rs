@@ -13,6 +13,7 @@ use crate::errors::FieldError;
 use crate::issuer::IssuerNames;
 use crate::policy::{IntrospectionDocument, IssuerDocument, WorkloadsDocument};
 use crate::resources::{Resources, ResourcesDocument};
+use crate::strict_json;
 
 impl SnapshotState {
     fn tenant(&mut self, name: &str) -> Result<Arc<TenantId>, String> {
@@ -131,7 +132,7 @@ impl SnapshotState {
             return Ok(());
         }
         let document: IssuerDocument =
-            serde_json::from_slice(&record.value).map_err(|e| format!("issuer {name}: {e}"))?;
+            strict_json::document(&record.value).map_err(|e| format!("issuer {name}: {e}"))?;
         if document.issuer.as_str() != &*name {
             return Err(format!("issuer {name}: its document names {}", document.issuer));
         }
@@ -145,7 +146,7 @@ impl SnapshotState {
     fn apply_source_rules(&mut self, record: &Record) -> Result<(), String> {
         self.source_rules = Arc::default();
         if !record.removed {
-            let rules = serde_json::from_slice(&record.value).map_err(|e| format!("source rules: {e}"))?;
+            let rules = strict_json::document(&record.value).map_err(|e| format!("source rules: {e}"))?;
             self.source_rules = Arc::new(rules);
         }
         Ok(())
@@ -208,7 +209,7 @@ impl SnapshotState {
             return Ok(());
         }
         let document: IntrospectionDocument =
-            serde_json::from_slice(&record.value).map_err(|e| format!("introspection {name}: {e}"))?;
+            strict_json::document(&record.value).map_err(|e| format!("introspection {name}: {e}"))?;
         if document.name != *name {
             return Err(format!("introspection {name}: its document names {}", document.name));
         }
@@ -222,7 +223,7 @@ impl SnapshotState {
         self.resources = (Arc::new(Resources::unreadable()), self.epoch);
         let resources = match record.removed {
             true => Resources::default(),
-            false => serde_json::from_slice::<ResourcesDocument>(&record.value)
+            false => strict_json::document::<ResourcesDocument>(&record.value)
                 .map_err(|e| format!("resources: {e}"))?
                 .into(),
         };
@@ -236,7 +237,7 @@ impl SnapshotState {
             return Ok(());
         }
         let document: WorkloadsDocument =
-            serde_json::from_slice(&record.value).map_err(|e| format!("workloads: {e}"))?;
+            strict_json::document(&record.value).map_err(|e| format!("workloads: {e}"))?;
         for entry in document.workloads {
             self.workloads.insert(entry.spiffe_id.clone(), (Arc::new(entry), self.epoch));
         }

@@ -1,11 +1,11 @@
-//! JSON objects without duplicate members.
+//! JSON in which no object has a member twice.
 //!
 //! RFC 7519 §4 lets a parser refuse duplicate claim names or take the last; two parsers that differ there
 //! see two different tokens. This one refuses, at every depth.
 
 use std::fmt;
 
-use serde::de::{Deserialize, Deserializer, Error, MapAccess, SeqAccess, Visitor};
+use serde::de::{Deserialize, DeserializeOwned, Deserializer, Error, MapAccess, SeqAccess, Visitor};
 use serde_json::{Map, Number, Value};
 
 /// A JSON value in which no object has a member twice.
@@ -73,13 +73,32 @@ impl<'de> Visitor<'de> for StrictVisitor {
     }
 }
 
+/// Reads JSON without duplicate members.
+///
+/// # Errors
+/// Text that is not JSON, or has a member twice.
+pub fn value(text: &[u8]) -> Result<Value, serde_json::Error> {
+    serde_json::from_slice(text).map(|Strict(value)| value)
+}
+
 /// Reads a JSON object without duplicate members; `None` for anything else.
 #[must_use]
 pub fn object(text: &[u8]) -> Option<Map<String, Value>> {
-    match serde_json::from_slice::<Strict>(text) {
-        Ok(Strict(Value::Object(members))) => Some(members),
+    match value(text) {
+        Ok(Value::Object(members)) => Some(members),
         _ => None,
     }
+}
+
+/// Reads a document of JSON without duplicate members.
+///
+/// By way of the values, and every part of a document is read from values, too: so the compiler makes the code that
+/// reads a type once. What reads text is made for each type, and is the larger one; the module compiles longer for it.
+///
+/// # Errors
+/// Text that is not JSON, has a member twice, or is not of the document's form.
+pub fn document<T: DeserializeOwned>(text: &[u8]) -> Result<T, serde_json::Error> {
+    T::deserialize(&value(text)?)
 }
 
 #[cfg(test)]
