@@ -170,6 +170,9 @@ pub(crate) fn claims(section: &mut Section<'_>) -> ClaimMapping {
         client_id,
         audience: fields.optional("audience"),
     };
+    if let Err(problem) = claims.fits_record() {
+        fields.error("", problem);
+    }
     fields.finish();
     claims
 }

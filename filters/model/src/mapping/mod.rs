@@ -95,10 +95,19 @@ impl ClaimMapping {
         self.tenant.check(tenants, entra, &errors);
         self.roles.check("roles", &errors);
         self.scopes.check("scopes", &errors);
-        if serde_json::to_vec(self).map_or(true, |text| text.len() > MAX_BYTES) {
-            errors.add("", format!("the rules take more than {MAX_BYTES} bytes; split the issuer's tenants"));
-        }
         errors.into_list()
+    }
+
+    /// Whether the rules are too long for one record. Asked by who sends them: a filter that has them has read the
+    /// record, and would need all that writes JSON for the question.
+    ///
+    /// # Errors
+    /// What is wrong.
+    pub fn fits_record(&self) -> Result<(), String> {
+        match serde_json::to_vec(self) {
+            Ok(text) if text.len() <= MAX_BYTES => Ok(()),
+            _ => Err(format!("the rules take more than {MAX_BYTES} bytes; split the issuer's tenants")),
+        }
     }
 
     /// The client by its claim, or where there is none by `azp`. One of the wrong form is a fault: it must not slip
