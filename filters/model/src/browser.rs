@@ -102,12 +102,14 @@ impl CorsPolicy {
     }
 
     /// Whether it is about pages of this origin.
+    #[inline]
     #[must_use]
     pub fn allows(&self, origin: &[u8]) -> bool {
         self.origins.iter().any(|pattern| pattern.fits(origin))
     }
 
     /// Whether it lets pages of this origin use cookies.
+    #[inline]
     #[must_use]
     pub fn allows_credentials(&self, origin: &[u8]) -> bool {
         self.credentials && self.allows(origin)

@@ -277,6 +277,7 @@ fn streams(mut section: Section<'_>) -> StreamRules {
 
 /// True for a header that only Portcullis may set, in any spelling that a later hop might fold into it:
 /// `x-portcullis-…` with `_` for `-` and in any case.
+#[inline]
 #[must_use]
 pub fn is_reserved_header(name: &[u8]) -> bool {
     const PREFIX: &[u8] = b"x-portcullis-";
@@ -288,6 +289,7 @@ pub fn is_reserved_header(name: &[u8]) -> bool {
 }
 
 /// The SPIFFE id of a mutual-TLS peer, from Envoy's `connection.uri_san_peer_certificate`.
+#[inline]
 #[must_use]
 pub fn peer_spiffe_id(uri_san: &[u8]) -> Option<SpiffeId> {
     std::str::from_utf8(uri_san).ok().and_then(|text| SpiffeId::new(text).ok())

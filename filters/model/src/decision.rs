@@ -191,6 +191,7 @@ pub enum Told {
 
 impl Refusal {
     /// A refusal by a stage.
+    #[inline]
     #[must_use]
     pub fn new(stage: &'static str, reason: Reason) -> Self {
         Self { reason, stage, told: None }
@@ -216,6 +217,7 @@ impl Permit {
     ///
     /// # Errors
     /// The reason of the refusal.
+    #[inline]
     pub fn decide(
         cluster: ClusterId,
         record: Option<(&TenantId, ClusterState)>,
@@ -235,6 +237,7 @@ impl Permit {
     }
 
     /// The cluster that may be reached.
+    #[inline]
     #[must_use]
     pub fn cluster(&self) -> &ClusterId {
         &self.cluster
@@ -261,6 +264,7 @@ pub enum ClusterState {
 
 impl ClusterState {
     /// The name as it stands in the API and in audit records.
+    #[inline]
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -274,6 +278,7 @@ impl ClusterState {
     }
 
     /// The number on the wire.
+    #[inline]
     #[must_use]
     pub fn code(self) -> u32 {
         match self {

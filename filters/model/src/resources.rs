@@ -53,12 +53,14 @@ impl Resources {
     }
 
     /// What is said of a cluster.
+    #[inline]
     #[must_use]
     pub fn of(&self, cluster: &ClusterId) -> Option<&ClusterResource> {
         self.by_cluster.get(cluster).map(|resource| &**resource)
     }
 
     /// The CORS policy of a cluster: its own, and without one that of the plugin.
+    #[inline]
     #[must_use]
     pub fn cors_of<'a>(&'a self, cluster: &ClusterId, plugin: &'a BrowserRules) -> Option<&'a CorsPolicy> {
         let own = self.of(cluster).and_then(|resource| resource.browser.cors.as_ref());
@@ -66,18 +68,21 @@ impl Resources {
     }
 
     /// Whether anything is asked of callers of any cluster, or nobody knows what.
+    #[inline]
     #[must_use]
     pub fn ask(&self) -> bool {
         self.asks
     }
 
     /// The scopes that a cluster asks for; `None` when nobody knows.
+    #[inline]
     #[must_use]
     pub fn required_scopes(&self, cluster: &ClusterId) -> Option<&[Scope]> {
         (!self.unreadable).then(|| self.of(cluster).map_or(&[][..], |resource| &resource.required_scopes))
     }
 
     /// Whether any cluster has a CORS policy of its own.
+    #[inline]
     #[must_use]
     pub fn has_cors(&self) -> bool {
         self.has_cors

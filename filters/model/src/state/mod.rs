@@ -85,12 +85,14 @@ impl std::fmt::Debug for SnapshotState {
 
 impl SnapshotState {
     /// Name of the store's life, empty before the first page.
+    #[inline]
     #[must_use]
     pub fn generation(&self) -> &[u8] {
         &self.generation
     }
 
     /// Revision reached.
+    #[inline]
     #[must_use]
     pub fn revision(&self) -> u64 {
         self.revision
@@ -98,12 +100,14 @@ impl SnapshotState {
 
     /// Names what the snapshot says now: no other contents have had this number in this process, not those of
     /// another snapshot either. What was decided by them may be remembered as long as it stays. 0: nothing yet.
+    #[inline]
     #[must_use]
     pub fn contents(&self) -> u64 {
         self.contents
     }
 
     /// What changed so far.
+    #[inline]
     #[must_use]
     pub fn changes(&self) -> &ChangeLog {
         &self.changes
@@ -116,18 +120,21 @@ impl SnapshotState {
     }
 
     /// True once a first full resync and the delta after it were applied: decisions may be taken.
+    #[inline]
     #[must_use]
     pub fn is_complete(&self) -> bool {
         self.complete
     }
 
     /// Changes whenever something changed by which credentials are judged.
+    #[inline]
     #[must_use]
     pub fn authentication_revision(&self) -> u64 {
         self.authentication_revision
     }
 
     /// An issuer by the exact name of its document. Which one a token is of tells [`crate::issuer::TokenIssuer`].
+    #[inline]
     #[must_use]
     pub fn issuer(&self, issuer: &str) -> Option<&Arc<IssuerDocument>> {
         self.issuers.get(issuer).map(|held| &held.document)
@@ -168,6 +175,7 @@ impl SnapshotState {
     }
 
     /// What a workload may do.
+    #[inline]
     #[must_use]
     pub fn workload(&self, id: &SpiffeId) -> Option<&Arc<WorkloadEntry>> {
         self.workloads.get(id).map(|(entry, _)| entry)
@@ -180,12 +188,14 @@ impl SnapshotState {
     }
 
     /// The source rules.
+    #[inline]
     #[must_use]
     pub fn source_rules(&self) -> &Arc<SourceRulesDocument> {
         &self.source_rules
     }
 
     /// A cluster.
+    #[inline]
     #[must_use]
     pub fn cluster(&self, id: &ClusterId) -> Option<&ClusterEntry> {
         self.clusters.get(id)
@@ -211,6 +221,7 @@ impl SnapshotState {
     }
 
     /// Whether something is revoked; `name` is `jti:…`, `sub:…`, `sid:…`, `kid:…` or `client:…`.
+    #[inline]
     #[must_use]
     pub fn is_revoked(&self, name: &str) -> bool {
         self.revocations.contains_key(name)
@@ -219,6 +230,7 @@ impl SnapshotState {
     }
 
     /// True when anything at all is revoked: spares building names.
+    #[inline]
     #[must_use]
     pub fn has_revocations(&self) -> bool {
         !self.revocations.is_empty() || !self.revocation_digests.is_empty()
@@ -231,18 +243,21 @@ impl SnapshotState {
     }
 
     /// The signer of identity tokens (gateway view).
+    #[inline]
     #[must_use]
     pub fn signer(&self) -> Option<&Arc<SignerEntry>> {
         self.signer.as_ref()
     }
 
     /// The key of API-key digests (gateway view).
+    #[inline]
     #[must_use]
     pub fn pepper(&self) -> Option<&[u8; 32]> {
         self.pepper.as_ref()
     }
 
     /// What clusters say of themselves, and ask of callers.
+    #[inline]
     #[must_use]
     pub fn resources(&self) -> &Arc<Resources> {
         &self.resources.0
