@@ -4,7 +4,7 @@ SHELL := /bin/bash
 
 CARGO ?= cargo
 TARGET := $(or $(CARGO_TARGET_DIR),target)
-WASM := $(TARGET)/wasm32-wasip1/wasm/portcullis.wasm
+WASM := $(TARGET)/portcullis.wasm
 NATIVE_MODULE := $(TARGET)/native/libportcullis.so
 MESH := $(TARGET)/debug/portcullis-mesh
 QUICK ?=
@@ -22,8 +22,9 @@ toolchain:
 	@rustup target list --installed | grep -qx wasm32-wasip1 || rustup target add wasm32-wasip1 || \
 		{ echo "the target wasm32-wasip1 is missing: run 'rustup target add wasm32-wasip1' where rustup has a network" >&2; exit 1; }
 
-wasm: toolchain ## Build the Wasm module (target/wasm32-wasip1/wasm/portcullis.wasm)
+wasm: toolchain ## Build the Wasm module (target/portcullis.wasm, and portcullis.names beside it)
 	$(CARGO) build --locked -p portcullis-proxy-wasm --target wasm32-wasip1 --profile wasm
+	$(CARGO) run --locked -q -p portcullis-pack -- $(TARGET)/wasm32-wasip1/wasm/portcullis.wasm $(TARGET)
 	@ls -l $(WASM) | awk '{printf "%s: %.0f KiB\n", $$9, $$5 / 1024}'
 
 native: toolchain ## Build the module for Envoy itself (target/native/libportcullis.so)

@@ -95,7 +95,7 @@ fn target() -> PathBuf {
 
 /// Loads the module, whose compiled code lies on the disk, and starts a host; prints how long each took.
 fn start_in_a_new_process() {
-    let path = target().join("wasm32-wasip1/wasm/portcullis.wasm");
+    let path = target().join("portcullis.wasm");
     let mut loaded = None;
     let load = milliseconds(|| loaded = Module::from_file(&path).ok());
     let module = loaded.expect("the module loads");

@@ -15,10 +15,10 @@ pub fn target() -> PathBuf {
     std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root().join("target"), PathBuf::from)
 }
 
-/// The Wasm module that `cargo build -p portcullis-proxy-wasm --target wasm32-wasip1 --profile wasm` makes.
+/// The Wasm module as it ships, which `make wasm` makes.
 #[must_use]
 pub fn wasm_module() -> PathBuf {
-    target().join("wasm32-wasip1/wasm/portcullis.wasm")
+    target().join("portcullis.wasm")
 }
 
 /// The folder of the native module.

@@ -77,9 +77,7 @@ impl Setup {
         if !wasm.is_file() {
             return Err(BenchError::Missing {
                 what: wasm.display().to_string(),
-                remedy:
-                    "run `make wasm` (cargo build -p portcullis-proxy-wasm --target wasm32-wasip1 --profile wasm)"
-                        .into(),
+                remedy: "run `make wasm`".into(),
             });
         }
         let native = paths::native_module_folder().join("libportcullis.so");
