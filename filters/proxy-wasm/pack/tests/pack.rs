@@ -9,6 +9,8 @@ const MODULE: &str = r#"(module
     (func $_ZN3one3two17h0123456789abcdefE unreachable)
     (func $outer (export "proxy_on_tick") (call $log) (call $_ZN3one3two17h0123456789abcdefE)))"#;
 
+type Section = (usize, Vec<u8>);
+
 fn built() -> Vec<u8> {
     let mut module = wat::parse_str(MODULE).unwrap();
     // A section behind the names, as compilers write it: "producers", no fields.
@@ -16,8 +18,8 @@ fn built() -> Vec<u8> {
     module
 }
 
-/// The code section, and the names of functions.
-fn parts(module: &[u8]) -> ((usize, Vec<u8>), Vec<(u32, String)>) {
+/// Where the code section is and its bytes, and the names of functions.
+fn parts(module: &[u8]) -> (Section, Vec<(u32, String)>) {
     let mut code = (0, Vec::new());
     let mut names = Vec::new();
     for payload in Parser::new(0).parse_all(module) {
