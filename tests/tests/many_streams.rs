@@ -43,7 +43,7 @@ type Pieces = StreamBody<ReceiverStream<Result<Frame<Bytes>, Infallible>>>;
 struct Open {
     session: usize,
     body: hyper::body::Incoming,
-    _pieces: mpsc::Sender<Result<Frame<Bytes>, Infallible>>,
+    pieces: mpsc::Sender<Result<Frame<Bytes>, Infallible>>,
 }
 
 /// By HTTP/2 to the sidecar, too: a connection for each stream would need more file descriptors than a process may have.
@@ -87,7 +87,7 @@ async fn open(mut sender: SendRequest<Pieces>, session: usize, bearer: Arc<str>)
     let (head, mut body) = sender.send_request(request).await.unwrap().into_parts();
     assert_eq!(head.status, 200);
     assert!(body.frame().await.expect("a piece").is_ok());
-    Open { session, body, _pieces: pieces }
+    Open { session, body, pieces }
 }
 
 async fn open_all(mesh: &Mesh) -> Vec<Open> {
@@ -128,11 +128,13 @@ async fn a_tenth_ends(gateway: Target) {
     let others_ended = Arc::new(AtomicUsize::new(0));
     let mut ends = JoinSet::new();
     let mut others = JoinSet::new();
-    for mut stream in all {
+    for Open { session, mut body, pieces } in all {
         let others_ended = Arc::clone(&others_ended);
-        let concerned = stream.session == revoked;
+        let concerned = session == revoked;
         let watch = async move {
-            while stream.body.frame().await.is_some_and(|frame| frame.is_ok()) {}
+            while body.frame().await.is_some_and(|frame| frame.is_ok()) {}
+            // Without it the request's body would have ended, and the stream by itself.
+            drop(pieces);
             others_ended.fetch_add(usize::from(!concerned), Ordering::Relaxed);
             Instant::now()
         };

@@ -5,6 +5,7 @@ use std::time::Instant;
 
 use portcullis_engine::open::{Grounds, OpenStreams};
 use portcullis_engine::port::StreamKey;
+use portcullis_engine::worker::MAX_AT_ONCE;
 use portcullis_model::state::{Ground, SnapshotState};
 use portcullis_protocol::snapshot::{public_key, sign_page, verify_page};
 use portcullis_protocol::wire::{Page, Record, RecordKind, SNAPSHOT_FORMAT};
@@ -41,7 +42,7 @@ fn open_all(open: &mut OpenStreams) {
         let id = open.begin(1, StreamKey(number), true, 0);
         open.keep(id, &Grounds { policy, until_ms: Some(u64::MAX - number) });
     }
-    while !open.take_due(1, 0).is_empty() {}
+    while !open.take_due(1, 0, MAX_AT_ONCE).is_empty() {}
 }
 
 fn main() {
@@ -60,7 +61,7 @@ fn main() {
         open.tick(snapshot.changes(), TICKS);
         println!("a tick whose news concern {what}: {} ns", begun.elapsed().as_nanos());
         let begun = Instant::now();
-        let taken = open.take_due(1, TICKS).len();
+        let taken = open.take_due(1, TICKS, MAX_AT_ONCE).len();
         println!("to take out {taken}: {} ns", begun.elapsed().as_nanos());
     }
 }

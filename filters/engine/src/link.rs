@@ -160,8 +160,8 @@ impl Link {
         told.or_else(|| self.key_refreshes.on_answer(self.now_ms, proxy, answer))
     }
 
-    /// Takes out the waiting requests of a plugin that can be decided now.
-    pub fn take_ready(&mut self, plugin: u64, policy: &Policy) -> Vec<StreamKey> {
+    /// Takes out the waiting requests of a plugin that can be decided now, so many at most.
+    pub fn take_ready(&mut self, plugin: (u64, usize), policy: &Policy) -> Vec<StreamKey> {
         let (introspections, key_refreshes) = (&self.introspections, &self.key_refreshes);
         self.waiting.take_ready(plugin, self.now_ms, |awaited| match awaited {
             Awaited::Snapshot => policy.snapshot.is_complete(),

@@ -16,9 +16,6 @@ use crate::port::StreamKey;
 /// How long a request is not looked at. A revocation in this time is seen at its end.
 const YOUNG_MS: u64 = 500;
 
-/// Streams that are looked at again in one tick: each costs some ten microseconds.
-const MAX_AT_ONCE: usize = 1_000;
-
 /// A plugin that has not ticked for so long is gone, in milliseconds; another looks after its streams.
 const GONE_MS: u64 = 1_000;
 
@@ -164,8 +161,8 @@ impl OpenStreams {
         }
     }
 
-    /// Takes out streams that have to be looked at: those of this plugin, and of plugins that are gone.
-    pub fn take_due(&mut self, plugin: u64, now_ms: u64) -> Vec<StreamKey> {
+    /// Takes out streams that have to be looked at, so many at most: those of this plugin, and of plugins that are gone.
+    pub fn take_due(&mut self, plugin: u64, now_ms: u64, most: usize) -> Vec<StreamKey> {
         self.ticked_ms.insert(plugin, now_ms);
         if self.due.is_empty() {
             return Vec::new();
@@ -177,7 +174,7 @@ impl OpenStreams {
             let slot = self.slots.get(*index).and_then(Option::as_ref).filter(mine)?;
             Some((*index, slot.stream))
         };
-        let taken: Vec<(usize, StreamKey)> = self.due.iter().filter_map(found).take(MAX_AT_ONCE).collect();
+        let taken: Vec<(usize, StreamKey)> = self.due.iter().filter_map(found).take(most).collect();
         for (index, _) in &taken {
             self.due.remove(index);
         }

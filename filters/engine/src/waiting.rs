@@ -103,16 +103,17 @@ impl Waiting {
         room
     }
 
-    /// Takes out the requests of a plugin whose waiting is over.
+    /// Takes out the requests of a plugin whose waiting is over, so many at most.
     pub fn take_ready(
         &mut self,
-        plugin: u64,
+        (plugin, most): (u64, usize),
         now_ms: u64,
         came: impl Fn(&Awaited) -> bool,
     ) -> Vec<StreamKey> {
         let mut ready = Vec::new();
         self.0.retain(|held| {
-            if held.plugin == plugin && (now_ms >= held.until_ms || came(&held.awaited)) {
+            let is_due = ready.len() < most && held.plugin == plugin;
+            if is_due && (now_ms >= held.until_ms || came(&held.awaited)) {
                 ready.push(held.stream);
                 return false;
             }
@@ -166,12 +167,20 @@ mod tests {
         waiting.hold(held(2, Awaited::Token(2)));
         waiting.hold(Held { plugin: 2, ..held(3, Awaited::Token(2)) });
         let came = |a: &Awaited| matches!(a, Awaited::Token(2));
-        assert_eq!(waiting.take_ready(1, 0, came), [StreamKey(2)]);
-        assert_eq!(waiting.take_ready(1, 99, came), []);
-        assert_eq!(waiting.take_ready(1, 100, |_| false), [StreamKey(1)]);
-        assert_eq!(waiting.take_ready(2, 0, came), [StreamKey(3)]);
+        assert_eq!(waiting.take_ready((1, 9), 0, came), [StreamKey(2)]);
+        assert_eq!(waiting.take_ready((1, 9), 99, came), []);
+        assert_eq!(waiting.take_ready((1, 9), 100, |_| false), [StreamKey(1)]);
+        assert_eq!(waiting.take_ready((2, 9), 0, came), [StreamKey(3)]);
         waiting.hold(held(4, Awaited::Snapshot));
-        assert_eq!(waiting.take_ready(7, 100 + HOLD_MS + 1, |_| true), [], "of another plugin");
+        assert_eq!(waiting.take_ready((7, 9), 100 + HOLD_MS + 1, |_| true), [], "of another plugin");
         assert!(waiting.0.is_empty(), "forgotten");
+    }
+
+    #[test]
+    fn many_wake_bit_by_bit() {
+        let mut waiting = Waiting::default();
+        (0..7).for_each(|stream| assert!(waiting.hold(held(stream, Awaited::Snapshot))));
+        let sizes = [(); 4].map(|()| waiting.take_ready((1, 3), 100, |_| false).len());
+        assert_eq!(sizes, [3, 3, 1, 0]);
     }
 }
