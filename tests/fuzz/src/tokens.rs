@@ -4,7 +4,6 @@ use std::sync::LazyLock;
 
 use base64::Engine;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
-use jwt_simple::algorithms::RS256KeyPair;
 use portcullis_authn::NativeVerify;
 use portcullis_mesh_stand_in::fixtures::{first_page, put};
 use portcullis_model::state::SnapshotState;
@@ -83,11 +82,9 @@ thread_local! {
     ];
 }
 
-/// One key for all algorithms, as it is costly to make.
-static RSA: LazyLock<RsaKeyPair> = LazyLock::new(|| {
-    let made = RS256KeyPair::generate(2048).and_then(|pair| pair.to_der()).expect("an RSA key");
-    RsaKeyPair::from_der(&made).or_else(|_| RsaKeyPair::from_pkcs8(&made)).expect("made a moment ago")
-});
+/// One key for all algorithms. It is kept, and signs nothing else: to make one takes longer than libFuzzer gives an input.
+static RSA: LazyLock<RsaKeyPair> =
+    LazyLock::new(|| RsaKeyPair::from_pkcs8(include_bytes!("rsa-2048.pk8")).expect("an RSA key"));
 
 fn rsa(alg: &'static str, scheme: &'static dyn RsaEncoding) -> Signer {
     let parts: RsaPublicKeyComponents<Vec<u8>> = RSA.public().into();
