@@ -1,10 +1,11 @@
-//! What handlers take from a request, with problem documents for what is not right.
+//! What handlers take from a request, with problem documents for what is not right, and how filters are answered.
 
 use std::time::Duration;
 
 use axum::body::Bytes;
 use axum::extract::{FromRequest, FromRequestParts, Query, Request};
 use axum::http::{HeaderMap, StatusCode, header, request};
+use axum::response::{IntoResponse, Response};
 use portcullis_control_domain::random::random;
 use portcullis_identity::ids::ClusterId;
 use portcullis_protocol::audit::hex;
@@ -122,4 +123,10 @@ pub(crate) fn request_id(headers: &HeaderMap) -> String {
     let given = headers.get("x-request-id").and_then(|v| v.to_str().ok());
     let sound = |id: &&str| (1..=128).contains(&id.len()) && id.bytes().all(|b| b.is_ascii_graphic());
     given.filter(sound).map_or_else(|| hex(&random::<16>()), str::to_owned)
+}
+
+/// An answer in protobuf, that nobody keeps.
+pub(crate) fn protobuf(bytes: Vec<u8>) -> Response {
+    ([(header::CONTENT_TYPE, "application/x-protobuf"), (header::CACHE_CONTROL, "no-store")], bytes)
+        .into_response()
 }

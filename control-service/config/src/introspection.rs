@@ -76,38 +76,14 @@ pub(crate) fn providers(folder: &Path, root: &mut Section<'_>) -> Vec<Introspect
 }
 
 fn provider(folder: &Path, mut section: Section<'_>) -> Option<IntrospectionConfig> {
-    let name: Option<String> = section.required("name", "a short name for metrics and audit records");
-    if name.as_deref().is_some_and(|n| !is_name(n)) {
-        section.error("name", "use 1 to 63 characters of a-z, 0-9 and '-'");
-    }
-    let issuer: Option<IssuerId> = section.required("issuer", "what source rules call the provider");
-    if issuer.as_ref().is_some_and(|issuer| issuer.as_str() == NO_ISSUER) {
-        section.error("issuer", "'-' stands for credentials that have no issuer; write the provider's URL");
-    }
-    if issuer.as_ref().is_some_and(|issuer| issuer.as_str().contains(['{', '}'])) {
-        section.error("issuer", "a provider is one: no braces here; only `issuers` can be templates");
-    }
+    let name = own_name(&mut section);
+    let issuer = issuer(&mut section);
     let endpoint: Option<String> = section.required("endpoint", "the URL of its introspection endpoint");
     let url = endpoint.and_then(|text| files::address(&section, "endpoint", &text));
     let authorities = files::authorities(folder, &mut section);
     let client_id: Option<ClientId> = section.required("clientId", "the service's own client id there");
-    if !section.has("clientSecretFile") {
-        section.error("clientSecretFile", "is required: a file with the service's own secret there");
-    }
-    let client_secret = files::secret(folder, &mut section, "clientSecretFile");
-    if client_secret
-        .as_ref()
-        .is_some_and(|s| s.reveal().is_empty() || std::str::from_utf8(s.reveal()).is_err())
-    {
-        section.error("clientSecretFile", "must hold a text");
-    }
-    let token_prefix: String = section.optional("tokenPrefix").unwrap_or_default();
-    if token_prefix.len() > 64 || !token_prefix.bytes().all(|b| b.is_ascii_graphic()) {
-        section.error("tokenPrefix", "must be at most 64 visible ASCII characters");
-    }
-    if PREFIXES.iter().any(|prefix| token_prefix.starts_with(prefix)) {
-        section.error("tokenPrefix", "pck_, pca_, pcc_ and pcs_ begin secrets of this service");
-    }
+    let client_secret = client_secret(folder, &mut section);
+    let token_prefix = token_prefix(&mut section);
     let audiences = audiences(&mut section);
     let required_claims = required_claims(&mut section);
     let tenants: Vec<TenantId> = section.filled("tenants").unwrap_or_default();
@@ -118,13 +94,7 @@ fn provider(folder: &Path, mut section: Section<'_>) -> Option<IntrospectionConf
     let leeway_seconds = section.number("leewaySeconds", 30, 0, MAX_LEEWAY_SECONDS);
     let active_seconds = section.number("activeSeconds", 30, 0, 300);
     let inactive_seconds = section.number("inactiveSeconds", 10, 0, 60);
-    let client_auth: ClientAuth = section.optional("clientAuth").unwrap_or_default();
-    let with_colon = client_auth == ClientAuth::BasicUnencoded
-        && client_id.as_ref().is_some_and(|id| id.as_str().contains(':'));
-    if with_colon {
-        // RFC 7617 §2: the first colon ends the id.
-        section.error("clientAuth", "basic_unencoded cannot carry a clientId with a colon");
-    }
+    let client_auth = client_auth(&mut section, client_id.as_ref());
     let timeout = section.number("timeoutMilliseconds", 1_800, 100, MAX_TIMEOUT);
     let max_in_flight = section.number("maxInFlight", 64, 1, 1024);
     section.finish();
@@ -152,6 +122,59 @@ fn provider(folder: &Path, mut section: Section<'_>) -> Option<IntrospectionConf
         timeout: Duration::from_millis(timeout.into()),
         max_in_flight: usize::try_from(max_in_flight).unwrap_or(64),
     })
+}
+
+fn own_name(section: &mut Section<'_>) -> Option<String> {
+    let name: Option<String> = section.required("name", "a short name for metrics and audit records");
+    if name.as_deref().is_some_and(|n| !is_name(n)) {
+        section.error("name", "use 1 to 63 characters of a-z, 0-9 and '-'");
+    }
+    name
+}
+
+fn issuer(section: &mut Section<'_>) -> Option<IssuerId> {
+    let issuer: Option<IssuerId> = section.required("issuer", "what source rules call the provider");
+    if issuer.as_ref().is_some_and(|issuer| issuer.as_str() == NO_ISSUER) {
+        section.error("issuer", "'-' stands for credentials that have no issuer; write the provider's URL");
+    }
+    if issuer.as_ref().is_some_and(|issuer| issuer.as_str().contains(['{', '}'])) {
+        section.error("issuer", "a provider is one: no braces here; only `issuers` can be templates");
+    }
+    issuer
+}
+
+fn client_secret(folder: &Path, section: &mut Section<'_>) -> Option<SecretBytes> {
+    if !section.has("clientSecretFile") {
+        section.error("clientSecretFile", "is required: a file with the service's own secret there");
+    }
+    let secret = files::secret(folder, section, "clientSecretFile");
+    let is_text = |s: &SecretBytes| !s.reveal().is_empty() && std::str::from_utf8(s.reveal()).is_ok();
+    if secret.as_ref().is_some_and(|secret| !is_text(secret)) {
+        section.error("clientSecretFile", "must hold a text");
+    }
+    secret
+}
+
+fn token_prefix(section: &mut Section<'_>) -> String {
+    let prefix: String = section.optional("tokenPrefix").unwrap_or_default();
+    if prefix.len() > 64 || !prefix.bytes().all(|b| b.is_ascii_graphic()) {
+        section.error("tokenPrefix", "must be at most 64 visible ASCII characters");
+    }
+    if PREFIXES.iter().any(|own| prefix.starts_with(own)) {
+        section.error("tokenPrefix", "pck_, pca_, pcc_ and pcs_ begin secrets of this service");
+    }
+    prefix
+}
+
+fn client_auth(section: &mut Section<'_>, client_id: Option<&ClientId>) -> ClientAuth {
+    let auth: ClientAuth = section.optional("clientAuth").unwrap_or_default();
+    let with_colon =
+        auth == ClientAuth::BasicUnencoded && client_id.is_some_and(|id| id.as_str().contains(':'));
+    if with_colon {
+        // RFC 7617 §2: the first colon ends the id.
+        section.error("clientAuth", "basic_unencoded cannot carry a clientId with a colon");
+    }
+    auth
 }
 
 /// Names a configuration. The secret is left out: with it, whoever reads the snapshot could try guesses.

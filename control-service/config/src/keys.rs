@@ -7,6 +7,7 @@ use portcullis_control_domain::secret::SecretBytes;
 use portcullis_identity::ids::IssuerId;
 use portcullis_model::policy::{Algorithm, Jwks};
 use serde_json::Value;
+use url::Url;
 
 use super::files::{self, Remote};
 use super::section::Section;
@@ -69,41 +70,19 @@ pub(crate) fn read(
         section.error("jwksUri", "give exactly one of jwksUri, discovery: true, jwks and hmacKeyFile");
         return None;
     }
-    if has_authorities && !(uri.is_some() || discovery) {
-        section.error("caFile", "is for keys that are fetched: with jwksUri or discovery");
+    let fetched = uri.is_some() || discovery;
+    for (field, given) in [("caFile", has_authorities), ("bearerTokenFile", token_file.is_some())] {
+        if given && !fetched {
+            section.error(field, "is for keys that are fetched: with jwksUri or discovery");
+        }
     }
-    if token_file.is_some() && !(uri.is_some() || discovery) {
-        section.error("bearerTokenFile", "is for keys that are fetched: with jwksUri or discovery");
-    }
-    let shared = algorithms.iter().filter(|a| hmac_bytes(**a).is_some()).count();
-    if !has_secret && shared > 0 {
-        section.error("algorithms", "HS256, HS384 and HS512 need a shared secret: hmacKeyFile");
-    }
-    if has_secret && shared < algorithms.len() {
-        section.error(
-            "algorithms",
-            "with hmacKeyFile only HS256, HS384 and HS512: a shared secret is never mixed",
-        );
-    }
+    check_algorithms(section, algorithms, has_secret);
     if let Some(text) = uri {
         let url = files::address(section, "jwksUri", &text)?;
         return Some(KeySource::KeySet(Remote { url, authorities, token_file }));
     }
-    if discovery && issuer.is_some_and(|issuer| !issuer.as_str().starts_with("http")) {
-        section.error("discovery", "needs an issuer that is a URL; give jwksUri");
-        return None;
-    }
-    if discovery && issuer.is_some_and(|issuer| issuer.as_str().contains('{')) {
-        section.error(
-            "discovery",
-            "a template has no document of its own; give jwksUri, the key set that its issuers share",
-        );
-        return None;
-    }
     if discovery {
-        // OpenID Connect Discovery 1.0 §4: the issuer's own address, without a slash at its end.
-        let text = [issuer?.as_str().trim_end_matches('/'), "/.well-known/openid-configuration"].concat();
-        let url = files::address(section, "discovery", &text)?;
+        let url = discovery_url(section, issuer?)?;
         return Some(KeySource::Discovery(Remote { url, authorities, token_file }));
     }
     if let Some(value) = inline {
@@ -116,6 +95,37 @@ pub(crate) fn read(
         section.error("hmacKeyFile", format!("holds less than {needed} bytes, which these algorithms need"));
     }
     Some(KeySource::Shared(secret))
+}
+
+/// A shared secret and public keys are never mixed.
+fn check_algorithms(section: &Section<'_>, algorithms: &[Algorithm], has_secret: bool) {
+    let shared = algorithms.iter().filter(|a| hmac_bytes(**a).is_some()).count();
+    if !has_secret && shared > 0 {
+        section.error("algorithms", "HS256, HS384 and HS512 need a shared secret: hmacKeyFile");
+    }
+    if has_secret && shared < algorithms.len() {
+        section.error(
+            "algorithms",
+            "with hmacKeyFile only HS256, HS384 and HS512: a shared secret is never mixed",
+        );
+    }
+}
+
+/// Where an issuer's document is (OpenID Connect Discovery 1.0 §4): at its own address, without a slash at its end.
+fn discovery_url(section: &Section<'_>, issuer: &IssuerId) -> Option<Url> {
+    if !issuer.as_str().starts_with("http") {
+        section.error("discovery", "needs an issuer that is a URL; give jwksUri");
+        return None;
+    }
+    if issuer.as_str().contains('{') {
+        section.error(
+            "discovery",
+            "a template has no document of its own; give jwksUri, the key set that its issuers share",
+        );
+        return None;
+    }
+    let text = [issuer.as_str().trim_end_matches('/'), "/.well-known/openid-configuration"].concat();
+    files::address(section, "discovery", &text)
 }
 
 /// The file with the token for a key set that is not open to everybody. It must be there now, and may change.

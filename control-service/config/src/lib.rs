@@ -184,33 +184,7 @@ fn read(file: &Path, mut root: Section<'_>) -> Option<Config> {
     clusters.finish();
     let log = log(root.section("log"));
     let policy = policy::read(folder, &mut root, principals);
-    let tokens = service_tokens.as_ref().map(|t: &ServiceTokens| t.issuer.as_str());
-    let is_issuer =
-        |name: &str| policy.issuers.iter().flat_map(IssuerConfig::names).any(|i| i.as_str() == name);
-    if identity.as_ref().is_some_and(|i| is_issuer(&i.issuer) || tokens == Some(i.issuer.as_str())) {
-        root.error(
-            "identity.issuer",
-            "is also the issuer of a credential; identity tokens need an issuer of their own",
-        );
-    }
-    if tokens.is_some_and(is_issuer) {
-        root.error(
-            "serviceTokens.issuer",
-            "is one of `issuers` too; the service publishes its own by itself",
-        );
-    }
-    let own = [tokens, identity.as_ref().map(|identity| identity.issuer.as_str())];
-    for provider in policy.introspection.iter().map(|provider| &provider.document) {
-        if own.contains(&Some(provider.issuer.as_str())) {
-            root.error(
-                "introspection",
-                format!(
-                    "{}: `issuer` is an issuer of this service, so the provider's word would pass for its own; write the provider's",
-                    provider.name
-                ),
-            );
-        }
-    }
+    check_issuers(&root, &policy, identity.as_ref(), service_tokens.as_ref());
     root.finish();
     let data_dir = folder.join(data_dir?);
     Some(Config {
@@ -226,6 +200,42 @@ fn read(file: &Path, mut root: Section<'_>) -> Option<Config> {
         log,
         policy,
     })
+}
+
+/// No two of the service's issuers and of those that it believes may be the same: one would pass for the other.
+fn check_issuers(
+    root: &Section<'_>,
+    policy: &Policy,
+    identity: Option<&IdentityConfig>,
+    service_tokens: Option<&ServiceTokens>,
+) {
+    let tokens = service_tokens.map(|t| t.issuer.as_str());
+    let is_issuer =
+        |name: &str| policy.issuers.iter().flat_map(IssuerConfig::names).any(|i| i.as_str() == name);
+    if identity.is_some_and(|i| is_issuer(&i.issuer) || tokens == Some(i.issuer.as_str())) {
+        root.error(
+            "identity.issuer",
+            "is also the issuer of a credential; identity tokens need an issuer of their own",
+        );
+    }
+    if tokens.is_some_and(is_issuer) {
+        root.error(
+            "serviceTokens.issuer",
+            "is one of `issuers` too; the service publishes its own by itself",
+        );
+    }
+    let own = [tokens, identity.map(|identity| identity.issuer.as_str())];
+    for provider in policy.introspection.iter().map(|provider| &provider.document) {
+        if own.contains(&Some(provider.issuer.as_str())) {
+            root.error(
+                "introspection",
+                format!(
+                    "{}: `issuer` is an issuer of this service, so the provider's word would pass for its own; write the provider's",
+                    provider.name
+                ),
+            );
+        }
+    }
 }
 
 fn listeners(mut section: Section<'_>) -> Option<Listeners> {

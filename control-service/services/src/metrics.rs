@@ -115,6 +115,14 @@ impl Metrics {
     #[must_use]
     pub fn render(&self, gauges: Gauges, issuers: &[IssuerReport]) -> String {
         let mut text = String::new();
+        self.single(gauges, &mut text);
+        self.families(&mut text);
+        issuer_metrics(issuers, &mut text);
+        text
+    }
+
+    /// What has one number each.
+    fn single(&self, gauges: Gauges, text: &mut String) {
         let mut simple = |name: &str, kind: &str, help: &str, value: u64| {
             // Writing to a String cannot fail.
             let _ = writeln!(
@@ -143,6 +151,10 @@ impl Metrics {
         ] {
             simple(name, "gauge", help, value);
         }
+    }
+
+    /// What is told apart by labels.
+    fn families(&self, text: &mut String) {
         text.push_str("# HELP portcullis_http_requests_total Requests by listener and status.\n");
         text.push_str("# TYPE portcullis_http_requests_total counter\n");
         for ((listener, status), n) in self.requests.lock().unwrap_or_else(PoisonError::into_inner).iter() {
@@ -151,38 +163,22 @@ impl Metrics {
                 "portcullis_http_requests_total{{listener=\"{listener}\",status=\"{status}\"}} {n}"
             );
         }
-        self.audit_refused.render(
-            "audit_records_refused_total",
-            "Audit records, and words about lost ones, that were not taken.",
-            &["principal", "reason"],
-            &mut text,
-        );
-        self.introspections.render(
-            "introspections_total",
-            "Opaque tokens asked about.",
-            &["provider", "outcome"],
-            &mut text,
-        );
-        self.token_requests.render(
-            "token_requests_total",
-            "Requests for service tokens.",
-            &["outcome"],
-            &mut text,
-        );
-        self.key_refreshes.render(
-            "key_refreshes_total",
-            "Keys that filters missed.",
-            &["outcome"],
-            &mut text,
-        );
-        self.refused_callers.render(
-            "refused_administrators_total",
-            "Calls without an administrator's token: audited, or paused because many came.",
-            &["outcome"],
-            &mut text,
-        );
-        issuer_metrics(issuers, &mut text);
-        text
+        let refused = "Audit records, and words about lost ones, that were not taken.";
+        let callers = "Calls without an administrator's token: audited, or paused because many came.";
+        for (name, help, labels, family) in [
+            ("audit_records_refused_total", refused, &["principal", "reason"][..], &self.audit_refused),
+            (
+                "introspections_total",
+                "Opaque tokens asked about.",
+                &["provider", "outcome"],
+                &self.introspections,
+            ),
+            ("token_requests_total", "Requests for service tokens.", &["outcome"], &self.token_requests),
+            ("key_refreshes_total", "Keys that filters missed.", &["outcome"], &self.key_refreshes),
+            ("refused_administrators_total", callers, &["outcome"], &self.refused_callers),
+        ] {
+            family.render(name, help, labels, text);
+        }
     }
 }
 

@@ -1,26 +1,30 @@
 //! How the operator's commands speak to a running service.
 
+mod call;
+mod error;
+
 use std::io::Write;
 use std::path::PathBuf;
 
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{Args, ValueEnum};
+use portcullis_control_contract::ProblemDocument;
 use portcullis_control_contract::clients::ClientRevoked;
 use portcullis_control_contract::clusters::ClusterChanged;
 use portcullis_control_contract::keys::{KeyRevoked, KeyRotated};
 use portcullis_control_contract::revocations::RevocationChanged;
-use portcullis_control_contract::{ProblemDocument, Wait};
 use portcullis_control_domain::api_key::ApiKey;
 use portcullis_control_domain::rollout::RolloutProgress;
 use portcullis_control_domain::text_file;
 use portcullis_control_services::causes::causes;
-use reqwest::{Method, Url};
-use serde::Serialize;
+use reqwest::Url;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 use zeroize::Zeroizing;
 
 use super::table;
+pub(super) use call::Call;
+pub(super) use error::ClientError;
 
 /// Entries of a list that are asked for: as many as the service gives at once.
 pub(super) const MOST: Option<usize> = Some(1000);
@@ -48,65 +52,6 @@ enum Output {
     Table,
 }
 
-/// Why a command failed.
-#[derive(Debug, thiserror::Error)]
-pub(super) enum ClientError {
-    /// No token.
-    #[error("no administrator's token: set PORTCULLIS_TOKEN or give --token-file")]
-    NoToken,
-    /// The token file cannot be read.
-    #[error("the token file {0} cannot be read: {1}")]
-    TokenFile(PathBuf, std::io::Error),
-    /// The address cannot be extended by a path.
-    #[error("--server {0} is not an address such as http://127.0.0.1:9701")]
-    Server(Url),
-    /// The call failed.
-    #[error(
-        "the platform API at {url} cannot be reached: {problem}; is `portcullis serve` running, and is --server its platform listener?"
-    )]
-    Http {
-        /// The address.
-        url: Url,
-        /// What happened.
-        problem: String,
-    },
-    /// The service refused.
-    #[error("refused: {title} ({reason}, status {status}): {detail}")]
-    Refused {
-        /// HTTP status.
-        status: u16,
-        /// Title of the problem.
-        title: String,
-        /// Its stable code.
-        reason: String,
-        /// What to change.
-        detail: String,
-    },
-    /// Not every proxy has the change.
-    #[error("the change is made, but {0} of {1} worker(s) have not acknowledged it yet")]
-    Pending(usize, usize),
-    /// Some proxies may be cut off.
-    #[error(
-        "the change is made, but {0} worker(s) were not heard of lately: they are gone, or go on without it for \
-         as long as stale_in_ms says"
-    )]
-    Silent(usize),
-    /// Nobody is there to have it.
-    #[error("the change is made, but no worker is known that could have it: see GET /v1/proxies")]
-    NoWorker,
-    /// Nobody said that everybody of a name is meant.
-    #[error(
-        "nothing was revoked: {0} stands for everybody of that name, at every issuer and in every tenant; name one person by --tenant, --issuer and --subject, or say --yes"
-    )]
-    Unconfirmed(String),
-    /// The answer is not what the contract says.
-    #[error("the service's answer cannot be read: {0}; is it of another version than this program?")]
-    Answer(String),
-    /// The answer cannot be printed.
-    #[error("the answer cannot be printed: {0}")]
-    Print(#[from] std::io::Error),
-}
-
 /// A change of one thing.
 #[derive(Debug, Args)]
 pub(super) struct Change {
@@ -126,55 +71,6 @@ where
         let found = known.iter().find(|(name, _)| *name == text).map(|(_, value)| *value);
         found.ok_or("is not one of the names that are known")
     })
-}
-
-/// One call to the platform API.
-pub(super) struct Call {
-    method: Method,
-    path: Vec<String>,
-    query: Vec<(String, String)>,
-    body: Option<Value>,
-}
-
-impl Call {
-    fn new(method: Method, path: &[&str]) -> Self {
-        let path = path.iter().map(|&s| s.to_owned()).collect();
-        Self { method, path, query: Vec::new(), body: None }
-    }
-
-    pub(super) fn get(path: &[&str]) -> Self {
-        Self::new(Method::GET, path)
-    }
-
-    pub(super) fn post(path: &[&str]) -> Self {
-        Self::new(Method::POST, path)
-    }
-
-    pub(super) fn delete(path: &[&str]) -> Self {
-        Self::new(Method::DELETE, path)
-    }
-
-    /// Adds the members of a query of the contract.
-    pub(super) fn query(mut self, query: &impl Serialize) -> Self {
-        let Value::Object(members) = written(query) else { return self };
-        let text = |value: Value| value.as_str().map_or_else(|| value.to_string(), str::to_owned);
-        self.query.extend(members.into_iter().map(|(name, value)| (name, text(value))));
-        self
-    }
-
-    /// How many seconds to wait until every proxy has the change.
-    pub(super) fn wait(self, seconds: u64) -> Self {
-        self.query(&Wait { wait: (seconds > 0).then_some(seconds) })
-    }
-
-    pub(super) fn body(self, request: &impl Serialize) -> Self {
-        Self { body: Some(written(request)), ..self }
-    }
-}
-
-/// A request as JSON. Those of the contract have names and plain values only, which JSON can always hold.
-fn written(request: &impl Serialize) -> Value {
-    serde_json::to_value(request).unwrap_or_default()
 }
 
 /// An answer of the contract that tells how far a change has got.

@@ -1,0 +1,62 @@
+use std::path::PathBuf;
+
+use reqwest::Url;
+
+/// Why a command failed.
+#[derive(Debug, thiserror::Error)]
+pub(in crate::cli) enum ClientError {
+    /// No token.
+    #[error("no administrator's token: set PORTCULLIS_TOKEN or give --token-file")]
+    NoToken,
+    /// The token file cannot be read.
+    #[error("the token file {0} cannot be read: {1}")]
+    TokenFile(PathBuf, std::io::Error),
+    /// The address cannot be extended by a path.
+    #[error("--server {0} is not an address such as http://127.0.0.1:9701")]
+    Server(Url),
+    /// The call failed.
+    #[error(
+        "the platform API at {url} cannot be reached: {problem}; is `portcullis serve` running, and is --server its platform listener?"
+    )]
+    Http {
+        /// The address.
+        url: Url,
+        /// What happened.
+        problem: String,
+    },
+    /// The service refused.
+    #[error("refused: {title} ({reason}, status {status}): {detail}")]
+    Refused {
+        /// HTTP status.
+        status: u16,
+        /// Title of the problem.
+        title: String,
+        /// Its stable code.
+        reason: String,
+        /// What to change.
+        detail: String,
+    },
+    /// Not every proxy has the change.
+    #[error("the change is made, but {0} of {1} worker(s) have not acknowledged it yet")]
+    Pending(usize, usize),
+    /// Some proxies may be cut off.
+    #[error(
+        "the change is made, but {0} worker(s) were not heard of lately: they are gone, or go on without it for \
+         as long as stale_in_ms says"
+    )]
+    Silent(usize),
+    /// Nobody is there to have it.
+    #[error("the change is made, but no worker is known that could have it: see GET /v1/proxies")]
+    NoWorker,
+    /// Nobody said that everybody of a name is meant.
+    #[error(
+        "nothing was revoked: {0} stands for everybody of that name, at every issuer and in every tenant; name one person by --tenant, --issuer and --subject, or say --yes"
+    )]
+    Unconfirmed(String),
+    /// The answer is not what the contract says.
+    #[error("the service's answer cannot be read: {0}; is it of another version than this program?")]
+    Answer(String),
+    /// The answer cannot be printed.
+    #[error("the answer cannot be printed: {0}")]
+    Print(#[from] std::io::Error),
+}

@@ -1,0 +1,113 @@
+//! Opening everything that the handlers need.
+
+use std::sync::Arc;
+
+use portcullis_control_api::{MeshState, MeshToken, OperationsState, Pepper, PlatformState, Stopping};
+use portcullis_control_config::{Config, Principals};
+use portcullis_control_services::Current;
+use portcullis_control_services::introspection::Providers;
+use portcullis_control_services::issuers::Issuers;
+use portcullis_control_services::metrics::Metrics;
+use portcullis_control_services::oauth::{Backoff, TokenEndpoint};
+use portcullis_control_services::presence::Presence;
+use portcullis_control_services::shares::Shares;
+use portcullis_control_services::signing::SigningKeys;
+use portcullis_control_snapshot::{Settings, Workers};
+use portcullis_control_store::{Database, Location, Store, StoreError};
+use tokio::sync::watch;
+
+/// What runs, and what a reload changes.
+pub(super) struct Running {
+    pub(super) store: Store,
+    pub(super) presence: Arc<Presence>,
+    pub(super) issuers: Arc<Issuers>,
+    pub(super) signing: Arc<SigningKeys>,
+    pub(super) providers: Arc<Current<Providers>>,
+    pub(super) principals: Arc<Current<Principals>>,
+}
+
+/// What the handlers of the three listeners use.
+pub(super) struct States {
+    pub(super) mesh: MeshState,
+    pub(super) platform: PlatformState,
+    pub(super) operations: OperationsState,
+}
+
+/// Opens everything that the handlers need.
+pub(super) async fn assemble(
+    config: &Config,
+    location: Location,
+    stopping: watch::Receiver<bool>,
+) -> Result<(Running, States), StoreError> {
+    let (store, pepper) = open(location, config.settings()).await?;
+    let metrics = Arc::new(Metrics::default());
+    let issuers = Issuers::new(store.clone(), Arc::clone(&metrics)).await?;
+    let workers = Arc::new(Workers::new(config.worker_forget));
+    let signing = SigningKeys::new(store.clone(), Arc::clone(&issuers), Arc::clone(&workers), config).await?;
+    issuers.apply(&config.policy).await?;
+    let presence = Arc::new(Presence::new(store.known_clusters().await?, config.offline_after));
+    let providers = Arc::new(Current::new(Providers::new(&config.policy.introspection)));
+    let principals = Arc::new(Current::new(config.policy.principals.clone()));
+    let running = Running { store, presence, issuers, signing, providers, principals };
+    let states = states(config, &running, Shared { workers, metrics, pepper, stopping: Stopping(stopping) });
+    Ok((running, states))
+}
+
+/// Opens the database, which blocks.
+async fn open(location: Location, settings: Settings) -> Result<(Store, Pepper), StoreError> {
+    tracing::info!(database = location.kind(), "opening the database");
+    let opening = tokio::task::spawn_blocking(move || {
+        let database = Database::open(&location)?;
+        let pepper = Pepper(Arc::new(database.secrets().api_key_pepper.clone()));
+        Ok((Store::start(database, settings)?, pepper))
+    });
+    opening.await.map_err(|error| StoreError::Database(error.to_string()))?
+}
+
+/// What several listeners use and no reload changes.
+struct Shared {
+    workers: Arc<Workers>,
+    metrics: Arc<Metrics>,
+    pepper: Pepper,
+    stopping: Stopping,
+}
+
+fn states(config: &Config, running: &Running, shared: Shared) -> States {
+    let Running { store, presence, issuers, signing, providers, principals } = running;
+    let Shared { workers, metrics, pepper, stopping } = shared;
+    let connections = config.listeners.limits.connections;
+    let refused_callers = Arc::new(Backoff::default());
+    let tokens = TokenEndpoint::new(
+        store.clone(),
+        Arc::clone(signing),
+        Arc::clone(providers),
+        Arc::clone(&refused_callers),
+        connections,
+    );
+    let mesh = MeshState {
+        store: store.clone(),
+        workers: Arc::clone(&workers),
+        metrics: Arc::clone(&metrics),
+        token: MeshToken(config.mesh_token_digest),
+        principals: Arc::clone(principals),
+        providers: Arc::clone(providers),
+        complaints: Arc::default(),
+        issuers: Arc::clone(issuers),
+        shares: Arc::new(Shares::new(connections)),
+        stopping: stopping.clone(),
+    };
+    let platform = PlatformState {
+        store: store.clone(),
+        workers: Arc::clone(&workers),
+        presence: Arc::clone(presence),
+        metrics: Arc::clone(&metrics),
+        pepper,
+        issuers: Arc::clone(issuers),
+        signing: Arc::clone(signing),
+        tokens: Arc::new(tokens),
+        refused_callers,
+    };
+    let operations =
+        OperationsState { store: store.clone(), workers, metrics, issuers: Arc::clone(issuers), stopping };
+    States { mesh, platform, operations }
+}

@@ -1,0 +1,174 @@
+//! `portcullis serve`: the three listeners, what runs beside them, and how all of it ends.
+
+mod assemble;
+mod reload;
+
+use std::fs::File;
+use std::net::SocketAddr;
+use std::os::unix::fs::DirBuilderExt;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use portcullis_control_api::{self as api, listen};
+use portcullis_control_config::Config;
+use portcullis_control_store::{Store, StoreError};
+use serde::Serialize;
+use tokio::net::TcpListener;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+
+use crate::location::{self, LocationError};
+use assemble::{Running, assemble};
+use reload::reload;
+
+/// How often last uses of API keys are written and ended revocations removed.
+const TIDY: Duration = Duration::from_secs(5);
+/// How long requests under way may take once the service stops.
+const DRAIN: Duration = Duration::from_secs(10);
+
+/// Why the service cannot run.
+#[derive(Debug, thiserror::Error)]
+pub enum ServeError {
+    /// The store cannot be used.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The database is named wrongly.
+    #[error(transparent)]
+    Location(#[from] LocationError),
+    /// A listener's address cannot be had.
+    #[error("listeners.{name} {address} cannot be bound: {source}; stop what uses it, or choose another")]
+    Bind {
+        /// Which listener.
+        name: &'static str,
+        /// Its address.
+        address: SocketAddr,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// The ready file cannot be written.
+    #[error("the ready file {path} cannot be written: {source}")]
+    ReadyFile {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// The system refuses something that every service needs.
+    #[error("the system refuses {what}: {source}")]
+    System {
+        /// What was asked for.
+        what: &'static str,
+        /// What the system said.
+        source: std::io::Error,
+    },
+}
+
+/// The addresses that were bound.
+#[derive(Debug, Clone, Copy, Serialize)]
+pub struct Bound {
+    /// Mesh API.
+    pub mesh: SocketAddr,
+    /// Platform API.
+    pub platform: SocketAddr,
+    /// Operations.
+    pub operations: SocketAddr,
+}
+
+/// Serves until SIGTERM or SIGINT. `ready_file` gets the bound addresses as JSON when they are bound.
+///
+/// # Errors
+/// [`ServeError`] when it cannot begin.
+pub async fn serve(config: Config, ready_file: Option<&Path>) -> Result<(), ServeError> {
+    let _lock = lock(&config.data_dir)?;
+    let (mesh, platform, operations) = (
+        bind("mesh", config.listeners.mesh)?,
+        bind("platform", config.listeners.platform)?,
+        bind("operations", config.listeners.operations)?,
+    );
+    let system = |what| move |source| ServeError::System { what, source };
+    let mut hangup = signal(SignalKind::hangup()).map_err(system("a handler for SIGHUP"))?;
+    let mut terminate = signal(SignalKind::terminate()).map_err(system("a handler for SIGTERM"))?;
+    let mut interrupt = signal(SignalKind::interrupt()).map_err(system("a handler for SIGINT"))?;
+    let (stop, stopping) = watch::channel(false);
+    let (service, states) = assemble(&config, location::of(&config)?, stopping.clone()).await?;
+    let address = |listener: &TcpListener| listener.local_addr().map_err(system("an address"));
+    let bound =
+        Bound { mesh: address(&mesh)?, platform: address(&platform)?, operations: address(&operations)? };
+    let mut servers = JoinSet::new();
+    let limits = config.listeners.limits;
+    servers.spawn(listen::serve(mesh, api::mesh(states.mesh), limits, stopping.clone()));
+    servers.spawn(listen::serve(platform, api::platform(states.platform), limits, stopping.clone()));
+    servers.spawn(listen::serve(operations, api::operations(states.operations), limits, stopping));
+    if let Some(path) = ready_file {
+        write_ready(path, &bound)
+            .map_err(|source| ServeError::ReadyFile { path: path.to_owned(), source })?;
+    }
+    tracing::info!(mesh = %bound.mesh, platform = %bound.platform, operations = %bound.operations,
+        data_dir = %config.data_dir.display(), "serving");
+    tokio::select! {
+        () = service.presence.keep(&service.store) => {}
+        () = service.signing.keep() => {}
+        () = tidy(&service.store) => {}
+        () = reload(config, &service, &mut hangup) => {}
+        _ = terminate.recv() => tracing::info!("SIGTERM: stopping"),
+        _ = interrupt.recv() => tracing::info!("SIGINT: stopping"),
+    }
+    stop.send_replace(true);
+    end(&service, servers).await;
+    tracing::info!("stopped");
+    Ok(())
+}
+
+/// Lets requests under way end, and writes what waits.
+async fn end(service: &Running, mut servers: JoinSet<()>) {
+    let drained = tokio::time::timeout(DRAIN, async { while servers.join_next().await.is_some() {} });
+    if drained.await.is_err() {
+        tracing::warn!("some requests did not end in time and are cut off");
+    }
+    service.issuers.stop().await;
+    if let Err(error) = service.store.write_usage().await {
+        tracing::error!(%error, "times of API keys could not be written");
+    }
+    if let Err(error) = service.presence.flush(&service.store).await {
+        tracing::error!(%error, "heartbeat times could not be written");
+    }
+    service.store.close().await;
+}
+
+/// Two services on one database would each publish revisions that the other does not know.
+fn lock(data_dir: &Path) -> Result<File, ServeError> {
+    let fail = |e: std::io::Error| StoreError::data_dir(data_dir, e);
+    std::fs::DirBuilder::new().recursive(true).mode(0o700).create(data_dir).map_err(fail)?;
+    let file = File::create(data_dir.join("serve.lock")).map_err(fail)?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(std::fs::TryLockError::WouldBlock) => Err(StoreError::InUse(data_dir.to_owned()).into()),
+        Err(std::fs::TryLockError::Error(error)) => Err(fail(error).into()),
+    }
+}
+
+fn bind(name: &'static str, address: SocketAddr) -> Result<TcpListener, ServeError> {
+    listen::bind(address).map_err(|source| ServeError::Bind { name, address, source })
+}
+
+fn write_ready(path: &Path, bound: &Bound) -> std::io::Result<()> {
+    let temporary = path.with_extension("new");
+    std::fs::write(&temporary, serde_json::to_vec(bound)?)?;
+    std::fs::rename(&temporary, path)
+}
+
+/// Writes and removes what is late without harm, until it is dropped.
+async fn tidy(store: &Store) {
+    loop {
+        tokio::time::sleep(TIDY).await;
+        if let Err(error) = store.write_usage().await {
+            tracing::error!(%error, "times of API keys could not be written");
+        }
+        match store.remove_ended_revocations().await {
+            Ok(0) => {}
+            Ok(removed) => tracing::info!(removed, "revocations that have ended are removed"),
+            Err(error) => tracing::error!(%error, "ended revocations could not be removed"),
+        }
+    }
+}
