@@ -21,10 +21,10 @@ use subtle::ConstantTimeEq;
 use tokio::sync::{Semaphore, SemaphorePermit};
 use zeroize::Zeroizing;
 
-use super::{
-    Backoff, Form, Grant, GrantRequest, Issued, TokenError, TokenRequest, client_credentials, credentials,
-    exchange, form, issue,
-};
+use super::grant::{Grant, client_credentials, exchange};
+use super::request::{Form, GrantRequest, TokenRequest, credentials, form};
+use super::token::{Issued, issue};
+use super::{Backoff, TokenError};
 use crate::Current;
 use crate::introspection::{Introspected, Providers};
 use crate::judge::{self, Unjudged};

@@ -6,38 +6,42 @@ use portcullis_identity::ids::{ClientId, KeyId, Role, Scope, Subject};
 use portcullis_identity::{CredentialKind, MAX_ACTORS, Principal};
 use portcullis_model::claims::{MAX_DERIVED_FROM, user_name};
 
-use super::{TokenError, TokenRequest};
+use super::TokenError;
+use super::request::TokenRequest;
 
 /// What a token will say.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Grant {
+pub(super) struct Grant {
     /// Whom it speaks for.
-    pub subject: String,
+    pub(super) subject: String,
     /// Their tenant.
-    pub tenant: String,
+    pub(super) tenant: String,
     /// Roles.
-    pub roles: Vec<String>,
+    pub(super) roles: Vec<String>,
     /// Scopes.
-    pub scopes: Vec<String>,
+    pub(super) scopes: Vec<String>,
     /// Audiences.
-    pub audiences: Vec<String>,
+    pub(super) audiences: Vec<String>,
     /// Who acts for the subject, the current actor first.
-    pub actors: Vec<String>,
+    pub(super) actors: Vec<String>,
     /// The session that the subject's token belongs to.
-    pub session_id: Option<String>,
+    pub(super) session_id: Option<String>,
     /// By what else the subject's token, and those behind it, can be revoked.
-    pub derived_from: Vec<String>,
+    pub(super) derived_from: Vec<String>,
     /// True when the subject's token grants roles that are not known here.
-    pub roles_incomplete: bool,
+    pub(super) roles_incomplete: bool,
     /// No token of this grant may live longer, seconds since the Unix epoch.
-    pub ends_at_s: u64,
+    pub(super) ends_at_s: u64,
 }
 
 /// The client's own token.
 ///
 /// # Errors
 /// [`TokenError`] when more is asked for than the client may have.
-pub fn client_credentials(client: &ServiceClient, request: &TokenRequest) -> Result<Grant, TokenError> {
+pub(super) fn client_credentials(
+    client: &ServiceClient,
+    request: &TokenRequest,
+) -> Result<Grant, TokenError> {
     Ok(Grant {
         subject: client.id.clone(),
         tenant: client.tenant.clone(),
@@ -56,7 +60,7 @@ pub fn client_credentials(client: &ServiceClient, request: &TokenRequest) -> Res
 ///
 /// # Errors
 /// [`TokenError`] when the client may not, or more is asked for than both may have.
-pub fn exchange(
+pub(super) fn exchange(
     client: &ServiceClient,
     request: &TokenRequest,
     subject: &Principal,
@@ -142,7 +146,7 @@ fn audiences(client: &ServiceClient, request: &TokenRequest) -> Result<Vec<Strin
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::oauth::GrantRequest;
+    use crate::oauth::request::GrantRequest;
     use portcullis_identity::ids::TenantId;
 
     fn client() -> ServiceClient {

@@ -9,9 +9,6 @@ mod token;
 
 pub use backoff::Backoff;
 pub use endpoint::{TokenCall, TokenEndpoint, TokenResponse};
-pub use grant::{Grant, client_credentials, exchange};
-pub use request::{Credentials, Form, GrantRequest, TokenRequest, credentials, form};
-pub use token::{Issued, issue};
 
 /// Why there is no token: RFC 6749 §5.2, RFC 8693 §2.2.2, RFC 8707 §2.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

@@ -16,25 +16,25 @@ const JWT: &str = "urn:ietf:params:oauth:token-type:jwt";
 const MAX_AUDIENCES: usize = 16;
 
 /// How a client proves itself.
-pub struct Credentials {
+pub(super) struct Credentials {
     /// Its id.
-    pub id: String,
+    pub(super) id: String,
     /// Its secret.
-    pub secret: Zeroizing<String>,
+    pub(super) secret: Zeroizing<String>,
 }
 
 /// What a client asks for.
-pub struct TokenRequest {
+pub(super) struct TokenRequest {
     /// The grant.
-    pub grant: GrantRequest,
+    pub(super) grant: GrantRequest,
     /// Scopes; `None` for all that it may have.
-    pub scopes: Option<Vec<String>>,
+    pub(super) scopes: Option<Vec<String>>,
     /// Audiences; empty for all that it may reach.
-    pub audiences: Vec<String>,
+    pub(super) audiences: Vec<String>,
 }
 
 /// The grant that a client uses.
-pub enum GrantRequest {
+pub(super) enum GrantRequest {
     /// For itself.
     ClientCredentials,
     /// For the subject of this token.
@@ -45,13 +45,13 @@ pub enum GrantRequest {
 }
 
 /// The members of a form. None but `audience` and `resource` may stand there twice (RFC 6749 §3.2).
-pub type Form = BTreeMap<String, Vec<Zeroizing<String>>>;
+pub(super) type Form = BTreeMap<String, Vec<Zeroizing<String>>>;
 
 /// Reads a form.
 ///
 /// # Errors
 /// [`TokenError::InvalidRequest`] when a parameter is repeated.
-pub fn form(body: &[u8]) -> Result<Form, TokenError> {
+pub(super) fn form(body: &[u8]) -> Result<Form, TokenError> {
     let mut form = Form::new();
     for (name, value) in form_urlencoded::parse(body) {
         // RFC 6749 §3.2: a parameter without a value counts as omitted.
@@ -76,7 +76,7 @@ fn one(form: &Form, name: &str) -> Option<Zeroizing<String>> {
 ///
 /// # Errors
 /// [`TokenError`] when there is none, or more than one.
-pub fn credentials(authorization: &[&str], form: &Form) -> Result<Credentials, TokenError> {
+pub(super) fn credentials(authorization: &[&str], form: &Form) -> Result<Credentials, TokenError> {
     let (posted_id, posted_secret) = (one(form, "client_id"), one(form, "client_secret"));
     let found = match (authorization, posted_secret) {
         ([], Some(secret)) => {
@@ -121,7 +121,7 @@ impl TokenRequest {
     ///
     /// # Errors
     /// [`TokenError`] with what is wrong.
-    pub fn read(form: &Form) -> Result<Self, TokenError> {
+    pub(super) fn read(form: &Form) -> Result<Self, TokenError> {
         let grant = match one(form, "grant_type").as_deref().map(String::as_str) {
             Some("client_credentials") => GrantRequest::ClientCredentials,
             Some(EXCHANGE) => exchange(form)?,

@@ -9,21 +9,21 @@ use portcullis_model::claims::{DERIVED_FROM, ROLES_INCOMPLETE};
 use portcullis_protocol::audit::hex;
 use serde_json::{Map, Value, json};
 
-use super::Grant;
+use super::grant::Grant;
 
 /// A token as it goes out.
-pub struct Issued {
+pub(super) struct Issued {
     /// The token.
-    pub text: String,
+    pub(super) text: String,
     /// Its `jti`, for the audit log and for revocation.
-    pub id: String,
+    pub(super) id: String,
     /// Seconds that it lives.
-    pub expires_in_s: u64,
+    pub(super) expires_in_s: u64,
 }
 
 /// Signs a token for a client.
 #[must_use]
-pub fn issue(
+pub(super) fn issue(
     key: &SigningKey,
     issuer: &str,
     client: &str,
