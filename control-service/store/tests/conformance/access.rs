@@ -12,13 +12,13 @@ use portcullis_protocol::wire::RecordKind;
 use crate::on_both;
 use crate::world::{World, action};
 
-on_both!(
+on_both! {
     administrators_come_and_go_but_for_the_last,
     an_api_key_is_rotated_and_revoked,
     a_service_client_has_two_secrets_for_a_while,
     a_revocation_stands_until_it_is_taken_back_or_has_ended,
     a_signing_key_is_published_signs_and_goes,
-);
+}
 
 fn refused<T: std::fmt::Debug>(outcome: Result<T, StoreError>) -> Refused {
     match outcome {

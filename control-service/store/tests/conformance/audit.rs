@@ -10,12 +10,12 @@ use prost::Message;
 use crate::on_both;
 use crate::world::{World, action};
 
-on_both!(
+on_both! {
     a_record_is_stored_once_and_gaps_are_known,
     records_are_found_by_what_they_say,
     what_a_sender_may_not_say_is_counted,
     the_use_of_a_key_is_written_down,
-);
+}
 
 fn record(sequence: u64) -> AuditRecord {
     AuditRecord {

@@ -15,13 +15,13 @@ use portcullis_protocol::wire::RecordKind;
 use crate::on_both;
 use crate::world::{World, action};
 
-on_both!(
+on_both! {
     a_clusters_state_is_what_operators_and_heartbeats_say,
     a_refused_job_leaves_nothing_and_hurts_no_other,
     revisions_are_one_order_and_none_is_given_twice,
     everything_is_there_after_a_restart,
     keys_of_issuers_are_kept,
-);
+}
 
 fn new(id: &str, tenant: &str) -> NewCluster {
     NewCluster {
