@@ -44,7 +44,7 @@ async fn a_server_that_is_away_is_told_and_used_again() {
     let (mut database, url) = server("away").await;
     let service = Server::start_on(&url).await;
     service.register("a").await;
-    database.kill().await;
+    database.kill().await.unwrap();
     let body = json!({"id": "b", "tenant": "acme", "placement": "on_premises"});
     let answer = service.api(Method::POST, "/v1/clusters").json(&body).send().await.unwrap();
     let (status, told) = (answer.status().as_u16(), answer.text().await.unwrap());

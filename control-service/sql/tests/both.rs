@@ -135,7 +135,7 @@ async fn a_server_that_is_gone_is_told_apart_from_a_statement_that_fails() {
     })
     .await
     .unwrap();
-    server.kill().await;
+    server.kill().await.unwrap();
     tokio::task::spawn_blocking(move || {
         let told = connection.batch("SELECT 1").unwrap_err();
         assert!(told.is_disconnected(), "{told}");

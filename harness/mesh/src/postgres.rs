@@ -3,6 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use rustix::process::{Pid, Signal, kill_process, test_kill_process};
 use tokio::process::Command;
 
 use crate::error::{MeshError, Result};
@@ -59,8 +60,25 @@ impl Postgres {
     }
 
     /// Kills the server as a power cut would; what it promised to keep has to be there afterwards.
-    pub async fn kill(&mut self) {
+    ///
+    /// Its children would outlive it for a moment, serve on, and keep it from being started again: they are killed, too.
+    ///
+    /// # Errors
+    /// When its children cannot be found, or do not end.
+    pub async fn kill(&mut self) -> Result<()> {
+        // So that it makes no more of them.
+        self.process.pause();
+        let children = self.process.id().map_or(Ok(Vec::new()), children)?;
         self.process.kill().await;
+        for child in &children {
+            // One that has ended already is what is wanted.
+            let _ = kill_process(*child, Signal::KILL);
+        }
+        until("the end of PostgreSQL's children", self.process.log(), async || {
+            let left = children.iter().find(|child| test_kill_process(**child).is_ok());
+            Ok(left.map_or(Seen::Done(()), |child| Seen::NotYet(format!("{child:?} runs"))))
+        })
+        .await
     }
 
     /// Starts it again on what it left.
@@ -81,6 +99,13 @@ impl Postgres {
     pub fn unpause(&self) {
         self.process.unpause();
     }
+}
+
+/// The children of a process.
+fn children(process: u32) -> Result<Vec<Pid>> {
+    let path = PathBuf::from(format!("/proc/{process}/task/{process}/children"));
+    let text = fs::read_to_string(&path).map_err(MeshError::io("read", &path))?;
+    Ok(text.split_whitespace().filter_map(|id| Pid::from_raw(id.parse().ok()?)).collect())
 }
 
 /// Starts the server on its folder, and waits until it answers.
@@ -154,7 +179,7 @@ mod tests {
         let mut server = Postgres::start(folder.path()).await.unwrap();
         let url = server.database("kept").await.unwrap();
         psql(&server, &url, "CREATE TABLE kept AS SELECT 1 AS n").await.unwrap();
-        server.kill().await;
+        server.kill().await.unwrap();
         assert!(psql(&server, &url, "SELECT 1").await.is_err(), "nobody is there");
         server.restart().await.unwrap();
         psql(&server, &url, "SELECT 1 / count(*) FROM kept").await.unwrap();

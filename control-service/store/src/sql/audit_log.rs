@@ -1,5 +1,6 @@
 //! The tables of the audit log: streams, and their records.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 
@@ -102,9 +103,9 @@ fn insert(
             *size + 1,
             stream.id,
             parsed.sequence(),
-            record.request_id,
-            record.subject,
-            record.cluster,
+            plain(&record.request_id),
+            plain(&record.subject),
+            plain(&record.cluster),
             parsed.bytes(),
             parsed.leaf()
         ],
@@ -129,6 +130,12 @@ fn insert(
 fn size(connection: &Connection) -> Result<u64, Failure> {
     Ok(connection
         .query_one("SELECT coalesce(max(position), 0) FROM audit_record", params![], |row| row.get(0))?)
+}
+
+/// A text of a record as a column: PostgreSQL keeps no zero byte in a text, and a record that holds one must not keep
+/// those behind it from being stored. The record itself is kept as it came.
+fn plain(text: &str) -> Cow<'_, str> {
+    if text.contains('\0') { Cow::Owned(text.replace('\0', "\u{fffd}")) } else { Cow::Borrowed(text) }
 }
 
 /// The tenants of the sender's clusters, where they matter. A cluster that nobody registered has none.
@@ -171,8 +178,8 @@ fn load_stream(connection: &Connection, sender: &Sender, first: &Parsed) -> Resu
              VALUES (?1, ?2, ?3, 0, 0, 0, 0, ?4, ?5, ?6, ?7)
              ON CONFLICT (stream) DO UPDATE SET principal = ?4, kind = ?5 WHERE audit_stream.kind = 'unknown'", params![
             first.stream(),
-            first.record().proxy,
-            first.record().hop,
+            plain(&first.record().proxy),
+            plain(&first.record().hop),
             sender.principal(),
             sender.kind(),
             sender.base(first.sequence()),

@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use portcullis_sql::{Connection, Server, params};
 
@@ -14,6 +15,9 @@ const OLDEST: i64 = 140_000;
 
 /// Who serves the database holds this advisory lock for as long as it is connected.
 const SERVING: i64 = 5_762_481_078;
+
+/// How long the one who serves it may take to leave.
+const HANDOVER: Duration = Duration::from_secs(5);
 
 /// Where a database is.
 #[derive(Debug, Clone)]
@@ -94,14 +98,22 @@ impl Location {
     }
 
     /// Takes the place of the one process that serves a database of a server; whoever has the folder of a file holds a
-    /// lock on it already.
+    /// lock on it already. Who served it before may be about to leave, so it is waited for a moment.
     pub(super) fn serve(&self, connection: &Connection) -> Result<(), Failure> {
         if matches!(self, Self::Folder { .. }) {
             return Ok(());
         }
-        let sql = "SELECT pg_try_advisory_lock(?1)";
-        let mine: bool = connection.query_one(sql, params![SERVING], |row| row.get(0))?;
-        if mine { Ok(()) } else { Err(StoreError::Served.into()) }
+        let begun = Instant::now();
+        loop {
+            let sql = "SELECT pg_try_advisory_lock(?1)";
+            if connection.query_one(sql, params![SERVING], |row| row.get(0))? {
+                return Ok(());
+            }
+            if begun.elapsed() > HANDOVER {
+                return Err(StoreError::Served.into());
+            }
+            std::thread::sleep(HANDOVER / 50);
+        }
     }
 }
 

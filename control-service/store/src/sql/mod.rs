@@ -36,7 +36,7 @@ pub use location::Location;
 use readers::Readers;
 pub use secrets::Secrets;
 use transaction::Transaction;
-use writer::Writer;
+use writer::{Writer, Written};
 
 /// An opened database, before it is served: enough for the commands that work on it directly.
 pub struct Database {
@@ -139,8 +139,15 @@ impl Store {
         let generation = transaction::life(&database.connection)?.generation;
         let hub = Arc::new(Hub::new(state, generation, database.secrets.snapshot_seed.clone()));
         let readers = Readers::new(database.location.clone());
-        let writer = Writer::start(database.location, database.connection, Arc::clone(&hub))?;
         let (sealing, settings) = (Arc::new(database.sealing), Arc::new(settings));
+        let writer = Writer::start(Written {
+            location: database.location,
+            connection: database.connection,
+            hub: Arc::clone(&hub),
+            sealing: Arc::clone(&sealing),
+            settings: Arc::clone(&settings),
+            control_stream: random(),
+        })?;
         let (observations, usage, notices) = (Arc::default(), Arc::default(), Arc::default());
         Ok(Self { writer, readers, hub, observations, sealing, settings, usage, notices })
     }

@@ -26,6 +26,21 @@ pub(super) fn load_state(connection: &Connection, secrets: &Entries) -> Result<S
     Ok(state)
 }
 
+/// What changed after the newest revision that a snapshot has: a commit whose answer never came, as a rule.
+pub(super) fn load_news(
+    connection: &Connection,
+    known: u64,
+    secrets: &Entries,
+) -> Result<Published, Failure> {
+    let mut changes = Vec::new();
+    let sql = "SELECT kind, key, revision, value FROM snapshot_entry WHERE revision > ?1 ORDER BY revision";
+    connection.each(sql, params![known], |row| {
+        changes.push(stored_change(row, secrets)?);
+        Ok::<_, Failure>(())
+    })?;
+    Ok(Published { changes, floor: life(connection)?.floor })
+}
+
 /// An entry as it is published.
 fn stored_change(row: &Row<'_>, secrets: &Entries) -> Result<Change, Failure> {
     let number: i32 = row.get(0)?;

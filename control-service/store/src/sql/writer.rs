@@ -3,15 +3,17 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use portcullis_control_domain::random::random;
-use portcullis_control_snapshot::Hub;
+use portcullis_control_snapshot::{Hub, Settings};
 use portcullis_sql::Connection;
 use tokio::sync::{mpsc, oneshot};
 
 use super::failure::Failure;
 use super::location::Location;
-use super::transaction::Transaction;
+use super::policy;
+use super::secrets::Secrets;
+use super::transaction::{Transaction, life};
 use crate::StoreError;
+use crate::seal::SealingKey;
 
 /// Jobs that may wait for the writer; more wait at their senders.
 const QUEUE: usize = 1024;
@@ -38,17 +40,12 @@ pub(super) struct Writer {
 
 impl Writer {
     /// Starts the thread. It owns the connection until it is closed.
-    pub(super) fn start(
-        location: Location,
-        connection: Connection,
-        hub: Arc<Hub>,
-    ) -> Result<Self, StoreError> {
+    pub(super) fn start(mut database: Written) -> Result<Self, StoreError> {
         let failed = |e: std::io::Error| StoreError::Database(format!("no thread for the writer: {e}"));
         let runtime = tokio::runtime::Builder::new_current_thread().build().map_err(failed)?;
         let (urgent, urgent_jobs) = mpsc::channel(QUEUE);
         let (bulk, bulk_jobs) = mpsc::channel(QUEUE);
         let mut queue = Queue { urgent: urgent_jobs, bulk: bulk_jobs };
-        let mut database = Written { location, connection, hub, control_stream: random() };
         std::thread::Builder::new()
             .name("store-writer".to_owned())
             .spawn(move || {
@@ -144,12 +141,15 @@ impl Queue {
     }
 }
 
-/// What the writer writes to, and the stream of the service's own audit records.
-struct Written {
-    location: Location,
-    connection: Connection,
-    hub: Arc<Hub>,
-    control_stream: [u8; 16],
+/// What the writer writes to, and what it needs to reach that again.
+pub(super) struct Written {
+    pub(super) location: Location,
+    pub(super) connection: Connection,
+    pub(super) hub: Arc<Hub>,
+    pub(super) sealing: Arc<SealingKey>,
+    pub(super) settings: Arc<Settings>,
+    /// The stream of the service's own audit records.
+    pub(super) control_stream: [u8; 16],
 }
 
 impl Written {
@@ -188,12 +188,28 @@ impl Written {
             Err(error) if error.is_disconnected() => {
                 let connection = self.location.connect()?;
                 self.location.serve(&connection)?;
+                connection.begin()?;
+                self.catch_up(&connection)?;
                 self.connection = connection;
                 tracing::info!(%error, "connected to the database server again");
-                Ok(self.connection.begin()?)
+                Ok(())
             }
             outcome => Ok(outcome?),
         }
+    }
+
+    /// Publishes what the last commit brought if its answer was lost: whoever wanted it was told that it failed, but it
+    /// is so, and filters must not learn less than the database says.
+    fn catch_up(&self, connection: &Connection) -> Result<(), Failure> {
+        let (life, known) = (life(connection)?, self.hub.revision());
+        if life.generation != self.hub.generation() || life.revision < known || life.floor > known {
+            let told = "the database server came back without what it had acknowledged; see that it is the right one, \
+                        and start `portcullis serve` again";
+            return Err(StoreError::Unfit(told.to_owned()).into());
+        }
+        let secrets = Secrets::load(connection, &self.sealing)?;
+        self.hub.publish(policy::load_news(connection, known, &secrets.entries(&self.settings))?);
+        Ok(())
     }
 }
 
@@ -210,8 +226,17 @@ mod tests {
     async fn what_is_urgent_does_not_wait_behind_bulk() {
         let connection = super::super::transaction::tests::database();
         let hub = Hub::new(SnapshotIndex::new([1; 16], 0, 0), [1; 16], Zeroizing::new([0; 32]));
-        let location = Location::folder(std::path::Path::new("nowhere"));
-        let writer = Writer::start(location, connection, Arc::new(hub)).unwrap();
+        let folder = tempfile::tempdir().unwrap();
+        let sealing = SealingKey::load(&folder.path().join("key"), true).unwrap();
+        let writer = Writer::start(Written {
+            location: Location::folder(folder.path()),
+            connection,
+            hub: Arc::new(hub),
+            sealing: Arc::new(sealing),
+            settings: Arc::default(),
+            control_stream: [9; 16],
+        })
+        .unwrap();
         let (go, gate) = mpsc::channel::<()>();
         let (note, notes) = mpsc::channel();
         let begin = writer.run_bulk(move |_| {

@@ -15,6 +15,7 @@ on_both! {
     records_are_found_by_what_they_say,
     what_a_sender_may_not_say_is_counted,
     the_use_of_a_key_is_written_down,
+    a_record_with_a_zero_byte_keeps_no_other_from_being_stored,
 }
 
 fn record(sequence: u64) -> AuditRecord {
@@ -115,4 +116,20 @@ async fn the_use_of_a_key_is_written_down(world: World) {
     store.write_usage().await.unwrap();
     let keys = store.api_keys(None, String::new(), 9).await.unwrap();
     assert_eq!(keys.items.first().and_then(|key| key.last_used_at_ms), Some(1_001));
+}
+
+async fn a_record_with_a_zero_byte_keeps_no_other_from_being_stored(world: World) {
+    let store = world.store().await;
+    let odd = AuditRecord {
+        subject: "a\0b".to_owned(),
+        request_id: "\0".to_owned(),
+        cluster: "\0".to_owned(),
+        proxy: "\0".to_owned(),
+        ..record(1)
+    };
+    let outcome = store.ingest(gateway("a"), batch(&[odd.clone(), record(2)], 0)).await.unwrap();
+    assert_eq!(outcome.ack.stored, 2);
+    let query = RecordQuery { hop: Some("gateway".to_owned()), limit: 9, ..RecordQuery::default() };
+    let (rows, _) = store.records(query).await.unwrap();
+    assert_eq!(rows.first().map(|row| &row.record), Some(&odd), "it is kept as it came");
 }

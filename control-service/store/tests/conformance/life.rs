@@ -5,7 +5,7 @@ use portcullis_control_domain::cluster::{
     Administer, ClusterQuery, Heartbeat, NewCluster, Observed, Placement,
 };
 use portcullis_control_domain::issuer::StoredKeys;
-use portcullis_control_store::{Store, StoreError};
+use portcullis_control_store::{Server, Store, StoreError};
 use portcullis_mesh::paths;
 use portcullis_mesh::postgres::Postgres;
 use portcullis_model::decision::ClusterState;
@@ -159,7 +159,7 @@ async fn a_server_that_was_away_is_used_again_and_nothing_acknowledged_is_lost()
     let world = World::on(&server, "away").await;
     let store = world.store().await;
     register(&store, "a", "acme").await;
-    server.kill().await;
+    server.kill().await.unwrap();
     let away = store.register_cluster(new("b", "acme"), action("/v1/clusters")).await;
     assert!(matches!(away, Err(StoreError::Disconnected(_))), "{away:?}");
     let away =
@@ -171,4 +171,41 @@ async fn a_server_that_was_away_is_used_again_and_nothing_acknowledged_is_lost()
         store.clusters(ClusterQuery { tenant: None, state: None, after: String::new(), limit: 9 }).await;
     let ids: Vec<_> = all.unwrap().items.iter().map(|cluster| cluster.id.to_string()).collect();
     assert_eq!(ids, ["a", "c"], "what was refused left nothing");
+}
+
+/// Somebody was told that a change failed whose commit was done, but whose answer was lost.
+#[tokio::test]
+async fn a_commit_whose_answer_was_lost_reaches_filters() {
+    let mut server = Postgres::start(&paths::target().join("postgres/lost")).await.unwrap();
+    let world = World::on(&server, "lost").await;
+    let store = world.store().await;
+    register(&store, "a", "acme").await;
+    let revision = store.hub().revision();
+    server.kill().await.unwrap();
+    server.restart().await.unwrap();
+    let url = server.url("lost");
+    let write = move |sql: String| {
+        let connection = Server::parse(&url).unwrap().connect().unwrap();
+        connection.batch(&sql).unwrap();
+    };
+    let committed = format!(
+        "INSERT INTO snapshot_entry (kind, key, revision, value) VALUES ({}, 'sub:x', {next}, '');
+         UPDATE snapshot_life SET revision = {next}",
+        RecordKind::Revocation as i32,
+        next = revision + 1
+    );
+    let write = tokio::task::spawn_blocking(move || {
+        write(committed);
+        write
+    });
+    let write = write.await.unwrap();
+    assert!(register(&store, "b", "acme").await > revision + 1);
+    let seen = store.hub().excerpt(&[RecordKind::Revocation]);
+    assert!(seen.records.iter().any(|record| record.key == b"sub:x"), "{seen:?}");
+    server.kill().await.unwrap();
+    server.restart().await.unwrap();
+    let back = format!("UPDATE snapshot_life SET revision = {revision}");
+    tokio::task::spawn_blocking(move || write(back)).await.unwrap();
+    let other = store.register_cluster(new("c", "acme"), action("/v1/clusters")).await;
+    assert!(matches!(other, Err(StoreError::Unfit(_))), "numbers are not given twice: {other:?}");
 }
