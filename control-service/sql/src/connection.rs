@@ -119,7 +119,11 @@ impl Connection {
     pub fn begin(&self) -> Result<(), SqlError> {
         match &self.0 {
             Driver::Sqlite(driver) => driver.batch("BEGIN IMMEDIATE"),
-            Driver::Postgres(driver) => driver.batch(postgres::BEGIN),
+            Driver::Postgres(driver) => driver.batch(postgres::BEGIN).inspect_err(|_| {
+                // A transaction that got no lock is one all the same, and would refuse everything after it. Where
+                // there is none, there is nothing to take back.
+                let _ = driver.batch("ROLLBACK");
+            }),
         }
     }
 
@@ -128,7 +132,10 @@ impl Connection {
     /// # Errors
     /// [`SqlError`] when the database fails. Nothing was written then, unless it is disconnected: then nobody knows.
     pub fn commit(&self) -> Result<(), SqlError> {
-        self.batch("COMMIT")
+        match &self.0 {
+            Driver::Sqlite(driver) => driver.batch("COMMIT"),
+            Driver::Postgres(driver) => driver.batch(postgres::COMMIT),
+        }
     }
 
     /// Takes everything since [`Self::begin`] back.

@@ -34,9 +34,12 @@ impl SqlError {
     pub fn is_disconnected(&self) -> bool {
         match self {
             Self::Postgres(error) => {
-                // Class 57P: the server shuts down, or was cut off by its operator.
+                // Class 57P: the server shuts down, starts up, or was cut off by its operator.
                 let ended = error.code().is_some_and(|code| code.code().starts_with("57P"));
-                ended || error.is_closed() || error.as_db_error().is_none()
+                let fatal =
+                    error.as_db_error().is_some_and(|told| ["FATAL", "PANIC"].contains(&told.severity()));
+                let cause = std::error::Error::source(error);
+                ended || fatal || error.is_closed() || cause.is_some_and(|cause| cause.is::<std::io::Error>())
             }
             _ => false,
         }

@@ -17,6 +17,9 @@ use crate::{Row, SqlError, Value};
 /// Begins a transaction that nobody else's stands beside: the lock is let go when it ends, however it ends.
 pub(crate) const BEGIN: &str = "BEGIN; SELECT pg_advisory_xact_lock(5762481077)";
 
+/// Commits. A transaction in which a statement failed would be taken back without an error; any other statement fails.
+pub(crate) const COMMIT: &str = "SELECT 1; COMMIT";
+
 /// How a connection is protected.
 #[derive(Clone)]
 pub enum Tls {

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use ::postgres::Config;
-use ::postgres::config::{Host, SslMode};
+use ::postgres::config::{Host, SslMode, TargetSessionAttrs};
 use tokio_rustls::rustls::crypto::aws_lc_rs;
 use tokio_rustls::rustls::pki_types::CertificateDer;
 use tokio_rustls::rustls::pki_types::pem::PemObject;
@@ -79,13 +79,17 @@ impl Server {
             return Err(ServerError::Url("it does not begin with postgresql://".to_owned()));
         }
         let mut config: Config = url.parse().map_err(|e: ::postgres::Error| ServerError::Url(reason(&e)))?;
-        let local = config.get_hosts().iter().all(|host| matches!(host, Host::Unix(_)));
+        // An address of its own goes before the name of the host.
+        let sockets = config.get_hosts().iter().all(|host| matches!(host, Host::Unix(_)));
+        let local = sockets && !config.get_hosts().is_empty() && config.get_hostaddrs().is_empty();
         let tls = match mode.unwrap_or(if local { "disable" } else { "verify-full" }) {
             "disable" => Tls::Off,
             "verify-full" => Tls::On(Box::new(trusting(&roots.ok_or(ServerError::NoRoots)?)?)),
             other => return Err(ServerError::Mode(other.to_owned())),
         };
         config.ssl_mode(if matches!(tls, Tls::Off) { SslMode::Disable } else { SslMode::Require });
+        // A standby would serve what it cannot change, and give its own locks to a second one.
+        config.target_session_attrs(TargetSessionAttrs::ReadWrite);
         config.connect_timeout(PATIENCE).tcp_user_timeout(PATIENCE);
         config.keepalives_idle(PATIENCE).keepalives_interval(Duration::from_secs(1)).keepalives_retries(3);
         if config.get_application_name().is_none() {
@@ -158,7 +162,13 @@ mod tests {
             let told = told(&["postgresql://u:p@db.example/portcullis?sslmode=", mode].concat());
             assert!(told.contains("verify-full"), "{told}");
         }
-        assert!(told("postgresql://u:p@db.example/portcullis").contains("sslrootcert=FILE"));
+        for url in [
+            "postgresql://u:p@db.example/portcullis",
+            "postgresql:///portcullis?user=u&hostaddr=10.0.0.5",
+            "postgresql:///portcullis?host=/run/postgresql&hostaddr=10.0.0.5",
+        ] {
+            assert!(told(url).contains("sslrootcert=FILE"), "{url}: {}", told(url));
+        }
         let missing = told("postgresql://u:p@db.example/portcullis?sslrootcert=/no%20where.pem");
         assert!(missing.contains("/no where.pem cannot be used"), "{missing}");
     }

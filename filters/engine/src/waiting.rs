@@ -117,8 +117,8 @@ impl Waiting {
                 ready.push(held.stream);
                 return false;
             }
-            // Requests of a plugin that is gone are gone as well.
-            now_ms <= held.until_ms.saturating_add(HOLD_MS)
+            // Requests of a plugin that is gone are gone as well. Those of this one wait for their turn, however late.
+            held.plugin == plugin || now_ms <= held.until_ms.saturating_add(HOLD_MS)
         });
         ready
     }
@@ -181,6 +181,10 @@ mod tests {
         let mut waiting = Waiting::default();
         (0..7).for_each(|stream| assert!(waiting.hold(held(stream, Awaited::Snapshot))));
         let sizes = [(); 4].map(|()| waiting.take_ready((1, 3), 100, |_| false).len());
+        assert_eq!(sizes, [3, 3, 1, 0]);
+        // Also those of a worker that stood still for long.
+        (0..7).for_each(|stream| assert!(waiting.hold(held(stream, Awaited::Snapshot))));
+        let sizes = [(); 4].map(|()| waiting.take_ready((1, 3), 101 + HOLD_MS, |_| false).len());
         assert_eq!(sizes, [3, 3, 1, 0]);
     }
 }

@@ -22,6 +22,8 @@ use crate::location::{self, LocationError};
 use assemble::{Running, assemble};
 use reload::reload;
 
+/// How often it is made sure that the database is this process' to serve.
+const CONFIRM: Duration = Duration::from_secs(1);
 /// How often last uses of API keys are written and ended revocations removed.
 const TIDY: Duration = Duration::from_secs(5);
 /// How long requests under way may take once the service stops.
@@ -106,10 +108,12 @@ pub async fn serve(config: Config, ready_file: Option<&Path>) -> Result<(), Serv
     }
     tracing::info!(mesh = %bound.mesh, platform = %bound.platform, operations = %bound.operations,
         data_dir = %config.data_dir.display(), "serving");
+    let mut lost = None;
     tokio::select! {
         () = service.presence.keep(&service.store) => {}
         () = service.signing.keep() => {}
         () = tidy(&service.store) => {}
+        error = until_lost(&service.store) => lost = Some(error),
         () = reload(config, &service, &mut hangup) => {}
         _ = terminate.recv() => tracing::info!("SIGTERM: stopping"),
         _ = interrupt.recv() => tracing::info!("SIGINT: stopping"),
@@ -117,7 +121,19 @@ pub async fn serve(config: Config, ready_file: Option<&Path>) -> Result<(), Serv
     stop.send_replace(true);
     end(&service, servers).await;
     tracing::info!("stopped");
-    Ok(())
+    lost.map_or(Ok(()), |error| Err(error.into()))
+}
+
+/// Waits until the database is another process' to serve, or another one than it was: what this process has in memory
+/// is no longer what is so, and must not be handed out as fresh.
+async fn until_lost(store: &Store) -> StoreError {
+    loop {
+        tokio::time::sleep(CONFIRM).await;
+        // While the server is away nobody else can serve its database either.
+        if let Err(error @ (StoreError::Served | StoreError::Unfit(_))) = store.confirm().await {
+            return error;
+        }
+    }
 }
 
 /// Lets requests under way end, and writes what waits.

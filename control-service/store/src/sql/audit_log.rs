@@ -12,6 +12,9 @@ use portcullis_sql::{Connection, params};
 
 use super::failure::Failure;
 
+/// Bytes of a text by which records are found.
+const LONGEST: usize = 512;
+
 /// A stream, and its place in the database.
 struct StoredStream {
     id: i64,
@@ -132,9 +135,10 @@ fn size(connection: &Connection) -> Result<u64, Failure> {
         .query_one("SELECT coalesce(max(position), 0) FROM audit_record", params![], |row| row.get(0))?)
 }
 
-/// A text of a record as a column: PostgreSQL keeps no zero byte in a text, and a record that holds one must not keep
-/// those behind it from being stored. The record itself is kept as it came.
+/// A text of a record as a column: PostgreSQL keeps no zero byte in a text and no long text in an index, and a record
+/// with such a text must not keep those behind it from being stored. The record itself is kept as it came.
 fn plain(text: &str) -> Cow<'_, str> {
+    let text = text.get(..text.floor_char_boundary(LONGEST)).unwrap_or_default();
     if text.contains('\0') { Cow::Owned(text.replace('\0', "\u{fffd}")) } else { Cow::Borrowed(text) }
 }
 

@@ -127,7 +127,8 @@ fn make_folder(folder: &Path) -> Result<(), StoreError> {
     made.map_err(|problem| StoreError::data_dir(folder, problem))
 }
 
-/// Connects to a server that this program can use. A transaction of ours that hangs must not hold up everybody else.
+/// Connects to a server that this program can use. A transaction of ours that hangs must not hold up everybody else, and
+/// a session whose network is gone must not keep the lock of the one that serves.
 fn reach(server: &Server) -> Result<Connection, Failure> {
     let connection = server.connect()?;
     let sql = "SELECT CAST(current_setting('server_version_num') AS BIGINT)";
@@ -141,7 +142,9 @@ fn reach(server: &Server) -> Result<Connection, Failure> {
     }
     connection.batch(
         "SET synchronous_commit = on; SET lock_timeout = '10s'; SET statement_timeout = '60s';
-         SET idle_in_transaction_session_timeout = '5s'; SET client_min_messages = warning",
+         SET idle_in_transaction_session_timeout = '5s'; SET client_min_messages = warning;
+         SET tcp_keepalives_idle = 5; SET tcp_keepalives_interval = 1; SET tcp_keepalives_count = 3;
+         SET tcp_user_timeout = '5s'",
     )?;
     Ok(connection)
 }

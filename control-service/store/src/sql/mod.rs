@@ -130,6 +130,8 @@ impl Store {
     /// [`StoreError`] when the database fails.
     pub fn start(mut database: Database, settings: Settings) -> Result<Self, StoreError> {
         database.location.serve(&database.connection)?;
+        // Whoever served it until now may have changed them since it was opened.
+        database.secrets = Secrets::load_or_make(&database.connection, &database.sealing)?;
         let entries = database.secrets.entries(&settings);
         database.write(|transaction| {
             entries.iter().try_for_each(|(kind, wanted)| transaction.sync(*kind, wanted))?;
@@ -147,6 +149,7 @@ impl Store {
             sealing: Arc::clone(&sealing),
             settings: Arc::clone(&settings),
             control_stream: random(),
+            failed: None,
         })?;
         let (observations, usage, notices) = (Arc::default(), Arc::default(), Arc::default());
         Ok(Self { writer, readers, hub, observations, sealing, settings, usage, notices })
@@ -156,6 +159,14 @@ impl Store {
     #[must_use]
     pub fn hub(&self) -> &Arc<Hub> {
         &self.hub
+    }
+
+    /// Confirms that this process is the one that serves the database, and that the database is the one it was.
+    ///
+    /// # Errors
+    /// [`StoreError::Served`] or [`StoreError::Unfit`] when that is over, or the database fails.
+    pub async fn confirm(&self) -> Result<(), StoreError> {
+        self.writer.run(|_| Ok(())).await
     }
 
     /// True while writes are possible.

@@ -150,6 +150,8 @@ pub(super) struct Written {
     pub(super) settings: Arc<Settings>,
     /// The stream of the service's own audit records.
     pub(super) control_stream: [u8; 16],
+    /// Why the last group failed, if it did.
+    pub(super) failed: Option<String>,
 }
 
 impl Written {
@@ -172,8 +174,14 @@ impl Written {
             next = queue.next(room || closing.is_some());
         }
         let committed = group.and_then(Transaction::commit);
-        if let Err(error) = &committed {
-            tracing::error!(%error, "a group of writes failed");
+        match &committed {
+            Ok(_) => self.failed = None,
+            // An outage is told once, not with each attempt.
+            Err(error) if self.failed.as_deref() == Some(&*error.to_string()) => {}
+            Err(error) => {
+                tracing::error!(%error, "a group of writes failed");
+                self.failed = Some(error.to_string());
+            }
         }
         let outcome = committed.map(|published| self.hub.publish(published));
         for completion in completions {
@@ -235,6 +243,7 @@ mod tests {
             sealing: Arc::new(sealing),
             settings: Arc::default(),
             control_stream: [9; 16],
+            failed: None,
         })
         .unwrap();
         let (go, gate) = mpsc::channel::<()>();

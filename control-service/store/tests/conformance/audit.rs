@@ -123,7 +123,7 @@ async fn a_record_with_a_zero_byte_keeps_no_other_from_being_stored(world: World
     let odd = AuditRecord {
         subject: "a\0b".to_owned(),
         request_id: "\0".to_owned(),
-        cluster: "\0".to_owned(),
+        cluster: (0..4000_u32).map(|n| char::from_u32(0x100 + n * 7919 % 40_000).unwrap_or('x')).collect(),
         proxy: "\0".to_owned(),
         ..record(1)
     };

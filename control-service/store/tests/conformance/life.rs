@@ -209,3 +209,36 @@ async fn a_commit_whose_answer_was_lost_reaches_filters() {
     let other = store.register_cluster(new("c", "acme"), action("/v1/clusters")).await;
     assert!(matches!(other, Err(StoreError::Unfit(_))), "numbers are not given twice: {other:?}");
 }
+
+#[tokio::test]
+async fn a_lock_that_was_not_had_in_time_breaks_nothing() {
+    let server = Postgres::start(&paths::target().join("postgres/locked")).await.unwrap();
+    let world = World::on(&server, "locked").await;
+    let store = world.store().await;
+    let url = server.url("locked");
+    let hold = move || {
+        let connection = Server::parse(&url).unwrap().connect().unwrap();
+        connection.begin().unwrap();
+        connection
+    };
+    let held = tokio::task::spawn_blocking(hold).await.unwrap();
+    let late = store.register_cluster(new("a", "acme"), action("/v1/clusters")).await;
+    assert!(matches!(late, Err(StoreError::Server(_))), "{late:?}");
+    tokio::task::spawn_blocking(move || drop(held)).await.unwrap();
+    register(&store, "b", "acme").await;
+}
+
+/// Another process took the place while the first one was cut off: the first one must notice by itself.
+#[tokio::test]
+async fn who_lost_its_place_is_told_so() {
+    let mut server = Postgres::start(&paths::target().join("postgres/place")).await.unwrap();
+    let world = World::on(&server, "place").await;
+    let first = world.store().await;
+    first.confirm().await.unwrap();
+    server.kill().await.unwrap();
+    server.restart().await.unwrap();
+    let second = world.store().await;
+    let told = first.confirm().await;
+    assert!(matches!(told, Err(StoreError::Served)), "{told:?}");
+    second.confirm().await.unwrap();
+}
