@@ -20,6 +20,7 @@ use portcullis_control_domain::text_file;
 use portcullis_control_snapshot::Settings;
 use portcullis_model::errors::{FieldError, FieldErrors};
 use sha2::{Digest, Sha256};
+use tracing_subscriber::filter::LevelFilter;
 
 pub use files::{Authorities, Remote, is_trustworthy};
 pub use introspection::{ClientAuth, IntrospectionConfig};
@@ -300,6 +301,14 @@ fn log(mut section: Section<'_>) -> LogConfig {
     }
     if let Err(error) = tracing_subscriber::EnvFilter::try_new(&level) {
         section.error("level", format!("is not a log filter: {error}; write for example info"));
+    }
+    // A bare word would be taken for a target, and leave everything else silent.
+    let is_word = |part: &&str| !part.contains('=') && part.trim().parse::<LevelFilter>().is_err();
+    if let Some(word) = level.split(',').find(is_word) {
+        section.error(
+            "level",
+            format!("{word:?} is no level; write error, warn, info, debug or trace, or TARGET=LEVEL"),
+        );
     }
     section.finish();
     LogConfig { json: format == "json", level }

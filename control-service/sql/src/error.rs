@@ -45,6 +45,12 @@ impl SqlError {
         }
     }
 
+    /// True when the user may not do that (`insufficient_privilege`).
+    #[must_use]
+    pub fn is_forbidden(&self) -> bool {
+        matches!(self, Self::Postgres(error) if error.code().is_some_and(|code| code.code() == "42501"))
+    }
+
     /// True when two transactions stood in each other's way, and doing the same again may succeed.
     #[must_use]
     pub fn is_conflict(&self) -> bool {

@@ -23,7 +23,8 @@ pub fn name(resource: &Value) -> String {
     [text("/metadata/namespace"), text("/metadata/name")].join("/")
 }
 
-/// Everything that is wrong with the root id and the `pluginConfig` of a plugin of ours, by the filter's own parser.
+/// Everything that is wrong with a plugin of ours: its root id, its `pluginConfig` by the filter's own parser, and that it
+/// must not fail open.
 #[must_use]
 pub fn errors(resource: &Value) -> Vec<FieldError> {
     let named = resource.pointer("/spec/pluginName").and_then(Value::as_str).unwrap_or_default();
@@ -33,10 +34,15 @@ pub fn errors(resource: &Value) -> Vec<FieldError> {
         return vec![FieldError { field: "spec.pluginName".to_owned(), problem }];
     };
     let config = resource.pointer("/spec/pluginConfig").map(Value::to_string).unwrap_or_default();
-    match Plugin::new(root, config.as_bytes()) {
-        Ok(_) => Vec::new(),
-        Err(errors) => errors.into_iter().map(|error| error.within("spec")).collect(),
-    }
+    let read = Plugin::new(root, config.as_bytes()).map(drop).err().unwrap_or_default();
+    fails_open(resource).into_iter().chain(read.into_iter().map(|error| error.within("spec"))).collect()
+}
+
+/// A plugin whose failure lets every request through.
+fn fails_open(resource: &Value) -> Option<FieldError> {
+    let strategy = resource.pointer("/spec/failStrategy")?;
+    let problem = "lets every request through while the module fails; write FAIL_RELOAD".to_owned();
+    (strategy == "FAIL_OPEN").then(|| FieldError { field: "spec.failStrategy".to_owned(), problem })
 }
 
 /// What is allowed in a resource of Istio and does nothing beside the plugin.
@@ -93,6 +99,12 @@ mod tests {
         assert!(many.len() > 2 && many.iter().all(|e| e.starts_with("spec.pluginConfig.")), "{many:?}");
         let none = told(|plugin| plugin["spec"]["pluginConfig"] = Value::Null);
         assert!(none[0].starts_with("spec.pluginConfig: cannot be read"), "{none:?}");
+        let open = told(|plugin| plugin["spec"]["failStrategy"] = json!("FAIL_OPEN"));
+        assert!(open[0].starts_with("spec.failStrategy: lets every request through"), "{open:?}");
+        assert_eq!(
+            told(|plugin| plugin["spec"]["failStrategy"] = json!("FAIL_RELOAD")),
+            Vec::<String>::new()
+        );
         let root = told(|plugin| plugin["spec"]["pluginName"] = json!("gatway"));
         assert!(root[0].starts_with("spec.pluginName: \"gatway\" is no root id"), "{root:?}");
     }

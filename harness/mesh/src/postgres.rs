@@ -90,14 +90,31 @@ impl Postgres {
         Ok(())
     }
 
-    /// Stops the server where it is: connections stay, and nobody answers. See [`Process::pause`].
-    pub fn pause(&self) {
+    /// Stops the server and its children where they are: connections stay, and nobody answers.
+    ///
+    /// # Errors
+    /// When its children cannot be found.
+    pub fn pause(&self) -> Result<()> {
         self.process.pause();
+        self.signal_children(Signal::STOP)
     }
 
     /// Lets it go on.
-    pub fn unpause(&self) {
+    ///
+    /// # Errors
+    /// When its children cannot be found.
+    pub fn unpause(&self) -> Result<()> {
+        self.signal_children(Signal::CONT)?;
         self.process.unpause();
+        Ok(())
+    }
+
+    fn signal_children(&self, signal: Signal) -> Result<()> {
+        for child in self.process.id().map_or(Ok(Vec::new()), children)? {
+            // One that has ended meanwhile needs no signal.
+            let _ = kill_process(child, signal);
+        }
+        Ok(())
     }
 }
 

@@ -52,6 +52,17 @@ fn a_good_file_has_defaults_and_paths_beside_it() {
 }
 
 #[test]
+fn a_word_that_is_no_level_is_refused_and_the_key_may_lie_elsewhere() {
+    for level in ["inof", "info,portcullis", "portcullis=what?"] {
+        assert_eq!(fields(&format!("{GOOD}log: {{level: '{level}'}}")), ["log.level"], "{level}");
+    }
+    let config = parse(&format!("{GOOD}log: {{level: 'warn,portcullis_control=debug'}}")).unwrap();
+    assert_eq!(config.sealing_key, config.data_dir.join("sealing.key"));
+    let elsewhere = GOOD.replace("dataDir: data", "dataDir: data, sealingKeyFile: /run/key");
+    assert_eq!(parse(&elsewhere).unwrap().sealing_key, Path::new("/run/key"));
+}
+
+#[test]
 fn a_principal_reads_its_own_view_only() {
     let principals = parse(GOOD).unwrap().policy.principals;
     let gateway = SpiffeId::new("spiffe://cluster.local/ns/istio-system/sa/ingressgateway").unwrap();

@@ -23,6 +23,9 @@ impl From<SqlError> for Failure {
     fn from(error: SqlError) -> Self {
         Self(match error {
             SqlError::Postgres(_) if error.is_disconnected() => StoreError::Disconnected(error.to_string()),
+            SqlError::Postgres(_) if error.is_forbidden() => StoreError::Unfit(format!(
+                "the database server refused: {error}; the user of DATABASE_URL must own the database and its tables"
+            )),
             SqlError::Postgres(_) => StoreError::Server(error.to_string()),
             _ => StoreError::Database(error.to_string()),
         })

@@ -8,6 +8,7 @@ use tokio::sync::Semaphore;
 use super::failure::Failure;
 use super::location::Location;
 use crate::StoreError;
+use crate::error::PATIENCE;
 
 /// Connections at most; queries wait for one.
 const MOST: usize = 16;
@@ -46,7 +47,8 @@ impl Readers {
         &self,
         query: impl FnOnce(&Connection) -> Result<T, Failure> + Send + 'static,
     ) -> Result<T, StoreError> {
-        let place = Arc::clone(&self.places).acquire_owned().await.map_err(|_| StoreError::Closed)?;
+        let place = tokio::time::timeout(PATIENCE, Arc::clone(&self.places).acquire_owned());
+        let place = place.await.map_err(|_| StoreError::silent())?.map_err(|_| StoreError::Closed)?;
         let readers = self.clone();
         let task = tokio::task::spawn_blocking(move || {
             let _place = place;
@@ -58,7 +60,8 @@ impl Readers {
             readers.put_back(connection);
             outcome
         });
-        let outcome = task.await.map_err(|e| StoreError::Database(format!("a query was cut off: {e}")))?;
+        let outcome = tokio::time::timeout(PATIENCE, task).await.map_err(|_| StoreError::silent())?;
+        let outcome = outcome.map_err(|e| StoreError::Database(format!("a query was cut off: {e}")))?;
         outcome.map_err(StoreError::from)
     }
 

@@ -37,6 +37,10 @@ pub(super) fn migrate(connection: &Connection) -> Result<(), Failure> {
         if found > known {
             return Err(StoreError::Newer { found, known }.into());
         }
+        if found == known {
+            // A user who may only read would serve, and fail with the first change.
+            set_version(connection, known)?;
+        }
         for (version, step) in steps.iter().filter(|(version, _)| *version > found) {
             connection.batch(step)?;
             set_version(connection, *version)?;

@@ -13,6 +13,7 @@ use super::policy;
 use super::secrets::Secrets;
 use super::transaction::{Transaction, life};
 use crate::StoreError;
+use crate::error::PATIENCE;
 use crate::seal::SealingKey;
 
 /// Jobs that may wait for the writer; more wait at their senders.
@@ -110,8 +111,10 @@ async fn submit<T: Send + 'static>(
             let _ = reply.send(committed.and(outcome).map_err(StoreError::from));
         })
     });
-    queue.send(Message::Run(job)).await.map_err(|_| StoreError::Closed)?;
-    answer.await.map_err(|_| StoreError::Closed)?
+    let sent = tokio::time::timeout(PATIENCE, queue.send(Message::Run(job))).await;
+    sent.map_err(|_| StoreError::silent())?.map_err(|_| StoreError::Closed)?;
+    let answer = tokio::time::timeout(PATIENCE, answer).await.map_err(|_| StoreError::silent())?;
+    answer.map_err(|_| StoreError::Closed)?
 }
 
 /// What waits for the writer.

@@ -242,3 +242,40 @@ async fn who_lost_its_place_is_told_so() {
     assert!(matches!(told, Err(StoreError::Served)), "{told:?}");
     second.confirm().await.unwrap();
 }
+
+#[tokio::test]
+async fn a_server_that_hangs_holds_nobody_up() {
+    let server = Postgres::start(&paths::target().join("postgres/hangs")).await.unwrap();
+    let world = World::on(&server, "hangs").await;
+    let store = world.store().await;
+    register(&store, "a", "acme").await;
+    store.cluster("a".parse().unwrap()).await.unwrap();
+    server.pause().unwrap();
+    let suspend =
+        store.administer_cluster("a".parse().unwrap(), Administer::Suspend, action("/v1/clusters/a"));
+    let (write, read) = tokio::join!(suspend, store.cluster("a".parse().unwrap()));
+    server.unpause().unwrap();
+    assert!(matches!(write, Err(StoreError::Disconnected(_))), "{write:?}");
+    assert!(matches!(read, Err(StoreError::Disconnected(_))), "{read:?}");
+    register(&store, "b", "acme").await;
+}
+
+#[tokio::test]
+async fn a_user_who_may_only_read_is_refused_at_the_start() {
+    let server = Postgres::start(&paths::target().join("postgres/reads")).await.unwrap();
+    let world = World::on(&server, "reads").await;
+    let store = world.store().await;
+    store.close().await;
+    drop(store);
+    let (owner, reader) = (server.url("reads"), server.url("reads").replace("postgres@", "reader@"));
+    let grant = move || {
+        let connection = Server::parse(&owner).unwrap().connect().unwrap();
+        connection
+            .batch("CREATE ROLE reader LOGIN; GRANT SELECT ON ALL TABLES IN SCHEMA public TO reader")
+            .unwrap();
+    };
+    tokio::task::spawn_blocking(grant).await.unwrap();
+    let refused = world.as_user(&reader).try_store().await.map(drop);
+    let told = refused.unwrap_err().to_string();
+    assert!(told.contains("must own the database"), "{told}");
+}

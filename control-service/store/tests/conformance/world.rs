@@ -36,6 +36,14 @@ impl World {
         Self { location: Location::Server { server, sealing_key }, _folder: folder }
     }
 
+    /// The same database by another URL.
+    pub(crate) fn as_user(&self, url: &str) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let sealing_key = folder.path().join("sealing.key");
+        let server = Arc::new(Server::parse(url).unwrap());
+        Self { location: Location::Server { server, sealing_key }, _folder: folder }
+    }
+
     /// Opens the database, and begins to serve it.
     pub(crate) async fn store(&self) -> Store {
         self.try_store().await.unwrap()
