@@ -35,7 +35,7 @@ native: toolchain ## Build the module for Envoy itself (target/native/libportcul
 build: wasm ## Build everything that the local mesh runs
 	$(CARGO) build --locked -p portcullis-control -p portcullis-mesh
 
-tools: toolchain ## Install istiod, istioctl, func-e, kustomize and Envoy into the user's cache folder
+tools: toolchain ## Install istiod, istioctl, kustomize, kubeconform, func-e, Envoy and PostgreSQL into the user's cache folder
 	$(CARGO) build --locked -p portcullis-mesh
 	$(MESH) tools
 
