@@ -72,7 +72,9 @@ impl Envoy {
         envoy.until("take the cluster", |envoy| envoy.admin("/clusters").contains("inner::"));
         replace_file(envoy.dir.path(), "lds.json", &listeners);
         envoy.address = front;
-        envoy.until("serve", |envoy| std::net::TcpStream::connect(envoy.address).is_ok());
+        // Envoy opens one listener after the other, and the front is of no use without what stands behind it.
+        let listens = |address| std::net::TcpStream::connect(address).is_ok();
+        envoy.until("serve", |_| listens(front) && listens(inner));
         envoy
     }
 
