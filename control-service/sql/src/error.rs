@@ -50,16 +50,6 @@ impl SqlError {
     pub fn is_forbidden(&self) -> bool {
         matches!(self, Self::Postgres(error) if error.code().is_some_and(|code| code.code() == "42501"))
     }
-
-    /// True when two transactions stood in each other's way, and doing the same again may succeed.
-    #[must_use]
-    pub fn is_conflict(&self) -> bool {
-        match self {
-            // Class 40: a serialization failure, a deadlock.
-            Self::Postgres(error) => error.code().is_some_and(|code| code.code().starts_with("40")),
-            _ => false,
-        }
-    }
 }
 
 /// The server's words without its details, which repeat values.

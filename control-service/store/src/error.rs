@@ -1,15 +1,11 @@
 //! Why the store could not do something.
 
 use std::path::PathBuf;
-use std::time::Duration;
 
 use portcullis_control_domain::Refused;
 use portcullis_control_snapshot::entries::EntryError;
 
 use crate::seal::SealError;
-
-/// How long the database may take to answer. One that hangs without breaking off must not hold up callers for ever.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
 
 /// Why the store could not do something.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -65,12 +61,6 @@ pub enum StoreError {
 }
 
 impl StoreError {
-    /// The database did not answer in time.
-    pub(crate) fn silent() -> Self {
-        let told = format!("no answer within {} s; what was asked for may still be done", PATIENCE.as_secs());
-        Self::Disconnected(told)
-    }
-
     /// A data folder that cannot be used.
     #[must_use]
     pub fn data_dir(path: &std::path::Path, problem: impl std::fmt::Display) -> Self {

@@ -6,29 +6,24 @@ use portcullis_control_domain::clock::now_ms;
 use portcullis_control_domain::revocation::Revocation;
 use portcullis_control_domain::tokens::{Token, TokenKind};
 use portcullis_control_domain::{Listed, Refused};
-use portcullis_model::grants::Grants;
 use portcullis_sql::{Connection, Row, SqlError, params};
 
 use super::Store;
 use super::failure::Failure;
 use super::revocations::revoke_tokens;
+use super::words::words;
 use crate::StoreError;
 
 const COLUMNS: &str = "id, tenant, roles, scopes, audiences, may_exchange, lifetime_s, created_at_ms,
     previous_until_ms, revoked_at_ms";
 
 fn read(row: &Row<'_>) -> Result<ServiceClient, SqlError> {
-    // None of these contains a space, so a list of them is one text.
-    let words = |at| {
-        let text: String = row.get(at)?;
-        Ok::<_, SqlError>(text.split_whitespace().map(str::to_owned).collect::<Grants<_>>().into())
-    };
     Ok(ServiceClient {
         id: row.get(0)?,
         tenant: row.get(1)?,
-        roles: words(2)?,
-        scopes: words(3)?,
-        audiences: words(4)?,
+        roles: words(row, 2)?,
+        scopes: words(row, 3)?,
+        audiences: words(row, 4)?,
         may_exchange: row.get(5)?,
         lifetime_s: row.get(6)?,
         created_at_ms: row.get(7)?,

@@ -7,7 +7,6 @@ use portcullis_control_domain::revocation::Revocation;
 use portcullis_control_domain::tokens::{Token, TokenKind};
 use portcullis_control_domain::{Listed, Refused};
 use portcullis_control_snapshot::entries;
-use portcullis_model::grants::Grants;
 use portcullis_protocol::audit::keyed_hash;
 use portcullis_sql::{Connection, Row, SqlError, params};
 
@@ -15,24 +14,20 @@ use super::Store;
 use super::failure::Failure;
 use super::revocations::revoke_tokens;
 use super::transaction::Transaction;
+use super::words::words;
 use crate::StoreError;
 
 const COLUMNS: &str = "id, tenant, subject, source_type, roles, scopes, created_at_ms, expires_at_s,
     revoked_at_ms, last_used_at_ms, replaced_by";
 
 fn read(row: &Row<'_>) -> Result<ApiKey, SqlError> {
-    // Neither roles nor scopes contain a space, so a list of them is one text.
-    let words = |at| {
-        let text: String = row.get(at)?;
-        Ok::<_, SqlError>(text.split_whitespace().map(str::to_owned).collect::<Grants<_>>().into())
-    };
     Ok(ApiKey {
         id: row.get(0)?,
         tenant: row.get(1)?,
         subject: row.get(2)?,
         source_type: row.get(3)?,
-        roles: words(4)?,
-        scopes: words(5)?,
+        roles: words(row, 4)?,
+        scopes: words(row, 5)?,
         created_at_ms: row.get(6)?,
         expires_at_s: row.get(7)?,
         revoked_at_ms: row.get(8)?,

@@ -19,6 +19,9 @@ const SERVING: i64 = 5_762_481_078;
 /// How long the one who serves it may take to leave.
 const HANDOVER: Duration = Duration::from_secs(5);
 
+/// How long the database may take to answer. One that hangs without breaking off must not hold up callers for ever.
+pub(super) const PATIENCE: Duration = Duration::from_secs(30);
+
 /// Where a database is.
 #[derive(Debug, Clone)]
 pub enum Location {
@@ -58,6 +61,15 @@ impl Location {
     #[must_use]
     pub fn folder(folder: &Path) -> Self {
         Self::Folder { folder: folder.to_owned(), sealing_key: folder.join("sealing.key") }
+    }
+
+    /// Why a caller is not kept waiting any longer: the database did not answer in time.
+    pub(super) fn silent(&self) -> StoreError {
+        let told = format!("no answer within {} s; what was asked for may still be done", PATIENCE.as_secs());
+        match self {
+            Self::Folder { .. } => StoreError::Database(told),
+            Self::Server { .. } => StoreError::Disconnected(told),
+        }
     }
 
     /// Which database it is, for the log.

@@ -17,6 +17,7 @@ mod secrets;
 mod signing;
 mod sqlite;
 mod transaction;
+mod words;
 mod writer;
 
 use std::sync::Arc;

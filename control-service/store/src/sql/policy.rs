@@ -9,7 +9,7 @@ use portcullis_sql::{Connection, Row, SqlError, params};
 
 use super::Store;
 use super::failure::Failure;
-use super::transaction::{Transaction, life};
+use super::transaction::{Life, Transaction, life};
 use crate::StoreError;
 
 /// Loads the snapshot. `secrets` are the entries whose values are not in its table.
@@ -29,6 +29,7 @@ pub(super) fn load_state(connection: &Connection, secrets: &Entries) -> Result<S
 /// What changed after the newest revision that a snapshot has: a commit whose answer never came, as a rule.
 pub(super) fn load_news(
     connection: &Connection,
+    life: Life,
     known: u64,
     secrets: &Entries,
 ) -> Result<Published, Failure> {
@@ -38,7 +39,7 @@ pub(super) fn load_news(
         changes.push(stored_change(row, secrets)?);
         Ok::<_, Failure>(())
     })?;
-    Ok(Published { changes, floor: life(connection)?.floor })
+    Ok(Published { changes, floor: life.floor })
 }
 
 /// An entry as it is published.

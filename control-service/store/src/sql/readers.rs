@@ -6,9 +6,8 @@ use portcullis_sql::{Backend, Connection};
 use tokio::sync::Semaphore;
 
 use super::failure::Failure;
-use super::location::Location;
+use super::location::{Location, PATIENCE};
 use crate::StoreError;
-use crate::error::PATIENCE;
 
 /// Connections at most; queries wait for one.
 const MOST: usize = 16;
@@ -48,7 +47,7 @@ impl Readers {
         query: impl FnOnce(&Connection) -> Result<T, Failure> + Send + 'static,
     ) -> Result<T, StoreError> {
         let place = tokio::time::timeout(PATIENCE, Arc::clone(&self.places).acquire_owned());
-        let place = place.await.map_err(|_| StoreError::silent())?.map_err(|_| StoreError::Closed)?;
+        let place = place.await.map_err(|_| self.location.silent())?.map_err(|_| StoreError::Closed)?;
         let readers = self.clone();
         let task = tokio::task::spawn_blocking(move || {
             let _place = place;
@@ -60,7 +59,7 @@ impl Readers {
             readers.put_back(connection);
             outcome
         });
-        let outcome = tokio::time::timeout(PATIENCE, task).await.map_err(|_| StoreError::silent())?;
+        let outcome = tokio::time::timeout(PATIENCE, task).await.map_err(|_| self.location.silent())?;
         let outcome = outcome.map_err(|e| StoreError::Database(format!("a query was cut off: {e}")))?;
         outcome.map_err(StoreError::from)
     }

@@ -8,12 +8,11 @@ use portcullis_sql::Connection;
 use tokio::sync::{mpsc, oneshot};
 
 use super::failure::Failure;
-use super::location::Location;
+use super::location::{Location, PATIENCE};
 use super::policy;
 use super::secrets::Secrets;
-use super::transaction::{Transaction, life};
+use super::transaction::Transaction;
 use crate::StoreError;
-use crate::error::PATIENCE;
 use crate::seal::SealingKey;
 
 /// Jobs that may wait for the writer; more wait at their senders.
@@ -35,6 +34,7 @@ enum Message {
 /// The way to the writer thread.
 #[derive(Clone)]
 pub(super) struct Writer {
+    location: Location,
     urgent: mpsc::Sender<Message>,
     bulk: mpsc::Sender<Message>,
 }
@@ -47,6 +47,7 @@ impl Writer {
         let (urgent, urgent_jobs) = mpsc::channel(QUEUE);
         let (bulk, bulk_jobs) = mpsc::channel(QUEUE);
         let mut queue = Queue { urgent: urgent_jobs, bulk: bulk_jobs };
+        let location = database.location.clone();
         std::thread::Builder::new()
             .name("store-writer".to_owned())
             .spawn(move || {
@@ -65,7 +66,7 @@ impl Writer {
                 }
             })
             .map_err(failed)?;
-        Ok(Self { urgent, bulk })
+        Ok(Self { location, urgent, bulk })
     }
 
     pub(super) fn is_open(&self) -> bool {
@@ -78,7 +79,7 @@ impl Writer {
         &self,
         job: impl FnOnce(&mut Transaction<'_>) -> Result<T, Failure> + Send + 'static,
     ) -> Result<T, StoreError> {
-        submit(&self.urgent, job).await
+        self.submit(&self.urgent, job).await
     }
 
     /// Runs a job that nobody's access depends on: audit records, times of heartbeats.
@@ -86,7 +87,26 @@ impl Writer {
         &self,
         job: impl FnOnce(&mut Transaction<'_>) -> Result<T, Failure> + Send + 'static,
     ) -> Result<T, StoreError> {
-        submit(&self.bulk, job).await
+        self.submit(&self.bulk, job).await
+    }
+
+    async fn submit<T: Send + 'static>(
+        &self,
+        queue: &mpsc::Sender<Message>,
+        job: impl FnOnce(&mut Transaction<'_>) -> Result<T, Failure> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        let (reply, answer) = oneshot::channel();
+        let job: Job = Box::new(move |transaction| {
+            let outcome = transaction.and_then(|transaction| transaction.nested(job));
+            Box::new(move |committed| {
+                // Nobody waits any more when the request was given up; the write stands all the same.
+                let _ = reply.send(committed.and(outcome).map_err(StoreError::from));
+            })
+        });
+        let sent = tokio::time::timeout(PATIENCE, queue.send(Message::Run(job))).await;
+        sent.map_err(|_| self.location.silent())?.map_err(|_| StoreError::Closed)?;
+        let answer = tokio::time::timeout(PATIENCE, answer).await.map_err(|_| self.location.silent())?;
+        answer.map_err(|_| StoreError::Closed)?
     }
 
     /// Ends the thread when everything sent before is written.
@@ -97,24 +117,6 @@ impl Writer {
             let _ = closed.await;
         }
     }
-}
-
-async fn submit<T: Send + 'static>(
-    queue: &mpsc::Sender<Message>,
-    job: impl FnOnce(&mut Transaction<'_>) -> Result<T, Failure> + Send + 'static,
-) -> Result<T, StoreError> {
-    let (reply, answer) = oneshot::channel();
-    let job: Job = Box::new(move |transaction| {
-        let outcome = transaction.and_then(|transaction| transaction.nested(job));
-        Box::new(move |committed| {
-            // Nobody waits any more when the request was given up; the write stands all the same.
-            let _ = reply.send(committed.and(outcome).map_err(StoreError::from));
-        })
-    });
-    let sent = tokio::time::timeout(PATIENCE, queue.send(Message::Run(job))).await;
-    sent.map_err(|_| StoreError::silent())?.map_err(|_| StoreError::Closed)?;
-    let answer = tokio::time::timeout(PATIENCE, answer).await.map_err(|_| StoreError::silent())?;
-    answer.map_err(|_| StoreError::Closed)?
 }
 
 /// What waits for the writer.
@@ -165,7 +167,7 @@ impl Written {
         let mut closing = None;
         let mut pressed = queue.is_pressed();
         let begun = self.begin();
-        let mut group = begun.and_then(|()| Transaction::begun(&self.connection, self.control_stream));
+        let mut group = begun.and_then(|()| self.up_to_date());
         let mut next = Some(first);
         while let Some(message) = next {
             match message {
@@ -199,28 +201,29 @@ impl Written {
             Err(error) if error.is_disconnected() => {
                 let connection = self.location.connect()?;
                 self.location.serve(&connection)?;
-                connection.begin()?;
-                self.catch_up(&connection)?;
                 self.connection = connection;
                 tracing::info!(%error, "connected to the database server again");
-                Ok(())
+                Ok(self.connection.begin()?)
             }
             outcome => Ok(outcome?),
         }
     }
 
-    /// Publishes what the last commit brought if its answer was lost: whoever wanted it was told that it failed, but it
-    /// is so, and filters must not learn less than the database says.
-    fn catch_up(&self, connection: &Connection) -> Result<(), Failure> {
-        let (life, known) = (life(connection)?, self.hub.revision());
+    /// The transaction that was begun, on a snapshot that has all of the database. Where the answer to a commit was
+    /// lost, whoever wanted it was told that it failed, but it is so, and filters must not learn less.
+    fn up_to_date(&self) -> Result<Transaction<'_>, Failure> {
+        let transaction = Transaction::begun(&self.connection, self.control_stream)?;
+        let (life, known) = (transaction.life(), self.hub.revision());
         if life.generation != self.hub.generation() || life.revision < known || life.floor > known {
             let told = "the database server came back without what it had acknowledged; see that it is the right one, \
                         and start `portcullis serve` again";
             return Err(StoreError::Unfit(told.to_owned()).into());
         }
-        let secrets = Secrets::load(connection, &self.sealing)?;
-        self.hub.publish(policy::load_news(connection, known, &secrets.entries(&self.settings))?);
-        Ok(())
+        if life.revision > known {
+            let secrets = Secrets::load(&self.connection, &self.sealing)?.entries(&self.settings);
+            self.hub.publish(policy::load_news(&self.connection, life, known, &secrets)?);
+        }
+        Ok(transaction)
     }
 }
 
@@ -236,7 +239,10 @@ mod tests {
     #[tokio::test]
     async fn what_is_urgent_does_not_wait_behind_bulk() {
         let connection = super::super::transaction::tests::database();
-        let hub = Hub::new(SnapshotIndex::new([1; 16], 0, 0), [1; 16], Zeroizing::new([0; 32]));
+        let begun = Transaction::begin(&connection, [9; 16]).unwrap();
+        let generation = begun.life().generation;
+        begun.commit().unwrap();
+        let hub = Hub::new(SnapshotIndex::new(generation, 0, 0), generation, Zeroizing::new([0; 32]));
         let folder = tempfile::tempdir().unwrap();
         let sealing = SealingKey::load(&folder.path().join("key"), true).unwrap();
         let writer = Writer::start(Written {
