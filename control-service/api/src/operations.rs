@@ -22,11 +22,13 @@ pub(crate) fn routes() -> Router<OperationsState> {
 }
 
 async fn ready(State(store): State<Store>, State(Stopping(stopping)): State<Stopping>) -> Response {
-    if store.is_open() && !*stopping.borrow() {
-        (StatusCode::OK, "ready\n").into_response()
-    } else {
-        (StatusCode::SERVICE_UNAVAILABLE, "not ready: the store is closed or the service is stopping\n")
-            .into_response()
+    if !store.is_open() || *stopping.borrow() {
+        let told = "not ready: the store is closed or the service is stopping\n";
+        return (StatusCode::SERVICE_UNAVAILABLE, told).into_response();
+    }
+    match store.check_fresh() {
+        Ok(()) => (StatusCode::OK, "ready\n").into_response(),
+        Err(error) => (StatusCode::SERVICE_UNAVAILABLE, format!("not ready: {error}\n")).into_response(),
     }
 }
 
@@ -43,6 +45,8 @@ async fn metrics(
         entries: store.hub().len(),
         workers: workers.len(),
         current: workers.iter().filter(|w| w.revision >= revision).count(),
+        behind: store.check_fresh().is_err(),
+        confirmed_ms_ago: u64::try_from(store.hub().freshness().age().as_millis()).unwrap_or(u64::MAX),
     };
     let text = metrics.render(gauges, &issuers.report().await);
     ([(header::CONTENT_TYPE, "text/plain; version=0.0.4")], text).into_response()

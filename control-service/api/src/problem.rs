@@ -98,6 +98,8 @@ problem_kinds! {
     BodyTooLarge = "body_too_large", 413, "The body is too large";
     /// The body is not JSON.
     MediaTypeUnsupported = "media_type_unsupported", 415, "The body must be application/json";
+    /// It is not certain that this replica has everything.
+    ReplicaBehind = "replica_behind", 503, "This replica may not have everything";
     /// The store cannot be used.
     StoreUnavailable = "store_unavailable", 503, "The store cannot be used at present";
 }
@@ -157,6 +159,8 @@ impl From<StoreError> for Problem {
                 Refused::RevocationExists => ProblemKind::RevocationExists,
                 Refused::RevocationUnknown => ProblemKind::RevocationUnknown,
             },
+            // The log has it once, from where it was noticed.
+            StoreError::Behind(_) => ProblemKind::ReplicaBehind,
             _ => {
                 tracing::error!(%error, "the store failed");
                 return Self::new(ProblemKind::StoreUnavailable, "try again; the service's log says more");

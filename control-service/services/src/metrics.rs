@@ -102,6 +102,10 @@ pub struct Gauges {
     pub workers: usize,
     /// Of these, those that have the newest revision.
     pub current: usize,
+    /// Whether this replica may lack something of the database.
+    pub behind: bool,
+    /// How long ago it was certain that it lacks nothing.
+    pub confirmed_ms_ago: u64,
 }
 
 impl Metrics {
@@ -148,6 +152,16 @@ impl Metrics {
             ("snapshot_entries", "Entries of the snapshot.", size(gauges.entries)),
             ("workers", "Proxy workers that are alive.", size(gauges.workers)),
             ("workers_current", "Proxy workers with the newest revision.", size(gauges.current)),
+            (
+                "replica_behind",
+                "1 while this replica may lack something of the database.",
+                u64::from(gauges.behind),
+            ),
+            (
+                "replica_confirmed_milliseconds",
+                "Since this replica was certain to lack nothing.",
+                gauges.confirmed_ms_ago,
+            ),
         ] {
             simple(name, "gauge", help, value);
         }

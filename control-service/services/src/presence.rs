@@ -104,10 +104,24 @@ impl Presence {
         }
     }
 
-    /// Whether the token is this cluster's.
-    #[must_use]
-    pub fn is_token_of(&self, id: &ClusterId, digest: [u8; 32]) -> bool {
-        self.lock().get(id).is_some_and(|b| bool::from(b.digest.ct_eq(&digest)))
+    /// Whether the token is this cluster's, which may have been registered at another replica.
+    ///
+    /// # Errors
+    /// [`StoreError`] when the store fails, or may lack what is known elsewhere.
+    pub async fn is_token_of(
+        &self,
+        store: &Store,
+        id: &ClusterId,
+        digest: [u8; 32],
+    ) -> Result<bool, StoreError> {
+        store.check_fresh()?;
+        let is = |liveness: &Liveness| bool::from(liveness.digest.ct_eq(&digest));
+        if let Some(known) = self.lock().get(id) {
+            return Ok(is(known));
+        }
+        let Some(found) = store.known_cluster(id.clone()).await? else { return Ok(false) };
+        let found = Liveness::new(&found.cluster, found.token_digest);
+        Ok(is(self.lock().entry(id.clone()).or_insert(found)))
     }
 
     /// Takes a heartbeat; returns the cluster's state as filters enforce it.

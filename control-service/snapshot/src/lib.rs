@@ -1,6 +1,7 @@
 //! The snapshot as the service holds it, the pages that it answers polls with, and which worker has which.
 
 pub mod entries;
+mod freshness;
 mod hub;
 mod index;
 mod known_as;
@@ -8,6 +9,7 @@ mod settings;
 mod view;
 mod workers;
 
+pub use freshness::{Behind, Freshness};
 pub use hub::{Hub, Poll};
 pub use index::{Ask, Change, Published, SnapshotIndex};
 pub use known_as::Issuers;

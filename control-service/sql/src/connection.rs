@@ -1,6 +1,7 @@
 //! A connection to either database.
 
 use std::ops::ControlFlow;
+use std::time::Duration;
 
 use crate::postgres::{self, Postgres};
 use crate::sqlite::Sqlite;
@@ -13,6 +14,27 @@ pub enum Backend {
     Sqlite,
     /// PostgreSQL, a server that others use as well.
     Postgres,
+}
+
+/// A name that those who changed something call, and that others listen to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Channel(&'static str);
+
+impl Channel {
+    /// A channel. Its name is one word of lower-case letters and `_`, since it stands in statements as it is.
+    ///
+    /// # Panics
+    /// When it is another text; names are written in the program, so that shows when it is built.
+    #[must_use]
+    pub const fn new(name: &'static str) -> Self {
+        let bytes = name.as_bytes();
+        let mut at = 0;
+        while at < bytes.len() {
+            assert!(bytes[at].is_ascii_lowercase() || bytes[at] == b'_', "a channel's name is one word");
+            at += 1;
+        }
+        Self(name)
+    }
 }
 
 /// A connection. It runs one statement at a time.
@@ -125,6 +147,72 @@ impl Connection {
                 let _ = driver.batch("ROLLBACK");
             }),
         }
+    }
+
+    /// Runs queries that see one and the same moment of the database.
+    ///
+    /// # Errors
+    /// [`SqlError`] when the database fails, or what the job fails with.
+    pub fn at_one_moment<T, E: From<SqlError>>(&self, job: impl FnOnce() -> Result<T, E>) -> Result<T, E> {
+        match &self.0 {
+            Driver::Sqlite(driver) => driver.batch("BEGIN")?,
+            Driver::Postgres(driver) => driver.batch("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")?,
+        }
+        let outcome = job();
+        match &outcome {
+            Ok(_) => self.commit()?,
+            // What went wrong first is told; there is nothing to take back.
+            Err(_) => drop(self.rollback()),
+        }
+        outcome
+    }
+
+    /// Hears from now on when a channel's name is called. A file has no others who could call it.
+    ///
+    /// # Errors
+    /// [`SqlError`] when the database fails.
+    pub fn listen(&self, channel: Channel) -> Result<(), SqlError> {
+        match &self.0 {
+            Driver::Sqlite(_) => Ok(()),
+            Driver::Postgres(driver) => driver.batch(&["LISTEN ", channel.0].concat()),
+        }
+    }
+
+    /// Calls a channel's name when the transaction is committed, so that whoever listens looks at the database.
+    ///
+    /// # Errors
+    /// [`SqlError`] when the database fails.
+    pub fn notify(&self, channel: Channel) -> Result<(), SqlError> {
+        match &self.0 {
+            Driver::Sqlite(_) => Ok(()),
+            Driver::Postgres(driver) => driver.batch(&["NOTIFY ", channel.0].concat()),
+        }
+    }
+
+    /// Waits until a channel's name is called that this connection listens to, or the time is over; true when it was.
+    ///
+    /// # Errors
+    /// [`SqlError`] when the connection has ended.
+    pub fn wait(&self, time: Duration) -> Result<bool, SqlError> {
+        match &self.0 {
+            Driver::Sqlite(_) => {
+                std::thread::sleep(time);
+                Ok(false)
+            }
+            Driver::Postgres(driver) => driver.wait(time),
+        }
+    }
+
+    /// The database's clock, in milliseconds since the Unix epoch.
+    ///
+    /// # Errors
+    /// [`SqlError`] when the database fails.
+    pub fn now_ms(&self) -> Result<u64, SqlError> {
+        let sql = match &self.0 {
+            Driver::Sqlite(_) => "SELECT CAST(unixepoch('subsec') * 1000 AS INTEGER)",
+            Driver::Postgres(_) => "SELECT CAST(extract(epoch FROM clock_timestamp()) * 1000 AS BIGINT)",
+        };
+        self.query_one(sql, &[], |row| row.get(0))
     }
 
     /// Makes everything since [`Self::begin`] durable.

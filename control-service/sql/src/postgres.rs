@@ -4,6 +4,7 @@ use std::cell::RefCell;
 use std::collections::HashMap;
 use std::error::Error;
 use std::ops::ControlFlow;
+use std::time::Duration;
 
 use ::postgres::fallible_iterator::FallibleIterator;
 use ::postgres::types::private::BytesMut;
@@ -68,6 +69,15 @@ impl Postgres {
     pub(crate) fn batch(&self, sql: &str) -> Result<(), SqlError> {
         let mut session = self.0.try_borrow_mut().map_err(|_| SqlError::Busy)?;
         Ok(session.client.batch_execute(sql)?)
+    }
+
+    /// Waits for a notification; those that wait with it are one. An end of the connection shows with what follows.
+    pub(crate) fn wait(&self, time: Duration) -> Result<bool, SqlError> {
+        let mut session = self.0.try_borrow_mut().map_err(|_| SqlError::Busy)?;
+        let mut notifications = session.client.notifications();
+        let called = notifications.timeout_iter(time).next()?.is_some();
+        while notifications.iter().next()?.is_some() {}
+        Ok(called)
     }
 
     pub(crate) fn scan<E: From<SqlError>>(

@@ -1,8 +1,10 @@
 //! The same statements on both databases, PostgreSQL being a real server.
 
+use std::time::Duration;
+
 use portcullis_mesh::paths;
 use portcullis_mesh::postgres::Postgres;
-use portcullis_sql::{Backend, Connection, Row, SqlError, Tls, params};
+use portcullis_sql::{Backend, Channel, Connection, Row, SqlError, Tls, params};
 
 const TABLE: [(Backend, &str); 2] = [
     (
@@ -142,4 +144,44 @@ async fn a_server_that_is_gone_is_told_apart_from_a_statement_that_fails() {
     })
     .await
     .unwrap();
+}
+
+#[tokio::test]
+async fn queries_at_one_moment_do_not_see_what_comes_between() {
+    let server = Postgres::start(&paths::target().join("postgres/sql-moment")).await.unwrap();
+    let url = server.database("moment").await.unwrap();
+    let count = "SELECT count(*) FROM thing";
+    let look = |connection: &Connection| connection.query_one(count, params![], |row| row.get::<u64>(0));
+    let job = move || {
+        let (one, other) = (postgres(&url), postgres(&url));
+        make(&one);
+        let seen = one.at_one_moment(|| {
+            let before = look(&one)?;
+            other.execute("INSERT INTO thing (id, alive) VALUES (?1, ?2)", params!["a", true])?;
+            Ok::<_, SqlError>((before, look(&one)?))
+        });
+        assert_eq!((seen.unwrap(), look(&one).unwrap()), ((0, 0), 1));
+        assert!(one.now_ms().unwrap().abs_diff(sqlite().now_ms().unwrap()) < 60_000);
+    };
+    tokio::task::spawn_blocking(job).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_call_is_heard_when_it_is_committed_and_not_before() {
+    let server = Postgres::start(&paths::target().join("postgres/sql-calls")).await.unwrap();
+    let url = server.database("calls").await.unwrap();
+    let job = move || {
+        let (channel, short, long) =
+            (Channel::new("something_new"), Duration::from_millis(50), Duration::from_secs(60));
+        let (caller, listener) = (postgres(&url), postgres(&url));
+        listener.listen(channel).unwrap();
+        caller.begin().unwrap();
+        caller.notify(channel).unwrap();
+        assert!(!listener.wait(short).unwrap());
+        caller.commit().unwrap();
+        assert!(listener.wait(long).unwrap());
+        assert!(!listener.wait(short).unwrap(), "it is heard once");
+        assert!(!sqlite().wait(short).unwrap(), "a file has nobody who could call");
+    };
+    tokio::task::spawn_blocking(job).await.unwrap();
 }

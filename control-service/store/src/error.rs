@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use portcullis_control_domain::Refused;
+use portcullis_control_snapshot::Behind;
 use portcullis_control_snapshot::entries::EntryError;
 
 use crate::seal::SealError;
@@ -25,9 +26,14 @@ pub enum StoreError {
     /// The database server cannot be used.
     #[error("{0}")]
     Unfit(String),
-    /// Another process serves this database.
-    #[error("the database of DATABASE_URL is served by another `portcullis serve`; stop that one first")]
+    /// Another process has this database for itself.
+    #[error(
+        "another `portcullis` command has the database of DATABASE_URL for itself; wait until it has ended"
+    )]
     Served,
+    /// It is not certain that this replica has everything.
+    #[error(transparent)]
+    Behind(#[from] Behind),
     /// The data folder cannot be used.
     #[error(
         "store.dataDir {path} cannot be used: {problem}; see that it is a folder of its own that this user may write to, or restore it from a backup"

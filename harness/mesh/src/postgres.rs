@@ -118,8 +118,20 @@ impl Postgres {
     }
 }
 
-/// The children of a process.
+/// The children of a process that is stopped. The system leaves one out now and then when another one ends just then, so
+/// they are counted until two looks agree.
 fn children(process: u32) -> Result<Vec<Pid>> {
+    let mut seen = look_at_children(process)?;
+    loop {
+        let again = look_at_children(process)?;
+        if again == seen {
+            return Ok(seen);
+        }
+        seen = again;
+    }
+}
+
+fn look_at_children(process: u32) -> Result<Vec<Pid>> {
     let path = PathBuf::from(format!("/proc/{process}/task/{process}/children"));
     let text = fs::read_to_string(&path).map_err(MeshError::io("read", &path))?;
     Ok(text.split_whitespace().filter_map(|id| Pid::from_raw(id.parse().ok()?)).collect())

@@ -53,6 +53,7 @@ pub(super) async fn introspect(
     request: Request,
 ) -> Result<Response, Problem> {
     gateway(&introspection.principals, &principal)?;
+    introspection.store.check_fresh()?;
     let body = read(request, &()).await?;
     // The decoder's error is left out: it might repeat a piece of the token.
     let bad = |detail: &str| Problem::new(ProblemKind::BodyInvalid, detail);

@@ -10,7 +10,7 @@ use portcullis_control_domain::clock::now_ms;
 use portcullis_control_services::Current;
 use portcullis_control_services::metrics::Metrics;
 use portcullis_control_snapshot::{Ask, Poll, PollReport, UnknownView, View, Workers};
-use portcullis_control_store::Store;
+use portcullis_control_store::{Store, StoreError};
 use portcullis_identity::ids::SpiffeId;
 use portcullis_protocol::audit::unhex;
 use portcullis_protocol::snapshot::NONCE_LEN;
@@ -95,6 +95,7 @@ pub(super) async fn snapshot(
     let polling = workers.polls(&principal, &query.worker, &poll.ask.view, report);
     let page = hub.poll(poll, stopping, now_ms).await;
     drop(polling);
+    let page = page.map_err(StoreError::from)?;
     metrics.polls.add(1);
     metrics.page_bytes.add(u64::try_from(page.len()).unwrap_or(u64::MAX));
     Ok(protobuf(page))

@@ -131,7 +131,7 @@ async fn heartbeat(
     let token =
         bearer(request.headers()).and_then(|t| Token::parse(TokenKind::Cluster, t)).ok_or_else(invalid)?;
     // Before the body is read: who is no cluster does not hold a connection with it.
-    if !presence.is_token_of(&id, token.digest()) {
+    if !presence.is_token_of(&store, &id, token.digest()).await? {
         return Err(invalid());
     }
     let OptionalBody(body) = OptionalBody::<HeartbeatRequest>::from_request(request, &()).await?;

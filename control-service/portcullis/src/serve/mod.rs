@@ -22,8 +22,6 @@ use crate::location::{self, LocationError};
 use assemble::{Running, assemble};
 use reload::reload;
 
-/// How often it is made sure that the database is this process' to serve.
-const CONFIRM: Duration = Duration::from_secs(1);
 /// How often last uses of API keys are written and ended revocations removed.
 const TIDY: Duration = Duration::from_secs(5);
 /// How long requests under way may take once the service stops.
@@ -113,7 +111,8 @@ pub async fn serve(config: Config, ready_file: Option<&Path>) -> Result<(), Serv
         () = service.presence.keep(&service.store) => {}
         () = service.signing.keep() => {}
         () = tidy(&service.store) => {}
-        error = until_lost(&service.store) => lost = Some(error),
+        // What this process has in memory is no longer what is so, and must not be handed out as fresh.
+        error = service.store.until_unfit() => lost = Some(error),
         () = reload(config, &service, &mut hangup) => {}
         _ = terminate.recv() => tracing::info!("SIGTERM: stopping"),
         _ = interrupt.recv() => tracing::info!("SIGINT: stopping"),
@@ -122,18 +121,6 @@ pub async fn serve(config: Config, ready_file: Option<&Path>) -> Result<(), Serv
     end(&service, servers).await;
     tracing::info!("stopped");
     lost.map_or(Ok(()), |error| Err(error.into()))
-}
-
-/// Waits until the database is another process' to serve, or another one than it was: what this process has in memory
-/// is no longer what is so, and must not be handed out as fresh.
-async fn until_lost(store: &Store) -> StoreError {
-    loop {
-        tokio::time::sleep(CONFIRM).await;
-        // While the server is away nobody else can serve its database either.
-        if let Err(error @ (StoreError::Served | StoreError::Unfit(_))) = store.confirm().await {
-            return error;
-        }
-    }
 }
 
 /// Lets requests under way end, and writes what waits.
@@ -152,7 +139,7 @@ async fn end(service: &Running, mut servers: JoinSet<()>) {
     service.store.close().await;
 }
 
-/// Two services on one database would each publish revisions that the other does not know.
+/// The folder is one process': SQLite's file has one who serves it, and replicas on a server have a folder each.
 fn lock(data_dir: &Path) -> Result<File, ServeError> {
     let fail = |e: std::io::Error| StoreError::data_dir(data_dir, e);
     std::fs::DirBuilder::new().recursive(true).mode(0o700).create(data_dir).map_err(fail)?;

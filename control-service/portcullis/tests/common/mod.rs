@@ -2,6 +2,8 @@
 
 #![allow(dead_code, reason = "every test binary uses a part of it")]
 
+pub(crate) mod replicas;
+
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
@@ -9,7 +11,7 @@ use std::time::{Duration, Instant};
 use portcullis_model::state::SnapshotState;
 use portcullis_protocol::snapshot::verify_page;
 use portcullis_protocol::wire::Page;
-use reqwest::{Client, Method, RequestBuilder, StatusCode};
+use reqwest::{Client, Method, RequestBuilder, Response, StatusCode};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
@@ -81,16 +83,18 @@ impl Server {
 
     /// The same, on a database of a server.
     pub(crate) async fn start_on(url: &str) -> Self {
+        Self::start_on_with(url, |_| {}).await
+    }
+
+    /// The same, with changes to its configuration.
+    pub(crate) async fn start_on_with(url: &str, edit: impl FnOnce(&mut Value)) -> Self {
         let folder = tempfile::tempdir().unwrap();
         std::fs::write(folder.path().join("database-url"), url).unwrap();
-        Self::start_in(folder, |_| {}).await
+        Self::start_in(folder, edit).await
     }
 
     async fn start_in(folder: TempDir, edit: impl FnOnce(&mut Value)) -> Self {
-        std::fs::write(folder.path().join("token"), MESH_TOKEN).unwrap();
-        let mut config = configuration();
-        edit(&mut config);
-        write_config(folder.path(), &config);
+        configure(folder.path(), edit);
         let config = folder.path().join("control.yaml");
         let key = stdout(&run_in(folder.path(), &["snapshot-key", "--config", config.to_str().unwrap()]));
         let admin =
@@ -101,6 +105,19 @@ impl Server {
         };
         let (child, bound) = spawn(folder.path()).await;
         Self { folder, http: client(), admin, key, child, bound }
+    }
+
+    /// One more replica of this service: the same database, sealing key and administrator.
+    pub(crate) async fn join(&self, edit: impl FnOnce(&mut Value)) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::copy(self.folder.path().join("database-url"), folder.path().join("database-url")).unwrap();
+        let sealing_key = self.folder.path().join("data/sealing.key");
+        configure(folder.path(), |config| {
+            config["store"]["sealingKeyFile"] = json!(sealing_key);
+            edit(config);
+        });
+        let (child, bound) = spawn(folder.path()).await;
+        Self { folder, http: client(), admin: self.admin.clone(), key: self.key, child, bound }
     }
 
     pub(crate) fn config(&self) -> PathBuf {
@@ -239,31 +256,46 @@ pub(crate) struct Reader {
 }
 
 impl Reader {
-    /// One poll; the page is verified and applied.
-    pub(crate) async fn poll(&mut self, server: &Server, wait: u64) -> Page {
+    /// One poll, and whatever is answered.
+    pub(crate) async fn ask(&mut self, server: &Server, wait: u64) -> Response {
+        self.request(server, wait).send().await.unwrap()
+    }
+
+    /// The request of the next poll.
+    pub(crate) fn request(&mut self, server: &Server, wait: u64) -> RequestBuilder {
         self.polls += 1;
+        let hex = portcullis_protocol::audit::hex;
+        server.mesh(Method::GET, "/mesh/v1/snapshot", self.principal).query(&[
+            ("view", self.view.as_str()),
+            ("generation", &hex(self.state.generation())),
+            ("revision", &self.state.revision().to_string()),
+            ("cursor", &hex(self.state.cursor())),
+            ("nonce", &hex(&self.nonce())),
+            ("wait", &wait.to_string()),
+            ("worker", &self.worker),
+            ("proxy", "router~127.0.0.1~gateway"),
+        ])
+    }
+
+    /// That of the newest poll.
+    fn nonce(&self) -> [u8; 16] {
         let mut nonce = [0u8; 16];
         nonce[..8].copy_from_slice(&self.polls.to_be_bytes());
-        let hex = portcullis_protocol::audit::hex;
-        let answer = server
-            .mesh(Method::GET, "/mesh/v1/snapshot", self.principal)
-            .query(&[
-                ("view", self.view.as_str()),
-                ("generation", &hex(self.state.generation())),
-                ("revision", &self.state.revision().to_string()),
-                ("cursor", &hex(self.state.cursor())),
-                ("nonce", &hex(&nonce)),
-                ("wait", &wait.to_string()),
-                ("worker", &self.worker),
-                ("proxy", "router~127.0.0.1~gateway"),
-            ])
-            .send()
-            .await
-            .unwrap();
+        nonce
+    }
+
+    /// One poll; the page is verified and applied.
+    pub(crate) async fn poll(&mut self, server: &Server, wait: u64) -> Page {
+        let answer = self.ask(server, wait).await;
         assert_eq!(answer.status(), 200, "{}", answer.text().await.unwrap());
         assert_eq!(answer.headers()["content-type"], "application/x-protobuf");
         let bytes = answer.bytes().await.unwrap();
-        let page = verify_page(&bytes, &self.key, &nonce, &self.view).unwrap();
+        self.take(&bytes)
+    }
+
+    /// Verifies the page that answers the newest poll, and applies it.
+    pub(crate) fn take(&mut self, bytes: &[u8]) -> Page {
+        let page = verify_page(bytes, &self.key, &self.nonce(), &self.view).unwrap();
         let copy = page.page().clone();
         let applied = self.state.apply(page).unwrap();
         assert_eq!(applied.unreadable, Vec::<String>::new());
@@ -354,6 +386,14 @@ pub(crate) async fn until(what: &str, mut check: impl AsyncFnMut() -> bool) {
         assert!(begun.elapsed() < PATIENCE, "not within {PATIENCE:?}: {what}");
         tokio::time::sleep(POLL).await;
     }
+}
+
+/// Writes the files of a service's folder.
+fn configure(folder: &Path, edit: impl FnOnce(&mut Value)) {
+    std::fs::write(folder.join("token"), MESH_TOKEN).unwrap();
+    let mut config = configuration();
+    edit(&mut config);
+    write_config(folder, &config);
 }
 
 fn client() -> Client {

@@ -111,6 +111,8 @@ impl TokenEndpoint {
     /// [`TokenError`], as the client gets it.
     pub async fn answer(&self, call: &TokenCall<'_>) -> Result<TokenResponse, TokenError> {
         let settings = self.settings().ok_or(TokenError::Unavailable)?;
+        // What is revoked, and which key signs, are looked up in what this replica has.
+        self.store.check_fresh().map_err(|_| TokenError::Unavailable)?;
         let kind = call.content_type.split(';').next().unwrap_or_default().trim();
         if !kind.eq_ignore_ascii_case("application/x-www-form-urlencoded") {
             return Err(TokenError::InvalidRequest("send content-type: application/x-www-form-urlencoded"));

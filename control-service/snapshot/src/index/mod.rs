@@ -11,6 +11,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::ops::Bound;
 
+use portcullis_identity::ids::ClusterId;
 use portcullis_protocol::snapshot::PUBLIC_KINDS;
 use portcullis_protocol::wire::{Page, Record, RecordKind, SNAPSHOT_FORMAT};
 use prost::Message;
@@ -114,6 +115,18 @@ impl SnapshotIndex {
                 self.entries.remove(&key);
             }
         }
+    }
+
+    /// True of a reader that has more of the same snapshot: it read another replica before, which was faster.
+    #[must_use]
+    pub fn is_behind(&self, ask: &Ask) -> bool {
+        ask.generation == self.generation && ask.revision > self.revision
+    }
+
+    /// The revision at which a cluster changed last, if it was ever there.
+    #[must_use]
+    pub fn cluster_revision(&self, cluster: &ClusterId) -> Option<u64> {
+        self.entries.get(&EntryKey::of_cluster(cluster)).map(|entry| entry.revision)
     }
 
     /// The page that a reader gets now, and whether it says anything new. Both come from one look, so that

@@ -231,6 +231,14 @@ impl Store {
             .await
     }
 
+    /// A cluster with the digest of its token, if it is there.
+    ///
+    /// # Errors
+    /// [`StoreError`] when the database fails.
+    pub async fn known_cluster(&self, id: ClusterId) -> Result<Option<KnownCluster>, StoreError> {
+        self.readers.run(move |connection| find(connection, &id)).await
+    }
+
     /// Every cluster with the digest of its token, for the heartbeat path.
     ///
     /// # Errors

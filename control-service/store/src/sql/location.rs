@@ -13,10 +13,11 @@ use crate::StoreError;
 /// The oldest PostgreSQL that is taken, as `server_version_num` has it.
 const OLDEST: i64 = 140_000;
 
-/// Who serves the database holds this advisory lock for as long as it is connected.
+/// Everybody who serves the database holds this advisory lock for as long as it is connected, shared with the others. Who
+/// needs the database for itself takes it alone.
 const SERVING: i64 = 5_762_481_078;
 
-/// How long the one who serves it may take to leave.
+/// How long the one who has the database for itself may take to leave.
 const HANDOVER: Duration = Duration::from_secs(5);
 
 /// How long the database may take to answer. One that hangs without breaking off must not hold up callers for ever.
@@ -109,15 +110,21 @@ impl Location {
         }
     }
 
-    /// Takes the place of the one process that serves a database of a server; whoever has the folder of a file holds a
-    /// lock on it already. Who served it before may be about to leave, so it is waited for a moment.
+    /// True of a database that several processes may serve side by side.
+    pub(super) fn is_shared(&self) -> bool {
+        matches!(self, Self::Server { .. })
+    }
+
+    /// Takes a place among those who serve a database of a server, for as long as the connection lasts; whoever has the
+    /// folder of a file holds a lock on it already. Who has the database for itself may be about to leave, so it is
+    /// waited for a moment.
     pub(super) fn serve(&self, connection: &Connection) -> Result<(), Failure> {
         if matches!(self, Self::Folder { .. }) {
             return Ok(());
         }
         let begun = Instant::now();
         loop {
-            let sql = "SELECT pg_try_advisory_lock(?1)";
+            let sql = "SELECT pg_try_advisory_lock_shared(?1)";
             if connection.query_one(sql, params![SERVING], |row| row.get(0))? {
                 return Ok(());
             }

@@ -6,8 +6,10 @@ mod audit_log;
 mod clients;
 mod clusters;
 mod failure;
+mod follower;
 mod keys;
 mod location;
+mod news;
 mod policy;
 mod readers;
 mod revocations;
@@ -24,7 +26,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
 use portcullis_control_domain::random::random;
-use portcullis_control_snapshot::{Hub, Settings};
+use portcullis_control_snapshot::{Freshness, Hub, Settings};
 use portcullis_protocol::wire::{Page, RecordKind};
 use portcullis_sql::Connection;
 
@@ -33,7 +35,9 @@ use crate::notices::Notices;
 use crate::seal::SealingKey;
 use crate::usage::Usage;
 use failure::Failure;
+use follower::{BEHIND_AFTER, Follower};
 pub use location::Location;
+use news::Followed;
 use readers::Readers;
 pub use secrets::Secrets;
 use transaction::Transaction;
@@ -98,6 +102,19 @@ impl Database {
         &self.location
     }
 
+    /// The snapshot as it is at one moment.
+    fn load(&self, settings: &Settings) -> Result<Hub, Failure> {
+        let shared = self.location.is_shared();
+        let freshness = if shared { Freshness::within(BEHIND_AFTER) } else { Freshness::always() };
+        let (connection, seed) = (&self.connection, self.secrets.snapshot_seed.clone());
+        connection.at_one_moment(|| {
+            let entries = Secrets::load(connection, &self.sealing)?.entries(settings);
+            let state = policy::load_state(connection, &entries)?;
+            let generation = transaction::life(connection)?.generation;
+            Ok(Hub::new(state, generation, seed, freshness))
+        })
+    }
+
     /// Runs one write outside of the service, in a transaction of its own.
     fn write<T>(
         &mut self,
@@ -115,6 +132,8 @@ impl Database {
 pub struct Store {
     writer: Writer,
     readers: Readers,
+    /// Where there is nobody else who writes, there is nobody to follow.
+    follower: Option<Arc<Follower>>,
     hub: Arc<Hub>,
     observations: Arc<AtomicU64>,
     sealing: Arc<SealingKey>,
@@ -125,7 +144,7 @@ pub struct Store {
 
 impl Store {
     /// Begins to serve a database: brings the entries that follow from secrets and settings up to date,
-    /// loads the snapshot and starts the writer thread.
+    /// loads the snapshot, starts the writer thread, and the follower where others may write as well.
     ///
     /// # Errors
     /// [`StoreError`] when the database fails.
@@ -138,22 +157,26 @@ impl Store {
             entries.iter().try_for_each(|(kind, wanted)| transaction.sync(*kind, wanted))?;
             transaction.sync_revocation_digests()
         })?;
-        let state = policy::load_state(&database.connection, &entries)?;
-        let generation = transaction::life(&database.connection)?.generation;
-        let hub = Arc::new(Hub::new(state, generation, database.secrets.snapshot_seed.clone()));
+        let hub = Arc::new(database.load(&settings)?);
         let readers = Readers::new(database.location.clone());
         let (sealing, settings) = (Arc::new(database.sealing), Arc::new(settings));
-        let writer = Writer::start(Written {
-            location: database.location,
-            connection: database.connection,
+        let followed = Followed {
             hub: Arc::clone(&hub),
             sealing: Arc::clone(&sealing),
             settings: Arc::clone(&settings),
+        };
+        let location = database.location;
+        let follower = location.is_shared().then(|| Follower::start(location.clone(), followed.clone()));
+        let follower = follower.transpose()?.map(Arc::new);
+        let writer = Writer::start(Written {
+            location,
+            connection: database.connection,
+            followed,
             control_stream: random(),
             failed: None,
         })?;
         let (observations, usage, notices) = (Arc::default(), Arc::default(), Arc::default());
-        Ok(Self { writer, readers, hub, observations, sealing, settings, usage, notices })
+        Ok(Self { writer, readers, follower, hub, observations, sealing, settings, usage, notices })
     }
 
     /// The snapshot.
@@ -162,12 +185,20 @@ impl Store {
         &self.hub
     }
 
-    /// Confirms that this process is the one that serves the database, and that the database is the one it was.
+    /// What must be so before something is decided by the snapshot, or by what else is remembered of the database.
     ///
     /// # Errors
-    /// [`StoreError::Served`] or [`StoreError::Unfit`] when that is over, or the database fails.
-    pub async fn confirm(&self) -> Result<(), StoreError> {
-        self.writer.run(|_| Ok(())).await
+    /// [`StoreError::Behind`].
+    pub fn check_fresh(&self) -> Result<(), StoreError> {
+        Ok(self.hub.freshness().check()?)
+    }
+
+    /// Waits until the database is not the one any more that it was.
+    pub async fn until_unfit(&self) -> StoreError {
+        match &self.follower {
+            Some(follower) => follower.until_unfit().await,
+            None => std::future::pending().await,
+        }
     }
 
     /// True while writes are possible.
@@ -178,6 +209,7 @@ impl Store {
 
     /// Ends the writer thread after everything that waits is written.
     pub async fn close(&self) {
+        self.follower.iter().for_each(|follower| follower.end());
         self.writer.close().await;
     }
 }

@@ -11,6 +11,7 @@ use portcullis_sql::{Connection, params};
 use prost::Message;
 
 use super::failure::Failure;
+use super::news::CHANGED;
 
 /// Removed entries that are remembered; with more, the older half is forgotten, and readers that are
 /// behind them get everything anew.
@@ -87,11 +88,6 @@ impl<'c> Transaction<'c> {
     /// The connection, for statements of this transaction.
     pub(super) fn connection(&self) -> &'c Connection {
         self.connection
-    }
-
-    /// The store's life, this transaction's changes included.
-    pub(super) fn life(&self) -> Life {
-        self.life
     }
 
     /// The newest revision, this transaction's changes included.
@@ -231,6 +227,7 @@ impl<'c> Transaction<'c> {
                 "UPDATE snapshot_life SET revision = ?1, floor = ?2",
                 params![self.life.revision, self.life.floor],
             )?;
+            self.connection.notify(CHANGED)?;
         }
         self.connection.commit()?;
         self.open = false;

@@ -1,19 +1,15 @@
 //! One writer thread with group commit.
 
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use portcullis_control_snapshot::{Hub, Settings};
 use portcullis_sql::Connection;
 use tokio::sync::{mpsc, oneshot};
 
 use super::failure::Failure;
 use super::location::{Location, PATIENCE};
-use super::policy;
-use super::secrets::Secrets;
+use super::news::Followed;
 use super::transaction::Transaction;
 use crate::StoreError;
-use crate::seal::SealingKey;
 
 /// Jobs that may wait for the writer; more wait at their senders.
 const QUEUE: usize = 1024;
@@ -150,9 +146,7 @@ impl Queue {
 pub(super) struct Written {
     pub(super) location: Location,
     pub(super) connection: Connection,
-    pub(super) hub: Arc<Hub>,
-    pub(super) sealing: Arc<SealingKey>,
-    pub(super) settings: Arc<Settings>,
+    pub(super) followed: Followed,
     /// The stream of the service's own audit records.
     pub(super) control_stream: [u8; 16],
     /// Why the last group failed, if it did.
@@ -188,7 +182,7 @@ impl Written {
                 self.failed = Some(error.to_string());
             }
         }
-        let outcome = committed.map(|published| self.hub.publish(published));
+        let outcome = committed.map(|published| self.followed.hub.publish(published));
         for completion in completions {
             completion(outcome.clone());
         }
@@ -209,48 +203,39 @@ impl Written {
         }
     }
 
-    /// The transaction that was begun, on a snapshot that has all of the database. Where the answer to a commit was
-    /// lost, whoever wanted it was told that it failed, but it is so, and filters must not learn less.
+    /// The transaction that was begun, on a snapshot that has all of the database: what other replicas wrote, and what
+    /// was committed here though the answer was lost. Whoever wanted that was told that it failed, but it is so, and
+    /// filters must not learn less.
     fn up_to_date(&self) -> Result<Transaction<'_>, Failure> {
         let transaction = Transaction::begun(&self.connection, self.control_stream)?;
-        let (life, known) = (transaction.life(), self.hub.revision());
-        if life.generation != self.hub.generation() || life.revision < known || life.floor > known {
-            let told = "the database server came back without what it had acknowledged; see that it is the right one, \
-                        and start `portcullis serve` again";
-            return Err(StoreError::Unfit(told.to_owned()).into());
-        }
-        if life.revision > known {
-            let secrets = Secrets::load(&self.connection, &self.sealing)?.entries(&self.settings);
-            self.hub.publish(policy::load_news(&self.connection, life, known, &secrets)?);
-        }
+        self.followed.catch_up(&self.connection, self.followed.hub.revision())?;
         Ok(transaction)
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use std::sync::mpsc;
+    use std::sync::{Arc, mpsc};
 
+    use portcullis_control_snapshot::{Freshness, Hub, SnapshotIndex};
     use zeroize::Zeroizing;
 
     use super::*;
-    use portcullis_control_snapshot::SnapshotIndex;
+    use crate::seal::SealingKey;
 
     #[tokio::test]
     async fn what_is_urgent_does_not_wait_behind_bulk() {
         let connection = super::super::transaction::tests::database();
-        let begun = Transaction::begin(&connection, [9; 16]).unwrap();
-        let generation = begun.life().generation;
-        begun.commit().unwrap();
-        let hub = Hub::new(SnapshotIndex::new(generation, 0, 0), generation, Zeroizing::new([0; 32]));
+        Transaction::begin(&connection, [9; 16]).unwrap().commit().unwrap();
+        let generation = super::super::transaction::life(&connection).unwrap().generation;
+        let (empty, seed) = (SnapshotIndex::new(generation, 0, 0), Zeroizing::new([0; 32]));
+        let hub = Hub::new(empty, generation, seed, Freshness::always());
         let folder = tempfile::tempdir().unwrap();
         let sealing = SealingKey::load(&folder.path().join("key"), true).unwrap();
         let writer = Writer::start(Written {
             location: Location::folder(folder.path()),
             connection,
-            hub: Arc::new(hub),
-            sealing: Arc::new(sealing),
-            settings: Arc::default(),
+            followed: Followed { hub: Arc::new(hub), sealing: Arc::new(sealing), settings: Arc::default() },
             control_stream: [9; 16],
             failed: None,
         })

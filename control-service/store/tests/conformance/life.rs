@@ -142,18 +142,6 @@ async fn keys_of_issuers_are_kept(world: World) {
 }
 
 #[tokio::test]
-async fn a_second_process_cannot_serve_a_servers_database() {
-    let server = Postgres::start(&paths::target().join("postgres/served")).await.unwrap();
-    let world = World::on(&server, "served").await;
-    let first = world.store().await;
-    let second = world.try_store().await.map(drop);
-    assert!(matches!(second, Err(StoreError::Served)), "{second:?}");
-    first.close().await;
-    drop(first);
-    world.store().await;
-}
-
-#[tokio::test]
 async fn a_server_that_was_away_is_used_again_and_nothing_acknowledged_is_lost() {
     let mut server = Postgres::start(&paths::target().join("postgres/away")).await.unwrap();
     let world = World::on(&server, "away").await;
@@ -226,21 +214,6 @@ async fn a_lock_that_was_not_had_in_time_breaks_nothing() {
     assert!(matches!(late, Err(StoreError::Server(_))), "{late:?}");
     tokio::task::spawn_blocking(move || drop(held)).await.unwrap();
     register(&store, "b", "acme").await;
-}
-
-/// Another process took the place while the first one was cut off: the first one must notice by itself.
-#[tokio::test]
-async fn who_lost_its_place_is_told_so() {
-    let mut server = Postgres::start(&paths::target().join("postgres/place")).await.unwrap();
-    let world = World::on(&server, "place").await;
-    let first = world.store().await;
-    first.confirm().await.unwrap();
-    server.kill().await.unwrap();
-    server.restart().await.unwrap();
-    let second = world.store().await;
-    let told = first.confirm().await;
-    assert!(matches!(told, Err(StoreError::Served)), "{told:?}");
-    second.confirm().await.unwrap();
 }
 
 #[tokio::test]

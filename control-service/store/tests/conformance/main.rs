@@ -4,6 +4,7 @@
 mod access;
 mod audit;
 mod life;
+mod replicas;
 mod world;
 
 /// Makes two tests of each function: one on SQLite, one on PostgreSQL.

@@ -13,13 +13,15 @@ use tokio::sync::OnceCell;
 /// Where a test's database is, and the folder that goes with it.
 pub(crate) struct World {
     pub(crate) location: Location,
+    /// Of a server's database.
+    pub(crate) url: Option<String>,
     _folder: TempDir,
 }
 
 impl World {
     pub(crate) async fn sqlite() -> Self {
         let folder = tempfile::tempdir().unwrap();
-        Self { location: Location::folder(&folder.path().join("data")), _folder: folder }
+        Self { location: Location::folder(&folder.path().join("data")), url: None, _folder: folder }
     }
 
     pub(crate) async fn postgres(test: &str) -> Self {
@@ -33,7 +35,7 @@ impl World {
         let url = server.database(name).await.unwrap();
         let sealing_key = folder.path().join("sealing.key");
         let server = Arc::new(Server::parse(&url).unwrap());
-        Self { location: Location::Server { server, sealing_key }, _folder: folder }
+        Self { location: Location::Server { server, sealing_key }, url: Some(url), _folder: folder }
     }
 
     /// The same database by another URL.
@@ -41,7 +43,11 @@ impl World {
         let folder = tempfile::tempdir().unwrap();
         let sealing_key = folder.path().join("sealing.key");
         let server = Arc::new(Server::parse(url).unwrap());
-        Self { location: Location::Server { server, sealing_key }, _folder: folder }
+        Self {
+            location: Location::Server { server, sealing_key },
+            url: Some(url.to_owned()),
+            _folder: folder,
+        }
     }
 
     /// Opens the database, and begins to serve it.

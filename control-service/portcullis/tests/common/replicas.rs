@@ -1,0 +1,50 @@
+//! Several replicas of the service on one PostgreSQL.
+
+use std::ops::{Deref, DerefMut};
+
+use portcullis_mesh::paths;
+use portcullis_mesh::postgres::Postgres;
+use serde_json::Value;
+
+use super::Server;
+
+/// The replicas of one service, as a slice; they end before their database does.
+pub(crate) struct Replicas {
+    all: Vec<Server>,
+    pub(crate) database: Postgres,
+}
+
+impl Deref for Replicas {
+    type Target = [Server];
+
+    fn deref(&self) -> &[Server] {
+        &self.all
+    }
+}
+
+impl DerefMut for Replicas {
+    fn deref_mut(&mut self) -> &mut [Server] {
+        &mut self.all
+    }
+}
+
+impl Replicas {
+    /// So many replicas on a server of a test's own, which its name tells from others.
+    pub(crate) async fn start(test: &str, count: usize) -> Self {
+        Self::start_with(test, count, |_| {}).await
+    }
+
+    /// The same, with changes to their configuration.
+    pub(crate) async fn start_with(test: &str, count: usize, edit: impl Fn(&mut Value)) -> Self {
+        let folder = paths::target().join("postgres").join(["replicas-", test].concat());
+        let database = Postgres::start(&folder).await.unwrap();
+        let url = database.database("portcullis").await.unwrap();
+        let first = Server::start_on_with(&url, &edit).await;
+        let mut all = vec![first];
+        while all.len() < count {
+            let next = all[0].join(&edit).await;
+            all.push(next);
+        }
+        Self { all, database }
+    }
+}

@@ -1,0 +1,125 @@
+//! Follows what other replicas write: woken by their calls, and by a clock as the net below.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use portcullis_sql::Connection;
+use tokio::sync::watch;
+
+use super::failure::Failure;
+use super::location::Location;
+use super::news::{CHANGED, Followed};
+use crate::StoreError;
+
+/// How often it looks when nobody calls, and how long it waits before it connects again.
+const LOOK: Duration = Duration::from_millis(400);
+
+/// Without a look for so long a replica does not know that it has everything.
+pub(super) const BEHIND_AFTER: Duration = Duration::from_secs(3);
+
+/// A thread that follows, until this is dropped or told to end.
+pub(super) struct Follower {
+    ended: Arc<AtomicBool>,
+    unfit: watch::Receiver<Option<StoreError>>,
+}
+
+impl Drop for Follower {
+    fn drop(&mut self) {
+        self.end();
+    }
+}
+
+impl Follower {
+    pub(super) fn start(location: Location, followed: Followed) -> Result<Self, StoreError> {
+        let (tell, unfit) = watch::channel(None);
+        let ended = Arc::new(AtomicBool::new(false));
+        let thread = Thread { location, followed, ended: Arc::clone(&ended), failed: None };
+        std::thread::Builder::new()
+            .name("store-follower".to_owned())
+            .spawn(move || {
+                if let Some(error) = thread.run() {
+                    tell.send_replace(Some(error));
+                }
+            })
+            .map_err(|e| StoreError::Database(format!("no thread for the follower: {e}")))?;
+        Ok(Self { ended, unfit })
+    }
+
+    pub(super) fn end(&self) {
+        self.ended.store(true, Ordering::Release);
+    }
+
+    /// Waits until the database is another one than it was.
+    pub(super) async fn until_unfit(&self) -> StoreError {
+        let mut unfit = self.unfit.clone();
+        match unfit.wait_for(Option::is_some).await.map(|told| told.clone()) {
+            Ok(Some(error)) => error,
+            // It was told to end.
+            _ => std::future::pending().await,
+        }
+    }
+}
+
+struct Thread {
+    location: Location,
+    followed: Followed,
+    ended: Arc<AtomicBool>,
+    /// Why it could not follow just now, if it could not.
+    failed: Option<String>,
+}
+
+impl Thread {
+    /// Follows to the end; returns why there is nothing to follow any more.
+    fn run(mut self) -> Option<StoreError> {
+        let mut connection = None;
+        while !self.ended.load(Ordering::Acquire) {
+            match self.round(&mut connection) {
+                Ok(()) => self.is_well(),
+                Err(Failure(error @ StoreError::Unfit(_))) => return Some(error),
+                Err(error) => {
+                    connection = None;
+                    self.is_ill(&error);
+                    std::thread::sleep(LOOK);
+                }
+            }
+        }
+        None
+    }
+
+    /// Waits for news and takes it over; the first round on a connection takes over what it finds.
+    fn round(&self, connection: &mut Option<Connection>) -> Result<(), Failure> {
+        let connection = match connection {
+            Some(connection) => {
+                connection.wait(LOOK)?;
+                connection
+            }
+            None => {
+                let made = self.location.connect_to_read()?;
+                // First: what is committed after the look that follows is heard.
+                made.listen(CHANGED)?;
+                connection.insert(made)
+            }
+        };
+        // Both before the look: it sees at least as much.
+        let (begun, known) = (Instant::now(), self.followed.hub.revision());
+        connection.at_one_moment(|| self.followed.catch_up(connection, known))?;
+        self.followed.hub.freshness().confirm(begun);
+        Ok(())
+    }
+
+    fn is_well(&mut self) {
+        if self.failed.take().is_some() {
+            tracing::info!("this replica follows the database again");
+        }
+    }
+
+    /// An outage is told once, not with each attempt.
+    fn is_ill(&mut self, error: &Failure) {
+        let told = error.to_string();
+        if self.failed.as_deref() != Some(&*told) {
+            tracing::error!(error = told, "this replica cannot follow the database");
+            self.failed = Some(told);
+        }
+    }
+}

@@ -1,0 +1,48 @@
+//! What is in the database and not in the snapshot yet: what other replicas wrote, or a commit whose answer was lost.
+
+use std::sync::Arc;
+
+use portcullis_control_snapshot::{Hub, Settings};
+use portcullis_sql::{Channel, Connection};
+
+use super::failure::Failure;
+use super::policy;
+use super::secrets::Secrets;
+use super::transaction::life;
+use crate::StoreError;
+use crate::seal::SealingKey;
+
+/// Called by whoever changed the snapshot.
+pub(super) const CHANGED: Channel = Channel::new("portcullis_changed");
+
+/// A snapshot, and what it takes to read entries of it from the database.
+#[derive(Clone)]
+pub(super) struct Followed {
+    pub(super) hub: Arc<Hub>,
+    pub(super) sealing: Arc<SealingKey>,
+    pub(super) settings: Arc<Settings>,
+}
+
+impl Followed {
+    /// Brings the snapshot up to what a connection sees, which is one moment: of a transaction. `known` is the
+    /// snapshot's revision before that moment.
+    pub(super) fn catch_up(&self, connection: &Connection, known: u64) -> Result<(), Failure> {
+        let life = life(connection)?;
+        if life.generation != self.hub.generation() || life.revision < known {
+            let told = "the database server came back without what it had acknowledged; see that it is the right one, \
+                        and start `portcullis serve` again";
+            return Err(StoreError::Unfit(told.to_owned()).into());
+        }
+        if life.revision == known {
+            return Ok(());
+        }
+        let secrets = Secrets::load(connection, &self.sealing)?.entries(&self.settings);
+        if life.floor > known {
+            // What was removed meanwhile is not remembered any more.
+            self.hub.replace(policy::load_state(connection, &secrets)?);
+        } else {
+            self.hub.publish(policy::load_news(connection, life, known, &secrets)?);
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,150 @@
+//! Several stores on one PostgreSQL, each as a replica of the service has it.
+
+use std::time::{Duration, Instant};
+
+use portcullis_control_snapshot::{Ask, Behind, Poll, View};
+use portcullis_control_store::{Server, Store, StoreError};
+use portcullis_mesh::paths;
+use portcullis_mesh::postgres::Postgres;
+use portcullis_protocol::wire::{Page, RecordKind};
+use tokio::sync::watch;
+
+use crate::world::{World, action};
+
+/// What a busy machine may take for what takes milliseconds.
+const SOON: Duration = Duration::from_secs(20);
+
+async fn until(what: &str, mut check: impl FnMut() -> bool) {
+    let begun = Instant::now();
+    while !check() {
+        assert!(begun.elapsed() < SOON, "not within {SOON:?}: {what}");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}
+
+async fn revoke(store: &Store, name: &str) -> u64 {
+    store.add_revocation(name.to_owned(), String::new(), None, action("/v1/revocations")).await.unwrap().1
+}
+
+fn revocations(store: &Store) -> Page {
+    store.hub().excerpt(&[RecordKind::Revocation])
+}
+
+async fn poll(store: &Store, revision: u64) -> Result<Vec<u8>, Behind> {
+    let generation = store.hub().generation().to_vec();
+    let ask = Ask { view: View::Gateway, generation, revision, cursor: Vec::new() };
+    let (_going_on, stopping) = watch::channel(false);
+    store.hub().poll(Poll { ask, nonce: vec![0; 16], wait: Duration::ZERO }, stopping, || 0).await
+}
+
+#[tokio::test]
+async fn what_one_replica_writes_all_have_and_no_number_is_given_twice() {
+    let world = World::postgres("replicas_write").await;
+    let stores = [world.store().await, world.store().await, world.store().await];
+    let before = stores[0].audit_status().await.unwrap().total;
+    let mut writes = Vec::new();
+    for n in 0..90 {
+        let store = stores[n % 3].clone();
+        writes.push(tokio::spawn(async move { revoke(&store, &["jti:", &n.to_string()].concat()).await }));
+    }
+    let mut revisions = Vec::new();
+    for write in writes {
+        revisions.push(write.await.unwrap());
+    }
+    revisions.sort_unstable();
+    revisions.dedup();
+    assert_eq!(revisions.len(), 90);
+    let newest = *revisions.last().unwrap();
+    for store in &stores {
+        until("every replica has everything", || store.hub().revision() == newest).await;
+        assert_eq!(revocations(store).records, revocations(&stores[0]).records);
+        assert_eq!(revocations(store).records.len(), 90);
+        assert_eq!(store.audit_status().await.unwrap().total, before + 90);
+    }
+}
+
+#[tokio::test]
+async fn news_of_another_replica_take_no_look_by_the_clock() {
+    let world = World::postgres("replicas_wake").await;
+    let (writes, follows) = (world.store().await, world.store().await);
+    let mut took = Vec::new();
+    for n in 0..20 {
+        let revision = revoke(&writes, &["jti:", &n.to_string()].concat()).await;
+        let begun = Instant::now();
+        until("the news are there", || follows.hub().revision() >= revision).await;
+        took.push(begun.elapsed());
+    }
+    took.sort_unstable();
+    // A look by the clock alone would take 200 ms on average.
+    assert!(took[10] < Duration::from_millis(100), "{took:?}");
+}
+
+#[tokio::test]
+async fn a_reader_that_is_ahead_is_never_led_back() {
+    let world = World::postgres("replicas_ahead").await;
+    let store = world.store().await;
+    let known = store.hub().revision();
+    assert!(poll(&store, known).await.is_ok());
+    assert_eq!(poll(&store, known + 1).await, Err(Behind), "another replica told it something newer");
+    let (late, ()) = tokio::join!(poll(&store, known + 1), async {
+        revoke(&store, "jti:new").await;
+    });
+    assert!(late.is_ok(), "it is answered as soon as this one has it, too");
+}
+
+#[tokio::test]
+async fn a_replica_that_is_cut_off_says_so_until_it_follows_again() {
+    let server = Postgres::start(&paths::target().join("postgres/cut-off")).await.unwrap();
+    let world = World::on(&server, "cut_off").await;
+    let store = world.store().await;
+    let known = store.hub().revision();
+    let waiting = {
+        let store = store.clone();
+        let generation = store.hub().generation().to_vec();
+        tokio::spawn(async move {
+            let ask = Ask { view: View::Gateway, generation, revision: known, cursor: Vec::new() };
+            let (_going_on, stopping) = watch::channel(false);
+            let poll = Poll { ask, nonce: vec![0; 16], wait: Duration::from_secs(60) };
+            store.hub().poll(poll, stopping, || 0).await
+        })
+    };
+    assert!(store.check_fresh().is_ok());
+    server.pause().unwrap();
+    until("it counts as behind", || store.check_fresh().is_err()).await;
+    assert!(matches!(store.check_fresh(), Err(StoreError::Behind(_))));
+    assert_eq!(
+        waiting.await.unwrap(),
+        Err(Behind),
+        "a poll that waits is not answered as if nothing had changed"
+    );
+    assert_eq!(poll(&store, known).await, Err(Behind));
+    server.unpause().unwrap();
+    until("it has everything again", || store.check_fresh().is_ok()).await;
+    assert!(poll(&store, known).await.is_ok());
+}
+
+/// Of what was removed while it was away the database may have forgotten that it was there.
+#[tokio::test]
+async fn a_replica_that_missed_what_is_forgotten_gets_everything_anew() {
+    let world = World::postgres("replicas_forgotten").await;
+    let store = world.store().await;
+    revoke(&store, "jti:gone").await;
+    let known = store.hub().revision();
+    let world_url = world.url.clone().unwrap();
+    let elsewhere = format!(
+        "BEGIN;
+         DELETE FROM snapshot_entry WHERE kind = {kind};
+         INSERT INTO snapshot_entry (kind, key, revision, value) VALUES ({kind}, 'sub:x', {next}, '');
+         UPDATE snapshot_life SET revision = {next}, floor = {floor};
+         COMMIT",
+        kind = RecordKind::Revocation as i32,
+        next = known + 2,
+        floor = known + 1,
+    );
+    let job = move || Server::parse(&world_url).unwrap().connect().unwrap().batch(&elsewhere).unwrap();
+    tokio::task::spawn_blocking(job).await.unwrap();
+    until("it has the newest", || store.hub().revision() == known + 2).await;
+    let names: Vec<_> = revocations(&store).records.into_iter().map(|record| record.key).collect();
+    assert_eq!(names, [b"sub:x"]);
+    assert!(revoke(&store, "jti:next").await > known + 2);
+}
