@@ -9,7 +9,7 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use portcullis_control_services::issuers::Issuers;
 use portcullis_control_services::metrics::{Gauges, Metrics};
-use portcullis_control_snapshot::Workers;
+use portcullis_control_services::rollout::Rollout;
 use portcullis_control_store::Store;
 
 use crate::{OperationsState, Stopping};
@@ -34,12 +34,12 @@ async fn ready(State(store): State<Store>, State(Stopping(stopping)): State<Stop
 
 async fn metrics(
     State(store): State<Store>,
-    State(workers): State<Arc<Workers>>,
+    State(rollout): State<Arc<Rollout>>,
     State(metrics): State<Arc<Metrics>>,
     State(issuers): State<Arc<Issuers>>,
 ) -> Response {
     let revision = store.hub().revision();
-    let workers = workers.list();
+    let workers = rollout.list_at_hand().await;
     let gauges = Gauges {
         revision,
         entries: store.hub().len(),

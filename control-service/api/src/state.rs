@@ -9,8 +9,9 @@ use portcullis_control_services::Current;
 use portcullis_control_services::introspection::Providers;
 use portcullis_control_services::issuers::Issuers;
 use portcullis_control_services::metrics::Metrics;
-use portcullis_control_services::oauth::{Backoff, TokenEndpoint};
+use portcullis_control_services::oauth::TokenEndpoint;
 use portcullis_control_services::presence::Presence;
+use portcullis_control_services::rollout::Rollout;
 use portcullis_control_services::shares::Shares;
 use portcullis_control_services::signing::SigningKeys;
 use portcullis_control_snapshot::Workers;
@@ -47,8 +48,10 @@ state! {
     MeshState {
         /// Where records go, and the snapshot.
         store: Store,
-        /// Which worker has which revision.
+        /// Which worker of this replica has which revision.
         workers: Arc<Workers>,
+        /// Which worker of all replicas has which.
+        rollout: Arc<Rollout>,
         /// Counters.
         metrics: Arc<Metrics>,
         /// What every filter shows.
@@ -74,7 +77,7 @@ state! {
         /// Everything durable.
         store: Store,
         /// Which worker has which revision.
-        workers: Arc<Workers>,
+        rollout: Arc<Rollout>,
         /// Heartbeats.
         presence: Arc<Presence>,
         /// Counters.
@@ -87,8 +90,6 @@ state! {
         signing: Arc<SigningKeys>,
         /// The token endpoint.
         tokens: Arc<TokenEndpoint>,
-        /// Pauses for addresses from which calls come without an administrator's token.
-        refused_callers: Arc<Backoff>,
     }
 }
 
@@ -98,7 +99,7 @@ state! {
         /// Whether writes are possible, and the snapshot.
         store: Store,
         /// Which worker has which revision.
-        workers: Arc<Workers>,
+        rollout: Arc<Rollout>,
         /// Counters.
         metrics: Arc<Metrics>,
         /// Issuers and their keys.

@@ -13,6 +13,7 @@ pub mod cluster;
 pub mod issuer;
 mod listed;
 pub mod log_throttle;
+pub mod pause;
 pub mod random;
 mod refused;
 pub mod revocation;

@@ -34,6 +34,14 @@ pub struct RolloutProgress {
     pub silent: Vec<SilentWorker>,
 }
 
+impl RolloutProgress {
+    /// Of no worker it is known whether it has a change.
+    #[must_use]
+    pub fn unknown(revision: u64) -> Self {
+        Self { revision, acknowledged: 0, workers: 0, pending: Vec::new(), silent: Vec::new() }
+    }
+}
+
 /// A worker of which nothing was heard for a while, although its snapshot is not stale yet.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SilentWorker {

@@ -13,7 +13,9 @@ pub mod metrics;
 pub mod oauth;
 mod outbound;
 pub mod presence;
+pub mod replicas;
 mod retry;
+pub mod rollout;
 pub mod shares;
 pub mod signing;
 

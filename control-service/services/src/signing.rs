@@ -7,7 +7,6 @@ use portcullis_control_config::{Config, ServiceTokens};
 use portcullis_control_domain::audit::AuditEvent;
 use portcullis_control_domain::clock::now_ms;
 use portcullis_control_domain::signing::{KeyChange, Look, Purpose, Rotation, SigningKey, due};
-use portcullis_control_snapshot::Workers;
 use portcullis_control_store::{Store, StoreError};
 use portcullis_identity::CredentialKind;
 use portcullis_model::mapping::ClaimMapping;
@@ -15,6 +14,7 @@ use portcullis_model::policy::{Algorithm, IssuerDocument, Jwks};
 use tokio::sync::Notify;
 
 use crate::issuers::Issuers;
+use crate::rollout::Rollout;
 
 /// How often the keys are looked at.
 const LOOK: Duration = Duration::from_secs(1);
@@ -22,7 +22,7 @@ const LOOK: Duration = Duration::from_secs(1);
 pub struct SigningKeys {
     store: Store,
     issuers: Arc<Issuers>,
-    workers: Arc<Workers>,
+    rollout: Arc<Rollout>,
     keys: RwLock<Arc<Vec<SigningKey>>>,
     /// Revision of the snapshot that holds the newest keys.
     revision: std::sync::atomic::AtomicU64,
@@ -39,13 +39,13 @@ impl SigningKeys {
     pub async fn new(
         store: Store,
         issuers: Arc<Issuers>,
-        workers: Arc<Workers>,
+        rollout: Arc<Rollout>,
         config: &Config,
     ) -> Result<Arc<Self>, StoreError> {
         let keys = Self {
             store,
             issuers,
-            workers,
+            rollout,
             keys: RwLock::default(),
             revision: std::sync::atomic::AtomicU64::default(),
             identity: config.identity.rotation,
@@ -109,7 +109,14 @@ impl SigningKeys {
     pub async fn keep(&self) {
         loop {
             for purpose in [Purpose::Identity, Purpose::Service] {
-                let Some(change) = self.due(purpose) else { continue };
+                let change = match self.due(purpose).await {
+                    Ok(Some(change)) => change,
+                    Ok(None) => continue,
+                    Err(error) => {
+                        tracing::error!(%error, purpose = purpose.as_str(), "nobody knows who has the newest keys");
+                        continue;
+                    }
+                };
                 let action = AuditEvent {
                     subject: "control-service".to_owned(),
                     method: "ROTATE".to_owned(),
@@ -127,12 +134,14 @@ impl SigningKeys {
         }
     }
 
-    fn due(&self, purpose: Purpose) -> Option<KeyChange> {
+    async fn due(&self, purpose: Purpose) -> Result<Option<KeyChange>, StoreError> {
         let keys = self.all();
-        let rotation = self.rotation(purpose)?;
+        let Some(rotation) = self.rotation(purpose) else { return Ok(None) };
+        // Others' workers are read only where it matters.
+        let waits = keys.iter().any(|key| key.purpose == purpose && key.signs_from_ms.is_none());
         let revision = self.revision.load(std::sync::atomic::Ordering::Acquire);
-        let acknowledged = self.workers.everywhere(revision);
-        due(Look { keys: &keys, purpose, rotation, now_ms: now_ms(), acknowledged })
+        let acknowledged = waits && self.rollout.everywhere(revision).await?;
+        Ok(due(Look { keys: &keys, purpose, rotation, now_ms: now_ms(), acknowledged }))
     }
 
     async fn carry_out(&self, change: KeyChange, action: AuditEvent) -> Result<(), StoreError> {

@@ -15,4 +15,4 @@ pub use index::{Ask, Change, Published, SnapshotIndex};
 pub use known_as::Issuers;
 pub use settings::Settings;
 pub use view::{UnknownView, View};
-pub use workers::{POLLS, PollReport, RolloutScope, Workers};
+pub use workers::{OtherReplica, POLLS, PollReport, Polling, RolloutScope, Sighting, WorkerChanges, Workers};

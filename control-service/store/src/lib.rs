@@ -16,4 +16,4 @@ mod usage;
 pub use error::StoreError;
 pub use portcullis_sql::{Server, ServerError};
 pub use seal::SealError;
-pub use sql::{Database, Location, Secrets, Store};
+pub use sql::{Database, LEASE, Location, Replica, ReplicaId, ReplicaWorkers, Secrets, Store};

@@ -6,7 +6,7 @@ use axum::extract::State;
 use axum::routing::get;
 use axum::{Json, Router};
 use portcullis_control_contract::audit::{AuditStatus, ProxyList, RecordFilter, RecordList};
-use portcullis_control_snapshot::Workers;
+use portcullis_control_services::rollout::Rollout;
 use portcullis_control_store::Store;
 
 use crate::extract::Parameters;
@@ -31,6 +31,10 @@ async fn status(State(store): State<Store>) -> Result<Json<AuditStatus>, Problem
     Ok(Json(store.audit_status().await?))
 }
 
-async fn proxies(State(store): State<Store>, State(workers): State<Arc<Workers>>) -> Json<ProxyList> {
-    Json(ProxyList { revision: store.hub().revision(), workers: workers.list() })
+async fn proxies(
+    State(store): State<Store>,
+    State(rollout): State<Arc<Rollout>>,
+) -> Result<Json<ProxyList>, Problem> {
+    let workers = rollout.list().await?;
+    Ok(Json(ProxyList { revision: store.hub().revision(), workers }))
 }

@@ -12,7 +12,8 @@ use portcullis_control_contract::clients::{
 use portcullis_control_contract::{TenantListQuery, Wait, limit, overlap};
 use portcullis_control_domain::audit::AuditEvent;
 use portcullis_control_services::oauth::TokenEndpoint;
-use portcullis_control_snapshot::{RolloutScope, Workers};
+use portcullis_control_services::rollout::Rollout;
+use portcullis_control_snapshot::RolloutScope;
 use portcullis_control_store::Store;
 
 use super::oauth::gives_out_none;
@@ -52,14 +53,14 @@ async fn rotate(
 
 async fn revoke(
     State(store): State<Store>,
-    State(workers): State<Arc<Workers>>,
+    State(rollout): State<Arc<Rollout>>,
     Extension(action): Extension<AuditEvent>,
     Path(id): Path<String>,
     Parameters(wait): Parameters<Wait>,
 ) -> Result<Json<ClientRevoked>, Problem> {
     let wait = wait.duration().map_err(Problem::parameter)?;
     let (service_client, revision) = store.revoke_service_client(id, action).await?;
-    let progress = workers.wait_for(revision, RolloutScope::Everybody, wait).await;
+    let progress = rollout.wait_for(revision, RolloutScope::Everybody, wait).await;
     Ok(Json(ClientRevoked { service_client, progress }))
 }
 

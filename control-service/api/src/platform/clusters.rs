@@ -17,7 +17,8 @@ use portcullis_control_domain::cluster::{Administer, Cluster};
 use portcullis_control_domain::tokens::{Token, TokenKind};
 use portcullis_control_services::metrics::Metrics;
 use portcullis_control_services::presence::{HeartbeatError, Presence};
-use portcullis_control_snapshot::{RolloutScope, Workers};
+use portcullis_control_services::rollout::Rollout;
+use portcullis_control_snapshot::RolloutScope;
 use portcullis_control_store::Store;
 use portcullis_identity::ids::ClusterId;
 
@@ -66,13 +67,13 @@ async fn one(State(store): State<Store>, ClusterPath(id): ClusterPath) -> Result
 struct Operator {
     store: Store,
     presence: Arc<Presence>,
-    workers: Arc<Workers>,
+    rollout: Arc<Rollout>,
 }
 
 impl FromRef<PlatformState> for Operator {
     fn from_ref(state: &PlatformState) -> Self {
-        let PlatformState { store, presence, workers, .. } = state;
-        Self { store: store.clone(), presence: Arc::clone(presence), workers: Arc::clone(workers) }
+        let PlatformState { store, presence, rollout, .. } = state;
+        Self { store: store.clone(), presence: Arc::clone(presence), rollout: Arc::clone(rollout) }
     }
 }
 
@@ -87,7 +88,7 @@ impl Operator {
         let wait: Duration = wait.duration().map_err(Problem::parameter)?;
         let (cluster, revision) = self.store.administer_cluster(id, what, action).await?;
         self.presence.administered(&cluster);
-        let progress = self.workers.wait_for(revision, RolloutScope::Cluster(&cluster.id), wait).await;
+        let progress = self.rollout.wait_for(revision, RolloutScope::Cluster(&cluster.id), wait).await;
         Ok(Json(ClusterChanged { cluster, progress }))
     }
 }

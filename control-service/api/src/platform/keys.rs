@@ -12,7 +12,8 @@ use portcullis_control_contract::keys::{
 use portcullis_control_contract::{TenantListQuery, Wait, limit};
 use portcullis_control_domain::audit::AuditEvent;
 use portcullis_control_domain::clock::now_ms;
-use portcullis_control_snapshot::{RolloutScope, Workers};
+use portcullis_control_services::rollout::Rollout;
+use portcullis_control_snapshot::RolloutScope;
 use portcullis_control_store::Store;
 
 use crate::extract::{Body, OptionalBody, Parameters};
@@ -39,7 +40,7 @@ async fn create(
 async fn rotate(
     State(store): State<Store>,
     State(Pepper(pepper)): State<Pepper>,
-    State(workers): State<Arc<Workers>>,
+    State(rollout): State<Arc<Rollout>>,
     Extension(action): Extension<AuditEvent>,
     Path(id): Path<String>,
     Parameters(wait): Parameters<Wait>,
@@ -48,7 +49,7 @@ async fn rotate(
     let wait = wait.duration().map_err(Problem::parameter)?;
     let how = body.check(now_ms()).map_err(Problem::body)?;
     let made = store.rotate_api_key(id, how, &pepper, action).await?;
-    let progress = workers.wait_for(made.revision, RolloutScope::Gateways, wait).await;
+    let progress = rollout.wait_for(made.revision, RolloutScope::Gateways, wait).await;
     let key = made.token.reveal().into();
     let rotated = KeyRotated { api_key: made.new, key, replaced: made.old, progress };
     Ok((StatusCode::CREATED, Json(rotated)))
@@ -65,13 +66,13 @@ async fn list(
 
 async fn revoke(
     State(store): State<Store>,
-    State(workers): State<Arc<Workers>>,
+    State(rollout): State<Arc<Rollout>>,
     Extension(action): Extension<AuditEvent>,
     Path(id): Path<String>,
     Parameters(wait): Parameters<Wait>,
 ) -> Result<Json<KeyRevoked>, Problem> {
     let wait = wait.duration().map_err(Problem::parameter)?;
     let (api_key, revision) = store.revoke_api_key(id, action).await?;
-    let progress = workers.wait_for(revision, RolloutScope::Everybody, wait).await;
+    let progress = rollout.wait_for(revision, RolloutScope::Everybody, wait).await;
     Ok(Json(KeyRevoked { api_key, progress }))
 }

@@ -11,7 +11,6 @@ mod revocations;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Instant;
 
 use axum::Router;
 use axum::extract::{ConnectInfo, DefaultBodyLimit, FromRef, Request, State};
@@ -19,9 +18,9 @@ use axum::http::{HeaderValue, Method, header};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use portcullis_control_domain::audit::AuditEvent;
+use portcullis_control_domain::pause::PauseName;
 use portcullis_control_domain::tokens::{Token, TokenKind};
 use portcullis_control_services::metrics::Metrics;
-use portcullis_control_services::oauth::Backoff;
 use portcullis_control_store::Store;
 
 use crate::PlatformState;
@@ -54,14 +53,12 @@ pub(crate) fn routes(state: &PlatformState) -> Router<PlatformState> {
 struct Administrators {
     store: Store,
     metrics: Arc<Metrics>,
-    refused_callers: Arc<Backoff>,
 }
 
 impl FromRef<PlatformState> for Administrators {
     fn from_ref(state: &PlatformState) -> Self {
-        let PlatformState { store, metrics, refused_callers, .. } = state;
-        let (metrics, refused_callers) = (Arc::clone(metrics), Arc::clone(refused_callers));
-        Self { store: store.clone(), metrics, refused_callers }
+        let PlatformState { store, metrics, .. } = state;
+        Self { store: store.clone(), metrics: Arc::clone(metrics) }
     }
 }
 
@@ -129,21 +126,20 @@ impl Administrators {
         if !matches!(kind, ProblemKind::TokenMissing | ProblemKind::TokenInvalid) {
             return problem.into_response();
         }
-        let now = Instant::now();
-        if let Some(pause) = self.refused_callers.pause(&action.client_address, false, now) {
-            self.metrics.refused_callers.count(&["paused"]);
-            let mut response =
-                Problem::new(ProblemKind::TooManyRefusals, "try again later, with the right token")
-                    .into_response();
-            response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(pause.as_secs() + 1));
-            return response;
-        }
-        self.refused_callers.failed(&action.client_address, false, now);
-        self.metrics.refused_callers.count(&["audited"]);
-        match self.store.record(action, 401, kind.code()).await {
-            Ok(()) => problem.into_response(),
+        let failures_of = vec![PauseName::platform_caller(&action.client_address)];
+        let pause = match self.store.refuse(failures_of, action.record(401, kind.code())).await {
+            Ok(pause) => pause,
             // An answer that cannot be audited is not given.
-            Err(error) => Problem::from(error).into_response(),
-        }
+            Err(error) => return Problem::from(error).into_response(),
+        };
+        let Some(pause) = pause else {
+            self.metrics.refused_callers.count(&["audited"]);
+            return problem.into_response();
+        };
+        self.metrics.refused_callers.count(&["paused"]);
+        let told = "try again later, with the right token";
+        let mut response = Problem::new(ProblemKind::TooManyRefusals, told).into_response();
+        response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(pause.as_secs() + 1));
+        response
     }
 }

@@ -1,6 +1,7 @@
 //! Revocations.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::extract::{Extension, State};
 use axum::http::StatusCode;
@@ -13,7 +14,8 @@ use portcullis_control_contract::{ListQuery, Wait, end, limit};
 use portcullis_control_domain::audit::AuditEvent;
 use portcullis_control_domain::clock::now_ms;
 use portcullis_control_domain::revocation::reaches_sidecars;
-use portcullis_control_snapshot::{RolloutScope, Workers};
+use portcullis_control_services::rollout::Rollout;
+use portcullis_control_snapshot::RolloutScope;
 use portcullis_control_store::Store;
 
 use crate::extract::{Body, Parameters};
@@ -30,7 +32,7 @@ fn concerned_by(name: &str) -> RolloutScope<'static> {
 
 async fn add(
     State(store): State<Store>,
-    State(workers): State<Arc<Workers>>,
+    State(rollout): State<Arc<Rollout>>,
     Extension(action): Extension<AuditEvent>,
     Parameters(wait): Parameters<Wait>,
     Body(body): Body<NewRevocation>,
@@ -39,18 +41,18 @@ async fn add(
     let body = body.check().map_err(Problem::body)?;
     let expires_at_s = end(body.expires_in_s, now_ms()).map_err(Problem::body)?;
     let (revocation, revision) = store.add_revocation(body.name, body.note, expires_at_s, action).await?;
-    let progress = workers.wait_for(revision, concerned_by(&revocation.name), wait).await;
+    let progress = rollout.wait_for(revision, concerned_by(&revocation.name), wait).await;
     Ok((StatusCode::CREATED, Json(RevocationChanged { revocation, progress })))
 }
 
 async fn remove(
     State(store): State<Store>,
-    State(workers): State<Arc<Workers>>,
+    State(rollout): State<Arc<Rollout>>,
     Extension(action): Extension<AuditEvent>,
     Parameters(query): Parameters<RemovalQuery>,
 ) -> Result<Json<RevocationChanged>, Problem> {
     let (revocation, revision) = store.remove_revocation(query.name, action).await?;
-    let progress = workers.progress(revision, concerned_by(&revocation.name));
+    let progress = rollout.wait_for(revision, concerned_by(&revocation.name), Duration::ZERO).await;
     Ok(Json(RevocationChanged { revocation, progress }))
 }
 

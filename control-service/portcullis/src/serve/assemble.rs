@@ -8,8 +8,10 @@ use portcullis_control_services::Current;
 use portcullis_control_services::introspection::Providers;
 use portcullis_control_services::issuers::Issuers;
 use portcullis_control_services::metrics::Metrics;
-use portcullis_control_services::oauth::{Backoff, TokenEndpoint};
+use portcullis_control_services::oauth::TokenEndpoint;
 use portcullis_control_services::presence::Presence;
+use portcullis_control_services::replicas::Replicas;
+use portcullis_control_services::rollout::Rollout;
 use portcullis_control_services::shares::Shares;
 use portcullis_control_services::signing::SigningKeys;
 use portcullis_control_snapshot::{Settings, Workers};
@@ -19,6 +21,8 @@ use tokio::sync::watch;
 /// What runs, and what a reload changes.
 pub(super) struct Running {
     pub(super) store: Store,
+    pub(super) replicas: Arc<Replicas>,
+    pub(super) rollout: Arc<Rollout>,
     pub(super) presence: Arc<Presence>,
     pub(super) issuers: Arc<Issuers>,
     pub(super) signing: Arc<SigningKeys>,
@@ -43,12 +47,14 @@ pub(super) async fn assemble(
     let metrics = Arc::new(Metrics::default());
     let issuers = Issuers::new(store.clone(), Arc::clone(&metrics)).await?;
     let workers = Arc::new(Workers::new(config.worker_forget));
-    let signing = SigningKeys::new(store.clone(), Arc::clone(&issuers), Arc::clone(&workers), config).await?;
+    let rollout = Arc::new(Rollout::new(store.clone(), Arc::clone(&workers)));
+    let replicas = Arc::new(Replicas::new(store.clone(), Arc::clone(&workers)));
+    let signing = SigningKeys::new(store.clone(), Arc::clone(&issuers), Arc::clone(&rollout), config).await?;
     issuers.apply(&config.policy).await?;
     let presence = Arc::new(Presence::new(store.known_clusters().await?, config.offline_after));
     let providers = Arc::new(Current::new(Providers::new(&config.policy.introspection)));
     let principals = Arc::new(Current::new(config.policy.principals.clone()));
-    let running = Running { store, presence, issuers, signing, providers, principals };
+    let running = Running { store, replicas, rollout, presence, issuers, signing, providers, principals };
     let states = states(config, &running, Shared { workers, metrics, pepper, stopping: Stopping(stopping) });
     Ok((running, states))
 }
@@ -73,20 +79,14 @@ struct Shared {
 }
 
 fn states(config: &Config, running: &Running, shared: Shared) -> States {
-    let Running { store, presence, issuers, signing, providers, principals } = running;
+    let Running { store, rollout, presence, issuers, signing, providers, principals, .. } = running;
     let Shared { workers, metrics, pepper, stopping } = shared;
     let connections = config.listeners.limits.connections;
-    let refused_callers = Arc::new(Backoff::default());
-    let tokens = TokenEndpoint::new(
-        store.clone(),
-        Arc::clone(signing),
-        Arc::clone(providers),
-        Arc::clone(&refused_callers),
-        connections,
-    );
+    let tokens = TokenEndpoint::new(store.clone(), Arc::clone(signing), Arc::clone(providers), connections);
     let mesh = MeshState {
         store: store.clone(),
-        workers: Arc::clone(&workers),
+        workers,
+        rollout: Arc::clone(rollout),
         metrics: Arc::clone(&metrics),
         token: MeshToken(config.mesh_token_digest),
         principals: Arc::clone(principals),
@@ -98,16 +98,20 @@ fn states(config: &Config, running: &Running, shared: Shared) -> States {
     };
     let platform = PlatformState {
         store: store.clone(),
-        workers: Arc::clone(&workers),
+        rollout: Arc::clone(rollout),
         presence: Arc::clone(presence),
         metrics: Arc::clone(&metrics),
         pepper,
         issuers: Arc::clone(issuers),
         signing: Arc::clone(signing),
         tokens: Arc::new(tokens),
-        refused_callers,
     };
-    let operations =
-        OperationsState { store: store.clone(), workers, metrics, issuers: Arc::clone(issuers), stopping };
+    let operations = OperationsState {
+        store: store.clone(),
+        rollout: Arc::clone(rollout),
+        metrics,
+        issuers: Arc::clone(issuers),
+        stopping,
+    };
     States { mesh, platform, operations }
 }

@@ -110,6 +110,8 @@ pub async fn serve(config: Config, ready_file: Option<&Path>) -> Result<(), Serv
     tokio::select! {
         () = service.presence.keep(&service.store) => {}
         () = service.signing.keep() => {}
+        () = service.replicas.keep() => {}
+        () = service.rollout.keep() => {}
         () = tidy(&service.store) => {}
         // What this process has in memory is no longer what is so, and must not be handed out as fresh.
         error = service.store.until_unfit() => lost = Some(error),

@@ -2,12 +2,12 @@
 
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::time::Instant;
 
 use portcullis_control_config::ServiceTokens;
 use portcullis_control_domain::audit::AuditEvent;
 use portcullis_control_domain::client::ServiceClient;
 use portcullis_control_domain::clock::now_ms;
+use portcullis_control_domain::pause::PauseName;
 use portcullis_control_domain::signing::Purpose;
 use portcullis_control_domain::tokens::{Token, TokenKind};
 use portcullis_control_store::Store;
@@ -21,10 +21,10 @@ use subtle::ConstantTimeEq;
 use tokio::sync::{Semaphore, SemaphorePermit};
 use zeroize::Zeroizing;
 
+use super::TokenError;
 use super::grant::{Grant, client_credentials, exchange};
 use super::request::{Form, GrantRequest, TokenRequest, credentials, form};
 use super::token::{Issued, issue};
-use super::{Backoff, TokenError};
 use crate::Current;
 use crate::introspection::{Introspected, Providers};
 use crate::judge::{self, Unjudged};
@@ -41,10 +41,6 @@ pub struct TokenEndpoint {
     store: Store,
     signing: Arc<SigningKeys>,
     providers: Arc<Current<Providers>>,
-    /// Pauses for clients.
-    backoff: Backoff,
-    /// Pauses for addresses from which calls come without the credential that they need.
-    refused_callers: Arc<Backoff>,
     permits: Semaphore,
 }
 
@@ -86,11 +82,10 @@ impl TokenEndpoint {
         store: Store,
         signing: Arc<SigningKeys>,
         providers: Arc<Current<Providers>>,
-        refused_callers: Arc<Backoff>,
         connections: usize,
     ) -> Self {
         let permits = Semaphore::new(MAX_PLACES.min(connections / 2).max(1));
-        Self { store, signing, providers, backoff: Backoff::default(), refused_callers, permits }
+        Self { store, signing, providers, permits }
     }
 
     /// A place for one request, to be taken before its body is read: bodies that never come are what fills the service.
@@ -159,6 +154,7 @@ impl TokenEndpoint {
             request_id: call.request_id.clone(),
             client_address: call.peer.to_string(),
         };
+        let mut failures_of = vec![PauseName::token_caller(&action.client_address)];
         let authorization = call.authorization.as_deref().ok_or(TokenError::InvalidClient);
         let outcome = match authorization.and_then(|values| credentials(values, form)) {
             Err(error) => Err(error),
@@ -167,35 +163,43 @@ impl TokenEndpoint {
                 // What a caller says of itself is not believed before it is checked, but it is worth a record.
                 action.subject = ["client:", &proof.id].concat();
                 action.key_id = token.as_ref().map(|t| t.id().to_owned()).unwrap_or_default();
-                self.authenticate(&proof.id, token.as_ref()).await
+                let proved = self.authenticate(&proof.id, token.as_ref()).await?;
+                proved.map_err(|name| {
+                    failures_of.push(name);
+                    TokenError::InvalidClient
+                })
             }
         };
         match outcome {
             Ok(client) => Ok((client, action)),
-            Err(TokenError::InvalidClient) => Err(self.refuse(&action).await),
+            Err(TokenError::InvalidClient) => Err(self.refuse(&action, failures_of).await),
             Err(error) => Err(error),
         }
     }
 
-    /// Audits a caller that is no client. When many come from one address they get slower, so that nobody can fill
-    /// the audit log by making up clients; a client with its secret never comes here.
-    async fn refuse(&self, action: &AuditEvent) -> TokenError {
-        // Not counted with calls for want of an administrator's token, which come by the same gateway.
-        let address = ["token endpoint, ", &action.client_address].concat();
-        let now = Instant::now();
-        if let Some(pause) = self.refused_callers.pause(&address, false, now) {
-            return TokenError::TooManyFailures(pause.as_secs() + 1);
-        }
-        self.refused_callers.failed(&address, false, now);
+    /// Audits a caller that is no client. When many come from one address or for one client they get slower, so that
+    /// nobody can fill the audit log by making up clients; a client with its secret never comes here.
+    async fn refuse(&self, action: &AuditEvent, failures_of: Vec<PauseName>) -> TokenError {
         let refused = TokenError::InvalidClient;
         let mut record = action.record(refused.status(), refused.code());
         STAGE.clone_into(&mut record.stage);
-        self.append(record).await.map_or_else(|error| error, |()| refused)
+        match self.store.refuse(failures_of, record).await {
+            Ok(None) => refused,
+            Ok(Some(pause)) => TokenError::TooManyFailures(pause.as_secs() + 1),
+            Err(error) => {
+                tracing::error!(%error, "a token request could not be audited");
+                TokenError::Unavailable
+            }
+        }
     }
 
-    /// The client that a secret proves. A wrong secret costs a pause for further wrong
-    /// ones; the right one is never slowed down, whoever guesses beside it.
-    async fn authenticate(&self, id: &str, token: Option<&Token>) -> Result<ServiceClient, TokenError> {
+    /// The client that a secret proves, or whom the failure is counted for. A wrong secret costs a pause for further
+    /// wrong ones; the right one is never slowed down, whoever guesses beside it.
+    async fn authenticate(
+        &self,
+        id: &str,
+        token: Option<&Token>,
+    ) -> Result<Result<ServiceClient, PauseName>, TokenError> {
         let unavailable = |error| {
             tracing::error!(%error, "the store failed");
             TokenError::Unavailable
@@ -206,15 +210,10 @@ impl TokenEndpoint {
         let digest = token.map(Token::digest);
         let right = digest.is_some_and(|d| secrets.iter().any(|s| bool::from(s.digest.ct_eq(&d))));
         if let (Some((client, _)), true) = (found, right) {
-            self.backoff.succeeded(id);
-            return Ok(client);
+            self.store.forgive(PauseName::client(id, true)).await.map_err(unavailable)?;
+            return Ok(Ok(client));
         }
-        let now = Instant::now();
-        if let Some(pause) = self.backoff.pause(id, named, now) {
-            return Err(TokenError::TooManyFailures(pause.as_secs() + 1));
-        }
-        self.backoff.failed(id, named, now);
-        Err(TokenError::InvalidClient)
+        Ok(Err(PauseName::client(id, named)))
     }
 
     async fn grant(&self, client: &ServiceClient, request: &TokenRequest) -> Result<Grant, TokenError> {

@@ -1,13 +1,11 @@
 //! Service tokens: the OAuth 2.0 token endpoint for services (client credentials, RFC 6749 §4.4) and for
 //! agents that act for somebody (token exchange, RFC 8693).
 
-mod backoff;
 mod endpoint;
 mod grant;
 mod request;
 mod token;
 
-pub use backoff::Backoff;
 pub use endpoint::{TokenCall, TokenEndpoint, TokenResponse};
 
 /// Why there is no token: RFC 6749 §5.2, RFC 8693 §2.2.2, RFC 8707 §2.

@@ -10,8 +10,10 @@ mod follower;
 mod keys;
 mod location;
 mod news;
+mod pauses;
 mod policy;
 mod readers;
+mod replicas;
 mod revocations;
 mod schema;
 mod sealed;
@@ -39,6 +41,7 @@ use follower::{BEHIND_AFTER, Follower};
 pub use location::Location;
 use news::Followed;
 use readers::Readers;
+pub use replicas::{LEASE, Replica, ReplicaId, ReplicaWorkers};
 pub use secrets::Secrets;
 use transaction::Transaction;
 use writer::{Writer, Written};
@@ -134,6 +137,10 @@ pub struct Store {
     readers: Readers,
     /// Where there is nobody else who writes, there is nobody to follow.
     follower: Option<Arc<Follower>>,
+    /// For what no other process writes.
+    beside: Readers,
+    /// Which of the processes that serve the database this one is.
+    replica: ReplicaId,
     hub: Arc<Hub>,
     observations: Arc<AtomicU64>,
     sealing: Arc<SealingKey>,
@@ -159,6 +166,8 @@ impl Store {
         })?;
         let hub = Arc::new(database.load(&settings)?);
         let readers = Readers::new(database.location.clone());
+        let beside = Readers::that_write(database.location.clone());
+        let replica = ReplicaId::generate();
         let (sealing, settings) = (Arc::new(database.sealing), Arc::new(settings));
         let followed = Followed {
             hub: Arc::clone(&hub),
@@ -176,7 +185,19 @@ impl Store {
             failed: None,
         })?;
         let (observations, usage, notices) = (Arc::default(), Arc::default(), Arc::default());
-        Ok(Self { writer, readers, follower, hub, observations, sealing, settings, usage, notices })
+        Ok(Self {
+            writer,
+            readers,
+            beside,
+            replica,
+            follower,
+            hub,
+            observations,
+            sealing,
+            settings,
+            usage,
+            notices,
+        })
     }
 
     /// The snapshot.

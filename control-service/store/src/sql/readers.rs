@@ -1,4 +1,4 @@
-//! A few connections for reading, beside the writer's.
+//! A few connections beside the writer's: for reading, and for what needs no place in the order of changes.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -11,13 +11,19 @@ use crate::StoreError;
 
 /// Connections at most; queries wait for one.
 const MOST: usize = 16;
+/// Those that may write.
+const MOST_WRITING: usize = 2;
 /// Of these, those that are kept when nobody needs them.
 const IDLE: usize = 4;
 
-/// Read-only connections, opened when they are needed.
+/// How a connection is opened.
+type Connect = fn(&Location) -> Result<Connection, Failure>;
+
+/// Connections that are opened when they are needed.
 #[derive(Clone)]
 pub(super) struct Readers {
     location: Location,
+    connect: Connect,
     idle: Arc<Idle>,
     places: Arc<Semaphore>,
 }
@@ -37,8 +43,23 @@ impl Drop for Idle {
 }
 
 impl Readers {
+    /// Connections that may only read.
     pub(super) fn new(location: Location) -> Self {
-        Self { location, idle: Arc::default(), places: Arc::new(Semaphore::new(MOST)) }
+        Self::opened_by(location, Location::connect_to_read, MOST)
+    }
+
+    /// Connections that may write what no other process writes.
+    pub(super) fn that_write(location: Location) -> Self {
+        Self::opened_by(location, |location| Ok(location.connect()?), MOST_WRITING)
+    }
+
+    fn opened_by(location: Location, connect: Connect, most: usize) -> Self {
+        Self { location, connect, idle: Arc::default(), places: Arc::new(Semaphore::new(most)) }
+    }
+
+    /// Where they lead.
+    pub(super) fn location(&self) -> &Location {
+        &self.location
     }
 
     /// Runs a query on a thread where it may block.
@@ -53,7 +74,7 @@ impl Readers {
             let _place = place;
             let connection = match readers.take() {
                 Some(connection) => connection,
-                None => readers.location.connect_to_read()?,
+                None => (readers.connect)(&readers.location)?,
             };
             let outcome = query(&connection);
             readers.put_back(connection);

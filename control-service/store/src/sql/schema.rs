@@ -13,10 +13,16 @@ const SQLITE: Steps = &[
     (2, include_str!("schema/sqlite/2.sql")),
     (3, include_str!("schema/sqlite/3.sql")),
     (4, include_str!("schema/sqlite/4.sql")),
+    (5, include_str!("schema/sqlite/5.sql")),
+    (6, include_str!("schema/sqlite/6.sql")),
 ];
 
 /// A version means the same in both databases. PostgreSQL came with the fourth.
-const POSTGRES: Steps = &[(4, include_str!("schema/postgres/4.sql"))];
+const POSTGRES: Steps = &[
+    (4, include_str!("schema/postgres/4.sql")),
+    (5, include_str!("schema/postgres/5.sql")),
+    (6, include_str!("schema/postgres/6.sql")),
+];
 
 fn steps(connection: &Connection) -> Steps {
     match connection.backend() {

@@ -1,8 +1,11 @@
 //! Who may do what: administrators, API keys, service clients, revocations, signing keys.
 
+use std::time::Duration;
+
 use portcullis_control_domain::Refused;
 use portcullis_control_domain::api_key::{KeyRotation, NewApiKey};
 use portcullis_control_domain::client::NewServiceClient;
+use portcullis_control_domain::pause::PauseName;
 use portcullis_control_domain::signing::{KeyChange, Purpose, SigningKey};
 use portcullis_control_domain::tokens::{Token, TokenKind};
 use portcullis_control_store::StoreError;
@@ -18,6 +21,7 @@ on_both! {
     a_service_client_has_two_secrets_for_a_while,
     a_revocation_stands_until_it_is_taken_back_or_has_ended,
     a_signing_key_is_published_signs_and_goes,
+    who_failed_waits_whatever_replica_is_asked_and_only_what_is_counted_is_audited,
 }
 
 fn refused<T: std::fmt::Debug>(outcome: Result<T, StoreError>) -> Refused {
@@ -171,4 +175,43 @@ async fn a_signing_key_is_published_signs_and_goes(world: World) {
     let kids: Vec<_> =
         world.store().await.signing_keys().await.unwrap().into_iter().map(|key| key.kid).collect();
     assert!(kids.contains(&new.kid) && kids.len() == 2, "the secrets open again: {kids:?}");
+}
+
+async fn who_failed_waits_whatever_replica_is_asked_and_only_what_is_counted_is_audited(world: World) {
+    let store = world.store().await;
+    let (caller, other) = (PauseName::platform_caller("192.0.2.1"), PauseName::client("svc-a", true));
+    let refuse = async |names: &[PauseName]| {
+        store.refuse(names.to_vec(), action("/v1/clusters").record(401, "token_invalid")).await.unwrap()
+    };
+    for _ in 0..5 {
+        assert_eq!(refuse(&[caller, other]).await, None);
+    }
+    let total = async || store.audit_status().await.unwrap().total;
+    let audited = total().await;
+    let waits = refuse(&[caller]).await.unwrap();
+    assert!(waits <= Duration::from_secs(1), "{waits:?}");
+    assert!(refuse(&[PauseName::token_caller("192.0.2.1"), other]).await.is_some(), "one is enough");
+    assert_eq!(refuse(&[PauseName::token_caller("192.0.2.1")]).await, None, "the failure was not counted");
+    assert_eq!(total().await, audited + 1);
+    store.forgive(other).await.unwrap();
+    assert_eq!(refuse(&[other]).await, None);
+    let audited = total().await;
+    tokio::time::sleep(waits + Duration::from_millis(10)).await;
+    // Those that come at once when the pause is over get one try between them.
+    let at_once = (0..20).map(|_| {
+        let store = store.clone();
+        tokio::spawn(async move { store.refuse(vec![caller], action("/").record(401, "")).await.unwrap() })
+    });
+    let mut tries = 0;
+    for one in at_once.collect::<Vec<_>>() {
+        tries += usize::from(one.await.unwrap().is_none());
+    }
+    assert_eq!((tries, total().await), (1, audited + 1));
+    store.close().await;
+    drop(store);
+    let store = world.store().await;
+    let refuse = || store.refuse(vec![caller], action("/").record(401, ""));
+    // Should the pause be over already, the next one is longer.
+    let waits = [refuse().await.unwrap(), refuse().await.unwrap()];
+    assert!(waits.iter().any(Option::is_some), "a restart gives no new tries");
 }

@@ -1,19 +1,25 @@
 //! Which worker of which proxy has which revision.
 
+mod sighting;
+
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use portcullis_control_domain::rollout::{RolloutProgress, SilentWorker, WorkerReport};
 use portcullis_identity::ids::{ClusterId, SpiffeId};
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 
 use crate::View;
+use sighting::merged;
+pub use sighting::{OtherReplica, Sighting};
 
 /// Long polls of one sidecar's principal at a time. A worker has one open.
 pub const POLLS: usize = 64;
 /// Workers remembered at most; beyond that, those that were away longest are dropped.
 const MAX_WORKERS: usize = 10_000;
+/// Between two polls of a worker there is a moment. So short a one is not written down.
+const BETWEEN_POLLS: Duration = Duration::from_millis(300);
 
 /// A worker: whose it is, and what it calls itself. The second is free text.
 type Key = (SpiffeId, String);
@@ -24,8 +30,22 @@ struct Worker {
     view: View,
     acknowledged: u64,
     polls: u32,
+    polled: Instant,
     last_seen: Instant,
     stale_after: Duration,
+    /// What other replicas are told of it.
+    written: Option<Written>,
+}
+
+/// What of a worker is written down for other replicas when it changes.
+#[derive(Debug, PartialEq, Eq)]
+struct Written {
+    view: View,
+    proxy: String,
+    acknowledged: u64,
+    stale_after: Duration,
+    /// When it was last heard of, unless it polls.
+    away_since: Option<Instant>,
 }
 
 impl Worker {
@@ -34,14 +54,28 @@ impl Worker {
         if self.polls > 0 { Duration::ZERO } else { now.saturating_duration_since(self.last_seen) }
     }
 
-    fn report(&self, id: &str, now: Instant) -> WorkerReport {
-        WorkerReport {
-            worker: id.to_owned(),
+    fn seen(&self, (principal, id): &Key, now: Instant) -> Sighting {
+        Sighting {
+            principal: principal.to_string(),
+            worker: id.clone(),
             proxy: self.proxy.clone(),
             view: self.view.to_string(),
-            revision: self.acknowledged,
+            acknowledged: self.acknowledged,
             polling: self.polls > 0,
-            last_seen_ms_ago: millis(self.silence(now)),
+            polled_ago: now.saturating_duration_since(self.polled),
+            silence: self.silence(now),
+            stale_after: self.stale_after,
+        }
+    }
+
+    fn to_write(&self, now: Instant) -> Written {
+        let is_away = self.silence(now) >= BETWEEN_POLLS;
+        Written {
+            view: self.view.clone(),
+            proxy: self.proxy.clone(),
+            acknowledged: self.acknowledged,
+            stale_after: self.stale_after,
+            away_since: is_away.then_some(self.last_seen),
         }
     }
 }
@@ -83,11 +117,36 @@ pub struct PollReport<'a> {
     pub stale_after: Duration,
 }
 
+/// What is to be written down for other replicas.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct WorkerChanges {
+    /// Whether what was written before is not there any more.
+    pub anew: bool,
+    /// Workers of which something changed.
+    pub changed: Vec<Sighting>,
+    /// Workers that are forgotten: whose they are, and what they call themselves.
+    pub gone: Vec<(String, String)>,
+    /// Whether a worker is between two polls, as far as one can tell.
+    pub unsettled: bool,
+}
+
+#[derive(Debug, Default)]
+struct Known {
+    own: HashMap<Key, Worker>,
+    others: Vec<OtherReplica>,
+    /// Those of `own` that are written down and were dropped.
+    gone: Vec<Key>,
+    anew: bool,
+}
+
 /// All workers that are alive.
 #[derive(Debug)]
 pub struct Workers {
-    known: Mutex<HashMap<Key, Worker>>,
+    known: Mutex<Known>,
+    /// How far workers are.
     changed: watch::Sender<u64>,
+    /// Something of this replica's workers, their coming and going included.
+    moved: Notify,
     forget_after: Duration,
 }
 
@@ -100,10 +159,11 @@ pub struct Polling {
 
 impl Drop for Polling {
     fn drop(&mut self) {
-        if let Some(worker) = self.workers.lock().get_mut(&self.key) {
+        if let Some(worker) = self.workers.lock().own.get_mut(&self.key) {
             worker.polls = worker.polls.saturating_sub(1);
             worker.last_seen = Instant::now();
         }
+        self.workers.moved.notify_one();
     }
 }
 
@@ -111,10 +171,11 @@ impl Workers {
     /// No worker yet. One that has not polled for `forget_after` no longer counts.
     #[must_use]
     pub fn new(forget_after: Duration) -> Self {
-        Self { known: Mutex::default(), changed: watch::Sender::new(0), forget_after }
+        let (changed, moved) = (watch::Sender::new(0), Notify::new());
+        Self { known: Mutex::default(), changed, moved, forget_after }
     }
 
-    fn lock(&self) -> MutexGuard<'_, HashMap<Key, Worker>> {
+    fn lock(&self) -> MutexGuard<'_, Known> {
         self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -131,34 +192,88 @@ impl Workers {
         {
             let mut known = self.lock();
             let now = Instant::now();
-            if !known.contains_key(&key) {
-                make_room(&mut known, principal, *view == View::Gateway);
+            if !known.own.contains_key(&key) {
+                known.make_room(principal, *view == View::Gateway);
             }
-            let worker = known.entry(key.clone()).or_insert_with(|| Worker {
+            let worker = known.own.entry(key.clone()).or_insert_with(|| Worker {
                 proxy: report.proxy.to_owned(),
                 view: view.clone(),
                 acknowledged: 0,
                 polls: 0,
+                polled: now,
                 last_seen: now,
                 stale_after: report.stale_after,
+                written: None,
             });
+            report.proxy.clone_into(&mut worker.proxy);
             worker.acknowledged = report.acknowledged.unwrap_or(0);
             worker.stale_after = report.stale_after;
             worker.view = view.clone();
             worker.polls = worker.polls.saturating_add(1);
+            worker.polled = now;
             worker.last_seen = now;
         }
         self.changed.send_modify(|n| *n = n.wrapping_add(1));
+        self.moved.notify_one();
         Polling { workers: Arc::clone(self), key }
+    }
+
+    /// Waits until something of this replica's workers may have to be written down.
+    pub async fn moved(&self) {
+        self.moved.notified().await;
+    }
+
+    /// What is to be written down for other replicas; it counts as written. One that calls at a time.
+    #[must_use]
+    pub fn changes(&self) -> WorkerChanges {
+        let now = Instant::now();
+        let mut known = self.lock();
+        known.forget(now, self.forget_after);
+        let mut changes = WorkerChanges { anew: std::mem::take(&mut known.anew), ..WorkerChanges::default() };
+        for (key, worker) in &mut known.own {
+            let away = worker.polls == 0;
+            let to_write = worker.to_write(now);
+            changes.unsettled |= away && to_write.away_since.is_none();
+            if worker.written.as_ref() != Some(&to_write) {
+                let polling = to_write.away_since.is_none();
+                worker.written = Some(to_write);
+                changes.changed.push(Sighting { polling, ..worker.seen(key, now) });
+            }
+        }
+        let gone = std::mem::take(&mut known.gone);
+        changes.gone = gone.into_iter().map(|(principal, id)| (principal.to_string(), id)).collect();
+        changes
+    }
+
+    /// What was written down is not there, or it is not known whether it is.
+    pub fn are_unwritten(&self) {
+        let mut known = self.lock();
+        known.anew = true;
+        known.gone.clear();
+        known.own.values_mut().for_each(|worker| worker.written = None);
+        self.moved.notify_one();
+    }
+
+    /// Takes over what other replicas know.
+    pub fn set_others(&self, others: Vec<OtherReplica>) {
+        self.lock().others = others;
+        self.changed.send_modify(|n| *n = n.wrapping_add(1));
+    }
+
+    /// Every worker of which anything is known, each once.
+    fn all(&self) -> Vec<Sighting> {
+        let now = Instant::now();
+        let known = self.lock();
+        let own = known.own.iter().map(|(key, worker)| worker.seen(key, now)).collect();
+        merged(own, &known.others, now)
     }
 
     /// Every worker that counts, by proxy.
     #[must_use]
     pub fn list(&self) -> Vec<WorkerReport> {
-        let now = Instant::now();
-        let known = self.lock();
-        let counts = known.iter().filter(|(_, w)| w.silence(now) < self.forget_after);
-        let mut list: Vec<_> = counts.map(|((_, id), w)| w.report(id, now)).collect();
+        let mut all = self.all();
+        all.retain(|seen| seen.silence < self.forget_after);
+        let mut list: Vec<_> = all.iter().map(Sighting::report).collect();
         list.sort_by(|a, b| (&a.proxy, &a.worker).cmp(&(&b.proxy, &b.worker)));
         list
     }
@@ -166,38 +281,27 @@ impl Workers {
     /// How far a change is now.
     #[must_use]
     pub fn progress(&self, revision: u64, scope: RolloutScope<'_>) -> RolloutProgress {
-        let mut concerned = self.list();
-        concerned.retain(|w| scope.includes(&w.view));
-        let workers = concerned.len();
-        concerned.retain(|w| w.revision < revision);
-        let silent = self.silent(revision, scope);
-        RolloutProgress {
-            revision,
-            acknowledged: workers - concerned.len(),
-            workers,
-            pending: concerned,
-            silent,
+        let mut progress = RolloutProgress::unknown(revision);
+        self.lock().forget(Instant::now(), self.forget_after);
+        for seen in self.all().iter().filter(|seen| scope.includes(&seen.view)) {
+            let has_it = seen.acknowledged >= revision;
+            let counts = seen.silence < self.forget_after;
+            progress.workers += usize::from(counts);
+            progress.acknowledged += usize::from(counts && has_it);
+            match (counts, has_it) {
+                (_, true) => {}
+                (true, false) => progress.pending.push(seen.report()),
+                // It does not count any more, and may serve without the change all the same.
+                (false, false) if seen.silence < seen.stale_after => progress.silent.push(SilentWorker {
+                    worker: seen.report(),
+                    stale_in_ms: millis(seen.stale_after.saturating_sub(seen.silence)),
+                }),
+                (false, false) => {}
+            }
         }
-    }
-
-    /// Whom a change concerns that does not count any more and may serve without it all the same. Forgets those
-    /// that cannot.
-    fn silent(&self, revision: u64, scope: RolloutScope<'_>) -> Vec<SilentWorker> {
-        let now = Instant::now();
-        let mut known = self.lock();
-        let forget = self.forget_after;
-        known.retain(|_, w| w.silence(now) < w.stale_after.max(forget));
-        let mut silent: Vec<_> = known
-            .iter()
-            .filter(|(_, w)| w.silence(now) >= forget && w.acknowledged < revision)
-            .map(|((_, id), w)| SilentWorker {
-                worker: w.report(id, now),
-                stale_in_ms: millis(w.stale_after.saturating_sub(w.silence(now))),
-            })
-            .filter(|silent| scope.includes(&silent.worker.view))
-            .collect();
-        silent.sort_by(|a, b| a.worker.worker.cmp(&b.worker.worker));
-        silent
+        progress.pending.sort_by(|a, b| (&a.proxy, &a.worker).cmp(&(&b.proxy, &b.worker)));
+        progress.silent.sort_by(|a, b| a.worker.worker.cmp(&b.worker.worker));
+        progress
     }
 
     /// Whether every worker that counts, sidecars included, has a revision.
@@ -224,23 +328,42 @@ impl Workers {
     }
 }
 
-/// Drops a worker that is away, if the list is too long for one more of this principal: a sidecar has no more of
-/// them than polls, and only gateways displace gateways.
-fn make_room(known: &mut HashMap<Key, Worker>, principal: &SpiffeId, gateway: bool) {
-    if !gateway && known.keys().filter(|(owner, _)| owner == principal).count() >= POLLS {
-        drop_oldest(known, |owner, _| owner == principal);
+impl Known {
+    /// Drops a worker that is away, if the list is too long for one more of this principal: a sidecar has no more of
+    /// them than polls, and only gateways displace gateways.
+    fn make_room(&mut self, principal: &SpiffeId, gateway: bool) {
+        if !gateway && self.own.keys().filter(|(owner, _)| owner == principal).count() >= POLLS {
+            self.drop_oldest(|owner, _| owner == principal);
+        }
+        let is_sidecar = |_: &SpiffeId, worker: &Worker| worker.view != View::Gateway;
+        if self.own.len() >= MAX_WORKERS && !self.drop_oldest(is_sidecar) && gateway {
+            self.drop_oldest(|_, _| true);
+        }
     }
-    let is_sidecar = |_: &SpiffeId, worker: &Worker| worker.view != View::Gateway;
-    if known.len() >= MAX_WORKERS && !drop_oldest(known, is_sidecar) && gateway {
-        drop_oldest(known, |_, _| true);
-    }
-}
 
-/// Drops the one that has been away longest; false when there is none.
-fn drop_oldest(known: &mut HashMap<Key, Worker>, which: impl Fn(&SpiffeId, &Worker) -> bool) -> bool {
-    let away = known.iter().filter(|((owner, _), worker)| worker.polls == 0 && which(owner, worker));
-    let oldest = away.min_by_key(|(_, worker)| worker.last_seen).map(|(key, _)| key.clone());
-    oldest.is_some_and(|key| known.remove(&key).is_some())
+    /// Drops the one that has been away longest; false when there is none.
+    fn drop_oldest(&mut self, which: impl Fn(&SpiffeId, &Worker) -> bool) -> bool {
+        let away = self.own.iter().filter(|((owner, _), worker)| worker.polls == 0 && which(owner, worker));
+        let oldest = away.min_by_key(|(_, worker)| worker.last_seen).map(|(key, _)| key.clone());
+        oldest.is_some_and(|key| self.drop_one(key))
+    }
+
+    fn drop_one(&mut self, key: Key) -> bool {
+        let Some(worker) = self.own.remove(&key) else { return false };
+        if worker.written.is_some() {
+            self.gone.push(key);
+        }
+        true
+    }
+
+    /// Drops those that do not count and cannot serve any more.
+    fn forget(&mut self, now: Instant, forget_after: Duration) {
+        let over = |worker: &Worker| worker.silence(now) >= worker.stale_after.max(forget_after);
+        let gone: Vec<Key> = self.own.iter().filter(|(_, w)| over(w)).map(|(key, _)| key.clone()).collect();
+        for key in gone {
+            self.drop_one(key);
+        }
+    }
 }
 
 #[cfg(test)]
@@ -288,10 +411,12 @@ mod tests {
                 view: public(),
                 acknowledged: 1,
                 polls: 0,
+                polled: last_seen,
                 last_seen,
                 stale_after: HOUR,
+                written: None,
             };
-            workers.lock().insert((name(&id), id), worker);
+            workers.lock().own.insert((name(&id), id), worker);
         }
         drop(workers.polls(&name("gateway"), "new", &View::Gateway, report("g", 1)));
         drop(workers.polls(&name("sidecar"), "new", &public(), report("s", 1)));
@@ -317,7 +442,7 @@ mod tests {
         drop(workers.polls(&name("gateway"), "short", &View::Gateway, report(Duration::from_secs(25))));
         let now = workers.progress(8, RolloutScope::Gateways);
         assert_eq!((now.workers, now.pending.len(), now.silent.len()), (2, 2, 0));
-        workers.lock().values_mut().for_each(|worker| worker.last_seen -= Duration::from_secs(30));
+        workers.lock().own.values_mut().for_each(|worker| worker.last_seen -= Duration::from_secs(30));
         let later = workers.progress(8, RolloutScope::Gateways);
         assert_eq!((later.workers, later.pending.len(), later.silent.len()), (0, 0, 1));
         assert_eq!(later.silent[0].worker.worker, "long");

@@ -1,0 +1,184 @@
+//! Which worker has which revision, whichever replica it polls: each replica writes down what it knows of its workers,
+//! and reads what others know when somebody asks.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use portcullis_control_domain::rollout::{RolloutProgress, WorkerReport};
+use portcullis_control_snapshot::{RolloutScope, Sighting, Workers};
+use portcullis_control_store::{LEASE, ReplicaId, ReplicaWorkers, Store, StoreError};
+use tokio::sync::Mutex;
+
+/// Changes are written in groups: the next one so long after the last.
+const GROUP: Duration = Duration::from_millis(50);
+/// How often what others know is looked at while somebody waits.
+const FOLLOW: Duration = Duration::from_millis(30);
+/// When a worker that seems to be between two polls is looked at again.
+const LOOK_AGAIN: Duration = Duration::from_millis(300);
+/// After a failure.
+const RETRY: Duration = Duration::from_secs(1);
+/// How long metrics wait for what others know.
+const METRICS_WAIT: Duration = Duration::from_secs(1);
+
+/// What other replicas know.
+#[derive(Default)]
+struct Others {
+    of: HashMap<ReplicaId, (ReplicaWorkers, Arc<[Sighting]>)>,
+    /// When they were asked last.
+    asked: Option<Instant>,
+}
+
+/// The workers of all replicas.
+pub struct Rollout {
+    store: Store,
+    workers: Arc<Workers>,
+    others: Mutex<Others>,
+    writing: Mutex<()>,
+}
+
+impl Rollout {
+    /// Of this replica's workers and those that the database tells of.
+    #[must_use]
+    pub fn new(store: Store, workers: Arc<Workers>) -> Self {
+        Self { store, workers, others: Mutex::default(), writing: Mutex::default() }
+    }
+
+    /// Every worker that counts, by proxy.
+    ///
+    /// # Errors
+    /// [`StoreError`] when other replicas' workers cannot be read.
+    pub async fn list(&self) -> Result<Vec<WorkerReport>, StoreError> {
+        self.refresh(Instant::now()).await?;
+        Ok(self.workers.list())
+    }
+
+    /// As [`Self::list`], or what is known of others where they cannot be asked at once.
+    pub async fn list_at_hand(&self) -> Vec<WorkerReport> {
+        // What is left out then, the others' own metrics tell.
+        let _ = tokio::time::timeout(METRICS_WAIT, self.refresh(Instant::now())).await;
+        self.workers.list()
+    }
+
+    /// Whether every worker that counts, sidecars included, has a revision.
+    ///
+    /// # Errors
+    /// [`StoreError`] when other replicas' workers cannot be read.
+    pub async fn everywhere(&self, revision: u64) -> Result<bool, StoreError> {
+        self.refresh(Instant::now()).await?;
+        Ok(self.workers.everywhere(revision))
+    }
+
+    /// Waits until every worker concerned has a change, or the time is over. Where others' workers cannot be read
+    /// meanwhile, nothing is known of any worker.
+    pub async fn wait_for(&self, revision: u64, scope: RolloutScope<'_>, wait: Duration) -> RolloutProgress {
+        let begun = Instant::now();
+        loop {
+            let asked = tokio::time::timeout(wait.max(RETRY), self.refresh(begun)).await;
+            let told = match asked {
+                Ok(Ok(())) => break,
+                Ok(Err(error)) => error.to_string(),
+                Err(_) => "no answer in time".to_owned(),
+            };
+            if begun.elapsed() >= wait {
+                tracing::warn!(revision, told, "nobody knows how far a change has got");
+                return RolloutProgress::unknown(revision);
+            }
+            tokio::time::sleep(FOLLOW).await;
+        }
+        let wait = wait.saturating_sub(begun.elapsed());
+        tokio::select! {
+            progress = self.workers.wait_for(revision, scope, wait) => progress,
+            progress = self.follow() => match progress {},
+        }
+    }
+
+    /// Looks again and again at what others know. Should that fail now and then, what is known stays so.
+    async fn follow(&self) -> std::convert::Infallible {
+        if !self.store.is_shared() {
+            return std::future::pending().await;
+        }
+        loop {
+            tokio::time::sleep(FOLLOW).await;
+            let _ = self.refresh(Instant::now()).await;
+        }
+    }
+
+    /// Takes over what others know, unless that was done since a time.
+    async fn refresh(&self, since: Instant) -> Result<(), StoreError> {
+        if !self.store.is_shared() {
+            return Ok(());
+        }
+        let mut others = self.others.lock().await;
+        if others.asked.is_some_and(|at| at >= since) {
+            return Ok(());
+        }
+        let asked = Instant::now();
+        let known = others.of.iter().map(|(id, (other, _))| (id.clone(), other.changed)).collect();
+        for (id, mut news) in self.store.other_workers(known).await? {
+            let before = others.of.remove(&id).map(|(_, sightings)| sightings);
+            let sightings = news.sightings.take().or(before).unwrap_or_default();
+            others.of.insert(id, (news, sightings));
+        }
+        // A server that crashes forgets all of them. They write it again, but not at once, so they are remembered for as
+        // long as one of their workers may serve by what it has.
+        others.of.retain(|_, (other, sightings)| {
+            let silence = other.silence + other.at.elapsed();
+            silence < LEASE || sightings.iter().any(|seen| silence < seen.stale_after)
+        });
+        let all = others.of.values().map(|(other, sightings)| other.knowing(Arc::clone(sightings)));
+        self.workers.set_others(all.collect());
+        others.asked = Some(asked);
+        Ok(())
+    }
+
+    /// Writes down what changed of this replica's workers; true while one may be between two polls.
+    ///
+    /// # Errors
+    /// [`StoreError`] when the database fails.
+    pub async fn record(&self) -> Result<bool, StoreError> {
+        if !self.store.is_shared() {
+            return Ok(false);
+        }
+        let _one_at_a_time = self.writing.lock().await;
+        let changes = self.workers.changes();
+        let unsettled = changes.unsettled;
+        if !changes.anew && changes.changed.is_empty() && changes.gone.is_empty() {
+            return Ok(unsettled);
+        }
+        let written = self.store.write_workers(changes).await;
+        if !matches!(written, Ok(true)) {
+            self.workers.are_unwritten();
+        }
+        written.map(|_| unsettled)
+    }
+
+    /// Writes down what changes, until it is dropped.
+    pub async fn keep(&self) {
+        if !self.store.is_shared() {
+            return std::future::pending().await;
+        }
+        let (mut unsettled, mut fails) = (false, false);
+        loop {
+            if unsettled {
+                // Whether something moved or the time is over is the same.
+                let _ = tokio::time::timeout(LOOK_AGAIN, self.workers.moved()).await;
+            } else {
+                self.workers.moved().await;
+            }
+            match self.record().await {
+                Ok(between) => {
+                    (unsettled, fails) = (between, false);
+                    tokio::time::sleep(GROUP).await;
+                }
+                Err(error) => {
+                    // An outage is told once.
+                    if !std::mem::replace(&mut fails, true) {
+                        tracing::warn!(%error, "other replicas cannot be told of this one's workers");
+                    }
+                    tokio::time::sleep(RETRY).await;
+                }
+            }
+        }
+    }
+}

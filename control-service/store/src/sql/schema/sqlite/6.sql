@@ -1,0 +1,1 @@
+-- Nothing: a file is served by one process, which has what it needs to know of itself in memory.
