@@ -1,17 +1,18 @@
 //! Takes each step in the life of the keys that sign tokens when it is due.
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 use portcullis_control_config::{Config, ServiceTokens};
+use portcullis_control_domain::Refused;
 use portcullis_control_domain::audit::AuditEvent;
-use portcullis_control_domain::clock::now_ms;
 use portcullis_control_domain::signing::{KeyChange, Look, Purpose, Rotation, SigningKey, due};
 use portcullis_control_store::{Store, StoreError};
 use portcullis_identity::CredentialKind;
 use portcullis_model::mapping::ClaimMapping;
 use portcullis_model::policy::{Algorithm, IssuerDocument, Jwks};
-use tokio::sync::Notify;
+use tokio::sync::{Mutex, Notify};
 
 use crate::issuers::Issuers;
 use crate::rollout::Rollout;
@@ -25,10 +26,11 @@ pub struct SigningKeys {
     rollout: Arc<Rollout>,
     keys: RwLock<Arc<Vec<SigningKey>>>,
     /// Revision of the snapshot that holds the newest keys.
-    revision: std::sync::atomic::AtomicU64,
+    revision: AtomicU64,
     identity: Rotation,
     service: Option<ServiceTokens>,
     wake: Notify,
+    refreshing: Mutex<()>,
 }
 
 impl SigningKeys {
@@ -47,12 +49,13 @@ impl SigningKeys {
             issuers,
             rollout,
             keys: RwLock::default(),
-            revision: std::sync::atomic::AtomicU64::default(),
+            revision: AtomicU64::default(),
             identity: config.identity.rotation,
             service: config.service_tokens.clone(),
             wake: Notify::new(),
+            refreshing: Mutex::default(),
         };
-        keys.reload().await?;
+        keys.refresh().await?;
         Ok(Arc::new(keys))
     }
 
@@ -97,35 +100,20 @@ impl SigningKeys {
     /// Begins a change of key now.
     ///
     /// # Errors
-    /// [`StoreError`]: refused while another change is under way.
+    /// [`StoreError`]: refused while another change is under way, whichever replica began it.
     pub async fn begin(&self, purpose: Purpose, action: AuditEvent) -> Result<SigningKey, StoreError> {
         let key = SigningKey::generate(purpose);
         self.carry_out(KeyChange::Publish(key.clone()), action).await?;
         self.wake.notify_one();
-        Ok(key)
+        let all = self.all();
+        Ok(all.iter().find(|known| known.kid == key.kid).cloned().unwrap_or(key))
     }
 
     /// Takes every step when it is due, until it is dropped.
     pub async fn keep(&self) {
         loop {
-            for purpose in [Purpose::Identity, Purpose::Service] {
-                let change = match self.due(purpose).await {
-                    Ok(Some(change)) => change,
-                    Ok(None) => continue,
-                    Err(error) => {
-                        tracing::error!(%error, purpose = purpose.as_str(), "nobody knows who has the newest keys");
-                        continue;
-                    }
-                };
-                let action = AuditEvent {
-                    subject: "control-service".to_owned(),
-                    method: "ROTATE".to_owned(),
-                    path: ["/signing-keys/", purpose.as_str()].concat(),
-                    ..AuditEvent::default()
-                };
-                if let Err(error) = self.carry_out(change, action).await {
-                    tracing::error!(%error, purpose = purpose.as_str(), "a signing key could not be changed");
-                }
+            if let Err(error) = self.look().await {
+                tracing::error!(%error, "the signing keys cannot be looked at");
             }
             tokio::select! {
                 () = tokio::time::sleep(LOOK) => {}
@@ -134,14 +122,36 @@ impl SigningKeys {
         }
     }
 
-    async fn due(&self, purpose: Purpose) -> Result<Option<KeyChange>, StoreError> {
+    /// Looks once what other replicas have changed, and takes the steps that are due.
+    async fn look(&self) -> Result<(), StoreError> {
+        let now_ms = self.refresh().await?;
+        for purpose in [Purpose::Identity, Purpose::Service] {
+            let Some(change) = self.due(purpose, now_ms).await? else { continue };
+            let action = AuditEvent {
+                subject: "control-service".to_owned(),
+                method: "ROTATE".to_owned(),
+                path: ["/signing-keys/", purpose.as_str()].concat(),
+                ..AuditEvent::default()
+            };
+            match self.carry_out(change, action).await {
+                // Somebody has begun a change at another replica.
+                Ok(()) | Err(StoreError::Refused(Refused::RotationUnderWay)) => {}
+                Err(error) => {
+                    tracing::error!(%error, purpose = purpose.as_str(), "a signing key could not be changed");
+                }
+            }
+        }
+        Ok(())
+    }
+
+    async fn due(&self, purpose: Purpose, now_ms: u64) -> Result<Option<KeyChange>, StoreError> {
         let keys = self.all();
         let Some(rotation) = self.rotation(purpose) else { return Ok(None) };
         // Others' workers are read only where it matters.
         let waits = keys.iter().any(|key| key.purpose == purpose && key.signs_from_ms.is_none());
-        let revision = self.revision.load(std::sync::atomic::Ordering::Acquire);
+        let revision = self.revision.load(Ordering::Acquire);
         let acknowledged = waits && self.rollout.everywhere(revision).await?;
-        Ok(due(Look { keys: &keys, purpose, rotation, now_ms: now_ms(), acknowledged }))
+        Ok(due(Look { keys: &keys, purpose, rotation, now_ms, acknowledged }))
     }
 
     async fn carry_out(&self, change: KeyChange, action: AuditEvent) -> Result<(), StoreError> {
@@ -152,17 +162,27 @@ impl SigningKeys {
         };
         self.store.change_signing_key(change, action).await?;
         tracing::info!(kid, purpose = purpose.as_str(), "signing key: {what}");
-        self.reload().await
+        self.refresh().await.map(drop)
     }
 
-    async fn reload(&self) -> Result<(), StoreError> {
-        let keys = Arc::new(self.store.signing_keys().await?);
-        *self.keys.write().unwrap_or_else(PoisonError::into_inner) = keys;
-        if let Some(service) = &self.service {
-            self.issuers.set_service_issuer(own_issuer(service, self.key_set(Purpose::Service))).await?;
+    /// Takes over the keys as the database has them, which any replica may have changed; returns the database's time.
+    ///
+    /// # Errors
+    /// [`StoreError`] when the database fails.
+    pub async fn refresh(&self) -> Result<u64, StoreError> {
+        let _one_at_a_time = self.refreshing.lock().await;
+        let (keys, now_ms) = self.store.signing_keys_now().await?;
+        if *self.all() == keys {
+            return Ok(now_ms);
         }
-        self.revision.store(self.store.hub().revision(), std::sync::atomic::Ordering::Release);
-        Ok(())
+        if let Some(service) = &self.service {
+            let public = SigningKey::key_set(keys.iter().filter(|k| k.purpose == Purpose::Service));
+            self.issuers.set_service_issuer(own_issuer(service, public)).await?;
+        }
+        // Only now: a revision of before would be acknowledged without the newest key.
+        self.revision.store(self.store.hub().revision(), Ordering::Release);
+        *self.keys.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(keys);
+        Ok(now_ms)
     }
 }
 

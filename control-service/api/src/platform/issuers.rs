@@ -46,8 +46,10 @@ async fn issuers(State(issuers): State<Arc<Issuers>>) -> Json<IssuerList> {
     Json(IssuerList { issuers: issuers.report().await, left_out: issuers.left_out().await })
 }
 
-async fn signing_keys(State(signing): State<Arc<SigningKeys>>) -> Json<SigningKeyList> {
-    Json(SigningKeyList { signing_keys: signing.all().iter().map(SigningKeyReport::from).collect() })
+async fn signing_keys(State(signing): State<Arc<SigningKeys>>) -> Result<Json<SigningKeyList>, Problem> {
+    // Another replica may have changed them.
+    signing.refresh().await?;
+    Ok(Json(SigningKeyList { signing_keys: signing.all().iter().map(SigningKeyReport::from).collect() }))
 }
 
 async fn rotate(

@@ -34,6 +34,8 @@ use crate::signing::SigningKeys;
 const MAX_PLACES: usize = 256;
 /// The stage of audit records.
 const STAGE: &str = "token-endpoint";
+/// How often a token is signed anew because its key has just ended.
+const TRIES: usize = 3;
 const ACCESS_TOKEN: &str = "urn:ietf:params:oauth:token-type:access_token";
 
 /// The token endpoint, without what carries its requests.
@@ -121,14 +123,12 @@ impl TokenEndpoint {
         let (request, granted) = match granted {
             Ok(granted) => granted,
             Err(error) => {
-                self.record(&action, &client, Err(&error)).await?;
+                self.append(refusal(&action, &client, &error)).await?;
                 return Err(error);
             }
         };
-        let key = self.signing.current(Purpose::Service).ok_or(TokenError::Unavailable)?;
         let lifetime_s = u64::from(client.lifetime_s.min(settings.lifetime_s));
-        let issued = issue(&key, settings.issuer.as_str(), &client.id, &granted, lifetime_s, now_ms() / 1000);
-        self.record(&action, &client, Ok((&granted, &issued))).await?;
+        let issued = self.issue(settings, &action, &client, &granted, lifetime_s).await?;
         let exchanged = matches!(request.grant, GrantRequest::Exchange { .. });
         Ok(TokenResponse {
             access_token: issued.text,
@@ -268,27 +268,31 @@ impl TokenEndpoint {
         verified.await.map_err(|_| TokenError::Unavailable)?
     }
 
-    /// Every token, and every one that an authenticated client did not get, is audited before the answer.
-    async fn record(
+    /// Makes a token and audits it. Another replica may have changed keys just now: the one that signs is the one that
+    /// the database says.
+    async fn issue(
         &self,
+        settings: &ServiceTokens,
         action: &AuditEvent,
         client: &ServiceClient,
-        outcome: Result<(&Grant, &Issued), &TokenError>,
-    ) -> Result<(), TokenError> {
-        let mut record = match outcome {
-            Ok(_) => action.record(200, ""),
-            Err(error) => action.record(error.status(), error.code()),
+        grant: &Grant,
+        lifetime_s: u64,
+    ) -> Result<Issued, TokenError> {
+        let failed = |error| {
+            tracing::error!(%error, "a token could not be audited");
+            TokenError::Unavailable
         };
-        STAGE.clone_into(&mut record.stage);
-        record.tenant.clone_from(&client.tenant);
-        if let Ok((grant, issued)) = outcome {
-            record.path = [record.path.as_str(), "/", &issued.id].concat();
-            if !grant.actors.is_empty() {
-                record.subject.clone_from(&grant.subject);
-                record.actors.clone_from(&grant.actors);
+        for _ in 0..TRIES {
+            let key = self.signing.current(Purpose::Service).ok_or(TokenError::Unavailable)?;
+            let issuer = settings.issuer.as_str();
+            let issued = issue(&key, issuer, &client.id, grant, lifetime_s, now_ms() / 1000);
+            let record = record_of(action, client, grant, &issued);
+            if self.store.record_token(key.kid, record).await.map_err(failed)? {
+                return Ok(issued);
             }
+            self.signing.refresh().await.map_err(failed)?;
         }
-        self.append(record).await
+        Err(TokenError::Unavailable)
     }
 
     async fn append(&self, record: AuditRecord) -> Result<(), TokenError> {
@@ -297,4 +301,25 @@ impl TokenEndpoint {
             TokenError::Unavailable
         })
     }
+}
+
+/// What is audited of a token that an authenticated client did not get.
+fn refusal(action: &AuditEvent, client: &ServiceClient, error: &TokenError) -> AuditRecord {
+    let mut record = action.record(error.status(), error.code());
+    STAGE.clone_into(&mut record.stage);
+    record.tenant.clone_from(&client.tenant);
+    record
+}
+
+/// What is audited of a token, before it is given out.
+fn record_of(action: &AuditEvent, client: &ServiceClient, grant: &Grant, issued: &Issued) -> AuditRecord {
+    let mut record = action.record(200, "");
+    STAGE.clone_into(&mut record.stage);
+    record.tenant.clone_from(&client.tenant);
+    record.path = [record.path.as_str(), "/", &issued.id].concat();
+    if !grant.actors.is_empty() {
+        record.subject.clone_from(&grant.subject);
+        record.actors.clone_from(&grant.actors);
+    }
+    record
 }

@@ -5,6 +5,7 @@ use portcullis_control_domain::audit::AuditEvent;
 use portcullis_control_domain::clock::now_ms;
 use portcullis_control_domain::signing::{KeyChange, Purpose, SigningKey};
 use portcullis_control_snapshot::entries;
+use portcullis_protocol::wire::AuditRecord;
 use portcullis_sql::{Connection, params};
 
 use super::failure::Failure;
@@ -109,8 +110,13 @@ fn insert(connection: &Connection, sealing: &SealingKey, key: &SigningKey) -> Re
     Ok(())
 }
 
-/// Writes a step down; returns the status of its audit record.
-fn carry_out(connection: &Connection, sealing: &SealingKey, change: &KeyChange) -> Result<u16, Failure> {
+/// Writes a step down; returns the status of its audit record, or `None` where another replica has taken it already.
+fn carry_out(
+    connection: &Connection,
+    sealing: &SealingKey,
+    change: &KeyChange,
+) -> Result<Option<u16>, Failure> {
+    let now = connection.now_ms()?;
     match change {
         KeyChange::Publish(key) => {
             let waits: bool = connection.query_one(
@@ -121,24 +127,25 @@ fn carry_out(connection: &Connection, sealing: &SealingKey, change: &KeyChange) 
             if waits {
                 return Err(Refused::RotationUnderWay.into());
             }
-            insert(connection, sealing, key)?;
-            Ok(201)
+            insert(connection, sealing, &SigningKey { created_at_ms: now, ..key.clone() })?;
+            Ok(Some(201))
         }
         KeyChange::Activate(key) => {
-            let now = now_ms();
-            connection.execute(
-                "UPDATE signing_key SET signs_until_ms = ?2
-                 WHERE purpose = ?1 AND signs_from_ms IS NOT NULL AND signs_until_ms IS NULL",
-                params![key.purpose.as_str(), now],
+            let activated = connection.execute(
+                "UPDATE signing_key SET signs_from_ms = ?2 WHERE kid = ?1 AND signs_from_ms IS NULL",
+                params![key.kid, now],
             )?;
-            connection
-                .execute("UPDATE signing_key SET signs_from_ms = ?2 WHERE kid = ?1", params![key.kid, now])?;
-            Ok(200)
+            connection.execute(
+                "UPDATE signing_key SET signs_until_ms = ?3 WHERE ?4 AND purpose = ?1 AND kid <> ?2
+                    AND signs_from_ms IS NOT NULL AND signs_until_ms IS NULL",
+                params![key.purpose.as_str(), key.kid, now, activated == 1],
+            )?;
+            Ok((activated == 1).then_some(200))
         }
         KeyChange::Forget(key) => {
-            connection.execute("DELETE FROM signing_key WHERE kid = ?1", params![key.kid])?;
+            let gone = connection.execute("DELETE FROM signing_key WHERE kid = ?1", params![key.kid])?;
             sealed::remove(connection, &secret_name(&key.kid))?;
-            Ok(200)
+            Ok((gone == 1).then_some(200))
         }
     }
 }
@@ -153,7 +160,39 @@ impl Store {
         self.readers.run(move |connection| load(connection, &sealing)).await
     }
 
-    /// Makes a step in the life of a key, with what gateways and sidecars see of it.
+    /// All keys as [`Self::signing_keys`], and the time by the database's clock.
+    ///
+    /// # Errors
+    /// [`StoreError`] when the database fails or a secret does not open.
+    pub async fn signing_keys_now(&self) -> Result<(Vec<SigningKey>, u64), StoreError> {
+        let sealing = std::sync::Arc::clone(&self.sealing);
+        self.readers.run(move |connection| Ok((load(connection, &sealing)?, connection.now_ms()?))).await
+    }
+
+    /// Adds the record of a token that a key has signed; false when that key is not the one that signs any more, and
+    /// nothing is recorded.
+    ///
+    /// # Errors
+    /// [`StoreError`] when the database fails.
+    pub async fn record_token(&self, kid: String, record: AuditRecord) -> Result<bool, StoreError> {
+        self.writer
+            .run(move |transaction| {
+                let signs: bool = transaction.connection().query_one(
+                    "SELECT EXISTS (SELECT 1 FROM signing_key
+                        WHERE kid = ?1 AND signs_from_ms IS NOT NULL AND signs_until_ms IS NULL)",
+                    params![kid],
+                    |row| row.get(0),
+                )?;
+                if signs {
+                    transaction.record(record)?;
+                }
+                Ok(signs)
+            })
+            .await
+    }
+
+    /// Makes a step in the life of a key, with what gateways and sidecars see of it. One that another replica has made
+    /// already changes nothing.
     ///
     /// # Errors
     /// [`Refused::RotationUnderWay`] when another new key waits, or the database fails.
@@ -162,7 +201,9 @@ impl Store {
             (std::sync::Arc::clone(&self.sealing), std::sync::Arc::clone(&self.settings));
         self.writer
             .run(move |transaction| {
-                let status = carry_out(transaction.connection(), &sealing, &change)?;
+                let Some(status) = carry_out(transaction.connection(), &sealing, &change)? else {
+                    return Ok(transaction.revision());
+                };
                 let key = change.key();
                 let mut record = action.record(status, "");
                 record.path = [record.path.as_str(), "/", &key.kid].concat();
