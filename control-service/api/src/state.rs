@@ -14,7 +14,6 @@ use portcullis_control_services::presence::Presence;
 use portcullis_control_services::rollout::Rollout;
 use portcullis_control_services::shares::Shares;
 use portcullis_control_services::signing::SigningKeys;
-use portcullis_control_snapshot::Workers;
 use portcullis_control_store::Store;
 use tokio::sync::watch;
 use zeroize::Zeroizing;
@@ -48,9 +47,7 @@ state! {
     MeshState {
         /// Where records go, and the snapshot.
         store: Store,
-        /// Which worker of this replica has which revision.
-        workers: Arc<Workers>,
-        /// Which worker of all replicas has which.
+        /// Which worker has which revision.
         rollout: Arc<Rollout>,
         /// Counters.
         metrics: Arc<Metrics>,

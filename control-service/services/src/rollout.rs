@@ -6,8 +6,9 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use portcullis_control_domain::rollout::{RolloutProgress, WorkerReport};
-use portcullis_control_snapshot::{RolloutScope, Sighting, Workers};
+use portcullis_control_snapshot::{PollReport, Polling, RolloutScope, Sighting, View, Workers};
 use portcullis_control_store::{LEASE, ReplicaId, ReplicaWorkers, Store, StoreError};
+use portcullis_identity::ids::SpiffeId;
 use tokio::sync::Mutex;
 
 /// Changes are written in groups: the next one so long after the last.
@@ -42,6 +43,26 @@ impl Rollout {
     #[must_use]
     pub fn new(store: Store, workers: Arc<Workers>) -> Self {
         Self { store, workers, others: Mutex::default(), writing: Mutex::default() }
+    }
+
+    /// Notes a poll of a principal's worker. One that has nothing yet (`is_new`) is written down first: no replica may
+    /// take a change to be everywhere while it does not know of somebody who reads.
+    ///
+    /// # Errors
+    /// [`StoreError`] when it cannot be written down; it must get no page then.
+    pub async fn polls(
+        &self,
+        principal: &SpiffeId,
+        id: &str,
+        view: &View,
+        report: PollReport<'_>,
+        is_new: bool,
+    ) -> Result<Polling, StoreError> {
+        let polling = self.workers.polls(principal, id, view, report);
+        if is_new {
+            self.record().await?;
+        }
+        Ok(polling)
     }
 
     /// Every worker that counts, by proxy.
@@ -136,7 +157,7 @@ impl Rollout {
     ///
     /// # Errors
     /// [`StoreError`] when the database fails.
-    pub async fn record(&self) -> Result<bool, StoreError> {
+    async fn record(&self) -> Result<bool, StoreError> {
         if !self.store.is_shared() {
             return Ok(false);
         }

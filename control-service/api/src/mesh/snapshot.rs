@@ -10,7 +10,7 @@ use portcullis_control_domain::clock::now_ms;
 use portcullis_control_services::Current;
 use portcullis_control_services::metrics::Metrics;
 use portcullis_control_services::rollout::Rollout;
-use portcullis_control_snapshot::{Ask, Poll, PollReport, UnknownView, View, Workers};
+use portcullis_control_snapshot::{Ask, Poll, PollReport, UnknownView, View};
 use portcullis_control_store::{Store, StoreError};
 use portcullis_identity::ids::SpiffeId;
 use portcullis_protocol::audit::unhex;
@@ -77,7 +77,6 @@ impl PollQuery {
 
 pub(super) async fn snapshot(
     State(store): State<Store>,
-    State(workers): State<Arc<Workers>>,
     State(rollout): State<Arc<Rollout>>,
     State(principals): State<Arc<Current<Principals>>>,
     State(metrics): State<Arc<Metrics>>,
@@ -95,11 +94,7 @@ pub(super) async fn snapshot(
     let acknowledged = known.then_some(poll.ask.revision);
     let report = PollReport { proxy: &query.proxy, acknowledged, stale_after: query.stale_after() };
     let is_new = poll.ask.generation.is_empty();
-    let polling = workers.polls(&principal, &query.worker, &poll.ask.view, report);
-    if is_new {
-        // No replica may believe that a change is everywhere while it does not know of this worker.
-        rollout.record().await?;
-    }
+    let polling = rollout.polls(&principal, &query.worker, &poll.ask.view, report, is_new).await?;
     let page = hub.poll(poll, stopping, now_ms).await;
     drop(polling);
     let page = page.map_err(StoreError::from)?;

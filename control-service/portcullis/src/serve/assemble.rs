@@ -55,7 +55,7 @@ pub(super) async fn assemble(
     let providers = Arc::new(Current::new(Providers::new(&config.policy.introspection)));
     let principals = Arc::new(Current::new(config.policy.principals.clone()));
     let running = Running { store, replicas, rollout, presence, issuers, signing, providers, principals };
-    let states = states(config, &running, Shared { workers, metrics, pepper, stopping: Stopping(stopping) });
+    let states = states(config, &running, Shared { metrics, pepper, stopping: Stopping(stopping) });
     Ok((running, states))
 }
 
@@ -72,7 +72,6 @@ async fn open(location: Location, settings: Settings) -> Result<(Store, Pepper),
 
 /// What several listeners use and no reload changes.
 struct Shared {
-    workers: Arc<Workers>,
     metrics: Arc<Metrics>,
     pepper: Pepper,
     stopping: Stopping,
@@ -80,12 +79,11 @@ struct Shared {
 
 fn states(config: &Config, running: &Running, shared: Shared) -> States {
     let Running { store, rollout, presence, issuers, signing, providers, principals, .. } = running;
-    let Shared { workers, metrics, pepper, stopping } = shared;
+    let Shared { metrics, pepper, stopping } = shared;
     let connections = config.listeners.limits.connections;
     let tokens = TokenEndpoint::new(store.clone(), Arc::clone(signing), Arc::clone(providers), connections);
     let mesh = MeshState {
         store: store.clone(),
-        workers,
         rollout: Arc::clone(rollout),
         metrics: Arc::clone(&metrics),
         token: MeshToken(config.mesh_token_digest),

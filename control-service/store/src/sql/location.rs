@@ -51,11 +51,6 @@ impl Location {
         }
     }
 
-    /// Whether several processes may serve it.
-    pub(super) fn is_shared(&self) -> bool {
-        matches!(self, Self::Server { .. })
-    }
-
     /// The file of the sealing key.
     pub(super) fn sealing_key(&self) -> &Path {
         match self {

@@ -131,16 +131,22 @@ fn carry_out(
             Ok(Some(201))
         }
         KeyChange::Activate(key) => {
-            let activated = connection.execute(
-                "UPDATE signing_key SET signs_from_ms = ?2 WHERE kid = ?1 AND signs_from_ms IS NULL",
-                params![key.kid, now],
+            let waits: bool = connection.query_one(
+                "SELECT EXISTS (SELECT 1 FROM signing_key WHERE kid = ?1 AND signs_from_ms IS NULL)",
+                params![key.kid],
+                |row| row.get(0),
             )?;
+            if !waits {
+                return Ok(None);
+            }
             connection.execute(
-                "UPDATE signing_key SET signs_until_ms = ?3 WHERE ?4 AND purpose = ?1 AND kid <> ?2
-                    AND signs_from_ms IS NOT NULL AND signs_until_ms IS NULL",
-                params![key.purpose.as_str(), key.kid, now, activated == 1],
+                "UPDATE signing_key SET signs_until_ms = ?2
+                 WHERE purpose = ?1 AND signs_from_ms IS NOT NULL AND signs_until_ms IS NULL",
+                params![key.purpose.as_str(), now],
             )?;
-            Ok((activated == 1).then_some(200))
+            connection
+                .execute("UPDATE signing_key SET signs_from_ms = ?2 WHERE kid = ?1", params![key.kid, now])?;
+            Ok(Some(200))
         }
         KeyChange::Forget(key) => {
             let gone = connection.execute("DELETE FROM signing_key WHERE kid = ?1", params![key.kid])?;

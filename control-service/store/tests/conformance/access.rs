@@ -162,10 +162,16 @@ async fn a_signing_key_is_published_signs_and_goes(world: World) {
     let second = step(KeyChange::Publish(SigningKey::generate(Purpose::Identity))).await;
     assert_eq!(refused(second), Refused::RotationUnderWay);
     step(KeyChange::Activate(new.clone())).await.unwrap();
+    let audited = store.audit_status().await.unwrap().total;
+    step(KeyChange::Activate(new.clone())).await.unwrap();
+    assert_eq!(store.audit_status().await.unwrap().total, audited, "another replica has taken this step");
     let keys = store.signing_keys().await.unwrap();
     let signing: Vec<_> = keys.iter().filter(|k| k.purpose == Purpose::Identity && k.signs()).collect();
     assert_eq!(signing.iter().map(|key| &key.kid).collect::<Vec<_>>(), [&new.kid]);
     let old = keys.iter().find(|k| k.purpose == Purpose::Identity && !k.signs()).unwrap();
+    let record = |kid: &str| store.record_token(kid.to_owned(), action("/oauth2/token").record(200, ""));
+    assert!(record(&new.kid).await.unwrap());
+    assert!(!record(&old.kid).await.unwrap(), "no token is given out by a key that does not sign any more");
     step(KeyChange::Forget(old.clone())).await.unwrap();
     assert_eq!(store.signing_keys().await.unwrap().len(), 2);
     let published = store.hub().excerpt(&[RecordKind::IdentityKey]);
