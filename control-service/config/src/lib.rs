@@ -11,6 +11,7 @@ mod policy;
 mod resources;
 mod section;
 mod signing;
+mod warnings;
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};

@@ -5,15 +5,13 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::path::Path;
 use std::time::Duration;
 
-use portcullis_authn::jwk::KeySet;
 use portcullis_control_domain::audit::Sender;
 use portcullis_control_snapshot::View;
 use portcullis_control_snapshot::entries::{Entries, EntryError, OfKind, json};
 use portcullis_identity::SourceType;
-use portcullis_identity::ids::{ClusterId, IssuerId, SpiffeId, TenantId};
-use portcullis_model::mapping::{ClaimMapping, TenantRule};
+use portcullis_identity::ids::{ClusterId, IssuerId, SpiffeId};
 use portcullis_model::policy::{
-    ClaimCondition, Jwks, RequiredClaim, SourceConditions, SourceRule, SourceRulesDocument, WorkloadsDocument,
+    ClaimCondition, Jwks, SourceConditions, SourceRule, SourceRulesDocument, WorkloadsDocument,
 };
 use portcullis_model::resources::ResourcesDocument;
 use portcullis_protocol::snapshot::MAX_VALUE;
@@ -78,64 +76,6 @@ impl Policy {
         };
         let named = |name: &str| name.as_bytes().to_vec();
         self.issuers.iter().filter_map(|i| Some((named(i.issuer.as_str()), secret(&i.keys)?))).collect()
-    }
-
-    /// What is allowed and should be looked at all the same.
-    #[must_use]
-    pub fn warnings(&self) -> Vec<String> {
-        let any = |tenants: &[TenantId], claims: &ClaimMapping| {
-            tenants.is_empty() && !matches!(claims.tenant, TenantRule::Fixed(_))
-        };
-        let issuers = self.issuers.iter().map(|i| (&i.issuer, any(&i.tenants, &i.claims)));
-        let providers = self.introspection.iter().map(|p| &p.document);
-        let providers = providers.map(|d| (&d.issuer, any(&d.tenants, &d.claims)));
-        let all: Vec<_> = issuers.chain(providers).collect();
-        let several = all.len() > 1;
-        let any_tenant = all.into_iter().filter(|(_, any)| several && *any).map(|(issuer, _)| {
-            let text = "may vouch for every tenant, although there is more than one issuer; name those that it may vouch for in `tenants`";
-            [issuer.as_str(), " ", text].concat()
-        });
-        let any_issuer = self
-            .source_rules
-            .rules
-            .iter()
-            .filter(|rule| several && rule.when.client_id.is_some() && rule.when.issuer.is_none());
-        let any_issuer = any_issuer.map(|rule| {
-            let text = "names clients and no issuer, although there is more than one: a client of the same name at any of them fits; name the issuer in `issuer`";
-            ["source rule ", &rule.name, " ", text].concat()
-        });
-        let warnings = any_tenant.chain(any_issuer).chain(self.any_values());
-        warnings.chain(self.unused_keys()).chain(self.catch_all()).collect()
-    }
-
-    /// Keys that stand in the configuration and verify nothing.
-    fn unused_keys(&self) -> Vec<String> {
-        let of = |issuer: &IssuerConfig| -> Vec<String> {
-            let KeySource::Inline(jwks) = &issuer.keys else { return Vec::new() };
-            let left_out = KeySet::read(jwks, &issuer.algorithms, issuer.jwt_svid).left_out;
-            left_out.iter().map(|left| format!("{}: {left}", issuer.issuer)).collect()
-        };
-        self.issuers.iter().flat_map(of).collect()
-    }
-
-    /// Required claims that any value satisfies, also one that says no.
-    fn any_values(&self) -> Vec<String> {
-        let issuers = self.issuers.iter().map(|i| (&i.issuer, &i.required_claims));
-        let providers = self.introspection.iter().map(|p| (&p.document.issuer, &p.document.required_claims));
-        let any = |(issuer, claims): (&IssuerId, &Vec<RequiredClaim>)| -> Vec<String> {
-            let unnamed = claims.iter().filter(|required| required.any_of.is_empty());
-            let text = "with any value, also false; name the accepted ones in `anyOf`";
-            unnamed.map(|c| format!("{issuer} requires {} {text}", c.claim.join(" > "))).collect()
-        };
-        issuers.chain(providers).flat_map(any).collect()
-    }
-
-    /// A rule that fits everybody and is not the last one: those behind it are never reached.
-    fn catch_all(&self) -> Option<String> {
-        let (_, all_but_last) = self.source_rules.rules.split_last()?;
-        let rule = all_but_last.iter().find(|rule| rule.when == SourceConditions::default())?;
-        let text = "has no conditions and fits everybody: no rule behind it is ever reached";
-        Some(["source rule ", &rule.name, " ", text].concat())
     }
 }
 
