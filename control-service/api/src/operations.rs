@@ -7,6 +7,8 @@ use axum::extract::State;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
+use portcullis_control_domain::configuration::RunningConfiguration;
+use portcullis_control_services::Current;
 use portcullis_control_services::issuers::Issuers;
 use portcullis_control_services::metrics::{Gauges, Metrics};
 use portcullis_control_services::rollout::Rollout;
@@ -37,7 +39,9 @@ async fn metrics(
     State(rollout): State<Arc<Rollout>>,
     State(metrics): State<Arc<Metrics>>,
     State(issuers): State<Arc<Issuers>>,
+    State(configuration): State<Arc<Current<RunningConfiguration>>>,
 ) -> Response {
+    let configuration = configuration.get();
     let revision = store.hub().revision();
     let workers = rollout.list_at_hand().await;
     let gauges = Gauges {
@@ -47,6 +51,8 @@ async fn metrics(
         current: workers.iter().filter(|w| w.revision >= revision).count(),
         behind: store.check_fresh().is_err(),
         confirmed_ms_ago: u64::try_from(store.hub().freshness().age().as_millis()).unwrap_or(u64::MAX),
+        restart_pending: configuration.pending.len(),
+        file_refused: !configuration.refused.is_empty(),
     };
     let text = metrics.render(gauges, &issuers.report().await);
     ([(header::CONTENT_TYPE, "text/plain; version=0.0.4")], text).into_response()

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use axum::extract::FromRef;
 use portcullis_control_config::Principals;
+use portcullis_control_domain::configuration::RunningConfiguration;
 use portcullis_control_domain::log_throttle::LogThrottle;
 use portcullis_control_services::Current;
 use portcullis_control_services::introspection::Providers;
@@ -87,6 +88,8 @@ state! {
         signing: Arc<SigningKeys>,
         /// The token endpoint.
         tokens: Arc<TokenEndpoint>,
+        /// The configuration in use.
+        configuration: Arc<Current<RunningConfiguration>>,
     }
 }
 
@@ -101,6 +104,8 @@ state! {
         metrics: Arc<Metrics>,
         /// Issuers and their keys.
         issuers: Arc<Issuers>,
+        /// The configuration in use.
+        configuration: Arc<Current<RunningConfiguration>>,
         /// When the service is not ready any more.
         stopping: Stopping,
     }

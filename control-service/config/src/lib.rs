@@ -1,8 +1,9 @@
 //! `control.yaml`: read raw, checked once, and typed from then on.
 //!
 //! Everything that is wrong is reported at once, each problem with the name of its field. The part that
-//! can change while the service runs is [`Policy`]; the rest needs a restart.
+//! can change while the service runs is [`Policy`]; the rest needs a restart, and [`Config::pending`] says so.
 
+mod difference;
 mod files;
 mod introspection;
 mod issuer;
@@ -17,12 +18,14 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use portcullis_control_domain::configuration::{Difference, Effect};
 use portcullis_control_domain::text_file;
 use portcullis_control_snapshot::Settings;
 use portcullis_model::errors::{FieldError, FieldErrors};
 use sha2::{Digest, Sha256};
 use tracing_subscriber::filter::LevelFilter;
 
+pub use difference::{Document, differences};
 pub use files::{Authorities, Remote, is_trustworthy};
 pub use introspection::{ClientAuth, IntrospectionConfig};
 pub use issuer::IssuerConfig;
@@ -30,6 +33,9 @@ pub use keys::KeySource;
 pub use policy::{Policy, Principals};
 use section::Section;
 pub use signing::{IdentityConfig, ServiceTokens};
+
+/// The JSON schema of `control.yaml`.
+pub const SCHEMA: &str = include_str!("../../control.schema.json");
 
 /// Why a configuration could not be used.
 #[derive(Debug, thiserror::Error)]
@@ -58,6 +64,27 @@ pub enum LoadError {
         /// All of them.
         errors: Vec<FieldError>,
     },
+    /// What of the file would be taken over does not go with what stays as it is until a restart.
+    #[error("{path} does not go with what is in use until a restart; restart the service to use the file:\n{list}", list = bullets(errors))]
+    Unfit {
+        /// The file.
+        path: PathBuf,
+        /// All of what does not fit.
+        errors: Vec<FieldError>,
+    },
+}
+
+impl LoadError {
+    /// The fields at fault; empty where the file could not be read at all.
+    #[must_use]
+    pub fn fields(&self) -> Vec<String> {
+        match self {
+            Self::Invalid { errors, .. } | Self::Unfit { errors, .. } => {
+                errors.iter().map(|error| error.field.clone()).collect()
+            }
+            Self::Unreadable { .. } | Self::NotYaml { .. } => Vec::new(),
+        }
+    }
 }
 
 fn bullets(errors: &[FieldError]) -> String {
@@ -120,6 +147,8 @@ pub struct Config {
     pub log: LogConfig,
     /// What can change without a restart.
     pub policy: Policy,
+    /// All of it as it is written, with defaults.
+    pub document: Document,
 }
 
 impl Config {
@@ -138,10 +167,11 @@ impl Config {
     /// # Errors
     /// [`LoadError`] with everything that is wrong.
     pub fn parse(file: &Path, text: &str) -> Result<Self, LoadError> {
-        let value = serde_norway::from_str(text)
-            .map_err(|e| LoadError::NotYaml { path: file.to_owned(), problem: e.to_string() })?;
+        let not_yaml = |problem: String| LoadError::NotYaml { path: file.to_owned(), problem };
+        let value = serde_norway::from_str(text).map_err(|e| not_yaml(e.to_string()))?;
+        let document = Document::new(&value).map_err(|e| not_yaml(e.to_string()))?;
         let errors = FieldErrors::default();
-        let config = read(file, Section::root(value, &errors));
+        let config = read(file, Section::root(value, &errors), document);
         let errors = errors.into_list();
         match config {
             Some(config) if errors.is_empty() => Ok(config),
@@ -159,15 +189,46 @@ impl Config {
         }
     }
 
-    /// True when a reload of `other` would need a restart to take full effect.
+    /// What of a new file is not in use until a restart. Empty when nothing would change by one.
     #[must_use]
-    pub fn needs_restart(&self, other: &Self) -> bool {
-        Self { policy: self.policy.clone(), ..other.clone() } != *self
+    pub fn pending(&self, new: &Self) -> Vec<Difference> {
+        if !self.needs_restart(new) {
+            return Vec::new();
+        }
+        let mut pending = differences(&self.document, &new.document);
+        pending.retain(|difference| difference.effect == Effect::Restart);
+        if self.mesh_token_digest != new.mesh_token_digest {
+            pending.extend(self.document.same_name(&new.document, &["mesh.tokenFile", "mesh.tokenEnv"]));
+        }
+        pending
+    }
+
+    /// What is in use once a service that runs with this one has read a new file: its policy, and the rest as it was.
+    ///
+    /// # Errors
+    /// [`LoadError`] when the new policy does not go with the rest that stays.
+    pub fn reloaded(&self, new: Self) -> Result<Self, LoadError> {
+        if !self.needs_restart(&new) {
+            return Ok(new);
+        }
+        let errors = FieldErrors::default();
+        check_issuers(&errors, &new.policy, Some(&self.identity), self.service_tokens.as_ref());
+        let errors = errors.into_list();
+        if !errors.is_empty() {
+            return Err(LoadError::Unfit { path: self.file.clone(), errors });
+        }
+        let document = self.document.with_live_fields_of(&new.document);
+        Ok(Self { policy: new.policy, document, ..self.clone() })
+    }
+
+    fn needs_restart(&self, new: &Self) -> bool {
+        let (policy, document) = (self.policy.clone(), self.document.clone());
+        Self { policy, document, ..new.clone() } != *self
     }
 }
 
 /// `None` only with errors noted.
-fn read(file: &Path, mut root: Section<'_>) -> Option<Config> {
+fn read(file: &Path, mut root: Section<'_>, document: Document) -> Option<Config> {
     let folder = file.parent().unwrap_or_else(|| Path::new("."));
     let listeners = listeners(root.section("listeners"));
     let mut store = root.section("store");
@@ -186,7 +247,7 @@ fn read(file: &Path, mut root: Section<'_>) -> Option<Config> {
     clusters.finish();
     let log = log(root.section("log"));
     let policy = policy::read(folder, &mut root, principals);
-    check_issuers(&root, &policy, identity.as_ref(), service_tokens.as_ref());
+    check_issuers(root.errors(), &policy, identity.as_ref(), service_tokens.as_ref());
     root.finish();
     let data_dir = folder.join(data_dir?);
     Some(Config {
@@ -201,12 +262,13 @@ fn read(file: &Path, mut root: Section<'_>) -> Option<Config> {
         offline_after: Duration::from_secs(offline_after.into()),
         log,
         policy,
+        document,
     })
 }
 
 /// No two of the service's issuers and of those that it believes may be the same: one would pass for the other.
 fn check_issuers(
-    root: &Section<'_>,
+    errors: &FieldErrors,
     policy: &Policy,
     identity: Option<&IdentityConfig>,
     service_tokens: Option<&ServiceTokens>,
@@ -215,21 +277,19 @@ fn check_issuers(
     let is_issuer =
         |name: &str| policy.issuers.iter().flat_map(IssuerConfig::names).any(|i| i.as_str() == name);
     if identity.is_some_and(|i| is_issuer(&i.issuer) || tokens == Some(i.issuer.as_str())) {
-        root.error(
+        errors.add(
             "identity.issuer",
             "is also the issuer of a credential; identity tokens need an issuer of their own",
         );
     }
     if tokens.is_some_and(is_issuer) {
-        root.error(
-            "serviceTokens.issuer",
-            "is one of `issuers` too; the service publishes its own by itself",
-        );
+        errors
+            .add("serviceTokens.issuer", "is one of `issuers` too; the service publishes its own by itself");
     }
     let own = [tokens, identity.map(|identity| identity.issuer.as_str())];
     for provider in policy.introspection.iter().map(|provider| &provider.document) {
         if own.contains(&Some(provider.issuer.as_str())) {
-            root.error(
+            errors.add(
                 "introspection",
                 format!(
                     "{}: `issuer` is an issuer of this service, so the provider's word would pass for its own; write the provider's",

@@ -1,11 +1,12 @@
 //! What is allowed in a configuration and should be looked at all the same.
 
 use portcullis_authn::jwk::KeySet;
+use portcullis_identity::CredentialKind;
 use portcullis_identity::ids::{IssuerId, TenantId};
 use portcullis_model::mapping::{ClaimMapping, TenantRule};
 use portcullis_model::policy::{RequiredClaim, SourceConditions};
 
-use super::introspection::IntrospectionConfig;
+use super::Config;
 use super::issuer::IssuerConfig;
 use super::keys::KeySource;
 use super::policy::Policy;
@@ -36,7 +37,7 @@ impl Policy {
             ["source rule ", &rule.name, " ", text].concat()
         });
         let warnings = any_tenant.chain(any_issuer).chain(self.any_values());
-        warnings.chain(self.unused_keys()).chain(self.catch_all()).collect()
+        warnings.chain(self.unused_keys()).chain(self.catch_all()).chain(self.without_rule()).collect()
     }
 
     /// Keys that stand in the configuration and verify nothing.
@@ -67,5 +68,45 @@ impl Policy {
         let rule = all_but_last.iter().find(|rule| rule.when == SourceConditions::default())?;
         let text = "has no conditions and fits everybody: no rule behind it is ever reached";
         Some(["source rule ", &rule.name, " ", text].concat())
+    }
+
+    /// Whose credentials no source rule can fit.
+    fn without_rule(&self) -> Vec<String> {
+        let issuers = self.issuers.iter().filter_map(|issuer| {
+            let names = [issuer.names(), vec![issuer.issuer.clone()]].concat();
+            self.no_rule(CredentialKind::Jwt, &names).then(|| issuer.issuer.to_string())
+        });
+        let providers = self.introspection.iter().map(|provider| &provider.document.issuer);
+        let providers = providers
+            .filter(|issuer| self.no_rule(CredentialKind::OauthToken, &[(*issuer).clone()]))
+            .map(ToString::to_string);
+        let workloads = !self.workloads.workloads.is_empty() && self.no_rule(CredentialKind::Workload, &[]);
+        let workloads = workloads.then(|| "`workloads`".to_owned());
+        issuers.chain(providers).chain(workloads).map(|of| no_rule_fits(&of)).collect()
+    }
+
+    /// Whether no source rule is for credentials of this kind and of an issuer with one of these names.
+    fn no_rule(&self, kind: CredentialKind, names: &[IssuerId]) -> bool {
+        let fits = |when: &SourceConditions| {
+            when.credential.as_ref().is_none_or(|kinds| kinds.contains(&kind))
+                && when.issuer.as_ref().is_none_or(|issuers| issuers.iter().any(|i| names.contains(i)))
+        };
+        !self.source_rules.rules.iter().any(|rule| fits(&rule.when))
+    }
+}
+
+fn no_rule_fits(of: &str) -> String {
+    let text = "no source rule can fit, so each of its credentials is refused as source_type_unknown; add one to `sourceRules`";
+    [of, ": ", text].concat()
+}
+
+impl Config {
+    /// What is allowed and should be looked at all the same.
+    #[must_use]
+    pub fn warnings(&self) -> Vec<String> {
+        let own = self.service_tokens.as_ref().map(|tokens| &tokens.issuer);
+        let own = own.filter(|own| self.policy.no_rule(CredentialKind::ServiceToken, &[(*own).clone()]));
+        let own = own.map(|issuer| no_rule_fits(issuer.as_str()));
+        self.policy.warnings().into_iter().chain(own).collect()
     }
 }

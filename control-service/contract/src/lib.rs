@@ -8,6 +8,7 @@ pub mod administrators;
 pub mod audit;
 pub mod clients;
 pub mod clusters;
+pub mod configuration;
 mod invalid;
 pub mod issuers;
 pub mod keys;

@@ -10,6 +10,7 @@ pub mod audit;
 pub mod client;
 pub mod clock;
 pub mod cluster;
+pub mod configuration;
 pub mod issuer;
 mod listed;
 pub mod log_throttle;

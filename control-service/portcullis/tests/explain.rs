@@ -311,15 +311,18 @@ async fn a_change_that_was_not_waited_for_says_where_it_is() {
     let mut reader = server.reader("gateway", GATEWAY, "01");
     reader.poll(&server, 0).await;
     let [rotated, told] = command(&["keys", "--output", "json", "rotate", &id, "--overlap", "60"]);
-    assert!(serde_json::from_str::<Value>(&rotated).is_ok(), "{rotated}");
+    let rotated_id = common::text(&serde_json::from_str::<Value>(&rotated).unwrap()["api_key"]["id"]);
     for part in [
         "stored; 0 of 1 workers have it",
         "--wait SECONDS",
-        "The new key counts at a worker from then on",
+        "The new key is good at a worker as soon as it has this change, not before",
+        "s more, until ",
         &id,
     ] {
         assert!(told.contains(part), "{part}: {told}");
     }
+    let [_, again] = command(&["keys", "rotate", &rotated_id]);
+    assert!(again.contains("has ended: a worker refuses it as soon as it has this change"), "{again}");
     let [_, revoked] = command(&["keys", "revoke", &id]);
     assert!(revoked.contains("0 of 1 workers have it") && !revoked.contains("new key"), "{revoked}");
     // What no proxy must have, and what is only read, says nothing.
@@ -337,7 +340,7 @@ fn files_with_a_byte_order_mark_are_read() {
     let text = std::fs::read_to_string(&path).unwrap();
     std::fs::write(&path, [MARK, &text].concat()).unwrap();
     let check = || run(&["config", "check", "--config", path.to_str().unwrap()]);
-    assert_eq!(stdout(&check()), "the configuration is good");
+    assert!(stdout(&check()).ends_with("\nthe configuration is good"));
     std::fs::write(&path, [&[0xff, 0xfe], text.as_bytes()].concat()).unwrap();
     let said = check();
     assert!(
@@ -359,7 +362,21 @@ fn a_configuration_is_checked_without_a_service() {
     common::write_config(folder.path(), &config);
     let path = folder.path().join("control.yaml");
     let check = || run(&["config", "check", "--config", path.to_str().unwrap()]);
-    assert_eq!(stdout(&check()), "the configuration is good");
+    let said = stdout(&check());
+    for line in [
+        &["checked ", path.to_str().unwrap()].concat(),
+        "  issuers: https://idp.example.com (inline)",
+        "  source rules, in order: people",
+        "  introspection: none",
+        "  not checked: whether addresses answer, the database, and the sealing key",
+        "the configuration is good",
+    ] {
+        assert!(said.lines().any(|l| l == line), "{line}: {said}");
+    }
+    config["sourceRules"] = json!([]);
+    common::write_config(folder.path(), &config);
+    let warned = "warning: https://idp.example.com: no source rule can fit";
+    assert!(stdout(&check()).lines().any(|l| l.starts_with(warned)), "{}", stdout(&check()));
     config["issuers"][0]["algorithms"] = json!(["HS256"]);
     config["identity"]["lifetimeSeconds"] = json!(61);
     common::write_config(folder.path(), &config);

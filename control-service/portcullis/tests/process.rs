@@ -180,7 +180,8 @@ fn a_plugin_is_checked_before_it_is_applied() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("built.yaml");
     let check = || run(&["config", "check", "--plugin", file.to_str().unwrap()]);
-    let key = "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=";
+    let placeholder = "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=";
+    let key = "11qYAYKxCrfVS/7TyWQHOg7hcvPapiMlrwIaaPcHURo=";
     let plugin = |name: &str, mode: &str| {
         json!({"kind": "WasmPlugin", "metadata": {"namespace": "istio-system", "name": name,
                 "labels": {"app.kubernetes.io/part-of": "portcullis"}},
@@ -191,13 +192,23 @@ fn a_plugin_is_checked_before_it_is_applied() {
     let other = json!({"kind": "WasmPlugin", "metadata": {"name": "other"}, "spec": {}}).to_string();
     let built = |plugins: &[String]| std::fs::write(&file, plugins.join("\n---\n")).unwrap();
     built(&[other.clone(), plugin("one", "enforce"), plugin("two", "dry-run")]);
-    assert_eq!(common::stdout(&check()), "2 plugins are good");
+    let told = common::stdout(&check());
+    for line in [
+        "checked istio-system/one: gateway, role edge, mode enforce, snapshot from outbound|9700||c.example",
+        "checked istio-system/two: gateway, role edge, mode dry-run, snapshot from outbound|9700||c.example",
+        "2 plugins are good",
+    ] {
+        assert!(told.lines().any(|l| l == line), "{line}: {told}");
+    }
+    assert!(told.contains("warning: WasmPlugin /other has not the label"), "{told}");
+    built(&[plugin("one", "enforce").replace(key, placeholder)]);
+    assert!(stderr(&check()).contains("spec.pluginConfig.snapshot.key: is the placeholder"));
     let hidden = json!({"kind": "VirtualService", "metadata": {"namespace": "n", "name": "v"},
         "spec": {"gateways": ["ingress"], "http": [{"corsPolicy": {"allowMethods": ["GET"]}}]}});
     built(&[plugin("one", "enforce"), hidden.to_string()]);
     let told = common::stdout(&check());
     assert!(
-        told.starts_with("warning: VirtualService n/v: a corsPolicy") && told.ends_with("1 plugins are good")
+        told.contains("\nwarning: VirtualService n/v: a corsPolicy") && told.ends_with("1 plugins are good")
     );
     built(&[plugin("one", "enforce"), other.clone(), plugin("two", "enforced")]);
     let error = stderr(&check());
@@ -208,7 +219,8 @@ fn a_plugin_is_checked_before_it_is_applied() {
     }
     assert!(!error.contains("istio-system/one"), "{error}");
     built(&[other]);
-    assert!(stderr(&check()).contains("kustomize build"));
+    let error = stderr(&check());
+    assert!(error.contains("kustomize build") && error.contains("WasmPlugin /other has not"), "{error}");
     let error = stderr(&run(&["config", "check", "--plugin", "nowhere.yaml"]));
     assert!(error.contains("nowhere.yaml"), "{error}");
 }

@@ -106,6 +106,10 @@ pub struct Gauges {
     pub behind: bool,
     /// How long ago it was certain that it lacks nothing.
     pub confirmed_ms_ago: u64,
+    /// Fields of the configuration that wait for a restart.
+    pub restart_pending: usize,
+    /// Whether the configuration file was refused when it was last read.
+    pub file_refused: bool,
 }
 
 impl Metrics {
@@ -162,6 +166,12 @@ impl Metrics {
                 "Since this replica was certain to lack nothing.",
                 gauges.confirmed_ms_ago,
             ),
+            (
+                "config_restart_pending",
+                "Fields of the file not in use before a restart.",
+                size(gauges.restart_pending),
+            ),
+            ("config_refused", "1 while the configuration file is refused.", gauges.file_refused.into()),
         ] {
             simple(name, "gauge", help, value);
         }

@@ -35,7 +35,8 @@ pub fn errors(resource: &Value) -> Vec<FieldError> {
     };
     let config = resource.pointer("/spec/pluginConfig").map(Value::to_string).unwrap_or_default();
     let read = Plugin::new(root, config.as_bytes()).map(drop).err().unwrap_or_default();
-    fails_open(resource).into_iter().chain(read.into_iter().map(|error| error.within("spec"))).collect()
+    let own = fails_open(resource).into_iter().chain(placeholder(resource));
+    own.chain(read.into_iter().map(|error| error.within("spec"))).collect()
 }
 
 /// A plugin whose failure lets every request through.
@@ -43,6 +44,14 @@ fn fails_open(resource: &Value) -> Option<FieldError> {
     let strategy = resource.pointer("/spec/failStrategy")?;
     let problem = "lets every request through while the module fails; write FAIL_RELOAD".to_owned();
     (strategy == "FAIL_OPEN").then(|| FieldError { field: "spec.failStrategy".to_owned(), problem })
+}
+
+/// The key that the manifests have before an operator puts in that of a control service: bytes of zero alone.
+fn placeholder(resource: &Value) -> Option<FieldError> {
+    let key = resource.pointer("/spec/pluginConfig/snapshot/key")?.as_str()?.trim_end_matches('=');
+    let problem = "is the placeholder of the manifests, and no page would ever be taken; write what `portcullis snapshot-key` prints".to_owned();
+    let zeros = !key.is_empty() && key.bytes().all(|b| b == b'A');
+    zeros.then(|| FieldError { field: "spec.pluginConfig.snapshot.key".to_owned(), problem })
 }
 
 /// What is allowed in a resource of Istio and does nothing beside the plugin.
@@ -77,7 +86,7 @@ mod tests {
     use super::*;
 
     fn plugin(change: impl FnOnce(&mut Value)) -> Value {
-        let key = "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=";
+        let key = "11qYAYKxCrfVS/7TyWQHOg7hcvPapiMlrwIaaPcHURo=";
         let mut plugin = json!({"kind": "WasmPlugin",
             "metadata": {"namespace": "n", "name": "p", "labels": {PART_OF.0: PART_OF.1}},
             "spec": {"pluginName": "gateway", "pluginConfig": {"role": "edge", "domain": "example.com",
@@ -104,6 +113,14 @@ mod tests {
         assert_eq!(
             told(|plugin| plugin["spec"]["failStrategy"] = json!("FAIL_RELOAD")),
             Vec::<String>::new()
+        );
+        let key = told(|plugin| {
+            plugin["spec"]["pluginConfig"]["snapshot"]["key"] =
+                json!(["A".repeat(43), "=".to_owned()].concat());
+        });
+        assert!(
+            key.len() == 1 && key[0].starts_with("spec.pluginConfig.snapshot.key: is the placeholder"),
+            "{key:?}"
         );
         let root = told(|plugin| plugin["spec"]["pluginName"] = json!("gatway"));
         assert!(root[0].starts_with("spec.pluginName: \"gatway\" is no root id"), "{root:?}");

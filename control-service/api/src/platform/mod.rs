@@ -4,6 +4,7 @@ mod admins;
 mod audit;
 mod clients;
 mod clusters;
+mod configuration;
 mod issuers;
 mod keys;
 mod oauth;
@@ -41,6 +42,7 @@ pub(crate) fn routes(state: &PlatformState) -> Router<PlatformState> {
         .merge(issuers::routes())
         .merge(audit::routes())
         .merge(admins::routes())
+        .merge(configuration::routes())
         .route_layer(administrators)
         .merge(clusters::heartbeat_routes())
         .merge(issuers::public_routes())

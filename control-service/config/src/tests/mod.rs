@@ -117,16 +117,6 @@ fn a_short_mesh_token_is_refused() {
 }
 
 #[test]
-fn only_a_change_outside_the_policy_needs_a_restart() {
-    let config = parse(GOOD).unwrap();
-    let mut other = config.clone();
-    other.policy.issuers.clear();
-    assert!(!config.needs_restart(&other));
-    other.identity.lifetime_s = 5;
-    assert!(config.needs_restart(&other));
-}
-
-#[test]
 fn text_that_is_not_yaml_says_where() {
     let error = parse("a: [").unwrap_err().to_string();
     assert!(error.contains("control.yaml is not YAML") && error.contains("line"), "{error}");

@@ -87,3 +87,25 @@ fn all_mistakes_in_source_rules_come_at_once_and_name_rule_and_field() {
         assert_eq!(config.policy.source_rules.rules[0].when, Default::default());
     }
 }
+
+#[test]
+fn whoever_no_rule_can_fit_is_warned_about() {
+    let told = |rule: &str| {
+        let extra = "
+workloads: [{spiffeId: 'spiffe://cluster.local/ns/a/sa/b', tenant: acme}]
+serviceTokens: {issuer: 'https://portcullis.example.com', audiences: [portcullis]}
+";
+        let begin = GOOD.find("sourceRules:").unwrap();
+        let rules = ["sourceRules: [{name: a, sourceType: human, when: {", rule, "}}]\n"].concat();
+        let warnings = parse(&[&GOOD[..begin], &rules, extra].concat()).unwrap().warnings();
+        let unfit = warnings.into_iter().filter(|w| w.contains("no source rule can fit"));
+        unfit.filter_map(|w| w.split_once(": ").map(|(of, _)| of.to_owned())).collect::<Vec<_>>()
+    };
+    let (idp, own) = ("https://idp.example.com", "https://portcullis.example.com");
+    assert_eq!(told("credential: [jwt, workload, service_token]"), Vec::<String>::new());
+    assert_eq!(told("role: [reader]"), Vec::<String>::new());
+    assert_eq!(told("credential: [jwt]"), ["`workloads`", own]);
+    assert_eq!(told("credential: [service_token, workload]"), [idp]);
+    assert_eq!(told("issuer: ['https://other.example.com']"), [idp, "`workloads`", own]);
+    assert_eq!(told(&format!("issuer: ['{idp}']")), ["`workloads`", own]);
+}

@@ -41,7 +41,9 @@ pub(super) enum Keys {
         #[arg(long)]
         tenant: Option<String>,
     },
-    /// Make a key in the place of another one; prints it once.
+    /// Make a key in the place of another one; prints it once. The new one is good at a proxy as soon as that has the
+    /// change. Without --overlap the old one is refused there from the same moment on, and who uses it has no time to
+    /// take the new one.
     Rotate {
         /// The key to be replaced.
         id: String,

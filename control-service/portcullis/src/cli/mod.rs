@@ -2,11 +2,14 @@
 
 mod admins;
 mod audit;
+mod check;
 mod client;
 mod clusters;
+mod diff;
 mod explain;
 mod keys;
 mod plugins;
+mod proxies;
 mod table;
 mod test_identity;
 mod tokens;
@@ -17,7 +20,7 @@ use std::process::ExitCode;
 
 use base64::Engine;
 use clap::{Args, Parser, Subcommand};
-use portcullis_control_config::{Config, LoadError, LogConfig};
+use portcullis_control_config::{Config, LoadError, LogConfig, SCHEMA};
 use portcullis_control_contract::MAX_LIFE_S;
 use portcullis_control_domain::clock::now_ms;
 use portcullis_control_store::{Database, StoreError};
@@ -75,7 +78,7 @@ enum Command {
         #[command(subcommand)]
         command: clusters::Clusters,
     },
-    /// Check the configuration, or print its JSON schema.
+    /// Check the configuration, compare it with a running service, or print its JSON schema.
     Config {
         #[command(subcommand)]
         command: ConfigCommand,
@@ -122,6 +125,11 @@ enum Command {
         #[command(subcommand)]
         command: keys::Keys,
     },
+    /// Show which worker of which proxy has which revision of the snapshot.
+    Proxies {
+        #[command(flatten)]
+        connection: client::Connection,
+    },
     /// Look at the audit log.
     Audit {
         #[command(flatten)]
@@ -141,6 +149,14 @@ enum ConfigCommand {
         /// `-` for standard input: `kustomize build DIR | portcullis config check --plugin -`.
         #[arg(long, value_name = "FILE")]
         plugin: Vec<PathBuf>,
+    },
+    /// Say in what a file differs from what a running service uses, and what of it a reload takes over. Exit codes: 0 in
+    /// nothing; 1 in something; 2 it cannot be told.
+    Diff {
+        #[command(flatten)]
+        config: ConfigFile,
+        #[command(flatten)]
+        connection: client::Connection,
     },
     /// Print the JSON schema of control.yaml, for editors.
     Schema,
@@ -170,6 +186,11 @@ enum CommandError {
     )]
     AdministratorExists,
     #[error(transparent)]
+    Diff(#[from] diff::DiffError),
+    /// The file that is to be compared cannot be used.
+    #[error(transparent)]
+    DiffFile(LoadError),
+    #[error(transparent)]
     Plugins(#[from] plugins::PluginsError),
     #[error(transparent)]
     Explain(#[from] explain::ExplainError),
@@ -185,18 +206,18 @@ enum CommandError {
 const NO_READER: u8 = 128 + 13;
 
 impl Cli {
-    /// Runs the command. Exit codes: 0 done; 1 failed; 2 wrong usage; 3 done, but not everywhere yet;
-    /// 4 `explain`: the credential would be refused.
+    /// Runs the command. Exit codes: 0 done; 1 failed, or `config diff` found something; 2 wrong usage, or
+    /// `config diff` failed; 3 done, but not everywhere yet; 4 `explain`: the credential would be refused.
     #[must_use]
     pub fn run(self) -> ExitCode {
         match self.command.run() {
             Ok(()) => ExitCode::SUCCESS,
             // Who reads the output has had enough: `portcullis audit records | head`.
-            Err(CommandError::Output(error) | CommandError::Client(ClientError::Print(error)))
-                if error.kind() == std::io::ErrorKind::BrokenPipe =>
-            {
-                ExitCode::from(NO_READER)
-            }
+            Err(
+                CommandError::Output(error)
+                | CommandError::Client(ClientError::Print(error))
+                | CommandError::Diff(diff::DiffError::Print(error)),
+            ) if error.kind() == std::io::ErrorKind::BrokenPipe => ExitCode::from(NO_READER),
             Err(error) => {
                 // Nothing is left to tell when standard error is gone.
                 let _ = writeln!(std::io::stderr(), "portcullis: {error}");
@@ -205,6 +226,8 @@ impl Cli {
                         ClientError::Pending(..) | ClientError::Silent(_) | ClientError::NoWorker,
                     ) => ExitCode::from(3),
                     CommandError::Explain(explain::ExplainError::Refused(_)) => ExitCode::from(4),
+                    CommandError::Diff(diff::DiffError::Different { .. }) => ExitCode::FAILURE,
+                    CommandError::Diff(_) | CommandError::DiffFile(_) => ExitCode::from(2),
                     _ => ExitCode::FAILURE,
                 }
             }
@@ -234,41 +257,52 @@ impl Command {
             }
             Self::Config { command: ConfigCommand::Check { plugin, .. } } if !plugin.is_empty() => {
                 let checked = plugins::check(&plugin)?;
-                for warning in checked.warnings {
-                    print(&["warning: ", &warning].concat())?;
-                }
-                print(&format!("{} plugins are good", checked.plugins))
+                print_all(&checked.plugins)?;
+                print_all(&checked.warnings)?;
+                print(&format!("{} plugins are good", checked.plugins.len()))
             }
             Self::Config { command: ConfigCommand::Check { config, .. } } => {
-                for warning in Config::load(&config.path)?.policy.warnings() {
+                let config = Config::load(&config.path)?;
+                print_all(&check::report(&config))?;
+                for warning in config.warnings() {
                     print(&["warning: ", &warning].concat())?;
                 }
                 print("the configuration is good")
             }
-            Self::Config { command: ConfigCommand::Schema } => {
-                print(include_str!("../../../control.schema.json").trim_end())
+            Self::Config { command: ConfigCommand::Diff { config, connection } } => {
+                let config = Config::load(&config.path).map_err(CommandError::DiffFile)?;
+                run(diff::diff(&connection, &config))
             }
+            Self::Config { command: ConfigCommand::Schema } => print(SCHEMA.trim_end()),
             Self::Explain { config, question } => Ok(explain::run(&Config::load(&config.path)?, &question)?),
             Self::TestIdentity(wanted) => print(&wanted.run()?),
-            Self::Admins { connection, command } => call(admins::admins(&connection, command)),
-            Self::Issuers { connection } => call(tokens::issuers(&connection)),
-            Self::SigningKeys { connection, command } => call(tokens::signing_keys(&connection, command)),
-            Self::Token { connection, command } => call(tokens::clients(&connection, command)),
-            Self::Revocations { connection, command } => call(tokens::revocations(&connection, command)),
-            Self::Clusters { connection, command } => call(clusters::clusters(&connection, command)),
-            Self::Keys { connection, command } => call(keys::keys(&connection, command)),
-            Self::Audit { connection, command } => call(audit::audit(&connection, command)),
+            Self::Admins { connection, command } => run(admins::admins(&connection, command)),
+            Self::Issuers { connection } => run(tokens::issuers(&connection)),
+            Self::SigningKeys { connection, command } => run(tokens::signing_keys(&connection, command)),
+            Self::Token { connection, command } => run(tokens::clients(&connection, command)),
+            Self::Revocations { connection, command } => run(tokens::revocations(&connection, command)),
+            Self::Clusters { connection, command } => run(clusters::clusters(&connection, command)),
+            Self::Keys { connection, command } => run(keys::keys(&connection, command)),
+            Self::Proxies { connection } => run(proxies::proxies(&connection)),
+            Self::Audit { connection, command } => run(audit::audit(&connection, command)),
         }
     }
 }
 
-fn call(command: impl Future<Output = Result<(), ClientError>>) -> Result<(), CommandError> {
+fn run<E>(command: impl Future<Output = Result<(), E>>) -> Result<(), CommandError>
+where
+    CommandError: From<E>,
+{
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     Ok(runtime.map_err(CommandError::Runtime)?.block_on(command)?)
 }
 
 fn print(line: &str) -> Result<(), CommandError> {
     writeln!(std::io::stdout(), "{line}").map_err(CommandError::Output)
+}
+
+fn print_all(lines: &[String]) -> Result<(), CommandError> {
+    lines.iter().try_for_each(|line| print(line))
 }
 
 fn log_to_stderr(config: &LogConfig) {

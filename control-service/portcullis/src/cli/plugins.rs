@@ -27,24 +27,30 @@ pub(super) enum PluginsError {
         problem: String,
     },
     /// Plugins say something that cannot be.
-    #[error("{n} of {all} plugins are refused:\n{}", list.join("\n"), n = list.len())]
+    #[error("{n} of {all} plugins are refused:\n{}{}", list.join("\n"), lines(warnings), n = list.len())]
     Invalid {
         /// How many were looked at.
         all: usize,
         /// Each of the others, with all that is wrong with it.
         list: Vec<String>,
+        /// What should be looked at besides.
+        warnings: Vec<String>,
     },
     /// There was nothing to check.
     #[error(
-        "there is no WasmPlugin with the label app.kubernetes.io/part-of: portcullis; give the output of `kustomize build`"
+        "there is no WasmPlugin with the label app.kubernetes.io/part-of: portcullis; give the output of `kustomize build`{}", lines(.0)
     )]
-    None,
+    None(Vec<String>),
+}
+
+fn lines(warnings: &[String]) -> String {
+    warnings.iter().map(|warning| ["\n", warning].concat()).collect()
 }
 
 /// Plugins that are all good.
 pub(super) struct Checked {
-    /// How many.
-    pub(super) plugins: usize,
+    /// What each of them is.
+    pub(super) plugins: Vec<String>,
     /// What has no effect beside them, or should be looked at all the same.
     pub(super) warnings: Vec<String>,
 }
@@ -54,16 +60,17 @@ pub(super) struct Checked {
 /// # Errors
 /// Everything that is wrong with any of them.
 pub(super) fn check(files: &[PathBuf]) -> Result<Checked, PluginsError> {
-    let (mut all, mut list, mut warnings) = (0, Vec::new(), Vec::new());
+    let (mut plugins, mut list, mut warnings) = (Vec::new(), Vec::new(), Vec::new());
     for path in files {
         for document in serde_norway::Deserializer::from_str(&read(path)?) {
             let resource = Value::deserialize(document)
                 .map_err(|e| PluginsError::NotYaml { path: path.clone(), problem: e.to_string() })?;
-            warnings.extend(check::warnings(&resource));
+            let told = check::warnings(&resource).into_iter().chain(unlabelled(&resource));
+            warnings.extend(told.map(|warning| ["warning: ", &warning].concat()));
             if !check::is_plugin(&resource) {
                 continue;
             }
-            all += 1;
+            plugins.push(describe(&resource));
             let errors: String =
                 check::errors(&resource).iter().map(|error| format!("\n    {error}")).collect();
             if !errors.is_empty() {
@@ -71,11 +78,27 @@ pub(super) fn check(files: &[PathBuf]) -> Result<Checked, PluginsError> {
             }
         }
     }
-    match (all, list.is_empty()) {
-        (0, _) => Err(PluginsError::None),
-        (_, true) => Ok(Checked { plugins: all, warnings }),
-        (_, false) => Err(PluginsError::Invalid { all, list }),
+    match (plugins.len(), list.is_empty()) {
+        (0, _) => Err(PluginsError::None(warnings)),
+        (_, true) => Ok(Checked { plugins, warnings }),
+        (all, false) => Err(PluginsError::Invalid { all, list, warnings }),
     }
+}
+
+/// A plugin that the label would make one of ours: nobody looks at it.
+fn unlabelled(resource: &Value) -> Option<String> {
+    let skipped = resource["kind"] == "WasmPlugin" && !check::is_plugin(resource);
+    let text = "has not the label app.kubernetes.io/part-of: portcullis and was not checked; if it is one of Portcullis, give it the label";
+    skipped.then(|| ["WasmPlugin ", &check::name(resource), " ", text].concat())
+}
+
+/// A plugin in a line.
+fn describe(plugin: &Value) -> String {
+    let text = |path: &str| plugin.pointer(path).and_then(Value::as_str).unwrap_or("-").to_owned();
+    let config = |field: &str| text(&["/spec/pluginConfig/", field].concat());
+    let mode = plugin.pointer("/spec/pluginConfig/mode").and_then(Value::as_str).unwrap_or("enforce");
+    let (root, role, upstream) = (text("/spec/pluginName"), config("role"), config("snapshot/upstream"));
+    format!("checked {}: {root}, role {role}, mode {mode}, snapshot from {upstream}", check::name(plugin))
 }
 
 fn read(path: &Path) -> Result<String, PluginsError> {

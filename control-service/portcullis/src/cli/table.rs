@@ -60,6 +60,7 @@ const LISTS: &[(&str, &[&str])] = &[
             "gaps",
         ],
     ),
+    ("workers", &["worker", "proxy", "view", "revision", "polling", "last_seen_ms_ago"]),
     ("pending", &["worker", "proxy", "view", "revision"]),
     ("silent", &["worker", "proxy", "view", "revision", "stale_in_ms"]),
 ];
@@ -216,6 +217,7 @@ mod tests {
             ("service_clients", written(ServiceClient::made(client, 1))),
             ("revocations", written(Revocation::of_api_key("k", 1))),
             ("records", written(RecordReport::from(record))),
+            ("workers", written(&worker)),
             ("pending", written(&worker)),
             ("silent", written(SilentWorker { worker, stale_in_ms: 1 })),
         ]

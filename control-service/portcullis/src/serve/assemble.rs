@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use portcullis_control_api::{MeshState, MeshToken, OperationsState, Pepper, PlatformState, Stopping};
 use portcullis_control_config::{Config, Principals};
+use portcullis_control_domain::configuration::RunningConfiguration;
 use portcullis_control_services::Current;
 use portcullis_control_services::introspection::Providers;
 use portcullis_control_services::issuers::Issuers;
@@ -28,6 +29,7 @@ pub(super) struct Running {
     pub(super) signing: Arc<SigningKeys>,
     pub(super) providers: Arc<Current<Providers>>,
     pub(super) principals: Arc<Current<Principals>>,
+    pub(super) configuration: Arc<Current<RunningConfiguration>>,
 }
 
 /// What the handlers of the three listeners use.
@@ -54,7 +56,20 @@ pub(super) async fn assemble(
     let presence = Arc::new(Presence::new(store.known_clusters().await?, config.offline_after));
     let providers = Arc::new(Current::new(Providers::new(&config.policy.introspection)));
     let principals = Arc::new(Current::new(config.policy.principals.clone()));
-    let running = Running { store, replicas, rollout, presence, issuers, signing, providers, principals };
+    let settings = config.document.value().clone();
+    let configuration = RunningConfiguration { settings, ..RunningConfiguration::default() };
+    let configuration = Arc::new(Current::new(configuration));
+    let running = Running {
+        store,
+        replicas,
+        rollout,
+        presence,
+        issuers,
+        signing,
+        providers,
+        principals,
+        configuration,
+    };
     let states = states(config, &running, Shared { metrics, pepper, stopping: Stopping(stopping) });
     Ok((running, states))
 }
@@ -78,7 +93,8 @@ struct Shared {
 }
 
 fn states(config: &Config, running: &Running, shared: Shared) -> States {
-    let Running { store, rollout, presence, issuers, signing, providers, principals, .. } = running;
+    let Running { store, rollout, presence, issuers, signing, providers, principals, configuration, .. } =
+        running;
     let Shared { metrics, pepper, stopping } = shared;
     let connections = config.listeners.limits.connections;
     let tokens = TokenEndpoint::new(store.clone(), Arc::clone(signing), Arc::clone(providers), connections);
@@ -103,12 +119,14 @@ fn states(config: &Config, running: &Running, shared: Shared) -> States {
         issuers: Arc::clone(issuers),
         signing: Arc::clone(signing),
         tokens: Arc::new(tokens),
+        configuration: Arc::clone(configuration),
     };
     let operations = OperationsState {
         store: store.clone(),
         rollout: Arc::clone(rollout),
         metrics,
         issuers: Arc::clone(issuers),
+        configuration: Arc::clone(configuration),
         stopping,
     };
     States { mesh, platform, operations }

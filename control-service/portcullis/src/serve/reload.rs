@@ -1,8 +1,9 @@
-//! Taking over changes of the configuration while the service runs.
+//! Taking over changes of the configuration while the service runs, and telling what is not taken over.
 
 use std::time::Duration;
 
-use portcullis_control_config::{Config, LoadError};
+use portcullis_control_config::{Config, LoadError, differences};
+use portcullis_control_domain::configuration::{Difference, Effect, RunningConfiguration};
 use portcullis_control_domain::text_file;
 use portcullis_control_services::introspection::Providers;
 use portcullis_control_store::StoreError;
@@ -13,54 +14,105 @@ use super::assemble::Running;
 /// How often the configuration file is looked at.
 const LOOK: Duration = Duration::from_secs(2);
 
-/// Takes over changes of the policy when the file changes or on SIGHUP; a bad file changes nothing.
-pub(super) async fn reload(mut config: Config, service: &Running, hangup: &mut Signal) {
-    let mut seen = text_file::read(&config.file).unwrap_or_default();
-    loop {
-        let asked = tokio::select! {
-            _ = hangup.recv() => true,
-            () = tokio::time::sleep(LOOK) => false,
-        };
-        let text = match text_file::read(&config.file) {
-            Ok(text) => text,
-            Err(error) => {
-                tracing::error!(file = %config.file.display(), %error, "the configuration cannot be read; the old one stays");
-                continue;
-            }
-        };
-        if !asked && text == seen {
-            continue;
-        }
-        seen.clone_from(&text);
-        match take_over(&config, &text, service).await {
-            Ok(new) => config = new,
-            Err(error) => tracing::error!(%error, "the new configuration is not used; the old one stays"),
-        }
-    }
-}
-
 #[derive(Debug, thiserror::Error)]
 enum ReloadError {
+    #[error("the configuration cannot be read: {0}")]
+    Unreadable(#[from] std::io::Error),
     #[error(transparent)]
     Load(#[from] LoadError),
     #[error(transparent)]
     Store(#[from] StoreError),
 }
 
-async fn take_over(config: &Config, text: &str, service: &Running) -> Result<Config, ReloadError> {
-    let new = Config::parse(&config.file, text)?;
-    if config.needs_restart(&new) {
-        tracing::warn!(
-            "only mesh.gateways, mesh.sidecars, issuers, introspection, workloads, sourceRules, resources and jwksRefreshSeconds are reloaded; the rest of the change needs a restart"
-        );
+impl ReloadError {
+    /// What of the file is at fault.
+    fn fields(&self) -> Vec<String> {
+        let named = match self {
+            Self::Load(error) => error.fields(),
+            Self::Unreadable(_) | Self::Store(_) => Vec::new(),
+        };
+        if named.is_empty() { vec!["(the whole file)".to_owned()] } else { named }
     }
+}
+
+/// Takes over changes of the policy when the file changes or on SIGHUP; a bad file changes nothing.
+pub(super) async fn reload(mut config: Config, service: &Running, hangup: &mut Signal) {
+    // The file may have changed since the service was started by it, so the first look is at all of it.
+    let mut seen = None;
+    let mut told = None;
+    loop {
+        let asked = tokio::select! {
+            _ = hangup.recv() => true,
+            () = tokio::time::sleep(LOOK) => false,
+        };
+        let text = text_file::read(&config.file);
+        if !asked && text.as_ref().is_ok_and(|text| seen.as_ref() == Some(text)) {
+            continue;
+        }
+        let wanted = text.as_ref().ok().cloned();
+        match take_over(&config, text, service, asked).await {
+            Ok(new) => (config, seen, told) = (new, wanted, None),
+            Err(error) => {
+                // What the database did not take is tried again with the next look.
+                seen = wanted.filter(|_| !matches!(error, ReloadError::Store(_)));
+                refuse(&error, service, asked, &mut told);
+            }
+        }
+    }
+}
+
+/// Says once why a file is not used.
+fn refuse(error: &ReloadError, service: &Running, asked: bool, told: &mut Option<String>) {
+    let text = error.to_string();
+    if asked || told.as_ref() != Some(&text) {
+        tracing::error!(%error, "the new configuration is not used; the old one stays");
+    }
+    *told = Some(text);
+    let now = service.configuration.get();
+    service.configuration.set(RunningConfiguration { refused: error.fields(), ..(*now).clone() });
+}
+
+async fn take_over(
+    config: &Config,
+    text: std::io::Result<String>,
+    service: &Running,
+    asked: bool,
+) -> Result<Config, ReloadError> {
+    let wanted = Config::parse(&config.file, &text?)?;
+    let pending = config.pending(&wanted);
+    let new = config.reloaded(wanted)?;
+    if asked || new.policy != config.policy {
+        apply(config, &new, service).await?;
+        let mut live = differences(&config.document, &new.document);
+        live.retain(|difference| difference.effect == Effect::Live);
+        let revision = service.store.hub().revision();
+        tracing::info!(revision, fields = names(&live), "configuration reloaded");
+    }
+    let before = service.configuration.get();
+    if !pending.is_empty() && (asked || pending != before.pending) {
+        tracing::warn!(
+            fields = names(&pending),
+            "these fields of the file are not in use and will not be before a restart: restart the service, or take the change back"
+        );
+    } else if pending.is_empty() && !before.pending.is_empty() {
+        tracing::info!("the file says what is in use again: no restart is pending");
+    }
+    let settings = new.document.value().clone();
+    service.configuration.set(RunningConfiguration { settings, pending, refused: Vec::new() });
+    Ok(new)
+}
+
+async fn apply(config: &Config, new: &Config, service: &Running) -> Result<(), StoreError> {
     // The providers first: what the old ones say must not be kept by filters as the new ones' word.
     service.providers.set(Providers::new(&new.policy.introspection));
     if let Err(error) = service.issuers.apply(&new.policy).await {
         service.providers.set(Providers::new(&config.policy.introspection));
-        return Err(error.into());
+        return Err(error);
     }
     service.principals.set(new.policy.principals.clone());
-    tracing::info!(revision = service.store.hub().revision(), "configuration reloaded");
-    Ok(Config { policy: new.policy, ..config.clone() })
+    Ok(())
+}
+
+fn names(differences: &[Difference]) -> String {
+    differences.iter().map(|difference| difference.field.as_str()).collect::<Vec<_>>().join(", ")
 }

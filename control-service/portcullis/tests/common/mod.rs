@@ -93,7 +93,8 @@ impl Server {
         Self::start_in(folder, edit).await
     }
 
-    async fn start_in(folder: TempDir, edit: impl FnOnce(&mut Value)) -> Self {
+    /// The same, in a folder that is there already.
+    pub(crate) async fn start_in(folder: TempDir, edit: impl FnOnce(&mut Value)) -> Self {
         configure(folder.path(), edit);
         let config = folder.path().join("control.yaml");
         let key = stdout(&run_in(folder.path(), &["snapshot-key", "--config", config.to_str().unwrap()]));

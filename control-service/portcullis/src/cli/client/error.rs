@@ -8,6 +8,11 @@ pub(in crate::cli) enum ClientError {
     /// No token.
     #[error("no administrator's token: set PORTCULLIS_TOKEN or give --token-file")]
     NoToken,
+    /// The token is none that could be sent.
+    #[error(
+        "the token in {0} is empty or has a line break, a space or another character that no token has: put the pca_… alone there, on one line"
+    )]
+    Token(String),
     /// The token file cannot be read.
     #[error("the token file {0} cannot be read: {1}")]
     TokenFile(PathBuf, std::io::Error),
@@ -23,6 +28,26 @@ pub(in crate::cli) enum ClientError {
         url: Url,
         /// What happened.
         problem: String,
+    },
+    /// There was no connection in time.
+    #[error(
+        "{url} took no connection within {seconds} s (--connect-timeout): is the address right, and does a firewall let you through?"
+    )]
+    NoConnection {
+        /// The address.
+        url: Url,
+        /// How long it was tried.
+        seconds: u64,
+    },
+    /// There was no answer in time.
+    #[error("{url} did not answer within {seconds} s (--timeout){lost}")]
+    TimedOut {
+        /// The address.
+        url: Url,
+        /// How long it was waited for.
+        seconds: u64,
+        /// What that means for a change.
+        lost: &'static str,
     },
     /// The service refused.
     #[error("refused: {title} ({reason}, status {status}): {detail}")]
@@ -46,7 +71,7 @@ pub(in crate::cli) enum ClientError {
     )]
     Silent(usize),
     /// Nobody is there to have it.
-    #[error("the change is made, but no worker is known that could have it: see GET /v1/proxies")]
+    #[error("the change is made, but no worker is known that could have it: see `portcullis proxies`")]
     NoWorker,
     /// Nobody said that everybody of a name is meant.
     #[error(

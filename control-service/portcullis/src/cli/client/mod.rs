@@ -5,6 +5,7 @@ mod error;
 
 use std::io::Write;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{Args, ValueEnum};
@@ -14,6 +15,7 @@ use portcullis_control_contract::clusters::ClusterChanged;
 use portcullis_control_contract::keys::{KeyRevoked, KeyRotated};
 use portcullis_control_contract::revocations::RevocationChanged;
 use portcullis_control_domain::api_key::ApiKey;
+use portcullis_control_domain::clock::now_ms;
 use portcullis_control_domain::rollout::RolloutProgress;
 use portcullis_control_domain::text_file;
 use portcullis_control_services::causes::causes;
@@ -38,9 +40,36 @@ pub(super) struct Connection {
     /// File with the administrator's token; without it the variable PORTCULLIS_TOKEN is read.
     #[arg(long)]
     token_file: Option<PathBuf>,
+    /// Seconds that a connection may take.
+    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u64).range(1..=3600))]
+    connect_timeout: u64,
+    /// Seconds that a call may take in all, the time of --wait included.
+    #[arg(long, default_value_t = 60, value_parser = clap::value_parser!(u64).range(1..=3600))]
+    timeout: u64,
     /// How to print the answer.
     #[arg(long, value_enum, default_value_t = Output::Table)]
     output: Output,
+}
+
+impl Connection {
+    /// Whether answers are printed as JSON.
+    pub(super) fn prints_json(&self) -> bool {
+        self.output == Output::Json
+    }
+
+    /// Why there is no answer; `changes`: the call would have changed something.
+    fn failed(&self, error: &reqwest::Error, changes: bool) -> ClientError {
+        let url = self.server.clone();
+        match (error.is_timeout(), error.is_connect()) {
+            (true, true) => ClientError::NoConnection { url, seconds: self.connect_timeout },
+            (true, false) => {
+                let made = "; the change may have been made all the same: look before you repeat it";
+                let lost = if changes { made } else { "" };
+                ClientError::TimedOut { url, seconds: self.timeout, lost }
+            }
+            _ => ClientError::Http { url, problem: causes(error) },
+        }
+    }
 }
 
 /// How an answer is printed.
@@ -114,12 +143,24 @@ pub(super) async fn change<T: DeserializeOwned + Progress>(
 ) -> Result<(), ClientError> {
     let waited = call.query.iter().any(|(name, _)| name == "wait");
     let answer = answer::<T>(connection, call).await?;
-    if waited {
-        return everywhere(answer.progress());
-    }
     // Beside the answer, which a program may read. Nothing is left to tell when standard error is gone.
-    let _ = writeln!(std::io::stderr(), "{}", whereabouts(answer.progress(), answer.replaced()));
-    Ok(())
+    let mut beside = std::io::stderr();
+    if !waited {
+        let _ = writeln!(beside, "{}", whereabouts(answer.progress()));
+    }
+    if let Some(old) = answer.replaced() {
+        let _ = writeln!(beside, "{}", succession(old));
+    }
+    if waited { everywhere(answer.progress()) } else { Ok(()) }
+}
+
+/// Makes a call for an answer that is not printed as it is.
+pub(super) async fn ask<T: DeserializeOwned>(connection: &Connection, call: Call) -> Result<T, ClientError> {
+    read(send(connection, call).await?)
+}
+
+fn read<T: DeserializeOwned>(answer: Value) -> Result<T, ClientError> {
+    serde_json::from_value(answer).map_err(|error| ClientError::Answer(error.to_string()))
 }
 
 /// Makes a call, prints its answer as it came, and reads it as the contract says.
@@ -130,14 +171,14 @@ async fn answer<T: DeserializeOwned>(connection: &Connection, call: Call) -> Res
         Output::Table => table::render(&answer),
     };
     std::io::stdout().lock().write_all(text.as_bytes())?;
-    serde_json::from_value(answer).map_err(|error| ClientError::Answer(error.to_string()))
+    read(answer)
 }
 
 /// Where a change is that was not waited for.
-fn whereabouts(progress: &RolloutProgress, replaced: Option<&ApiKey>) -> String {
+fn whereabouts(progress: &RolloutProgress) -> String {
     let RolloutProgress { workers, acknowledged, silent, .. } = progress;
     let mut line = match workers {
-        0 => "stored; no worker is known that could have it: see GET /v1/proxies".to_owned(),
+        0 => "stored; no worker is known that could have it: see `portcullis proxies`".to_owned(),
         _ if acknowledged == workers && silent.is_empty() => {
             format!("stored, and all {workers} workers have it")
         }
@@ -150,13 +191,20 @@ fn whereabouts(progress: &RolloutProgress, replaced: Option<&ApiKey>) -> String 
         let silent = silent.len();
         line.push_str(&format!("; {silent} more were not heard of lately and may go on without it"));
     }
-    if let Some(ApiKey { id, expires_at_s, .. }) = replaced {
-        let end = expires_at_s.map_or("is revoked".to_owned(), |s| format!("ends at {s} (Unix time)"));
-        line.push_str(&format!(
-            ".\nThe new key counts at a worker from then on, not before; the old one, {id}, {end}"
-        ));
-    }
     line
+}
+
+/// From when on the new key is good, and until when the old one.
+fn succession(old: &ApiKey) -> String {
+    let id = &old.id;
+    let left = old.expires_at_s.map_or(0, |end| end.saturating_sub(now_ms() / 1000));
+    let end = match (left, old.expires_at_s) {
+        (1.., Some(end)) => format!("is good for {left} s more, until {end} (Unix time)"),
+        _ => "has ended: a worker refuses it as soon as it has this change".to_owned(),
+    };
+    format!(
+        "The new key is good at a worker as soon as it has this change, not before. The old key, {id}, {end}."
+    )
 }
 
 /// Whether every worker has the change that was waited for.
@@ -179,9 +227,12 @@ async fn send(connection: &Connection, call: Call) -> Result<Value, ClientError>
     if !call.query.is_empty() {
         url.query_pairs_mut().extend_pairs(call.query);
     }
-    let failed =
-        |e: reqwest::Error| ClientError::Http { url: connection.server.clone(), problem: causes(&e) };
-    let mut builder = reqwest::Client::builder().redirect(reqwest::redirect::Policy::none());
+    let changes = call.method != reqwest::Method::GET;
+    let failed = |error: reqwest::Error| connection.failed(&error, changes);
+    let mut builder = reqwest::Client::builder()
+        .redirect(reqwest::redirect::Policy::none())
+        .connect_timeout(Duration::from_secs(connection.connect_timeout))
+        .timeout(Duration::from_secs(connection.timeout));
     let host = url.host_str().unwrap_or_default().trim_matches(['[', ']']).to_owned();
     if host == "localhost" || host.parse::<std::net::IpAddr>().is_ok_and(|ip| ip.is_loopback()) {
         builder = builder.no_proxy();
@@ -209,9 +260,20 @@ async fn send(connection: &Connection, call: Call) -> Result<Value, ClientError>
 }
 
 fn token(connection: &Connection) -> Result<Zeroizing<String>, ClientError> {
-    let text = match &connection.token_file {
-        Some(path) => text_file::read(path).map_err(|e| ClientError::TokenFile(path.clone(), e))?,
-        None => std::env::var("PORTCULLIS_TOKEN").map_err(|_| ClientError::NoToken)?,
+    let (text, from) = match &connection.token_file {
+        Some(path) => {
+            let text = text_file::read(path).map_err(|e| ClientError::TokenFile(path.clone(), e))?;
+            (Zeroizing::new(text), path.display().to_string())
+        }
+        None => {
+            let text = std::env::var("PORTCULLIS_TOKEN").map_err(|_| ClientError::NoToken)?;
+            (Zeroizing::new(text), "PORTCULLIS_TOKEN".to_owned())
+        }
     };
-    Ok(Zeroizing::new(text.trim().to_owned()))
+    // A line break at an end is an editor's; one within is a mistake that no server could tell of.
+    let token = text.trim();
+    match !token.is_empty() && token.bytes().all(|b| b.is_ascii_graphic()) {
+        true => Ok(Zeroizing::new(token.to_owned())),
+        false => Err(ClientError::Token(from)),
+    }
 }

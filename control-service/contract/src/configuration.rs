@@ -1,0 +1,3 @@
+//! What a service uses of its configuration.
+
+pub use portcullis_control_domain::configuration::{Difference, Effect, RunningConfiguration};
