@@ -84,6 +84,10 @@ problem_kinds! {
     RefreshFailed = "refresh_failed", 502, "The issuer's keys cannot be fetched";
     /// No such revocation.
     RevocationUnknown = "revocation_unknown", 404, "There is no such revocation";
+    /// No such entry of the audit log.
+    EntryUnknown = "entry_unknown", 404, "There is no such entry of the audit log";
+    /// No such data subject.
+    SubjectUnknown = "subject_unknown", 404, "The audit log has nothing of such a data subject";
     /// The cluster id is taken.
     ClusterExists = "cluster_exists", 409, "The cluster exists already";
     /// No such administrator.
@@ -156,6 +160,8 @@ impl From<StoreError> for Problem {
                 Refused::RotationUnderWay => ProblemKind::RotationUnderWay,
                 Refused::AdministratorUnknown => ProblemKind::AdministratorUnknown,
                 Refused::AdministratorLast => ProblemKind::AdministratorLast,
+                Refused::EntryUnknown => ProblemKind::EntryUnknown,
+                Refused::SubjectUnknown => ProblemKind::SubjectUnknown,
                 Refused::RevocationExists => ProblemKind::RevocationExists,
                 Refused::RevocationUnknown => ProblemKind::RevocationUnknown,
             },

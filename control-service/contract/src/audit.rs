@@ -1,12 +1,14 @@
 //! Queries of the audit log, and which proxy has which revision.
 
-use portcullis_control_domain::audit::{AuditRow, RecordQuery};
+use portcullis_control_domain::audit::{
+    AuditRow, DataSubject, Erased, LogEntry, LogProof, Order, RecordQuery,
+};
 use portcullis_control_domain::rollout::WorkerReport;
 use portcullis_protocol::audit::hex;
 use portcullis_protocol::wire::AuditRecord;
 use serde::{Deserialize, Serialize};
 
-use crate::{Invalid, limit};
+use crate::{Invalid, day, limit};
 pub use portcullis_control_domain::audit::AuditStatus;
 
 /// Which records are asked for; a field that is absent does not filter.
@@ -34,8 +36,13 @@ pub struct RecordFilter {
     /// The root id that recorded it, `sidecar` or `control`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub hop: Option<String>,
+    /// In which order: `oldest` or `newest` first.
+    pub order: Order,
     /// Records after this index.
     pub after: u64,
+    /// Records before this index: `next` of the page before, where the newest come first.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub before: Option<u64>,
     /// Entries at most.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub limit: Option<usize>,
@@ -56,7 +63,9 @@ impl RecordFilter {
             decision: self.decision,
             reason: self.reason,
             hop: self.hop,
+            order: self.order,
             after: self.after,
+            before: self.before,
         })
     }
 }
@@ -130,7 +139,13 @@ pub struct RecordReport {
     pub mcp_name: String,
     /// The claim at fault.
     pub claim: String,
-    /// RFC 9162 leaf hash, hexadecimal.
+    /// When the service received it, milliseconds since the Unix epoch; null before `committed_from`.
+    pub received_ms: Option<u64>,
+    /// What was erased of it: `subject`, all that tells of a person, or the `record`.
+    pub erased: Option<Erased>,
+    /// The log's entry, hexadecimal; null before `committed_from`.
+    pub entry: Option<String>,
+    /// RFC 9162 leaf hash of the entry, hexadecimal; before `committed_from` that of the record as it came.
     pub leaf_hash: String,
 }
 
@@ -187,6 +202,9 @@ impl From<AuditRow> for RecordReport {
             mcp_method,
             mcp_name,
             claim,
+            received_ms: row.entry.as_deref().and_then(LogEntry::decode).map(|entry| entry.received_ms),
+            erased: row.erased,
+            entry: row.entry.as_deref().map(hex),
             leaf_hash: hex(&row.leaf),
         }
     }
@@ -195,10 +213,87 @@ impl From<AuditRow> for RecordReport {
 /// A page of records.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RecordList {
-    /// The records, in the order of the log.
+    /// The records, in the order that was asked for.
     pub records: Vec<RecordReport>,
-    /// Where to go on.
+    /// Where to go on: as `after`, or as `before` where the newest come first.
     pub next: Option<u64>,
+}
+
+/// What it takes to verify the record at an index of the log.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ProofReport {
+    /// Its position in the log.
+    pub index: u64,
+    /// The log's entry, hexadecimal; null before `committed_from`.
+    pub entry: Option<String>,
+    /// RFC 9162 leaf hash of the entry, hexadecimal; before `committed_from` that of the record as it came.
+    pub leaf_hash: String,
+    /// The salt of the commitment, hexadecimal; null of a record that was erased.
+    pub salt: Option<String>,
+    /// The body that is committed to, hexadecimal; null of a record that was erased.
+    pub body: Option<String>,
+    /// The key of what is encrypted in the body, hexadecimal; null where nothing is, and of an erased data subject.
+    pub record_key: Option<String>,
+}
+
+impl From<LogProof> for ProofReport {
+    fn from(proof: LogProof) -> Self {
+        let (salt, body) = proof.content.map(|(salt, body)| (hex(&salt), hex(&body))).unzip();
+        Self {
+            index: proof.index,
+            entry: proof.entry.as_deref().map(hex),
+            leaf_hash: hex(&proof.leaf),
+            salt,
+            body,
+            record_key: proof.record_key.map(|key| hex(&*key)),
+        }
+    }
+}
+
+/// Whose records are erased: somebody whom records name, or all who did not say who they are, on one day.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct ErasureRequest {
+    /// Tenant, as records show it.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub tenant: String,
+    /// Issuer, as records show it.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub issuer: String,
+    /// Subject, as records show it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub subject: Option<String>,
+    /// The day on which unverified callers came, UTC: `2026-11-28`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub unverified_on: Option<String>,
+}
+
+impl ErasureRequest {
+    /// Who it is.
+    ///
+    /// # Errors
+    /// [`Invalid`].
+    pub fn data_subject(&self) -> Result<DataSubject<'_>, Invalid> {
+        let Self { tenant, issuer, subject, unverified_on } = self;
+        match (subject.as_deref(), unverified_on.as_deref().map(day)) {
+            (Some(subject), None) if !subject.is_empty() => {
+                Ok(DataSubject::Known { tenant, issuer, subject })
+            }
+            (None, Some(Some(day))) if tenant.is_empty() && issuer.is_empty() => {
+                Ok(DataSubject::Unverified { day })
+            }
+            _ => Err(Invalid(
+                "write either tenant, issuer and subject as records show them, or unverified_on alone: a day such as 2026-11-28",
+            )),
+        }
+    }
+}
+
+/// What was erased.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ErasureReport {
+    /// The keyed hash under which the key was kept; the record of this call has it in its path.
+    pub erased: String,
 }
 
 /// All workers.
@@ -208,4 +303,32 @@ pub struct ProxyList {
     pub revision: u64,
     /// The workers, by proxy.
     pub workers: Vec<WorkerReport>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_erasure_says_plainly_whom_it_is_about() {
+        let read = |text| serde_json::from_str::<ErasureRequest>(text).unwrap();
+        let zoe = read(r#"{"tenant": "acme", "subject": "zoe"}"#);
+        let wanted = DataSubject::Known { tenant: "acme", issuer: "", subject: "zoe" };
+        assert_eq!(zoe.data_subject(), Ok(wanted));
+        let day = read(r#"{"unverified_on": "1970-01-31"}"#);
+        assert_eq!(day.data_subject(), Ok(DataSubject::Unverified { day: 30 }));
+        for wrong in [
+            "{}",
+            r#"{"tenant": "acme"}"#,
+            r#"{"subject": ""}"#,
+            r#"{"subject": "zoe", "unverified_on": "1970-01-31"}"#,
+            r#"{"tenant": "acme", "unverified_on": "1970-01-31"}"#,
+            r#"{"unverified_on": "1970-02-31"}"#,
+            r#"{"unverified_on": "1969-12-31"}"#,
+            r#"{"unverified_on": "today"}"#,
+        ] {
+            assert!(read(wrong).data_subject().is_err(), "{wrong}");
+        }
+        assert!(serde_json::from_str::<ErasureRequest>(r#"{"user": "zoe"}"#).is_err());
+    }
 }

@@ -9,6 +9,7 @@ pub mod audit;
 pub mod clients;
 pub mod clusters;
 pub mod configuration;
+mod day;
 mod invalid;
 pub mod issuers;
 pub mod keys;
@@ -18,6 +19,7 @@ pub mod revocations;
 mod secret;
 mod wait;
 
+use day::day;
 pub use invalid::{Invalid, MAX_LIFE_S, MAX_OVERLAP_S, end, overlap};
 pub use lists::{ListQuery, TenantListQuery, limit};
 pub use problem::ProblemDocument;

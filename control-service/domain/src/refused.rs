@@ -36,6 +36,14 @@ pub enum Refused {
         "this is the last administrator whose token is good; make another one first (`portcullis admins create`), and revoke this one with the new token; where no token is at hand, `portcullis bootstrap-admin --break-glass` on the service's machine makes one"
     )]
     AdministratorLast,
+    /// The audit log is not that long.
+    #[error("the audit log has no entry of this index; they are numbered from 1")]
+    EntryUnknown,
+    /// The audit log has nothing of such a person.
+    #[error(
+        "the audit log has nothing of such a data subject; write tenant, issuer and subject as its records show them"
+    )]
+    SubjectUnknown,
     /// It is revoked already.
     #[error("this is revoked already")]
     RevocationExists,

@@ -2,12 +2,14 @@
 
 mod common;
 
+use std::process::Output;
+
 use common::{GATEWAY, Server};
-use portcullis_protocol::audit::hex;
+use portcullis_protocol::audit::{hex, unhex};
 use portcullis_protocol::wire::{AuditAck, AuditBatch, AuditRecord};
 use prost::Message;
 use reqwest::Method;
-use serde_json::Value;
+use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
 const STREAM: [u8; 16] = [7; 16];
@@ -157,8 +159,8 @@ async fn records_are_found_by_what_they_say_page_by_page() {
     let one = get(&server, "/v1/audit/records?request_id=r42").await;
     let found = &one["records"][0];
     assert_eq!((&found["sequence"], &found["status"]), (&42.into(), &404.into()));
-    let leaf: [u8; 32] =
-        Sha256::new().chain_update([0]).chain_update(record(42).encode_to_vec()).finalize().into();
+    let entry = unhex(found["entry"].as_str().unwrap()).unwrap();
+    let leaf: [u8; 32] = Sha256::new().chain_update([0]).chain_update(entry).finalize().into();
     assert_eq!(found["leaf_hash"], hex(&leaf));
 
     let (mut after, mut seen) = (0, Vec::new());
@@ -184,7 +186,7 @@ async fn stored_records_cannot_be_changed_or_deleted() {
     let server = Server::start().await;
     post(&server, encoded([1])).await;
     let database = rusqlite::Connection::open(server.folder.path().join("data/portcullis.db")).unwrap();
-    for statement in ["UPDATE audit_record SET subject = 'nobody'", "DELETE FROM audit_record"] {
+    for statement in ["UPDATE audit_record SET cluster = 'nowhere'", "DELETE FROM audit_record"] {
         let error = database.execute(statement, []).unwrap_err().to_string();
         assert!(error.contains("append-only"), "{error}");
     }
@@ -231,4 +233,56 @@ async fn what_administrators_do_try_and_read_is_audited() {
     assert_eq!(suspension["records"][0]["cluster"], "acme");
     let subject = common::text(&suspension["records"][0]["subject"]);
     assert!(subject.starts_with("admin:") && server.admin.contains(&subject[6..]), "{subject}");
+}
+
+fn command(server: &Server, arguments: &[&str]) -> Output {
+    let token = server.folder.path().join("admin");
+    std::fs::write(&token, &server.admin).unwrap();
+    let url = server.url("platform", "");
+    let shared = ["--server", &url, "--token-file", token.to_str().unwrap(), "--output", "json"];
+    common::run(&[&["audit"], &shared[..], arguments].concat())
+}
+
+fn answer(server: &Server, arguments: &[&str]) -> Value {
+    serde_json::from_str(&common::stdout(&command(server, arguments))).unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_person_is_erased_by_a_command_and_the_log_still_verifies() {
+    let server = Server::start().await;
+    post(&server, encoded(1..=3)).await;
+    let found = answer(&server, &["records", "--subject", "alice", "--newest", "--limit", "2"]);
+    let sequences: Vec<_> =
+        found["records"].as_array().unwrap().iter().map(|r| r["sequence"].clone()).collect();
+    assert_eq!(sequences, [3, 2]);
+    let next = found["next"].to_string();
+    let rest = answer(&server, &["records", "--subject", "alice", "--newest", "--before", &next]);
+    assert_eq!(rest["records"][0]["sequence"], 1);
+    let index = rest["records"][0]["index"].to_string();
+    let verified = answer(&server, &["verify", &index]);
+    assert_eq!((&verified["subject"], &verified["entry"]), (&json!("alice"), &json!("commitment")));
+
+    let unknown = command(&server, &["erase", "--tenant", "globex", "--subject", "alice"]);
+    assert!(String::from_utf8_lossy(&unknown.stderr).contains("subject_unknown"), "{unknown:?}");
+    let erased = answer(&server, &["erase", "--tenant", "acme", "--subject", "alice"]);
+    assert_eq!(answer(&server, &["records", "--subject", "alice"])["records"], json!([]));
+    let left =
+        answer(&server, &["records", "--tenant", "acme", "--reason", "cluster_unknown", "--hop", "gateway"]);
+    let left = left["records"].as_array().unwrap();
+    assert!(left.len() == 3 && left.iter().all(|r| r["erased"] == "subject" && r["subject"] == ""));
+    let verified = answer(&server, &["verify", &index]);
+    assert_eq!((&verified["erased"], &verified["cluster"]), (&json!("subject"), &json!("odd")));
+
+    let name = ["/v1/audit/erasures/", erased["erased"].as_str().unwrap()].concat();
+    let told = get(&server, "/v1/audit/records?hop=control&order=newest").await;
+    assert!(told["records"].as_array().unwrap().iter().any(|r| r["path"] == *name), "{told}");
+    assert!(!told.to_string().contains("alice"), "{told}");
+    let status = get(&server, "/v1/audit/status").await;
+    assert_eq!((&status["erasures"], &status["committed_from"]), (&json!(1), &json!(1)));
+    let wrong = json!({"tenant": "acme"});
+    server.expect(400, Method::POST, "/v1/audit/erasures", Some(wrong)).await;
+    for index in ["0", "99999", "x"] {
+        let path = ["/v1/audit/entries/", index].concat();
+        assert_eq!(server.expect(404, Method::GET, &path, None).await["reason"], "entry_unknown");
+    }
 }

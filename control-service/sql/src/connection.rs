@@ -102,6 +102,22 @@ impl Connection {
         }
     }
 
+    /// Adds rows to a table, as fast as the database can take them. Names of tables and columns are part of the program.
+    ///
+    /// # Errors
+    /// [`SqlError`] with what the database said. Some rows may have been added then: belongs into a transaction.
+    pub fn append<'v, const N: usize>(
+        &self,
+        table: &'static str,
+        columns: &[&'static str; N],
+        rows: impl IntoIterator<Item = [Value<'v>; N]>,
+    ) -> Result<(), SqlError> {
+        match &self.0 {
+            Driver::Sqlite(driver) => driver.append(table, columns, rows),
+            Driver::Postgres(driver) => driver.append(table, columns, rows),
+        }
+    }
+
     /// Looks at the rows that a query finds, one after the other, until `look` breaks off or fails. No other statement
     /// can run meanwhile.
     ///

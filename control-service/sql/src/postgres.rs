@@ -6,6 +6,7 @@ use std::error::Error;
 use std::ops::ControlFlow;
 use std::time::Duration;
 
+use ::postgres::binary_copy::BinaryCopyInWriter;
 use ::postgres::fallible_iterator::FallibleIterator;
 use ::postgres::types::private::BytesMut;
 use ::postgres::types::{IsNull, ToSql, Type, to_sql_checked};
@@ -78,6 +79,26 @@ impl Postgres {
         let called = notifications.timeout_iter(time).next()?.is_some();
         while notifications.iter().next()?.is_some() {}
         Ok(called)
+    }
+
+    /// `COPY`, which asks the server once for all rows.
+    pub(crate) fn append<'v, const N: usize>(
+        &self,
+        table: &'static str,
+        columns: &[&'static str; N],
+        rows: impl IntoIterator<Item = [Value<'v>; N]>,
+    ) -> Result<(), SqlError> {
+        let mut session = self.0.try_borrow_mut().map_err(|_| SqlError::Busy)?;
+        let columns = columns.join(", ");
+        let kinds = session.prepare(&format!("SELECT {columns} FROM {table}"))?;
+        let kinds: Vec<_> = kinds.columns().iter().map(|column| column.type_().clone()).collect();
+        let copy = session.client.copy_in(&format!("COPY {table} ({columns}) FROM STDIN BINARY"))?;
+        let mut copy = BinaryCopyInWriter::new(copy, &kinds);
+        for row in &mut rows.into_iter() {
+            copy.write_raw(row.each_ref().map(Parameter))?;
+        }
+        copy.finish()?;
+        Ok(())
     }
 
     pub(crate) fn scan<E: From<SqlError>>(

@@ -50,6 +50,25 @@ impl Sqlite {
         Ok(self.0.execute_batch(sql)?)
     }
 
+    /// One statement, prepared once, for each row.
+    pub(crate) fn append<'v, const N: usize>(
+        &self,
+        table: &'static str,
+        columns: &[&'static str; N],
+        rows: impl IntoIterator<Item = [Value<'v>; N]>,
+    ) -> Result<(), SqlError> {
+        let places: Vec<_> = (1..=N).map(|number| format!("?{number}")).collect();
+        let sql = format!("INSERT INTO {table} ({}) VALUES ({})", columns.join(", "), places.join(", "));
+        let mut statement = self.0.prepare_cached(&sql)?;
+        for row in rows {
+            for (number, value) in (1..).zip(&row) {
+                statement.raw_bind_parameter(number, Parameter::try_from(value)?)?;
+            }
+            statement.raw_execute()?;
+        }
+        Ok(())
+    }
+
     pub(crate) fn scan<E: From<SqlError>>(
         &self,
         sql: &str,

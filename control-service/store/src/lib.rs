@@ -11,9 +11,11 @@ mod error;
 mod notices;
 mod seal;
 mod sql;
+mod subject_key;
 mod usage;
 
 pub use error::StoreError;
 pub use portcullis_sql::{Server, ServerError};
 pub use seal::SealError;
 pub use sql::{Database, LEASE, Location, Replica, ReplicaId, ReplicaWorkers, Secrets, Store};
+pub use subject_key::open as open_personal;

@@ -113,7 +113,8 @@ fn binding(what: &str, name: &str) -> Vec<u8> {
 
 const NONCE: usize = 12;
 
-fn encrypt(key: &[u8; 32], aad: &[u8], text: &[u8]) -> Option<Vec<u8>> {
+/// Encrypts a text under a nonce of its own, which is written in front of it.
+pub(crate) fn encrypt(key: &[u8; 32], aad: &[u8], text: &[u8]) -> Option<Vec<u8>> {
     let nonce = random::<NONCE>();
     let cipher = Aes256Gcm::new(&(*key).into());
     let mut out = nonce.to_vec();
@@ -121,7 +122,8 @@ fn encrypt(key: &[u8; 32], aad: &[u8], text: &[u8]) -> Option<Vec<u8>> {
     Some(out)
 }
 
-fn decrypt(key: &[u8; 32], aad: &[u8], sealed: &[u8]) -> Option<Zeroizing<Vec<u8>>> {
+/// Opens what [`encrypt`] made.
+pub(crate) fn decrypt(key: &[u8; 32], aad: &[u8], sealed: &[u8]) -> Option<Zeroizing<Vec<u8>>> {
     let (nonce, text) = sealed.split_first_chunk::<NONCE>()?;
     let cipher = Aes256Gcm::new(&(*key).into());
     cipher.decrypt(&Nonce::from(*nonce), Payload { msg: text, aad }).ok().map(Zeroizing::new)

@@ -1,15 +1,19 @@
 //! The audit log: who may write what, and what can be asked.
 
+mod entry;
 mod event;
 mod ingested;
+mod parts;
 mod query;
 mod record;
 mod sender;
 mod stream;
 
+pub use entry::{LogBody, LogEntry, commitment, leaf_hash};
 pub use event::AuditEvent;
 pub use ingested::Ingested;
-pub use query::{AuditRow, AuditStatus, RecordQuery, StreamStatus};
+pub use parts::{DataSubject, Parts};
+pub use query::{AuditRow, AuditStatus, Erased, LogProof, Order, RecordQuery, StreamStatus};
 pub use record::Parsed;
 pub use sender::{Refusals, RejectReason, Sender, Tenants};
 pub use stream::{Settled, Stream};

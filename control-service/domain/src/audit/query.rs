@@ -2,6 +2,7 @@
 
 use portcullis_protocol::wire::AuditRecord;
 use serde::{Deserialize, Serialize};
+use zeroize::Zeroizing;
 
 /// Which records are asked for; empty fields do not filter.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -20,24 +21,58 @@ pub struct RecordQuery {
     pub reason: Option<String>,
     /// The root id that recorded it, `sidecar` or `control`.
     pub hop: Option<String>,
+    /// In which order.
+    pub order: Order,
     /// Records after this index.
     pub after: u64,
+    /// Records before this index.
+    pub before: Option<u64>,
     /// At most so many.
     pub limit: usize,
+}
+
+/// In which order records are given.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Order {
+    /// As they stand in the log.
+    #[default]
+    Oldest,
+    /// The last one first.
+    Newest,
+}
+
+/// What was erased of a record.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Erased {
+    /// What tells of a person: the key of the data subject is gone.
+    Subject,
+    /// Everything but the log's entry.
+    Record,
 }
 
 impl RecordQuery {
     /// True when more is asked for than what a database finds by an index: then [`Self::fits`] has to look.
     #[must_use]
     pub fn filters(&self) -> bool {
-        [&self.tenant, &self.decision, &self.reason, &self.hop].iter().any(|wanted| wanted.is_some())
+        let looked_at = [&self.request_id, &self.tenant, &self.decision, &self.reason, &self.hop];
+        looked_at.iter().any(|wanted| wanted.is_some())
     }
 
-    /// Whether a record is one of those asked for, by what has no index.
+    /// True when all records are asked for.
+    #[must_use]
+    pub fn is_open(&self) -> bool {
+        !self.filters() && self.subject.is_none() && self.cluster.is_none()
+    }
+
+    /// Whether a record is one of those asked for, by what is never encrypted.
     #[must_use]
     pub fn fits(&self, record: &AuditRecord) -> bool {
         let same = |wanted: &Option<String>, found: &str| wanted.as_deref().is_none_or(|w| w == found);
         same(&self.tenant, &record.tenant)
+            && same(&self.request_id, &record.request_id)
+            && same(&self.cluster, &record.cluster)
             && same(&self.decision, &record.decision)
             && same(&self.reason, &record.reason)
             && same(&self.hop, &record.hop)
@@ -49,12 +84,31 @@ impl RecordQuery {
 pub struct AuditRow {
     /// Its position in the log, from 1.
     pub index: u64,
+    /// What the log holds of it; `None` of a record that an older version stored.
+    pub entry: Option<Vec<u8>>,
     /// RFC 9162 leaf hash.
     pub leaf: [u8; 32],
+    /// What was erased of it.
+    pub erased: Option<Erased>,
     /// Who sent it; empty for the service's own records and for those of older versions.
     pub principal: String,
     /// The record.
     pub record: AuditRecord,
+}
+
+/// What it takes to verify a record.
+#[derive(Clone, PartialEq)]
+pub struct LogProof {
+    /// Its position in the log, from 1.
+    pub index: u64,
+    /// What the log holds of it; `None` of a record that an older version stored.
+    pub entry: Option<Vec<u8>>,
+    /// RFC 9162 leaf hash.
+    pub leaf: [u8; 32],
+    /// Salt and body that the entry commits to, unless they were deleted.
+    pub content: Option<([u8; 32], Vec<u8>)>,
+    /// The key of what is encrypted in the body, and of nothing else.
+    pub record_key: Option<Zeroizing<[u8; 32]>>,
 }
 
 /// One stream.
@@ -89,6 +143,10 @@ pub struct StreamStatus {
 pub struct AuditStatus {
     /// Records stored.
     pub total: u64,
+    /// The index from which on an entry of the log commits to its record; an older version hashed those before.
+    pub committed_from: u64,
+    /// Data subjects whose keys were deleted.
+    pub erasures: u64,
     /// Sequence numbers that are missing.
     pub missing: u64,
     /// Records that came and could not be read, or that their sender may not write.

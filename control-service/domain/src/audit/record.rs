@@ -2,7 +2,8 @@
 
 use portcullis_protocol::wire::AuditRecord;
 use prost::Message;
-use sha2::{Digest, Sha256};
+
+use super::parts::Parts;
 
 /// Bytes of one record at most.
 const MAX_RECORD: usize = 64 * 1024;
@@ -13,7 +14,7 @@ pub(super) const MAX_SEQUENCE: i64 = 1 << 48;
 #[derive(Debug, Clone, PartialEq)]
 pub struct Parsed {
     bytes: Vec<u8>,
-    leaf: [u8; 32],
+    parts: Parts,
     stream: [u8; 16],
     sequence: i64,
     record: AuditRecord,
@@ -29,9 +30,8 @@ impl Parsed {
         let record = AuditRecord::decode(bytes.as_slice()).ok()?;
         let stream = record.stream.as_slice().try_into().ok()?;
         let sequence = i64::try_from(record.sequence).ok().filter(|s| (1..=MAX_SEQUENCE).contains(s))?;
-        // RFC 9162 §2.1.1: a leaf is hashed with a zero byte in front.
-        let leaf = Sha256::new().chain_update([0]).chain_update(&bytes).finalize().into();
-        Some(Self { bytes, leaf, stream, sequence, record })
+        let parts = Parts::of(&bytes)?;
+        Some(Self { bytes, parts, stream, sequence, record })
     }
 
     /// The record as it came.
@@ -40,10 +40,10 @@ impl Parsed {
         &self.bytes
     }
 
-    /// Its leaf hash.
+    /// The same, in two parts.
     #[must_use]
-    pub fn leaf(&self) -> &[u8; 32] {
-        &self.leaf
+    pub fn parts(&self) -> &Parts {
+        &self.parts
     }
 
     /// The id of its stream.

@@ -1,36 +1,103 @@
 //! Commands about the audit log.
 
-use clap::Subcommand;
-use portcullis_control_contract::audit::{AuditStatus, RecordFilter, RecordList};
+use clap::{Args, Subcommand};
+use portcullis_control_contract::audit::{
+    AuditStatus, ErasureReport, ErasureRequest, ProofReport, RecordFilter, RecordList,
+};
+use portcullis_control_domain::audit::Order;
 
-use super::client::{Call, ClientError, Connection, run};
+use super::client::{Call, ClientError, Connection, ask, print, run, written};
+use super::verify::verify;
 
 /// The audit log.
 #[derive(Debug, Subcommand)]
 pub(super) enum Audit {
     /// Show records.
-    Records {
-        /// Of this request.
-        #[arg(long)]
-        request_id: Option<String>,
-        /// Of this subject.
-        #[arg(long)]
-        subject: Option<String>,
-        /// Of this cluster.
-        #[arg(long)]
-        cluster: Option<String>,
-        /// Only `allow`, `refuse` or `none`.
-        #[arg(long)]
-        decision: Option<String>,
-        /// After this index.
-        #[arg(long, default_value_t = 0)]
-        after: u64,
-        /// At most so many, up to 1000.
-        #[arg(long, default_value_t = 100)]
-        limit: usize,
-    },
+    Records(Records),
     /// Show what is stored and what is missing.
     Status,
+    /// Check that a record is the one that the log's entry was made for.
+    Verify {
+        /// Its index in the log.
+        index: u64,
+    },
+    /// Delete the key of a person: what records tell of them cannot be read any more. There is no way back.
+    Erase(Erase),
+}
+
+/// Which records are shown.
+#[derive(Debug, Args)]
+pub(super) struct Records {
+    /// Of this request.
+    #[arg(long)]
+    request_id: Option<String>,
+    /// Of this subject.
+    #[arg(long)]
+    subject: Option<String>,
+    /// Of this tenant.
+    #[arg(long)]
+    tenant: Option<String>,
+    /// Of this cluster.
+    #[arg(long)]
+    cluster: Option<String>,
+    /// Only `allow`, `refuse` or `none`.
+    #[arg(long)]
+    decision: Option<String>,
+    /// Refused for this reason.
+    #[arg(long)]
+    reason: Option<String>,
+    /// Recorded by this root id, `sidecar` or `control`.
+    #[arg(long)]
+    hop: Option<String>,
+    /// The newest first.
+    #[arg(long)]
+    newest: bool,
+    /// After this index.
+    #[arg(long, default_value_t = 0)]
+    after: u64,
+    /// Before this index: where the newest come first, `next` of the page before.
+    #[arg(long)]
+    before: Option<u64>,
+    /// At most so many, up to 1000.
+    #[arg(long, default_value_t = 100)]
+    limit: usize,
+}
+
+/// Who is erased.
+#[derive(Debug, Args)]
+pub(super) struct Erase {
+    /// Tenant, as records show it; without it that of records that have none.
+    #[arg(long, default_value = "")]
+    tenant: String,
+    /// Issuer, as records show it; without it that of records that have none, such as those of API keys.
+    #[arg(long, default_value = "")]
+    issuer: String,
+    /// Subject, as records show it.
+    #[arg(long, required_unless_present = "unverified_on")]
+    subject: Option<String>,
+    /// All who did not say who they are, on this day (UTC): `2026-11-28`.
+    #[arg(long, value_name = "DAY", conflicts_with_all = ["tenant", "issuer", "subject"])]
+    unverified_on: Option<String>,
+}
+
+impl From<Records> for RecordFilter {
+    fn from(wanted: Records) -> Self {
+        let Records {
+            request_id,
+            subject,
+            tenant,
+            cluster,
+            decision,
+            reason,
+            hop,
+            newest,
+            after,
+            before,
+            limit,
+        } = wanted;
+        let (order, limit) = (if newest { Order::Newest } else { Order::Oldest }, Some(limit));
+        Self { request_id, subject, tenant, cluster, decision, reason, hop, order, after, before, limit }
+    }
 }
 
 /// Runs a command about the audit log.
@@ -39,18 +106,19 @@ pub(super) enum Audit {
 /// [`ClientError`].
 pub(super) async fn audit(connection: &Connection, command: Audit) -> Result<(), ClientError> {
     match command {
-        Audit::Records { request_id, subject, cluster, decision, after, limit } => {
-            let limit = Some(limit);
-            let filter = RecordFilter {
-                request_id,
-                subject,
-                cluster,
-                decision,
-                after,
-                limit,
-                ..RecordFilter::default()
-            };
+        Audit::Records(wanted) => {
+            let filter = RecordFilter::from(wanted);
             run::<RecordList>(connection, Call::get(&["v1", "audit", "records"]).query(&filter)).await
+        }
+        Audit::Verify { index } => {
+            let call = Call::get(&["v1", "audit", "entries", &index.to_string()]);
+            let proof: ProofReport = ask(connection, call).await?;
+            let verified = verify(index, &proof).map_err(|problem| ClientError::Proof(index, problem))?;
+            Ok(print(connection, &written(&verified))?)
+        }
+        Audit::Erase(Erase { tenant, issuer, subject, unverified_on }) => {
+            let request = ErasureRequest { tenant, issuer, subject, unverified_on };
+            run::<ErasureReport>(connection, Call::post(&["v1", "audit", "erasures"]).body(&request)).await
         }
         Audit::Status => run::<AuditStatus>(connection, Call::get(&["v1", "audit", "status"])).await,
     }

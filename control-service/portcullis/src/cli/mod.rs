@@ -13,6 +13,7 @@ mod proxies;
 mod table;
 mod test_identity;
 mod tokens;
+mod verify;
 
 use std::io::Write;
 use std::path::PathBuf;

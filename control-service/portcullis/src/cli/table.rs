@@ -43,6 +43,7 @@ const LISTS: &[(&str, &[&str])] = &[
             "method",
             "path",
             "request_id",
+            "erased",
         ],
     ),
     (
@@ -198,8 +199,14 @@ mod tests {
             may_exchange: false,
             lifetime_s: 60,
         };
-        let record =
-            AuditRow { index: 1, leaf: [0; 32], principal: String::new(), record: AuditRecord::default() };
+        let record = AuditRow {
+            index: 1,
+            entry: None,
+            leaf: [0; 32],
+            erased: None,
+            principal: String::new(),
+            record: AuditRecord::default(),
+        };
         let worker = WorkerReport {
             worker: "01".to_owned(),
             proxy: "p".to_owned(),

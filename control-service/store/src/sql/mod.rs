@@ -2,7 +2,6 @@
 
 mod admins;
 mod audit;
-mod audit_log;
 mod clients;
 mod clusters;
 mod failure;
@@ -27,7 +26,6 @@ mod writer;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
-use portcullis_control_domain::random::random;
 use portcullis_control_snapshot::{Freshness, Hub, Settings};
 use portcullis_protocol::wire::{Page, RecordKind};
 use portcullis_sql::Connection;
@@ -36,6 +34,7 @@ use crate::StoreError;
 use crate::notices::Notices;
 use crate::seal::SealingKey;
 use crate::usage::Usage;
+use audit::Recorder;
 use failure::Failure;
 use follower::{BEHIND_AFTER, Follower};
 pub use location::Location;
@@ -52,6 +51,7 @@ pub struct Database {
     connection: Connection,
     secrets: Secrets,
     sealing: SealingKey,
+    recorder: Arc<Recorder>,
 }
 
 impl Database {
@@ -65,7 +65,9 @@ impl Database {
         let sealed = sealed::any(&connection)?;
         let key = SealingKey::load(location.sealing_key(), !sealed)?;
         let secrets = Secrets::load_or_make(&connection, &key)?;
-        Ok(Self { location: location.clone(), connection, secrets, sealing: key })
+        let recorder = Arc::new(Recorder::load_or_make(&connection, &key)?);
+        audit::convert(&connection, &recorder)?;
+        Ok(Self { location: location.clone(), connection, secrets, sealing: key, recorder })
     }
 
     /// All entries of some kinds of the snapshot, as one page of a gateway's view; `None` of a location that was never
@@ -123,7 +125,7 @@ impl Database {
         &mut self,
         job: impl FnOnce(&mut Transaction<'_>) -> Result<T, Failure>,
     ) -> Result<T, Failure> {
-        let mut transaction = Transaction::begin(&self.connection, random())?;
+        let mut transaction = Transaction::begin(&self.connection, &self.recorder)?;
         let outcome = job(&mut transaction)?;
         transaction.commit()?;
         Ok(outcome)
@@ -145,6 +147,7 @@ pub struct Store {
     observations: Arc<AtomicU64>,
     sealing: Arc<SealingKey>,
     settings: Arc<Settings>,
+    recorder: Arc<Recorder>,
     usage: Arc<Usage>,
     notices: Arc<Notices>,
 }
@@ -181,9 +184,10 @@ impl Store {
             location,
             connection: database.connection,
             followed,
-            control_stream: random(),
+            recorder: Arc::clone(&database.recorder),
             failed: None,
         })?;
+        let recorder = database.recorder;
         let (observations, usage, notices) = (Arc::default(), Arc::default(), Arc::default());
         Ok(Self {
             writer,
@@ -195,6 +199,7 @@ impl Store {
             observations,
             sealing,
             settings,
+            recorder,
             usage,
             notices,
         })

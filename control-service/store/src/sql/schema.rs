@@ -15,6 +15,7 @@ const SQLITE: Steps = &[
     (4, include_str!("schema/sqlite/4.sql")),
     (5, include_str!("schema/sqlite/5.sql")),
     (6, include_str!("schema/sqlite/6.sql")),
+    (7, include_str!("schema/sqlite/7.sql")),
 ];
 
 /// A version means the same in both databases. PostgreSQL came with the fourth.
@@ -22,6 +23,7 @@ const POSTGRES: Steps = &[
     (4, include_str!("schema/postgres/4.sql")),
     (5, include_str!("schema/postgres/5.sql")),
     (6, include_str!("schema/postgres/6.sql")),
+    (7, include_str!("schema/postgres/7.sql")),
 ];
 
 fn steps(connection: &Connection) -> Steps {
@@ -65,12 +67,20 @@ fn version(connection: &Connection) -> Result<usize, SqlError> {
     let read = |sql: &str| connection.query_one(sql, params![], |row| row.get(0));
     match connection.backend() {
         Backend::Sqlite => read("PRAGMA user_version"),
-        Backend::Postgres => {
-            let table = "SELECT to_regclass('schema_version') IS NOT NULL";
-            let there: bool = connection.query_one(table, params![], |row| row.get(0))?;
-            if there { read("SELECT version FROM schema_version") } else { Ok(0) }
+        Backend::Postgres if has_table(connection, "schema_version")? => {
+            read("SELECT version FROM schema_version")
         }
+        Backend::Postgres => Ok(0),
     }
+}
+
+/// Whether there is a table of this name.
+pub(super) fn has_table(connection: &Connection, name: &str) -> Result<bool, SqlError> {
+    let sql = match connection.backend() {
+        Backend::Sqlite => "SELECT EXISTS (SELECT 1 FROM sqlite_schema WHERE type = 'table' AND name = ?1)",
+        Backend::Postgres => "SELECT to_regclass(CAST(?1 AS TEXT)) IS NOT NULL",
+    };
+    connection.query_one(sql, params![name], |row| row.get(0))
 }
 
 fn set_version(connection: &Connection, version: usize) -> Result<(), SqlError> {

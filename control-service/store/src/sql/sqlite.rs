@@ -20,6 +20,8 @@ pub(super) fn connect(path: &Path) -> Result<rusqlite::Connection, ConnectError>
     connection.pragma_update(None, "synchronous", "FULL")?;
     connection.pragma_update(None, "foreign_keys", "ON")?;
     connection.pragma_update(None, "trusted_schema", "OFF")?;
+    // What is deleted, such as the key of a data subject, is written over.
+    connection.pragma_update(None, "secure_delete", "ON")?;
     connection.set_prepared_statement_cache_capacity(64);
     Ok(connection)
 }

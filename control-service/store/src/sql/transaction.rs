@@ -10,6 +10,7 @@ use portcullis_protocol::wire::{AuditRecord, RecordKind};
 use portcullis_sql::{Connection, params};
 use prost::Message;
 
+use super::audit::{Recorder, append};
 use super::failure::Failure;
 use super::news::CHANGED;
 
@@ -40,7 +41,7 @@ pub(super) fn life(connection: &Connection) -> Result<Life, Failure> {
 /// An open transaction. Dropped without [`Transaction::commit`], it leaves nothing.
 pub(super) struct Transaction<'c> {
     connection: &'c Connection,
-    control_stream: [u8; 16],
+    recorder: &'c Recorder,
     before: Life,
     life: Life,
     changes: Vec<Change>,
@@ -49,24 +50,27 @@ pub(super) struct Transaction<'c> {
 
 impl Drop for Transaction<'_> {
     fn drop(&mut self) {
-        if self.open && self.connection.rollback().is_err() {
-            tracing::debug!("the transaction had ended already");
+        if self.open {
+            self.recorder.forget();
+            if self.connection.rollback().is_err() {
+                tracing::debug!("the transaction had ended already");
+            }
         }
     }
 }
 
 impl<'c> Transaction<'c> {
-    /// Begins; `control_stream` is the stream of the service's own audit records.
-    pub(super) fn begin(connection: &'c Connection, control_stream: [u8; 16]) -> Result<Self, Failure> {
+    /// Begins; `recorder` writes its audit records.
+    pub(super) fn begin(connection: &'c Connection, recorder: &'c Recorder) -> Result<Self, Failure> {
         connection.begin()?;
-        Self::begun(connection, control_stream)
+        Self::begun(connection, recorder)
     }
 
     /// As [`Self::begin`], on a connection on which a transaction was begun already.
-    pub(super) fn begun(connection: &'c Connection, control_stream: [u8; 16]) -> Result<Self, Failure> {
+    pub(super) fn begun(connection: &'c Connection, recorder: &'c Recorder) -> Result<Self, Failure> {
         let mut transaction = Self {
             connection,
-            control_stream,
+            recorder,
             before: Life { generation: [0; 16], revision: 0, floor: 0 },
             life: Life { generation: [0; 16], revision: 0, floor: 0 },
             changes: Vec::new(),
@@ -90,6 +94,11 @@ impl<'c> Transaction<'c> {
         self.connection
     }
 
+    /// What writes its audit records.
+    pub(super) fn recorder(&self) -> &'c Recorder {
+        self.recorder
+    }
+
     /// The newest revision, this transaction's changes included.
     pub(super) fn revision(&self) -> u64 {
         self.life.revision
@@ -105,6 +114,7 @@ impl<'c> Transaction<'c> {
         let outcome = job(self);
         if outcome.is_err() {
             self.connection.execute("ROLLBACK TO job", params![])?;
+            self.recorder.forget();
             self.life = life;
             self.changes.truncate(changes);
         }
@@ -209,14 +219,14 @@ impl<'c> Transaction<'c> {
             .connection
             .query_optional(
                 "SELECT highest FROM audit_stream WHERE stream = ?1",
-                params![self.control_stream],
+                params![self.recorder.stream],
                 |row| row.get(0),
             )?
             .unwrap_or(0);
-        let record = AuditRecord { stream: self.control_stream.to_vec(), sequence: sequence + 1, ..record };
+        let record = AuditRecord { stream: self.recorder.stream.to_vec(), sequence: sequence + 1, ..record };
         let parsed = Parsed::new(record.encode_to_vec())
             .ok_or_else(|| Failure::database("an audit record of its own is not readable".to_owned()))?;
-        super::audit_log::append(self.connection, &Sender::control(), &[parsed])?;
+        append(self.connection, self.recorder, &Sender::control(), &[parsed])?;
         Ok(())
     }
 

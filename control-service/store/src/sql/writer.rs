@@ -1,10 +1,12 @@
 //! One writer thread with group commit.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use portcullis_sql::Connection;
 use tokio::sync::{mpsc, oneshot};
 
+use super::audit::Recorder;
 use super::failure::Failure;
 use super::location::{Location, PATIENCE};
 use super::news::Followed;
@@ -147,8 +149,7 @@ pub(super) struct Written {
     pub(super) location: Location,
     pub(super) connection: Connection,
     pub(super) followed: Followed,
-    /// The stream of the service's own audit records.
-    pub(super) control_stream: [u8; 16],
+    pub(super) recorder: Arc<Recorder>,
     /// Why the last group failed, if it did.
     pub(super) failed: Option<String>,
 }
@@ -207,7 +208,7 @@ impl Written {
     /// was committed here though the answer was lost. Whoever wanted that was told that it failed, but it is so, and
     /// filters must not learn less.
     fn up_to_date(&self) -> Result<Transaction<'_>, Failure> {
-        let transaction = Transaction::begun(&self.connection, self.control_stream)?;
+        let transaction = Transaction::begun(&self.connection, &self.recorder)?;
         self.followed.catch_up(&self.connection, self.followed.hub.revision())?;
         Ok(transaction)
     }
@@ -215,7 +216,7 @@ impl Written {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::{Arc, mpsc};
+    use std::sync::mpsc;
 
     use portcullis_control_snapshot::{Freshness, Hub, SnapshotIndex};
     use zeroize::Zeroizing;
@@ -226,7 +227,8 @@ mod tests {
     #[tokio::test]
     async fn what_is_urgent_does_not_wait_behind_bulk() {
         let connection = super::super::transaction::tests::database();
-        Transaction::begin(&connection, [9; 16]).unwrap().commit().unwrap();
+        let recorder = Arc::new(Recorder::with(&[1; 32]));
+        Transaction::begin(&connection, &recorder).unwrap().commit().unwrap();
         let generation = super::super::transaction::life(&connection).unwrap().generation;
         let (empty, seed) = (SnapshotIndex::new(generation, 0, 0), Zeroizing::new([0; 32]));
         let hub = Hub::new(empty, generation, seed, Freshness::always());
@@ -236,7 +238,7 @@ mod tests {
             location: Location::folder(folder.path()),
             connection,
             followed: Followed { hub: Arc::new(hub), sealing: Arc::new(sealing), settings: Arc::default() },
-            control_stream: [9; 16],
+            recorder,
             failed: None,
         })
         .unwrap();

@@ -18,7 +18,7 @@ on_both! {
     a_record_with_a_zero_byte_keeps_no_other_from_being_stored,
 }
 
-fn record(sequence: u64) -> AuditRecord {
+pub(crate) fn record(sequence: u64) -> AuditRecord {
     AuditRecord {
         stream: vec![1; 16],
         sequence,
@@ -34,11 +34,11 @@ fn record(sequence: u64) -> AuditRecord {
     }
 }
 
-fn batch(records: &[AuditRecord], settled: u64) -> AuditBatch {
+pub(crate) fn batch(records: &[AuditRecord], settled: u64) -> AuditBatch {
     AuditBatch { records: records.iter().map(Message::encode_to_vec).collect(), stream: vec![1; 16], settled }
 }
 
-fn gateway(name: &str) -> Sender {
+pub(crate) fn gateway(name: &str) -> Sender {
     Sender::gateway(&SpiffeId::new(&["spiffe://cluster.local/ns/gateway/sa/", name].concat()).unwrap())
 }
 

@@ -3,6 +3,7 @@
 
 mod access;
 mod audit;
+mod entry;
 mod life;
 mod replicas;
 mod world;

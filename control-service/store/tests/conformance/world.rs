@@ -7,6 +7,7 @@ use portcullis_control_snapshot::Settings;
 use portcullis_control_store::{Database, Location, Server, Store, StoreError};
 use portcullis_mesh::paths;
 use portcullis_mesh::postgres::Postgres;
+use portcullis_sql::Connection;
 use tempfile::TempDir;
 use tokio::sync::OnceCell;
 
@@ -65,6 +66,34 @@ impl World {
             Store::start(database, settings)
         })
         .await
+    }
+
+    /// Does something with the tables themselves.
+    pub(crate) async fn sql<T: Send + 'static>(
+        &self,
+        job: impl FnOnce(&Connection) -> T + Send + 'static,
+    ) -> T {
+        let location = self.location.clone();
+        let job = move || match location {
+            Location::Folder { folder, .. } => {
+                std::fs::create_dir_all(&folder).unwrap();
+                let file = rusqlite::Connection::open(folder.join("portcullis.db")).unwrap();
+                job(&Connection::sqlite(file))
+            }
+            Location::Server { server, .. } => job(&server.connect().unwrap()),
+        };
+        tokio::task::spawn_blocking(job).await.unwrap()
+    }
+
+    /// All bytes of a file's database, what it has not written over yet included; nothing of a server.
+    pub(crate) fn files(&self) -> Vec<u8> {
+        let Location::Folder { folder, .. } = &self.location else { return Vec::new() };
+        let files = std::fs::read_dir(folder).unwrap().map(|file| file.unwrap().path());
+        files
+            .filter(|file| file.is_file())
+            .map(|file| std::fs::read(file).unwrap())
+            .collect::<Vec<_>>()
+            .concat()
     }
 
     /// Does something with the opened database, where that may block.

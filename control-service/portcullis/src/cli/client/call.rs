@@ -48,6 +48,6 @@ impl Call {
 }
 
 /// A request as JSON. Those of the contract have names and plain values only, which JSON can always hold.
-fn written(request: &impl Serialize) -> Value {
+pub(in crate::cli) fn written(request: &impl Serialize) -> Value {
     serde_json::to_value(request).unwrap_or_default()
 }

@@ -2,6 +2,8 @@ use std::path::PathBuf;
 
 use reqwest::Url;
 
+use crate::cli::verify::ProofError;
+
 /// Why a command failed.
 #[derive(Debug, thiserror::Error)]
 pub(in crate::cli) enum ClientError {
@@ -81,6 +83,9 @@ pub(in crate::cli) enum ClientError {
     /// The answer is not what the contract says.
     #[error("the service's answer cannot be read: {0}; is it of another version than this program?")]
     Answer(String),
+    /// A record of the audit log is not what its entry was made for.
+    #[error("entry {0} of the audit log does not verify: {1}")]
+    Proof(u64, #[source] ProofError),
     /// The answer cannot be printed.
     #[error("the answer cannot be printed: {0}")]
     Print(#[from] std::io::Error),

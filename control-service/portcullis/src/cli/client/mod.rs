@@ -25,7 +25,7 @@ use serde_json::Value;
 use zeroize::Zeroizing;
 
 use super::table;
-pub(super) use call::Call;
+pub(super) use call::{Call, written};
 pub(super) use error::ClientError;
 
 /// Entries of a list that are asked for: as many as the service gives at once.
@@ -166,12 +166,17 @@ fn read<T: DeserializeOwned>(answer: Value) -> Result<T, ClientError> {
 /// Makes a call, prints its answer as it came, and reads it as the contract says.
 async fn answer<T: DeserializeOwned>(connection: &Connection, call: Call) -> Result<T, ClientError> {
     let answer = send(connection, call).await?;
+    print(connection, &answer)?;
+    read(answer)
+}
+
+/// Prints an answer as it is wanted.
+pub(super) fn print(connection: &Connection, answer: &Value) -> std::io::Result<()> {
     let text = match connection.output {
         Output::Json => [answer.to_string(), "\n".to_owned()].concat(),
-        Output::Table => table::render(&answer),
+        Output::Table => table::render(answer),
     };
-    std::io::stdout().lock().write_all(text.as_bytes())?;
-    read(answer)
+    std::io::stdout().lock().write_all(text.as_bytes())
 }
 
 /// Where a change is that was not waited for.

@@ -1,16 +1,22 @@
 //! What can be asked of the audit log.
 
 use std::ops::ControlFlow;
+use std::sync::Arc;
 
-use portcullis_control_domain::audit::{AuditRow, AuditStatus, RecordQuery, StreamStatus};
+use portcullis_control_domain::Refused;
+use portcullis_control_domain::audit::{
+    AuditRow, AuditStatus, Erased, LogProof, Order, RecordQuery, StreamStatus,
+};
 use portcullis_protocol::audit::hex;
 use portcullis_protocol::wire::AuditRecord;
 use portcullis_sql::{Connection, Value, params};
-use prost::Message;
 
 use super::super::failure::Failure;
 use super::Store;
+use super::append::request;
+use super::evidence::{Evidence, FROM, Opened};
 use crate::StoreError;
+use crate::subject_key::AuditKeys;
 
 /// Gaps listed for a stream at most; all are counted.
 const MAX_GAPS: usize = 20;
@@ -20,12 +26,28 @@ const MAX_STREAMS: usize = 500;
 const MAX_SCAN: u64 = 20_000;
 
 impl Store {
-    /// Records in the order of the log, and where to go on if there may be more.
+    /// Records in the order that is asked for, and where to go on if there may be more.
     ///
     /// # Errors
     /// [`StoreError`] when the database fails.
     pub async fn records(&self, query: RecordQuery) -> Result<(Vec<AuditRow>, Option<u64>), StoreError> {
-        self.readers.run(move |connection| records(connection, &query)).await
+        let keys = Arc::clone(self.recorder.keys());
+        self.readers.run(move |connection| records(connection, &keys, &query)).await
+    }
+
+    /// What it takes to verify the record at an index of the log.
+    ///
+    /// # Errors
+    /// [`Refused::EntryUnknown`], or the database fails.
+    pub async fn log_proof(&self, index: u64) -> Result<LogProof, StoreError> {
+        let keys = Arc::clone(self.recorder.keys());
+        let find = move |connection: &Connection| {
+            let sql = format!("{FROM} WHERE r.position = ?1");
+            let index = index.min(i64::MAX.unsigned_abs());
+            let found = connection.query_optional(&sql, params![index], Evidence::read)?;
+            found.ok_or(Refused::EntryUnknown)?.proof(&keys)
+        };
+        self.readers.run(find).await
     }
 
     /// What is stored, and what is known to be missing.
@@ -37,24 +59,21 @@ impl Store {
     }
 }
 
-fn records(connection: &Connection, query: &RecordQuery) -> Result<(Vec<AuditRow>, Option<u64>), Failure> {
-    let mut sql = "SELECT r.position, r.leaf, r.bytes, s.principal
-        FROM audit_record r JOIN audit_stream s ON s.id = r.stream_id WHERE r.position > ?1"
-        .to_owned();
-    let mut values = vec![Value::Unsigned(query.after.min(i64::MAX.unsigned_abs()))];
-    let indexed =
-        [("request_id", &query.request_id), ("subject", &query.subject), ("cluster", &query.cluster)];
-    for (column, wanted) in indexed {
-        if let Some(text) = wanted {
-            values.push(Value::Text(text));
-            // `<> ''` repeats the condition of the partial indexes, without which they are not used.
-            sql.push_str(&format!(" AND r.{column} = ?{} AND r.{column} <> ''", values.len()));
-        }
-    }
-    // Of what the database finds by an index, one more than is wanted tells that there is more.
-    let limit = u64::try_from(query.limit).unwrap_or(MAX_SCAN);
-    values.push(Value::Unsigned(if query.filters() { MAX_SCAN + 1 } else { limit.min(MAX_SCAN) + 1 }));
-    sql.push_str(&format!(" ORDER BY r.position LIMIT ?{}", values.len()));
+fn records(
+    connection: &Connection,
+    keys: &AuditKeys,
+    query: &RecordQuery,
+) -> Result<(Vec<AuditRow>, Option<u64>), Failure> {
+    let lookup = query.subject.as_deref().map(|subject| keys.lookup_name(subject));
+    let whose = match &lookup {
+        None => Whose::Anybody,
+        Some(lookup) => match *known_as(connection, lookup)? {
+            [] => return Ok((Vec::new(), None)),
+            [only] => Whose::One(only),
+            _ => Whose::Several(lookup),
+        },
+    };
+    let (sql, values) = statement(query, whose);
     let (mut found, mut scanned, mut last, mut more) = (Vec::new(), 0, query.after, false);
     connection.scan(&sql, &values, |row| {
         more = found.len() >= query.limit || scanned >= MAX_SCAN;
@@ -62,22 +81,88 @@ fn records(connection: &Connection, query: &RecordQuery) -> Result<(Vec<AuditRow
             return Ok(ControlFlow::Break(()));
         }
         scanned += 1;
-        last = row.get(0)?;
-        let bytes: Vec<u8> = row.get(2)?;
-        let record = AuditRecord::decode(bytes.as_slice())
-            .map_err(|e| Failure::database(format!("audit record {last} is not readable: {e}")))?;
-        if query.fits(&record) {
-            found.push(AuditRow { index: last, leaf: row.get(1)?, principal: row.get(3)?, record });
-        }
+        let evidence = Evidence::read(row)?;
+        last = evidence.index;
+        found.extend(row_of(evidence, keys, query)?);
         Ok::<_, Failure>(ControlFlow::Continue(()))
     })?;
     Ok((found, more.then_some(last)))
+}
+
+/// Whose records are asked for.
+enum Whose<'a> {
+    Anybody,
+    /// One data subject's, by the id.
+    One(i64),
+    /// Those of all that have one name.
+    Several(&'a [u8; 32]),
+}
+
+/// The query, as the database finds it by an index.
+fn statement<'v>(query: &'v RecordQuery, whose: Whose<'v>) -> (String, Vec<Value<'v>>) {
+    let most = i64::MAX.unsigned_abs();
+    let (after, before) = (query.after.min(most), query.before.unwrap_or(most).min(most));
+    let mut sql = [FROM, " WHERE r.position > ?1 AND r.position < ?2"].concat();
+    let mut values = vec![Value::Unsigned(after), Value::Unsigned(before)];
+    let mut add = |condition: &str, value| {
+        values.push(value);
+        sql.push_str(&condition.replace('#', &values.len().to_string()));
+    };
+    if let Some(request) = query.request_id.as_deref().map(request) {
+        add(" AND r.request = ?#", request.map_or(Value::Null, Value::Integer));
+    }
+    if let Some(cluster) = &query.cluster {
+        add(" AND r.cluster = ?#", Value::Text(cluster));
+    }
+    match whose {
+        Whose::Anybody => {}
+        Whose::One(id) => add(" AND r.subject_id = ?#", Value::Integer(id)),
+        Whose::Several(lookup) => {
+            let several = " AND r.subject_id IN (SELECT id FROM audit_subject WHERE lookup = ?#)";
+            add(several, Value::Bytes(lookup));
+        }
+    }
+    // Of what the database finds by an index, one more than is wanted tells that there is more.
+    let limit = u64::try_from(query.limit).unwrap_or(MAX_SCAN);
+    let limit = if query.filters() { MAX_SCAN + 1 } else { limit.min(MAX_SCAN) + 1 };
+    let order = match query.order {
+        Order::Oldest => " ORDER BY r.position LIMIT ?#",
+        Order::Newest => " ORDER BY r.position DESC LIMIT ?#",
+    };
+    add(order, Value::Unsigned(limit));
+    (sql, values)
+}
+
+/// The data subjects that have a name at some issuer, in some tenant.
+fn known_as(connection: &Connection, lookup: &[u8; 32]) -> Result<Vec<i64>, Failure> {
+    let sql = "SELECT id FROM audit_subject WHERE lookup = ?1 LIMIT 2";
+    Ok(connection.query(sql, params![lookup], |row| row.get(0))?)
+}
+
+/// A record that is asked for, as far as it can be read.
+fn row_of(evidence: Evidence, keys: &AuditKeys, query: &RecordQuery) -> Result<Option<AuditRow>, Failure> {
+    let principal = match evidence.body()? {
+        // An older version did not write it into the record.
+        Some(body) if evidence.entry.is_some() => body.principal.to_owned(),
+        _ => evidence.principal.clone(),
+    };
+    let (record, erased) = match evidence.open(keys, |record| query.fits(record))? {
+        Some(Opened { record, erased }) => (record, erased.then_some(Erased::Subject)),
+        None if evidence.is_erased() && query.is_open() => (AuditRecord::default(), Some(Erased::Record)),
+        None => return Ok(None),
+    };
+    let leaf = evidence.leaf();
+    Ok(Some(AuditRow { index: evidence.index, entry: evidence.entry, leaf, erased, principal, record }))
 }
 
 fn status(connection: &Connection) -> Result<AuditStatus, Failure> {
     let [rejected, gateways_rejected, sidecars_rejected]: [u64; 3] =
         connection.query_one("SELECT rejected, gateways, sidecars FROM audit_loss", params![], |row| {
             Ok([row.get(0)?, row.get(1)?, row.get(2)?])
+        })?;
+    let (committed_from, erasures) =
+        connection.query_one("SELECT committed_from, erasures FROM audit_log", params![], |row| {
+            Ok((row.get(0)?, row.get(1)?))
         })?;
     let mut status = connection
         .query_one("SELECT CAST(coalesce(sum(stored), 0) AS BIGINT), CAST(coalesce(sum(highest - stored), 0) AS BIGINT),
@@ -88,6 +173,8 @@ fn status(connection: &Connection) -> Result<AuditStatus, Failure> {
             let (gateways_missing, sidecars_missing): (u64, u64) = (row.get(4)?, row.get(5)?);
             Ok(AuditStatus {
                 total: row.get(0)?,
+                committed_from,
+                erasures,
                 missing,
                 rejected,
                 lost: missing.saturating_add(rejected),

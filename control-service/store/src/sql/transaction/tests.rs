@@ -16,7 +16,8 @@ fn write<T>(
     connection: &Connection,
     job: impl FnOnce(&mut Transaction<'_>) -> Result<T, Failure>,
 ) -> Published {
-    let mut transaction = Transaction::begin(connection, [9; 16]).unwrap();
+    let recorder = Recorder::with(&[1; 32]);
+    let mut transaction = Transaction::begin(connection, &recorder).unwrap();
     job(&mut transaction).unwrap();
     transaction.commit().unwrap()
 }
@@ -58,8 +59,8 @@ fn an_entry_that_no_filter_could_read_is_not_published() {
 
 #[test]
 fn a_dropped_transaction_leaves_nothing() {
-    let connection = database();
-    let mut transaction = Transaction::begin(&connection, [9; 16]).unwrap();
+    let (connection, recorder) = (database(), Recorder::with(&[1; 32]));
+    let mut transaction = Transaction::begin(&connection, &recorder).unwrap();
     transaction.publish(&Edit::put(RecordKind::Revocation, b"sub:a", Vec::new())).unwrap();
     drop(transaction);
     assert_eq!(life(&connection).unwrap().revision, 0);

@@ -1,14 +1,23 @@
 //! The audit log: append-only, each record once, gaps known.
 
+mod append;
+mod convert;
+mod erase;
+mod evidence;
 mod read;
+mod recorder;
+mod streams;
 
 use portcullis_control_domain::audit::{AuditEvent, Ingested, Parsed, RejectReason, Sender, Settled};
 use portcullis_protocol::wire::{AuditBatch, AuditRecord};
 
 use super::Store;
-use super::audit_log::{append, count_rejected, settle};
 use super::transaction::Transaction;
 use crate::StoreError;
+pub(super) use append::append;
+pub(super) use convert::convert;
+pub(super) use recorder::Recorder;
+use streams::{count_rejected, settle};
 
 /// Records written in one go: a suspension waits for one such go at most.
 const CHUNK: usize = 500;
@@ -35,13 +44,12 @@ impl Store {
         if sender.is_gateway() {
             parsed.iter().for_each(|p| self.usage.note(p.record()));
         }
-        let chunks = parsed.chunks(CHUNK);
-        let last = chunks.len().saturating_sub(1);
-        for (at, chunk) in chunks.enumerate() {
-            let (chunk, sender) = (chunk.to_vec(), sender.clone());
-            let settled = settled.filter(|_| at == last);
+        let mut parsed = parsed.into_iter();
+        while parsed.len() > 0 {
+            let chunk: Vec<_> = parsed.by_ref().take(CHUNK).collect();
+            let (sender, settled) = (sender.clone(), settled.filter(|_| parsed.len() == 0));
             let job = move |transaction: &mut Transaction<'_>| {
-                let mut part = append(transaction.connection(), &sender, &chunk)?;
+                let mut part = append(transaction.connection(), transaction.recorder(), &sender, &chunk)?;
                 if let Some(settled) = settled
                     && let Some(unfit) = settle(transaction.connection(), &sender, settled)?
                 {

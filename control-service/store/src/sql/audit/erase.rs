@@ -1,0 +1,38 @@
+//! Erasing a person from the audit log.
+
+use portcullis_control_domain::Refused;
+use portcullis_control_domain::audit::{AuditEvent, DataSubject};
+use portcullis_protocol::audit::hex;
+use portcullis_sql::params;
+
+use super::Store;
+use crate::StoreError;
+
+impl Store {
+    /// Deletes the key of a data subject: what records tell of it cannot be read any more, wherever they are. Returns the
+    /// name under which it was kept, which the record of this action has instead of the subject's own.
+    ///
+    /// # Errors
+    /// [`Refused::SubjectUnknown`], or the database fails.
+    pub async fn erase_subject(
+        &self,
+        subject: &DataSubject<'_>,
+        action: AuditEvent,
+    ) -> Result<String, StoreError> {
+        let name = self.recorder.keys().name(&subject.name());
+        self.writer
+            .run(move |transaction| {
+                let connection = transaction.connection();
+                let delete = "DELETE FROM audit_subject WHERE name = ?1";
+                if connection.execute(delete, params![name])? == 0 {
+                    return Err(Refused::SubjectUnknown.into());
+                }
+                // Keys at hand, here and in other processes, are not used any more.
+                connection.execute("UPDATE audit_log SET erasures = erasures + 1", params![])?;
+                let path = [&action.path, "/", &hex(&name)].concat();
+                transaction.record(AuditEvent { path, ..action }.record(200, ""))?;
+                Ok(hex(&name))
+            })
+            .await
+    }
+}
