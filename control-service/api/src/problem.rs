@@ -38,6 +38,10 @@ problem_kinds! {
     PrincipalUnknown = "principal_unknown", 403, "The caller's mesh identity is not known here";
     /// The caller may not read this view.
     ViewForbidden = "view_forbidden", 403, "The caller may not read this view";
+    /// The caller's role does not have the permission.
+    PermissionDenied = "permission_denied", 403, "The caller's role does not permit this";
+    /// Somebody above the caller did what the caller would undo.
+    HeldAbove = "held_above", 403, "A higher authority than the caller's holds this";
     /// A sidecar's calls are as many as it may have open.
     ShareTaken = "share_taken", 503, "As many calls of this caller are open as it may have";
     /// A poll's parameters are not right.
@@ -164,6 +168,8 @@ impl From<StoreError> for Problem {
                 Refused::SubjectUnknown => ProblemKind::SubjectUnknown,
                 Refused::RevocationExists => ProblemKind::RevocationExists,
                 Refused::RevocationUnknown => ProblemKind::RevocationUnknown,
+                Refused::OutOfReach | Refused::HumanKey => ProblemKind::PermissionDenied,
+                Refused::HeldAbove => ProblemKind::HeldAbove,
             },
             // The log has it once, from where it was noticed.
             StoreError::Behind(_) => ProblemKind::ReplicaBehind,

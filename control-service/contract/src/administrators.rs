@@ -1,17 +1,39 @@
-//! Administrators, as they manage each other.
+//! Who has a token of the platform API, as administrators manage them.
 
 use portcullis_control_domain::administrator::Administrator;
+use portcullis_control_domain::caller::{InvalidRole, Role, RoleName, RoleParts};
+use portcullis_identity::ids::{ClusterId, TenantId};
 use serde::{Deserialize, Serialize};
 
 use crate::ShownOnce;
 
-/// Makes an administrator.
+/// Makes somebody a token of the platform API.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct AdministratorCreation {
+    /// What it may do; without it, everything.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub role: Option<RoleName>,
+    /// The tenant that the role is bound to.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tenant: Option<TenantId>,
+    /// The cluster that the role is bound to.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cluster: Option<ClusterId>,
     /// Seconds until the token ends.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub expires_in_s: Option<u64>,
+}
+
+impl AdministratorCreation {
+    /// The role, with its bounds.
+    ///
+    /// # Errors
+    /// [`InvalidRole`] when they do not go together.
+    pub fn role(&self) -> Result<Role, InvalidRole> {
+        let role = self.role.unwrap_or(RoleName::Administrator);
+        RoleParts { role, tenant: self.tenant.clone(), cluster: self.cluster.clone() }.try_into()
+    }
 }
 
 /// A new administrator.

@@ -3,6 +3,7 @@
 use portcullis_control_domain::audit::{
     AuditRow, DataSubject, Erased, LogEntry, LogProof, Order, RecordQuery,
 };
+use portcullis_control_domain::caller::Reach;
 use portcullis_control_domain::rollout::WorkerReport;
 use portcullis_protocol::audit::hex;
 use portcullis_protocol::wire::AuditRecord;
@@ -49,12 +50,13 @@ pub struct RecordFilter {
 }
 
 impl RecordFilter {
-    /// The query.
+    /// The query of somebody of this reach.
     ///
     /// # Errors
     /// [`Invalid`].
-    pub fn check(self) -> Result<RecordQuery, Invalid> {
+    pub fn check(self, reach: Reach) -> Result<RecordQuery, Invalid> {
         Ok(RecordQuery {
+            reach,
             limit: limit(self.limit)?,
             request_id: self.request_id,
             subject: self.subject,
@@ -139,6 +141,9 @@ pub struct RecordReport {
     pub mcp_name: String,
     /// The claim at fault.
     pub claim: String,
+    /// Of a call of the platform API: the role by which it was made.
+    #[serde(default)]
+    pub role: String,
     /// When the service received it, milliseconds since the Unix epoch; null before `committed_from`.
     pub received_ms: Option<u64>,
     /// What was erased of it: `subject`, all that tells of a person, or the `record`.
@@ -166,6 +171,7 @@ impl From<AuditRow> for RecordReport {
             mcp_method,
             mcp_name,
             claim,
+            role,
             ..
         } = row.record;
         Self {
@@ -202,6 +208,7 @@ impl From<AuditRow> for RecordReport {
             mcp_method,
             mcp_name,
             claim,
+            role,
             received_ms: row.entry.as_deref().and_then(LogEntry::decode).map(|entry| entry.received_ms),
             erased: row.erased,
             entry: row.entry.as_deref().map(hex),

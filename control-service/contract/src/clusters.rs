@@ -1,5 +1,6 @@
 //! Clusters: registration, state, heartbeats.
 
+use portcullis_control_domain::caller::Reach;
 use portcullis_control_domain::cluster::{Cluster, ClusterQuery, NewCluster, Observed, Placement};
 use portcullis_control_domain::rollout::RolloutProgress;
 use portcullis_identity::ids::{ClusterId, TenantId};
@@ -66,13 +67,13 @@ pub struct ClusterListQuery {
 }
 
 impl ClusterListQuery {
-    /// The query.
+    /// The query of somebody of this reach.
     ///
     /// # Errors
     /// [`Invalid`].
-    pub fn check(self) -> Result<ClusterQuery, Invalid> {
+    pub fn check(self, reach: Reach) -> Result<ClusterQuery, Invalid> {
         let limit = crate::limit(self.limit)?;
-        Ok(ClusterQuery { tenant: self.tenant, state: self.state, after: self.after, limit })
+        Ok(ClusterQuery { reach, tenant: self.tenant, state: self.state, after: self.after, limit })
     }
 }
 

@@ -6,6 +6,8 @@
 
 pub mod administrators;
 pub mod audit;
+pub mod callers;
+pub mod calls;
 pub mod clients;
 pub mod clusters;
 pub mod configuration;

@@ -1,9 +1,11 @@
-//! Administrators of the platform API. Only the digests of their tokens are kept.
+//! Who has a token of the platform API: administrators, and others of lesser roles. Only the digests of the tokens are
+//! kept.
 
 use serde::{Deserialize, Serialize};
 
 use crate::Refused;
 use crate::audit::AuditEvent;
+use crate::caller::Role;
 use crate::tokens::{Token, TokenKind};
 
 /// An administrator as the API shows it.
@@ -11,6 +13,9 @@ use crate::tokens::{Token, TokenKind};
 pub struct Administrator {
     /// The public part of the token.
     pub id: String,
+    /// What it may do.
+    #[serde(flatten)]
+    pub role: Role,
     /// Made although there was an administrator already, by whoever has the data folder.
     pub break_glass: bool,
     /// When it was made, milliseconds since the Unix epoch.
@@ -22,17 +27,18 @@ pub struct Administrator {
 }
 
 impl Administrator {
-    /// A new administrator with its token.
+    /// A new one with its token.
     #[must_use]
-    pub fn generate(expires_at_s: Option<u64>, now_ms: u64) -> (Self, Token) {
+    pub fn generate(role: Role, expires_at_s: Option<u64>, now_ms: u64) -> (Self, Token) {
         let token = Token::generate(TokenKind::Administrator);
         let id = token.id().to_owned();
-        let made = Self { id, break_glass: false, created_at_ms: now_ms, expires_at_s, revoked_at_ms: None };
+        let made =
+            Self { id, role, break_glass: false, created_at_ms: now_ms, expires_at_s, revoked_at_ms: None };
         (made, token)
     }
 
-    /// Revokes it; doing so again changes nothing. `others`: whether the token of another one is good, which is asked
-    /// only where it counts. The last good one stays: nobody could do anything any more.
+    /// Revokes it; doing so again changes nothing. `others`: whether the token of another one with the role administrator
+    /// is good, which is asked only where it counts. The last good one stays: nobody could do everything any more.
     ///
     /// # Errors
     /// [`Refused::AdministratorLast`], or what `others` fails by.
@@ -42,7 +48,7 @@ impl Administrator {
         others: impl FnOnce() -> Result<bool, E>,
     ) -> Result<(), E> {
         if self.revoked_at_ms.is_none() {
-            if !others()? {
+            if self.role == Role::Administrator && !others()? {
                 return Err(Refused::AdministratorLast.into());
             }
             self.revoked_at_ms = Some(now_ms);
@@ -69,11 +75,13 @@ mod tests {
 
     #[test]
     fn the_last_good_one_stays_and_a_revoked_one_is_not_revoked_again() {
-        let (mut administrator, _) = Administrator::generate(None, 1);
+        let (mut administrator, _) = Administrator::generate(Role::Administrator, None, 1);
         let last = administrator.revoke(5, || Ok::<_, Refused>(false));
         assert_eq!((last, administrator.revoked_at_ms), (Err(Refused::AdministratorLast), None));
         administrator.revoke(5, || Ok::<_, Refused>(true)).unwrap();
         administrator.revoke(9, || Ok::<_, Refused>(false)).unwrap();
         assert_eq!(administrator.revoked_at_ms, Some(5));
+        let (mut operator, _) = Administrator::generate(Role::Operator, None, 1);
+        operator.revoke(5, || Ok::<_, Refused>(false)).unwrap();
     }
 }

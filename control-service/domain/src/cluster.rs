@@ -8,36 +8,9 @@ use portcullis_model::decision::ClusterState;
 use serde::{Deserialize, Serialize};
 
 use crate::Refused;
-
-/// A stored text that stands for nothing known.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("this text stands for nothing known")]
-pub struct UnknownText;
-
-macro_rules! text_enum {
-    ($(#[$doc:meta])* $name:ident { $($(#[$vdoc:meta])* $variant:ident = $text:literal,)* }) => {
-        $(#[$doc])*
-        #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-        #[serde(rename_all = "snake_case")]
-        pub enum $name { $($(#[$vdoc])* $variant,)* }
-
-        impl $name {
-            /// Its name in the API and in the database.
-            #[must_use]
-            pub fn as_str(self) -> &'static str {
-                match self { $(Self::$variant => $text,)* }
-            }
-        }
-
-        impl std::str::FromStr for $name {
-            type Err = UnknownText;
-
-            fn from_str(text: &str) -> Result<Self, UnknownText> {
-                match text { $($text => Ok(Self::$variant),)* _ => Err(UnknownText) }
-            }
-        }
-    };
-}
+use crate::caller::{Authority, Reach};
+pub use crate::text_enum::UnknownText;
+use crate::text_enum::text_enum;
 
 text_enum!(
     /// Where a cluster stands.
@@ -103,6 +76,9 @@ pub struct Cluster {
     pub observed: Observed,
     /// What operators say.
     pub administrative: Administrative,
+    /// Who has suspended it, the highest last: it opens again when all of them have taken that back.
+    #[serde(default)]
+    pub suspended_by: Vec<Authority>,
     /// The version that it reported last.
     pub version: Option<String>,
     /// When it was registered, milliseconds since the Unix epoch.
@@ -123,23 +99,45 @@ impl Cluster {
             state: ClusterState::Pending,
             observed: Observed::Pending,
             administrative: Administrative::Active,
+            suspended_by: Vec::new(),
             version: None,
             created_at_ms: now_ms,
             last_heartbeat_at_ms: None,
         }
     }
 
-    /// Does what an operator wants.
+    /// Whether somebody of this reach may know of it.
+    #[must_use]
+    pub fn is_within(&self, reach: &Reach) -> bool {
+        reach.has_cluster(&self.tenant, &self.id)
+    }
+
+    /// Does what an operator wants, by this authority.
+    ///
+    /// Each authority closes a cluster for itself, so that nobody opens what somebody else holds closed without seeing
+    /// it: resuming takes back the highest suspension alone, and only one that is not above whoever resumes.
     ///
     /// # Errors
-    /// [`Refused::ClusterRetired`]: retirement is final.
-    pub fn administer(&mut self, what: Administer) -> Result<(), Refused> {
+    /// [`Refused::ClusterRetired`]: retirement is final. [`Refused::HeldAbove`]: a higher authority has suspended it.
+    pub fn administer(&mut self, what: Administer, by: Authority) -> Result<(), Refused> {
         let retired = self.administrative == Administrative::Retired;
         self.administrative = match what {
             Administer::Retire => Administrative::Retired,
             _ if retired => return Err(Refused::ClusterRetired),
-            Administer::Suspend => Administrative::Suspended,
-            Administer::Resume => Administrative::Active,
+            Administer::Suspend => {
+                if !self.suspended_by.contains(&by) {
+                    self.suspended_by.push(by);
+                    self.suspended_by.sort_unstable();
+                }
+                Administrative::Suspended
+            }
+            Administer::Resume => {
+                if self.suspended_by.last().is_some_and(|highest| *highest > by) {
+                    return Err(Refused::HeldAbove);
+                }
+                self.suspended_by.pop();
+                if self.suspended_by.is_empty() { Administrative::Active } else { Administrative::Suspended }
+            }
         };
         self.state = effective(self.administrative, self.observed);
         Ok(())
@@ -194,6 +192,8 @@ pub struct Heartbeat {
 /// Which clusters are asked for.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct ClusterQuery {
+    /// Only those that whoever asks may know of.
+    pub reach: Reach,
     /// Only this tenant's.
     pub tenant: Option<String>,
     /// Only those in this state.
@@ -241,22 +241,45 @@ mod tests {
     #[test]
     fn a_suspended_cluster_stays_suspended_whatever_it_reports() {
         let mut cluster = cluster();
-        cluster.administer(Administer::Suspend).unwrap();
+        cluster.administer(Administer::Suspend, Authority::Platform).unwrap();
         cluster.observe(heartbeat(Observed::Online, None, None));
         assert_eq!(cluster.state, ClusterState::Suspended);
-        cluster.administer(Administer::Resume).unwrap();
+        cluster.administer(Administer::Resume, Authority::Platform).unwrap();
         assert_eq!(cluster.state, ClusterState::Online, "it is at once what it reports");
     }
 
     #[test]
     fn retirement_is_final() {
         let mut cluster = cluster();
-        cluster.administer(Administer::Retire).unwrap();
-        cluster.administer(Administer::Retire).unwrap();
+        cluster.administer(Administer::Retire, Authority::Platform).unwrap();
+        cluster.administer(Administer::Retire, Authority::Platform).unwrap();
         for what in [Administer::Suspend, Administer::Resume] {
-            assert_eq!(cluster.administer(what), Err(Refused::ClusterRetired));
+            assert_eq!(cluster.administer(what, Authority::Platform), Err(Refused::ClusterRetired));
         }
         assert_eq!(cluster.state, ClusterState::Retired);
+    }
+
+    #[test]
+    fn nobody_opens_what_a_higher_authority_holds_closed() {
+        use Administer::{Resume, Suspend};
+        use Authority::{Owner, Platform, Tenant};
+        let mut cluster = cluster();
+        cluster.administer(Suspend, Owner).unwrap();
+        cluster.administer(Suspend, Platform).unwrap();
+        cluster.administer(Suspend, Platform).unwrap();
+        assert_eq!(cluster.suspended_by, [Owner, Platform]);
+        for lower in [Owner, Tenant] {
+            assert_eq!(cluster.administer(Resume, lower), Err(Refused::HeldAbove));
+        }
+        cluster.administer(Resume, Platform).unwrap();
+        assert_eq!((cluster.state, cluster.suspended_by.as_slice()), (ClusterState::Suspended, &[Owner][..]));
+        cluster.administer(Suspend, Tenant).unwrap();
+        assert_eq!(cluster.administer(Resume, Owner), Err(Refused::HeldAbove));
+        cluster.administer(Resume, Tenant).unwrap();
+        cluster.administer(Resume, Owner).unwrap();
+        assert_eq!((cluster.state, cluster.suspended_by.len()), (ClusterState::Pending, 0));
+        cluster.administer(Resume, Owner).unwrap();
+        assert_eq!(cluster.state, ClusterState::Pending, "there is nothing to take back");
     }
 
     #[test]

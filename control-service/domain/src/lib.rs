@@ -7,6 +7,7 @@
 pub mod administrator;
 pub mod api_key;
 pub mod audit;
+pub mod caller;
 pub mod client;
 pub mod clock;
 pub mod cluster;
@@ -21,6 +22,7 @@ pub mod revocation;
 pub mod rollout;
 pub mod secret;
 pub mod signing;
+mod text_enum;
 pub mod text_file;
 pub mod tokens;
 

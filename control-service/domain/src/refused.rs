@@ -50,4 +50,15 @@ pub enum Refused {
     /// There is no such revocation.
     #[error("there is no such revocation")]
     RevocationUnknown,
+    /// Who asks may do this elsewhere, and not here. Nothing is said about what is there.
+    #[error("this is beyond the bounds of your role; `portcullis whoami` shows them")]
+    OutOfReach,
+    /// The role lacks something that only shows when the thing itself is looked at.
+    #[error(
+        "an API key of source type human needs the permission api-keys:human, which your role does not have"
+    )]
+    HumanKey,
+    /// Somebody above the caller did what the caller would undo.
+    #[error("this was done by a higher authority than yours, which alone can take it back")]
+    HeldAbove,
 }

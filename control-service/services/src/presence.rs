@@ -298,6 +298,7 @@ mod tests {
             state: portcullis_control_domain::cluster::effective(Administrative::Active, observed),
             observed,
             administrative: Administrative::Active,
+            suspended_by: Vec::new(),
             version: None,
             created_at_ms: 0,
             last_heartbeat_at_ms: None,

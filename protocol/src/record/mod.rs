@@ -257,6 +257,7 @@ mod tests {
             mcp_method: "tools/call".into(),
             mcp_name: "query".into(),
             claim: String::new(),
+            role: String::new(),
         };
         assert_eq!(AuditRecord::decode(encoded.as_slice()).unwrap(), expected);
         encoded.clear();

@@ -2,34 +2,38 @@
 
 use std::sync::Arc;
 
+use axum::Json;
 use axum::extract::{Extension, Path, State};
-use axum::routing::{get, post};
-use axum::{Json, Router};
 use portcullis_control_contract::audit::{
     AuditStatus, ErasureReport, ErasureRequest, ProofReport, ProxyList, RecordFilter, RecordList,
 };
+use portcullis_control_contract::calls::Call;
 use portcullis_control_domain::Refused;
 use portcullis_control_domain::audit::AuditEvent;
+use portcullis_control_domain::caller::Caller;
 use portcullis_control_services::rollout::Rollout;
 use portcullis_control_store::{Store, StoreError};
 
+use super::guard::Routes;
+use crate::Problem;
 use crate::extract::{Body, Parameters};
-use crate::{PlatformState, Problem};
 
-pub(super) fn routes() -> Router<PlatformState> {
-    Router::new()
-        .route("/v1/audit/records", get(records))
-        .route("/v1/audit/status", get(status))
-        .route("/v1/audit/entries/{index}", get(entry))
-        .route("/v1/audit/erasures", post(erase))
-        .route("/v1/proxies", get(proxies))
+pub(super) fn routes(routes: Routes) -> Routes {
+    routes
+        .on(Call::ListAuditRecords, records)
+        .on(Call::GetAuditStatus, status)
+        .on(Call::GetAuditEntry, entry)
+        .on(Call::EraseDataSubject, erase)
+        .on(Call::ListProxies, proxies)
 }
 
 async fn records(
     State(store): State<Store>,
+    Extension(caller): Extension<Caller>,
     Parameters(filter): Parameters<RecordFilter>,
 ) -> Result<Json<RecordList>, Problem> {
-    let (rows, next) = store.records(filter.check().map_err(Problem::parameter)?).await?;
+    let query = filter.check(caller.role.reach()).map_err(Problem::parameter)?;
+    let (rows, next) = store.records(query).await?;
     Ok(Json(RecordList { records: rows.into_iter().map(Into::into).collect(), next }))
 }
 
@@ -37,9 +41,13 @@ async fn status(State(store): State<Store>) -> Result<Json<AuditStatus>, Problem
     Ok(Json(store.audit_status().await?))
 }
 
-async fn entry(State(store): State<Store>, Path(index): Path<String>) -> Result<Json<ProofReport>, Problem> {
+async fn entry(
+    State(store): State<Store>,
+    Extension(caller): Extension<Caller>,
+    Path(index): Path<String>,
+) -> Result<Json<ProofReport>, Problem> {
     let index = index.parse().map_err(|_| StoreError::from(Refused::EntryUnknown))?;
-    Ok(Json(store.log_proof(index).await?.into()))
+    Ok(Json(store.log_proof(caller.role.reach(), index).await?.into()))
 }
 
 async fn erase(

@@ -2,29 +2,32 @@
 
 use std::sync::Arc;
 
+use axum::Json;
 use axum::extract::{Extension, Path, State};
 use axum::http::StatusCode;
-use axum::routing::{delete, get, post};
-use axum::{Json, Router};
+use portcullis_control_contract::calls::Call;
 use portcullis_control_contract::clients::{
     ClientCreation, ClientList, ClientRevoked, ClientRotation, ClientWithSecret,
 };
 use portcullis_control_contract::{TenantListQuery, Wait, limit, overlap};
 use portcullis_control_domain::audit::AuditEvent;
+use portcullis_control_domain::caller::Caller;
 use portcullis_control_services::oauth::TokenEndpoint;
 use portcullis_control_services::rollout::Rollout;
 use portcullis_control_snapshot::RolloutScope;
 use portcullis_control_store::Store;
 
+use super::guard::Routes;
 use super::oauth::gives_out_none;
+use crate::Problem;
 use crate::extract::{Body, OptionalBody, Parameters};
-use crate::{PlatformState, Problem};
 
-pub(super) fn routes() -> Router<PlatformState> {
-    Router::new()
-        .route("/v1/service-clients", get(list).post(create))
-        .route("/v1/service-clients/{id}", delete(revoke))
-        .route("/v1/service-clients/{id}/rotate", post(rotate))
+pub(super) fn routes(routes: Routes) -> Routes {
+    routes
+        .on(Call::ListServiceClients, list)
+        .on(Call::CreateServiceClient, create)
+        .on(Call::RotateServiceClient, rotate)
+        .on(Call::RevokeServiceClient, revoke)
 }
 
 async fn create(
@@ -66,9 +69,10 @@ async fn revoke(
 
 async fn list(
     State(store): State<Store>,
+    Extension(caller): Extension<Caller>,
     Parameters(query): Parameters<TenantListQuery>,
 ) -> Result<Json<ClientList>, Problem> {
     let limit = limit(query.limit).map_err(Problem::parameter)?;
-    let listed = store.service_clients(query.tenant, query.after, limit).await?;
+    let listed = store.service_clients(caller.role.reach(), query.tenant, query.after, limit).await?;
     Ok(Json(ClientList { service_clients: listed.items, next: listed.next }))
 }

@@ -3,16 +3,17 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use axum::Json;
 use axum::extract::{Extension, FromRef, FromRequest, Request, State};
 use axum::http::StatusCode;
-use axum::routing::{get, post};
-use axum::{Json, Router};
 use portcullis_control_contract::Wait;
+use portcullis_control_contract::calls::Call;
 use portcullis_control_contract::clusters::{
     ClusterChanged, ClusterList, ClusterListQuery, HeartbeatRequest, HeartbeatResponse, Registered,
     Registration,
 };
 use portcullis_control_domain::audit::AuditEvent;
+use portcullis_control_domain::caller::Caller;
 use portcullis_control_domain::cluster::{Administer, Cluster};
 use portcullis_control_domain::tokens::{Token, TokenKind};
 use portcullis_control_services::metrics::Metrics;
@@ -22,20 +23,19 @@ use portcullis_control_snapshot::RolloutScope;
 use portcullis_control_store::Store;
 use portcullis_identity::ids::ClusterId;
 
+use super::guard::Routes;
 use crate::extract::{Body, ClusterPath, OptionalBody, Parameters, bearer};
 use crate::{PlatformState, Problem, ProblemKind};
 
-pub(super) fn routes() -> Router<PlatformState> {
-    Router::new()
-        .route("/v1/clusters", get(list).post(register))
-        .route("/v1/clusters/{id}", get(one).delete(retire))
-        .route("/v1/clusters/{id}/suspend", post(suspend))
-        .route("/v1/clusters/{id}/resume", post(resume))
-}
-
-/// Called by clusters with their own tokens.
-pub(super) fn heartbeat_routes() -> Router<PlatformState> {
-    Router::new().route("/v1/clusters/{id}/heartbeat", post(heartbeat))
+pub(super) fn routes(routes: Routes) -> Routes {
+    routes
+        .on(Call::ListClusters, list)
+        .on(Call::RegisterCluster, register)
+        .on(Call::GetCluster, one)
+        .on(Call::SuspendCluster, suspend)
+        .on(Call::ResumeCluster, resume)
+        .on(Call::RetireCluster, retire)
+        .on(Call::Heartbeat, heartbeat)
 }
 
 async fn register(
@@ -52,14 +52,20 @@ async fn register(
 
 async fn list(
     State(store): State<Store>,
+    Extension(caller): Extension<Caller>,
     Parameters(query): Parameters<ClusterListQuery>,
 ) -> Result<Json<ClusterList>, Problem> {
-    let listed = store.clusters(query.check().map_err(Problem::parameter)?).await?;
+    let query = query.check(caller.role.reach()).map_err(Problem::parameter)?;
+    let listed = store.clusters(query).await?;
     Ok(Json(ClusterList { clusters: listed.items, next: listed.next }))
 }
 
-async fn one(State(store): State<Store>, ClusterPath(id): ClusterPath) -> Result<Json<Cluster>, Problem> {
-    Ok(Json(store.cluster(id).await?))
+async fn one(
+    State(store): State<Store>,
+    Extension(caller): Extension<Caller>,
+    ClusterPath(id): ClusterPath,
+) -> Result<Json<Cluster>, Problem> {
+    Ok(Json(store.cluster(caller.role.reach(), id).await?))
 }
 
 /// What the change of a cluster's state needs.

@@ -2,16 +2,16 @@
 
 use std::sync::Arc;
 
+use axum::Json;
 use axum::extract::State;
-use axum::routing::get;
-use axum::{Json, Router};
+use portcullis_control_contract::calls::Call;
 use portcullis_control_contract::configuration::RunningConfiguration;
 use portcullis_control_services::Current;
 
-use crate::PlatformState;
+use super::guard::Routes;
 
-pub(super) fn routes() -> Router<PlatformState> {
-    Router::new().route("/v1/configuration", get(in_use))
+pub(super) fn routes(routes: Routes) -> Routes {
+    routes.on(Call::GetConfiguration, in_use)
 }
 
 async fn in_use(

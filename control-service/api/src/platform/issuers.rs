@@ -2,11 +2,11 @@
 
 use std::sync::Arc;
 
+use axum::Json;
 use axum::extract::{Extension, Path, State};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::IntoResponse;
-use axum::routing::{get, post};
-use axum::{Json, Router};
+use portcullis_control_contract::calls::Call;
 use portcullis_control_contract::issuers::{IssuerList, RotationBegun, SigningKeyList, SigningKeyReport};
 use portcullis_control_domain::audit::AuditEvent;
 use portcullis_control_domain::signing::Purpose;
@@ -14,18 +14,15 @@ use portcullis_control_services::issuers::Issuers;
 use portcullis_control_services::signing::SigningKeys;
 use portcullis_model::policy::Jwks;
 
-use crate::{PlatformState, Problem};
+use super::guard::Routes;
+use crate::Problem;
 
-pub(super) fn routes() -> Router<PlatformState> {
-    Router::new()
-        .route("/v1/issuers", get(issuers))
-        .route("/v1/signing-keys", get(signing_keys))
-        .route("/v1/signing-keys/{purpose}", post(rotate))
-}
-
-/// Needs no credential: public keys.
-pub(super) fn public_routes() -> Router<PlatformState> {
-    Router::new().route("/v1/identity/jwks", get(identity_keys))
+pub(super) fn routes(routes: Routes) -> Routes {
+    routes
+        .on(Call::ListIssuers, issuers)
+        .on(Call::ListSigningKeys, signing_keys)
+        .on(Call::RotateSigningKey, rotate)
+        .on(Call::IdentityKeys, identity_keys)
 }
 
 async fn identity_keys(State(signing): State<Arc<SigningKeys>>) -> impl IntoResponse {

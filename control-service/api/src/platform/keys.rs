@@ -2,28 +2,31 @@
 
 use std::sync::Arc;
 
+use axum::Json;
 use axum::extract::{Extension, Path, State};
 use axum::http::StatusCode;
-use axum::routing::{delete, get, post};
-use axum::{Json, Router};
+use portcullis_control_contract::calls::Call;
 use portcullis_control_contract::keys::{
     KeyCreated, KeyCreation, KeyList, KeyRevoked, KeyRotated, KeyRotationRequest,
 };
 use portcullis_control_contract::{TenantListQuery, Wait, limit};
 use portcullis_control_domain::audit::AuditEvent;
+use portcullis_control_domain::caller::Caller;
 use portcullis_control_domain::clock::now_ms;
 use portcullis_control_services::rollout::Rollout;
 use portcullis_control_snapshot::RolloutScope;
 use portcullis_control_store::Store;
 
+use super::guard::Routes;
 use crate::extract::{Body, OptionalBody, Parameters};
-use crate::{Pepper, PlatformState, Problem};
+use crate::{Pepper, Problem};
 
-pub(super) fn routes() -> Router<PlatformState> {
-    Router::new()
-        .route("/v1/api-keys", get(list).post(create))
-        .route("/v1/api-keys/{id}", delete(revoke))
-        .route("/v1/api-keys/{id}/rotate", post(rotate))
+pub(super) fn routes(routes: Routes) -> Routes {
+    routes
+        .on(Call::ListApiKeys, list)
+        .on(Call::CreateApiKey, create)
+        .on(Call::RotateApiKey, rotate)
+        .on(Call::RevokeApiKey, revoke)
 }
 
 async fn create(
@@ -57,10 +60,11 @@ async fn rotate(
 
 async fn list(
     State(store): State<Store>,
+    Extension(caller): Extension<Caller>,
     Parameters(query): Parameters<TenantListQuery>,
 ) -> Result<Json<KeyList>, Problem> {
     let limit = limit(query.limit).map_err(Problem::parameter)?;
-    let listed = store.api_keys(query.tenant, query.after, limit).await?;
+    let listed = store.api_keys(caller.role.reach(), query.tenant, query.after, limit).await?;
     Ok(Json(KeyList { api_keys: listed.items, next: listed.next }))
 }
 

@@ -4,31 +4,33 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use axum::Json;
 use axum::extract::{ConnectInfo, DefaultBodyLimit, Extension, Request, State};
+use axum::handler::Handler;
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use axum::routing::{get, post};
-use axum::{Json, Router};
+use portcullis_control_contract::calls::Call;
 use portcullis_control_domain::signing::Purpose;
 use portcullis_control_services::metrics::Metrics;
 use portcullis_control_services::oauth::{TokenCall, TokenEndpoint, TokenError};
 use portcullis_control_services::signing::SigningKeys;
 use serde_json::{Value, json};
 
+use super::guard::Routes;
 use super::issuers::key_set;
 use crate::extract::{read_within, request_id};
-use crate::{PlatformState, Problem, ProblemKind};
+use crate::{Problem, ProblemKind};
 
 /// Bytes of a token request at most: two tokens and a little.
 const MAX_FORM: usize = 32 * 1024;
 /// Time for its body: whoever asks has it at hand.
 const BODY_TIME: Duration = Duration::from_secs(5);
 
-pub(super) fn routes() -> Router<PlatformState> {
-    Router::new()
-        .route("/oauth2/token", post(token).layer(DefaultBodyLimit::max(MAX_FORM)))
-        .route("/oauth2/jwks", get(keys))
-        .route("/.well-known/oauth-authorization-server", get(metadata))
+pub(super) fn routes(routes: Routes) -> Routes {
+    routes
+        .on(Call::IssueToken, token.layer(DefaultBodyLimit::max(MAX_FORM)))
+        .on(Call::ServiceKeys, keys)
+        .on(Call::AuthorizationServerMetadata, metadata)
 }
 
 /// There is no token endpoint.

@@ -3,26 +3,28 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use axum::Json;
 use axum::extract::{Extension, State};
 use axum::http::StatusCode;
-use axum::routing::get;
-use axum::{Json, Router};
+use portcullis_control_contract::calls::Call;
 use portcullis_control_contract::revocations::{
     NewRevocation, RemovalQuery, RevocationChanged, RevocationList,
 };
 use portcullis_control_contract::{ListQuery, Wait, end, limit};
 use portcullis_control_domain::audit::AuditEvent;
+use portcullis_control_domain::caller::Caller;
 use portcullis_control_domain::clock::now_ms;
 use portcullis_control_domain::revocation::reaches_sidecars;
 use portcullis_control_services::rollout::Rollout;
 use portcullis_control_snapshot::RolloutScope;
 use portcullis_control_store::Store;
 
+use super::guard::Routes;
+use crate::Problem;
 use crate::extract::{Body, Parameters};
-use crate::{PlatformState, Problem};
 
-pub(super) fn routes() -> Router<PlatformState> {
-    Router::new().route("/v1/revocations", get(list).post(add).delete(remove))
+pub(super) fn routes(routes: Routes) -> Routes {
+    routes.on(Call::ListRevocations, list).on(Call::AddRevocation, add).on(Call::RemoveRevocation, remove)
 }
 
 /// Who must have a revocation: a token id means nothing to a sidecar.
@@ -58,9 +60,10 @@ async fn remove(
 
 async fn list(
     State(store): State<Store>,
+    Extension(caller): Extension<Caller>,
     Parameters(query): Parameters<ListQuery>,
 ) -> Result<Json<RevocationList>, Problem> {
     let limit = limit(query.limit).map_err(Problem::parameter)?;
-    let listed = store.revocations(query.after, limit).await?;
+    let listed = store.revocations(caller.role.reach(), query.after, limit).await?;
     Ok(Json(RevocationList { revocations: listed.items, next: listed.next }))
 }

@@ -3,13 +3,16 @@
 use portcullis_protocol::wire::AuditRecord;
 
 use super::sender::{CONTROL_HOP, CONTROL_PROXY};
+use crate::caller::{Caller, CallerCredential, Permission, Reach, Role};
 use crate::clock::now_ms;
 
 /// Who did what by the platform API: what the audit log gets of it.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct AuditEvent {
-    /// The administrator, or `cluster:<id>`.
+    /// The caller, or `cluster:<id>`.
     pub subject: String,
+    /// By which role; none where none counts, and then nothing that belongs to somebody can be changed.
+    pub role: Option<Role>,
     /// `admin_token` or `cluster_token`.
     pub credential: &'static str,
     /// Public id of the token.
@@ -25,6 +28,27 @@ pub struct AuditEvent {
 }
 
 impl AuditEvent {
+    /// The same, by this caller.
+    #[must_use]
+    pub fn by(self, caller: &Caller) -> Self {
+        let (credential, key_id) = match &caller.credential {
+            CallerCredential::Token { id } => ("admin_token", id.clone()),
+        };
+        Self { subject: caller.subject(), role: Some(caller.role.clone()), credential, key_id, ..self }
+    }
+
+    /// What its caller can touch.
+    #[must_use]
+    pub fn reach(&self) -> Reach {
+        self.role.as_ref().map(Role::reach).unwrap_or_default()
+    }
+
+    /// Whether its caller may do this, within its reach.
+    #[must_use]
+    pub fn may(&self, what: Permission) -> bool {
+        self.role.as_ref().is_some_and(|role| role.may(what))
+    }
+
     /// The record of this action, without stream and sequence.
     #[must_use]
     pub fn record(&self, status: u16, reason: &str) -> AuditRecord {
@@ -37,6 +61,7 @@ impl AuditEvent {
             reason: reason.to_owned(),
             status: status.into(),
             subject: self.subject.clone(),
+            role: self.role.as_ref().map(|role| role.name().as_str()).unwrap_or_default().to_owned(),
             credential: self.credential.to_owned(),
             key_id: self.key_id.clone(),
             method: self.method.clone(),

@@ -5,7 +5,7 @@ use portcullis_protocol::wire::AuditRecord;
 use prost::encoding::{DecodeContext, decode_key, skip_field};
 
 /// The fields that tell nothing of a person. All others do, also those that only a newer filter knows.
-const OPEN: [u32; 25] = [
+const OPEN: [u32; 26] = [
     field::STREAM,
     field::SEQUENCE,
     field::TIME_MS,
@@ -31,6 +31,7 @@ const OPEN: [u32; 25] = [
     field::OMITTED,
     field::CLAIM,
     field::MCP_METHOD,
+    field::ROLE,
 ];
 
 /// A record in two parts. One behind the other they are the record again, whatever the order of its fields was.

@@ -4,9 +4,13 @@ use portcullis_protocol::wire::AuditRecord;
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
+use crate::caller::Reach;
+
 /// Which records are asked for; empty fields do not filter.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct RecordQuery {
+    /// Only those that whoever asks may know of.
+    pub reach: Reach,
     /// Request id.
     pub request_id: Option<String>,
     /// Subject.
@@ -57,7 +61,7 @@ impl RecordQuery {
     #[must_use]
     pub fn filters(&self) -> bool {
         let looked_at = [&self.request_id, &self.tenant, &self.decision, &self.reason, &self.hop];
-        looked_at.iter().any(|wanted| wanted.is_some())
+        self.reach != Reach::Platform || looked_at.iter().any(|wanted| wanted.is_some())
     }
 
     /// True when all records are asked for.
@@ -70,7 +74,8 @@ impl RecordQuery {
     #[must_use]
     pub fn fits(&self, record: &AuditRecord) -> bool {
         let same = |wanted: &Option<String>, found: &str| wanted.as_deref().is_none_or(|w| w == found);
-        same(&self.tenant, &record.tenant)
+        self.reach.has_tenant(&record.tenant)
+            && same(&self.tenant, &record.tenant)
             && same(&self.request_id, &record.request_id)
             && same(&self.cluster, &record.cluster)
             && same(&self.decision, &record.decision)

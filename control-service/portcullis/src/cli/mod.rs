@@ -14,6 +14,7 @@ mod table;
 mod test_identity;
 mod tokens;
 mod verify;
+mod whoami;
 
 use std::io::Write;
 use std::path::PathBuf;
@@ -60,7 +61,12 @@ enum Command {
         #[arg(long, value_parser = clap::value_parser!(u64).range(1..=MAX_LIFE_S))]
         expires_in: Option<u64>,
     },
-    /// Make, list and revoke administrators.
+    /// Show who the token says that you are, and what that role may do.
+    Whoami {
+        #[command(flatten)]
+        connection: client::Connection,
+    },
+    /// Make, list and revoke tokens of the platform API: administrators', and those of lesser roles.
     Admins {
         #[command(flatten)]
         connection: client::Connection,
@@ -277,6 +283,7 @@ impl Command {
             Self::Config { command: ConfigCommand::Schema } => print(SCHEMA.trim_end()),
             Self::Explain { config, question } => Ok(explain::run(&Config::load(&config.path)?, &question)?),
             Self::TestIdentity(wanted) => print(&wanted.run()?),
+            Self::Whoami { connection } => run(whoami::whoami(&connection)),
             Self::Admins { connection, command } => run(admins::admins(&connection, command)),
             Self::Issuers { connection } => run(tokens::issuers(&connection)),
             Self::SigningKeys { connection, command } => run(tokens::signing_keys(&connection, command)),

@@ -4,7 +4,10 @@ use serde_json::{Map, Value};
 
 /// Columns of each kind of list, by the member that holds it.
 const LISTS: &[(&str, &[&str])] = &[
-    ("clusters", &["id", "tenant", "placement", "state", "administrative", "observed", "version"]),
+    (
+        "clusters",
+        &["id", "tenant", "placement", "state", "administrative", "suspended_by", "observed", "version"],
+    ),
     (
         "api_keys",
         &[
@@ -19,7 +22,10 @@ const LISTS: &[(&str, &[&str])] = &[
             "replaced_by",
         ],
     ),
-    ("administrators", &["id", "break_glass", "created_at_ms", "expires_at_s", "revoked_at_ms"]),
+    (
+        "administrators",
+        &["id", "role", "tenant", "cluster", "break_glass", "created_at_ms", "expires_at_s", "revoked_at_ms"],
+    ),
     ("issuers", &["issuer", "source", "state", "keys", "age_s", "fetched", "failed", "last_error"]),
     ("left_out", &["issuer", "kid", "reason"]),
     ("signing_keys", &["kid", "purpose", "state", "created_at_ms", "signs_from_ms", "signs_until_ms"]),
@@ -27,7 +33,7 @@ const LISTS: &[(&str, &[&str])] = &[
         "service_clients",
         &["id", "tenant", "roles", "scopes", "audiences", "may_exchange", "lifetime_s", "revoked_at_ms"],
     ),
-    ("revocations", &["name", "note", "created_at_ms", "expires_at_s"]),
+    ("revocations", &["name", "note", "made_by", "created_at_ms", "expires_at_s"]),
     (
         "records",
         &[
@@ -38,6 +44,7 @@ const LISTS: &[(&str, &[&str])] = &[
             "reason",
             "status",
             "subject",
+            "role",
             "source_type",
             "cluster",
             "method",
@@ -143,6 +150,7 @@ mod tests {
     use portcullis_control_domain::administrator::Administrator;
     use portcullis_control_domain::api_key::{ApiKey, NewApiKey};
     use portcullis_control_domain::audit::AuditRow;
+    use portcullis_control_domain::caller::Role;
     use portcullis_control_domain::client::{NewServiceClient, ServiceClient};
     use portcullis_control_domain::cluster::{Cluster, NewCluster, Placement};
     use portcullis_control_domain::revocation::Revocation;
@@ -219,7 +227,7 @@ mod tests {
         vec![
             ("clusters", written(Cluster::registered(cluster, 1))),
             ("api_keys", written(ApiKey::made(key, "k", 1))),
-            ("administrators", written(Administrator::generate(None, 1).0)),
+            ("administrators", written(Administrator::generate(Role::Operator, None, 1).0)),
             ("signing_keys", written(signing)),
             ("service_clients", written(ServiceClient::made(client, 1))),
             ("revocations", written(Revocation::of_api_key("k", 1))),

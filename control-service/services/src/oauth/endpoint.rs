@@ -146,6 +146,7 @@ impl TokenEndpoint {
         form: &Form,
     ) -> Result<(ServiceClient, AuditEvent), TokenError> {
         let mut action = AuditEvent {
+            role: None,
             subject: String::new(),
             credential: "client_secret",
             key_id: String::new(),

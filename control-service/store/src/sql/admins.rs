@@ -1,10 +1,12 @@
-//! Administrators of the platform API. Only the digests of their tokens are kept.
+//! Who has a token of the platform API. Only the digests of the tokens are kept.
 
 use portcullis_control_domain::administrator::{Administrator, bootstrap_event};
 use portcullis_control_domain::audit::AuditEvent;
+use portcullis_control_domain::caller::{Caller, CallerCredential, Reach, Role, RoleParts};
 use portcullis_control_domain::clock::now_ms;
 use portcullis_control_domain::tokens::Token;
 use portcullis_control_domain::{Listed, Refused};
+use portcullis_protocol::wire::AuditRecord;
 use portcullis_sql::{Connection, Row, SqlError, params};
 use subtle::ConstantTimeEq;
 
@@ -12,7 +14,7 @@ use super::failure::Failure;
 use super::{Database, Store};
 use crate::StoreError;
 
-const COLUMNS: &str = "id, break_glass, created_at_ms, expires_at_s, revoked_at_ms";
+const COLUMNS: &str = "id, break_glass, created_at_ms, expires_at_s, revoked_at_ms, role, tenant, cluster";
 
 /// Whether a token is good at the time `?2`, in seconds.
 const GOOD: &str = "revoked_at_ms IS NULL AND (expires_at_s IS NULL OR expires_at_s > ?2)";
@@ -24,26 +26,40 @@ fn read(row: &Row<'_>) -> Result<Administrator, SqlError> {
         created_at_ms: row.get(2)?,
         expires_at_s: row.get(3)?,
         revoked_at_ms: row.get(4)?,
+        role: role(row)?,
     })
 }
 
+/// The role in columns 5 to 7.
+fn role(row: &Row<'_>) -> Result<Role, SqlError> {
+    let optional = |column| row.get::<Option<String>>(column);
+    let wrong = |index| SqlError::Column { index, wanted: "role with its bounds" };
+    let tenant = optional(6)?.map(|text| text.parse().map_err(|_| wrong(6))).transpose()?;
+    let cluster = optional(7)?.map(|text| text.parse().map_err(|_| wrong(7))).transpose()?;
+    RoleParts { role: row.parse(5)?, tenant, cluster }.try_into().map_err(|_| wrong(5))
+}
+
 fn insert(connection: &Connection, administrator: &Administrator, digest: &[u8; 32]) -> Result<(), Failure> {
+    let role = RoleParts::from(administrator.role.clone());
     connection.execute(
-        "INSERT INTO administrator (id, token_digest, break_glass, created_at_ms, expires_at_s)
-             VALUES (?1, ?2, ?3, ?4, ?5)",
+        "INSERT INTO administrator (id, token_digest, break_glass, created_at_ms, expires_at_s, role, tenant, cluster)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
         params![
             administrator.id,
             digest,
             administrator.break_glass,
             administrator.created_at_ms,
-            administrator.expires_at_s
+            administrator.expires_at_s,
+            role.role.as_str(),
+            role.tenant.as_ref().map(|tenant| tenant.as_str()),
+            role.cluster.as_ref().map(|cluster| cluster.as_str())
         ],
     )?;
     Ok(())
 }
 
 impl Database {
-    /// Makes the first administrator. `None` when there is one already, also one whose token has ended or was
+    /// Makes the first administrator. `None` when somebody has a token already, also one whose token has ended or was
     /// revoked, unless `break_glass` is set; the making is audited either way.
     ///
     /// # Errors
@@ -53,7 +69,7 @@ impl Database {
         break_glass: bool,
         expires_at_s: Option<u64>,
     ) -> Result<Option<Token>, StoreError> {
-        let (mut administrator, token) = Administrator::generate(expires_at_s, now_ms());
+        let (mut administrator, token) = Administrator::generate(Role::Administrator, expires_at_s, now_ms());
         let digest = token.digest();
         let made = self.write(move |transaction| {
             let exists: bool = transaction.connection().query_one(
@@ -75,36 +91,48 @@ impl Database {
 }
 
 impl Store {
-    /// Whether this is the token of an administrator, neither revoked nor ended. Asked for each call, so that a
-    /// revocation holds with the next one.
+    /// Whose token this is, neither revoked nor ended. Asked for each call, so that a revocation holds with the next one.
     ///
     /// # Errors
     /// [`StoreError`] when the database fails.
-    pub async fn is_administrator(&self, token: &Token) -> Result<bool, StoreError> {
+    pub async fn caller(&self, token: &Token) -> Result<Option<Caller>, StoreError> {
         let (id, digest) = (token.id().to_owned(), token.digest());
         self.readers
             .run(move |connection| {
-                let found = stored_digest(connection, &id)?;
-                Ok(found.is_some_and(|stored| bool::from(stored.ct_eq(&digest))))
+                let sql = ["SELECT ", COLUMNS, ", token_digest FROM administrator WHERE id = ?1 AND ", GOOD]
+                    .concat();
+                let found = connection.query_optional(&sql, params![id, now_ms() / 1000], |row| {
+                    Ok((read(row)?, row.get::<[u8; 32]>(8)?))
+                })?;
+                let known = found.filter(|(_, stored)| bool::from(stored.ct_eq(&digest)));
+                Ok(known.map(|(Administrator { id, role, expires_at_s, .. }, _)| Caller {
+                    credential: CallerCredential::Token { id },
+                    role,
+                    expires_at_s,
+                }))
             })
             .await
     }
 
-    /// Makes an administrator; its token is to be shown once.
+    /// Gives out a token of this role, to be shown once.
     ///
     /// # Errors
-    /// [`StoreError`] when the database fails.
+    /// [`Refused::OutOfReach`] when its role has what the caller's lacks, or the database fails.
     pub async fn create_administrator(
         &self,
+        role: Role,
         expires_at_s: Option<u64>,
         action: AuditEvent,
     ) -> Result<(Administrator, Token), StoreError> {
-        let (administrator, token) = Administrator::generate(expires_at_s, now_ms());
+        let (administrator, token) = Administrator::generate(role, expires_at_s, now_ms());
         let (made, digest) = (administrator.clone(), token.digest());
         self.writer
             .run(move |transaction| {
+                if !may_grant(&action, &administrator.role) {
+                    return Err(Refused::OutOfReach.into());
+                }
                 insert(transaction.connection(), &administrator, &digest)?;
-                let mut record = action.record(201, "");
+                let mut record = about(&action, 201, administrator.role);
                 record.path = [record.path.as_str(), "/", &administrator.id].concat();
                 transaction.record(record)
             })
@@ -112,11 +140,12 @@ impl Store {
         Ok((made, token))
     }
 
-    /// Revokes an administrator's token; doing so again changes nothing. The last good one stays: nobody could
-    /// do anything any more.
+    /// Revokes a token; doing so again changes nothing. The last good one of the role administrator stays: nobody could
+    /// do everything any more.
     ///
     /// # Errors
-    /// [`Refused::AdministratorUnknown`] or [`Refused::AdministratorLast`], or the database fails.
+    /// [`Refused::AdministratorUnknown`], [`Refused::OutOfReach`] or [`Refused::AdministratorLast`], or the database
+    /// fails.
     pub async fn revoke_administrator(
         &self,
         id: String,
@@ -127,46 +156,71 @@ impl Store {
                 let connection = transaction.connection();
                 let find = ["SELECT ", COLUMNS, " FROM administrator WHERE id = ?1"].concat();
                 let found = connection.query_optional(&find, params![&id], read)?;
+                let found = found.filter(|administrator| action.reach().covers(&administrator.role.reach()));
                 let mut administrator = found.ok_or(Refused::AdministratorUnknown)?;
+                // Whom somebody above has set beside them is not theirs to remove.
+                if !may_grant(&action, &administrator.role) {
+                    return Err(Refused::OutOfReach.into());
+                }
                 let now = now_ms();
                 administrator.revoke(now, || is_another_good(connection, &id, now))?;
                 connection.execute(
                     "UPDATE administrator SET revoked_at_ms = ?2 WHERE id = ?1",
                     params![id, administrator.revoked_at_ms],
                 )?;
-                transaction.record(action.record(200, ""))?;
+                transaction.record(about(&action, 200, administrator.role.clone()))?;
                 Ok(administrator)
             })
             .await
     }
 
-    /// Administrators in the order of their ids, revoked ones included.
+    /// Who has a token, in the order of the ids, revoked ones included, for somebody who can touch so much.
     ///
     /// # Errors
     /// [`StoreError`] when the database fails.
     pub async fn administrators(
         &self,
+        reach: Reach,
         after: String,
         limit: usize,
     ) -> Result<Listed<Administrator>, StoreError> {
         self.readers
             .run(move |connection| {
-                let sql =
-                    ["SELECT ", COLUMNS, " FROM administrator WHERE id > ?1 ORDER BY id LIMIT ?2"].concat();
-                let items = connection.query(&sql, params![after, limit + 1], read)?;
+                let sql = [
+                    "SELECT ",
+                    COLUMNS,
+                    " FROM administrator WHERE id > ?1 AND (CAST(?3 AS TEXT) IS NULL OR tenant = ?3) ORDER BY id LIMIT ?2",
+                ]
+                .concat();
+                let items = connection.query(&sql, params![after, limit + 1, reach.bounds().0], read)?;
                 Ok(Listed::new(items, limit, |administrator: &Administrator| administrator.id.clone()))
             })
             .await
     }
 }
 
-fn stored_digest(connection: &Connection, id: &str) -> Result<Option<[u8; 32]>, Failure> {
-    let sql = ["SELECT token_digest FROM administrator WHERE id = ?1 AND ", GOOD].concat();
-    Ok(connection.query_optional(&sql, params![id, now_ms() / 1000], |row| row.get(0))?)
+/// Whether whoever does this may give out such a role.
+fn may_grant(action: &AuditEvent, role: &Role) -> bool {
+    action.role.as_ref().is_some_and(|own| own.may_grant(role))
+}
+
+/// The record of something that concerns a token of this role.
+fn about(action: &AuditEvent, status: u16, role: Role) -> AuditRecord {
+    let RoleParts { tenant, cluster, .. } = role.into();
+    AuditRecord {
+        tenant: tenant.map(Into::into).unwrap_or_default(),
+        cluster: cluster.map(Into::into).unwrap_or_default(),
+        ..action.record(status, "")
+    }
 }
 
 /// Whether there is an administrator beside this one whose token is good.
 fn is_another_good(connection: &Connection, id: &str, now_ms: u64) -> Result<bool, Failure> {
-    let sql = ["SELECT EXISTS (SELECT 1 FROM administrator WHERE id <> ?1 AND ", GOOD, ")"].concat();
+    let sql = [
+        "SELECT EXISTS (SELECT 1 FROM administrator WHERE role = 'administrator' AND id <> ?1 AND ",
+        GOOD,
+        ")",
+    ]
+    .concat();
     Ok(connection.query_one(&sql, params![id, now_ms / 1000], |row| row.get(0))?)
 }

@@ -1,6 +1,7 @@
 //! Clients of the token endpoint. Their secrets are nowhere but with their holders.
 
 use portcullis_control_domain::audit::AuditEvent;
+use portcullis_control_domain::caller::Reach;
 use portcullis_control_domain::client::{ClientSecret, NewServiceClient, ServiceClient};
 use portcullis_control_domain::clock::now_ms;
 use portcullis_control_domain::revocation::Revocation;
@@ -37,11 +38,17 @@ fn find(connection: &Connection, id: &str) -> Result<Option<ServiceClient>, Fail
     Ok(connection.query_optional(&sql, params![id], read)?)
 }
 
+/// A client, for whoever does this: what is beyond their reach is not there.
+fn within(connection: &Connection, id: &str, action: &AuditEvent) -> Result<ServiceClient, Failure> {
+    let found = find(connection, id)?.filter(|client| action.reach().has_tenant(&client.tenant));
+    Ok(found.ok_or(Refused::ServiceClientUnknown)?)
+}
+
 impl Store {
     /// Makes a client; its secret is to be shown once.
     ///
     /// # Errors
-    /// [`Refused::ServiceClientExists`], or the database fails.
+    /// [`Refused::OutOfReach`], [`Refused::ServiceClientExists`], or the database fails.
     pub async fn create_service_client(
         &self,
         new: NewServiceClient,
@@ -53,6 +60,9 @@ impl Store {
         let made = client.clone();
         self.writer
             .run(move |transaction| {
+                if !action.reach().has_tenant(&client.tenant) {
+                    return Err(Refused::OutOfReach.into());
+                }
                 let added = transaction.connection().execute(
                     "INSERT INTO service_client (id, tenant, roles, scopes, audiences, may_exchange,
                             lifetime_s, secret_id, secret_digest, created_at_ms)
@@ -97,8 +107,7 @@ impl Store {
         let client = self
             .writer
             .run(move |transaction| {
-                let found = find(transaction.connection(), &id)?;
-                let mut client = found.ok_or(Refused::ServiceClientUnknown)?;
+                let mut client = within(transaction.connection(), &id, &action)?;
                 client.rotate(overlap_ms, now_ms())?;
                 transaction.connection().execute(
                     "UPDATE service_client SET previous_id = secret_id, previous_digest = secret_digest,
@@ -126,7 +135,7 @@ impl Store {
         self.writer
             .run(move |transaction| {
                 let connection = transaction.connection();
-                let mut client = find(connection, &id)?.ok_or(Refused::ServiceClientUnknown)?;
+                let mut client = within(connection, &id, &action)?;
                 let mut record = action.record(200, "");
                 record.tenant.clone_from(&client.tenant);
                 transaction.record(record)?;
@@ -169,12 +178,13 @@ impl Store {
             .await
     }
 
-    /// Clients in the order of their ids, revoked ones included.
+    /// Clients in the order of their ids, revoked ones included, for somebody who can touch so much.
     ///
     /// # Errors
     /// [`StoreError`] when the database fails.
     pub async fn service_clients(
         &self,
+        reach: Reach,
         tenant: Option<String>,
         after: String,
         limit: usize,
@@ -184,10 +194,12 @@ impl Store {
                 let sql = [
                     "SELECT ",
                     COLUMNS,
-                    " FROM service_client WHERE id > ?1 AND (CAST(?2 AS TEXT) IS NULL OR tenant = ?2) ORDER BY id LIMIT ?3",
+                    " FROM service_client WHERE id > ?1 AND (CAST(?2 AS TEXT) IS NULL OR tenant = ?2)
+                      AND (CAST(?4 AS TEXT) IS NULL OR tenant = ?4) ORDER BY id LIMIT ?3",
                 ]
                 .concat();
-                let items = connection.query(&sql, params![after, tenant, limit + 1], read)?;
+                let items =
+                    connection.query(&sql, params![after, tenant, limit + 1, reach.bounds().0], read)?;
                 Ok(Listed::new(items, limit, |client: &ServiceClient| client.id.clone()))
             })
             .await

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use portcullis_control_domain::audit::AuditEvent;
+use portcullis_control_domain::caller::Reach;
 use portcullis_control_domain::clock::now_ms;
 use portcullis_control_domain::cluster::{
     Administer, Administrative, Cluster, ClusterQuery, Heartbeat, KnownCluster, NewCluster, Observation,
@@ -19,10 +20,11 @@ use portcullis_sql::{Connection, Row, SqlError, params};
 use super::Store;
 use super::failure::Failure;
 use super::transaction::Transaction;
+use super::words;
 use crate::StoreError;
 
 const COLUMNS: &str = "id, tenant, placement, region, administrative, observed, version, created_at_ms, \
-                       last_heartbeat_at_ms, token_digest";
+                       last_heartbeat_at_ms, token_digest, suspended_by";
 
 fn read(row: &Row<'_>) -> Result<KnownCluster, SqlError> {
     let (administrative, observed): (Administrative, Observed) = (row.parse(4)?, row.parse(5)?);
@@ -35,6 +37,7 @@ fn read(row: &Row<'_>) -> Result<KnownCluster, SqlError> {
             state: effective(administrative, observed),
             observed,
             administrative,
+            suspended_by: words::parsed(row, 10)?,
             version: row.get(6)?,
             created_at_ms: row.get(7)?,
             last_heartbeat_at_ms: row.get(8)?,
@@ -48,24 +51,31 @@ fn find(connection: &Connection, id: &ClusterId) -> Result<Option<KnownCluster>,
     Ok(connection.query_optional(&sql, params![id.as_str()], read)?)
 }
 
+/// A cluster, for somebody who can touch so much: what is beyond that is not there.
+fn within(connection: &Connection, id: &ClusterId, reach: &Reach) -> Result<Cluster, Failure> {
+    let found = find(connection, id)?.map(|known| known.cluster);
+    Ok(found.filter(|cluster| cluster.is_within(reach)).ok_or(Refused::ClusterUnknown)?)
+}
+
 /// Runs a change of one cluster; publishes it if its state changed.
 fn change(
     transaction: &mut Transaction<'_>,
-    id: &ClusterId,
+    (id, reach): (&ClusterId, &Reach),
     edit: impl FnOnce(&mut Cluster) -> Result<(), Refused>,
 ) -> Result<(Cluster, u64), Failure> {
-    let mut cluster = find(transaction.connection(), id)?.ok_or(Refused::ClusterUnknown)?.cluster;
+    let mut cluster = within(transaction.connection(), id, reach)?;
     let before = cluster.state;
     edit(&mut cluster)?;
     transaction.connection().execute(
-        "UPDATE cluster SET administrative = ?2, observed = ?3, version = ?4, last_heartbeat_at_ms = ?5
-             WHERE id = ?1",
+        "UPDATE cluster SET administrative = ?2, observed = ?3, version = ?4, last_heartbeat_at_ms = ?5,
+                suspended_by = ?6 WHERE id = ?1",
         params![
             id.as_str(),
             cluster.administrative.as_str(),
             cluster.observed.as_str(),
             cluster.version,
-            cluster.last_heartbeat_at_ms
+            cluster.last_heartbeat_at_ms,
+            cluster.suspended_by.iter().map(|by| by.as_str()).collect::<Vec<_>>().join(" ")
         ],
     )?;
     let revision = match cluster.state == before {
@@ -79,7 +89,12 @@ fn register(
     transaction: &mut Transaction<'_>,
     new: NewCluster,
     digest: [u8; 32],
+    reach: &Reach,
 ) -> Result<(Cluster, u64), Failure> {
+    // First of all: nobody learns from the answer what is there in another tenant.
+    if !reach.has_tenant(new.tenant.as_str()) {
+        return Err(Refused::OutOfReach.into());
+    }
     if find(transaction.connection(), &new.id)?.is_some() {
         return Err(Refused::ClusterExists.into());
     }
@@ -106,7 +121,7 @@ fn observe(transaction: &mut Transaction<'_>, heartbeats: Vec<Heartbeat>) -> Res
     let mut changed = Vec::with_capacity(heartbeats.len());
     for heartbeat in heartbeats {
         let id = heartbeat.id.clone();
-        let outcome = change(transaction, &id, |cluster| {
+        let outcome = change(transaction, (&id, &Reach::Platform), |cluster| {
             cluster.observe(heartbeat);
             Ok(())
         });
@@ -123,7 +138,7 @@ impl Store {
     /// Registers a cluster; the token is its own, to be shown once.
     ///
     /// # Errors
-    /// [`Refused::ClusterExists`], or the database fails.
+    /// [`Refused::OutOfReach`], [`Refused::ClusterExists`], or the database fails.
     pub async fn register_cluster(
         &self,
         new: NewCluster,
@@ -134,7 +149,7 @@ impl Store {
         let (cluster, revision) = self
             .writer
             .run(move |transaction| {
-                let (cluster, revision) = register(transaction, new, digest)?;
+                let (cluster, revision) = register(transaction, new, digest, &action.reach())?;
                 let mut record = action.record(201, "");
                 record.cluster = cluster.id.to_string();
                 record.tenant = cluster.tenant.to_string();
@@ -148,7 +163,7 @@ impl Store {
     /// Suspends, resumes or retires a cluster; returns the revision from which on it is so.
     ///
     /// # Errors
-    /// [`Refused::ClusterUnknown`], [`Refused::ClusterRetired`], or the database fails.
+    /// [`Refused::ClusterUnknown`], [`Refused::ClusterRetired`], [`Refused::HeldAbove`], or the database fails.
     pub async fn administer_cluster(
         &self,
         id: ClusterId,
@@ -157,7 +172,9 @@ impl Store {
     ) -> Result<(Cluster, u64), StoreError> {
         self.writer
             .run(move |transaction| {
-                let (cluster, revision) = change(transaction, &id, |cluster| cluster.administer(what))?;
+                let reach = action.reach();
+                let administer = |cluster: &mut Cluster| cluster.administer(what, reach.authority());
+                let (cluster, revision) = change(transaction, (&id, &reach), administer)?;
                 let mut record = action.record(200, "");
                 record.cluster = cluster.id.to_string();
                 record.tenant = cluster.tenant.to_string();
@@ -198,13 +215,12 @@ impl Store {
             .await
     }
 
-    /// A cluster.
+    /// A cluster, for somebody who can touch so much.
     ///
     /// # Errors
     /// [`Refused::ClusterUnknown`], or the database fails.
-    pub async fn cluster(&self, id: ClusterId) -> Result<Cluster, StoreError> {
-        let found = self.readers.run(move |connection| find(connection, &id)).await?;
-        Ok(found.ok_or(Refused::ClusterUnknown)?.cluster)
+    pub async fn cluster(&self, reach: Reach, id: ClusterId) -> Result<Cluster, StoreError> {
+        self.readers.run(move |connection| within(connection, &id, &reach)).await
     }
 
     /// Clusters in the order of their ids.
@@ -219,12 +235,14 @@ impl Store {
                     COLUMNS,
                     " FROM cluster WHERE id > ?1 AND (CAST(?2 AS TEXT) IS NULL OR tenant = ?2) AND (CAST(?3 AS TEXT) IS NULL OR ?3 =
                         CASE administrative WHEN 'active' THEN observed ELSE administrative END)
+                      AND (CAST(?5 AS TEXT) IS NULL OR tenant = ?5) AND (CAST(?6 AS TEXT) IS NULL OR id = ?6)
                       ORDER BY id LIMIT ?4",
                 ]
                 .concat();
                 let state = query.state.map(ClusterState::as_str);
                 let limit = query.limit + 1;
-                let parameters = params![query.after, query.tenant, state, limit];
+                let (tenant, cluster) = query.reach.bounds();
+                let parameters = params![query.after, query.tenant, state, limit, tenant, cluster];
                 let items = connection.query(&sql, parameters, |row| Ok(read(row)?.cluster))?;
                 Ok(Listed::new(items, query.limit, |cluster: &Cluster| cluster.id.to_string()))
             })

@@ -2,11 +2,13 @@
 
 use portcullis_control_domain::api_key::{ApiKey, KeyRotation, NewApiKey, Replacement};
 use portcullis_control_domain::audit::AuditEvent;
+use portcullis_control_domain::caller::{Permission, Reach};
 use portcullis_control_domain::clock::now_ms;
 use portcullis_control_domain::revocation::Revocation;
 use portcullis_control_domain::tokens::{Token, TokenKind};
 use portcullis_control_domain::{Listed, Refused};
 use portcullis_control_snapshot::entries;
+use portcullis_identity::SourceType;
 use portcullis_protocol::audit::keyed_hash;
 use portcullis_sql::{Connection, Row, SqlError, params};
 
@@ -41,6 +43,18 @@ fn find(connection: &Connection, id: &str) -> Result<Option<ApiKey>, Failure> {
     Ok(connection.query_optional(&sql, params![id], read)?)
 }
 
+/// A key, for whoever does this: what is beyond their reach is not there.
+fn within(connection: &Connection, id: &str, action: &AuditEvent) -> Result<ApiKey, Failure> {
+    let found = find(connection, id)?.filter(|key| action.reach().has_tenant(&key.tenant));
+    Ok(found.ok_or(Refused::ApiKeyUnknown)?)
+}
+
+/// A key that passes for a person makes its holder one, whoever holds it.
+fn may_have(action: &AuditEvent, source_type: &str) -> Result<(), Refused> {
+    let fits = source_type != SourceType::Human.as_str() || action.may(Permission::ApiKeysHuman);
+    if fits { Ok(()) } else { Err(Refused::HumanKey) }
+}
+
 fn insert(transaction: &mut Transaction<'_>, key: &ApiKey, digest: &[u8; 32]) -> Result<u64, Failure> {
     transaction.connection().execute(
         "INSERT INTO api_key (id, digest, tenant, subject, source_type, roles, scopes,
@@ -64,7 +78,7 @@ impl Store {
     /// Makes a key; the token is to be shown once. `pepper` is the key of its digest.
     ///
     /// # Errors
-    /// [`StoreError`] when the database fails.
+    /// [`Refused::OutOfReach`], [`Refused::HumanKey`], or the database fails.
     pub async fn create_api_key(
         &self,
         new: NewApiKey,
@@ -78,6 +92,10 @@ impl Store {
         let revision = self
             .writer
             .run(move |transaction| {
+                if !action.reach().has_tenant(&stored.tenant) {
+                    return Err(Refused::OutOfReach.into());
+                }
+                may_have(&action, &stored.source_type)?;
                 let mut record = action.record(201, "");
                 record.tenant.clone_from(&stored.tenant);
                 record.path = [record.path.as_str(), "/", &stored.id].concat();
@@ -91,7 +109,7 @@ impl Store {
     /// Makes a key in the place of another one.
     ///
     /// # Errors
-    /// [`Refused::ApiKeyUnknown`], [`Refused::ApiKeyEnded`], or the database fails.
+    /// [`Refused::ApiKeyUnknown`], [`Refused::HumanKey`], [`Refused::ApiKeyEnded`], or the database fails.
     pub async fn rotate_api_key(
         &self,
         id: String,
@@ -105,7 +123,8 @@ impl Store {
         let (new, old, revision) = self
             .writer
             .run(move |transaction| {
-                let mut old = find(transaction.connection(), &id)?.ok_or(Refused::ApiKeyUnknown)?;
+                let mut old = within(transaction.connection(), &id, &action)?;
+                may_have(&action, &old.source_type)?;
                 let new = old.rotate(new_id, how, now_ms())?;
                 let mut record = action.record(201, "");
                 record.tenant.clone_from(&old.tenant);
@@ -131,7 +150,7 @@ impl Store {
     pub async fn revoke_api_key(&self, id: String, action: AuditEvent) -> Result<(ApiKey, u64), StoreError> {
         self.writer
             .run(move |transaction| {
-                let mut key = find(transaction.connection(), &id)?.ok_or(Refused::ApiKeyUnknown)?;
+                let mut key = within(transaction.connection(), &id, &action)?;
                 let mut record = action.record(200, "");
                 record.tenant.clone_from(&key.tenant);
                 transaction.record(record)?;
@@ -151,12 +170,13 @@ impl Store {
             .await
     }
 
-    /// Keys in the order of their ids, revoked ones included.
+    /// Keys in the order of their ids, revoked ones included, for somebody who can touch so much.
     ///
     /// # Errors
     /// [`StoreError`] when the database fails.
     pub async fn api_keys(
         &self,
+        reach: Reach,
         tenant: Option<String>,
         after: String,
         limit: usize,
@@ -166,10 +186,12 @@ impl Store {
                 let sql = [
                     "SELECT ",
                     COLUMNS,
-                    " FROM api_key WHERE id > ?1 AND (CAST(?2 AS TEXT) IS NULL OR tenant = ?2) ORDER BY id LIMIT ?3",
+                    " FROM api_key WHERE id > ?1 AND (CAST(?2 AS TEXT) IS NULL OR tenant = ?2)
+                      AND (CAST(?4 AS TEXT) IS NULL OR tenant = ?4) ORDER BY id LIMIT ?3",
                 ]
                 .concat();
-                let items = connection.query(&sql, params![after, tenant, limit + 1], read)?;
+                let items =
+                    connection.query(&sql, params![after, tenant, limit + 1, reach.bounds().0], read)?;
                 Ok(Listed::new(items, limit, |key: &ApiKey| key.id.clone()))
             })
             .await

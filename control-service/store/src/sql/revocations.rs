@@ -1,8 +1,9 @@
 //! Revocations of tokens, subjects, keys and clients.
 
 use portcullis_control_domain::audit::AuditEvent;
+use portcullis_control_domain::caller::Reach;
 use portcullis_control_domain::clock::now_ms;
-use portcullis_control_domain::revocation::Revocation;
+use portcullis_control_domain::revocation::{Revocation, is_within, names_within};
 use portcullis_control_domain::{Listed, Refused};
 use portcullis_sql::{Row, SqlError, params};
 
@@ -14,7 +15,7 @@ use crate::StoreError;
 /// Ended revocations that are removed in one go.
 const MAX_ENDED: usize = 200;
 
-const COLUMNS: &str = "name, note, created_at_ms, expires_at_s";
+const COLUMNS: &str = "name, note, created_at_ms, expires_at_s, made_by";
 
 fn read(row: &Row<'_>) -> Result<Revocation, SqlError> {
     Ok(Revocation {
@@ -22,30 +23,31 @@ fn read(row: &Row<'_>) -> Result<Revocation, SqlError> {
         note: row.get(1)?,
         created_at_ms: row.get(2)?,
         expires_at_s: row.get(3)?,
+        made_by: row.parse(4)?,
     })
 }
 
 /// Revokes the tokens of something that gets no new ones. Of a revocation that is there already the later end
-/// counts, and none is later than any.
+/// counts, and none is later than any, and the higher authority.
 pub(super) fn revoke_tokens(
     transaction: &mut Transaction<'_>,
     revocation: &Revocation,
 ) -> Result<u64, Failure> {
-    let Revocation { name, note, created_at_ms, expires_at_s } = revocation;
+    let Revocation { name, note, created_at_ms, expires_at_s, made_by } = revocation;
     transaction.connection().execute(
-        "INSERT INTO revocation (name, note, created_at_ms, expires_at_s) VALUES (?1, ?2, ?3, ?4)
+        "INSERT INTO revocation (name, note, created_at_ms, expires_at_s, made_by) VALUES (?1, ?2, ?3, ?4, ?5)
              ON CONFLICT (name) DO UPDATE SET expires_at_s = excluded.expires_at_s
                 WHERE revocation.expires_at_s < excluded.expires_at_s",
-        params![name, note, created_at_ms, expires_at_s],
+        params![name, note, created_at_ms, expires_at_s, made_by.as_str()],
     )?;
     transaction.publish_revocation(name, true)
 }
 
 impl Store {
-    /// Revokes something.
+    /// Revokes something. What a lower authority has revoked already becomes the word of the higher one.
     ///
     /// # Errors
-    /// [`Refused::RevocationExists`], or the database fails.
+    /// [`Refused::OutOfReach`], [`Refused::RevocationExists`], or the database fails.
     pub async fn add_revocation(
         &self,
         name: String,
@@ -55,15 +57,23 @@ impl Store {
     ) -> Result<(Revocation, u64), StoreError> {
         self.writer
             .run(move |transaction| {
-                let revocation = Revocation { name, note, created_at_ms: now_ms(), expires_at_s };
+                if !is_within(&name, &action.reach()) {
+                    return Err(Refused::OutOfReach.into());
+                }
+                let made_by = action.reach().authority();
+                let revocation = Revocation { name, note, created_at_ms: now_ms(), expires_at_s, made_by };
                 let added = transaction.connection().execute(
-                    "INSERT INTO revocation (name, note, created_at_ms, expires_at_s) VALUES (?1, ?2, ?3, ?4)
-                         ON CONFLICT (name) DO NOTHING",
+                    "INSERT INTO revocation (name, note, created_at_ms, expires_at_s, made_by)
+                         VALUES (?1, ?2, ?3, ?4, ?5)
+                         ON CONFLICT (name) DO UPDATE SET note = excluded.note, expires_at_s = excluded.expires_at_s,
+                            created_at_ms = excluded.created_at_ms, made_by = excluded.made_by
+                         WHERE revocation.made_by = 'tenant' AND excluded.made_by = 'platform'",
                     params![
                         revocation.name,
                         revocation.note,
                         revocation.created_at_ms,
-                        revocation.expires_at_s
+                        revocation.expires_at_s,
+                        revocation.made_by.as_str()
                     ],
                 )?;
                 if added == 0 {
@@ -79,7 +89,7 @@ impl Store {
     /// Takes a revocation back.
     ///
     /// # Errors
-    /// [`Refused::RevocationUnknown`], or the database fails.
+    /// [`Refused::RevocationUnknown`], [`Refused::HeldAbove`], or the database fails.
     pub async fn remove_revocation(
         &self,
         name: String,
@@ -87,14 +97,15 @@ impl Store {
     ) -> Result<(Revocation, u64), StoreError> {
         self.writer
             .run(move |transaction| {
-                let revocation = transaction
-                    .connection()
-                    .query_optional(
-                        &["DELETE FROM revocation WHERE name = ?1 RETURNING ", COLUMNS].concat(),
-                        params![&name],
-                        read,
-                    )?
-                    .ok_or(Refused::RevocationUnknown)?;
+                let delete = ["DELETE FROM revocation WHERE name = ?1 RETURNING ", COLUMNS].concat();
+                let found = transaction.connection().query_optional(&delete, params![&name], read)?;
+                let reach = action.reach();
+                let found = found.filter(|revocation| is_within(&revocation.name, &reach));
+                let revocation = found.ok_or(Refused::RevocationUnknown)?;
+                // The job leaves nothing when it is refused.
+                if revocation.made_by > reach.authority() {
+                    return Err(Refused::HeldAbove.into());
+                }
                 transaction.record(action.record(200, ""))?;
                 let revision = transaction.publish_revocation(&name, false)?;
                 Ok((revocation, revision))
@@ -123,16 +134,28 @@ impl Store {
             .await
     }
 
-    /// Revocations in the order of their names.
+    /// Revocations in the order of their names, for somebody who can touch so much.
     ///
     /// # Errors
     /// [`StoreError`] when the database fails.
-    pub async fn revocations(&self, after: String, limit: usize) -> Result<Listed<Revocation>, StoreError> {
+    pub async fn revocations(
+        &self,
+        reach: Reach,
+        after: String,
+        limit: usize,
+    ) -> Result<Listed<Revocation>, StoreError> {
         self.readers
             .run(move |connection| {
-                let sql =
-                    ["SELECT ", COLUMNS, " FROM revocation WHERE name > ?1 ORDER BY name LIMIT ?2"].concat();
-                let items = connection.query(&sql, params![after, limit + 1], read)?;
+                let range = reach.bounds().0.map(names_within);
+                let (first, behind) = range.as_ref().map(|(first, behind)| (first, behind)).unzip();
+                let sql = [
+                    "SELECT ",
+                    COLUMNS,
+                    " FROM revocation WHERE name > ?1
+                      AND (CAST(?3 AS TEXT) IS NULL OR (name >= ?3 AND name < ?4)) ORDER BY name LIMIT ?2",
+                ]
+                .concat();
+                let items = connection.query(&sql, params![after, limit + 1, first, behind], read)?;
                 Ok(Listed::new(items, limit, |revocation: &Revocation| revocation.name.clone()))
             })
             .await

@@ -16,6 +16,7 @@ const SQLITE: Steps = &[
     (5, include_str!("schema/sqlite/5.sql")),
     (6, include_str!("schema/sqlite/6.sql")),
     (7, include_str!("schema/sqlite/7.sql")),
+    (8, include_str!("schema/sqlite/8.sql")),
 ];
 
 /// A version means the same in both databases. PostgreSQL came with the fourth.
@@ -24,6 +25,7 @@ const POSTGRES: Steps = &[
     (5, include_str!("schema/postgres/5.sql")),
     (6, include_str!("schema/postgres/6.sql")),
     (7, include_str!("schema/postgres/7.sql")),
+    (8, include_str!("schema/postgres/8.sql")),
 ];
 
 fn steps(connection: &Connection) -> Steps {
@@ -114,6 +116,35 @@ mod tests {
             .unwrap();
         let row = |kind: &str| (kind.to_owned(), String::new(), 7_i64, true);
         assert_eq!(rows, [row("control"), row("unknown")]);
+    }
+
+    #[test]
+    fn tokens_of_before_are_administrators_and_suspensions_the_platforms() {
+        let connection = Connection::sqlite(rusqlite::Connection::open_in_memory().unwrap());
+        for (version, step) in &SQLITE[..7] {
+            connection.batch(step).unwrap();
+            set_version(&connection, *version).unwrap();
+        }
+        connection
+            .batch(
+                "INSERT INTO administrator (id, token_digest, break_glass, created_at_ms) VALUES ('a', zeroblob(32), 0, 1);
+                 INSERT INTO revocation (name, note, created_at_ms) VALUES ('jti:1', '', 1);",
+            )
+            .unwrap();
+        let add = "INSERT INTO cluster (id, tenant, placement, administrative, observed, token_digest, created_at_ms)
+            VALUES (?1, 'acme', 'on_premises', ?2, 'online', zeroblob(32), 1)";
+        for state in ["active", "suspended", "retired"] {
+            connection.execute(add, params![state, state]).unwrap();
+        }
+        migrate(&connection).unwrap();
+        let text = |sql: &str| connection.query_one(sql, params![], |row| row.get::<String>(0)).unwrap();
+        assert_eq!(
+            text("SELECT role || coalesce(tenant, '') || coalesce(cluster, '') FROM administrator"),
+            "administrator"
+        );
+        assert_eq!(text("SELECT made_by FROM revocation"), "platform");
+        let held = "SELECT group_concat(id || ':' || suspended_by) FROM (SELECT * FROM cluster ORDER BY id)";
+        assert_eq!(text(held), "active:,retired:,suspended:platform");
     }
 
     #[test]

@@ -1,4 +1,6 @@
-//! Lists of roles, scopes and audiences in one column.
+//! Lists of names in one column.
+
+use std::str::FromStr;
 
 use portcullis_model::grants::Grants;
 use portcullis_sql::{Row, SqlError};
@@ -7,4 +9,11 @@ use portcullis_sql::{Row, SqlError};
 pub(super) fn words(row: &Row<'_>, column: usize) -> Result<Vec<String>, SqlError> {
     let text: String = row.get(column)?;
     Ok(text.split_whitespace().map(str::to_owned).collect::<Grants<_>>().into())
+}
+
+/// The words of a column, each of which stands for something else.
+pub(super) fn parsed<T: FromStr>(row: &Row<'_>, column: usize) -> Result<Vec<T>, SqlError> {
+    let wrong = |_| SqlError::Column { index: column, wanted: std::any::type_name::<T>() };
+    let text: String = row.get(column)?;
+    text.split_whitespace().map(|word| word.parse().map_err(|e: T::Err| wrong(drop(e)))).collect()
 }

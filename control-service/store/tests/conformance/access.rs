@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use portcullis_control_domain::Refused;
 use portcullis_control_domain::api_key::{KeyRotation, NewApiKey};
+use portcullis_control_domain::audit::AuditEvent;
+use portcullis_control_domain::caller::{Authority, Reach, Role};
 use portcullis_control_domain::client::NewServiceClient;
 use portcullis_control_domain::pause::PauseName;
 use portcullis_control_domain::signing::{KeyChange, Purpose, SigningKey};
@@ -13,7 +15,7 @@ use portcullis_identity::SourceType;
 use portcullis_protocol::wire::RecordKind;
 
 use crate::on_both;
-use crate::world::{World, action};
+use crate::world::{World, action, action_of};
 
 on_both! {
     administrators_come_and_go_but_for_the_last,
@@ -22,6 +24,7 @@ on_both! {
     a_revocation_stands_until_it_is_taken_back_or_has_ended,
     a_signing_key_is_published_signs_and_goes,
     who_failed_waits_whatever_replica_is_asked_and_only_what_is_counted_is_audited,
+    who_is_bound_finds_and_changes_what_is_theirs,
 }
 
 fn refused<T: std::fmt::Debug>(outcome: Result<T, StoreError>) -> Refused {
@@ -39,19 +42,20 @@ async fn administrators_come_and_go_but_for_the_last(world: World) {
     });
     let (first, ended) = made.await.unwrap();
     let store = world.store().await;
-    assert!(store.is_administrator(&first).await.unwrap());
-    assert!(!store.is_administrator(&ended).await.unwrap(), "its token has ended");
-    assert!(!store.is_administrator(&Token::generate(TokenKind::Administrator)).await.unwrap());
+    assert!(store.caller(&first).await.unwrap().is_some());
+    assert!(!store.caller(&ended).await.unwrap().is_some(), "its token has ended");
+    assert!(!store.caller(&Token::generate(TokenKind::Administrator)).await.unwrap().is_some());
     let last = store.revoke_administrator(first.id().to_owned(), action("/v1/admins")).await;
     assert_eq!(refused(last), Refused::AdministratorLast);
-    let (second, token) = store.create_administrator(None, action("/v1/admins")).await.unwrap();
+    let (second, token) =
+        store.create_administrator(Role::Administrator, None, action("/v1/admins")).await.unwrap();
     store.revoke_administrator(first.id().to_owned(), action("/v1/admins")).await.unwrap();
-    assert!(!store.is_administrator(&first).await.unwrap());
-    assert!(store.is_administrator(&token).await.unwrap());
+    assert!(!store.caller(&first).await.unwrap().is_some());
+    assert!(store.caller(&token).await.unwrap().is_some());
     let unknown = store.revoke_administrator("nobody".to_owned(), action("/v1/admins")).await;
     assert_eq!(refused(unknown), Refused::AdministratorUnknown);
-    let page = store.administrators(String::new(), 2).await.unwrap();
-    let rest = store.administrators(page.next.clone().unwrap(), 2).await.unwrap();
+    let page = store.administrators(Reach::Platform, String::new(), 2).await.unwrap();
+    let rest = store.administrators(Reach::Platform, page.next.clone().unwrap(), 2).await.unwrap();
     let all: Vec<_> = page.items.iter().chain(&rest.items).collect();
     assert!(all.is_sorted_by_key(|administrator| administrator.id.as_bytes()) && all.len() == 3);
     assert!(all.iter().any(|a| a.id == second.id && a.revoked_at_ms.is_none() && !a.break_glass));
@@ -85,10 +89,10 @@ async fn an_api_key_is_rotated_and_revoked(world: World) {
     let unknown = store.revoke_api_key("nothing".to_owned(), action("/v1/keys")).await;
     assert_eq!(refused(unknown), Refused::ApiKeyUnknown);
     store.create_api_key(new_key("globex"), &pepper, action("/v1/keys")).await.unwrap();
-    let acme = store.api_keys(Some("acme".to_owned()), String::new(), 10).await.unwrap();
+    let acme = store.api_keys(Reach::Platform, Some("acme".to_owned()), String::new(), 10).await.unwrap();
     assert_eq!((acme.items.len(), acme.next), (2, None));
     assert!(acme.items.iter().all(|key| key.roles == ["reader", "writer"] && key.scopes.is_empty()));
-    assert_eq!(store.api_keys(None, String::new(), 10).await.unwrap().items.len(), 3);
+    assert_eq!(store.api_keys(Reach::Platform, None, String::new(), 10).await.unwrap().items.len(), 3);
     let published = store.hub().excerpt(&[RecordKind::ApiKey]);
     assert_eq!(published.records.iter().filter(|record| !record.removed).count(), 2);
 }
@@ -121,9 +125,20 @@ async fn a_service_client_has_two_secrets_for_a_while(world: World) {
     assert_eq!(refused(late), Refused::ServiceClientRevoked);
     let unknown = store.revoke_service_client("nobody".into(), action("/v1/clients")).await;
     assert_eq!(refused(unknown), Refused::ServiceClientUnknown);
-    assert_eq!(store.service_clients(Some("acme".into()), String::new(), 5).await.unwrap().items.len(), 1);
-    assert_eq!(store.service_clients(Some("globex".into()), String::new(), 5).await.unwrap().items, []);
-    let ends = store.revocations(String::new(), 5).await.unwrap();
+    assert_eq!(
+        store
+            .service_clients(Reach::Platform, Some("acme".into()), String::new(), 5)
+            .await
+            .unwrap()
+            .items
+            .len(),
+        1
+    );
+    assert_eq!(
+        store.service_clients(Reach::Platform, Some("globex".into()), String::new(), 5).await.unwrap().items,
+        []
+    );
+    let ends = store.revocations(Reach::Platform, String::new(), 5).await.unwrap();
     assert!(ends.items.iter().any(|revocation| revocation.name == "client:etl"));
 }
 
@@ -139,9 +154,9 @@ async fn a_revocation_stands_until_it_is_taken_back_or_has_ended(world: World) {
     let names = |listed: Vec<_>| -> Vec<String> {
         listed.into_iter().map(|r: portcullis_control_domain::revocation::Revocation| r.name).collect()
     };
-    let listed = store.revocations(String::new(), 1).await.unwrap();
+    let listed = store.revocations(Reach::Platform, String::new(), 1).await.unwrap();
     assert_eq!(names(listed.items), ["jti:2"]);
-    let rest = store.revocations(listed.next.unwrap(), 5).await.unwrap();
+    let rest = store.revocations(Reach::Platform, listed.next.unwrap(), 5).await.unwrap();
     assert_eq!(names(rest.items), ["sub:zoë"]);
     let back = store.remove_revocation("sub:zoë".into(), action("/v1/revocations")).await.unwrap();
     assert!(back.1 > revision);
@@ -220,4 +235,70 @@ async fn who_failed_waits_whatever_replica_is_asked_and_only_what_is_counted_is_
     // Should the pause be over already, the next one is longer.
     let waits = [refuse().await.unwrap(), refuse().await.unwrap()];
     assert!(waits.iter().any(Option::is_some), "a restart gives no new tries");
+}
+
+async fn who_is_bound_finds_and_changes_what_is_theirs(world: World) {
+    let store = world.store().await;
+    let (acme, globex) =
+        (Role::TenantAdmin("acme".parse().unwrap()), Role::TenantAdmin("globex".parse().unwrap()));
+    let by = |role: &Role| action_of(role.clone(), "/v1/things");
+    let pepper = [7; 32];
+    let key = store.create_api_key(new_key("acme"), &pepper, by(&acme)).await.unwrap().0;
+    let elsewhere = store.create_api_key(new_key("acme"), &pepper, by(&globex)).await;
+    assert_eq!(refused(elsewhere), Refused::OutOfReach);
+    assert_eq!(refused(store.revoke_api_key(key.id.clone(), by(&globex)).await), Refused::ApiKeyUnknown);
+    let nobody = AuditEvent::default();
+    assert_eq!(
+        refused(store.revoke_api_key(key.id, nobody).await),
+        Refused::ApiKeyUnknown,
+        "who is told of no role"
+    );
+    let keys =
+        async |role: &Role| store.api_keys(role.reach(), None, String::new(), 9).await.unwrap().items.len();
+    assert_eq!((keys(&acme).await, keys(&globex).await, keys(&Role::Operator).await), (1, 0, 1));
+    assert_eq!(store.api_keys(Reach::Nothing, None, String::new(), 9).await.unwrap().items, []);
+
+    let human = NewApiKey { source_type: SourceType::Human, ..new_key("acme") };
+    assert_eq!(refused(store.create_api_key(human.clone(), &pepper, by(&acme)).await), Refused::HumanKey);
+    let human = store.create_api_key(human, &pepper, by(&Role::Administrator)).await.unwrap().0;
+    let how = KeyRotation { overlap_s: 0, expires_at_s: None };
+    assert_eq!(
+        refused(store.rotate_api_key(human.id, how, &pepper, by(&Role::Operator)).await),
+        Refused::HumanKey
+    );
+
+    let add = async |name: &str, role: &Role| {
+        store
+            .add_revocation(name.to_owned(), String::new(), None, by(role))
+            .await
+            .map(|(made, _)| made.made_by)
+    };
+    let remove = async |name: &str, role: &Role| store.remove_revocation(name.to_owned(), by(role)).await;
+    assert_eq!(add("user:acme - ann", &acme).await.unwrap(), Authority::Tenant);
+    assert_eq!(add("user:acme - ann", &Role::Operator).await.unwrap(), Authority::Platform);
+    assert_eq!(refused(add("user:acme - ann", &Role::Operator).await), Refused::RevocationExists);
+    assert_eq!(refused(remove("user:acme - ann", &acme).await), Refused::HeldAbove);
+    assert_eq!(refused(remove("user:acme - ann", &globex).await), Refused::RevocationUnknown);
+    for name in ["user:acme-2 - ann", "user:globex - ann", "jti:1"] {
+        add(name, &Role::Operator).await.unwrap();
+    }
+    let seen = store.revocations(acme.reach(), String::new(), 9).await.unwrap().items;
+    assert_eq!(
+        seen.iter().map(|r| r.name.as_str()).collect::<Vec<_>>(),
+        ["user:acme - ann"],
+        "and it still stands"
+    );
+
+    let grant =
+        async |role: &Role, by_whom: &Role| store.create_administrator(role.clone(), None, by(by_whom)).await;
+    let owner = Role::ClusterOwner("acme".parse().unwrap(), "acme-1".parse().unwrap());
+    let (made, token) = grant(&owner, &acme).await.unwrap();
+    assert_eq!(store.caller(&token).await.unwrap().map(|caller| caller.role), Some(owner.clone()));
+    assert_eq!(refused(grant(&owner, &globex).await), Refused::OutOfReach);
+    assert_eq!(refused(grant(&Role::Operator, &acme).await), Refused::OutOfReach);
+    let revoke = async |by_whom: &Role| store.revoke_administrator(made.id.clone(), by(by_whom)).await;
+    assert_eq!(refused(revoke(&globex).await), Refused::AdministratorUnknown);
+    revoke(&acme).await.unwrap();
+    assert!(store.caller(&token).await.unwrap().is_none());
+    assert_eq!(store.administrators(globex.reach(), String::new(), 9).await.unwrap().items, []);
 }

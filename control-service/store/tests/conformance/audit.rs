@@ -2,6 +2,7 @@
 
 use portcullis_control_domain::api_key::NewApiKey;
 use portcullis_control_domain::audit::{RecordQuery, RejectReason, Sender};
+use portcullis_control_domain::caller::Reach;
 use portcullis_identity::SourceType;
 use portcullis_identity::ids::SpiffeId;
 use portcullis_protocol::wire::{AuditBatch, AuditRecord};
@@ -55,7 +56,10 @@ async fn a_record_is_stored_once_and_gaps_are_known(world: World) {
     assert_eq!((status.gateways_missing, status.sidecars_missing), (3, 0));
     let stream = status.streams.iter().find(|stream| stream.proxy == "router~1").unwrap();
     assert_eq!((stream.stored, stream.highest, &*stream.gaps), (4, 7, &[[3, 4], [7, 7]][..]));
-    let (rows, _) = store.records(RecordQuery { limit: 100, ..RecordQuery::default() }).await.unwrap();
+    let (rows, _) = store
+        .records(RecordQuery { reach: Reach::Platform, limit: 100, ..RecordQuery::default() })
+        .await
+        .unwrap();
     let indexes: Vec<_> = rows.iter().map(|row| row.index).collect();
     assert_eq!(indexes, (1..=own + 4).collect::<Vec<_>>(), "no index is left out");
     assert!(rows.iter().any(|row| row.record == record(2)), "the first one stands");
@@ -69,11 +73,21 @@ async fn records_are_found_by_what_they_say(world: World) {
         let (rows, next) = store.records(query).await.unwrap();
         (rows.iter().map(|row| row.record.sequence).collect::<Vec<_>>(), next.is_some())
     };
-    let any = || RecordQuery { hop: Some("gateway".to_owned()), limit: 9, ..RecordQuery::default() };
+    let any = || RecordQuery {
+        reach: Reach::Platform,
+        hop: Some("gateway".to_owned()),
+        limit: 9,
+        ..RecordQuery::default()
+    };
     assert_eq!(found(any()).await, (vec![1, 2, 3, 4], false));
     let by_request = RecordQuery { request_id: Some("request-2".to_owned()), ..any() };
     assert_eq!(found(by_request).await, (vec![2], false));
-    let by_subject = RecordQuery { subject: Some("zoë".to_owned()), limit: 2, ..RecordQuery::default() };
+    let by_subject = RecordQuery {
+        reach: Reach::Platform,
+        subject: Some("zoë".to_owned()),
+        limit: 2,
+        ..RecordQuery::default()
+    };
     assert_eq!(found(by_subject).await, (vec![1, 2], true));
     let by_cluster =
         RecordQuery { cluster: Some("orders".to_owned()), decision: Some("refuse".to_owned()), ..any() };
@@ -114,7 +128,7 @@ async fn the_use_of_a_key_is_written_down(world: World) {
     let used = AuditRecord { credential: "api_key".to_owned(), key_id: key.id.clone(), ..record(1) };
     store.ingest(gateway("a"), batch(&[used], 0)).await.unwrap();
     store.write_usage().await.unwrap();
-    let keys = store.api_keys(None, String::new(), 9).await.unwrap();
+    let keys = store.api_keys(Reach::Platform, None, String::new(), 9).await.unwrap();
     assert_eq!(keys.items.first().and_then(|key| key.last_used_at_ms), Some(1_001));
 }
 
@@ -129,7 +143,12 @@ async fn a_record_with_a_zero_byte_keeps_no_other_from_being_stored(world: World
     };
     let outcome = store.ingest(gateway("a"), batch(&[odd.clone(), record(2)], 0)).await.unwrap();
     assert_eq!(outcome.ack.stored, 2);
-    let query = RecordQuery { hop: Some("gateway".to_owned()), limit: 9, ..RecordQuery::default() };
+    let query = RecordQuery {
+        reach: Reach::Platform,
+        hop: Some("gateway".to_owned()),
+        limit: 9,
+        ..RecordQuery::default()
+    };
     let (rows, _) = store.records(query).await.unwrap();
     assert_eq!(rows.first().map(|row| &row.record), Some(&odd), "it is kept as it came");
 }

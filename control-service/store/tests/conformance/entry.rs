@@ -4,6 +4,7 @@ use portcullis_control_domain::Refused;
 use portcullis_control_domain::audit::{
     AuditRow, DataSubject, Erased, LogBody, LogEntry, Order, RecordQuery, leaf_hash,
 };
+use portcullis_control_domain::caller::Reach;
 use portcullis_control_domain::clock::now_ms;
 use portcullis_control_store::{Store, StoreError, open_personal};
 use portcullis_protocol::wire::AuditRecord;
@@ -45,11 +46,19 @@ async fn rows(store: &Store, query: RecordQuery) -> Vec<AuditRow> {
 }
 
 async fn of_gateway(store: &Store) -> Vec<AuditRow> {
-    rows(store, RecordQuery { hop: Some("gateway".to_owned()), ..RecordQuery::default() }).await
+    rows(
+        store,
+        RecordQuery { reach: Reach::Platform, hop: Some("gateway".to_owned()), ..RecordQuery::default() },
+    )
+    .await
 }
 
 async fn of_subject(store: &Store, subject: &str) -> Vec<AuditRow> {
-    rows(store, RecordQuery { subject: Some(subject.to_owned()), ..RecordQuery::default() }).await
+    rows(
+        store,
+        RecordQuery { reach: Reach::Platform, subject: Some(subject.to_owned()), ..RecordQuery::default() },
+    )
+    .await
 }
 
 fn contains(bytes: &[u8], text: &str) -> bool {
@@ -74,7 +83,7 @@ async fn an_entry_commits_to_its_record_and_shows_nothing_of_it(world: World) {
         let entry = LogEntry::decode(&bytes).unwrap();
         assert_eq!((entry.index, row.leaf), (row.index, leaf_hash(&bytes)));
         assert!((before..=now_ms()).contains(&entry.received_ms));
-        let proof = store.log_proof(row.index).await.unwrap();
+        let proof = store.log_proof(Reach::Platform, row.index).await.unwrap();
         let (salt, body) = proof.content.unwrap();
         assert!(proof.entry.as_deref() == Some(&bytes) && proof.leaf == row.leaf);
         assert!(entry.commits_to(&salt, &body));
@@ -85,9 +94,9 @@ async fn an_entry_commits_to_its_record_and_shows_nothing_of_it(world: World) {
         let whole = [parts.open, &opened].concat();
         assert_eq!(AuditRecord::decode(whole.as_slice()).unwrap(), row.record);
     }
-    let last = store.log_proof(found[2].index).await.unwrap();
+    let last = store.log_proof(Reach::Platform, found[2].index).await.unwrap();
     assert!(last.record_key.is_none(), "nothing of it is personal");
-    let unknown = store.log_proof(found[2].index + 1).await.err();
+    let unknown = store.log_proof(Reach::Platform, found[2].index + 1).await.err();
     assert!(matches!(unknown, Some(StoreError::Refused(Refused::EntryUnknown))));
 }
 
@@ -135,7 +144,7 @@ async fn an_erased_person_is_gone_everywhere_and_nobody_else(world: World) {
     assert_eq!((&after[1].record, after[1].erased), (&personal(2, "ann"), None));
     assert_eq!((&after[2].record, after[2].erased), (&other, None));
     assert_eq!(of_subject(&store, "zoë").await.len(), 1, "of the other tenant");
-    let proof = store.log_proof(after[0].index).await.unwrap();
+    let proof = store.log_proof(Reach::Platform, after[0].index).await.unwrap();
     let (salt, body) = proof.content.unwrap();
     assert!(
         proof.record_key.is_none()
@@ -145,7 +154,11 @@ async fn an_erased_person_is_gone_everywhere_and_nobody_else(world: World) {
     let again = store.erase_subject(&ZOE, action("/v1/audit/erasures")).await;
     assert!(matches!(again, Err(StoreError::Refused(Refused::SubjectUnknown))), "{again:?}");
     assert_eq!(store.audit_status().await.unwrap().erasures, 1);
-    let by = rows(&store, RecordQuery { hop: Some("control".to_owned()), ..RecordQuery::default() }).await;
+    let by = rows(
+        &store,
+        RecordQuery { reach: Reach::Platform, hop: Some("control".to_owned()), ..RecordQuery::default() },
+    )
+    .await;
     let told = by.iter().find(|row| row.record.path.starts_with("/v1/audit/erasures")).unwrap();
     assert_eq!(told.record.path, ["/v1/audit/erasures/", &name].concat());
     assert!(!format!("{:?}", told.record).contains("zoë"));
@@ -240,7 +253,7 @@ async fn salt_and_body_can_be_deleted_and_the_log_stays(world: World) {
     assert_eq!(after.len(), before.len());
     assert!(after.iter().any(|row| row.record == personal(2, "zoë")));
     assert_eq!(of_subject(&store, "zoë").await.len(), 1, "nobody knows whose it was");
-    assert!(store.log_proof(index).await.unwrap().content.is_none());
+    assert!(store.log_proof(Reach::Platform, index).await.unwrap().content.is_none());
     let again = store.ingest(gateway("a"), batch(&[personal(1, "zoë")], 0)).await.unwrap();
     assert_eq!((again.ack.stored, again.ack.duplicates), (0, 1), "its number is known");
     let status = store.audit_status().await.unwrap();
@@ -265,11 +278,14 @@ async fn the_newest_come_first_page_by_page(world: World) {
         }
     };
     let wanted = |step| (1..=25).rev().filter(|n| n % step == 0).collect::<Vec<u64>>();
-    let by_hop = RecordQuery { hop: Some("gateway".to_owned()), ..RecordQuery::default() };
+    let by_hop =
+        RecordQuery { reach: Reach::Platform, hop: Some("gateway".to_owned()), ..RecordQuery::default() };
     assert_eq!(pages(by_hop).await, wanted(1));
-    let by_subject = RecordQuery { subject: Some("zoë".to_owned()), ..RecordQuery::default() };
+    let by_subject =
+        RecordQuery { reach: Reach::Platform, subject: Some("zoë".to_owned()), ..RecordQuery::default() };
     assert_eq!(pages(by_subject).await, wanted(2));
-    let by_cluster = RecordQuery { cluster: Some("orders".to_owned()), ..RecordQuery::default() };
+    let by_cluster =
+        RecordQuery { reach: Reach::Platform, cluster: Some("orders".to_owned()), ..RecordQuery::default() };
     assert_eq!(pages(by_cluster.clone()).await, wanted(1));
     let all = rows(&store, by_cluster).await;
     let between = RecordQuery {
@@ -336,7 +352,12 @@ async fn an_older_database_is_converted_once(world: World) {
     let store = world.store().await;
     let status = store.audit_status().await.unwrap();
     assert_eq!((status.committed_from, status.total, status.missing), (2101, 2100, 0));
-    let query = |after| RecordQuery { hop: Some("gateway".to_owned()), after, ..RecordQuery::default() };
+    let query = |after| RecordQuery {
+        reach: Reach::Platform,
+        hop: Some("gateway".to_owned()),
+        after,
+        ..RecordQuery::default()
+    };
     let mut found = Vec::new();
     for after in [0, 1000, 2000] {
         found.extend(rows(&store, query(after)).await);
@@ -348,7 +369,7 @@ async fn an_older_database_is_converted_once(world: World) {
         assert_eq!(row.principal, "spiffe://cluster.local/ns/gateway/sa/a");
     }
     assert_eq!(of_subject(&store, "zoë").await.len(), 700);
-    let proof = store.log_proof(3).await.unwrap();
+    let proof = store.log_proof(Reach::Platform, 3).await.unwrap();
     let (_, body) = proof.content.unwrap();
     let whole = open_personal(&proof.record_key.unwrap(), LogBody::decode(&body).unwrap().sealed).unwrap();
     assert_eq!(leaf_hash(&whole), proof.leaf, "an auditor can verify it");

@@ -1,6 +1,7 @@
 //! Clusters, policy, and what is left after a restart, a failure or a newer version.
 
 use portcullis_control_domain::Refused;
+use portcullis_control_domain::caller::Reach;
 use portcullis_control_domain::cluster::{
     Administer, ClusterQuery, Heartbeat, NewCluster, Observed, Placement,
 };
@@ -55,7 +56,7 @@ async fn a_clusters_state_is_what_operators_and_heartbeats_say(world: World) {
     let suspend = |what| store.administer_cluster("a".parse().unwrap(), what, action("/v1/clusters/a"));
     assert_eq!(suspend(Administer::Suspend).await.unwrap().0.state, ClusterState::Suspended);
     store.observe(vec![heartbeat("a", Observed::Degraded)]).await.unwrap();
-    let a = store.cluster("a".parse().unwrap()).await.unwrap();
+    let a = store.cluster(Reach::Platform, "a".parse().unwrap()).await.unwrap();
     assert_eq!(
         (a.state, a.observed, a.version.as_deref()),
         (ClusterState::Suspended, Observed::Degraded, Some("1.2"))
@@ -65,9 +66,18 @@ async fn a_clusters_state_is_what_operators_and_heartbeats_say(world: World) {
     let late = suspend(Administer::Resume).await;
     assert!(matches!(late, Err(StoreError::Refused(Refused::ClusterRetired))), "{late:?}");
     store.note_times(vec![("b".parse().unwrap(), 7), ("gone".parse().unwrap(), 8)]).await.unwrap();
-    assert_eq!(store.cluster("b".parse().unwrap()).await.unwrap().last_heartbeat_at_ms, Some(7));
+    assert_eq!(
+        store.cluster(Reach::Platform, "b".parse().unwrap()).await.unwrap().last_heartbeat_at_ms,
+        Some(7)
+    );
     let listed = async |tenant: Option<&str>, state, after: &str, limit| {
-        let query = ClusterQuery { tenant: tenant.map(str::to_owned), state, after: after.to_owned(), limit };
+        let query = ClusterQuery {
+            reach: Reach::Platform,
+            tenant: tenant.map(str::to_owned),
+            state,
+            after: after.to_owned(),
+            limit,
+        };
         let page = store.clusters(query).await.unwrap();
         (page.items.iter().map(|cluster| cluster.id.to_string()).collect::<Vec<_>>(), page.next)
     };
@@ -78,7 +88,7 @@ async fn a_clusters_state_is_what_operators_and_heartbeats_say(world: World) {
     assert_eq!(listed(None, Some(ClusterState::Pending), "", 9).await.0, ["b", "c"]);
     let known = store.known_clusters().await.unwrap();
     assert!(known.iter().any(|k| k.cluster.id.as_str() == "a" && k.token_digest == token.digest()));
-    let missing = store.cluster("nothing".parse().unwrap()).await;
+    let missing = store.cluster(Reach::Platform, "nothing".parse().unwrap()).await;
     assert!(matches!(missing, Err(StoreError::Refused(Refused::ClusterUnknown))), "{missing:?}");
 }
 
@@ -150,13 +160,27 @@ async fn a_server_that_was_away_is_used_again_and_nothing_acknowledged_is_lost()
     server.kill().await.unwrap();
     let away = store.register_cluster(new("b", "acme"), action("/v1/clusters")).await;
     assert!(matches!(away, Err(StoreError::Disconnected(_))), "{away:?}");
-    let away =
-        store.clusters(ClusterQuery { tenant: None, state: None, after: String::new(), limit: 9 }).await;
+    let away = store
+        .clusters(ClusterQuery {
+            reach: Reach::Platform,
+            tenant: None,
+            state: None,
+            after: String::new(),
+            limit: 9,
+        })
+        .await;
     assert!(matches!(away, Err(StoreError::Disconnected(_))), "{away:?}");
     server.restart().await.unwrap();
     register(&store, "c", "acme").await;
-    let all =
-        store.clusters(ClusterQuery { tenant: None, state: None, after: String::new(), limit: 9 }).await;
+    let all = store
+        .clusters(ClusterQuery {
+            reach: Reach::Platform,
+            tenant: None,
+            state: None,
+            after: String::new(),
+            limit: 9,
+        })
+        .await;
     let ids: Vec<_> = all.unwrap().items.iter().map(|cluster| cluster.id.to_string()).collect();
     assert_eq!(ids, ["a", "c"], "what was refused left nothing");
 }
@@ -222,11 +246,11 @@ async fn a_server_that_hangs_holds_nobody_up() {
     let world = World::on(&server, "hangs").await;
     let store = world.store().await;
     register(&store, "a", "acme").await;
-    store.cluster("a".parse().unwrap()).await.unwrap();
+    store.cluster(Reach::Platform, "a".parse().unwrap()).await.unwrap();
     server.pause().unwrap();
     let suspend =
         store.administer_cluster("a".parse().unwrap(), Administer::Suspend, action("/v1/clusters/a"));
-    let (write, read) = tokio::join!(suspend, store.cluster("a".parse().unwrap()));
+    let (write, read) = tokio::join!(suspend, store.cluster(Reach::Platform, "a".parse().unwrap()));
     server.unpause().unwrap();
     assert!(matches!(write, Err(StoreError::Disconnected(_))), "{write:?}");
     assert!(matches!(read, Err(StoreError::Disconnected(_))), "{read:?}");

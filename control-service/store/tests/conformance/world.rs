@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use portcullis_control_domain::audit::AuditEvent;
+use portcullis_control_domain::caller::Role;
 use portcullis_control_snapshot::Settings;
 use portcullis_control_store::{Database, Location, Server, Store, StoreError};
 use portcullis_mesh::paths;
@@ -117,9 +118,15 @@ async fn server() -> &'static Postgres {
 pub(crate) fn action(path: &str) -> AuditEvent {
     AuditEvent {
         subject: "admin".to_owned(),
+        role: Some(Role::Administrator),
         credential: "admin_token",
         method: "POST".to_owned(),
         path: path.to_owned(),
         ..AuditEvent::default()
     }
+}
+
+/// The same, by somebody of another role.
+pub(crate) fn action_of(role: Role, path: &str) -> AuditEvent {
+    AuditEvent { role: Some(role), ..action(path) }
 }

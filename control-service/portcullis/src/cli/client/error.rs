@@ -8,7 +8,7 @@ use crate::cli::verify::ProofError;
 #[derive(Debug, thiserror::Error)]
 pub(in crate::cli) enum ClientError {
     /// No token.
-    #[error("no administrator's token: set PORTCULLIS_TOKEN or give --token-file")]
+    #[error("no token of the platform API: set PORTCULLIS_TOKEN or give --token-file")]
     NoToken,
     /// The token is none that could be sent.
     #[error(
@@ -52,7 +52,7 @@ pub(in crate::cli) enum ClientError {
         lost: &'static str,
     },
     /// The service refused.
-    #[error("refused: {title} ({reason}, status {status}): {detail}")]
+    #[error("refused: {title} ({reason}, status {status}): {detail}{}", hint(*status))]
     Refused {
         /// HTTP status.
         status: u16,
@@ -89,4 +89,13 @@ pub(in crate::cli) enum ClientError {
     /// The answer cannot be printed.
     #[error("the answer cannot be printed: {0}")]
     Print(#[from] std::io::Error),
+}
+
+/// What to look at where a role may be why.
+fn hint(status: u16) -> &'static str {
+    match status {
+        403 => "; `portcullis whoami` shows what this token's role may do, and its bounds",
+        404 => "; or it is beyond what this token may see: `portcullis whoami` shows that",
+        _ => "",
+    }
 }

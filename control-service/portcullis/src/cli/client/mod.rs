@@ -37,7 +37,7 @@ pub(super) struct Connection {
     /// Address of the platform API, for example `http://127.0.0.1:9701`.
     #[arg(long, env = "PORTCULLIS_SERVER")]
     server: Url,
-    /// File with the administrator's token; without it the variable PORTCULLIS_TOKEN is read.
+    /// File with the token; without it the variable PORTCULLIS_TOKEN is read.
     #[arg(long)]
     token_file: Option<PathBuf>,
     /// Seconds that a connection may take.

@@ -1,6 +1,7 @@
 //! What is stored of a record: what its entry commits to, and the key that opens it.
 
 use portcullis_control_domain::audit::{LogBody, LogProof, Parsed, leaf_hash};
+use portcullis_control_domain::caller::Reach;
 use portcullis_protocol::wire::AuditRecord;
 use portcullis_sql::{Connection, Row, SqlError, params};
 use prost::Message;
@@ -78,6 +79,16 @@ impl Evidence {
     pub(super) fn body(&self) -> Result<Option<LogBody<'_>>, Failure> {
         let Some((_, body)) = &self.content else { return Ok(None) };
         LogBody::decode(body).map(Some).ok_or_else(|| self.unreadable())
+    }
+
+    /// Whether somebody of this reach may know of it. Of what was erased nobody can tell any more whose it was.
+    pub(super) fn is_within(&self, reach: &Reach) -> Result<bool, Failure> {
+        if *reach == Reach::Platform {
+            return Ok(true);
+        }
+        let Some(body) = self.body()? else { return Ok(false) };
+        let record = AuditRecord::decode(body.open).map_err(|_| self.unreadable())?;
+        Ok(reach.has_tenant(&record.tenant))
     }
 
     /// The key of this record alone, where it is encrypted and that of its data subject is there.

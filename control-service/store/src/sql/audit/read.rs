@@ -7,6 +7,7 @@ use portcullis_control_domain::Refused;
 use portcullis_control_domain::audit::{
     AuditRow, AuditStatus, Erased, LogProof, Order, RecordQuery, StreamStatus,
 };
+use portcullis_control_domain::caller::Reach;
 use portcullis_protocol::audit::hex;
 use portcullis_protocol::wire::AuditRecord;
 use portcullis_sql::{Connection, Value, params};
@@ -35,17 +36,21 @@ impl Store {
         self.readers.run(move |connection| records(connection, &keys, &query)).await
     }
 
-    /// What it takes to verify the record at an index of the log.
+    /// What it takes to verify the record at an index of the log, for somebody who can touch so much.
     ///
     /// # Errors
     /// [`Refused::EntryUnknown`], or the database fails.
-    pub async fn log_proof(&self, index: u64) -> Result<LogProof, StoreError> {
+    pub async fn log_proof(&self, reach: Reach, index: u64) -> Result<LogProof, StoreError> {
         let keys = Arc::clone(self.recorder.keys());
         let find = move |connection: &Connection| {
             let sql = format!("{FROM} WHERE r.position = ?1");
             let index = index.min(i64::MAX.unsigned_abs());
             let found = connection.query_optional(&sql, params![index], Evidence::read)?;
-            found.ok_or(Refused::EntryUnknown)?.proof(&keys)
+            let found = found.ok_or(Refused::EntryUnknown)?;
+            if !found.is_within(&reach)? {
+                return Err(Refused::EntryUnknown.into());
+            }
+            found.proof(&keys)
         };
         self.readers.run(find).await
     }

@@ -1,0 +1,174 @@
+//! Who may make which call, and that every call that does something is audited.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use axum::Router;
+use axum::extract::{ConnectInfo, FromRef, Request, State};
+use axum::handler::Handler;
+use axum::http::{HeaderValue, Method, header};
+use axum::middleware::{self, Next};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{MethodFilter, MethodRouter, on};
+use portcullis_control_contract::calls::{Access, Call};
+use portcullis_control_domain::audit::AuditEvent;
+use portcullis_control_domain::caller::{Caller, Permission};
+use portcullis_control_domain::pause::PauseName;
+use portcullis_control_domain::tokens::{Token, TokenKind};
+use portcullis_control_services::metrics::Metrics;
+use portcullis_control_store::Store;
+
+use crate::PlatformState;
+use crate::extract::{bearer, request_id};
+use crate::problem::{Problem, ProblemKind, ReasonOf};
+
+/// Characters of a path in an audit record at most: those of refused calls are anybody's.
+const MAX_PATH: usize = 1024;
+
+/// Routes of the platform API. They are made of calls alone, so there is none that the table does not have.
+pub(super) struct Routes {
+    router: Router<PlatformState>,
+    guard: Guard,
+}
+
+impl Routes {
+    pub(super) fn new(state: &PlatformState) -> Self {
+        Self { router: Router::new(), guard: Guard::from_ref(state) }
+    }
+
+    /// Answers a call by a handler, behind the check that the table asks for.
+    pub(super) fn on<T: 'static>(mut self, call: Call, handler: impl Handler<T, PlatformState>) -> Self {
+        let filter = match call.method() {
+            "GET" => MethodFilter::GET,
+            "POST" => MethodFilter::POST,
+            _ => MethodFilter::DELETE,
+        };
+        let mut route: MethodRouter<PlatformState> = on(filter, handler);
+        if let Access::Needs(permission) = call.access() {
+            let check = (self.guard.clone(), permission);
+            route = route.route_layer(middleware::from_fn_with_state(check, guarded));
+        }
+        self.router = self.router.route(call.path(), route);
+        self
+    }
+
+    pub(super) fn into_router(self) -> Router<PlatformState> {
+        self.router
+    }
+}
+
+/// What the check of a caller needs.
+#[derive(Clone)]
+struct Guard {
+    store: Store,
+    metrics: Arc<Metrics>,
+}
+
+impl FromRef<PlatformState> for Guard {
+    fn from_ref(state: &PlatformState) -> Self {
+        let PlatformState { store, metrics, .. } = state;
+        Self { store: store.clone(), metrics: Arc::clone(metrics) }
+    }
+}
+
+/// Checks who calls and whether their role may do this, tells handlers, and audits what no handler has: refusals and
+/// reads of the audit log. A change is audited in the transaction that makes it.
+async fn guarded(
+    State((guard, permission)): State<(Guard, Permission)>,
+    mut request: Request,
+    next: Next,
+) -> Response {
+    let token = bearer(request.headers()).map(|text| Token::parse(TokenKind::Administrator, text));
+    let action = action(&request);
+    let caller = match guard.authenticate(token.as_ref()).await {
+        Ok(caller) => caller,
+        Err(problem) => return guard.refuse(claimed(action, token.flatten()), problem).await,
+    };
+    let action = action.by(&caller);
+    let reads = request.method() == Method::GET || request.method() == Method::HEAD;
+    let reads_audit = reads && request.uri().path().starts_with("/v1/audit/");
+    let response = if caller.role.may(permission) {
+        request.extensions_mut().insert(action.clone());
+        request.extensions_mut().insert(caller);
+        next.run(request).await
+    } else {
+        denied(&caller, permission).into_response()
+    };
+    let status = response.status().as_u16();
+    if reads_audit || status == 403 || (!reads && status >= 400) {
+        let reason = response.extensions().get::<ReasonOf>().map_or("", |r| r.0);
+        if let Err(error) = guard.store.record(action, status, reason).await {
+            // An answer that cannot be audited is not given.
+            return Problem::from(error).into_response();
+        }
+    }
+    response
+}
+
+fn denied(caller: &Caller, permission: Permission) -> Problem {
+    let (needed, role) = (permission.as_str(), caller.role.name().as_str());
+    let bound = if caller.role.name().may(permission) { ", bound to a tenant," } else { "" };
+    Problem::new(
+        ProblemKind::PermissionDenied,
+        ["this call needs the permission ", needed, ", which the role ", role, bound, " does not have"]
+            .concat(),
+    )
+}
+
+/// What is audited of a call, but for who makes it.
+fn action(request: &Request) -> AuditEvent {
+    let peer = request.extensions().get::<ConnectInfo<SocketAddr>>();
+    AuditEvent {
+        method: request.method().to_string(),
+        path: request.uri().path().chars().take(MAX_PATH).collect(),
+        request_id: request_id(request.headers()),
+        client_address: peer.map(|p| p.0.ip().to_string()).unwrap_or_default(),
+        ..AuditEvent::default()
+    }
+}
+
+/// A name that a token claims for itself is not believed, but it is worth a record.
+fn claimed(action: AuditEvent, token: Option<Token>) -> AuditEvent {
+    let id = token.as_ref().map(Token::id).unwrap_or_default();
+    let subject = if id.is_empty() { String::new() } else { ["admin:", id].concat() };
+    AuditEvent { subject, credential: "admin_token", key_id: id.to_owned(), ..action }
+}
+
+impl Guard {
+    /// Who calls; `token` is none when there is none, and a none within when it is malformed.
+    async fn authenticate(&self, token: Option<&Option<Token>>) -> Result<Caller, Problem> {
+        let invalid = || Problem::new(ProblemKind::TokenInvalid, "this is no token of the platform API");
+        let token = token.ok_or_else(|| {
+            Problem::new(
+                ProblemKind::TokenMissing,
+                "send Authorization: Bearer with a token that `portcullis bootstrap-admin` or `admins create` printed",
+            )
+        })?;
+        let token = token.as_ref().ok_or_else(invalid)?;
+        self.store.caller(token).await?.ok_or_else(invalid)
+    }
+
+    /// Refuses a call without a token that is good. Each refusal is audited; when many come from one address they get
+    /// slower, so that nobody can fill the audit log. A good token is never slowed down.
+    async fn refuse(&self, action: AuditEvent, problem: Problem) -> Response {
+        let kind = problem.kind();
+        if !matches!(kind, ProblemKind::TokenMissing | ProblemKind::TokenInvalid) {
+            return problem.into_response();
+        }
+        let failures_of = vec![PauseName::platform_caller(&action.client_address)];
+        let pause = match self.store.refuse(failures_of, action.record(401, kind.code())).await {
+            Ok(pause) => pause,
+            // An answer that cannot be audited is not given.
+            Err(error) => return Problem::from(error).into_response(),
+        };
+        let Some(pause) = pause else {
+            self.metrics.refused_callers.count(&["audited"]);
+            return problem.into_response();
+        };
+        self.metrics.refused_callers.count(&["paused"]);
+        let told = "try again later, with the right token";
+        let mut response = Problem::new(ProblemKind::TooManyRefusals, told).into_response();
+        response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(pause.as_secs() + 1));
+        response
+    }
+}

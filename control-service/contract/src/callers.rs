@@ -1,0 +1,31 @@
+//! Who calls.
+
+use portcullis_control_domain::caller::{Caller, CallerCredential, Permission, RoleParts};
+use serde::{Deserialize, Serialize};
+
+/// Who calls, and what they may.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WhoAmI {
+    /// What audit records call the caller.
+    pub subject: String,
+    /// The public id of its token.
+    pub key_id: Option<String>,
+    /// Its role.
+    #[serde(flatten)]
+    pub role: RoleParts,
+    /// What the role may do, within its bounds.
+    pub permissions: Vec<Permission>,
+    /// When the credential ends, seconds since the Unix epoch.
+    pub expires_at_s: Option<u64>,
+}
+
+impl From<Caller> for WhoAmI {
+    fn from(caller: Caller) -> Self {
+        let subject = caller.subject();
+        let permissions = caller.role.permissions().collect();
+        let key_id = match caller.credential {
+            CallerCredential::Token { id } => Some(id),
+        };
+        Self { subject, key_id, role: caller.role.into(), permissions, expires_at_s: caller.expires_at_s }
+    }
+}

@@ -1,0 +1,338 @@
+//! Callers with roles: what each may do, what is there for whom, and that all of it is audited.
+
+mod common;
+mod role_cases;
+
+use common::{Server, text};
+use reqwest::Method;
+use role_cases::{GLOBEX, Who, name_of, roles};
+use serde_json::{Value, json};
+
+/// A service that gives out service tokens.
+async fn start() -> Server {
+    Server::start_with(|config| {
+        config["serviceTokens"] =
+            json!({"issuer": "https://portcullis.example.com", "audiences": ["portcullis"]});
+    })
+    .await
+}
+
+#[tokio::test]
+async fn every_call_with_every_role_ends_as_the_table_says() {
+    let server = start().await;
+    for (at, role) in roles().iter().enumerate() {
+        let who = Who::new(&server, at, role).await;
+        for case in role_cases::CASES {
+            let (method, path) = case.call.split_once(' ').unwrap();
+            let (path, body) = (who.fill(path), case.body.map(|body| who.fill(body)));
+            let path = [path.as_str(), case.query].concat();
+            let (status, answer) = who.call(&server, method, &who.fill(&path), body.as_deref()).await;
+            let wanted = case.wanted[at];
+            assert_eq!(status, wanted, "{} as {}: {answer}", case.call, name_of(role));
+            let reason = answer["reason"].as_str().unwrap_or_default();
+            if status == 403 && case.denied(role) {
+                assert_eq!(reason, "permission_denied", "{answer}");
+                let detail = text(&answer["detail"]);
+                assert!(detail.contains(case.permission()), "{detail} does not name {}", case.permission());
+            }
+        }
+    }
+}
+
+#[test]
+fn the_cases_are_those_of_the_table_of_calls() {
+    use portcullis_control_contract::calls::Call;
+    let calls: Vec<_> = Call::ALL.iter().map(|call| [call.method(), " ", call.path()].concat()).collect();
+    let cases: Vec<_> = role_cases::CASES.iter().map(|case| case.call.to_owned()).collect();
+    let missing: Vec<_> = calls.iter().filter(|call| !cases.contains(call)).collect();
+    let unknown: Vec<_> = cases.iter().filter(|case| !calls.contains(case)).collect();
+    assert!(missing.is_empty() && unknown.is_empty(), "missing: {missing:?}, unknown: {unknown:?}");
+}
+
+#[tokio::test]
+async fn what_is_beyond_a_callers_reach_is_not_there() {
+    let server = start().await;
+    let admin = &roles()[0];
+    let acme = Who::new(&server, 0, admin).await;
+    for role in
+        [json!({"role": "tenant-admin", "tenant": "globex"}), json!({"role": "auditor", "tenant": "globex"})]
+    {
+        let other = Who::of(&server, &role, &acme).await;
+        for (list, member) in role_cases::LISTS {
+            let (status, answer) = other.call(&server, "GET", list, None).await;
+            if *member == "records" && role["role"] == "tenant-admin" {
+                assert_eq!(status, 403);
+                continue;
+            }
+            let seen = answer[*member].as_array().unwrap();
+            assert!(seen.iter().all(|one| one["tenant"] == GLOBEX), "{list} as {role}: {answer}");
+            // Asking for the other tenant by its name shows no more.
+            if !["revocations", "administrators"].contains(member) {
+                let (_, asked) = other.call(&server, "GET", &[list, "?tenant=acme"].concat(), None).await;
+                assert_eq!((&asked[*member], &asked["next"]), (&json!([]), &Value::Null), "{list} as {role}");
+            }
+        }
+    }
+    // The answer is the very one for what is not there, but for the name that was asked for.
+    let other = Who::of(&server, &json!({"role": "tenant-admin", "tenant": "globex"}), &acme).await;
+    for (method, path, body) in role_cases::NAMED {
+        let there = other.call(&server, method, &acme.fill(path), *body).await;
+        let nowhere = other.call(&server, method, &role_cases::nowhere(path), *body).await;
+        assert_eq!(there, nowhere, "{method} {path}");
+        assert_eq!(there.0, 404, "{method} {path}");
+    }
+    // An owner sees one cluster, and no other of the same tenant.
+    server.register("acme-other").await;
+    let owner = json!({"role": "cluster-owner", "tenant": "acme", "cluster": acme.cluster});
+    let owner = Who::of(&server, &owner, &acme).await;
+    let (_, seen) = owner.call(&server, "GET", "/v1/clusters", None).await;
+    let ids: Vec<_> = seen["clusters"].as_array().unwrap().iter().map(|c| text(&c["id"])).collect();
+    assert_eq!(ids, [acme.cluster.clone()]);
+    assert_eq!(owner.call(&server, "GET", "/v1/clusters/acme-other", None).await.0, 404);
+    assert_eq!(owner.call(&server, "POST", "/v1/clusters/acme-other/suspend", None).await.0, 404);
+    // Somebody whose cluster is another tenant's owns nothing.
+    let wrong = json!({"role": "cluster-owner", "tenant": "globex", "cluster": acme.cluster});
+    let wrong = Who::of(&server, &wrong, &acme).await;
+    assert_eq!(wrong.call(&server, "GET", &acme.fill("/v1/clusters/{cluster}"), None).await.0, 404);
+}
+
+#[tokio::test]
+async fn nothing_is_made_in_another_tenant_and_the_answer_tells_nothing_of_it() {
+    let server = start().await;
+    let acme = Who::new(&server, 0, &roles()[0]).await;
+    let other = Who::of(&server, &json!({"role": "tenant-admin", "tenant": GLOBEX}), &acme).await;
+    for (path, body) in role_cases::MADE {
+        let of = |tenant: &str| body.replace("{tenant}", tenant).replace("{cluster}", &acme.cluster);
+        let there = other.call(&server, "POST", path, Some(&of("acme"))).await;
+        let nowhere = other.call(&server, "POST", path, Some(&of("nowhere"))).await;
+        assert_eq!(there, nowhere, "{path}");
+        assert_eq!((there.0, text(&there.1["reason"])), (403, "permission_denied".into()), "{path}");
+    }
+    let list = server.expect(200, Method::GET, "/v1/clusters?tenant=nowhere", None).await;
+    assert_eq!(list["clusters"], json!([]));
+}
+
+#[tokio::test]
+async fn nobody_grants_what_they_lack() {
+    let server = start().await;
+    let acme = Who::new(&server, 1, &roles()[1]).await;
+    let tenant = Who::of(&server, &json!({"role": "tenant-admin", "tenant": "acme"}), &acme).await;
+    let grant =
+        async |role: Value| tenant.call(&server, "POST", "/v1/administrators", Some(&role.to_string())).await;
+    for beyond in [
+        json!({}),
+        json!({"role": "administrator"}),
+        json!({"role": "operator"}),
+        json!({"role": "auditor"}),
+        json!({"role": "auditor", "tenant": "acme"}),
+        json!({"role": "tenant-admin", "tenant": "globex"}),
+        json!({"role": "cluster-owner", "tenant": "globex", "cluster": acme.cluster}),
+    ] {
+        let (status, answer) = grant(beyond.clone()).await;
+        assert_eq!(
+            (status, text(&answer["reason"])),
+            (403, "permission_denied".into()),
+            "{beyond}: {answer}"
+        );
+    }
+    for own in [
+        json!({"role": "tenant-admin", "tenant": "acme"}),
+        json!({"role": "cluster-owner", "tenant": "acme", "cluster": acme.cluster, "expires_in_s": 60}),
+    ] {
+        let (status, answer) = grant(own.clone()).await;
+        assert_eq!((status, &answer["administrator"]["role"]), (201, &own["role"]), "{answer}");
+    }
+    for wrong in [
+        json!({"role": "tenant-admin"}),
+        json!({"role": "operator", "tenant": "acme"}),
+        json!({"role": "king"}),
+    ] {
+        assert_eq!(grant(wrong.clone()).await.0, 400, "{wrong}");
+    }
+    // Whom the platform set beside them is seen, and stays.
+    let auditor = Some(json!({"role": "auditor", "tenant": "acme"}));
+    let auditor = server.expect(201, Method::POST, "/v1/administrators", auditor).await;
+    let path = ["/v1/administrators/", &text(&auditor["administrator"]["id"])].concat();
+    assert_eq!(tenant.call(&server, "DELETE", &path, None).await.0, 403);
+    let (_, seen) = tenant.call(&server, "GET", "/v1/administrators", None).await;
+    let seen = seen["administrators"].as_array().unwrap();
+    assert!(seen.iter().all(|a| a["tenant"] == "acme") && seen.iter().any(|a| a["role"] == "auditor"));
+    // A lesser token's end is no matter of the last administrator.
+    server.expect(200, Method::DELETE, &path, None).await;
+    let last = ["/v1/administrators/", server.admin.split('_').nth(1).unwrap()].concat();
+    let refused = server.expect(409, Method::DELETE, &last, None).await;
+    assert_eq!(refused["reason"], "administrator_last", "tokens of other roles do not count");
+}
+
+#[tokio::test]
+async fn only_administrators_make_keys_that_pass_for_people() {
+    let server = start().await;
+    let acme = Who::new(&server, 0, &roles()[0]).await;
+    let human = json!({"tenant": "acme", "subject": "ann", "source_type": "human"});
+    let key = server.expect(201, Method::POST, "/v1/api-keys", Some(human.clone())).await;
+    let path = ["/v1/api-keys/", &text(&key["api_key"]["id"])].concat();
+    for role in [json!({"role": "operator"}), json!({"role": "tenant-admin", "tenant": "acme"})] {
+        let who = Who::of(&server, &role, &acme).await;
+        let made = who.call(&server, "POST", "/v1/api-keys", Some(&human.to_string())).await;
+        let rotated = who.call(&server, "POST", &[&path, "/rotate"].concat(), None).await;
+        for (status, answer) in [made, rotated] {
+            assert_eq!((status, text(&answer["reason"])), (403, "permission_denied".into()), "{role}");
+            assert!(text(&answer["detail"]).contains("api-keys:human"), "{answer}");
+        }
+        assert_eq!(who.call(&server, "DELETE", &path, None).await.0, 200, "ending one is no grant");
+    }
+}
+
+#[tokio::test]
+async fn what_a_higher_authority_holds_is_not_taken_back_from_below() {
+    let server = start().await;
+    let acme = Who::new(&server, 0, &roles()[0]).await;
+    let of = async |role: Value| Who::of(&server, &role, &acme).await;
+    let owner = of(json!({"role": "cluster-owner", "tenant": "acme", "cluster": acme.cluster})).await;
+    let tenant = of(json!({"role": "tenant-admin", "tenant": "acme"})).await;
+    let platform = of(json!({"role": "operator"})).await;
+    let call = async |who: &Who, what: &str| {
+        let path = ["/v1/clusters/", &acme.cluster, "/", what].concat();
+        let (status, answer) = who.call(&server, "POST", &path, None).await;
+        let cluster = if status == 200 { answer["cluster"].clone() } else { answer["reason"].clone() };
+        (status, cluster)
+    };
+    assert_eq!(call(&owner, "suspend").await.1["suspended_by"], json!(["owner"]));
+    assert_eq!(call(&platform, "suspend").await.1["suspended_by"], json!(["owner", "platform"]));
+    for lower in [&owner, &tenant] {
+        assert_eq!(call(lower, "resume").await, (403, json!("held_above")));
+    }
+    let (_, left) = call(&platform, "resume").await;
+    assert_eq!((&left["state"], &left["suspended_by"]), (&json!("suspended"), &json!(["owner"])));
+    let (_, open) = call(&owner, "resume").await;
+    assert_eq!((&open["administrative"], &open["suspended_by"]), (&json!("active"), &json!([])));
+
+    // The same with revocations.
+    let body = json!({"name": "user:acme - ann"}).to_string();
+    let remove = "/v1/revocations?name=user:acme%20-%20ann";
+    assert_eq!(tenant.call(&server, "POST", "/v1/revocations", Some(&body)).await.0, 201);
+    assert_eq!(tenant.call(&server, "POST", "/v1/revocations", Some(&body)).await.0, 409);
+    assert_eq!(tenant.call(&server, "DELETE", remove, None).await.0, 200);
+    assert_eq!(tenant.call(&server, "POST", "/v1/revocations", Some(&body)).await.0, 201);
+    let (status, taken) = platform.call(&server, "POST", "/v1/revocations", Some(&body)).await;
+    assert_eq!(
+        (status, &taken["revocation"]["made_by"]),
+        (201, &json!("platform")),
+        "it is the platform's now"
+    );
+    let (status, answer) = tenant.call(&server, "DELETE", remove, None).await;
+    assert_eq!((status, text(&answer["reason"])), (403, "held_above".into()));
+    let (_, list) = tenant.call(&server, "GET", "/v1/revocations", None).await;
+    assert_eq!(list["revocations"][0]["name"], "user:acme - ann", "it still stands");
+    assert_eq!(platform.call(&server, "DELETE", remove, None).await.0, 200);
+    for beyond in ["sub:ann", "sid:1", "jti:1", "kid:1", "client:svc-a", "user:globex - ann"] {
+        let body = json!({"name": beyond}).to_string();
+        assert_eq!(tenant.call(&server, "POST", "/v1/revocations", Some(&body)).await.0, 403, "{beyond}");
+    }
+}
+
+#[tokio::test]
+async fn every_change_and_every_refusal_says_by_which_role() {
+    let server = start().await;
+    let acme = Who::new(&server, 0, &roles()[0]).await;
+    let owner = json!({"role": "cluster-owner", "tenant": "acme", "cluster": acme.cluster});
+    let owner = Who::of(&server, &owner, &acme).await;
+    let suspend = ["/v1/clusters/", &acme.cluster, "/suspend"].concat();
+    owner.call(&server, "POST", &suspend, None).await;
+    owner.call(&server, "GET", "/v1/audit/records", None).await;
+    owner.call(&server, "DELETE", "/v1/clusters/nowhere", None).await;
+    owner.call(&server, "POST", "/v1/clusters/nowhere/resume", None).await;
+    let found = server.expect(200, Method::GET, "/v1/audit/records?limit=1000&hop=control", None).await;
+    let found = found["records"].as_array().unwrap().clone();
+    let has = |method: &str, path: &str, status: u16, reason: &str| {
+        let fits = |r: &&Value| r["role"] == "cluster-owner" && r["method"] == method && r["path"] == path;
+        let fits = |r: &&Value| fits(r) && r["status"] == status && r["reason"] == reason;
+        let fits = |r: &&Value| fits(r) && r["subject"].as_str().is_some_and(|s| s.starts_with("admin:"));
+        assert_eq!(found.iter().filter(fits).count(), 1, "{method} {path} {status} {reason}");
+    };
+    has("POST", &suspend, 200, "");
+    has("GET", "/v1/audit/records", 403, "permission_denied");
+    has("DELETE", "/v1/clusters/nowhere", 403, "permission_denied");
+    has("POST", "/v1/clusters/nowhere/resume", 404, "cluster_unknown");
+    // A tenant's auditor sees what concerns the tenant, whoever did it.
+    let auditor = Who::of(&server, &json!({"role": "auditor", "tenant": "acme"}), &acme).await;
+    let (_, seen) = auditor.call(&server, "GET", "/v1/audit/records?limit=1000", None).await;
+    let seen = seen["records"].as_array().unwrap();
+    assert!(!seen.is_empty() && seen.iter().all(|record| record["tenant"] == "acme"), "{seen:?}");
+    let own = seen.iter().find(|record| record["path"] == suspend.as_str()).unwrap();
+    // So with the entries of the log.
+    let entry = async |index: u64| {
+        let (status, answer) =
+            auditor.call(&server, "GET", &format!("/v1/audit/entries/{index}"), None).await;
+        (status, answer["reason"].clone(), answer["detail"].clone())
+    };
+    assert_eq!(entry(own["index"].as_u64().unwrap()).await.0, 200);
+    let platforms = entry(1).await;
+    assert_eq!((platforms.0, &platforms), (404, &entry(1_000_000).await));
+}
+
+#[tokio::test]
+async fn the_command_line_makes_tokens_of_a_role_and_says_why_one_is_refused() {
+    let server = start().await;
+    let command = |token: &str, arguments: &[&str]| {
+        let mut command = common::portcullis();
+        command.env("PORTCULLIS_TOKEN", token).env("PORTCULLIS_SERVER", server.url("platform", ""));
+        command.args(arguments).output().unwrap()
+    };
+    let made = ["admins", "--output", "json", "create", "--role", "auditor", "--tenant", "acme"];
+    let made: Value = serde_json::from_str(&common::stdout(&command(&server.admin, &made))).unwrap();
+    let token = text(&made["token"]);
+    let shown = common::stdout(&command(&token, &["whoami"]));
+    for line in ["role: auditor", "tenant: acme", "audit:read"] {
+        assert!(shown.contains(line), "{shown}");
+    }
+    assert!(!shown.contains("platform:read") && !shown.contains(&token[20..]), "{shown}");
+    let failed = |arguments: &[&str]| {
+        let output = command(&token, arguments);
+        assert_eq!(output.status.code(), Some(1), "{arguments:?}");
+        String::from_utf8(output.stderr).unwrap()
+    };
+    let denied = failed(&["clusters", "suspend", "acme"]);
+    for part in ["permission_denied", "clusters:suspend", "role auditor", "portcullis whoami"] {
+        assert!(denied.contains(part), "{denied}");
+    }
+    let wrong = command(&server.admin, &["admins", "create", "--role", "tenant-admin"]);
+    assert!(String::from_utf8(wrong.stderr).unwrap().contains("tenant: a tenant-admin needs one"));
+    let gone = command(&server.admin, &["clusters", "suspend", "nowhere"]);
+    let gone = String::from_utf8(gone.stderr).unwrap();
+    assert!(gone.contains("cluster_unknown") && gone.contains("may see"), "{gone}");
+}
+
+/// The table of calls as `control-service/README.md` has it.
+fn table() -> String {
+    use portcullis_control_contract::calls::{Access, Call};
+    use portcullis_control_domain::caller::RoleName;
+    let mut out = String::from("| call | needs |");
+    RoleName::ALL.iter().for_each(|role| out.push_str(&format!(" {} |", role.as_str())));
+    out.push_str(&format!("\n|{}\n", "---|".repeat(2 + RoleName::ALL.len())));
+    for call in Call::ALL {
+        let (needs, marks): (_, Vec<_>) = match call.access() {
+            Access::Needs(permission) => {
+                let mark = |role: &RoleName| if role.may(permission) { "x" } else { "" };
+                (format!("`{}`", permission.as_str()), RoleName::ALL.iter().map(mark).collect())
+            }
+            other => {
+                let needs = match other {
+                    Access::Cluster => "the cluster's own token",
+                    Access::ServiceClient => "a client's secret",
+                    _ => "nothing",
+                };
+                (needs.to_owned(), vec![""; RoleName::ALL.len()])
+            }
+        };
+        let (method, path, marks) = (call.method(), call.path(), marks.join(" | "));
+        out.push_str(&format!("| `{method} {path}` | {needs} | {marks} |\n"));
+    }
+    out
+}
+
+#[test]
+fn the_documents_have_the_table_of_calls() {
+    let page = include_str!("../../README.md");
+    assert!(page.contains(&table()), "control-service/README.md, section Roles, must have:\n{}", table());
+}
