@@ -22,6 +22,7 @@ use portcullis_control_domain::configuration::{Difference, Effect};
 use portcullis_control_domain::text_file;
 use portcullis_control_snapshot::Settings;
 use portcullis_model::errors::{FieldError, FieldErrors};
+use serde::Deserialize;
 use sha2::{Digest, Sha256};
 use tracing_subscriber::filter::LevelFilter;
 
@@ -122,6 +123,16 @@ pub struct LogConfig {
     pub level: String,
 }
 
+/// Which database it must be. Without it, `DATABASE_URL` alone decides.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Backend {
+    /// The SQLite file in the data folder.
+    Sqlite,
+    /// The PostgreSQL database that `DATABASE_URL` names.
+    Postgresql,
+}
+
 /// The checked configuration.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Config {
@@ -133,6 +144,8 @@ pub struct Config {
     pub data_dir: PathBuf,
     /// The file of the sealing key.
     pub sealing_key: PathBuf,
+    /// Which database it must be, if that is said.
+    pub backend: Option<Backend>,
     /// SHA-256 of the mesh token; the token itself is not kept.
     pub mesh_token_digest: [u8; 32],
     /// A worker that has not polled for so long no longer counts.
@@ -234,6 +247,7 @@ fn read(file: &Path, mut root: Section<'_>, document: Document) -> Option<Config
     let mut store = root.section("store");
     let data_dir = store.required::<PathBuf>("dataDir", "the folder for the database and its sealing key");
     let sealing_key = store.optional::<PathBuf>("sealingKeyFile");
+    let backend = store.optional::<Backend>("backend");
     store.finish();
     let mut mesh = root.section("mesh");
     let mesh_token_digest = mesh_token(folder, &mut mesh);
@@ -255,6 +269,7 @@ fn read(file: &Path, mut root: Section<'_>, document: Document) -> Option<Config
         listeners: listeners?,
         sealing_key: sealing_key.map_or_else(|| data_dir.join("sealing.key"), |file| folder.join(file)),
         data_dir,
+        backend,
         mesh_token_digest: mesh_token_digest?,
         worker_forget: Duration::from_secs(forget.into()),
         identity: identity?,

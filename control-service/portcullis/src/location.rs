@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use portcullis_control_config::Config;
+use portcullis_control_config::{Backend, Config};
 use portcullis_control_store::{Location, Server, ServerError};
 
 /// The variable that names a PostgreSQL database. A URL holds a password, so it stands in no file of the configuration.
@@ -14,6 +14,14 @@ pub enum LocationError {
     /// It cannot be read as text.
     #[error("{URL} is no UTF-8; write postgresql://USER:PASSWORD@HOST/DATABASE?sslrootcert=FILE")]
     NoText,
+    /// The configuration says that it must be set.
+    #[error(
+        "store.backend is postgresql, but {URL} is not set; set it to postgresql://USER:PASSWORD@HOST/DATABASE?sslrootcert=FILE"
+    )]
+    Unset,
+    /// The configuration says that it must not be set.
+    #[error("store.backend is sqlite, but {URL} is set; unset it, or write postgresql")]
+    Set,
     /// It names no database that can be used.
     #[error("{URL}: {0}")]
     Server(#[from] ServerError),
@@ -25,10 +33,15 @@ pub enum LocationError {
 /// [`LocationError`] with what to write into `DATABASE_URL`.
 pub fn of(config: &Config) -> Result<Location, LocationError> {
     match std::env::var(URL) {
+        Ok(_) if config.backend == Some(Backend::Sqlite) => Err(LocationError::Set),
         Ok(url) => Ok(Location::Server {
             server: Arc::new(Server::parse(&url)?),
+            folder: config.data_dir.clone(),
             sealing_key: config.sealing_key.clone(),
         }),
+        Err(std::env::VarError::NotPresent) if config.backend == Some(Backend::Postgresql) => {
+            Err(LocationError::Unset)
+        }
         Err(std::env::VarError::NotPresent) => {
             Ok(Location::Folder { folder: config.data_dir.clone(), sealing_key: config.sealing_key.clone() })
         }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use crate::postgres::{self, Postgres};
 use crate::sqlite::Sqlite;
-use crate::{Row, SqlError, Tls, Value};
+use crate::{Cell, Row, SqlError, Tls, Value};
 
 /// Which database it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -60,6 +60,14 @@ impl Connection {
     /// [`SqlError::Postgres`] when it cannot be reached, or refuses.
     pub fn postgres(config: &::postgres::Config, tls: Tls) -> Result<Self, SqlError> {
         Ok(Self(Driver::Postgres(Box::new(Postgres::connect(config, tls)?))))
+    }
+
+    /// Whether what another connection tells the sessions of the server reaches this one.
+    pub(crate) fn hears(&self, other: &Self) -> Result<bool, SqlError> {
+        match (&self.0, &other.0) {
+            (Driver::Postgres(this), Driver::Postgres(other)) => this.hears(other),
+            _ => Ok(true),
+        }
     }
 
     /// Which database it is.
@@ -147,6 +155,22 @@ impl Connection {
         mut look: impl FnMut(&Row<'_>) -> Result<(), E>,
     ) -> Result<(), E> {
         self.scan(sql, parameters, |row| look(row).map(ControlFlow::Continue))
+    }
+
+    /// Appends rows to a table, as many as `feed` gives. What it fails with leaves rows only outside of a transaction.
+    ///
+    /// # Errors
+    /// [`SqlError`] with what the database said, or what `feed` fails with.
+    pub fn load<E: From<SqlError>>(
+        &self,
+        table: &str,
+        columns: &[String],
+        feed: impl FnOnce(&mut dyn FnMut(&[Cell]) -> Result<(), SqlError>) -> Result<(), E>,
+    ) -> Result<(), E> {
+        match &self.0 {
+            Driver::Sqlite(driver) => driver.load(table, columns, feed),
+            Driver::Postgres(driver) => driver.load(table, columns, feed),
+        }
     }
 
     /// Begins a transaction that writes. In the whole database there is one at a time, whoever else is connected to it:
@@ -239,6 +263,18 @@ impl Connection {
         match &self.0 {
             Driver::Sqlite(driver) => driver.batch("COMMIT"),
             Driver::Postgres(driver) => driver.batch(postgres::COMMIT),
+        }
+    }
+
+    /// Brings what a log beside the file holds into the file, so that the file is whole by itself. Others that look at the
+    /// database just now can keep a part of it from getting there.
+    ///
+    /// # Errors
+    /// [`SqlError`] when the database fails; nothing is lost then.
+    pub fn settle(&self) -> Result<(), SqlError> {
+        match &self.0 {
+            Driver::Sqlite(driver) => driver.batch("PRAGMA wal_checkpoint(TRUNCATE)"),
+            Driver::Postgres(_) => Ok(()),
         }
     }
 

@@ -1,5 +1,10 @@
 //! What a database may answer instead.
 
+use std::error::Error;
+use std::io;
+
+use tokio_rustls::rustls::{self, CertificateError};
+
 /// Why a statement, or a connection, failed.
 #[derive(Debug, thiserror::Error)]
 pub enum SqlError {
@@ -28,21 +33,73 @@ pub enum SqlError {
     NoRow,
 }
 
+/// What stands between this program and a server, as far as somebody can do something about it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Obstacle {
+    /// The password is wrong, or there is none.
+    Password,
+    /// There is no such user.
+    Role,
+    /// The server's `pg_hba.conf` lets nobody in who comes like this.
+    Admission,
+    /// There is no such database.
+    Database,
+    /// The server starts up, shuts down or recovers.
+    Starting,
+    /// The server has as many connections as it takes.
+    Crowded,
+    /// The server can only be read.
+    Standby,
+    /// The server speaks no TLS.
+    NoTls,
+    /// Nobody who is trusted has signed the server's certificate.
+    Authority,
+    /// The server's certificate is another host's.
+    Name,
+    /// The server's certificate is not valid at this time.
+    Expired,
+    /// The server's certificate, or its TLS, is unfit in another way.
+    Certificate,
+    /// Nobody answers, or the connection broke off.
+    Away,
+}
+
 impl SqlError {
+    /// What keeps a server from being used: another connection may be of use, when it is out of the way.
+    #[must_use]
+    pub fn obstacle(&self) -> Option<Obstacle> {
+        let Self::Postgres(error) = self else { return None };
+        if let Some(told) = error.as_db_error() {
+            return match (told.code().code(), told.routine()) {
+                ("28P01", _) => Some(Obstacle::Password),
+                ("28000", Some("InitializeSessionUserId")) => Some(Obstacle::Role),
+                ("28000", _) => Some(Obstacle::Admission),
+                ("3D000", _) => Some(Obstacle::Database),
+                ("57P03", _) => Some(Obstacle::Starting),
+                ("53300", _) => Some(Obstacle::Crowded),
+                // Class 57P: the server shuts down, or was cut off by its operator.
+                (code, _) if code.starts_with("57P") => Some(Obstacle::Away),
+                _ => ["FATAL", "PANIC"].contains(&told.severity()).then_some(Obstacle::Away),
+            };
+        }
+        let cause = error.source();
+        if let Some(refused) = cause.and_then(certificate) {
+            return Some(refused);
+        }
+        // The library has no other way to tell these.
+        match cause.map(ToString::to_string).as_deref() {
+            Some("password missing") => Some(Obstacle::Password),
+            Some("server does not support TLS") => Some(Obstacle::NoTls),
+            Some("database does not allow writes") => Some(Obstacle::Standby),
+            _ => (error.is_closed() || cause.is_some_and(|cause| cause.is::<io::Error>()))
+                .then_some(Obstacle::Away),
+        }
+    }
+
     /// True when the connection is of no further use, and another one may be.
     #[must_use]
     pub fn is_disconnected(&self) -> bool {
-        match self {
-            Self::Postgres(error) => {
-                // Class 57P: the server shuts down, starts up, or was cut off by its operator.
-                let ended = error.code().is_some_and(|code| code.code().starts_with("57P"));
-                let fatal =
-                    error.as_db_error().is_some_and(|told| ["FATAL", "PANIC"].contains(&told.severity()));
-                let cause = std::error::Error::source(error);
-                ended || fatal || error.is_closed() || cause.is_some_and(|cause| cause.is::<std::io::Error>())
-            }
-            _ => false,
-        }
+        self.obstacle().is_some()
     }
 
     /// True when the user may not do that (`insufficient_privilege`).
@@ -57,8 +114,27 @@ fn told(error: &::postgres::Error) -> String {
     match error.as_db_error() {
         Some(told) => [told.severity(), " ", told.code().code(), ": ", told.message()].concat(),
         None => {
-            let cause = std::error::Error::source(error).map(|cause| [": ", &cause.to_string()].concat());
+            let cause = error.source().map(|cause| [": ", &cause.to_string()].concat());
             [error.to_string(), cause.unwrap_or_default()].concat()
         }
+    }
+}
+
+/// What is wrong with a server's certificate, if that is why TLS failed.
+fn certificate(cause: &(dyn Error + 'static)) -> Option<Obstacle> {
+    let inner = cause.downcast_ref::<io::Error>()?.get_ref()?;
+    match inner.downcast_ref::<rustls::Error>()? {
+        rustls::Error::InvalidCertificate(unfit) => Some(match unfit {
+            CertificateError::UnknownIssuer | CertificateError::BadSignature => Obstacle::Authority,
+            CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => {
+                Obstacle::Name
+            }
+            CertificateError::Expired
+            | CertificateError::ExpiredContext { .. }
+            | CertificateError::NotValidYet
+            | CertificateError::NotValidYetContext { .. } => Obstacle::Expired,
+            _ => Obstacle::Certificate,
+        }),
+        _ => Some(Obstacle::Certificate),
     }
 }

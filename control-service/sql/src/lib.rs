@@ -17,7 +17,7 @@ mod value;
 
 pub use crate::postgres::Tls;
 pub use connection::{Backend, Channel, Connection};
-pub use error::SqlError;
+pub use error::{Obstacle, SqlError};
 pub use row::{Column, Row};
 pub use server::{Server, ServerError};
-pub use value::{ToValue, Value};
+pub use value::{Cell, ToValue, Value};

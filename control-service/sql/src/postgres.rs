@@ -4,6 +4,7 @@ use std::cell::RefCell;
 use std::collections::HashMap;
 use std::error::Error;
 use std::ops::ControlFlow;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use ::postgres::binary_copy::BinaryCopyInWriter;
@@ -14,13 +15,16 @@ use ::postgres::{Client, Config, NoTls, Statement};
 use tokio_postgres_rustls::MakeRustlsConnect;
 use tokio_rustls::rustls::ClientConfig;
 
-use crate::{Row, SqlError, Value};
+use crate::{Cell, Row, SqlError, ToValue, Value};
 
 /// Begins a transaction that nobody else's stands beside: the lock is let go when it ends, however it ends.
 pub(crate) const BEGIN: &str = "BEGIN; SELECT pg_advisory_xact_lock(5762481077)";
 
 /// Commits. A transaction in which a statement failed would be taken back without an error; any other statement fails.
 pub(crate) const COMMIT: &str = "SELECT 1; COMMIT";
+
+/// How long what one session says may take to reach another one.
+const HEARING: Duration = Duration::from_secs(5);
 
 /// How a connection is protected.
 #[derive(Clone)]
@@ -52,6 +56,27 @@ impl Postgres {
             Tls::On(client) => config.connect(MakeRustlsConnect::new(*client))?,
         };
         Ok(Self(RefCell::new(Session { client, prepared: HashMap::new() })))
+    }
+
+    /// Whether what is told to a session of the server's reaches this connection: another one speaks, and it listens. One
+    /// behind a pool that gives the server's sessions away after each transaction hears nothing. By simple queries alone:
+    /// such a pool may mix up prepared statements.
+    pub(crate) fn hears(&self, other: &Self) -> Result<bool, SqlError> {
+        static ASKED: AtomicU32 = AtomicU32::new(0);
+        let channel = format!("portcullis_{}_{}", std::process::id(), ASKED.fetch_add(1, Ordering::Relaxed));
+        let mut session = self.0.try_borrow_mut().map_err(|_| SqlError::Busy)?;
+        session.client.batch_execute(&["LISTEN ", &channel].concat())?;
+        other.batch(&["NOTIFY ", &channel].concat())?;
+        let mut heard = false;
+        {
+            let mut notifications = session.client.notifications();
+            let mut news = notifications.timeout_iter(HEARING);
+            while !heard && let Some(news) = news.next()? {
+                heard = news.channel() == channel;
+            }
+        }
+        session.client.batch_execute(&["UNLISTEN ", &channel].concat())?;
+        Ok(heard)
     }
 
     /// True when the server or the network ended it.
@@ -117,6 +142,41 @@ impl Postgres {
             }
         }
         Ok(())
+    }
+}
+
+impl Postgres {
+    /// By COPY, which takes numbers of identity columns as they are given.
+    pub(crate) fn load<E: From<SqlError>>(
+        &self,
+        table: &str,
+        columns: &[String],
+        feed: impl FnOnce(&mut dyn FnMut(&[Cell]) -> Result<(), SqlError>) -> Result<(), E>,
+    ) -> Result<(), E> {
+        let mut session = self.0.try_borrow_mut().map_err(|_| SqlError::Busy)?;
+        let columns = columns.join(", ");
+        let select = format!("SELECT {columns} FROM {table}");
+        let found = session.client.prepare(&select).map_err(SqlError::from)?;
+        let types: Vec<Type> = found.columns().iter().map(|column| column.type_().clone()).collect();
+        let copy = format!("COPY {table} ({columns}) FROM STDIN (FORMAT binary)");
+        let writer = session.client.copy_in(&copy).map_err(SqlError::from)?;
+        let mut writer = BinaryCopyInWriter::new(writer, &types);
+        feed(&mut |row| {
+            let values: Vec<_> = row.iter().zip(&types).map(|(cell, ty)| of_type(cell, ty)).collect();
+            let bound: Vec<_> = values.iter().map(Parameter).collect();
+            let bound: Vec<&(dyn ToSql + Sync)> = bound.iter().map(|p| p as _).collect();
+            Ok(writer.write(&bound)?)
+        })?;
+        writer.finish().map_err(SqlError::from)?;
+        Ok(())
+    }
+}
+
+/// A truth value is a number in a cell.
+fn of_type<'a>(cell: &'a Cell, ty: &Type) -> Value<'a> {
+    match cell {
+        Cell::Integer(number) if *ty == Type::BOOL => Value::Boolean(*number != 0),
+        cell => cell.to_value(),
     }
 }
 

@@ -2,7 +2,10 @@
 
 use std::str::FromStr;
 
-use crate::SqlError;
+use ::postgres::types::Type;
+use rusqlite::types::ValueRef;
+
+use crate::{Cell, SqlError};
 
 /// A row, as long as its query looks at it.
 #[derive(Debug)]
@@ -38,6 +41,33 @@ impl Row<'_> {
     pub fn parse<T: FromStr>(&self, index: usize) -> Result<T, SqlError> {
         let text: String = self.get(index)?;
         text.parse().map_err(|_| SqlError::Column { index, wanted: std::any::type_name::<T>() })
+    }
+}
+
+impl Column for Cell {
+    fn read(row: &Row<'_>, index: usize) -> Result<Self, SqlError> {
+        match row {
+            Row::Sqlite(row) => match row.get_ref(index).map_err(|_| wrong(index, "column"))? {
+                ValueRef::Null => Ok(Self::Null),
+                ValueRef::Integer(number) => Ok(Self::Integer(number)),
+                ValueRef::Text(text) => String::from_utf8(text.to_vec())
+                    .map(Self::Text)
+                    .map_err(|_| wrong(index, "text in UTF-8")),
+                ValueRef::Blob(bytes) => Ok(Self::Bytes(bytes.to_vec())),
+                ValueRef::Real(_) => Err(wrong(index, "number, text or bytes")),
+            },
+            Row::Postgres(found) => {
+                let column = found.columns().get(index).ok_or_else(|| wrong(index, "column"))?;
+                let cell = match *column.type_() {
+                    Type::INT8 => row.get::<Option<i64>>(index)?.map(Self::Integer),
+                    Type::BOOL => row.get::<Option<bool>>(index)?.map(|truth| Self::Integer(truth.into())),
+                    Type::TEXT => row.get::<Option<String>>(index)?.map(Self::Text),
+                    Type::BYTEA => row.get::<Option<Vec<u8>>>(index)?.map(Self::Bytes),
+                    _ => return Err(wrong(index, "number, text or bytes")),
+                };
+                Ok(cell.unwrap_or(Self::Null))
+            }
+        }
     }
 }
 

@@ -105,6 +105,16 @@ impl Server {
     pub fn connect(&self) -> Result<Connection, SqlError> {
         Connection::postgres(&self.config, self.tls.clone())
     }
+
+    /// Connects, and makes sure that the connection has a session of the server's to itself until it ends. `None` when it
+    /// has not: a pool stands between that gives sessions away after each transaction or statement.
+    ///
+    /// # Errors
+    /// As of [`Self::connect`].
+    pub fn connect_session(&self) -> Result<Option<Connection>, SqlError> {
+        let (connection, other) = (self.connect()?, self.connect()?);
+        Ok(if connection.hears(&other)? { Some(connection) } else { None })
+    }
 }
 
 /// What the library says, without what was given to it.

@@ -5,7 +5,7 @@ use std::ops::ControlFlow;
 use rusqlite::types::{ToSqlOutput, ValueRef};
 use rusqlite::{Connection, ParamsFromIter, ToSql, params_from_iter};
 
-use crate::{Row, SqlError, Value};
+use crate::{Cell, Row, SqlError, ToValue, Value};
 
 #[derive(Debug)]
 pub(crate) struct Sqlite(pub(crate) Connection);
@@ -83,5 +83,21 @@ impl Sqlite {
             }
         }
         Ok(())
+    }
+
+    pub(crate) fn load<E: From<SqlError>>(
+        &self,
+        table: &str,
+        columns: &[String],
+        feed: impl FnOnce(&mut dyn FnMut(&[Cell]) -> Result<(), SqlError>) -> Result<(), E>,
+    ) -> Result<(), E> {
+        let places: Vec<_> = (1..=columns.len()).map(|n| format!("?{n}")).collect();
+        let sql = format!("INSERT INTO {table} ({}) VALUES ({})", columns.join(", "), places.join(", "));
+        let mut statement = self.0.prepare_cached(&sql).map_err(SqlError::from)?;
+        feed(&mut |row| {
+            let values: Vec<_> = row.iter().map(ToValue::to_value).collect();
+            statement.execute(bound(&values)?)?;
+            Ok(())
+        })
     }
 }

@@ -17,6 +17,19 @@ pub enum Value<'a> {
     Bytes(&'a [u8]),
 }
 
+/// What a column holds, whatever it is. Both databases give the same for the same: a truth value is a number.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Cell {
+    /// No value.
+    Null,
+    /// A number, or a truth value.
+    Integer(i64),
+    /// Text.
+    Text(String),
+    /// Bytes.
+    Bytes(Vec<u8>),
+}
+
 /// What can be a parameter.
 pub trait ToValue {
     /// As a parameter.
@@ -56,6 +69,17 @@ impl<const N: usize> ToValue for [u8; N] {
 impl ToValue for std::borrow::Cow<'_, str> {
     fn to_value(&self) -> Value<'_> {
         Value::Text(self)
+    }
+}
+
+impl ToValue for Cell {
+    fn to_value(&self) -> Value<'_> {
+        match self {
+            Self::Null => Value::Null,
+            Self::Integer(number) => Value::Integer(*number),
+            Self::Text(text) => Value::Text(text),
+            Self::Bytes(bytes) => Value::Bytes(bytes),
+        }
     }
 }
 

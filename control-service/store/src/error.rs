@@ -21,7 +21,7 @@ pub enum StoreError {
     #[error("the database server refused: {0}")]
     Server(String),
     /// The database server is out of reach. Nothing was changed, unless the connection broke off during a commit.
-    #[error("the database server cannot be reached: {0}; check that it runs and that DATABASE_URL names it")]
+    #[error("{0}")]
     Disconnected(String),
     /// The database server cannot be used.
     #[error("{0}")]
@@ -31,6 +31,9 @@ pub enum StoreError {
         "another `portcullis` command has the database of DATABASE_URL for itself; wait until it has ended"
     )]
     Served,
+    /// This process needs the database for itself, and others serve it.
+    #[error("the database of DATABASE_URL is served; stop every `portcullis serve` on it first")]
+    Shared,
     /// It is not certain that this replica has everything.
     #[error(transparent)]
     Behind(#[from] Behind),
@@ -53,6 +56,17 @@ pub enum StoreError {
         /// Version found.
         found: usize,
         /// Newest version known.
+        known: usize,
+    },
+    /// The database was written by an older version, and this command must not change it beside who serves it.
+    #[error(
+        "the database has schema version {found}, this program needs {known}; stop what serves it and run `portcullis \
+         store migrate`, or start this version's `portcullis serve`, which does the same"
+    )]
+    Older {
+        /// Version found.
+        found: usize,
+        /// Version needed.
         known: usize,
     },
     /// A secret cannot be opened.

@@ -8,6 +8,7 @@
 //! so that a durable write costs a share of one `fsync`. All SQL is in `sql`.
 
 mod error;
+mod folder;
 mod notices;
 mod seal;
 mod sql;
@@ -15,7 +16,10 @@ mod subject_key;
 mod usage;
 
 pub use error::StoreError;
+pub use folder::FolderLock;
 pub use portcullis_sql::{Server, ServerError};
 pub use seal::SealError;
-pub use sql::{Database, LEASE, Location, Replica, ReplicaId, ReplicaWorkers, Secrets, Store};
+pub use sql::{
+    Checked, Copied, CopiedTable, Database, LEASE, Location, Migrated, Replica, ReplicaId, ReplicaWorkers, Secrets, Store,
+};
 pub use subject_key::open as open_personal;

@@ -13,6 +13,7 @@ use aes_gcm::{Aes256Gcm, Nonce};
 use portcullis_control_domain::random::random;
 use portcullis_control_domain::text_file;
 use portcullis_protocol::audit::{hex, unhex};
+use subtle::ConstantTimeEq;
 use zeroize::Zeroizing;
 
 /// Why a secret cannot be sealed or opened.
@@ -80,6 +81,27 @@ impl SealingKey {
             )),
             Err(e) => Err(fail(e.to_string())),
         }
+    }
+
+    /// Has the key lie in a second file, too, which is read from `from` again, so that both are known to hold it; true when
+    /// that file was made.
+    ///
+    /// # Errors
+    /// [`SealError::KeyFile`] when there is a file that holds another key, or it cannot be written.
+    pub(crate) fn copy(&self, from: &Path, to: &Path) -> Result<bool, SealError> {
+        let fail = |problem: String| SealError::KeyFile { path: to.to_owned(), problem };
+        let made = match write_private(to, &Zeroizing::new(hex(&*self.0))) {
+            Ok(()) => true,
+            Err(e) if e.kind() == std::io::ErrorKind::AlreadyExists => false,
+            Err(e) => return Err(fail(e.to_string())),
+        };
+        if bool::from(Self::load(to, false)?.0.ct_eq(&*self.0)) {
+            return Ok(made);
+        }
+        Err(fail(format!(
+            "it holds another key than {}, which the store is sealed with; move it away, or let store.sealingKeyFile name another file",
+            from.display()
+        )))
     }
 
     /// Seals a secret; `name` is bound to it, so that two stored secrets cannot be swapped.

@@ -1,15 +1,23 @@
-//! A PostgreSQL server of a test's own: real, durable, reached through a socket in its folder alone.
+//! A PostgreSQL server of a test's own: real, durable, reached through a socket in its folder, and, where a test asks for
+//! it, over TCP.
+
+mod pool;
+
+use std::ffi::OsString;
 
 use std::fs;
+use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 
 use rustix::process::{Pid, Signal, kill_process, test_kill_process};
 use tokio::process::Command;
 
 use crate::error::{MeshError, Result};
+use crate::pki::LeafFiles;
 use crate::process::Process;
 use crate::wait::{Seen, until};
 use crate::{paths, tools};
+pub use pool::{Pool, PoolMode};
 
 /// The user who owns everything in the server. Nobody but this user's processes can reach the socket.
 const OWNER: &str = "postgres";
@@ -17,9 +25,64 @@ const OWNER: &str = "postgres";
 /// A running server.
 #[derive(Debug)]
 pub struct Postgres {
-    programs: PathBuf,
+    setup: Setup,
     folder: PathBuf,
     process: Process,
+}
+
+/// How a server is set up.
+#[derive(Debug, Clone)]
+pub struct Setup {
+    /// The folder of PostgreSQL's programs.
+    pub programs: PathBuf,
+    /// A port of 127.0.0.1; without one there is the socket alone.
+    pub port: Option<u16>,
+    /// The server's certificate for TLS at that port.
+    pub tls: Option<LeafFiles>,
+    /// Who is let in over TCP: lines of `pg_hba.conf`. Through the socket everybody is.
+    pub admits: Vec<String>,
+}
+
+impl Setup {
+    /// The pinned server, behind a socket. `PORTCULLIS_POSTGRES` names the programs of another one, so that the same tests
+    /// run on it.
+    ///
+    /// # Errors
+    /// When PostgreSQL is not installed (`make tools`).
+    pub fn new() -> Result<Self> {
+        let programs = match std::env::var_os("PORTCULLIS_POSTGRES") {
+            Some(programs) => PathBuf::from(programs),
+            None => tools::installed_postgres(&paths::root())?,
+        };
+        Ok(Self { programs, port: None, tls: None, admits: Vec::new() })
+    }
+
+    /// The same with a port of 127.0.0.1 that is free.
+    ///
+    /// # Errors
+    /// When there is none.
+    pub fn listening(self) -> Result<Self> {
+        let free = TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr());
+        let free = free.map_err(MeshError::io("find a free port of", "127.0.0.1"))?;
+        Ok(Self { port: Some(free.port()), ..self })
+    }
+
+    /// What the server is told to do.
+    fn arguments(&self, folder: &Path) -> Vec<OsString> {
+        let mut settings = vec!["unix_socket_permissions=0700".to_owned()];
+        settings.push(
+            if self.port.is_some() { "listen_addresses=127.0.0.1" } else { "listen_addresses=" }.to_owned(),
+        );
+        settings.extend(self.port.map(|port| format!("port={port}")));
+        if let Some(LeafFiles { certificate, key }) = &self.tls {
+            settings.push("ssl=on".to_owned());
+            settings.push(format!("ssl_cert_file={}", certificate.display()));
+            settings.push(format!("ssl_key_file={}", key.display()));
+        }
+        let mut arguments = vec!["-D".into(), folder.join("data").into(), "-k".into(), folder.into()];
+        arguments.extend(settings.into_iter().flat_map(|setting| ["-c".into(), setting.into()]));
+        arguments
+    }
 }
 
 impl Postgres {
@@ -28,17 +91,29 @@ impl Postgres {
     /// # Errors
     /// When PostgreSQL is not installed (`make tools`), or does not start; the message shows its log.
     pub async fn start(folder: &Path) -> Result<Self> {
-        let programs = tools::installed_postgres(&paths::root())?;
+        Self::start_as(folder, Setup::new()?).await
+    }
+
+    /// The same, set up as a test needs it.
+    ///
+    /// # Errors
+    /// As of [`Self::start`].
+    pub async fn start_as(folder: &Path, setup: Setup) -> Result<Self> {
         if folder.exists() {
             fs::remove_dir_all(folder).map_err(MeshError::io("empty", folder))?;
         }
         fs::create_dir_all(folder).map_err(MeshError::io("create", folder))?;
-        let mut initdb = command(&programs, "initdb");
+        let mut initdb = command(&setup.programs, "initdb");
         initdb.args(["--no-sync", "--auth=trust", "--encoding=UTF8", "--locale=C", "--username", OWNER]);
         initdb.arg("--pgdata").arg(folder.join("data"));
         finish(initdb, "Is the disk full?").await?;
-        let process = serve(&programs, folder).await?;
-        Ok(Self { programs, folder: folder.to_owned(), process })
+        if !setup.admits.is_empty() {
+            let hba = folder.join("data/pg_hba.conf");
+            let lines = ["local all all trust", &setup.admits.join("\n"), ""].join("\n");
+            fs::write(&hba, lines).map_err(MeshError::io("write", &hba))?;
+        }
+        let process = serve(&setup, folder).await?;
+        Ok(Self { setup, folder: folder.to_owned(), process })
     }
 
     /// Makes an empty database and returns the URL by which it is reached.
@@ -46,17 +121,34 @@ impl Postgres {
     /// # Errors
     /// When the server refuses.
     pub async fn database(&self, name: &str) -> Result<String> {
-        let mut create = command(&self.programs, "createdb");
-        create.arg("--host").arg(&self.folder).args(["--username", OWNER, name]);
+        let mut create = self.setup.client("createdb", &self.folder);
+        create.args(["--username", OWNER, name]);
         finish(create, "Was a database of this name made before?").await?;
         Ok(self.url(name))
+    }
+
+    /// Runs SQL in a database, as the owner of everything.
+    ///
+    /// # Errors
+    /// When the server refuses.
+    pub async fn run(&self, database: &str, sql: &str) -> Result<()> {
+        let mut psql = self.setup.client("psql", &self.folder);
+        psql.args(["--username", OWNER, "--quiet", "--set", "ON_ERROR_STOP=1", "--command", sql, database]);
+        finish(psql, "").await
+    }
+
+    /// Where it listens: `HOST:PORT`, or nowhere but at its socket.
+    #[must_use]
+    pub fn address(&self) -> Option<String> {
+        self.setup.port.map(|port| format!("127.0.0.1:{port}"))
     }
 
     /// The URL of a database (RFC 3986; libpq's form for a socket's folder as host).
     #[must_use]
     pub fn url(&self, database: &str) -> String {
         let folder = self.folder.to_string_lossy().replace('%', "%25").replace('/', "%2F");
-        ["postgresql://", OWNER, "@", &folder, "/", database].concat()
+        let port = self.setup.port.map(|port| format!(":{port}")).unwrap_or_default();
+        ["postgresql://", OWNER, "@", &folder, &port, "/", database].concat()
     }
 
     /// Kills the server as a power cut would; what it promised to keep has to be there afterwards.
@@ -86,7 +178,7 @@ impl Postgres {
     /// # Errors
     /// When it does not start.
     pub async fn restart(&mut self) -> Result<()> {
-        self.process = serve(&self.programs, &self.folder).await?;
+        self.process = serve(&self.setup, &self.folder).await?;
         Ok(())
     }
 
@@ -137,18 +229,28 @@ fn look_at_children(process: u32) -> Result<Vec<Pid>> {
     Ok(text.split_whitespace().filter_map(|id| Pid::from_raw(id.parse().ok()?)).collect())
 }
 
+impl Setup {
+    /// A program that speaks to the server through its socket.
+    fn client(&self, program: &str, folder: &Path) -> Command {
+        let mut client = command(&self.programs, program);
+        client.arg("--host").arg(folder);
+        if let Some(port) = self.port {
+            client.args(["--port", &port.to_string()]);
+        }
+        client
+    }
+}
+
 /// Starts the server on its folder, and waits until it answers.
-async fn serve(programs: &Path, folder: &Path) -> Result<Process> {
+async fn serve(setup: &Setup, folder: &Path) -> Result<Process> {
     let log = folder.join("log");
-    let mut server = command(programs, "postgres");
-    server.arg("-D").arg(folder.join("data")).arg("-k").arg(folder);
-    server.args(["-c", "listen_addresses=", "-c", "unix_socket_permissions=0700"]);
+    let mut server = command(&setup.programs, "postgres");
+    server.args(setup.arguments(folder));
     let mut process = Process::start("postgres", server, &log)?;
     until("PostgreSQL", &log, async || {
         process.check()?;
-        let mut ask = command(programs, "pg_isready");
-        ask.arg("--host").arg(folder);
-        let told = ask.output().await.map_err(MeshError::io("run", programs.join("pg_isready")))?;
+        let mut ask = setup.client("pg_isready", folder);
+        let told = ask.output().await.map_err(MeshError::io("run", setup.programs.join("pg_isready")))?;
         Ok(if told.status.success() {
             Seen::Done(())
         } else {
@@ -159,7 +261,7 @@ async fn serve(programs: &Path, folder: &Path) -> Result<Process> {
     Ok(process)
 }
 
-/// One of PostgreSQL's programs. It refuses to run as root; in a user namespace where this user has another number it is
+/// One of PostgreSQL's programs, or of those that go with it. They refuse to run as root; in a user namespace where this user has another number it is
 /// not root, and its files stay this user's.
 fn command(programs: &Path, program: &str) -> Command {
     let path = programs.join(program);
@@ -196,23 +298,17 @@ async fn finish(mut command: Command, hint: &str) -> Result<()> {
 mod tests {
     use super::*;
 
-    async fn psql(server: &Postgres, url: &str, sql: &str) -> Result<()> {
-        let mut psql = command(&server.programs, "psql");
-        psql.args([url, "--quiet", "--set", "ON_ERROR_STOP=1", "--command", sql]);
-        finish(psql, "").await
-    }
-
     #[tokio::test]
     async fn what_is_committed_is_there_after_a_kill() {
         let folder = tempfile::tempdir().unwrap();
         let mut server = Postgres::start(folder.path()).await.unwrap();
-        let url = server.database("kept").await.unwrap();
-        psql(&server, &url, "CREATE TABLE kept AS SELECT 1 AS n").await.unwrap();
+        server.database("kept").await.unwrap();
+        server.run("kept", "CREATE TABLE kept AS SELECT 1 AS n").await.unwrap();
         server.kill().await.unwrap();
-        assert!(psql(&server, &url, "SELECT 1").await.is_err(), "nobody is there");
+        assert!(server.run("kept", "SELECT 1").await.is_err(), "nobody is there");
         server.restart().await.unwrap();
-        psql(&server, &url, "SELECT 1 / count(*) FROM kept").await.unwrap();
-        let gone = psql(&server, &url, "SELECT 1 FROM lost").await.unwrap_err().to_string();
+        server.run("kept", "SELECT 1 / count(*) FROM kept").await.unwrap();
+        let gone = server.run("kept", "SELECT 1 FROM lost").await.unwrap_err().to_string();
         assert!(gone.contains("lost"), "{gone}");
     }
 }

@@ -10,6 +10,7 @@ mod explain;
 mod keys;
 mod plugins;
 mod proxies;
+mod store;
 mod table;
 mod test_identity;
 mod tokens;
@@ -137,6 +138,11 @@ enum Command {
         #[command(flatten)]
         connection: client::Connection,
     },
+    /// Migrate, check and copy the database.
+    Store {
+        #[command(subcommand)]
+        command: store::StoreCommand,
+    },
     /// Look at the audit log.
     Audit {
         #[command(flatten)]
@@ -203,6 +209,10 @@ enum CommandError {
     Explain(#[from] explain::ExplainError),
     #[error(transparent)]
     TestIdentity(#[from] test_identity::TestIdentityError),
+    #[error(
+        "{0} things in the database do not fit together; restore a backup, or ask for help with what was told"
+    )]
+    Faults(u64),
     #[error("the system refuses to start: {0}")]
     Runtime(std::io::Error),
     #[error("cannot write to standard output: {0}")]
@@ -291,6 +301,7 @@ impl Command {
             Self::Revocations { connection, command } => run(tokens::revocations(&connection, command)),
             Self::Clusters { connection, command } => run(clusters::clusters(&connection, command)),
             Self::Keys { connection, command } => run(keys::keys(&connection, command)),
+            Self::Store { command } => command.run(),
             Self::Proxies { connection } => run(proxies::proxies(&connection)),
             Self::Audit { connection, command } => run(audit::audit(&connection, command)),
         }

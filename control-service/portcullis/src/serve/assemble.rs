@@ -78,7 +78,7 @@ pub(super) async fn assemble(
 async fn open(location: Location, settings: Settings) -> Result<(Store, Pepper), StoreError> {
     tracing::info!(database = location.kind(), "opening the database");
     let opening = tokio::task::spawn_blocking(move || {
-        let database = Database::open(&location)?;
+        let database = Database::open_to_serve(&location)?;
         let pepper = Pepper(Arc::new(database.secrets().api_key_pepper.clone()));
         Ok((Store::start(database, settings)?, pepper))
     });

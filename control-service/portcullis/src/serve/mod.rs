@@ -3,15 +3,13 @@
 mod assemble;
 mod reload;
 
-use std::fs::File;
 use std::net::SocketAddr;
-use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use portcullis_control_api::{self as api, listen};
 use portcullis_control_config::Config;
-use portcullis_control_store::{Store, StoreError};
+use portcullis_control_store::{FolderLock, Store, StoreError};
 use serde::Serialize;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
@@ -80,7 +78,7 @@ pub struct Bound {
 /// # Errors
 /// [`ServeError`] when it cannot begin.
 pub async fn serve(config: Config, ready_file: Option<&Path>) -> Result<(), ServeError> {
-    let _lock = lock(&config.data_dir)?;
+    let _lock = FolderLock::take(&config.data_dir)?;
     let (mesh, platform, operations) = (
         bind("mesh", config.listeners.mesh)?,
         bind("platform", config.listeners.platform)?,
@@ -139,18 +137,6 @@ async fn end(service: &Running, mut servers: JoinSet<()>) {
         tracing::error!(%error, "heartbeat times could not be written");
     }
     service.store.close().await;
-}
-
-/// The folder is one process': SQLite's file has one who serves it, and replicas on a server have a folder each.
-fn lock(data_dir: &Path) -> Result<File, ServeError> {
-    let fail = |e: std::io::Error| StoreError::data_dir(data_dir, e);
-    std::fs::DirBuilder::new().recursive(true).mode(0o700).create(data_dir).map_err(fail)?;
-    let file = File::create(data_dir.join("serve.lock")).map_err(fail)?;
-    match file.try_lock() {
-        Ok(()) => Ok(file),
-        Err(std::fs::TryLockError::WouldBlock) => Err(StoreError::InUse(data_dir.to_owned()).into()),
-        Err(std::fs::TryLockError::Error(error)) => Err(fail(error).into()),
-    }
 }
 
 fn bind(name: &'static str, address: SocketAddr) -> Result<TcpListener, ServeError> {

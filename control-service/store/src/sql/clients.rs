@@ -15,10 +15,11 @@ use super::revocations::revoke_tokens;
 use super::words::words;
 use crate::StoreError;
 
-const COLUMNS: &str = "id, tenant, roles, scopes, audiences, may_exchange, lifetime_s, created_at_ms,
+pub(super) const COLUMNS: &str =
+    "id, tenant, roles, scopes, audiences, may_exchange, lifetime_s, created_at_ms,
     previous_until_ms, revoked_at_ms";
 
-fn read(row: &Row<'_>) -> Result<ServiceClient, SqlError> {
+pub(super) fn read(row: &Row<'_>) -> Result<ServiceClient, SqlError> {
     Ok(ServiceClient {
         id: row.get(0)?,
         tenant: row.get(1)?,

@@ -23,10 +23,10 @@ use super::transaction::Transaction;
 use super::words;
 use crate::StoreError;
 
-const COLUMNS: &str = "id, tenant, placement, region, administrative, observed, version, created_at_ms, \
+pub(super) const COLUMNS: &str = "id, tenant, placement, region, administrative, observed, version, created_at_ms, \
                        last_heartbeat_at_ms, token_digest, suspended_by";
 
-fn read(row: &Row<'_>) -> Result<KnownCluster, SqlError> {
+pub(super) fn read(row: &Row<'_>) -> Result<KnownCluster, SqlError> {
     let (administrative, observed): (Administrative, Observed) = (row.parse(4)?, row.parse(5)?);
     Ok(KnownCluster {
         cluster: Cluster {

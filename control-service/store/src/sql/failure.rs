@@ -2,7 +2,7 @@
 
 use portcullis_control_domain::Refused;
 use portcullis_control_snapshot::entries::EntryError;
-use portcullis_sql::SqlError;
+use portcullis_sql::{Obstacle, SqlError};
 
 use crate::StoreError;
 use crate::seal::SealError;
@@ -21,14 +21,73 @@ impl Failure {
 
 impl From<SqlError> for Failure {
     fn from(error: SqlError) -> Self {
+        if let Some(obstacle) = error.obstacle() {
+            let (what, advice) = words(obstacle);
+            return Self(StoreError::Disconnected(format!("{what}: {error}; {advice}")));
+        }
         Self(match error {
-            SqlError::Postgres(_) if error.is_disconnected() => StoreError::Disconnected(error.to_string()),
             SqlError::Postgres(_) if error.is_forbidden() => StoreError::Unfit(format!(
                 "the database server refused: {error}; the user of DATABASE_URL must own the database and its tables"
             )),
             SqlError::Postgres(_) => StoreError::Server(error.to_string()),
             _ => StoreError::Database(error.to_string()),
         })
+    }
+}
+
+/// What stands in the way, and what to do about it.
+fn words(obstacle: Obstacle) -> (&'static str, &'static str) {
+    match obstacle {
+        Obstacle::Password => (
+            "the database server refuses the password of DATABASE_URL",
+            "correct it there, or on the server (ALTER ROLE … PASSWORD)",
+        ),
+        Obstacle::Role => (
+            "the database server knows nobody of the user's name in DATABASE_URL",
+            "correct the name, or make the user (CREATE ROLE … LOGIN)",
+        ),
+        Obstacle::Admission => (
+            "the database server does not admit this connection",
+            "its pg_hba.conf needs a line for the user, the database, the address and the protection (sslmode) of \
+             DATABASE_URL",
+        ),
+        Obstacle::Database => (
+            "the database server has no database of the name in DATABASE_URL",
+            "correct the name, or make the database (CREATE DATABASE … OWNER …)",
+        ),
+        Obstacle::Starting => {
+            ("the database server is starting or stopping", "wait for it; its log says how far it is")
+        }
+        Obstacle::Crowded => (
+            "the database server has no connection left",
+            "raise its max_connections, or end connections of others",
+        ),
+        Obstacle::Standby => {
+            ("the server of DATABASE_URL is a standby, which can only be read", "name the primary")
+        }
+        Obstacle::NoTls => (
+            "the database server speaks no TLS",
+            "switch it on there (ssl = on), or write sslmode=disable if nobody else is in that network",
+        ),
+        Obstacle::Authority => (
+            "nobody whom sslrootcert trusts has signed the database server's certificate",
+            "let sslrootcert name the certificate of its authority",
+        ),
+        Obstacle::Name => (
+            "the database server's certificate is for another name",
+            "write a host into DATABASE_URL that the certificate names",
+        ),
+        Obstacle::Expired => (
+            "the database server's certificate is not valid now",
+            "renew it, and see that the clocks of both machines are right",
+        ),
+        Obstacle::Certificate => (
+            "the database server's TLS cannot be trusted",
+            "see its certificate (openssl s_client -starttls postgres -connect HOST:PORT)",
+        ),
+        Obstacle::Away => {
+            ("the database server cannot be reached", "check that it runs and that DATABASE_URL names it")
+        }
     }
 }
 

@@ -10,6 +10,7 @@ use tokio::sync::watch;
 use super::failure::Failure;
 use super::location::Location;
 use super::news::{CHANGED, Followed};
+use super::schema;
 use crate::StoreError;
 
 /// How often it looks when nobody calls, and how long it waits before it connects again.
@@ -76,7 +77,9 @@ impl Thread {
         while !self.ended.load(Ordering::Acquire) {
             match self.round(&mut connection) {
                 Ok(()) => self.is_well(),
-                Err(Failure(error @ StoreError::Unfit(_))) => return Some(error),
+                Err(Failure(error @ (StoreError::Unfit(_) | StoreError::Newer { .. }))) => {
+                    return Some(error);
+                }
                 Err(error) => {
                     connection = None;
                     self.is_ill(&error);
@@ -96,6 +99,8 @@ impl Thread {
             }
             None => {
                 let made = self.location.connect_to_read()?;
+                // While nobody served it, the database may have become a newer program's.
+                schema::expect_current(&made)?;
                 // First: what is committed after the look that follows is heard.
                 made.listen(CHANGED)?;
                 connection.insert(made)

@@ -19,10 +19,13 @@ use super::transaction::Transaction;
 use super::words::words;
 use crate::StoreError;
 
-const COLUMNS: &str = "id, tenant, subject, source_type, roles, scopes, created_at_ms, expires_at_s,
+pub(super) const COLUMNS: &str =
+    "id, tenant, subject, source_type, roles, scopes, created_at_ms, expires_at_s,
     revoked_at_ms, last_used_at_ms, replaced_by";
+/// Where the digest stands behind these.
+pub(super) const DIGEST: usize = 11;
 
-fn read(row: &Row<'_>) -> Result<ApiKey, SqlError> {
+pub(super) fn read(row: &Row<'_>) -> Result<ApiKey, SqlError> {
     Ok(ApiKey {
         id: row.get(0)?,
         tenant: row.get(1)?,

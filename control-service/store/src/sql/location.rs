@@ -7,8 +7,10 @@ use std::time::{Duration, Instant};
 use portcullis_sql::{Connection, Server, params};
 
 use super::failure::Failure;
-use super::sqlite;
+use super::transaction::life;
+use super::{schema, sqlite};
 use crate::StoreError;
+use crate::folder::{self, Elsewhere};
 
 /// The oldest PostgreSQL that is taken, as `server_version_num` has it.
 const OLDEST: i64 = 140_000;
@@ -37,20 +39,14 @@ pub enum Location {
     Server {
         /// The server.
         server: Arc<Server>,
+        /// The folder of this service's own, which says that the database is elsewhere.
+        folder: PathBuf,
         /// The file of the sealing key.
         sealing_key: PathBuf,
     },
 }
 
 impl Location {
-    /// The SQLite file, where there is one.
-    pub(super) fn file(&self) -> Option<PathBuf> {
-        match self {
-            Self::Folder { folder, .. } => Some(folder.join("portcullis.db")),
-            Self::Server { .. } => None,
-        }
-    }
-
     /// The file of the sealing key.
     pub(super) fn sealing_key(&self) -> &Path {
         match self {
@@ -69,7 +65,7 @@ impl Location {
         let told = format!("no answer within {} s; what was asked for may still be done", PATIENCE.as_secs());
         match self {
             Self::Folder { .. } => StoreError::Database(told),
-            Self::Server { .. } => StoreError::Disconnected(told),
+            Self::Server { .. } => StoreError::Disconnected(["the database server gave ", &told].concat()),
         }
     }
 
@@ -83,27 +79,54 @@ impl Location {
     }
 
     /// A connection that may write. Folders and the file are made where they are absent.
+    ///
+    /// # Errors
+    /// [`StoreError::Unfit`] when it is not where this service's database is, or what else is wrong.
     pub(super) fn connect(&self) -> Result<Connection, StoreError> {
         match self {
             Self::Folder { folder, .. } => {
-                make_folder(folder)?;
-                let file = folder.join("portcullis.db");
-                let opened = sqlite::connect(&file).map_err(|e| StoreError::data_dir(folder, e))?;
+                folder::expect_here(folder)?;
+                folder::make(folder)?;
+                let opened = sqlite::connect(&folder::database(folder))
+                    .map_err(|e| StoreError::data_dir(folder, e))?;
                 Ok(Connection::sqlite(opened))
             }
-            Self::Server { server, sealing_key } => {
-                sealing_key.parent().map_or(Ok(()), make_folder)?;
-                Ok(reach(server)?)
+            Self::Server { server, folder, sealing_key } => {
+                sealing_key.parent().map_or(Ok(()), folder::make)?;
+                let connection = reach(server)?;
+                folder::expect_elsewhere(folder, never_served(&connection)?)?;
+                Ok(connection)
             }
         }
     }
 
-    /// A connection that may only read, to a database that is served.
+    /// A connection that looks at the database and makes nothing; `None` where there is none yet.
+    pub(super) fn connect_to_look(&self) -> Result<Option<Connection>, Failure> {
+        let connection = match self {
+            Self::Folder { folder, .. } => {
+                folder::expect_here(folder)?;
+                let file = folder::database(folder);
+                if !file.is_file() {
+                    return Ok(None);
+                }
+                sqlite::read_only(&file)?
+            }
+            Self::Server { server, folder, .. } => {
+                let connection = reach(server)?;
+                folder::expect_elsewhere(folder, never_served(&connection)?)?;
+                connection
+            }
+        };
+        Ok(if schema::is_empty(&connection)? { None } else { Some(connection) })
+    }
+
+    /// A connection that may only read, to a database that this process serves.
     pub(super) fn connect_to_read(&self) -> Result<Connection, Failure> {
         match self {
-            Self::Folder { folder, .. } => Ok(sqlite::connect_to_read(&folder.join("portcullis.db"))?),
+            Self::Folder { folder, .. } => Ok(sqlite::connect_to_read(&folder::database(folder))?),
             Self::Server { server, .. } => {
-                let connection = reach(server)?;
+                let connection = server.connect()?;
+                settle(&connection)?;
                 connection.batch("SET default_transaction_read_only = on")?;
                 Ok(connection)
             }
@@ -119,37 +142,95 @@ impl Location {
     /// folder of a file holds a lock on it already. Who has the database for itself may be about to leave, so it is
     /// waited for a moment.
     pub(super) fn serve(&self, connection: &Connection) -> Result<(), Failure> {
-        if matches!(self, Self::Folder { .. }) {
+        if self.is_shared() && !lock(connection, "SELECT pg_try_advisory_lock_shared(?1)")? {
+            return Err(StoreError::Served.into());
+        }
+        // Who had it before may have changed the tables.
+        schema::expect_current(connection)
+    }
+
+    /// Sees to it that nobody serves the database, and that nobody begins to, until [`Self::not_alone`] or the end of the
+    /// connection.
+    pub(super) fn alone(&self, connection: &Connection) -> Result<(), Failure> {
+        if self.is_shared() && !lock(connection, "SELECT pg_try_advisory_lock(?1)")? {
+            return Err(StoreError::Shared.into());
+        }
+        Ok(())
+    }
+
+    /// The same where it is needed; false where it is not, or not any more: of several that are started at once, one does
+    /// what is to be done alone.
+    pub(super) fn alone_if(
+        &self,
+        connection: &Connection,
+        needed: impl Fn(&Connection) -> Result<bool, Failure>,
+    ) -> Result<bool, Failure> {
+        if !needed(connection)? {
+            return Ok(false);
+        }
+        match self.alone(connection) {
+            Err(_) if !needed(connection)? => Ok(false),
+            outcome => outcome.map(|()| true),
+        }
+    }
+
+    /// Ends [`Self::alone`].
+    pub(super) fn not_alone(&self, connection: &Connection) -> Result<(), Failure> {
+        if self.is_shared() {
+            connection
+                .query_one("SELECT pg_advisory_unlock(?1)", params![SERVING], |row| row.get::<bool>(0))?;
+        }
+        Ok(())
+    }
+
+    /// Has the folder of a service whose database is on a server say so.
+    pub(super) fn remember(&self, generation: [u8; 16]) -> Result<(), StoreError> {
+        let Self::Server { folder, .. } = self else { return Ok(()) };
+        let (before, now) = (Elsewhere::read(folder)?, Elsewhere::new(generation, false));
+        if before.as_ref() == Some(&now) {
             return Ok(());
         }
-        let begun = Instant::now();
-        loop {
-            let sql = "SELECT pg_try_advisory_lock_shared(?1)";
-            if connection.query_one(sql, params![SERVING], |row| row.get(0))? {
-                return Ok(());
-            }
-            if begun.elapsed() > HANDOVER {
-                return Err(StoreError::Served.into());
-            }
-            std::thread::sleep(HANDOVER / 50);
+        if before.is_some_and(|before| before.generation != now.generation) {
+            tracing::warn!("the database of DATABASE_URL is not the one that this service had before");
         }
+        now.write(folder)
     }
 }
 
-/// A folder that is this user's alone.
-fn make_folder(folder: &Path) -> Result<(), StoreError> {
-    use std::os::unix::fs::DirBuilderExt;
-    if folder.is_dir() {
-        return Ok(());
+/// Tries to get a lock for as long as its holders may take to leave; false when they stay.
+fn lock(connection: &Connection, sql: &str) -> Result<bool, Failure> {
+    let begun = Instant::now();
+    loop {
+        if connection.query_one(sql, params![SERVING], |row| row.get(0))? {
+            return Ok(true);
+        }
+        if begun.elapsed() > HANDOVER {
+            return Ok(false);
+        }
+        std::thread::sleep(HANDOVER / 50);
     }
-    let made = std::fs::DirBuilder::new().recursive(true).mode(0o700).create(folder);
-    made.map_err(|problem| StoreError::data_dir(folder, problem))
 }
 
-/// Connects to a server that this program can use. A transaction of ours that hangs must not hold up everybody else, and
-/// a session whose network is gone must not keep the lock of the one that serves.
-fn reach(server: &Server) -> Result<Connection, Failure> {
-    let connection = server.connect()?;
+/// True of a database in which no store's life has begun.
+pub(super) fn never_served(connection: &Connection) -> Result<bool, Failure> {
+    Ok(schema::is_empty(connection)? || life(connection)?.generation == [0; 16])
+}
+
+/// Connects to a server that this program can use, with a session of its own.
+pub(super) fn reach(server: &Server) -> Result<Connection, Failure> {
+    let Some(connection) = server.connect_session()? else {
+        let told = "between this program and the server of DATABASE_URL stands a pool that gives the server's sessions away \
+                    after each transaction or statement (PgBouncer's pool_mode=transaction): settings, locks and messages \
+                    of a session are lost there. Name the server itself, or set pool_mode=session";
+        return Err(StoreError::Unfit(told.to_owned()).into());
+    };
+    settle(&connection)?;
+    Ok(connection)
+}
+
+/// A transaction of ours that hangs must not hold up everybody else, and a session whose network is gone must not keep the
+/// lock of the one that serves.
+fn settle(connection: &Connection) -> Result<(), Failure> {
     let sql = "SELECT CAST(current_setting('server_version_num') AS BIGINT)";
     let version: i64 = connection.query_one(sql, params![], |row| row.get(0))?;
     if version < OLDEST {
@@ -165,5 +246,5 @@ fn reach(server: &Server) -> Result<Connection, Failure> {
          SET tcp_keepalives_idle = 5; SET tcp_keepalives_interval = 1; SET tcp_keepalives_count = 3;
          SET tcp_user_timeout = '5s'",
     )?;
-    Ok(connection)
+    Ok(())
 }

@@ -2,8 +2,10 @@
 
 mod admins;
 mod audit;
+mod check;
 mod clients;
 mod clusters;
+mod copy;
 mod failure;
 mod follower;
 mod keys;
@@ -19,6 +21,7 @@ mod sealed;
 mod secrets;
 mod signing;
 mod sqlite;
+mod tables;
 mod transaction;
 mod words;
 mod writer;
@@ -35,12 +38,15 @@ use crate::notices::Notices;
 use crate::seal::SealingKey;
 use crate::usage::Usage;
 use audit::Recorder;
+pub use check::Checked;
+pub use copy::{Copied, CopiedTable};
 use failure::Failure;
 use follower::{BEHIND_AFTER, Follower};
 pub use location::Location;
 use news::Followed;
 use readers::Readers;
 pub use replicas::{LEASE, Replica, ReplicaId, ReplicaWorkers};
+pub use schema::Migrated;
 pub use secrets::Secrets;
 use transaction::Transaction;
 use writer::{Writer, Written};
@@ -55,13 +61,47 @@ pub struct Database {
 }
 
 impl Database {
-    /// Opens the database of a location; makes folder, file, tables and secrets when they are absent.
+    /// Opens the database of a location, which may be served meanwhile; makes folder, file, tables and secrets when they
+    /// are absent.
     ///
     /// # Errors
     /// [`StoreError`] with what is wrong and what to do.
     pub fn open(location: &Location) -> Result<Self, StoreError> {
         let connection = location.connect()?;
-        schema::migrate(&connection)?;
+        schema::make(&connection)?;
+        Self::opened(location, connection)
+    }
+
+    /// The same for the process that is going to serve it: it has its place from here on, and an older database is brought
+    /// up to date. The folder's lock is the caller's.
+    ///
+    /// # Errors
+    /// As of [`Self::open`], and [`StoreError::Served`].
+    pub fn open_to_serve(location: &Location) -> Result<Self, StoreError> {
+        let connection = location.connect()?;
+        if location.alone_if(&connection, schema::is_old)? {
+            let Migrated { from, to } = schema::migrate(&connection)?;
+            tracing::info!(from, to, "the schema of the database is brought up to date");
+            location.serve(&connection)?;
+            location.not_alone(&connection)?;
+        } else {
+            schema::make(&connection)?;
+            location.serve(&connection)?;
+        }
+        Self::opened(location, connection)
+    }
+
+    /// Brings the schema up to date, or makes it. The folder's lock is the caller's.
+    ///
+    /// # Errors
+    /// [`StoreError::Served`], [`StoreError::Newer`], or the database fails; nothing is changed then.
+    pub fn migrate(location: &Location) -> Result<Migrated, StoreError> {
+        let connection = location.connect()?;
+        location.alone(&connection)?;
+        Ok(schema::migrate(&connection)?)
+    }
+
+    fn opened(location: &Location, connection: Connection) -> Result<Self, StoreError> {
         let sealed = sealed::any(&connection)?;
         let key = SealingKey::load(location.sealing_key(), !sealed)?;
         let secrets = Secrets::load_or_make(&connection, &key)?;
@@ -81,14 +121,8 @@ impl Database {
         settings: &Settings,
         kinds: &[RecordKind],
     ) -> Result<Option<Page>, StoreError> {
-        let connection = match location.file() {
-            Some(file) if !file.is_file() => return Ok(None),
-            Some(file) => sqlite::read_only(&file).map_err(Failure::from)?,
-            None => location.connect_to_read()?,
-        };
-        if schema::is_empty(&connection)? {
-            return Ok(None);
-        }
+        let Some(connection) = location.connect_to_look()? else { return Ok(None) };
+        schema::expect_current(&connection)?;
         let key = SealingKey::load(location.sealing_key(), false)?;
         let secrets = Secrets::load(&connection, &key)?;
         let state = policy::load_state(&connection, &secrets.entries(settings))?;
@@ -168,6 +202,7 @@ impl Store {
             transaction.sync_revocation_digests()
         })?;
         let hub = Arc::new(database.load(&settings)?);
+        database.location.remember(hub.generation())?;
         let readers = Readers::new(database.location.clone());
         let beside = Readers::that_write(database.location.clone());
         let replica = ReplicaId::generate();

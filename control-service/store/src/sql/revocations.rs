@@ -15,9 +15,9 @@ use crate::StoreError;
 /// Ended revocations that are removed in one go.
 const MAX_ENDED: usize = 200;
 
-const COLUMNS: &str = "name, note, created_at_ms, expires_at_s, made_by";
+pub(super) const COLUMNS: &str = "name, note, created_at_ms, expires_at_s, made_by";
 
-fn read(row: &Row<'_>) -> Result<Revocation, SqlError> {
+pub(super) fn read(row: &Row<'_>) -> Result<Revocation, SqlError> {
     Ok(Revocation {
         name: row.get(0)?,
         note: row.get(1)?,

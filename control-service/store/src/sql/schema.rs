@@ -1,5 +1,7 @@
 //! The tables, and how a database of an older version becomes one of this.
 
+use std::cmp::Ordering;
+
 use portcullis_sql::{Backend, Connection, SqlError, params};
 
 use super::failure::Failure;
@@ -35,28 +37,74 @@ fn steps(connection: &Connection) -> Steps {
     }
 }
 
-/// Brings the schema up to date.
+/// From which version a schema was brought to which.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Migrated {
+    /// Before; 0 where there were no tables.
+    pub from: usize,
+    /// Since.
+    pub to: usize,
+}
+
+fn newest(steps: Steps) -> usize {
+    steps.last().map_or(0, |(version, _)| *version)
+}
+
+/// Brings the schema up to date. Nobody may serve the database meanwhile.
 ///
 /// # Errors
-/// [`StoreError`] when the database is of a newer version, or a step fails; nothing is changed then.
-pub(super) fn migrate(connection: &Connection) -> Result<(), Failure> {
+/// [`StoreError::Newer`], or a step fails; nothing is changed then.
+pub(super) fn migrate(connection: &Connection) -> Result<Migrated, Failure> {
+    connection.exclusively(|| migrate_within(connection))
+}
+
+/// The same in a transaction that was begun already.
+pub(super) fn migrate_within(connection: &Connection) -> Result<Migrated, Failure> {
     let steps = steps(connection);
-    let known = steps.last().map_or(0, |(version, _)| *version);
+    let (from, to) = (version(connection)?, newest(steps));
+    if from > to {
+        return Err(StoreError::Newer { found: from, known: to }.into());
+    }
+    if from == to {
+        // A user who may only read would serve, and fail with the first change.
+        set_version(connection, to)?;
+    }
+    for (version, step) in steps.iter().filter(|(version, _)| *version > from) {
+        connection.batch(step)?;
+        set_version(connection, *version)?;
+    }
+    Ok(Migrated { from, to })
+}
+
+/// Makes the tables of a database that has none. One of another version is left alone: somebody may be serving it.
+///
+/// # Errors
+/// As of [`expect_current`], or the database fails.
+pub(super) fn make(connection: &Connection) -> Result<(), Failure> {
     connection.exclusively(|| {
-        let found = version(connection)?;
-        if found > known {
-            return Err(StoreError::Newer { found, known }.into());
+        if !is_empty(connection)? {
+            expect_current(connection)?;
         }
-        if found == known {
-            // A user who may only read would serve, and fail with the first change.
-            set_version(connection, known)?;
-        }
-        for (version, step) in steps.iter().filter(|(version, _)| *version > found) {
-            connection.batch(step)?;
-            set_version(connection, *version)?;
-        }
-        Ok(())
+        migrate_within(connection).map(drop)
     })
+}
+
+/// True of tables of an older version.
+pub(super) fn is_old(connection: &Connection) -> Result<bool, Failure> {
+    Ok((1..newest(steps(connection))).contains(&version(connection)?))
+}
+
+/// Whether the tables are those that this program knows.
+///
+/// # Errors
+/// [`StoreError::Newer`] or [`StoreError::Older`].
+pub(super) fn expect_current(connection: &Connection) -> Result<(), Failure> {
+    let (found, known) = (version(connection)?, newest(steps(connection)));
+    match found.cmp(&known) {
+        Ordering::Equal => Ok(()),
+        Ordering::Greater => Err(StoreError::Newer { found, known }.into()),
+        Ordering::Less => Err(StoreError::Older { found, known }.into()),
+    }
 }
 
 /// True of a database without tables.

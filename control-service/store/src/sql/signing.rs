@@ -13,9 +13,12 @@ use super::{Store, sealed};
 use crate::StoreError;
 use crate::seal::SealingKey;
 
+/// What the names of seeds begin with.
+pub(super) const SECRET: &str = "signing:";
+
 /// What its seed is called among the secrets.
 fn secret_name(kid: &str) -> String {
-    ["signing:", kid].concat()
+    [SECRET, kid].concat()
 }
 
 /// Loads all keys; makes the first of each purpose, which signs at once, since no token is older.

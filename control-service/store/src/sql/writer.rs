@@ -56,6 +56,10 @@ impl Writer {
                         break;
                     }
                 }
+                // SQLite does so by itself for the last connection, but those that only read may leave later.
+                if let Err(error) = database.connection.settle() {
+                    tracing::warn!(%error, "the database's log could not be brought into its file");
+                }
                 // Only then is it closed: nothing more is taken, and SQLite has tidied up its files.
                 drop((queue, database));
                 if let Some(closed) = closing {

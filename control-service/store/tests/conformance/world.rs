@@ -37,7 +37,8 @@ impl World {
         let url = server.database(name).await.unwrap();
         let sealing_key = folder.path().join("sealing.key");
         let server = Arc::new(Server::parse(&url).unwrap());
-        Self { location: Location::Server { server, sealing_key }, url: Some(url), _folder: folder }
+        let location = Location::Server { server, folder: folder.path().to_owned(), sealing_key };
+        Self { location, url: Some(url), _folder: folder }
     }
 
     /// The same database by another URL.
@@ -45,11 +46,8 @@ impl World {
         let folder = tempfile::tempdir().unwrap();
         let sealing_key = folder.path().join("sealing.key");
         let server = Arc::new(Server::parse(url).unwrap());
-        Self {
-            location: Location::Server { server, sealing_key },
-            url: Some(url.to_owned()),
-            _folder: folder,
-        }
+        let location = Location::Server { server, folder: folder.path().to_owned(), sealing_key };
+        Self { location, url: Some(url.to_owned()), _folder: folder }
     }
 
     /// Opens the database, and begins to serve it.

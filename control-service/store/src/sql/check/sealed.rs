@@ -1,0 +1,40 @@
+//! Whether everything that is sealed opens.
+
+use std::collections::BTreeSet;
+
+use portcullis_sql::params;
+
+use super::super::failure::Failure;
+use super::super::{sealed, signing};
+use super::Check;
+use crate::seal::SealingKey;
+
+const PART: &str = "sealed secrets";
+
+impl Check<'_> {
+    pub(super) fn sealed(&mut self, key: &SealingKey) -> Result<(), Failure> {
+        let connection = self.connection;
+        let names: Vec<String> =
+            connection.query("SELECT name FROM secret ORDER BY name", params![], |row| row.get(0))?;
+        for name in &names {
+            if let Err(error) = sealed::load(connection, key, name) {
+                self.fault(PART, &error.to_string());
+            }
+        }
+        for name in ["snapshot_seed", "api_key_pepper"] {
+            if !names.iter().any(|there| there == name) {
+                self.fault(PART, &format!("the secret {name} is missing"));
+            }
+        }
+        let kids: BTreeSet<String> = connection
+            .query("SELECT kid FROM signing_key", params![], |row| row.get(0))?
+            .into_iter()
+            .collect();
+        for name in &names {
+            if name.strip_prefix(signing::SECRET).is_some_and(|kid| !kids.contains(kid)) {
+                self.fault(PART, &format!("the secret {name} belongs to no signing key"));
+            }
+        }
+        signing::load(connection, key).map(drop)
+    }
+}
