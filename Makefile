@@ -62,10 +62,15 @@ test-filters: wasm tools ## The module in the test host, and the test host again
 test-e2e: build tools ## The scenario on the real istiod and the real Envoy
 	$(CARGO) test --locked -p portcullis-tests
 
+# The newest PostgreSQL that the system's package manager has installed: an older one than that of `make tools`, and with TLS.
+SYSTEM_POSTGRES := $(lastword $(sort $(wildcard /usr/lib/postgresql/*/bin /usr/pgsql-*/bin)))
+
 test-full: test ## All tests, the slow ones too
 	$(CARGO) test --locked -p portcullis-tests --features slow -- --test-threads 1
 	$(CARGO) test --locked -p portcullis-proxy-wasm --features slow --test attacks native_gateway
-	$(CARGO) test --locked -p portcullis-control --features slow --test many_keys
+	$(CARGO) test --locked -p portcullis-control --features slow --test many_keys --test database
+	@test -n "$(SYSTEM_POSTGRES)" || { echo "PostgreSQL is missing: install that of the system, which is an older one (Debian: apt install postgresql)" >&2; exit 1; }
+	PORTCULLIS_POSTGRES=$(SYSTEM_POSTGRES) $(CARGO) test --locked -p portcullis-control-store --test conformance
 	$(MAKE) soak
 
 check: fmt deny ## Formatting, lints, licences, bans

@@ -28,10 +28,14 @@ async fn ready(State(store): State<Store>, State(Stopping(stopping)): State<Stop
         let told = "not ready: the store is closed or the service is stopping\n";
         return (StatusCode::SERVICE_UNAVAILABLE, told).into_response();
     }
-    match store.check_fresh() {
-        Ok(()) => (StatusCode::OK, "ready\n").into_response(),
-        Err(error) => (StatusCode::SERVICE_UNAVAILABLE, format!("not ready: {error}\n")).into_response(),
+    if let Err(error) = store.check_fresh() {
+        return (StatusCode::SERVICE_UNAVAILABLE, format!("not ready: {error}\n")).into_response();
     }
+    if !store.is_up() {
+        let told = "not ready: the database cannot be used; the service's log says why\n";
+        return (StatusCode::SERVICE_UNAVAILABLE, told).into_response();
+    }
+    (StatusCode::OK, "ready\n").into_response()
 }
 
 async fn metrics(
@@ -49,6 +53,7 @@ async fn metrics(
         entries: store.hub().len(),
         workers: workers.len(),
         current: workers.iter().filter(|w| w.revision >= revision).count(),
+        store_up: store.is_up(),
         behind: store.check_fresh().is_err(),
         confirmed_ms_ago: u64::try_from(store.hub().freshness().age().as_millis()).unwrap_or(u64::MAX),
         restart_pending: configuration.pending.len(),

@@ -312,14 +312,15 @@ async fn check_reads_everything_and_tells_of_whatever_does_not_fit() {
         ),
         ("DROP TRIGGER audit_record_stays; DELETE FROM audit_record WHERE position = 2", "audit streams: "),
         (
-            "DROP TRIGGER audit_record_is_final; UPDATE audit_record SET bytes = x'ff' WHERE position = 3",
+            "DROP TRIGGER audit_record_is_final; UPDATE audit_record SET body = x'ff' WHERE position = 3",
             "record 3 ",
         ),
-        ("PRAGMA foreign_keys = OFF; DELETE FROM audit_stream", "refers to no row of audit_stream"),
+        ("PRAGMA foreign_keys = OFF; DELETE FROM audit_stream", "belongs to no stream"),
         (
             "UPDATE cluster SET administrative = 'active' WHERE id = 'stopped'",
             "told something else of stopped",
         ),
+        ("UPDATE audit_subject SET wrapped_key = x'00'", "the key of data subject "),
         ("UPDATE cluster SET tenant = '' WHERE id = 'stopped'", "clusters: stopped cannot be read"),
         ("DELETE FROM cluster WHERE id = 'stopped'", "filters are told of what is not there: stopped"),
         ("DELETE FROM snapshot_entry WHERE kind = 12", "filters are told nothing of jti:stolen"),

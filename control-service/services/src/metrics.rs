@@ -102,6 +102,8 @@ pub struct Gauges {
     pub workers: usize,
     /// Of these, those that have the newest revision.
     pub current: usize,
+    /// Whether the database can be used.
+    pub store_up: bool,
     /// Whether this replica may lack something of the database.
     pub behind: bool,
     /// How long ago it was certain that it lacks nothing.
@@ -156,6 +158,11 @@ impl Metrics {
             ("snapshot_entries", "Entries of the snapshot.", size(gauges.entries)),
             ("workers", "Proxy workers that are alive.", size(gauges.workers)),
             ("workers_current", "Proxy workers with the newest revision.", size(gauges.current)),
+            (
+                "store_up",
+                "1 while the database can be used: it is read, and takes what is written to it.",
+                u64::from(gauges.store_up),
+            ),
             (
                 "replica_behind",
                 "1 while this replica may lack something of the database.",

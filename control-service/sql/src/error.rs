@@ -3,6 +3,7 @@
 use std::error::Error;
 use std::io;
 
+use rusqlite::ErrorCode;
 use tokio_rustls::rustls::{self, CertificateError};
 
 /// Why a statement, or a connection, failed.
@@ -100,6 +101,34 @@ impl SqlError {
     #[must_use]
     pub fn is_disconnected(&self) -> bool {
         self.obstacle().is_some()
+    }
+
+    /// True when the database takes nothing just now, whatever it is given: its disk is full or fails, or it can only be
+    /// read.
+    #[must_use]
+    pub fn is_out_of_order(&self) -> bool {
+        match self {
+            Self::Sqlite(error) => error.sqlite_error_code().is_some_and(|code| {
+                matches!(
+                    code,
+                    ErrorCode::DiskFull
+                        | ErrorCode::SystemIoFailure
+                        | ErrorCode::ReadOnly
+                        | ErrorCode::CannotOpen
+                        | ErrorCode::PermissionDenied
+                        | ErrorCode::FileLockingProtocolFailed
+                        | ErrorCode::OutOfMemory
+                        | ErrorCode::DatabaseCorrupt
+                        | ErrorCode::NotADatabase
+                )
+            }),
+            // Classes 53, 58 and XX: resources, the system, and the server's own faults. 25006: a transaction that only reads.
+            Self::Postgres(error) => error.code().is_some_and(|code| {
+                let code = code.code();
+                code == "25006" || ["53", "58", "XX"].iter().any(|class| code.starts_with(class))
+            }),
+            _ => false,
+        }
     }
 
     /// True when the user may not do that (`insufficient_privilege`).

@@ -17,6 +17,9 @@ pub enum StoreError {
     /// The database failed.
     #[error("the database failed: {0}; check free space and permissions of store.dataDir")]
     Database(String),
+    /// The database takes nothing that is written to it.
+    #[error("the database takes nothing: {0}; see that its disk has room and can be written to")]
+    OutOfOrder(String),
     /// The database server refused.
     #[error("the database server refused: {0}")]
     Server(String),
@@ -81,6 +84,20 @@ pub enum StoreError {
 }
 
 impl StoreError {
+    /// True when other changes would fail as well: it is the database, and not what was asked of it.
+    #[must_use]
+    pub fn is_outage(&self) -> bool {
+        matches!(
+            self,
+            Self::OutOfOrder(_)
+                | Self::Disconnected(_)
+                | Self::Unfit(_)
+                | Self::Served
+                | Self::Newer { .. }
+                | Self::DataDir { .. }
+        )
+    }
+
     /// A data folder that cannot be used.
     #[must_use]
     pub fn data_dir(path: &std::path::Path, problem: impl std::fmt::Display) -> Self {

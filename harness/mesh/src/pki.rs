@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use rcgen::{
     BasicConstraints, CertificateParams, CertifiedIssuer, DnType, ExtendedKeyUsagePurpose, IsCa, KeyPair,
-    KeyUsagePurpose, SanType,
+    KeyUsagePurpose, SanType, date_time_ymd,
 };
 
 use crate::error::{MeshError, Result};
@@ -120,25 +120,47 @@ impl Authority {
     /// When one is no DNS name or no key can be made.
     pub fn server(&self, names: &[&str]) -> Result<Leaf> {
         let subject = names.first().copied().unwrap_or_default();
+        dns(names).and_then(|names| self.sign(subject, names)).map_err(|source| failed(subject, source))
+    }
+
+    /// The same, but its time was over long ago.
+    ///
+    /// # Errors
+    /// As of [`Self::server`].
+    pub fn expired_server(&self, names: &[&str]) -> Result<Leaf> {
+        let subject = names.first().copied().unwrap_or_default();
         let make = || {
-            let names = names.iter().map(|name| Ok(SanType::DnsName((*name).try_into()?)));
-            self.sign(subject, names.collect::<std::result::Result<_, rcgen::Error>>()?)
+            let mut params = params(subject, dns(names)?);
+            (params.not_before, params.not_after) = (date_time_ymd(2020, 1, 1), date_time_ymd(2020, 2, 1));
+            self.signed(&params)
         };
         make().map_err(|source| failed(subject, source))
     }
 
     fn sign(&self, subject: &str, names: Vec<SanType>) -> std::result::Result<Leaf, rcgen::Error> {
-        let mut params = CertificateParams::new(Vec::new())?;
-        params.distinguished_name.push(DnType::CommonName, subject);
-        params.subject_alt_names = names;
-        params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
-        params.extended_key_usages =
-            vec![ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth];
-        params.use_authority_key_identifier_extension = true;
+        self.signed(&params(subject, names))
+    }
+
+    fn signed(&self, params: &CertificateParams) -> std::result::Result<Leaf, rcgen::Error> {
         let key = KeyPair::generate()?;
         let certificate = params.signed_by(&key, &self.issuer)?;
         Ok(Leaf { certificate: certificate.pem(), key: key.serialize_pem() })
     }
+}
+
+fn dns(names: &[&str]) -> std::result::Result<Vec<SanType>, rcgen::Error> {
+    names.iter().map(|name| Ok(SanType::DnsName((*name).try_into()?))).collect()
+}
+
+fn params(subject: &str, names: Vec<SanType>) -> CertificateParams {
+    let mut params = CertificateParams::default();
+    params.distinguished_name.push(DnType::CommonName, subject);
+    params.subject_alt_names = names;
+    params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
+    params.extended_key_usages =
+        vec![ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth];
+    params.use_authority_key_identifier_extension = true;
+    params
 }
 
 impl Leaf {

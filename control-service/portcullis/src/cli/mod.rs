@@ -328,6 +328,8 @@ fn log_to_stderr(config: &LogConfig) {
     // The level was checked with the configuration.
     let filter = EnvFilter::try_new(&config.level).unwrap_or_else(|_| EnvFilter::new("info"));
     let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    // Where the log cannot be written, that cannot be told either: to try it would end the thread that logs.
+    let log = log.log_internal_errors(false);
     if config.json {
         log.json().init();
     } else {

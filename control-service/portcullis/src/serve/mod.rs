@@ -111,6 +111,7 @@ pub async fn serve(config: Config, ready_file: Option<&Path>) -> Result<(), Serv
         () = service.replicas.keep() => {}
         () = service.rollout.keep() => {}
         () = tidy(&service.store) => {}
+        () = service.store.recover() => {}
         // What this process has in memory is no longer what is so, and must not be handed out as fresh.
         error = service.store.until_unfit() => lost = Some(error),
         () = reload(config, &service, &mut hangup) => {}

@@ -38,7 +38,11 @@ const POLL: Duration = Duration::from_millis(10);
 
 /// The program under test.
 pub(crate) fn portcullis() -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_portcullis"));
+    clean(Command::new(env!("CARGO_BIN_EXE_portcullis")))
+}
+
+/// Without what the surroundings of the tests say.
+fn clean(mut command: Command) -> Command {
     for name in ["PORTCULLIS_TOKEN", "PORTCULLIS_SERVER", "DATABASE_URL"] {
         command.env_remove(name);
     }
@@ -46,9 +50,15 @@ pub(crate) fn portcullis() -> Command {
     command
 }
 
-/// The program under test, with the database of a service's folder.
+/// The program under test, with the database of a service's folder; run by the words of the folder's file `within`, one a
+/// line, if there is one.
 fn portcullis_in(folder: &Path) -> Command {
     let mut command = portcullis();
+    if let Ok(words) = std::fs::read_to_string(folder.join("within")) {
+        let mut words = words.lines();
+        command = clean(Command::new(words.next().unwrap()));
+        command.args(words).arg(env!("CARGO_BIN_EXE_portcullis"));
+    }
     if let Ok(url) = std::fs::read_to_string(folder.join("database-url")) {
         command.env("DATABASE_URL", url);
     }
@@ -137,6 +147,25 @@ impl Server {
     /// Address of a listener.
     pub(crate) fn url(&self, listener: &str, path: &str) -> String {
         ["http://", self.bound[listener].as_str().unwrap(), path].concat()
+    }
+
+    /// Its process.
+    pub(crate) fn id(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Whether it says that it is ready, and what it says.
+    pub(crate) async fn ready(&self) -> (bool, String) {
+        let answer = self.http.get(self.url("operations", "/readyz")).send().await.unwrap();
+        (answer.status().is_success(), answer.text().await.unwrap())
+    }
+
+    /// The value of a metric without labels.
+    pub(crate) async fn metric(&self, name: &str) -> u64 {
+        let page =
+            self.http.get(self.url("operations", "/metrics")).send().await.unwrap().text().await.unwrap();
+        let line = page.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+        line.unwrap_or_else(|| panic!("no {name} in {page}")).parse().unwrap()
     }
 
     /// Ends it as a power cut would.

@@ -99,6 +99,7 @@ fn settings() -> Vec<Variation> {
         ("listeners.headerSeconds", "/listeners/headerSeconds", json!(29)),
         ("store.dataDir", "/store/dataDir", json!("elsewhere")),
         ("store.sealingKeyFile", "/store/sealingKeyFile", json!("elsewhere.key")),
+        ("store.backend", "/store/backend", json!("sqlite")),
         ("mesh.tokenFile", "/mesh/tokenFile", json!("mesh-token-2")),
         ("mesh.gateways", "/mesh/gateways", json!(["spiffe://cluster.local/ns/a/sa/b"])),
         ("mesh.sidecars[].cluster", "/mesh/sidecars/0/cluster", json!("other")),

@@ -14,7 +14,8 @@ use super::failure::Failure;
 use super::{Database, Store};
 use crate::StoreError;
 
-pub(super) const COLUMNS: &str = "id, break_glass, created_at_ms, expires_at_s, revoked_at_ms, role, tenant, cluster";
+pub(super) const COLUMNS: &str =
+    "id, break_glass, created_at_ms, expires_at_s, revoked_at_ms, role, tenant, cluster";
 
 /// Whether a token is good at the time `?2`, in seconds.
 const GOOD: &str = "revoked_at_ms IS NULL AND (expires_at_s IS NULL OR expires_at_s > ?2)";

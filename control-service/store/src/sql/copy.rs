@@ -4,6 +4,7 @@ use std::path::Path;
 
 use portcullis_sql::{Connection, params};
 
+use super::audit::is_converted;
 use super::failure::Failure;
 use super::location::{Location, never_served, reach};
 use super::secrets::Secrets;
@@ -125,6 +126,11 @@ fn source(folder: &Path) -> Result<Connection, StoreError> {
     let source = Connection::sqlite(opened);
     source.begin().map_err(Failure::from)?;
     schema::expect_current(&source)?;
+    if !is_converted(&source)? {
+        let told = "the audit log is still in the form of an older version; run `portcullis store migrate` without \
+                    DATABASE_URL first";
+        return Err(StoreError::Unfit(told.to_owned()));
+    }
     if never_served(&source)? {
         return Err(StoreError::data_dir(folder, "its portcullis.db is empty: there is nothing to copy"));
     }
@@ -157,7 +163,7 @@ fn compare(source: &Connection, target: &Connection) -> Result<Vec<CopiedTable>,
 }
 
 /// What the schema itself fills; everything else must be empty.
-const SEEDED: &[&str] = &["audit_loss"];
+const SEEDED: &[&str] = &["audit_loss", "audit_log"];
 
 fn expect_empty(target: &Connection, tables: &[Table]) -> Result<(), Failure> {
     for table in tables.iter().filter(|table| !SEEDED.contains(&&*table.name)) {

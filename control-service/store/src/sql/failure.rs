@@ -26,6 +26,7 @@ impl From<SqlError> for Failure {
             return Self(StoreError::Disconnected(format!("{what}: {error}; {advice}")));
         }
         Self(match error {
+            _ if error.is_out_of_order() => StoreError::OutOfOrder(error.to_string()),
             SqlError::Postgres(_) if error.is_forbidden() => StoreError::Unfit(format!(
                 "the database server refused: {error}; the user of DATABASE_URL must own the database and its tables"
             )),
@@ -62,9 +63,10 @@ fn words(obstacle: Obstacle) -> (&'static str, &'static str) {
             "the database server has no connection left",
             "raise its max_connections, or end connections of others",
         ),
-        Obstacle::Standby => {
-            ("the server of DATABASE_URL is a standby, which can only be read", "name the primary")
-        }
+        Obstacle::Standby => (
+            "the server of DATABASE_URL can only be read",
+            "name the primary, and a database without default_transaction_read_only",
+        ),
         Obstacle::NoTls => (
             "the database server speaks no TLS",
             "switch it on there (ssl = on), or write sslmode=disable if nobody else is in that network",

@@ -27,11 +27,12 @@ mod words;
 mod writer;
 
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
 
 use portcullis_control_snapshot::{Freshness, Hub, Settings};
 use portcullis_protocol::wire::{Page, RecordKind};
-use portcullis_sql::Connection;
+use portcullis_sql::{Connection, params};
 
 use crate::StoreError;
 use crate::notices::Notices;
@@ -50,6 +51,9 @@ pub use schema::Migrated;
 pub use secrets::Secrets;
 use transaction::Transaction;
 use writer::{Writer, Written};
+
+/// How often it is tried whether a database that took nothing takes something again.
+const RETRY: Duration = Duration::from_secs(1);
 
 /// An opened database, before it is served: enough for the commands that work on it directly.
 pub struct Database {
@@ -91,14 +95,19 @@ impl Database {
         Self::opened(location, connection)
     }
 
-    /// Brings the schema up to date, or makes it. The folder's lock is the caller's.
+    /// Brings the schema up to date, or makes it, and converts what is stored. The folder's lock is the caller's.
     ///
     /// # Errors
     /// [`StoreError::Served`], [`StoreError::Newer`], or the database fails; nothing is changed then.
     pub fn migrate(location: &Location) -> Result<Migrated, StoreError> {
         let connection = location.connect()?;
         location.alone(&connection)?;
-        Ok(schema::migrate(&connection)?)
+        let migrated = schema::migrate(&connection)?;
+        // What there was before may have to be opened, and sealed anew.
+        if migrated.from > 0 && !audit::is_converted(&connection)? {
+            Self::opened(location, connection)?;
+        }
+        Ok(migrated)
     }
 
     fn opened(location: &Location, connection: Connection) -> Result<Self, StoreError> {
@@ -170,6 +179,7 @@ impl Database {
 #[derive(Clone)]
 pub struct Store {
     writer: Writer,
+    up: Arc<AtomicBool>,
     readers: Readers,
     /// Where there is nobody else who writes, there is nobody to follow.
     follower: Option<Arc<Follower>>,
@@ -203,8 +213,9 @@ impl Store {
         })?;
         let hub = Arc::new(database.load(&settings)?);
         database.location.remember(hub.generation())?;
-        let readers = Readers::new(database.location.clone());
-        let beside = Readers::that_write(database.location.clone());
+        let up = Arc::new(AtomicBool::new(true));
+        let readers = Readers::new(database.location.clone(), Arc::clone(&up));
+        let beside = Readers::that_write(database.location.clone(), Arc::clone(&up));
         let replica = ReplicaId::generate();
         let (sealing, settings) = (Arc::new(database.sealing), Arc::new(settings));
         let followed = Followed {
@@ -221,11 +232,13 @@ impl Store {
             followed,
             recorder: Arc::clone(&database.recorder),
             failed: None,
+            up: Arc::clone(&up),
         })?;
         let recorder = database.recorder;
         let (observations, usage, notices) = (Arc::default(), Arc::default(), Arc::default());
         Ok(Self {
             writer,
+            up,
             readers,
             beside,
             replica,
@@ -262,7 +275,31 @@ impl Store {
         }
     }
 
-    /// True while writes are possible.
+    /// True while the database can be used: it took what was written to it last, and could be read since.
+    #[must_use]
+    pub fn is_up(&self) -> bool {
+        self.up.load(Ordering::Acquire)
+    }
+
+    /// While the database takes nothing, tries again and again to write something, so that nobody has to ask for a change to
+    /// find out that it does.
+    pub async fn recover(&self) {
+        loop {
+            tokio::time::sleep(RETRY).await;
+            if !self.is_up() {
+                let touch = "UPDATE snapshot_life SET revision = revision";
+                let write = move |transaction: &mut Transaction<'_>| {
+                    transaction.connection().execute(touch, params![])?;
+                    Ok(())
+                };
+                if let Err(error) = self.writer.run_bulk(write).await {
+                    tracing::debug!(%error, "the database takes nothing yet");
+                }
+            }
+        }
+    }
+
+    /// True until it is closed.
     #[must_use]
     pub fn is_open(&self) -> bool {
         self.writer.is_open()

@@ -1,5 +1,6 @@
 //! A few connections beside the writer's: for reading, and for what needs no place in the order of changes.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use portcullis_sql::{Backend, Connection};
@@ -26,6 +27,8 @@ pub(super) struct Readers {
     connect: Connect,
     idle: Arc<Idle>,
     places: Arc<Semaphore>,
+    /// Turns false when the database cannot be read: whoever writes to it next finds out whether it is up again.
+    up: Arc<AtomicBool>,
 }
 
 /// Those that nobody needs.
@@ -44,17 +47,17 @@ impl Drop for Idle {
 
 impl Readers {
     /// Connections that may only read.
-    pub(super) fn new(location: Location) -> Self {
-        Self::opened_by(location, Location::connect_to_read, MOST)
+    pub(super) fn new(location: Location, up: Arc<AtomicBool>) -> Self {
+        Self::opened_by(location, Location::connect_to_read, MOST, up)
     }
 
     /// Connections that may write what no other process writes.
-    pub(super) fn that_write(location: Location) -> Self {
-        Self::opened_by(location, |location| Ok(location.connect()?), MOST_WRITING)
+    pub(super) fn that_write(location: Location, up: Arc<AtomicBool>) -> Self {
+        Self::opened_by(location, |location| Ok(location.connect()?), MOST_WRITING, up)
     }
 
-    fn opened_by(location: Location, connect: Connect, most: usize) -> Self {
-        Self { location, connect, idle: Arc::default(), places: Arc::new(Semaphore::new(most)) }
+    fn opened_by(location: Location, connect: Connect, most: usize, up: Arc<AtomicBool>) -> Self {
+        Self { location, connect, idle: Arc::default(), places: Arc::new(Semaphore::new(most)), up }
     }
 
     /// Where they lead.
@@ -64,6 +67,17 @@ impl Readers {
 
     /// Runs a query on a thread where it may block.
     pub(super) async fn run<T: Send + 'static>(
+        &self,
+        query: impl FnOnce(&Connection) -> Result<T, Failure> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        let outcome = self.attempt(query).await;
+        if outcome.as_ref().is_err_and(StoreError::is_outage) {
+            self.up.store(false, Ordering::Release);
+        }
+        outcome
+    }
+
+    async fn attempt<T: Send + 'static>(
         &self,
         query: impl FnOnce(&Connection) -> Result<T, Failure> + Send + 'static,
     ) -> Result<T, StoreError> {

@@ -46,6 +46,10 @@ pub(super) struct Transaction<'c> {
     life: Life,
     changes: Vec<Change>,
     open: bool,
+    /// Why nothing more can be done in it: the database has taken it back, or does not say what is so.
+    broken: Option<Failure>,
+    /// The first failure of a job that others would have met as well.
+    outage: Option<Failure>,
 }
 
 impl Drop for Transaction<'_> {
@@ -75,6 +79,8 @@ impl<'c> Transaction<'c> {
             life: Life { generation: [0; 16], revision: 0, floor: 0 },
             changes: Vec::new(),
             open: true,
+            broken: None,
+            outage: None,
         };
         let mut life = life(connection)?;
         if life.generation == [0; 16] {
@@ -109,17 +115,35 @@ impl<'c> Transaction<'c> {
         &mut self,
         job: impl FnOnce(&mut Self) -> Result<T, Failure>,
     ) -> Result<T, Failure> {
+        if let Some(why) = &self.broken {
+            return Err(why.clone());
+        }
         let (life, changes) = (self.life, self.changes.len());
         self.connection.execute("SAVEPOINT job", params![])?;
         let outcome = job(self);
-        if outcome.is_err() {
-            self.connection.execute("ROLLBACK TO job", params![])?;
+        if let Err(error) = &outcome {
+            self.outage = self.outage.take().or_else(|| error.0.is_outage().then(|| error.clone()));
             self.recorder.forget();
+            // A disk that is full makes SQLite take everything back, savepoints included. The next statement would begin a
+            // transaction of its own, and the next job be kept though its group is not.
+            if self.connection.execute("ROLLBACK TO job", params![]).is_err() {
+                self.broken = Some(error.clone());
+                return outcome;
+            }
             self.life = life;
             self.changes.truncate(changes);
         }
-        self.connection.execute("RELEASE job", params![])?;
+        if let Err(error) = self.connection.execute("RELEASE job", params![]) {
+            let error = Failure::from(error);
+            self.broken = Some(error.clone());
+            return Err(error);
+        }
         outcome
+    }
+
+    /// Why jobs of this transaction failed that would have failed whatever they wanted.
+    pub(super) fn outage(&self) -> Option<&Failure> {
+        self.outage.as_ref()
     }
 
     /// Changes an entry of the snapshot.
@@ -232,6 +256,9 @@ impl<'c> Transaction<'c> {
 
     /// Makes everything durable and returns what is to be published.
     pub(super) fn commit(mut self) -> Result<Published, Failure> {
+        if let Some(why) = self.broken.take() {
+            return Err(why);
+        }
         if self.life != self.before {
             self.connection.execute(
                 "UPDATE snapshot_life SET revision = ?1, floor = ?2",

@@ -1,6 +1,7 @@
 //! One writer thread with group commit.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use portcullis_sql::Connection;
@@ -156,6 +157,8 @@ pub(super) struct Written {
     pub(super) recorder: Arc<Recorder>,
     /// Why the last group failed, if it did.
     pub(super) failed: Option<String>,
+    /// Whether it did not.
+    pub(super) up: Arc<AtomicBool>,
 }
 
 impl Written {
@@ -177,21 +180,27 @@ impl Written {
             let room = !pressed && completions.len() < GROUP && since.elapsed() < GROUP_TIME;
             next = queue.next(room || closing.is_some());
         }
+        let outage = group.as_ref().ok().and_then(Transaction::outage).cloned();
         let committed = group.and_then(Transaction::commit);
-        match &committed {
-            Ok(_) => self.failed = None,
-            // An outage is told once, not with each attempt.
-            Err(error) if self.failed.as_deref() == Some(&*error.to_string()) => {}
-            Err(error) => {
-                tracing::error!(%error, "a group of writes failed");
-                self.failed = Some(error.to_string());
-            }
-        }
+        self.note(committed.as_ref().err().or(outage.as_ref()));
         let outcome = committed.map(|published| self.followed.hub.publish(published));
         for completion in completions {
             completion(outcome.clone());
         }
         closing
+    }
+
+    /// Takes note of whether the database took what it was given. An outage is told once, not with each attempt.
+    fn note(&mut self, failure: Option<&Failure>) {
+        self.up.store(failure.is_none(), Ordering::Release);
+        let told = failure.map(ToString::to_string);
+        if let Some(error) = told.as_deref().filter(|told| self.failed.as_deref() != Some(*told)) {
+            tracing::error!(error, "a group of writes failed");
+        }
+        if told.is_none() && self.failed.is_some() {
+            tracing::info!("the database takes what is written to it again");
+        }
+        self.failed = told;
     }
 
     /// Begins a transaction; on a new connection where the server had broken off the one before, which shows only now.
@@ -244,6 +253,7 @@ mod tests {
             followed: Followed { hub: Arc::new(hub), sealing: Arc::new(sealing), settings: Arc::default() },
             recorder,
             failed: None,
+            up: Arc::default(),
         })
         .unwrap();
         let (go, gate) = mpsc::channel::<()>();

@@ -56,15 +56,16 @@ impl World {
     }
 
     pub(crate) async fn try_store(&self) -> Result<Store, StoreError> {
-        self.database(|database| {
+        let location = self.location.clone();
+        let serve = move || {
             let settings = Settings {
                 identity_issuer: "https://portcullis.example".to_owned(),
                 identity_lifetime_s: 60,
                 issuer_secrets: [(b"https://hmac.example".to_vec(), b"a shared secret".to_vec())].into(),
             };
-            Store::start(database, settings)
-        })
-        .await
+            Store::start(Database::open_to_serve(&location)?, settings)
+        };
+        tokio::task::spawn_blocking(serve).await.unwrap()
     }
 
     /// Does something with the tables themselves.

@@ -91,6 +91,14 @@ pub fn installed_postgres(root: &Path) -> Result<PathBuf> {
     Err(missing("find PostgreSQL", &programs))
 }
 
+/// The folder of the programs of the PostgreSQL that the system has, which speaks TLS.
+///
+/// # Errors
+/// [`MeshError::ToolMissing`] when there is none.
+pub fn system_postgres() -> Result<PathBuf> {
+    postgres::of_the_system()
+}
+
 /// The Envoy that [`install`] has installed, without installing anything.
 ///
 /// # Errors

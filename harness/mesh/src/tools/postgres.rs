@@ -49,3 +49,25 @@ pub(super) fn programs(cache: &Path, version: &str) -> PathBuf {
 fn folder(cache: &Path, version: &str) -> PathBuf {
     cache.join("postgres").join(version)
 }
+
+/// The newest PostgreSQL that the system's package manager has installed.
+pub(super) fn of_the_system() -> Result<PathBuf> {
+    let places = [("/usr/lib/postgresql", ""), ("/usr", "pgsql-")];
+    let mut found: Vec<(u32, PathBuf)> = Vec::new();
+    for (folder, prefix) in places {
+        // A folder that is not there holds none.
+        for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
+            let name = entry.file_name();
+            let version = name.to_str().and_then(|name| name.strip_prefix(prefix)?.parse().ok());
+            let programs = entry.path().join("bin");
+            if let Some(version) = version.filter(|_| programs.join("initdb").is_file()) {
+                found.push((version, programs));
+            }
+        }
+    }
+    found.into_iter().max().map(|(_, programs)| programs).ok_or(MeshError::ToolMissing {
+        tool: "initdb",
+        purpose: "try a PostgreSQL with TLS",
+        install: "Install PostgreSQL (Debian: `apt install postgresql`)",
+    })
+}

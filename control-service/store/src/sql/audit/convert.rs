@@ -20,6 +20,11 @@ const TELL_EVERY: u64 = 100 * PART;
 /// Records as they were stored.
 const BEFORE: &str = "audit_record_before";
 
+/// Whether nothing is left of what an older version stored.
+pub(in crate::sql) fn is_converted(connection: &Connection) -> Result<bool, Failure> {
+    Ok(!has_table(connection, BEFORE)?)
+}
+
 /// Converts what an older version stored, if there is anything left of it.
 pub(in crate::sql) fn convert(connection: &Connection, recorder: &Recorder) -> Result<(), Failure> {
     if !has_table(connection, BEFORE)? {

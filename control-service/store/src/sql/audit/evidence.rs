@@ -1,6 +1,6 @@
 //! What is stored of a record: what its entry commits to, and the key that opens it.
 
-use portcullis_control_domain::audit::{LogBody, LogProof, Parsed, leaf_hash};
+use portcullis_control_domain::audit::{LogBody, LogEntry, LogProof, Parsed, leaf_hash};
 use portcullis_control_domain::caller::Reach;
 use portcullis_protocol::wire::AuditRecord;
 use portcullis_sql::{Connection, Row, SqlError, params};
@@ -12,13 +12,13 @@ use crate::subject_key::{AuditKeys, open};
 
 /// The tables in which a record is, and the columns that are read of them. They are joined so that the records are looked
 /// through first.
-pub(super) const FROM: &str =
+pub(in crate::sql) const FROM: &str =
     "SELECT r.position, r.entry, r.leaf, r.salt, r.body, k.name, k.wrapped_key, s.principal
     FROM audit_record r LEFT JOIN audit_stream s ON s.id = r.stream_id
     LEFT JOIN audit_subject k ON k.id = r.subject_id";
 
 /// A record as it is stored.
-pub(super) struct Evidence {
+pub(in crate::sql) struct Evidence {
     pub(super) index: u64,
     pub(super) entry: Option<Vec<u8>>,
     leaf: Option<[u8; 32]>,
@@ -38,7 +38,7 @@ pub(super) struct Opened {
 }
 
 impl Evidence {
-    pub(super) fn read(row: &Row<'_>) -> Result<Self, SqlError> {
+    pub(in crate::sql) fn read(row: &Row<'_>) -> Result<Self, SqlError> {
         let pair = |first, second| -> Result<Option<(_, _)>, SqlError> {
             match row.get::<Option<Vec<u8>>>(first)? {
                 Some(_) => Ok(Some((row.get(first)?, row.get(second)?))),
@@ -131,6 +131,31 @@ impl Evidence {
             record.merge(personal.as_slice()).map_err(|_| self.unreadable())?;
         }
         Ok(Some(Opened { record, erased }))
+    }
+
+    /// What does not fit together of it, if anything.
+    pub(in crate::sql) fn fault(&self, keys: &AuditKeys) -> Option<&'static str> {
+        if let Some(entry) = &self.entry {
+            let Some(entry) = LogEntry::decode(entry) else {
+                return Some("has an entry that cannot be read");
+            };
+            if entry.index != self.index {
+                return Some("has the entry of another one");
+            }
+            if self.content.as_ref().is_some_and(|(salt, body)| !entry.commits_to(salt, body)) {
+                return Some("is not the one that its entry was made for");
+            }
+        }
+        let Ok(body) = self.body() else { return Some("cannot be read") };
+        if self.open(keys, |_| true).is_err() {
+            return Some("cannot be read");
+        }
+        // What was stored before there were entries is encrypted as a whole.
+        let whole = body.and_then(|body| self.personal(keys, &body).ok().flatten());
+        match (self.leaf, whole) {
+            (Some(leaf), Some(whole)) if leaf != leaf_hash(&whole) => Some("is not the one that was hashed"),
+            _ => None,
+        }
     }
 
     /// Whether a record that came again says something else. What was erased cannot be compared any more.

@@ -15,7 +15,8 @@ use super::Store;
 use super::transaction::Transaction;
 use crate::StoreError;
 pub(super) use append::append;
-pub(super) use convert::convert;
+pub(super) use convert::{convert, is_converted};
+pub(super) use evidence::{Evidence, FROM};
 pub(super) use recorder::Recorder;
 use streams::{count_rejected, settle};
 

@@ -1,20 +1,26 @@
 //! Whether the audit log is whole.
 
-use portcullis_control_domain::audit::Parsed;
 use portcullis_protocol::audit::hex;
 use portcullis_sql::params;
 
+use super::super::audit::{Evidence, FROM};
 use super::super::failure::Failure;
+use super::super::sealed;
 use super::Check;
+use crate::seal::SealingKey;
+use crate::subject_key::AuditKeys;
 
 impl Check<'_> {
-    /// Each index is there, and each record is the one whose hash stands beside it.
-    pub(super) fn audit_log(&mut self) -> Result<(), Failure> {
+    /// Each index is there, and each record is the one that its entry was made for, and can be read unless it was erased.
+    pub(super) fn audit_log(&mut self, key: &SealingKey) -> Result<(), Failure> {
         const PART: &str = "the audit log";
-        let sql = "SELECT r.position, r.leaf, r.bytes, r.sequence, s.stream
-            FROM audit_record r LEFT JOIN audit_stream s ON s.id = r.stream_id ORDER BY r.position";
-        let (connection, mut last) = (self.connection, 0_u64);
-        connection.each(sql, params![], |row| {
+        let connection = self.connection;
+        let secret = sealed::load(connection, key, "audit_keys")?;
+        let keys =
+            AuditKeys::of(&*secret.ok_or_else(|| Failure::database("the secret audit_keys is missing"))?);
+        self.data_subjects(&keys)?;
+        let (sql, mut last) = ([FROM, " ORDER BY r.position"].concat(), 0_u64);
+        connection.each(&sql, params![], |row| {
             let position: u64 = row.get(0)?;
             if position != last + 1 {
                 self.fault(
@@ -23,19 +29,23 @@ impl Check<'_> {
                 );
             }
             last = position;
-            let (leaf, sequence): ([u8; 32], i64) = (row.get(1)?, row.get(3)?);
-            match (Parsed::new(row.get(2)?), row.get::<Option<Vec<u8>>>(4)?) {
-                (None, _) => self.fault(PART, &format!("record {position} cannot be read")),
-                (_, None) => self.fault(PART, &format!("record {position} belongs to no stream")),
-                (Some(parsed), _) if *parsed.leaf() != leaf => {
-                    self.fault(PART, &format!("record {position} is not the one that was hashed"));
-                }
-                (Some(parsed), Some(stream))
-                    if parsed.stream() != *stream || parsed.sequence() != sequence =>
-                {
-                    self.fault(PART, &format!("record {position} stands at the place of another one"));
-                }
-                _ => {}
+            let fault = match Evidence::read(row) {
+                Ok(evidence) => evidence.fault(&keys),
+                Err(_) => Some("belongs to no stream, or has another form"),
+            };
+            if let Some(fault) = fault {
+                self.fault(PART, &format!("record {position} {fault}"));
+            }
+            Ok::<_, Failure>(())
+        })
+    }
+
+    fn data_subjects(&mut self, keys: &AuditKeys) -> Result<(), Failure> {
+        let connection = self.connection;
+        connection.each("SELECT id, name, wrapped_key FROM audit_subject", params![], |row| {
+            let (id, name, wrapped): (i64, [u8; 32], Vec<u8>) = (row.get(0)?, row.get(1)?, row.get(2)?);
+            if keys.unwrap(&name, &wrapped).is_none() {
+                self.fault("the audit log", &format!("the key of data subject {id} does not open"));
             }
             Ok::<_, Failure>(())
         })

@@ -65,7 +65,7 @@ impl Check<'_> {
         self.part("API keys", Self::api_keys)?;
         self.part("revocations", Self::revocations)?;
         self.part("what is kept besides", Self::others)?;
-        self.part("the audit log", Self::audit_log)?;
+        self.part("the audit log", |check| check.audit_log(key))?;
         self.part("audit streams", Self::audit_streams)?;
         Ok(Checked { tables, rows, faults: self.faults.values().sum() })
     }

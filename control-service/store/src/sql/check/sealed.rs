@@ -21,7 +21,7 @@ impl Check<'_> {
                 self.fault(PART, &error.to_string());
             }
         }
-        for name in ["snapshot_seed", "api_key_pepper"] {
+        for name in ["snapshot_seed", "api_key_pepper", "audit_keys"] {
             if !names.iter().any(|there| there == name) {
                 self.fault(PART, &format!("the secret {name} is missing"));
             }

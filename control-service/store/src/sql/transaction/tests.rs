@@ -4,6 +4,7 @@ use portcullis_control_snapshot::{Ask, View};
 use portcullis_protocol::snapshot::MAX_VALUE;
 
 use super::*;
+use crate::StoreError;
 use crate::sql::{policy, schema};
 
 pub(crate) fn database() -> Connection {
@@ -39,6 +40,27 @@ fn a_failed_job_leaves_nothing_and_hurts_no_other_of_its_group() {
     let stored: u64 =
         connection.query_one("SELECT count(*) FROM snapshot_entry", params![], |row| row.get(0)).unwrap();
     assert_eq!((stored, life(&connection).unwrap().revision), (2, 2));
+}
+
+/// SQLite takes back a whole transaction when the disk is full, so that the next statement stands in none.
+#[test]
+fn a_group_that_the_database_took_back_keeps_nothing_of_the_jobs_after_it() {
+    let connection = database();
+    let put = |key: &str, bytes| Edit::put(RecordKind::Issuer, key.as_bytes(), vec![b'x'; bytes]);
+    write(&connection, |transaction| transaction.publish(&put("before", 1)));
+    let pages: i64 = connection.query_one("PRAGMA page_count", params![], |row| row.get(0)).unwrap();
+    connection.batch(&format!("PRAGMA max_page_count = {}", pages + 2)).unwrap();
+    let recorder = Recorder::with(&[1; 32]);
+    let mut transaction = Transaction::begin(&connection, &recorder).unwrap();
+    transaction.nested(|t| t.publish(&put("first", 1))).unwrap();
+    let full = transaction.nested(|t| t.publish(&put("great", 100_000))).unwrap_err();
+    assert!(matches!(full.0, StoreError::OutOfOrder(_)) && transaction.outage().is_some(), "{full}");
+    let late = transaction.nested(|t| t.publish(&put("late", 1)));
+    let committed = transaction.commit();
+    let kept = connection.query("SELECT key FROM snapshot_entry", params![], |row| row.get::<Vec<u8>>(0));
+    assert_eq!(kept.unwrap(), [b"before".to_vec()]);
+    assert!(late.is_err() && committed.is_err(), "{late:?}");
+    assert_eq!(life(&connection).unwrap().revision, 1);
 }
 
 /// Alone on a page, it would stop everything behind it.

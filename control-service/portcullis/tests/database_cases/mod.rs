@@ -1,0 +1,4 @@
+mod clock;
+mod disk;
+mod pool;
+mod tls;
