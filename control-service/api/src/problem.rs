@@ -18,7 +18,7 @@ macro_rules! problem_kinds {
             #[must_use]
             pub fn code(self) -> &'static str { match self { $(Self::$name => $code,)* } }
 
-            fn status(self) -> u16 { match self { $(Self::$name => $status,)* } }
+            pub(crate) fn status(self) -> u16 { match self { $(Self::$name => $status,)* } }
 
             fn title(self) -> &'static str { match self { $(Self::$name => $title,)* } }
         }

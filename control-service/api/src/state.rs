@@ -11,6 +11,7 @@ use portcullis_control_services::introspection::Providers;
 use portcullis_control_services::issuers::Issuers;
 use portcullis_control_services::metrics::Metrics;
 use portcullis_control_services::oauth::TokenEndpoint;
+use portcullis_control_services::people::People;
 use portcullis_control_services::presence::Presence;
 use portcullis_control_services::rollout::Rollout;
 use portcullis_control_services::shares::Shares;
@@ -88,6 +89,8 @@ state! {
         signing: Arc<SigningKeys>,
         /// The token endpoint.
         tokens: Arc<TokenEndpoint>,
+        /// People who call with tokens of identity providers.
+        people: Arc<People>,
         /// The configuration in use.
         configuration: Arc<Current<RunningConfiguration>>,
     }

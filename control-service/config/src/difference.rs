@@ -9,10 +9,11 @@ use serde_json::{Map, Value, json};
 use super::SCHEMA;
 
 /// The fields that a running service takes over, with all below them: those of [`Policy`](super::Policy).
-const LIVE: [&str; 8] = [
+const LIVE: [&str; 9] = [
     "mesh.gateways",
     "mesh.sidecars",
     "issuers",
+    "platformCallers",
     "jwksRefreshSeconds",
     "introspection",
     "workloads",

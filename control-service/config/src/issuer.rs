@@ -178,7 +178,7 @@ pub(crate) fn claims(section: &mut Section<'_>) -> ClaimMapping {
 }
 
 /// True for a path that can be followed.
-fn is_path(path: &[String]) -> bool {
+pub(crate) fn is_path(path: &[String]) -> bool {
     (1..=16).contains(&path.len()) && path.iter().all(|name| (1..=255).contains(&name.len()))
 }
 

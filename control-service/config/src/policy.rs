@@ -20,6 +20,7 @@ use portcullis_protocol::wire::RecordKind;
 use super::introspection::{self, IntrospectionConfig};
 use super::issuer::{self, IssuerConfig};
 use super::keys::KeySource;
+use super::platform_callers::{self, PlatformCallers};
 use super::resources;
 use super::section::Section;
 
@@ -33,6 +34,8 @@ pub struct Policy {
     pub principals: Principals,
     /// Issuers of JSON Web Tokens.
     pub issuers: Vec<IssuerConfig>,
+    /// Whose people may call the platform API.
+    pub platform_callers: Vec<PlatformCallers>,
     /// Providers of opaque access tokens.
     pub introspection: Vec<IntrospectionConfig>,
     /// Workloads whose mutual-TLS identity is a credential.
@@ -161,6 +164,7 @@ pub(crate) fn read(folder: &Path, root: &mut Section<'_>, principals: Principals
     }
     let policy = Policy {
         principals,
+        platform_callers: platform_callers::read(root, &issuers),
         issuers,
         introspection,
         workloads: introspection::workloads(root),

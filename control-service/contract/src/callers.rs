@@ -8,7 +8,9 @@ use serde::{Deserialize, Serialize};
 pub struct WhoAmI {
     /// What audit records call the caller.
     pub subject: String,
-    /// The public id of its token.
+    /// Who issued its token, if that was not this service.
+    pub issuer: Option<String>,
+    /// The public id of its token, or of the key that verified it.
     pub key_id: Option<String>,
     /// Its role.
     #[serde(flatten)]
@@ -23,9 +25,17 @@ impl From<Caller> for WhoAmI {
     fn from(caller: Caller) -> Self {
         let subject = caller.subject();
         let permissions = caller.role.permissions().collect();
-        let key_id = match caller.credential {
-            CallerCredential::Token { id } => Some(id),
+        let (issuer, key_id) = match caller.credential {
+            CallerCredential::Token { id } => (None, Some(id)),
+            CallerCredential::Person { issuer, key_id, .. } => (Some(issuer), key_id),
         };
-        Self { subject, key_id, role: caller.role.into(), permissions, expires_at_s: caller.expires_at_s }
+        Self {
+            subject,
+            issuer,
+            key_id,
+            role: caller.role.into(),
+            permissions,
+            expires_at_s: caller.expires_at_s,
+        }
     }
 }

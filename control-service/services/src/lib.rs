@@ -12,6 +12,7 @@ pub mod judge;
 pub mod metrics;
 pub mod oauth;
 mod outbound;
+pub mod people;
 pub mod presence;
 pub mod replicas;
 mod retry;

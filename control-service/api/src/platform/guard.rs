@@ -16,7 +16,9 @@ use portcullis_control_domain::caller::{Caller, Permission};
 use portcullis_control_domain::pause::PauseName;
 use portcullis_control_domain::tokens::{Token, TokenKind};
 use portcullis_control_services::metrics::Metrics;
-use portcullis_control_store::Store;
+use portcullis_control_services::people::{NobodyKnown, People};
+use portcullis_control_store::{Store, StoreError};
+use zeroize::Zeroizing;
 
 use crate::PlatformState;
 use crate::extract::{bearer, request_id};
@@ -62,12 +64,13 @@ impl Routes {
 struct Guard {
     store: Store,
     metrics: Arc<Metrics>,
+    people: Arc<People>,
 }
 
 impl FromRef<PlatformState> for Guard {
     fn from_ref(state: &PlatformState) -> Self {
-        let PlatformState { store, metrics, .. } = state;
-        Self { store: store.clone(), metrics: Arc::clone(metrics) }
+        let PlatformState { store, metrics, people, .. } = state;
+        Self { store: store.clone(), metrics: Arc::clone(metrics), people: Arc::clone(people) }
     }
 }
 
@@ -78,11 +81,11 @@ async fn guarded(
     mut request: Request,
     next: Next,
 ) -> Response {
-    let token = bearer(request.headers()).map(|text| Token::parse(TokenKind::Administrator, text));
     let action = action(&request);
-    let caller = match guard.authenticate(token.as_ref()).await {
+    let token = bearer(request.headers()).map(str::to_owned).map(Zeroizing::new);
+    let caller = match guard.authenticate(token.as_deref().map(String::as_str)).await {
         Ok(caller) => caller,
-        Err(problem) => return guard.refuse(claimed(action, token.flatten()), problem).await,
+        Err(Unknown { problem, whose }) => return guard.refuse(whose.of(action), problem).await,
     };
     let action = action.by(&caller);
     let reads = request.method() == Method::GET || request.method() == Method::HEAD;
@@ -127,36 +130,105 @@ fn action(request: &Request) -> AuditEvent {
     }
 }
 
-/// A name that a token claims for itself is not believed, but it is worth a record.
-fn claimed(action: AuditEvent, token: Option<Token>) -> AuditEvent {
-    let id = token.as_ref().map(Token::id).unwrap_or_default();
-    let subject = if id.is_empty() { String::new() } else { ["admin:", id].concat() };
-    AuditEvent { subject, credential: "admin_token", key_id: id.to_owned(), ..action }
+/// Why nobody is known to call.
+struct Unknown {
+    problem: Problem,
+    whose: Whose,
+}
+
+/// What is recorded of a token that is refused.
+#[derive(Default)]
+struct Whose {
+    subject: String,
+    issuer: String,
+    credential: &'static str,
+    key_id: String,
+}
+
+impl Whose {
+    /// A name that a token of this service claims for itself is not believed, but it is worth a record.
+    fn claimed(token: &Token) -> Self {
+        let (subject, key_id) = (["admin:", token.id()].concat(), token.id().to_owned());
+        Self { subject, key_id, credential: "admin_token", issuer: String::new() }
+    }
+
+    /// Of a person's token that is verified, and refused for something else.
+    fn person(subject: String, issuer: String) -> Self {
+        Self { subject, issuer, credential: "jwt", key_id: String::new() }
+    }
+
+    fn of(self, action: AuditEvent) -> AuditEvent {
+        let Self { subject, issuer, credential, key_id } = self;
+        AuditEvent { subject, issuer, credential, key_id, ..action }
+    }
+}
+
+impl From<StoreError> for Unknown {
+    fn from(error: StoreError) -> Self {
+        Self { problem: error.into(), whose: Whose::default() }
+    }
+}
+
+impl From<NobodyKnown> for Unknown {
+    fn from(nobody: NobodyKnown) -> Self {
+        let told = nobody.to_string();
+        let refused = |told: &str| Problem::new(ProblemKind::TokenInvalid, told);
+        let (problem, whose) = match nobody {
+            NobodyKnown::None => (refused("this is no token of the platform API"), Whose::default()),
+            NobodyKnown::Refused(why) => {
+                let name = |text: Option<String>| text.unwrap_or_default();
+                let whose = why.whose.map_or_else(Whose::default, |whose| {
+                    let subject = name(whose.subject.map(Into::into));
+                    Whose::person(subject, name(whose.issuer.map(Into::into)))
+                });
+                (refused(&told), Whose { credential: "jwt", ..whose })
+            }
+            NobodyKnown::NoRole { subject, issuer } => {
+                (Problem::new(ProblemKind::PermissionDenied, told), Whose::person(subject, issuer))
+            }
+            NobodyKnown::Store(error) => (error.into(), Whose::default()),
+            NobodyKnown::Failed(_) => {
+                tracing::error!(error = told, "a person's token cannot be judged");
+                let problem =
+                    Problem::new(ProblemKind::StoreUnavailable, "try again; the service's log says more");
+                (problem, Whose::default())
+            }
+        };
+        Self { problem, whose }
+    }
 }
 
 impl Guard {
-    /// Who calls; `token` is none when there is none, and a none within when it is malformed.
-    async fn authenticate(&self, token: Option<&Option<Token>>) -> Result<Caller, Problem> {
-        let invalid = || Problem::new(ProblemKind::TokenInvalid, "this is no token of the platform API");
-        let token = token.ok_or_else(|| {
-            Problem::new(
-                ProblemKind::TokenMissing,
-                "send Authorization: Bearer with a token that `portcullis bootstrap-admin` or `admins create` printed",
-            )
-        })?;
-        let token = token.as_ref().ok_or_else(invalid)?;
-        self.store.caller(token).await?.ok_or_else(invalid)
+    /// Who calls, by a token of this service or by one of an identity provider.
+    async fn authenticate(&self, token: Option<&str>) -> Result<Caller, Unknown> {
+        let Some(text) = token else {
+            let told = "send Authorization: Bearer with a token that `portcullis bootstrap-admin` or `admins create` \
+                        printed, or with one of an identity provider that platformCallers names";
+            let problem = Problem::new(ProblemKind::TokenMissing, told);
+            return Err(Unknown { problem, whose: Whose::default() });
+        };
+        // A secret of this service is none of an identity provider's, and is shown to no code that reads those.
+        let Some(token) = Token::parse(TokenKind::Administrator, text) else {
+            return Ok(self.people.caller(text).await?);
+        };
+        self.store.caller(&token).await?.ok_or_else(|| Unknown {
+            problem: Problem::new(ProblemKind::TokenInvalid, "this is no token of the platform API"),
+            whose: Whose::claimed(&token),
+        })
     }
 
     /// Refuses a call without a token that is good. Each refusal is audited; when many come from one address they get
     /// slower, so that nobody can fill the audit log. A good token is never slowed down.
     async fn refuse(&self, action: AuditEvent, problem: Problem) -> Response {
         let kind = problem.kind();
-        if !matches!(kind, ProblemKind::TokenMissing | ProblemKind::TokenInvalid) {
+        if !matches!(
+            kind,
+            ProblemKind::TokenMissing | ProblemKind::TokenInvalid | ProblemKind::PermissionDenied
+        ) {
             return problem.into_response();
         }
         let failures_of = vec![PauseName::platform_caller(&action.client_address)];
-        let pause = match self.store.refuse(failures_of, action.record(401, kind.code())).await {
+        let pause = match self.store.refuse(failures_of, action.record(kind.status(), kind.code())).await {
             Ok(pause) => pause,
             // An answer that cannot be audited is not given.
             Err(error) => return Problem::from(error).into_response(),

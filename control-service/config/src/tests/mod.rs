@@ -1,5 +1,6 @@
 mod documents;
 mod issuers;
+mod platform_callers;
 mod providers;
 mod published;
 mod resources;

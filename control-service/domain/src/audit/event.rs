@@ -11,9 +11,11 @@ use crate::clock::now_ms;
 pub struct AuditEvent {
     /// The caller, or `cluster:<id>`.
     pub subject: String,
+    /// Who issued the caller's credential, if that was not this service.
+    pub issuer: String,
     /// By which role; none where none counts, and then nothing that belongs to somebody can be changed.
     pub role: Option<Role>,
-    /// `admin_token` or `cluster_token`.
+    /// `admin_token`, `jwt` or `cluster_token`.
     pub credential: &'static str,
     /// Public id of the token.
     pub key_id: String,
@@ -31,10 +33,20 @@ impl AuditEvent {
     /// The same, by this caller.
     #[must_use]
     pub fn by(self, caller: &Caller) -> Self {
-        let (credential, key_id) = match &caller.credential {
-            CallerCredential::Token { id } => ("admin_token", id.clone()),
+        let (credential, key_id, issuer) = match &caller.credential {
+            CallerCredential::Token { id } => ("admin_token", id.clone(), String::new()),
+            CallerCredential::Person { issuer, key_id, .. } => {
+                ("jwt", key_id.clone().unwrap_or_default(), issuer.clone())
+            }
         };
-        Self { subject: caller.subject(), role: Some(caller.role.clone()), credential, key_id, ..self }
+        Self {
+            subject: caller.subject(),
+            issuer,
+            role: Some(caller.role.clone()),
+            credential,
+            key_id,
+            ..self
+        }
     }
 
     /// What its caller can touch.
@@ -61,6 +73,7 @@ impl AuditEvent {
             reason: reason.to_owned(),
             status: status.into(),
             subject: self.subject.clone(),
+            issuer: self.issuer.clone(),
             role: self.role.as_ref().map(|role| role.name().as_str()).unwrap_or_default().to_owned(),
             credential: self.credential.to_owned(),
             key_id: self.key_id.clone(),

@@ -30,6 +30,15 @@ pub enum CallerCredential {
         /// Its public part.
         id: String,
     },
+    /// By a token of an identity provider.
+    Person {
+        /// Who issued it.
+        issuer: String,
+        /// Whom it names. Only together with the issuer is that one person.
+        subject: String,
+        /// The key that verified it.
+        key_id: Option<String>,
+    },
 }
 
 impl Caller {
@@ -38,6 +47,7 @@ impl Caller {
     pub fn subject(&self) -> String {
         match &self.credential {
             CallerCredential::Token { id } => ["admin:", id].concat(),
+            CallerCredential::Person { subject, .. } => subject.clone(),
         }
     }
 }

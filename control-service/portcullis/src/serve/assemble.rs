@@ -10,6 +10,7 @@ use portcullis_control_services::introspection::Providers;
 use portcullis_control_services::issuers::Issuers;
 use portcullis_control_services::metrics::Metrics;
 use portcullis_control_services::oauth::TokenEndpoint;
+use portcullis_control_services::people::People;
 use portcullis_control_services::presence::Presence;
 use portcullis_control_services::replicas::Replicas;
 use portcullis_control_services::rollout::Rollout;
@@ -29,6 +30,7 @@ pub(super) struct Running {
     pub(super) signing: Arc<SigningKeys>,
     pub(super) providers: Arc<Current<Providers>>,
     pub(super) principals: Arc<Current<Principals>>,
+    pub(super) people: Arc<People>,
     pub(super) configuration: Arc<Current<RunningConfiguration>>,
 }
 
@@ -56,6 +58,8 @@ pub(super) async fn assemble(
     let presence = Arc::new(Presence::new(store.known_clusters().await?, config.offline_after));
     let providers = Arc::new(Current::new(Providers::new(&config.policy.introspection)));
     let principals = Arc::new(Current::new(config.policy.principals.clone()));
+    let callers = config.policy.platform_callers.clone();
+    let people = Arc::new(People::new(store.clone(), Arc::clone(&issuers), callers));
     let settings = config.document.value().clone();
     let configuration = RunningConfiguration { settings, ..RunningConfiguration::default() };
     let configuration = Arc::new(Current::new(configuration));
@@ -68,6 +72,7 @@ pub(super) async fn assemble(
         signing,
         providers,
         principals,
+        people,
         configuration,
     };
     let states = states(config, &running, Shared { metrics, pepper, stopping: Stopping(stopping) });
@@ -93,8 +98,18 @@ struct Shared {
 }
 
 fn states(config: &Config, running: &Running, shared: Shared) -> States {
-    let Running { store, rollout, presence, issuers, signing, providers, principals, configuration, .. } =
-        running;
+    let Running {
+        store,
+        rollout,
+        presence,
+        issuers,
+        signing,
+        providers,
+        principals,
+        people,
+        configuration,
+        ..
+    } = running;
     let Shared { metrics, pepper, stopping } = shared;
     let connections = config.listeners.limits.connections;
     let tokens = TokenEndpoint::new(store.clone(), Arc::clone(signing), Arc::clone(providers), connections);
@@ -119,6 +134,7 @@ fn states(config: &Config, running: &Running, shared: Shared) -> States {
         issuers: Arc::clone(issuers),
         signing: Arc::clone(signing),
         tokens: Arc::new(tokens),
+        people: Arc::clone(people),
         configuration: Arc::clone(configuration),
     };
     let operations = OperationsState {

@@ -110,6 +110,7 @@ async fn apply(config: &Config, new: &Config, service: &Running) -> Result<(), S
         return Err(error);
     }
     service.principals.set(new.policy.principals.clone());
+    service.people.set(new.policy.platform_callers.clone());
     Ok(())
 }
 

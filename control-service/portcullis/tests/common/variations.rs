@@ -63,7 +63,8 @@ pub(crate) type Variation = (&'static str, Vec<(&'static str, Value)>);
 
 /// One change of every field.
 pub(crate) fn variations() -> Vec<Variation> {
-    [settings(), issuers(), keys(), claims(), introspection(), rules(), resources()].concat()
+    [settings(), issuers(), platform_callers(), keys(), claims(), introspection(), rules(), resources()]
+        .concat()
 }
 
 /// The base with a change made.
@@ -167,6 +168,31 @@ fn issuers() -> Vec<Variation> {
         vec![("/issuers/3/jwtSvid", json!(false)), ("/issuers/3/issuer", json!("https://spire.example.org"))],
     ));
     all
+}
+
+fn platform_callers() -> Vec<Variation> {
+    changes([
+        ("platformCallers[].issuer", "/platformCallers/1/issuer", json!("https://inline.example.com")),
+        ("platformCallers[].audiences", "/platformCallers/0/audiences", json!(["platform-2"])),
+        ("platformCallers[].tenant", "/platformCallers/0/tenant", json!("ops-2")),
+        ("platformCallers[].roles[].role", "/platformCallers/0/roles/0/role", json!("operator")),
+        ("platformCallers[].roles[].tenant", "/platformCallers/0/roles/1/tenant", json!("globex")),
+        (
+            "platformCallers[].roles[].clusterClaim",
+            "/platformCallers/1/roles/1/clusterClaim",
+            json!(["cluster_id"]),
+        ),
+        (
+            "platformCallers[].roles[].when[].claim",
+            "/platformCallers/0/roles/0/when/0/claim",
+            json!(["roles"]),
+        ),
+        (
+            "platformCallers[].roles[].when[].anyOf",
+            "/platformCallers/0/roles/0/when/0/anyOf",
+            json!(["root"]),
+        ),
+    ])
 }
 
 fn keys() -> Vec<Variation> {

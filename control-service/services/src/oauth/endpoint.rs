@@ -147,6 +147,7 @@ impl TokenEndpoint {
     ) -> Result<(ServiceClient, AuditEvent), TokenError> {
         let mut action = AuditEvent {
             role: None,
+            issuer: String::new(),
             subject: String::new(),
             credential: "client_secret",
             key_id: String::new(),

@@ -1,0 +1,221 @@
+//! Which people of an issuer may call the platform API, and by which role.
+
+use portcullis_control_domain::caller::{Role, RoleName, RoleParts};
+use portcullis_identity::ids::{ClusterId, IssuerId, TenantId};
+use portcullis_model::claims::{Claims, claim, has_any};
+use portcullis_model::mapping::TenantRule;
+use portcullis_model::policy::RequiredClaim;
+
+use super::issuer::{self, IssuerConfig};
+use super::keys::KeySource;
+use super::section::Section;
+
+/// Rules of one issuer at most.
+const MAX_RULES: usize = 64;
+
+/// People of one of the configured issuers who may call the platform API.
+#[derive(Debug, Clone, PartialEq)]
+pub struct PlatformCallers {
+    /// The issuer, one of `issuers`: its keys, algorithms and claims count here as they do at gateways.
+    pub issuer: IssuerId,
+    /// Audiences of tokens that are meant for the platform API.
+    pub audiences: Vec<String>,
+    /// Of an issuer of the platform itself: the tenant that revocations name its people by, whatever their tokens say.
+    pub tenant: Option<TenantId>,
+    /// In order; the first that fits decides.
+    pub roles: Vec<RoleRule>,
+}
+
+/// Who gets a role.
+#[derive(Debug, Clone, PartialEq)]
+pub struct RoleRule {
+    /// The role.
+    pub role: RoleName,
+    /// What the token must say, all of it.
+    pub when: Vec<RequiredClaim>,
+    /// The tenant that the role is bound to, where it is not the token's.
+    pub tenant: Option<TenantId>,
+    /// The claim that names the cluster of a cluster owner.
+    pub cluster_claim: Vec<String>,
+}
+
+impl PlatformCallers {
+    /// The role of somebody whose verified token says this, and belongs to this tenant.
+    #[must_use]
+    pub fn role(&self, claims: &Claims, tenant: &TenantId) -> Option<Role> {
+        let fits = |rule: &&RoleRule| rule.when.iter().all(|w| has_any(claims, &w.claim, &w.any_of));
+        let rule = self.roles.iter().find(fits)?;
+        let of_token = self.tenant.is_none().then(|| tenant.clone());
+        let cluster = match rule.role {
+            RoleName::ClusterOwner => {
+                let named = claim(claims, &rule.cluster_claim)?.as_str()?;
+                Some(ClusterId::new(named).ok()?)
+            }
+            _ => None,
+        };
+        RoleParts { role: rule.role, tenant: rule.tenant.clone().or(of_token), cluster }.try_into().ok()
+    }
+}
+
+pub(crate) fn read(root: &mut Section<'_>, issuers: &[IssuerConfig]) -> Vec<PlatformCallers> {
+    let mut all: Vec<PlatformCallers> = Vec::new();
+    for mut section in root.list("platformCallers") {
+        let name: Option<IssuerId> = section.required("issuer", "the `issuer` of one of `issuers`");
+        let audiences = issuer::audiences(&mut section);
+        let tenant: Option<TenantId> = section.optional("tenant");
+        let found = name.as_ref().and_then(|name| issuers.iter().find(|issuer| issuer.issuer == *name));
+        match (&name, found) {
+            (Some(_), Some(issuer)) => check_issuer(&section, issuer, audiences.as_deref(), tenant.as_ref()),
+            (Some(name), None) => {
+                section.error("issuer", format!("{name} is none of `issuers`; write its entry there, too"));
+            }
+            (None, _) => {}
+        }
+        if name.as_ref().is_some_and(|name| all.iter().any(|callers| callers.issuer == *name)) {
+            section.error("issuer", "has another entry already; put its rules into one");
+        }
+        let roles: Vec<RoleRule> =
+            section.list("roles").into_iter().filter_map(|rule| role(rule, tenant.is_some())).collect();
+        if roles.is_empty() || roles.len() > MAX_RULES {
+            section.error("roles", "must have from 1 to 64 rules; whom none of them fits gets in nowhere");
+        }
+        section.finish();
+        if let (Some(issuer), Some(audiences)) = (name, audiences) {
+            all.push(PlatformCallers { issuer, audiences, tenant, roles });
+        }
+    }
+    all
+}
+
+/// What an issuer must be for its people to call the platform API.
+fn check_issuer(
+    section: &Section<'_>,
+    issuer: &IssuerConfig,
+    audiences: Option<&[String]>,
+    tenant: Option<&TenantId>,
+) {
+    if matches!(issuer.keys, KeySource::Shared(_)) {
+        section
+            .error("issuer", "signs by a secret that gateways share; people need an issuer with public keys");
+    }
+    if issuer.introspection.is_some() {
+        section.error("issuer", "has `introspection`, which nobody is asked for here; leave one of both out");
+    }
+    if let Some(both) = audiences.into_iter().flatten().find(|audience| issuer.audiences.contains(audience)) {
+        section.error(
+            "audiences",
+            format!(
+                "{both:?} is an audience of the issuer at gateways, so every Data API could call the platform API with the tokens that it sees; give the platform API one of its own"
+            ),
+        );
+    }
+    let is_bound = !issuer.tenants.is_empty() || matches!(issuer.claims.tenant, TenantRule::Fixed(_));
+    match (tenant, is_bound) {
+        (Some(_), true) => section.error(
+            "tenant",
+            "is for an issuer of the platform's own people, and this one is bound to tenants in `issuers`; leave it out",
+        ),
+        (None, false) => section.error(
+            "tenant",
+            "the issuer may vouch for every tenant: name those that it may vouch for in its `tenants`, or, if its people are the platform's own, write here the tenant that revocations name them by",
+        ),
+        _ => {}
+    }
+}
+
+/// `of_platform`: the issuer is one of the platform's own people, so that tokens name no tenant that counts.
+fn role(mut rule: Section<'_>, of_platform: bool) -> Option<RoleRule> {
+    let role: Option<RoleName> =
+        rule.required("role", "administrator, operator, auditor, tenant-admin or cluster-owner");
+    let when: Option<Vec<RequiredClaim>> = rule.filled("when");
+    let bad = |w: &RequiredClaim| w.any_of.is_empty() || !issuer::is_path(&w.claim);
+    if when.as_ref().is_none_or(|when| when.iter().any(bad)) {
+        rule.error("when", "must have conditions, each with `claim`, a path of member names, and `anyOf`, the accepted values; otherwise everybody of the issuer had this role");
+    }
+    let tenant: Option<TenantId> = rule.optional("tenant");
+    let cluster_claim: Vec<String> = rule.optional("clusterClaim").unwrap_or_default();
+    if role == Some(RoleName::ClusterOwner) && !issuer::is_path(&cluster_claim) {
+        rule.error("clusterClaim", "a cluster-owner needs it: the path of the claim that names the cluster");
+    }
+    if role.is_some_and(|role| role != RoleName::ClusterOwner) && !cluster_claim.is_empty() {
+        rule.error("clusterClaim", "is for role cluster-owner alone; leave it out");
+    }
+    match (role?, of_platform, &tenant) {
+        (RoleName::Administrator | RoleName::Operator, false, _) => rule.error(
+            "role",
+            "an issuer that is bound to tenants never yields a role of the whole platform; auditor, tenant-admin and cluster-owner are bound to the token's tenant",
+        ),
+        (RoleName::Administrator | RoleName::Operator, true, Some(_)) => {
+            rule.error("tenant", "this role is of the whole platform; leave it out");
+        }
+        (_, false, Some(_)) => rule.error("tenant", "the token says it; leave it out"),
+        (RoleName::TenantAdmin | RoleName::ClusterOwner, true, None) => {
+            rule.error("tenant", "this role is bound to a tenant, which no token of the platform's own people says");
+        }
+        _ => {}
+    }
+    rule.finish();
+    Some(RoleRule { role: role?, when: when?, tenant, cluster_claim })
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn callers(tenant: Option<&str>, roles: Vec<RoleRule>) -> PlatformCallers {
+        let issuer = IssuerId::new("https://idp").unwrap();
+        let tenant = tenant.map(|text| text.parse().unwrap());
+        PlatformCallers { issuer, audiences: vec!["p".to_owned()], tenant, roles }
+    }
+
+    fn rule(role: RoleName, group: &str, tenant: Option<&str>) -> RoleRule {
+        let when = serde_json::from_value(json!([{"claim": ["groups"], "anyOf": [group]}])).unwrap();
+        let tenant = tenant.map(|text| text.parse().unwrap());
+        RoleRule { role, when, tenant, cluster_claim: vec!["cluster".to_owned()] }
+    }
+
+    fn role_of(callers: &PlatformCallers, claims: serde_json::Value) -> Option<Role> {
+        let serde_json::Value::Object(claims) = claims else { panic!("no claims") };
+        callers.role(&claims, &"acme".parse().unwrap())
+    }
+
+    #[test]
+    fn the_first_rule_that_fits_decides_and_a_bound_role_has_the_tokens_tenant() {
+        let bound = callers(
+            None,
+            vec![rule(RoleName::TenantAdmin, "admins", None), rule(RoleName::ClusterOwner, "owners", None)],
+        );
+        let acme: TenantId = "acme".parse().unwrap();
+        let both = json!({"groups": ["owners", "admins"], "cluster": "c-1"});
+        assert_eq!(role_of(&bound, both), Some(Role::TenantAdmin(acme.clone())));
+        let owner = json!({"groups": ["owners"], "cluster": "c-1"});
+        assert_eq!(role_of(&bound, owner), Some(Role::ClusterOwner(acme, "c-1".parse().unwrap())));
+        for nobody in [
+            json!({"groups": []}),
+            json!({}),
+            json!({"groups": ["owners"]}),
+            json!({"groups": ["owners"], "cluster": ["c-1"]}),
+            json!({"groups": ["owners"], "cluster": "C 1"}),
+        ] {
+            assert_eq!(role_of(&bound, nobody.clone()), None, "{nobody}");
+        }
+    }
+
+    #[test]
+    fn of_the_platforms_own_people_the_rule_says_the_tenant() {
+        let own = callers(
+            Some("ops"),
+            vec![
+                rule(RoleName::Auditor, "all", None),
+                rule(RoleName::Auditor, "acme", Some("acme")),
+                rule(RoleName::Administrator, "root", None),
+            ],
+        );
+        assert_eq!(role_of(&own, json!({"groups": "all"})), Some(Role::Auditor(None)));
+        let acme = Role::Auditor(Some("acme".parse().unwrap()));
+        assert_eq!(role_of(&own, json!({"groups": "acme"})), Some(acme));
+        assert_eq!(role_of(&own, json!({"groups": "root"})), Some(Role::Administrator));
+    }
+}

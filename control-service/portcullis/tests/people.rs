@@ -1,0 +1,258 @@
+//! People who call the platform API with tokens of identity providers.
+
+mod common;
+
+use common::{Server, text, until};
+use jwt_simple::prelude::*;
+use reqwest::Method;
+use serde_json::{Value, json};
+
+const STAFF: &str = "https://staff.example.com";
+const ACME: &str = "https://idp.acme.example";
+
+fn now_s() -> u64 {
+    std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_secs()
+}
+
+/// An identity provider: what signs, and its entry in the configuration.
+#[derive(Clone)]
+struct Idp {
+    key: Ed25519KeyPair,
+    issuer: &'static str,
+}
+
+impl Idp {
+    fn new(issuer: &'static str) -> Self {
+        Self { key: Ed25519KeyPair::generate().with_key_id("k1"), issuer }
+    }
+
+    fn jwks(&self) -> Value {
+        use base64::Engine;
+        let x = base64::engine::general_purpose::URL_SAFE_NO_PAD.encode(self.key.public_key().to_bytes());
+        json!({"keys": [{"kty": "OKP", "crv": "Ed25519", "kid": "k1", "x": x}]})
+    }
+
+    fn entry(&self, more: Value) -> Value {
+        let mut entry = json!({"issuer": self.issuer, "audiences": ["data"], "algorithms": ["EdDSA"], "jwks": self.jwks()});
+        entry.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        entry
+    }
+
+    /// A token for the platform API, with other claims in place of the usual ones; null takes one out.
+    fn token(&self, claims: &Value) -> String {
+        let mut all = json!({"iss": self.issuer, "aud": "platform", "sub": "ann", "iat": now_s(), "exp": now_s() + 100});
+        all.as_object_mut().unwrap().extend(claims.as_object().unwrap().clone());
+        all.as_object_mut().unwrap().retain(|_, value| !value.is_null());
+        let empty = Claims::create(Duration::from_secs(1));
+        let claims = JWTClaims {
+            issued_at: None,
+            expires_at: None,
+            invalid_before: None,
+            issuer: None,
+            subject: None,
+            audiences: None,
+            jwt_id: None,
+            nonce: empty.nonce,
+            custom: all,
+        };
+        self.key.sign(claims).unwrap()
+    }
+}
+
+struct World {
+    server: Server,
+    staff: Idp,
+    acme: Idp,
+}
+
+fn has(group: &str) -> Value {
+    json!([{"claim": ["groups"], "anyOf": [group]}])
+}
+
+fn configure(config: &mut Value, staff: &Idp, acme: &Idp) {
+    config["issuers"] = json!([staff.entry(json!({})), acme.entry(json!({"tenants": ["acme", "acme-2"]}))]);
+    config["platformCallers"] = json!([
+        {"issuer": STAFF, "audiences": ["platform"], "tenant": "ops", "roles": [
+            {"role": "administrator", "when": has("root")},
+            {"role": "auditor", "when": has("audit")},
+        ]},
+        {"issuer": ACME, "audiences": ["platform"], "roles": [
+            {"role": "tenant-admin", "when": has("admin")},
+            {"role": "cluster-owner", "clusterClaim": ["cluster"], "when": has("owner")},
+        ]},
+    ]);
+}
+
+impl World {
+    async fn start() -> Self {
+        Self::of(Idp::new(STAFF), Idp::new(ACME)).await
+    }
+
+    async fn of(staff: Idp, acme: Idp) -> Self {
+        let server = Server::start_with(|config| configure(config, &staff, &acme)).await;
+        Self { server, staff, acme }
+    }
+
+    async fn call(&self, token: &str, method: Method, path: &str) -> (u16, Value) {
+        let call = self.server.http.request(method, self.server.url("platform", path)).bearer_auth(token);
+        let answer = call.send().await.unwrap();
+        (answer.status().as_u16(), answer.json().await.unwrap())
+    }
+
+    /// The same, once the pause after earlier refusals is over.
+    async fn patiently(&self, token: &str, path: &str) -> (u16, Value) {
+        let mut last = (429, Value::Null);
+        until("it is looked at", async || {
+            last = self.call(token, Method::GET, path).await;
+            last.0 != 429
+        })
+        .await;
+        last
+    }
+}
+
+#[tokio::test]
+async fn a_token_of_an_identity_provider_has_the_role_that_the_rules_give() {
+    let world = World::start().await;
+    let whoami = async |token: &str| world.call(token, Method::GET, "/v1/whoami").await;
+    let (status, root) = whoami(&world.staff.token(&json!({"groups": ["x", "root"]}))).await;
+    assert_eq!(
+        (status, text(&root["role"]), text(&root["issuer"])),
+        (200, "administrator".into(), STAFF.into())
+    );
+    assert_eq!((text(&root["subject"]), text(&root["key_id"])), ("ann".into(), "k1".into()));
+    assert!(root["expires_at_s"].as_u64().unwrap() >= now_s());
+    let (_, admin) = whoami(&world.acme.token(&json!({"groups": "admin", "tenant": "acme"}))).await;
+    assert_eq!((&admin["role"], &admin["tenant"]), (&json!("tenant-admin"), &json!("acme")));
+    let owner = json!({"groups": ["owner"], "tenant": "acme", "cluster": "acme-1"});
+    let (_, owner) = whoami(&world.acme.token(&owner)).await;
+    assert_eq!((&owner["tenant"], &owner["cluster"]), (&json!("acme"), &json!("acme-1")));
+    // What they do is bound as a token of the service is, and audited as theirs.
+    world.server.register("acme-1").await;
+    let token = world.acme.token(&json!({"groups": ["owner"], "tenant": "acme", "cluster": "acme-1"}));
+    assert_eq!(world.call(&token, Method::POST, "/v1/clusters/acme-1/suspend").await.0, 200);
+    assert_eq!(world.call(&token, Method::DELETE, "/v1/clusters/acme-1").await.0, 403);
+    let other = world.acme.token(&json!({"groups": ["admin"], "tenant": "acme-2"}));
+    assert_eq!(world.call(&other, Method::GET, "/v1/clusters/acme-1").await.0, 404);
+    let records =
+        world.server.expect(200, Method::GET, "/v1/audit/records?subject=ann&limit=1000", None).await;
+    let told: Vec<_> = records["records"].as_array().unwrap().iter().collect();
+    let fits = |method: &str, status: u16| {
+        told.iter().any(|r| {
+            (&r["method"], &r["status"], &r["issuer"], &r["credential"], &r["key_id"], &r["role"])
+                == (
+                    &json!(method),
+                    &json!(status),
+                    &json!(ACME),
+                    &json!("jwt"),
+                    &json!("k1"),
+                    &json!("cluster-owner"),
+                )
+        })
+    };
+    assert!(fits("POST", 200) && fits("DELETE", 403), "{told:?}");
+}
+
+#[tokio::test]
+async fn what_a_gateway_would_refuse_is_refused_and_so_is_who_has_no_role() {
+    let world = World::start().await;
+    let root = json!({"groups": ["root"]});
+    let with = |more: Value| {
+        let mut claims = root.clone();
+        claims.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        claims
+    };
+    let stranger = Idp::new(STAFF);
+    let good = world.staff.token(&root);
+    let (head, rest) = good.split_once('.').unwrap();
+    let none = {
+        use base64::Engine;
+        let header = base64::engine::general_purpose::URL_SAFE_NO_PAD.encode(r#"{"alg":"none"}"#);
+        [header.as_str(), ".", rest.split_once('.').unwrap().0, "."].concat()
+    };
+    let refused = [
+        ("of data APIs", world.staff.token(&with(json!({"aud": "data"})))),
+        ("ended", world.staff.token(&with(json!({"exp": now_s() - 1000})))),
+        ("without end", world.staff.token(&with(json!({"exp": null})))),
+        ("of a stranger", stranger.token(&root)),
+        ("of nobody", Idp::new("https://nobody.example.com").token(&root)),
+        ("unsigned", none),
+        ("cut", [head, ".", &rest[..rest.len() - 4]].concat()),
+        ("an ID token", world.staff.token(&with(json!({"typ": "ID"})))),
+        ("of another tenant", world.acme.token(&json!({"groups": ["admin"], "tenant": "globex"}))),
+        ("of no tenant", world.acme.token(&json!({"groups": ["admin"]}))),
+    ];
+    // Who fails often must wait, so few of them try at one service.
+    for some in refused.chunks(4) {
+        let world = World::of(world.staff.clone(), world.acme.clone()).await;
+        for (what, token) in some {
+            let (status, answer) = world.call(token, Method::GET, "/v1/whoami").await;
+            assert_eq!((status, text(&answer["reason"])), (401, "token_invalid".into()), "{what}: {answer}");
+        }
+    }
+    let nobody = [
+        world.staff.token(&json!({"groups": ["other"]})),
+        world.staff.token(&json!({"sub": "bob"})),
+        // The platform's roles are not for other issuers' people, whatever they are in.
+        world.acme.token(&json!({"groups": ["root"], "tenant": "acme"})),
+        world.acme.token(&json!({"groups": ["owner"], "tenant": "acme"})),
+        // Who acts for a person is not that person.
+        world.staff.token(&with(json!({"act": {"sub": "agent"}}))),
+    ];
+    for token in &nobody {
+        let (status, answer) = world.call(token, Method::GET, "/v1/whoami").await;
+        assert_eq!((status, text(&answer["reason"])), (403, "permission_denied".into()), "{answer}");
+    }
+    // A good one is never slowed down, and refusals that say whose they are are recorded so.
+    assert_eq!(world.call(&good, Method::GET, "/v1/whoami").await.0, 200);
+    let records =
+        world.server.expect(200, Method::GET, "/v1/audit/records?subject=bob&limit=1000", None).await;
+    let record = &records["records"][0];
+    assert_eq!(
+        (&record["status"], &record["issuer"], &record["role"]),
+        (&json!(403), &json!(STAFF), &json!(""))
+    );
+}
+
+#[tokio::test]
+async fn a_revocation_ends_people_with_the_next_call() {
+    let world = World::start().await;
+    let token = world.staff.token(&json!({"groups": ["root"], "jti": "t-1", "sid": "s-1"}));
+    let admin = world.acme.token(&json!({"groups": ["admin"], "tenant": "acme"}));
+    for name in ["sub:ann", "jti:t-1", "sid:s-1", "kid:k1", "user:ops https://staff.example.com ann"] {
+        assert_eq!(world.patiently(&token, "/v1/whoami").await.0, 200, "{name}");
+        let body = Some(json!({"name": name}));
+        world.server.expect(201, Method::POST, "/v1/revocations", body).await;
+        let (status, answer) = world.patiently(&token, "/v1/whoami").await;
+        assert_eq!(status, 401, "{name}: {answer}");
+        assert!(text(&answer["detail"]).contains("credential_revoked"), "{answer}");
+        let path = ["/v1/revocations?name=", &name.replace(' ', "%20")].concat();
+        world.server.expect(200, Method::DELETE, &path, None).await;
+    }
+    // A tenant's revocation of a person is of that tenant's person, and ends nobody of the platform's.
+    for name in ["user:acme https://staff.example.com ann", "user:acme-2 https://idp.acme.example ann"] {
+        world.server.expect(201, Method::POST, "/v1/revocations", Some(json!({"name": name}))).await;
+    }
+    assert_eq!(world.patiently(&token, "/v1/whoami").await.0, 200);
+    assert_eq!(world.patiently(&admin, "/v1/whoami").await.0, 200);
+}
+
+#[tokio::test]
+async fn rules_are_reloaded_and_without_any_no_token_of_others_counts() {
+    let world = World::start().await;
+    let token = world.staff.token(&json!({"groups": ["audit"]}));
+    assert_eq!(world.call(&token, Method::GET, "/v1/whoami").await.1["role"], "auditor");
+    let mut config = common::configuration();
+    configure(&mut config, &world.staff, &world.acme);
+    config["platformCallers"][0]["roles"][1]["role"] = json!("operator");
+    common::write_config(world.server.folder.path(), &config);
+    world.server.signal("HUP");
+    until("the new rule counts", async || {
+        world.call(&token, Method::GET, "/v1/whoami").await.1["role"] == "operator"
+    })
+    .await;
+    config.as_object_mut().unwrap().remove("platformCallers");
+    common::write_config(world.server.folder.path(), &config);
+    world.server.signal("HUP");
+    until("nobody is let in", async || world.call(&token, Method::GET, "/v1/whoami").await.0 == 401).await;
+}
