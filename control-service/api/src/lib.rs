@@ -9,6 +9,7 @@ mod mesh;
 mod operations;
 mod platform;
 mod problem;
+mod recovering;
 mod state;
 pub mod xfcc;
 

@@ -108,6 +108,8 @@ problem_kinds! {
     MediaTypeUnsupported = "media_type_unsupported", 415, "The body must be application/json";
     /// It is not certain that this replica has everything.
     ReplicaBehind = "replica_behind", 503, "This replica may not have everything";
+    /// The store was restored from a backup and lacks what came after it.
+    StoreRecovering = "store_recovering", 503, "The store was restored from a backup and is closed until it has recovered";
     /// The store cannot be used.
     StoreUnavailable = "store_unavailable", 503, "The store cannot be used at present";
 }
@@ -173,6 +175,7 @@ impl From<StoreError> for Problem {
             },
             // The log has it once, from where it was noticed.
             StoreError::Behind(_) => ProblemKind::ReplicaBehind,
+            StoreError::Recovering(_) => ProblemKind::StoreRecovering,
             _ => {
                 tracing::error!(%error, "the store failed");
                 return Self::new(ProblemKind::StoreUnavailable, "try again; the service's log says more");

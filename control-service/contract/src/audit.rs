@@ -224,6 +224,15 @@ pub struct RecordList {
     pub records: Vec<RecordReport>,
     /// Where to go on: as `after`, or as `before` where the newest come first.
     pub next: Option<u64>,
+    /// Name of the store's life, hexadecimal.
+    #[serde(default)]
+    pub generation: String,
+    /// The newest revision of the snapshot when the log was read: every change up to it is in the log.
+    #[serde(default)]
+    pub revision: u64,
+    /// When it was read, milliseconds since the Unix epoch.
+    #[serde(default)]
+    pub read_at_ms: u64,
 }
 
 /// What it takes to verify the record at an index of the log.

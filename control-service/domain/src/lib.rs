@@ -7,6 +7,7 @@
 pub mod administrator;
 pub mod api_key;
 pub mod audit;
+pub mod backup;
 pub mod caller;
 pub mod client;
 pub mod clock;
@@ -17,6 +18,7 @@ mod listed;
 pub mod log_throttle;
 pub mod pause;
 pub mod random;
+pub mod recovery;
 mod refused;
 pub mod revocation;
 pub mod rollout;

@@ -112,6 +112,8 @@ pub struct Gauges {
     pub restart_pending: usize,
     /// Whether the configuration file was refused when it was last read.
     pub file_refused: bool,
+    /// Whether the store was restored and has not recovered yet.
+    pub recovering: bool,
 }
 
 impl Metrics {
@@ -179,6 +181,7 @@ impl Metrics {
                 size(gauges.restart_pending),
             ),
             ("config_refused", "1 while the configuration file is refused.", gauges.file_refused.into()),
+            ("store_recovering", "1 while a restored store lets nobody through.", gauges.recovering.into()),
         ] {
             simple(name, "gauge", help, value);
         }

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use portcullis_control_domain::Refused;
+use portcullis_control_domain::clock::rfc3339;
 use portcullis_control_snapshot::Behind;
 use portcullis_control_snapshot::entries::EntryError;
 
@@ -78,6 +79,21 @@ pub enum StoreError {
     /// An entry of the snapshot cannot be made.
     #[error(transparent)]
     Entry(#[from] EntryError),
+    /// The store was restored from a backup, and lacks what came after it.
+    #[error("{0}")]
+    Recovering(String),
+    /// There is nothing to recover.
+    #[error("the store was not restored from a backup, or has recovered already: there is nothing to do")]
+    NotRecovering,
+    /// More may be missing than was accepted.
+    #[error(
+        "changes may be missing from {since} on, which is earlier; write --since {since} to accept that",
+        since = rfc3339(*since_ms)
+    )]
+    LossIsGreater {
+        /// From when on, milliseconds since the Unix epoch.
+        since_ms: u64,
+    },
     /// The store is shutting down.
     #[error("the store is closed")]
     Closed,

@@ -20,7 +20,7 @@ pub use folder::FolderLock;
 pub use portcullis_sql::{Server, ServerError};
 pub use seal::SealError;
 pub use sql::{
-    Checked, Copied, CopiedTable, Database, LEASE, Location, Migrated, Replica, ReplicaId, ReplicaWorkers,
-    Secrets, Store,
+    Backup, BackupError, Checked, Copied, CopiedTable, Database, LEASE, Location, Migrated, Replica,
+    ReplicaId, ReplicaWorkers, Secrets, Store, create_backup, recovery,
 };
 pub use subject_key::open as open_personal;

@@ -89,6 +89,11 @@ pub(super) async fn snapshot(
         let detail = [principal.as_str(), " may not read view ", &query.view].concat();
         return Err(Problem::new(ProblemKind::ViewForbidden, detail));
     }
+    if store.recovery().is_some() && poll.ask.view == View::Gateway {
+        // Sidecars stand at customers: what they claim to hold is no evidence.
+        store.note_held(&poll.ask.generation, poll.ask.revision).await?;
+    }
+    store.check_fresh()?;
     let hub = store.hub();
     let known = poll.ask.generation == hub.generation() && poll.ask.cursor.is_empty();
     let acknowledged = known.then_some(poll.ask.revision);

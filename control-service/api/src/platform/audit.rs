@@ -11,8 +11,10 @@ use portcullis_control_contract::calls::Call;
 use portcullis_control_domain::Refused;
 use portcullis_control_domain::audit::AuditEvent;
 use portcullis_control_domain::caller::Caller;
+use portcullis_control_domain::clock::now_ms;
 use portcullis_control_services::rollout::Rollout;
 use portcullis_control_store::{Store, StoreError};
+use portcullis_protocol::audit::hex;
 
 use super::guard::Routes;
 use crate::Problem;
@@ -33,8 +35,12 @@ async fn records(
     Parameters(filter): Parameters<RecordFilter>,
 ) -> Result<Json<RecordList>, Problem> {
     let query = filter.check(caller.role.reach()).map_err(Problem::parameter)?;
+    // Before the log is read, which then has every change up to here.
+    let (generation, revision, read_at_ms) =
+        (hex(&store.hub().generation()), store.hub().revision(), now_ms());
     let (rows, next) = store.records(query).await?;
-    Ok(Json(RecordList { records: rows.into_iter().map(Into::into).collect(), next }))
+    let records = rows.into_iter().map(Into::into).collect();
+    Ok(Json(RecordList { records, next, generation, revision, read_at_ms }))
 }
 
 async fn status(State(store): State<Store>) -> Result<Json<AuditStatus>, Problem> {

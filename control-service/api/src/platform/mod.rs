@@ -14,8 +14,10 @@ mod revocations;
 
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
+use axum::middleware;
 
 use crate::PlatformState;
+use crate::recovering::closing_only;
 use guard::Routes;
 
 /// Bytes of a body at most.
@@ -36,5 +38,6 @@ pub(crate) fn routes(state: &PlatformState) -> Router<PlatformState> {
     ];
     let routes =
         parts.into_iter().fold(Routes::new(state), |routes, part: fn(Routes) -> Routes| part(routes));
-    routes.into_router().layer(DefaultBodyLimit::max(MAX_BODY))
+    let recovering = middleware::from_fn_with_state(state.store.clone(), closing_only);
+    routes.into_router().route_layer(recovering).layer(DefaultBodyLimit::max(MAX_BODY))
 }

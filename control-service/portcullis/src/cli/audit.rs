@@ -1,12 +1,17 @@
 //! Commands about the audit log.
 
+use std::fs::OpenOptions;
+use std::io::Write;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+
 use clap::{Args, Subcommand};
 use portcullis_control_contract::audit::{
     AuditStatus, ErasureReport, ErasureRequest, ProofReport, RecordFilter, RecordList,
 };
 use portcullis_control_domain::audit::Order;
 
-use super::client::{Call, ClientError, Connection, ask, print, run, written};
+use super::client::{Call, ClientError, Connection, MOST, ask, print, run, written};
 use super::verify::verify;
 
 /// The audit log.
@@ -14,6 +19,16 @@ use super::verify::verify;
 pub(super) enum Audit {
     /// Show records.
     Records(Records),
+    /// Write all records from an index on into a file, one page of the API's answers a line: for keeping elsewhere, and for
+    /// `portcullis backup recover`.
+    Export {
+        /// The file to write; there must be none of this name.
+        #[arg(long, value_name = "FILE")]
+        output: PathBuf,
+        /// After this index.
+        #[arg(long, default_value_t = 0)]
+        after: u64,
+    },
     /// Show what is stored and what is missing.
     Status,
     /// Check that a record is the one that the log's entry was made for.
@@ -120,6 +135,26 @@ pub(super) async fn audit(connection: &Connection, command: Audit) -> Result<(),
             let request = ErasureRequest { tenant, issuer, subject, unverified_on };
             run::<ErasureReport>(connection, Call::post(&["v1", "audit", "erasures"]).body(&request)).await
         }
+        Audit::Export { output, after } => export(connection, &output, after).await,
         Audit::Status => run::<AuditStatus>(connection, Call::get(&["v1", "audit", "status"])).await,
     }
+}
+
+/// Writes page after page until the end of the log; prints the last index, after which the next export goes on.
+async fn export(connection: &Connection, output: &Path, after: u64) -> Result<(), ClientError> {
+    let failed = |error| ClientError::Export(output.to_owned(), error);
+    let mut options = OpenOptions::new();
+    let mut file = options.write(true).create_new(true).mode(0o600).open(output).map_err(failed)?;
+    let (mut after, mut last) = (after, after);
+    loop {
+        let filter = RecordFilter { after, limit: MOST, ..RecordFilter::default() };
+        let page: RecordList = ask(connection, Call::get(&["v1", "audit", "records"]).query(&filter)).await?;
+        let text = serde_json::to_string(&page).map_err(|error| ClientError::Answer(error.to_string()))?;
+        file.write_all([text.as_bytes(), b"\n"].concat().as_slice()).map_err(failed)?;
+        last = page.records.last().map_or(last, |record| record.index);
+        let Some(next) = page.next else { break };
+        after = next;
+    }
+    file.sync_all().map_err(failed)?;
+    Ok(writeln!(std::io::stdout(), "{last}")?)
 }

@@ -2,6 +2,7 @@
 
 mod admins;
 mod audit;
+mod backup;
 mod check;
 mod client;
 mod clusters;
@@ -26,7 +27,7 @@ use clap::{Args, Parser, Subcommand};
 use portcullis_control_config::{Config, LoadError, LogConfig, SCHEMA};
 use portcullis_control_contract::MAX_LIFE_S;
 use portcullis_control_domain::clock::now_ms;
-use portcullis_control_store::{Database, StoreError};
+use portcullis_control_store::{BackupError, Database, StoreError};
 use tracing_subscriber::EnvFilter;
 
 use crate::location::{self, LocationError};
@@ -73,6 +74,11 @@ enum Command {
         connection: client::Connection,
         #[command(subcommand)]
         command: admins::Admins,
+    },
+    /// Save, check and restore the whole store.
+    Backup {
+        #[command(subcommand)]
+        command: backup::BackupCommand,
     },
     /// Print the public key of the snapshot: `snapshot.key` of every plugin's configuration.
     SnapshotKey {
@@ -191,6 +197,10 @@ enum CommandError {
     #[error(transparent)]
     Store(#[from] StoreError),
     #[error(transparent)]
+    Backup(#[from] BackupError),
+    #[error(transparent)]
+    Exported(#[from] backup::ExportedError),
+    #[error(transparent)]
     Serve(#[from] ServeError),
     #[error(transparent)]
     Client(#[from] ClientError),
@@ -267,6 +277,7 @@ impl Command {
                     database.bootstrap_administrator(break_glass, expires_in.map(|s| now_ms() / 1000 + s))?;
                 print(token.ok_or(CommandError::AdministratorExists)?.reveal())
             }
+            Self::Backup { command } => command.run(),
             Self::SnapshotKey { config } => {
                 let database = Database::open(&location::of(&Config::load(&config.path)?)?)?;
                 let key = database.secrets().snapshot_public_key();

@@ -112,6 +112,7 @@ pub async fn serve(config: Config, ready_file: Option<&Path>) -> Result<(), Serv
         () = service.rollout.keep() => {}
         () = tidy(&service.store) => {}
         () = service.store.recover() => {}
+        () = recovered(&service) => {}
         // What this process has in memory is no longer what is so, and must not be handed out as fresh.
         error = service.store.until_unfit() => lost = Some(error),
         () = reload(config, &service, &mut hangup) => {}
@@ -148,6 +149,20 @@ fn write_ready(path: &Path, bound: &Bound) -> std::io::Result<()> {
     let temporary = path.with_extension("new");
     std::fs::write(&temporary, serde_json::to_vec(bound)?)?;
     std::fs::rename(&temporary, path)
+}
+
+/// Waits until a restored store has recovered, and takes over what it learnt meanwhile; until it is dropped.
+async fn recovered(service: &Running) {
+    if service.store.recovery().is_some() {
+        service.store.recovered().await;
+        match service.store.known_clusters().await {
+            Ok(known) => known.iter().for_each(|known| service.presence.administered(&known.cluster)),
+            Err(error) => {
+                tracing::error!(%error, "clusters that were suspended again may report as if they were not")
+            }
+        }
+    }
+    std::future::pending().await
 }
 
 /// Writes and removes what is late without harm, until it is dropped.

@@ -103,6 +103,12 @@ impl Server {
         Self::start_in(folder, edit).await
     }
 
+    /// Serves from a folder in which everything is there already; administrator and key are those of another service.
+    pub(crate) async fn start_as(folder: TempDir, other: &Self) -> Self {
+        let (child, bound) = spawn(folder.path()).await;
+        Self { folder, http: client(), admin: other.admin.clone(), key: other.key, child, bound }
+    }
+
     /// The same, in a folder that is there already.
     pub(crate) async fn start_in(folder: TempDir, edit: impl FnOnce(&mut Value)) -> Self {
         configure(folder.path(), edit);

@@ -11,6 +11,7 @@ use portcullis_sql::{Connection, Row, SqlError, params};
 use subtle::ConstantTimeEq;
 
 use super::failure::Failure;
+use super::transaction::Transaction;
 use super::{Database, Store};
 use crate::StoreError;
 
@@ -213,6 +214,13 @@ fn about(action: &AuditEvent, status: u16, role: Role) -> AuditRecord {
         cluster: cluster.map(Into::into).unwrap_or_default(),
         ..action.record(status, "")
     }
+}
+
+/// Ends an administrator's token, also the last one: whoever has the service's machine can make another.
+pub(super) fn end_token(transaction: &Transaction<'_>, id: &str) -> Result<(), Failure> {
+    let sql = "UPDATE administrator SET revoked_at_ms = ?2 WHERE id = ?1 AND revoked_at_ms IS NULL";
+    transaction.connection().execute(sql, params![id, now_ms()])?;
+    Ok(())
 }
 
 /// Whether there is an administrator beside this one whose token is good.

@@ -12,6 +12,7 @@ use portcullis_sql::{Connection, Row, SqlError, params};
 use super::Store;
 use super::failure::Failure;
 use super::revocations::revoke_tokens;
+use super::transaction::Transaction;
 use super::words::words;
 use crate::StoreError;
 
@@ -43,6 +44,30 @@ fn find(connection: &Connection, id: &str) -> Result<Option<ServiceClient>, Fail
 fn within(connection: &Connection, id: &str, action: &AuditEvent) -> Result<ServiceClient, Failure> {
     let found = find(connection, id)?.filter(|client| action.reach().has_tenant(&client.tenant));
     Ok(found.ok_or(Refused::ServiceClientUnknown)?)
+}
+
+/// Revokes a client and every token that it got; doing so again changes nothing.
+pub(super) fn revoke(transaction: &mut Transaction<'_>, id: &str) -> Result<(ServiceClient, u64), Failure> {
+    let connection = transaction.connection();
+    let mut client = find(connection, id)?.ok_or(Refused::ServiceClientUnknown)?;
+    let now = now_ms();
+    if !client.revoke(now) {
+        return Ok((client, transaction.revision()));
+    }
+    connection.execute("UPDATE service_client SET revoked_at_ms = ?2 WHERE id = ?1", params![id, now])?;
+    let revision = revoke_tokens(transaction, &Revocation::of_service_client(id, now))?;
+    Ok((client, revision))
+}
+
+/// Ends the secrets of a client whose newest one is not known; it is good again with a new one.
+pub(super) fn end_secrets(transaction: &mut Transaction<'_>, id: &str) -> Result<(), Failure> {
+    let nobodys = Token::generate(TokenKind::ServiceClient);
+    transaction.connection().execute(
+        "UPDATE service_client SET secret_id = ?2, secret_digest = ?3, previous_id = NULL, previous_digest = NULL,
+                previous_until_ms = NULL WHERE id = ?1",
+        params![id, nobodys.id(), nobodys.digest()],
+    )?;
+    Ok(())
 }
 
 impl Store {
@@ -135,20 +160,11 @@ impl Store {
     ) -> Result<(ServiceClient, u64), StoreError> {
         self.writer
             .run(move |transaction| {
-                let connection = transaction.connection();
-                let mut client = within(connection, &id, &action)?;
+                within(transaction.connection(), &id, &action)?;
+                let (client, revision) = revoke(transaction, &id)?;
                 let mut record = action.record(200, "");
                 record.tenant.clone_from(&client.tenant);
                 transaction.record(record)?;
-                let now = now_ms();
-                if !client.revoke(now) {
-                    return Ok((client, transaction.revision()));
-                }
-                connection.execute(
-                    "UPDATE service_client SET revoked_at_ms = ?2 WHERE id = ?1",
-                    params![id, now],
-                )?;
-                let revision = revoke_tokens(transaction, &Revocation::of_service_client(&id, now))?;
                 Ok((client, revision))
             })
             .await

@@ -85,6 +85,15 @@ fn change(
     Ok((cluster, revision))
 }
 
+/// Does what an operator wants with a cluster; returns the revision from which on it is so.
+pub(super) fn administer(
+    transaction: &mut Transaction<'_>,
+    (id, reach): (&ClusterId, &Reach),
+    what: Administer,
+) -> Result<(Cluster, u64), Failure> {
+    change(transaction, (id, reach), |cluster| cluster.administer(what, reach.authority()))
+}
+
 fn register(
     transaction: &mut Transaction<'_>,
     new: NewCluster,
@@ -172,9 +181,7 @@ impl Store {
     ) -> Result<(Cluster, u64), StoreError> {
         self.writer
             .run(move |transaction| {
-                let reach = action.reach();
-                let administer = |cluster: &mut Cluster| cluster.administer(what, reach.authority());
-                let (cluster, revision) = change(transaction, (&id, &reach), administer)?;
+                let (cluster, revision) = administer(transaction, (&id, &action.reach()), what)?;
                 let mut record = action.record(200, "");
                 record.cluster = cluster.id.to_string();
                 record.tenant = cluster.tenant.to_string();

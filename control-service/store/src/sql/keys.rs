@@ -77,6 +77,23 @@ fn insert(transaction: &mut Transaction<'_>, key: &ApiKey, digest: &[u8; 32]) ->
     transaction.publish(&entries::of_api_key(key, digest))
 }
 
+/// Revokes a key and what it led to; doing so again changes nothing.
+pub(super) fn revoke(transaction: &mut Transaction<'_>, id: &str) -> Result<(ApiKey, u64), Failure> {
+    let mut key = find(transaction.connection(), id)?.ok_or(Refused::ApiKeyUnknown)?;
+    let now = now_ms();
+    if !key.revoke(now) {
+        return Ok((key, transaction.revision()));
+    }
+    let digest: [u8; 32] = transaction.connection().query_one(
+        "UPDATE api_key SET revoked_at_ms = ?2 WHERE id = ?1 RETURNING digest",
+        params![id, key.revoked_at_ms],
+        |row| row.get(0),
+    )?;
+    revoke_tokens(transaction, &Revocation::of_api_key(id, now))?;
+    let revision = transaction.publish(&entries::of_api_key(&key, &digest))?;
+    Ok((key, revision))
+}
+
 impl Store {
     /// Makes a key; the token is to be shown once. `pepper` is the key of its digest.
     ///
@@ -153,21 +170,11 @@ impl Store {
     pub async fn revoke_api_key(&self, id: String, action: AuditEvent) -> Result<(ApiKey, u64), StoreError> {
         self.writer
             .run(move |transaction| {
-                let mut key = within(transaction.connection(), &id, &action)?;
+                within(transaction.connection(), &id, &action)?;
+                let (key, revision) = revoke(transaction, &id)?;
                 let mut record = action.record(200, "");
                 record.tenant.clone_from(&key.tenant);
                 transaction.record(record)?;
-                let now = now_ms();
-                if !key.revoke(now) {
-                    return Ok((key, transaction.revision()));
-                }
-                let digest: [u8; 32] = transaction.connection().query_one(
-                    "UPDATE api_key SET revoked_at_ms = ?2 WHERE id = ?1 RETURNING digest",
-                    params![id, key.revoked_at_ms],
-                    |row| row.get(0),
-                )?;
-                revoke_tokens(transaction, &Revocation::of_api_key(&id, now))?;
-                let revision = transaction.publish(&entries::of_api_key(&key, &digest))?;
                 Ok((key, revision))
             })
             .await

@@ -138,6 +138,33 @@ impl Location {
         matches!(self, Self::Server { .. })
     }
 
+    /// A connection to a database that is to be made, whatever was there before: the folder may remember one that is lost.
+    pub(super) fn connect_to_restore(&self) -> Result<Connection, StoreError> {
+        match self {
+            Self::Folder { .. } => self.connect(),
+            Self::Server { server, sealing_key, .. } => {
+                sealing_key.parent().map_or(Ok(()), folder::make)?;
+                Ok(reach(server)?)
+            }
+        }
+    }
+
+    /// A connection by which all of the database is read, however long that takes; none where there is no file.
+    pub(super) fn connect_to_save(&self) -> Result<Option<Connection>, Failure> {
+        match self {
+            Self::Folder { folder, .. } => {
+                folder::expect_here(folder)?;
+                let file = Some(folder::database(folder)).filter(|file| file.is_file());
+                Ok(file.map(|file| sqlite::connect_to_save(&file)).transpose()?)
+            }
+            Self::Server { .. } => {
+                let connection = self.connect_to_read()?;
+                connection.batch("SET statement_timeout = 0; SET idle_in_transaction_session_timeout = 0")?;
+                Ok(Some(connection))
+            }
+        }
+    }
+
     /// Takes a place among those who serve a database of a server, for as long as the connection lasts; whoever has the
     /// folder of a file holds a lock on it already. Who has the database for itself may be about to leave, so it is
     /// waited for a moment.

@@ -2,6 +2,7 @@
 
 mod admins;
 mod audit;
+mod backup;
 mod check;
 mod clients;
 mod clusters;
@@ -14,6 +15,7 @@ mod news;
 mod pauses;
 mod policy;
 mod readers;
+mod recovery;
 mod replicas;
 mod revocations;
 mod schema;
@@ -30,15 +32,19 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
+use portcullis_control_domain::clock::now_ms;
+use portcullis_control_domain::recovery::Recovery;
 use portcullis_control_snapshot::{Freshness, Hub, Settings};
 use portcullis_protocol::wire::{Page, RecordKind};
 use portcullis_sql::{Connection, params};
+use tokio::sync::watch;
 
 use crate::StoreError;
 use crate::notices::Notices;
 use crate::seal::SealingKey;
 use crate::usage::Usage;
 use audit::Recorder;
+pub use backup::{Backup, BackupError, create as create_backup};
 pub use check::Checked;
 pub use copy::{Copied, CopiedTable};
 use failure::Failure;
@@ -46,6 +52,7 @@ use follower::{BEHIND_AFTER, Follower};
 pub use location::Location;
 use news::Followed;
 use readers::Readers;
+pub use recovery::recovery;
 pub use replicas::{LEASE, Replica, ReplicaId, ReplicaWorkers};
 pub use schema::Migrated;
 pub use secrets::Secrets;
@@ -194,6 +201,7 @@ pub struct Store {
     recorder: Arc<Recorder>,
     usage: Arc<Usage>,
     notices: Arc<Notices>,
+    recovery: Arc<watch::Sender<Option<Recovery>>>,
 }
 
 impl Store {
@@ -217,6 +225,7 @@ impl Store {
         let readers = Readers::new(database.location.clone(), Arc::clone(&up));
         let beside = Readers::that_write(database.location.clone(), Arc::clone(&up));
         let replica = ReplicaId::generate();
+        let recovery = Arc::new(watch::Sender::new(recovery::under_way(&database.connection)?));
         let (sealing, settings) = (Arc::new(database.sealing), Arc::new(settings));
         let followed = Followed {
             hub: Arc::clone(&hub),
@@ -250,6 +259,7 @@ impl Store {
             recorder,
             usage,
             notices,
+            recovery,
         })
     }
 
@@ -262,8 +272,11 @@ impl Store {
     /// What must be so before something is decided by the snapshot, or by what else is remembered of the database.
     ///
     /// # Errors
-    /// [`StoreError::Behind`].
+    /// [`StoreError::Recovering`] or [`StoreError::Behind`].
     pub fn check_fresh(&self) -> Result<(), StoreError> {
+        if let Some(recovery) = self.recovery() {
+            return Err(StoreError::Recovering(recovery.reason(now_ms())));
+        }
         Ok(self.hub.freshness().check()?)
     }
 

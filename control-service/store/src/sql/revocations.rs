@@ -5,6 +5,7 @@ use portcullis_control_domain::caller::Reach;
 use portcullis_control_domain::clock::now_ms;
 use portcullis_control_domain::revocation::{Revocation, is_within, names_within};
 use portcullis_control_domain::{Listed, Refused};
+use portcullis_protocol::wire::AuditRecord;
 use portcullis_sql::{Row, SqlError, params};
 
 use super::Store;
@@ -45,6 +46,22 @@ pub(super) fn revoke_tokens(
     transaction.publish_revocation(name, true)
 }
 
+/// The record of a change of a revocation. It has the name, so that a store that was restored from a backup can be told
+/// what was revoked since.
+fn named(action: &AuditEvent, status: u16, name: &str) -> AuditRecord {
+    let mut record = action.record(status, "");
+    record.path = [record.path.as_str(), "/", name].concat();
+    record
+}
+
+/// Makes a revocation one without an end.
+pub(super) fn keep(transaction: &mut Transaction<'_>, name: &str) -> Result<u64, Failure> {
+    let sql = "INSERT INTO revocation (name, note, created_at_ms) VALUES (?1, ?2, ?3)
+        ON CONFLICT (name) DO UPDATE SET expires_at_s = NULL, made_by = 'platform'";
+    transaction.connection().execute(sql, params![name, "done again after a restore", now_ms()])?;
+    transaction.publish_revocation(name, true)
+}
+
 impl Store {
     /// Revokes something. What a lower authority has revoked already becomes the word of the higher one.
     ///
@@ -81,7 +98,7 @@ impl Store {
                 if added == 0 {
                     return Err(Refused::RevocationExists.into());
                 }
-                transaction.record(action.record(201, ""))?;
+                transaction.record(named(&action, 201, &revocation.name))?;
                 let revision = transaction.publish_revocation(&revocation.name, true)?;
                 Ok((revocation, revision))
             })
@@ -108,7 +125,7 @@ impl Store {
                 if revocation.made_by > reach.authority() {
                     return Err(Refused::HeldAbove.into());
                 }
-                transaction.record(action.record(200, ""))?;
+                transaction.record(named(&action, 200, &name))?;
                 let revision = transaction.publish_revocation(&name, false)?;
                 Ok((revocation, revision))
             })

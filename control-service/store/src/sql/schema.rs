@@ -19,6 +19,7 @@ const SQLITE: Steps = &[
     (6, include_str!("schema/sqlite/6.sql")),
     (7, include_str!("schema/sqlite/7.sql")),
     (8, include_str!("schema/sqlite/8.sql")),
+    (9, include_str!("schema/sqlite/9.sql")),
 ];
 
 /// A version means the same in both databases. PostgreSQL came with the fourth.
@@ -28,6 +29,7 @@ const POSTGRES: Steps = &[
     (6, include_str!("schema/postgres/6.sql")),
     (7, include_str!("schema/postgres/7.sql")),
     (8, include_str!("schema/postgres/8.sql")),
+    (9, include_str!("schema/postgres/9.sql")),
 ];
 
 fn steps(connection: &Connection) -> Steps {
@@ -87,6 +89,24 @@ pub(super) fn make(connection: &Connection) -> Result<(), Failure> {
         }
         migrate_within(connection).map(drop)
     })
+}
+
+/// Makes the tables of a version in an empty database, in the transaction that was begun.
+pub(super) fn make_version(connection: &Connection, wanted: usize) -> Result<(), Failure> {
+    for (version, step) in steps(connection).iter().filter(|(version, _)| *version <= wanted) {
+        connection.batch(step)?;
+        set_version(connection, *version)?;
+    }
+    Ok(())
+}
+
+/// The version of the tables that are there, 0 when there are none.
+///
+/// # Errors
+/// [`StoreError::Newer`] when this program does not know it.
+pub(super) fn known_version(connection: &Connection) -> Result<usize, Failure> {
+    let (found, known) = (version(connection)?, newest(steps(connection)));
+    if found > known { Err(StoreError::Newer { found, known }.into()) } else { Ok(found) }
 }
 
 /// True of tables of an older version.

@@ -44,6 +44,15 @@ pub(super) fn load(
     Ok(Some(Zeroizing::new(secret)))
 }
 
+/// Opens every secret once.
+pub(super) fn open_all(connection: &Connection, key: &SealingKey) -> Result<(), Failure> {
+    connection.each("SELECT name, wrapped_key, ciphertext FROM secret", params![], |row| {
+        let sealed = Sealed { wrapped_key: row.get(1)?, ciphertext: row.get(2)? };
+        key.open(&row.get::<String>(0)?, &sealed)?;
+        Ok(())
+    })
+}
+
 /// Seals and stores a secret.
 pub(super) fn store(
     connection: &Connection,

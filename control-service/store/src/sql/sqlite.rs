@@ -45,6 +45,21 @@ pub(super) fn read_only(path: &Path) -> Result<Connection, SqlError> {
     Ok(Connection::sqlite(connection))
 }
 
+/// A database that is nowhere, for looking at.
+pub(super) fn in_memory() -> Result<Connection, SqlError> {
+    Ok(Connection::sqlite(rusqlite::Connection::open_in_memory()?))
+}
+
+/// Opens a database that is there, whoever else uses it, to read all of it.
+pub(super) fn connect_to_save(path: &Path) -> Result<Connection, SqlError> {
+    // Not read-only: the files beside it may have to be made.
+    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let connection = rusqlite::Connection::open_with_flags(path, flags)?;
+    connection.busy_timeout(Duration::from_secs(10))?;
+    connection.pragma_update(None, "trusted_schema", "OFF")?;
+    Ok(Connection::sqlite(connection))
+}
+
 /// Opens a further connection to a database that this process serves.
 pub(super) fn connect_to_read(path: &Path) -> Result<Connection, SqlError> {
     let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;

@@ -86,6 +86,9 @@ pub(in crate::cli) enum ClientError {
     /// A record of the audit log is not what its entry was made for.
     #[error("entry {0} of the audit log does not verify: {1}")]
     Proof(u64, #[source] ProofError),
+    /// The export cannot be written.
+    #[error("the export {0} cannot be written: {1}; an export overwrites nothing")]
+    Export(PathBuf, std::io::Error),
     /// The answer cannot be printed.
     #[error("the answer cannot be printed: {0}")]
     Print(#[from] std::io::Error),

@@ -14,6 +14,7 @@ use portcullis_sql::{Connection, ToValue, Value, params};
 use sha2::{Digest, Sha256};
 
 use super::super::failure::Failure;
+use super::super::recovery;
 use super::evidence::Evidence;
 use super::recorder::{Recorder, Subjects};
 use super::streams::{StoredStream, count_rejected, load_stream, plain, tenants};
@@ -271,6 +272,9 @@ pub(super) fn request(id: &str) -> Option<i64> {
 
 /// Records in the log. There is one writer at a time, so the next one's index is one more.
 fn size(connection: &Connection) -> Result<u64, Failure> {
-    Ok(connection
-        .query_one("SELECT coalesce(max(position), 0) FROM audit_record", params![], |row| row.get(0))?)
+    let newest: u64 =
+        connection
+            .query_one("SELECT coalesce(max(position), 0) FROM audit_record", params![], |row| row.get(0))?;
+    // After a restore no index is given out that the life before may have given out.
+    Ok(newest.max(recovery::audit_from(connection)?))
 }

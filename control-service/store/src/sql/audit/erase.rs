@@ -3,10 +3,21 @@
 use portcullis_control_domain::Refused;
 use portcullis_control_domain::audit::{AuditEvent, DataSubject};
 use portcullis_protocol::audit::hex;
-use portcullis_sql::params;
+use portcullis_sql::{Connection, params};
 
+use super::super::failure::Failure;
 use super::Store;
 use crate::StoreError;
+
+/// Deletes the key that is kept under a name.
+pub(in crate::sql) fn erase(connection: &Connection, name: &[u8; 32]) -> Result<(), Failure> {
+    if connection.execute("DELETE FROM audit_subject WHERE name = ?1", params![name])? == 0 {
+        return Err(Refused::SubjectUnknown.into());
+    }
+    // Keys at hand, here and in other processes, are not used any more.
+    connection.execute("UPDATE audit_log SET erasures = erasures + 1", params![])?;
+    Ok(())
+}
 
 impl Store {
     /// Deletes the key of a data subject: what records tell of it cannot be read any more, wherever they are. Returns the
@@ -22,13 +33,7 @@ impl Store {
         let name = self.recorder.keys().name(&subject.name());
         self.writer
             .run(move |transaction| {
-                let connection = transaction.connection();
-                let delete = "DELETE FROM audit_subject WHERE name = ?1";
-                if connection.execute(delete, params![name])? == 0 {
-                    return Err(Refused::SubjectUnknown.into());
-                }
-                // Keys at hand, here and in other processes, are not used any more.
-                connection.execute("UPDATE audit_log SET erasures = erasures + 1", params![])?;
+                erase(transaction.connection(), &name)?;
                 let path = [&action.path, "/", &hex(&name)].concat();
                 transaction.record(AuditEvent { path, ..action }.record(200, ""))?;
                 Ok(hex(&name))

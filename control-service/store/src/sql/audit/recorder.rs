@@ -38,10 +38,13 @@ pub(super) struct Held {
     pub(super) key: SubjectKey,
 }
 
+/// What the secret behind all keys of data subjects is called.
+pub(in crate::sql) const AUDIT_KEYS: &str = "audit_keys";
+
 impl Recorder {
     /// With the keys of a database.
     pub(in crate::sql) fn load_or_make(connection: &Connection, key: &SealingKey) -> Result<Self, Failure> {
-        let secret = connection.exclusively(|| sealed::load_or_make(connection, key, "audit_keys"))?;
+        let secret = connection.exclusively(|| sealed::load_or_make(connection, key, AUDIT_KEYS))?;
         Ok(Self::with(&secret))
     }
 

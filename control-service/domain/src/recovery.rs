@@ -1,0 +1,166 @@
+//! What a store that was restored from a backup lacks, and how it gets it back.
+//!
+//! A backup knows nothing of what came after it: suspensions, revocations, keys that were ended. Until it is known what
+//! that was, or somebody says that it is not to be had, the service lets nobody through. Only what closes is done again:
+//! nothing here opens anything.
+
+mod export;
+
+use serde::{Deserialize, Serialize};
+
+use crate::audit::AuditEvent;
+use crate::clock::rfc3339;
+
+pub use export::{AuditExport, Change, Closing, ExportGap, Exported};
+
+/// By how much revisions and indexes of the audit log go on above those of the backup: more than can have been given out
+/// since it was made.
+pub const RESERVE: u64 = 1_000_000_000_000;
+
+/// How long the gateways that poll after a restore may take to come, once the first one has.
+const SETTLES_MS: u64 = 10_000;
+
+/// A restore that has not come to its end.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Recovery {
+    /// When it was restored, milliseconds since the Unix epoch.
+    pub restored_at_ms: u64,
+    /// Name of the store's life before.
+    pub generation: [u8; 16],
+    /// Up to when nothing is missing.
+    pub covered_until_ms: u64,
+    /// Up to which revision of the life before nothing is missing.
+    pub covered_revision: u64,
+    /// The last record of the audit log of the life before that is known.
+    pub covered_index: u64,
+    /// Audit exports that were taken over.
+    pub exports: u64,
+    /// The newest revision of the life before that a gateway holds; `None` while none has polled.
+    pub held_revision: Option<u64>,
+    /// When the first one polled.
+    pub held_since_ms: Option<u64>,
+}
+
+/// Whether it is known what is missing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Verdict {
+    /// Everything is there again.
+    Complete,
+    /// Gateways are waited for.
+    Waits,
+    /// No audit export tells what came after the backup.
+    NoExport,
+    /// Gateways hold more than is known.
+    Behind,
+}
+
+impl Recovery {
+    /// Takes note of what a gateway holds; true when that is news.
+    pub fn holds(&mut self, generation: &[u8], revision: u64, now_ms: u64) -> bool {
+        if generation.is_empty() {
+            return false;
+        }
+        // What it holds of another life than the backup's, nobody here knows anything of.
+        let revision = if generation == self.generation { revision } else { u64::MAX >> 1 };
+        if self.held_revision.is_some_and(|held| held >= revision) {
+            return false;
+        }
+        self.held_revision = Some(revision);
+        self.held_since_ms.get_or_insert(now_ms);
+        true
+    }
+
+    /// Whether it is known what is missing.
+    #[must_use]
+    pub fn verdict(&self, now_ms: u64) -> Verdict {
+        if self.held_revision.is_some_and(|held| held > self.covered_revision) {
+            return Verdict::Behind;
+        }
+        match self.held_since_ms {
+            _ if self.exports == 0 => Verdict::NoExport,
+            Some(since) if now_ms >= since.saturating_add(SETTLES_MS) => Verdict::Complete,
+            _ => Verdict::Waits,
+        }
+    }
+
+    /// Why nobody is let through, and what to do, for people.
+    #[must_use]
+    pub fn reason(&self, now_ms: u64) -> String {
+        let since = rfc3339(self.covered_until_ms);
+        let accept = format!(
+            "give `portcullis backup recover --audit-export FILE` newer audit records, or, if there are none, accept that \
+             changes are lost: `portcullis backup accept-loss --since {since}`"
+        );
+        match self.verdict(now_ms) {
+            Verdict::Complete | Verdict::Waits => {
+                "restored from a backup; the audit export covers what is known, and gateways are waited for"
+                    .to_owned()
+            }
+            Verdict::NoExport => {
+                format!("restored from a backup; what was changed after {since} is not known: {accept}")
+            }
+            Verdict::Behind => format!(
+                "restored from a backup; what is known ends at revision {}, {since}, and a gateway holds more: {accept}",
+                self.covered_revision
+            ),
+        }
+    }
+}
+
+/// What is audited of a restore and of what follows it.
+#[must_use]
+pub fn event(by: &str, what: &str) -> AuditEvent {
+    AuditEvent {
+        subject: by.to_owned(),
+        method: "CLI".to_owned(),
+        path: ["/backup/", what].concat(),
+        ..AuditEvent::default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn restored() -> Recovery {
+        Recovery {
+            restored_at_ms: 5_000,
+            generation: [7; 16],
+            covered_until_ms: 1_000,
+            covered_revision: 50,
+            covered_index: 9,
+            exports: 0,
+            held_revision: None,
+            held_since_ms: None,
+        }
+    }
+
+    #[test]
+    fn without_an_export_nothing_is_known_whatever_gateways_hold() {
+        let mut recovery = restored();
+        assert_eq!(recovery.verdict(6_000), Verdict::NoExport);
+        assert!(recovery.holds(&[7; 16], 50, 6_000));
+        assert_eq!(recovery.verdict(u64::MAX), Verdict::NoExport);
+        assert!(recovery.reason(6_000).contains("accept-loss --since 1970-01-01T00:00:01Z"));
+    }
+
+    #[test]
+    fn an_export_counts_when_gateways_hold_no_more_than_it_tells() {
+        let mut recovery = Recovery { exports: 1, covered_revision: 60, ..restored() };
+        assert_eq!(recovery.verdict(u64::MAX), Verdict::Waits, "no gateway has come");
+        assert!(!recovery.holds(&[], 0, 6_000), "one that restarted knows nothing");
+        assert!(recovery.holds(&[7; 16], 60, 6_000));
+        assert!(!recovery.holds(&[7; 16], 59, 7_000));
+        assert_eq!(recovery.verdict(15_999), Verdict::Waits);
+        assert_eq!(recovery.verdict(16_000), Verdict::Complete);
+        assert!(recovery.holds(&[7; 16], 61, 15_000));
+        assert_eq!(recovery.verdict(u64::MAX), Verdict::Behind);
+    }
+
+    #[test]
+    fn a_gateway_of_another_life_holds_what_nobody_knows() {
+        let mut recovery = Recovery { exports: 1, ..restored() };
+        assert!(recovery.holds(&[8; 16], 1, 6_000));
+        assert_eq!(recovery.verdict(u64::MAX), Verdict::Behind);
+    }
+}

@@ -1,0 +1,383 @@
+//! Backups of a running service, on both databases, and what becomes of them.
+
+mod common;
+
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::process::{Output, Stdio};
+use std::time::Duration;
+
+use portcullis_mesh::paths;
+use portcullis_mesh::postgres::Postgres;
+use reqwest::Method;
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+use common::{GATEWAY, Reader, Server, portcullis, run_in, stdout, text, until};
+
+/// A service on one of the databases, with a bit of everything in it.
+async fn service(url: Option<&str>) -> Server {
+    let tokens = json!({"issuer": "https://portcullis.example.com", "audiences": ["portcullis"]});
+    let edit = |config: &mut Value| config["serviceTokens"] = tokens;
+    let service = match url {
+        Some(url) => Server::start_on_with(url, edit).await,
+        None => Server::start_with(edit).await,
+    };
+    for id in ["acme", "orders"] {
+        service.register(id).await;
+    }
+    service.create_key("job").await;
+    let body = json!({"name": "sub:mallory", "note": "gone"});
+    service.expect(201, Method::POST, "/v1/revocations", Some(body)).await;
+    let body = json!({"id": "svc-batch", "tenant": "acme", "roles": ["reader"]});
+    service.expect(201, Method::POST, "/v1/service-clients", Some(body)).await;
+    service
+}
+
+async fn postgres(name: &str) -> (Postgres, String) {
+    let folder = paths::target().join("postgres").join(["backup-", name].concat());
+    let server = Postgres::start(&folder).await.unwrap();
+    let url = server.database("portcullis").await.unwrap();
+    (server, url)
+}
+
+fn command(folder: &Path, arguments: &[&str]) -> Output {
+    let config = folder.join("control.yaml");
+    run_in(folder, &[&["backup"], arguments, &["--config", config.to_str().unwrap()]].concat())
+}
+
+fn create(folder: &Path, name: &str) -> PathBuf {
+    let file = folder.join(name);
+    let told = stdout(&command(folder, &["create", "--output", file.to_str().unwrap()]));
+    assert!(told.contains("sealing key is NOT in the backup"), "{told}");
+    file
+}
+
+fn verify(folder: &Path, file: &Path) -> Output {
+    command(folder, &["verify", file.to_str().unwrap()])
+}
+
+fn refused(output: &Output) -> String {
+    assert_eq!(output.status.code(), Some(1), "{}", String::from_utf8_lossy(&output.stdout));
+    String::from_utf8(output.stderr.clone()).unwrap()
+}
+
+/// One backup under writes is one state: every change that it has is there with its audit record.
+async fn a_backup_under_writes_is_one_state(url: Option<&str>) {
+    let service = service(url).await;
+    let folder = service.folder.path();
+    let writes = async {
+        for n in 0..200 {
+            let body = json!({"name": format!("jti:{n}"), "note": ""});
+            service.expect(201, Method::POST, "/v1/revocations", Some(body)).await;
+        }
+    };
+    let path = folder.to_owned();
+    let backups = tokio::task::spawn_blocking(move || {
+        (0..3).map(|n| create(&path, &format!("b{n}"))).collect::<Vec<_>>()
+    });
+    let ((), backups) = tokio::join!(writes, backups);
+    for file in backups.unwrap() {
+        assert_eq!(file.metadata().unwrap().permissions().mode() & 0o777, 0o600);
+        let told = stdout(&verify(folder, &file));
+        assert!(told.contains("its sealing key opens it"), "{told}");
+        let copy = rusqlite::Connection::open(&file).unwrap();
+        let count = |sql: &str| copy.query_row(sql, [], |row| row.get::<_, i64>(0)).unwrap();
+        let revocations = count("SELECT count(*) FROM revocation");
+        let records = count("SELECT count(*) FROM audit_record");
+        assert_eq!(records - 6, revocations - 1, "each change has its record");
+    }
+    let log = std::fs::read_dir(folder).unwrap().map(|e| e.unwrap().file_name().into_string().unwrap());
+    assert!(log.into_iter().all(|name| !name.ends_with(".partial")), "nothing is left beside the backups");
+    let again = command(folder, &["create", "--output", folder.join("b0").to_str().unwrap()]);
+    assert!(refused(&again).contains("overwrites nothing"));
+}
+
+#[tokio::test]
+async fn a_backup_of_a_file_under_writes_is_one_state() {
+    a_backup_under_writes_is_one_state(None).await;
+}
+
+#[tokio::test]
+async fn a_backup_of_a_server_under_writes_is_one_state() {
+    let (_server, url) = postgres("writes").await;
+    a_backup_under_writes_is_one_state(Some(&url)).await;
+}
+
+#[tokio::test]
+async fn what_is_damaged_or_changed_is_refused_with_its_place() {
+    let service = service(None).await;
+    let folder = service.folder.path();
+    let good = create(folder, "good");
+    let bytes = std::fs::read(&good).unwrap();
+    let bad = folder.join("bad");
+    let told = |bytes: &[u8]| {
+        std::fs::write(&bad, bytes).unwrap();
+        refused(&verify(folder, &bad))
+    };
+    for length in [0, 100, bytes.len() / 2, bytes.len() - 4096] {
+        let error = told(&bytes[..length]);
+        assert!(error.contains("no backup") || error.contains("damaged"), "{length}: {error}");
+    }
+    assert!(told(b"something else, whatever its name says").contains("no backup"));
+    let place = bytes.windows(7).position(|w| w == b"mallory").unwrap();
+    let mut bent = bytes.clone();
+    bent[place] ^= 1;
+    let error = told(&bent);
+    assert!(error.contains("damaged: table ") && error.contains("nothing was taken"), "{error}");
+    // Whoever changes a row and the manifest has no sealing key.
+    std::fs::write(&bad, &bytes).unwrap();
+    let forged = rusqlite::Connection::open(&bad).unwrap();
+    let manifest: String = forged.query_row("SELECT manifest FROM backup", [], |row| row.get(0)).unwrap();
+    let other = manifest.replace("\"revision\":", "\"revision\":1");
+    forged.execute("UPDATE backup SET manifest = ?1", [other]).unwrap();
+    drop(forged);
+    assert!(refused(&verify(folder, &bad)).contains("not made with this sealing key, or was changed"));
+    // Another schema could do anything when it is read.
+    std::fs::write(&bad, &bytes).unwrap();
+    let forged = rusqlite::Connection::open(&bad).unwrap();
+    forged.execute_batch("CREATE VIEW extra AS SELECT 1").unwrap();
+    drop(forged);
+    assert!(refused(&verify(folder, &bad)).contains("damaged: the schema"));
+    std::fs::write(&bad, &bytes).unwrap();
+    std::fs::write(folder.join("data/sealing.key"), "0".repeat(64)).unwrap();
+    assert!(refused(&verify(folder, &bad)).contains("not made with this sealing key"));
+    stdout(&common::run(&["backup", "verify", bad.to_str().unwrap()]));
+}
+
+/// A folder of a service that has the sealing key of another one, and no store.
+fn folder_like(service: &Server, url: Option<&str>) -> TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    let from = service.folder.path();
+    for name in ["token", "control.yaml"] {
+        std::fs::copy(from.join(name), folder.path().join(name)).unwrap();
+    }
+    std::fs::create_dir(folder.path().join("data")).unwrap();
+    std::fs::copy(from.join("data/sealing.key"), folder.path().join("data/sealing.key")).unwrap();
+    if let Some(url) = url {
+        std::fs::write(folder.path().join("database-url"), url).unwrap();
+    }
+    folder
+}
+
+fn restore(folder: &Path, file: &Path, more: &[&str]) -> Output {
+    command(folder, &[&["restore", file.to_str().unwrap()], more].concat())
+}
+
+/// The audit log from an index on, by the command.
+fn export(service: &Server, name: &str) -> PathBuf {
+    let file = service.folder.path().join(name);
+    let mut command = portcullis();
+    command.env("PORTCULLIS_TOKEN", &service.admin).env("PORTCULLIS_SERVER", service.url("platform", ""));
+    stdout(&command.args(["audit", "export", "--output"]).arg(&file).output().unwrap());
+    file
+}
+
+async fn ready(service: &Server) -> (u16, String) {
+    let answer = service.http.get(service.url("operations", "/readyz")).send().await.unwrap();
+    (answer.status().as_u16(), answer.text().await.unwrap())
+}
+
+/// A poll of a gateway that holds what the reader holds; the status, and the reason if it is refused.
+async fn polled(service: &Server, reader: &Reader, revision: u64) -> (u16, String) {
+    let hex = portcullis_protocol::audit::hex;
+    let path = format!(
+        "/mesh/v1/snapshot?view=gateway&worker=01&nonce={}&generation={}&revision={revision}",
+        "0".repeat(32),
+        hex(reader.state.generation())
+    );
+    let answer = service.mesh(Method::GET, &path, GATEWAY).send().await.unwrap();
+    let status = answer.status().as_u16();
+    if status == 200 {
+        return (status, String::new());
+    }
+    (status, text(&answer.json::<Value>().await.unwrap()["reason"]))
+}
+
+/// What is done after the backup: the backup knows nothing of it.
+async fn changes_after(service: &Server, key: &str) {
+    let changed = [
+        (Method::POST, "/v1/clusters/orders/suspend", None, 200),
+        (Method::POST, "/v1/revocations", Some(json!({"name": "sub:eve/1", "note": ""})), 201),
+        (Method::DELETE, "/v1/revocations?name=sub:mallory", None, 200),
+        (Method::DELETE, &["/v1/api-keys/", key].concat(), None, 200),
+        (Method::DELETE, "/v1/service-clients/svc-batch", None, 200),
+    ];
+    for (method, path, body, status) in changed {
+        service.expect(status, method, path, body).await;
+    }
+    service.register("later").await;
+}
+
+/// A store is restored on the other database, is closed, learns from an export what was closed, and opens when gateways
+/// hold no more than that.
+async fn a_restored_service_is_closed_until_it_has_recovered(from: Option<&str>, to: Option<&str>) {
+    let mut old = service(from).await;
+    let keys = old.expect(200, Method::GET, "/v1/api-keys", None).await;
+    let key = text(&keys["api_keys"][0]["id"]);
+    let file = create(old.folder.path(), "backup");
+    changes_after(&old, &key).await;
+    let mut gateway = old.reader("gateway", GATEWAY, "01");
+    gateway.sync(&old).await;
+    let revision = gateway.state.revision();
+    let records = export(&old, "records");
+    old.kill();
+
+    let folder = folder_like(&old, to);
+    let told = stdout(&restore(folder.path(), &file, &["--audit-export", records.to_str().unwrap()]));
+    for part in ["POST /v1/clusters/orders/suspend", "POST /v1/revocations/sub:eve/1", "NOT done again"] {
+        assert!(told.contains(part), "{part}: {told}");
+    }
+    let new = Server::start_as(folder, &old).await;
+    let (status, told) = ready(&new).await;
+    assert!(status == 503 && told.contains("gateways are waited for"), "{status} {told}");
+    let answer = new.api(Method::GET, "/v1/clusters").send().await.unwrap();
+    assert_eq!(answer.status().as_u16(), 503);
+    assert_eq!(text(&answer.json::<Value>().await.unwrap()["reason"]), "store_recovering");
+    let answer = new.api(Method::POST, "/v1/clusters/acme/resume").send().await.unwrap();
+    assert_eq!(answer.status().as_u16(), 503, "nothing is opened");
+    new.expect(200, Method::POST, "/v1/clusters/acme/suspend", None).await;
+    let refused = polled(&new, &gateway, revision).await;
+    assert_eq!(refused, (503, "store_recovering".to_owned()));
+    until("the service has recovered", async || ready(&new).await.0 == 200).await;
+
+    let before = gateway.state.generation().to_vec();
+    gateway.sync(&new).await;
+    assert_ne!(gateway.state.generation(), before, "a new life");
+    assert!(gateway.state.revision() > 1_000_000_000_000 && gateway.state.is_revoked("sub:eve/1"));
+    assert!(gateway.state.is_revoked("sub:mallory"), "what was opened again stays closed");
+    assert!(gateway.state.is_revoked("client:svc-batch"));
+    for (id, state) in [("orders", "suspended"), ("acme", "suspended")] {
+        assert_eq!(new.state_of(id).await, state);
+    }
+    let keys = new.expect(200, Method::GET, "/v1/api-keys", None).await;
+    assert!(keys["api_keys"][0]["revoked_at_ms"].is_u64(), "{keys}");
+    let all = new.expect(200, Method::GET, "/v1/audit/records", None).await;
+    let all = all["records"].as_array().unwrap();
+    let restored = all.iter().find(|record| record["path"] == "/backup/restore").unwrap();
+    assert!(restored["index"].as_u64().unwrap() > 1_000_000_000_000, "no index is given twice: {restored}");
+    assert!(all.iter().any(|record| record["path"] == "/backup/recovered"));
+}
+
+#[tokio::test]
+async fn a_file_is_restored_on_a_server_and_recovers() {
+    let (_server, url) = postgres("to-server").await;
+    a_restored_service_is_closed_until_it_has_recovered(None, Some(&url)).await;
+}
+
+#[tokio::test]
+async fn a_server_is_restored_on_a_file_and_recovers() {
+    let (_server, url) = postgres("to-file").await;
+    a_restored_service_is_closed_until_it_has_recovered(Some(&url), None).await;
+}
+
+#[tokio::test]
+async fn where_nobody_knows_what_is_missing_the_operator_has_to_accept_it() {
+    let old = service(None).await;
+    let file = create(old.folder.path(), "backup");
+    let mut gateway = old.reader("gateway", GATEWAY, "01");
+    gateway.sync(&old).await;
+    let records = export(&old, "records");
+    let folder = folder_like(&old, None);
+    stdout(&restore(folder.path(), &file, &["--audit-export", records.to_str().unwrap()]));
+    let new = Server::start_as(folder, &old).await;
+    // The gateway holds a change that the export does not know.
+    assert_eq!(polled(&new, &gateway, gateway.state.revision() + 1).await.0, 503);
+    until("the reason is told", async || ready(&new).await.1.contains("a gateway holds more")).await;
+    let folder = new.folder.path();
+    let told = stdout(&command(folder, &["status"]));
+    let since = told.rsplit_once("--since ").unwrap().1.trim_end_matches('`');
+    assert!(refused(&command(folder, &["accept-loss", "--since", "2999-01-01T00:00:00Z"])).contains(since));
+    tokio::time::sleep(Duration::from_secs(12)).await;
+    assert_eq!(ready(&new).await.0, 503, "time alone opens nothing");
+    stdout(&command(folder, &["accept-loss", "--since", since]));
+    until("the service is open", async || ready(&new).await.0 == 200).await;
+    gateway.sync(&new).await;
+    let all = new.expect(200, Method::GET, "/v1/audit/records", None).await;
+    assert!(all["records"].as_array().unwrap().iter().any(|record| record["path"] == "/backup/accept-loss"));
+    assert!(refused(&command(folder, &["accept-loss", "--since", since])).contains("nothing to do"));
+}
+
+#[tokio::test]
+async fn only_an_empty_store_is_restored_and_only_with_its_sealing_key() {
+    let (_server, url) = postgres("empty").await;
+    for url in [None, Some(url.as_str())] {
+        let old = service(url).await;
+        let file = create(old.folder.path(), "backup");
+        assert!(
+            refused(&restore(old.folder.path(), &file, &[])).contains("in use by another"),
+            "it is served"
+        );
+        let mut old = old;
+        old.kill();
+        assert!(refused(&restore(old.folder.path(), &file, &[])).contains("holds a store already"));
+        let folder = folder_like(&old, None);
+        std::fs::write(folder.path().join("data/sealing.key"), "0".repeat(64)).unwrap();
+        assert!(refused(&restore(folder.path(), &file, &[])).contains("not made with this sealing key"));
+        assert!(!folder.path().join("data/portcullis.db").exists());
+        std::fs::write(folder.path().join("data/portcullis.db-wal"), "of another database").unwrap();
+        std::fs::copy(old.folder.path().join("data/sealing.key"), folder.path().join("data/sealing.key"))
+            .unwrap();
+        assert!(
+            refused(&restore(folder.path(), &file, &[])).contains("portcullis.db-wal holds a store already")
+        );
+    }
+}
+
+/// Ends a command after a while; true when it had come to its end.
+fn killed_after(folder: &Path, arguments: &[&str], after: Duration) -> bool {
+    let mut command = portcullis();
+    if let Ok(url) = std::fs::read_to_string(folder.join("database-url")) {
+        command.env("DATABASE_URL", url);
+    }
+    command.arg("backup").args(arguments).arg("--config").arg(folder.join("control.yaml"));
+    let mut child = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+    std::thread::sleep(after);
+    child.kill().unwrap();
+    child.wait().unwrap().success()
+}
+
+#[tokio::test]
+async fn what_is_killed_leaves_nothing_half_done() {
+    let (_server, url) = postgres("killed").await;
+    for url in [None, Some(url.as_str())] {
+        let mut old = service(None).await;
+        for n in 0..300 {
+            let body = json!({"name": format!("jti:{n}"), "note": "x".repeat(1000)});
+            old.expect(201, Method::POST, "/v1/revocations", Some(body)).await;
+        }
+        let folder = old.folder.path().to_owned();
+        let file = folder.join("backup");
+        for ms in [0, 2, 5, 10, 15, 20, 30, 40] {
+            let done = killed_after(
+                &folder,
+                &["create", "--output", file.to_str().unwrap()],
+                Duration::from_millis(ms),
+            );
+            assert!(done || !file.exists() || verify(&folder, &file).status.success(), "after {ms} ms");
+            if file.exists() {
+                std::fs::remove_file(&file).unwrap();
+            }
+        }
+        create(&folder, "backup");
+        old.kill();
+        let empty = folder_like(&old, url);
+        let mut ms = 0;
+        while !killed_after(empty.path(), &["restore", file.to_str().unwrap()], Duration::from_millis(ms)) {
+            let there = command(empty.path(), &["status"]);
+            let told = [there.stdout, there.stderr].concat();
+            let told = String::from_utf8_lossy(&told);
+            // All of it, or nothing.
+            assert!(
+                told.contains("nobody is let through") || told.contains("no store"),
+                "after {ms} ms: {told}"
+            );
+            if told.contains("nobody is let through") {
+                break;
+            }
+            ms += 10;
+        }
+        let new = Server::start_as(empty, &old).await;
+        assert_eq!(ready(&new).await.0, 503);
+    }
+}

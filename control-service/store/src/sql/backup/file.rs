@@ -1,0 +1,81 @@
+//! The file of a backup: an SQLite database of its own, written under another name until it is whole.
+
+use std::fs::{File, OpenOptions, TryLockError};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+
+use portcullis_sql::Connection;
+
+use super::BackupError;
+
+/// A file that is its owner's alone, and has its name when it is whole and durable. Dropped before that, it is removed;
+/// what a process leaves that was killed, the next one takes over.
+pub(in crate::sql) struct Draft {
+    path: PathBuf,
+    temporary: PathBuf,
+    file: File,
+}
+
+impl Drop for Draft {
+    fn drop(&mut self) {
+        // It is not there any more when it was kept.
+        let _ = std::fs::remove_file(&self.temporary);
+    }
+}
+
+impl Draft {
+    /// Begins a file of this name.
+    pub(in crate::sql) fn begin(path: &Path) -> Result<Self, BackupError> {
+        if path.symlink_metadata().is_ok() {
+            return Err(BackupError::Exists(path.to_owned()));
+        }
+        let mut temporary = path.as_os_str().to_owned();
+        temporary.push(".partial");
+        let temporary = PathBuf::from(temporary);
+        let mut options = OpenOptions::new();
+        options.read(true).write(true).create(true).truncate(false).mode(0o600);
+        let file = options.open(&temporary).map_err(|error| unusable(&temporary, &error))?;
+        match file.try_lock() {
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => return Err(BackupError::Busy(path.to_owned())),
+            Err(TryLockError::Error(error)) => return Err(unusable(&temporary, &error)),
+        }
+        file.set_len(0).map_err(|error| unusable(&temporary, &error))?;
+        Ok(Self { path: path.to_owned(), temporary, file })
+    }
+
+    /// The database in it. It needs no journal: a file that is not whole is thrown away.
+    pub(in crate::sql) fn database(&self) -> Result<Connection, BackupError> {
+        let open = || {
+            let connection = rusqlite::Connection::open(&self.temporary)?;
+            connection.pragma_update(None, "journal_mode", "OFF")?;
+            connection.pragma_update(None, "synchronous", "OFF")?;
+            connection.pragma_update(None, "trusted_schema", "OFF")?;
+            connection.set_prepared_statement_cache_capacity(64);
+            Ok(Connection::sqlite(connection))
+        };
+        open().map_err(|error: rusqlite::Error| unusable(&self.temporary, &error))
+    }
+
+    /// Makes the file durable, and gives it its name.
+    pub(in crate::sql) fn keep(self) -> Result<(), BackupError> {
+        let folder = self.path.parent().filter(|folder| !folder.as_os_str().is_empty());
+        let keep = || {
+            self.file.sync_all()?;
+            // A link, not a rename: it never takes the place of another file.
+            std::fs::hard_link(&self.temporary, &self.path)?;
+            std::fs::remove_file(&self.temporary)?;
+            File::open(folder.unwrap_or_else(|| Path::new(".")))?.sync_all()
+        };
+        match keep() {
+            Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {
+                Err(BackupError::Exists(self.path.clone()))
+            }
+            outcome => outcome.map_err(|error| unusable(&self.path, &error)),
+        }
+    }
+}
+
+pub(super) fn unusable(path: &Path, problem: &impl ToString) -> BackupError {
+    BackupError::File { path: path.to_owned(), problem: problem.to_string() }
+}

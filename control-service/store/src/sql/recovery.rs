@@ -1,0 +1,261 @@
+//! A store that was restored: what it lacks, and how it gets that back.
+
+use std::time::Duration;
+
+use portcullis_control_domain::caller::Reach;
+use portcullis_control_domain::clock::now_ms;
+use portcullis_control_domain::cluster::Administer;
+use portcullis_control_domain::random::random;
+use portcullis_control_domain::recovery::{AuditExport, Closing, RESERVE, Recovery, Verdict, event};
+use portcullis_sql::{Connection, params};
+
+use super::audit::{self, AUDIT_KEYS, Recorder};
+use super::failure::Failure;
+use super::location::Location;
+use super::transaction::Transaction;
+use super::{BackupError, Database, Store, admins, clients, clusters, keys, revocations, schema, sealed};
+use crate::StoreError;
+use crate::seal::SealingKey;
+
+/// How often a store that recovers looks whether it has all.
+const LOOK: Duration = Duration::from_secs(1);
+
+/// The version of the tables that first knew of restores.
+const SINCE: usize = 9;
+
+/// Who does what happens by itself.
+const ITSELF: &str = "control-service";
+/// Who does what is done on the service's machine.
+const OPERATOR: &str = "local-operator";
+
+/// The restore that has not come to its end.
+pub(super) fn under_way(connection: &Connection) -> Result<Option<Recovery>, Failure> {
+    let sql = "SELECT restored_at_ms, generation, covered_until_ms, covered_revision, covered_index, exports,
+        held_revision, held_since_ms FROM restoration WHERE ended_at_ms IS NULL";
+    Ok(connection.query_optional(sql, params![], |row| {
+        Ok(Recovery {
+            restored_at_ms: row.get(0)?,
+            generation: row.get(1)?,
+            covered_until_ms: row.get(2)?,
+            covered_revision: row.get(3)?,
+            covered_index: row.get(4)?,
+            exports: row.get(5)?,
+            held_revision: row.get(6)?,
+            held_since_ms: row.get(7)?,
+        })
+    })?)
+}
+
+/// The index that the audit log may go on from at the earliest, if that is not the next one.
+pub(super) fn audit_from(connection: &Connection) -> Result<u64, Failure> {
+    let sql = "SELECT coalesce(max(audit_from), 0) FROM restoration";
+    Ok(connection.query_one(sql, params![], |row| row.get(0))?)
+}
+
+/// Makes a new life of what was restored. Numbers go on above all that the life before can have given out since the
+/// backup, and keys that sign tokens are made anew: those of the backup may have been replaced because they were stolen.
+pub(super) fn begin(
+    connection: &Connection,
+    key: &SealingKey,
+    made_at_ms: u64,
+    audit_index: u64,
+) -> Result<(), Failure> {
+    connection.execute(
+        "INSERT INTO restoration (id, restored_at_ms, generation, covered_until_ms, covered_revision, covered_index,
+                exports, audit_from)
+             SELECT (SELECT coalesce(max(id), 0) + 1 FROM restoration), CAST(?1 AS BIGINT), generation, CAST(?2 AS BIGINT),
+                revision, CAST(?3 AS BIGINT), 0, CAST(?4 AS BIGINT)
+             FROM snapshot_life",
+        params![now_ms(), made_at_ms, audit_index, audit_index.saturating_add(RESERVE)],
+    )?;
+    connection.execute(
+        "UPDATE snapshot_life SET generation = ?1, revision = revision + ?2, floor = revision + ?2",
+        params![random::<16>(), RESERVE],
+    )?;
+    connection.execute("DELETE FROM secret WHERE name LIKE 'signing:%'", params![])?;
+    connection.execute("DELETE FROM signing_key", params![])?;
+    // In the transaction that is under way.
+    let recorder = Recorder::with(&*sealed::load_or_make(connection, key, AUDIT_KEYS)?);
+    let mut transaction = Transaction::begun(connection, &recorder)?;
+    transaction.record(event(OPERATOR, "restore").record(200, ""))?;
+    transaction.commit().map(drop)
+}
+
+fn write(connection: &Connection, recovery: &Recovery) -> Result<(), Failure> {
+    connection.execute(
+        "UPDATE restoration SET covered_until_ms = ?1, covered_revision = ?2, covered_index = ?3, exports = ?4,
+            held_revision = ?5, held_since_ms = ?6 WHERE ended_at_ms IS NULL",
+        params![
+            recovery.covered_until_ms,
+            recovery.covered_revision,
+            recovery.covered_index,
+            recovery.exports,
+            recovery.held_revision,
+            recovery.held_since_ms
+        ],
+    )?;
+    Ok(())
+}
+
+fn end(connection: &Connection, accepted_since_ms: Option<u64>) -> Result<(), Failure> {
+    let sql = "UPDATE restoration SET ended_at_ms = ?1, accepted_since_ms = ?2 WHERE ended_at_ms IS NULL";
+    connection.execute(sql, params![now_ms(), accepted_since_ms])?;
+    Ok(())
+}
+
+/// Does again what closed something. What is not there cannot be used either.
+fn close(transaction: &mut Transaction<'_>, closing: &Closing) -> Result<(), Failure> {
+    let outcome = match closing {
+        Closing::Suspended(id) => {
+            clusters::administer(transaction, (id, &Reach::Platform), Administer::Suspend).map(drop)
+        }
+        Closing::Retired(id) => {
+            clusters::administer(transaction, (id, &Reach::Platform), Administer::Retire).map(drop)
+        }
+        Closing::ApiKeyEnded(id) => keys::revoke(transaction, id).map(drop),
+        Closing::Revoked(name) => revocations::keep(transaction, name).map(drop),
+        Closing::ClientRevoked(id) => clients::revoke(transaction, id).map(drop),
+        Closing::ClientSecretReplaced(id) => clients::end_secrets(transaction, id),
+        Closing::SubjectErased(name) => audit::erase(transaction.connection(), name).map(drop),
+        Closing::AdministratorRevoked(id) => admins::end_token(transaction, id),
+    };
+    match outcome {
+        Err(Failure(StoreError::Refused(_))) => Ok(()),
+        outcome => outcome,
+    }
+}
+
+/// What a restored store of a location waits for; `None` when it waits for nothing. Nothing is made where there is none.
+///
+/// # Errors
+/// [`BackupError`] when there is no store, or the database fails.
+pub fn recovery(location: &Location) -> Result<Option<Recovery>, BackupError> {
+    let connection = location.connect_to_save()?.ok_or(BackupError::NoStore)?;
+    match schema::known_version(&connection)? {
+        0 => Err(BackupError::NoStore),
+        version if version < SINCE => Ok(None),
+        _ => Ok(under_way(&connection)?),
+    }
+}
+
+impl Database {
+    /// Does again what audit records tell that closed something, and takes note of how far they reach: up to a revision
+    /// and a time, where they are all there were.
+    ///
+    /// # Errors
+    /// [`StoreError::NotRecovering`], or the database fails; nothing is changed then.
+    pub fn recover(
+        &mut self,
+        export: &AuditExport,
+        reaches: Option<(u64, u64)>,
+    ) -> Result<Recovery, StoreError> {
+        let recovery = self.write(|transaction| {
+            let mut recovery = under_way(transaction.connection())?.ok_or(StoreError::NotRecovering)?;
+            for change in &export.closings {
+                close(transaction, &change.what)?;
+                transaction.record(event(OPERATOR, &["recover: ", &change.call].concat()).record(200, ""))?;
+            }
+            if let Some((revision, until_ms)) = reaches {
+                recovery.exports += 1;
+                recovery.covered_revision = recovery.covered_revision.max(revision);
+                recovery.covered_until_ms = recovery.covered_until_ms.max(until_ms);
+            }
+            recovery.covered_index = recovery.covered_index.max(export.last_index);
+            write(transaction.connection(), &recovery)?;
+            Ok(recovery)
+        })?;
+        Ok(recovery)
+    }
+
+    /// Ends a recovery although it is not known what is missing since some time.
+    ///
+    /// # Errors
+    /// [`StoreError::NotRecovering`]; [`StoreError::LossIsGreater`] when changes before that time may be missing, too; or
+    /// the database fails.
+    pub fn accept_loss(&mut self, since_ms: u64) -> Result<(), StoreError> {
+        self.write(|transaction| {
+            let recovery = under_way(transaction.connection())?.ok_or(StoreError::NotRecovering)?;
+            // People write whole seconds.
+            if since_ms / 1000 > recovery.covered_until_ms / 1000 {
+                return Err(StoreError::LossIsGreater { since_ms: recovery.covered_until_ms }.into());
+            }
+            end(transaction.connection(), Some(since_ms))?;
+            transaction.record(event(OPERATOR, "accept-loss").record(200, ""))
+        })?;
+        Ok(())
+    }
+}
+
+impl Store {
+    /// What a restored store waits for; nobody is let through while it does. `None` when it waits for nothing.
+    #[must_use]
+    pub fn recovery(&self) -> Option<Recovery> {
+        self.recovery.borrow().clone()
+    }
+
+    /// Takes note of what a gateway holds of the life before.
+    ///
+    /// # Errors
+    /// [`StoreError`] when the database fails.
+    pub async fn note_held(&self, generation: &[u8], revision: u64) -> Result<(), StoreError> {
+        let Some(mut known) = self.recovery() else { return Ok(()) };
+        if !known.holds(generation, revision, now_ms()) {
+            return Ok(());
+        }
+        let generation = generation.to_vec();
+        let written = self
+            .writer
+            .run(move |transaction| {
+                let Some(mut recovery) = under_way(transaction.connection())? else { return Ok(None) };
+                if recovery.holds(&generation, revision, now_ms()) {
+                    write(transaction.connection(), &recovery)?;
+                }
+                Ok(Some(recovery))
+            })
+            .await?;
+        if let Some(recovery) = written {
+            self.recovery.send_replace(Some(recovery));
+        }
+        Ok(())
+    }
+
+    /// Waits until a restored store has what it lacks, or somebody accepted the loss; at once where none was restored.
+    pub async fn recovered(&self) {
+        while self.recovery().is_some() {
+            match self.look_at_recovery().await {
+                Ok(None) => {
+                    tracing::warn!("the restored store has recovered: requests are let through again");
+                    self.recovery.send_replace(None);
+                }
+                Ok(Some(recovery)) => {
+                    if self.recovery().as_ref() != Some(&recovery) {
+                        tracing::warn!(reason = %recovery.reason(now_ms()), "nobody is let through yet");
+                    }
+                    self.recovery.send_replace(Some(recovery));
+                    tokio::time::sleep(LOOK).await;
+                }
+                Err(error) => {
+                    tracing::error!(%error, "it cannot be told whether the restored store has recovered");
+                    tokio::time::sleep(LOOK).await;
+                }
+            }
+        }
+    }
+
+    /// What is still missing. The snapshot has everything that was done again when this says that nothing is.
+    async fn look_at_recovery(&self) -> Result<Option<Recovery>, StoreError> {
+        self.writer
+            .run(|transaction| {
+                let found = under_way(transaction.connection())?;
+                match found {
+                    Some(recovery) if recovery.verdict(now_ms()) == Verdict::Complete => {
+                        end(transaction.connection(), None)?;
+                        transaction.record(event(ITSELF, "recovered").record(200, ""))?;
+                        Ok(None)
+                    }
+                    found => Ok(found),
+                }
+            })
+            .await
+    }
+}
