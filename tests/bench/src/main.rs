@@ -3,6 +3,7 @@
 mod breakdown;
 mod child;
 mod closed_loop;
+mod control;
 #[cfg(test)]
 mod differential;
 mod envoy;
@@ -10,6 +11,7 @@ mod error;
 mod filters;
 mod h2load;
 mod http;
+mod ingest;
 mod latency;
 mod mesh_api;
 mod open_loop;
@@ -32,7 +34,7 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use portcullis_mesh::paths;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::breakdown::Breakdown;
 use crate::closed_loop::Rounds;
@@ -115,6 +117,8 @@ enum Part {
     Scale,
     /// Hostcalls per request and what each costs.
     Breakdown,
+    /// Audit records that the control service's store takes in a second. Needs no Envoy.
+    Control,
 }
 
 fn main() -> ExitCode {
@@ -151,17 +155,38 @@ fn soak(requests: u64, minutes: u64, proxy: &ProxyArguments) -> Result<()> {
 }
 
 fn bench(arguments: &BenchArguments) -> Result<()> {
-    let binary = arguments.proxy.binary()?;
     if arguments.first {
         child::go_first()?;
     }
-    let mut setup = Setup::new(Effort::of(arguments.quick), binary, arguments.http2)?;
-    setup.other.clone_from(&arguments.against);
     let wanted = |part| match &arguments.against {
         Some(_) => part == Part::Throughput,
         None => arguments.only.is_empty() || arguments.only.contains(&part),
     };
-    let mut report = Report::default();
+    let (effort, mut report) = (Effort::of(arguments.quick), Report::default());
+    if wanted(Part::Control) {
+        // Before this process is pinned to one core: the service may use all of them.
+        let (_dir, _lock) = setup::alone()?;
+        control::measure(effort, &mut report)?;
+    }
+    if arguments.profile
+        || arguments.only.is_empty()
+        || arguments.only.iter().any(|part| *part != Part::Control)
+    {
+        return with_envoy(arguments, effort, report, wanted);
+    }
+    let environment = json!({"quick": arguments.quick, "first": arguments.first});
+    finish(arguments, &report, environment, None)
+}
+
+/// Measures what stands on an Envoy.
+fn with_envoy(
+    arguments: &BenchArguments,
+    effort: Effort,
+    mut report: Report,
+    wanted: impl Fn(Part) -> bool,
+) -> Result<()> {
+    let mut setup = Setup::new(effort, arguments.proxy.binary()?, arguments.http2)?;
+    setup.other.clone_from(&arguments.against);
     if wanted(Part::Throughput) || wanted(Part::Latency) || wanted(Part::Suspend) || arguments.profile {
         let mut envoy = Envoy::start("bench", &setup.launch(), &closed_loop::chains(&setup), &setup.api)?;
         if wanted(Part::Throughput) {
@@ -184,14 +209,24 @@ fn bench(arguments: &BenchArguments) -> Result<()> {
         scale::measure(&setup, &mut report)?;
     }
     let breakdown = if wanted(Part::Breakdown) { Some(Breakdown::measure(&setup)?) } else { None };
-    println!("{}", report.table());
-    if let Some(breakdown) = &breakdown {
-        println!("{}", breakdown.table());
-    }
     let environment = json!({
         "envoy": version(&setup.binary), "wasm": setup.wasm, "quick": arguments.quick, "first": arguments.first, "http2": arguments.http2,
         "cores": {"proxy": setup.cores.proxy, "load": setup.cores.load},
     });
+    finish(arguments, &report, environment, breakdown)
+}
+
+/// Prints what was measured, and writes it down.
+fn finish(
+    arguments: &BenchArguments,
+    report: &Report,
+    environment: Value,
+    breakdown: Option<Breakdown>,
+) -> Result<()> {
+    println!("{}", report.table());
+    if let Some(breakdown) = &breakdown {
+        println!("{}", breakdown.table());
+    }
     let path = paths::target().join(arguments.file());
     report.write(&path, environment, breakdown.map(|b| b.to_json()))?;
     println!("written to {}", path.display());

@@ -85,9 +85,7 @@ impl Setup {
             let what = native.display().to_string();
             return Err(BenchError::Missing { what, remedy: "run `make native`".into() });
         }
-        let dir = paths::target().join("bench");
-        std::fs::create_dir_all(&dir).map_err(BenchError::io("create", &dir))?;
-        let lock = lock(&dir)?;
+        let (dir, lock) = alone()?;
         let cores = Cores::choose()?;
         cores.pin_self()?;
         if http2 {
@@ -109,6 +107,17 @@ impl Setup {
             trace: false,
         }
     }
+}
+
+/// The folder of runs, once no other is under way; no other begins while the file is open.
+///
+/// # Errors
+/// When the folder cannot be used.
+pub(crate) fn alone() -> Result<(PathBuf, File)> {
+    let dir = paths::target().join("bench");
+    std::fs::create_dir_all(&dir).map_err(BenchError::io("create", &dir))?;
+    let lock = lock(&dir)?;
+    Ok((dir, lock))
 }
 
 fn lock(dir: &Path) -> Result<File> {

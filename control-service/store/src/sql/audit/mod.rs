@@ -4,6 +4,8 @@ mod append;
 mod convert;
 mod erase;
 mod evidence;
+#[cfg(test)]
+mod plans;
 mod read;
 mod recorder;
 mod streams;

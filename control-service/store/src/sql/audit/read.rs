@@ -64,7 +64,7 @@ impl Store {
     }
 }
 
-fn records(
+pub(super) fn records(
     connection: &Connection,
     keys: &AuditKeys,
     query: &RecordQuery,
@@ -95,7 +95,7 @@ fn records(
 }
 
 /// Whose records are asked for.
-enum Whose<'a> {
+pub(super) enum Whose<'a> {
     Anybody,
     /// One data subject's, by the id.
     One(i64),
@@ -104,7 +104,7 @@ enum Whose<'a> {
 }
 
 /// The query, as the database finds it by an index.
-fn statement<'v>(query: &'v RecordQuery, whose: Whose<'v>) -> (String, Vec<Value<'v>>) {
+pub(super) fn statement<'v>(query: &'v RecordQuery, whose: Whose<'v>) -> (String, Vec<Value<'v>>) {
     let most = i64::MAX.unsigned_abs();
     let (after, before) = (query.after.min(most), query.before.unwrap_or(most).min(most));
     let mut sql = [FROM, " WHERE r.position > ?1 AND r.position < ?2"].concat();
