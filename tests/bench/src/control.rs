@@ -54,7 +54,7 @@ fn inputs(load: Load, rest: Value) -> Value {
 }
 
 async fn store(location: Location, what: &'static str) -> Result<Store> {
-    let start = move || Store::start(Database::open(&location)?, Settings::default());
+    let start = move || Store::start(Database::open_to_serve(&location)?, Settings::default());
     let started = tokio::task::spawn_blocking(start).await.map_err(failed(what))?;
     started.map_err(failed(what))
 }
