@@ -74,11 +74,11 @@ pub(crate) fn read(root: &mut Section<'_>, issuers: &[IssuerConfig]) -> Vec<Plat
         if name.as_ref().is_some_and(|name| all.iter().any(|callers| callers.issuer == *name)) {
             section.error("issuer", "has another entry already; put its rules into one");
         }
-        let roles: Vec<RoleRule> =
-            section.list("roles").into_iter().filter_map(|rule| role(rule, tenant.is_some())).collect();
-        if roles.is_empty() || roles.len() > MAX_RULES {
+        let rules = section.list("roles");
+        if !(1..=MAX_RULES).contains(&rules.len()) {
             section.error("roles", "must have from 1 to 64 rules; whom none of them fits gets in nowhere");
         }
+        let roles = rules.into_iter().filter_map(|rule| role(rule, tenant.is_some())).collect();
         section.finish();
         if let (Some(issuer), Some(audiences)) = (name, audiences) {
             all.push(PlatformCallers { issuer, audiences, tenant, roles });

@@ -151,6 +151,11 @@ async fn a_token_of_an_identity_provider_has_the_role_that_the_rules_give() {
         })
     };
     assert!(fits("POST", 200) && fits("DELETE", 403), "{told:?}");
+    // Erased as one person, whatever tenant a record is about.
+    let erasure = Some(json!({"issuer": ACME, "subject": "ann"}));
+    world.server.expect(200, Method::POST, "/v1/audit/erasures", erasure).await;
+    let left = world.server.expect(200, Method::GET, "/v1/audit/records?subject=ann&limit=1000", None).await;
+    assert_eq!(left["records"], json!([]));
 }
 
 #[tokio::test]

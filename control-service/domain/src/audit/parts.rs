@@ -68,7 +68,7 @@ const DAY_MS: u64 = 24 * 60 * 60 * 1000;
 pub enum DataSubject<'a> {
     /// Somebody whom an issuer names.
     Known {
-        /// The tenant; empty for administrators.
+        /// The tenant; empty for callers of the platform API, who are the same persons whoever's things they touch.
         tenant: &'a str,
         /// The issuer; empty for API keys and administrators.
         issuer: &'a str,
@@ -86,7 +86,8 @@ impl<'a> DataSubject<'a> {
     /// Whom a record is about that was received at a time.
     #[must_use]
     pub fn of(record: &'a AuditRecord, received_ms: u64) -> Self {
-        let AuditRecord { tenant, issuer, subject, .. } = record;
+        let AuditRecord { tenant, issuer, subject, role, .. } = record;
+        let tenant = if role.is_empty() { tenant.as_str() } else { "" };
         if subject.is_empty() {
             Self::Unverified { day: received_ms / DAY_MS }
         } else {
@@ -171,6 +172,9 @@ mod tests {
         ];
         let different: std::collections::BTreeSet<_> = names.iter().collect();
         assert_eq!(different.len(), names.len());
+        let calls = |tenant: &str| AuditRecord { tenant: tenant.into(), role: "operator".into(), ..record() };
+        let [acme, globex] = [calls("acme"), calls("globex")];
+        assert_eq!(DataSubject::of(&acme, 1), DataSubject::of(&globex, 1), "one caller of the platform API");
         let nobody = AuditRecord::default();
         assert_eq!(DataSubject::of(&nobody, 2 * DAY_MS - 1), DataSubject::Unverified { day: 1 });
     }
