@@ -188,5 +188,5 @@ fn effect(field: &str) -> Effect {
     let within = |live: &&str| {
         field.strip_prefix(*live).is_some_and(|rest| rest.is_empty() || rest.starts_with(['.', '[']))
     };
-    if LIVE.iter().any(|live| within(live)) { Effect::Live } else { Effect::Restart }
+    if LIVE.iter().any(within) { Effect::Live } else { Effect::Restart }
 }

@@ -49,6 +49,8 @@ async fn a_server_that_is_away_is_told_and_used_again() {
     let answer = service.api(Method::POST, "/v1/clusters").json(&body).send().await.unwrap();
     let (status, told) = (answer.status().as_u16(), answer.text().await.unwrap());
     assert_eq!(status, 503, "{told}");
+    until("it says that it is not ready", async || !service.ready().await.0).await;
+    until("the metric says so", async || service.metric("portcullis_store_up").await == 0).await;
     database.restart().await.unwrap();
     until("the service is back", async || {
         let answer = service.api(Method::POST, "/v1/clusters").json(&body).send().await.unwrap();
@@ -56,6 +58,8 @@ async fn a_server_that_is_away_is_told_and_used_again() {
     })
     .await;
     assert_eq!(service.state_of("a").await, "pending", "nothing acknowledged is lost");
+    until("it is ready again", async || service.ready().await.0).await;
+    assert_eq!(service.metric("portcullis_store_up").await, 1);
 }
 
 #[test]

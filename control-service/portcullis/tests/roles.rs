@@ -87,7 +87,7 @@ async fn what_is_beyond_a_callers_reach_is_not_there() {
     let owner = Who::of(&server, &owner, &acme).await;
     let (_, seen) = owner.call(&server, "GET", "/v1/clusters", None).await;
     let ids: Vec<_> = seen["clusters"].as_array().unwrap().iter().map(|c| text(&c["id"])).collect();
-    assert_eq!(ids, [acme.cluster.clone()]);
+    assert_eq!(ids, std::slice::from_ref(&acme.cluster));
     assert_eq!(owner.call(&server, "GET", "/v1/clusters/acme-other", None).await.0, 404);
     assert_eq!(owner.call(&server, "POST", "/v1/clusters/acme-other/suspend", None).await.0, 404);
     // Somebody whose cluster is another tenant's owns nothing.

@@ -163,6 +163,40 @@ async fn a_copy_that_fails_leaves_both_sides_as_they_were() {
     assert_eq!(service.state_of("stopped").await, "suspended");
 }
 
+#[tokio::test]
+async fn a_copy_from_another_folder_brings_its_sealing_key() {
+    let (_server, url) = database("from").await;
+    let mut service = Server::start().await;
+    fill(&service).await;
+    let key = stdout(&run(service.folder.path(), &["snapshot-key"]));
+    stop(&mut service).await;
+    let old = service.folder.path().join("data");
+    let new = tempfile::tempdir().unwrap();
+    common::write_config(new.path(), &common::configuration());
+    std::fs::write(new.path().join("token"), common::MESH_TOKEN).unwrap();
+    set_url(new.path(), Some(&url));
+    let copy = || run(new.path(), &["store", "copy", "--from", old.to_str().unwrap()]);
+    let nothing = told(&run(new.path(), &["store", "copy"]));
+    assert!(nothing.contains("has no portcullis.db"), "{nothing}");
+    let file = new.path().join("data/sealing.key");
+    std::fs::write(&file, "11".repeat(32)).unwrap();
+    let mut private = std::fs::metadata(&file).unwrap().permissions();
+    std::os::unix::fs::PermissionsExt::set_mode(&mut private, 0o600);
+    std::fs::set_permissions(&file, private).unwrap();
+    let other = told(&copy());
+    assert!(other.contains("holds another key than"), "{other}");
+    std::fs::remove_file(&file).unwrap();
+    stdout(&copy());
+    assert_eq!(std::fs::read(&file).unwrap(), std::fs::read(old.join("sealing.key")).unwrap());
+    assert_eq!(stdout(&run(new.path(), &["snapshot-key"])), key);
+    for folder in [service.folder.path(), new.path()] {
+        let without = folder.join("database-url");
+        // The old one never had it.
+        let _ = std::fs::remove_file(without);
+        assert!(told(&run(folder, &["serve"])).contains("DATABASE_URL is not set"));
+    }
+}
+
 /// The server committed, and nobody was told: neither side is served until the copy is known to be good.
 #[tokio::test]
 async fn a_copy_that_was_cut_off_is_ended_by_the_next_one() {

@@ -13,7 +13,7 @@ pub(super) fn words(row: &Row<'_>, column: usize) -> Result<Vec<String>, SqlErro
 
 /// The words of a column, each of which stands for something else.
 pub(super) fn parsed<T: FromStr>(row: &Row<'_>, column: usize) -> Result<Vec<T>, SqlError> {
-    let wrong = |_| SqlError::Column { index: column, wanted: std::any::type_name::<T>() };
     let text: String = row.get(column)?;
-    text.split_whitespace().map(|word| word.parse().map_err(|e: T::Err| wrong(drop(e)))).collect()
+    let wrong = || SqlError::Column { index: column, wanted: std::any::type_name::<T>() };
+    text.split_whitespace().map(|word| word.parse().map_err(|_| wrong())).collect()
 }
