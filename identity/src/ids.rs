@@ -142,6 +142,15 @@ text_id!(
     Scope, "scope", "use 1 to 128 visible ASCII characters without '\"' and '\\'",
     |t| is_visible(t, 128) && !t.iter().any(|b| matches!(b, b'"' | b'\\'))
 );
+
+impl Scope {
+    /// Scopes as OAuth writes them (RFC 6749 §3.3).
+    #[must_use]
+    pub fn list<'a>(scopes: impl IntoIterator<Item = &'a Self>) -> String {
+        scopes.into_iter().map(Self::as_str).collect::<Vec<_>>().join(" ")
+    }
+}
+
 text_id!(
     /// An issuer identifier (RFC 7519 §4.1.1 `iss`). 1–255 visible ASCII characters.
     IssuerId, "issuer", "use 1 to 255 visible ASCII characters, usually an https URL", |t| is_visible(t, 255)

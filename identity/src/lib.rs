@@ -37,6 +37,7 @@ mod identity;
 pub mod ids;
 mod live;
 mod mint;
+mod token;
 mod verify;
 
 pub mod testing;
@@ -45,19 +46,5 @@ pub use identity::{CredentialKind, Identity, Principal, SourceType};
 pub use ids::{ClusterId, KeyId, SpiffeId, TenantId};
 pub use live::LiveVerifier;
 pub use mint::{Minted, Minter};
+pub use token::{HEADER, MAX_ACTORS, MAX_LIFETIME_S, MAX_TOKEN_LEN, TOKEN_TYPE};
 pub use verify::{VerifiedIdentity, Verifier, VerifyError, verify_with};
-
-/// `typ` of an identity token. Apart from every token that clients present.
-pub const TOKEN_TYPE: &str = "portcullis-identity+jwt";
-
-/// The header that carries an identity token.
-pub const HEADER: &str = "x-portcullis-identity";
-
-/// The longest that an identity token may live, in seconds.
-pub const MAX_LIFETIME_S: u32 = 60;
-
-/// The longest identity token that is read, in bytes.
-pub const MAX_TOKEN_LEN: usize = 8192;
-
-/// The longest chain of actors, in any token: a longer one is refused.
-pub const MAX_ACTORS: usize = 8;

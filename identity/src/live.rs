@@ -2,9 +2,8 @@
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, TryLockError};
 
-use crate::ClusterId;
-
-use crate::{VerifiedIdentity, Verifier, VerifyError};
+use crate::ids::ClusterId;
+use crate::verify::{VerifiedIdentity, Verifier, VerifyError};
 
 /// Seconds for which a fetched key set is used without asking again. A new key is published for 300 s before
 /// it signs, unless the operator shortened that.

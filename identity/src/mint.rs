@@ -1,14 +1,14 @@
 //! Minting: what the gateway does.
 
-use crate::ids::IssuerId;
-use crate::{ClusterId, Identity, KeyId};
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use ed25519_compact::{KeyPair, Seed};
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use crate::{MAX_LIFETIME_S, TOKEN_TYPE};
+use crate::identity::Identity;
+use crate::ids::{ClusterId, IssuerId, KeyId, Scope};
+use crate::token::{MAX_LIFETIME_S, TOKEN_TYPE};
 
 /// A minted token.
 #[derive(Clone, PartialEq, Eq)]
@@ -125,7 +125,7 @@ impl Minter {
             sid: principal.session_id.as_deref(),
             roles: principal.roles.iter().map(|r| r.as_str()).collect(),
             roles_incomplete: principal.roles_incomplete,
-            scope: principal.scopes.iter().map(|s| s.as_str()).collect::<Vec<_>>().join(" "),
+            scope: Scope::list(&principal.scopes),
             act,
         };
         let mut text = self.header.clone();

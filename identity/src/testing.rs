@@ -2,8 +2,8 @@
 //! your API a [`crate::Verifier`] with that minter's key set.
 #![allow(clippy::expect_used, reason = "a test wants to stop at a name that is not valid")]
 
+use crate::identity::{CredentialKind, Identity, Principal, SourceType};
 use crate::ids::{Subject, TenantId};
-use crate::{CredentialKind, Identity, Principal, SourceType};
 
 /// A person with a JWT and no roles.
 ///

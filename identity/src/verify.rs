@@ -2,14 +2,14 @@
 
 use std::collections::HashMap;
 
-use crate::ids::{ClientId, IssuerId, KeyId, Role, Scope, Subject};
-use crate::{ClusterId, CredentialKind, Principal, SourceType, TenantId};
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use ed25519_compact::{PublicKey, Signature};
 use serde::Deserialize;
 
-use crate::{MAX_ACTORS, MAX_LIFETIME_S, MAX_TOKEN_LEN, TOKEN_TYPE};
+use crate::identity::{CredentialKind, Principal, SourceType};
+use crate::ids::{ClientId, ClusterId, IssuerId, KeyId, Role, Scope, Subject, TenantId};
+use crate::token::{MAX_ACTORS, MAX_LIFETIME_S, MAX_TOKEN_LEN, TOKEN_TYPE};
 
 /// Seconds by which the clocks of gateway and Data API may differ.
 const LEEWAY_S: u64 = 5;

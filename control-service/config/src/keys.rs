@@ -2,7 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
-use portcullis_authn::jwk::{KeySet, read_members};
+use portcullis_authn::jwk::read_members;
+use portcullis_authn::key_set::KeySet;
 use portcullis_control_domain::secret::SecretBytes;
 use portcullis_identity::ids::IssuerId;
 use portcullis_model::policy::{Algorithm, Jwks};

@@ -1,6 +1,6 @@
 //! What is allowed in a configuration and should be looked at all the same.
 
-use portcullis_authn::jwk::KeySet;
+use portcullis_authn::key_set::KeySet;
 use portcullis_identity::CredentialKind;
 use portcullis_identity::ids::{IssuerId, TenantId};
 use portcullis_model::mapping::{ClaimMapping, TenantRule};

@@ -7,8 +7,7 @@ use std::time::Duration;
 
 use common::{GATEWAY, PATIENCE, Server, text, until};
 use jwt_simple::prelude::*;
-use portcullis_authn::keys::PureRust;
-use portcullis_authn::{KeyRing, Verified, is_revoked, jwt};
+use portcullis_authn::{KeyRing, PureRust, Verified, is_revoked, jwt};
 use portcullis_identity::CredentialKind;
 use portcullis_model::Reason;
 use portcullis_model::state::SnapshotState;

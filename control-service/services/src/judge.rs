@@ -1,8 +1,7 @@
 //! Judging a credential with the filters' own code, over what the filters hold.
 
 use portcullis_authn::judge::numeric_date;
-use portcullis_authn::keys::PureRust;
-use portcullis_authn::{KeyRing, Rejected, Verified, introspection, is_revoked, jwt};
+use portcullis_authn::{KeyRing, PureRust, Rejected, Verified, introspection, is_revoked, jwt};
 use portcullis_identity::Principal;
 use portcullis_model::Reason;
 use portcullis_model::claims::Claims;

@@ -14,7 +14,8 @@
     )
 )]
 
-use portcullis_engine::metrics::{Ended, Metric};
+use portcullis_engine::meter::Ended;
+use portcullis_engine::metrics::Metric;
 use portcullis_engine::port::{OutcomeWanted, Severity};
 use portcullis_engine::stage::{Admission, Arrival, Ending, Stage};
 use portcullis_model::{Reason, Refusal};

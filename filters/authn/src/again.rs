@@ -4,26 +4,19 @@
 //! identity ([`Basis`]), and that is judged anew by what policy says now. Who has become somebody else, or has
 //! other rights, has to begin again: what was forwarded cannot be taken back.
 
-use std::sync::Arc;
-
 use portcullis_engine::cache::{Basis, CachedIdentity};
-use portcullis_engine::introspection::Introspected;
 use portcullis_engine::stage::Again;
 use portcullis_identity::Principal;
 use portcullis_model::Reason;
 use portcullis_model::config::Role;
-use portcullis_model::policy::IntrospectionDocument;
 use portcullis_model::state::Ground;
 use portcullis_protocol::snapshot::revocation_digest;
 
-use crate::flow::{Means, opaque_digest};
-use crate::{Verified, api_key, introspection, is_revoked, jwt, revocable_names, workload};
-
-/// Time between two looks whether a provider has answered, in milliseconds.
-const ASK_MS: u64 = 200;
-
-/// How long a stream goes on whose provider does not answer, in seconds.
-const UNANSWERED_S: u64 = 10;
+use crate::credential::Verified;
+use crate::flow::Means;
+use crate::providers::ask_again;
+use crate::revocation::{is_revoked, revocable_names};
+use crate::{api_key, introspection, jwt, workload};
 
 impl Means<'_> {
     /// Whether the identity of an open stream still stands.
@@ -133,46 +126,3 @@ impl Means<'_> {
         if same { Ok(()) } else { Err(Reason::IdentityChanged) }
     }
 }
-
-/// Asks a provider again about a token, once its last answer is over: what it says, where it says something new.
-/// `is_current`: policy says what it said when the request was let through.
-fn ask_again(
-    again: &mut Again<'_>,
-    provider: &Arc<IntrospectionDocument>,
-    is_current: bool,
-) -> Result<Option<Arc<[u8]>>, Reason> {
-    let (now_s, now_ms) = (again.now_s(), again.link.now_ms);
-    let token = again.exchange.token.as_mut().ok_or(Reason::Internal)?;
-    let digest = opaque_digest(again.link, provider, token.token.text());
-    match again.link.introspections.find(digest, now_ms, token.asked_ms) {
-        Some(Introspected::Inactive) => return Err(Reason::TokenInactive),
-        Some(Introspected::Active { claims, fresh_s }) => {
-            token.asked_ms = None;
-            token.good_until_s = now_s.saturating_add(fresh_s.max(ONE_ANSWER_S));
-            let at_s = token.good_until_s;
-            again.look_at(at_s);
-            return Ok(Some(claims));
-        }
-        None if is_current && token.asked_ms.is_none() && now_s < token.good_until_s => {
-            let at_s = token.good_until_s;
-            again.look_at(at_s);
-            return Ok(None);
-        }
-        None => {}
-    }
-    if now_s > token.good_until_s.saturating_add(UNANSWERED_S) {
-        return Err(Reason::IntrospectionUnavailable);
-    }
-    // Another stream of the same token may have asked: its answer is this one's, too.
-    token.asked_ms.get_or_insert(now_ms);
-    if !again.link.introspections.is_asking(digest) {
-        // What cannot be asked now is asked later, for a while.
-        let _ = again.link.ask(again.stream, digest, provider, token.token.text());
-    }
-    again.grounds.look_at(now_ms.saturating_add(ASK_MS));
-    Ok(None)
-}
-
-/// How long an answer holds for an open stream at least, in seconds: also of a provider that wants to be asked
-/// for every request.
-pub(crate) const ONE_ANSWER_S: u64 = 5;

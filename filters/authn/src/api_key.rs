@@ -7,7 +7,8 @@ use portcullis_protocol::audit::keyed_hash;
 use portcullis_protocol::secrets;
 use serde_json::Map;
 
-use crate::{Rejected, Verified};
+use crate::credential::Verified;
+use crate::rejected::Rejected;
 
 /// What every API key begins with, so that scanners find leaked ones.
 pub const API_KEY_PREFIX: &[u8] = secrets::API_KEY.as_bytes();

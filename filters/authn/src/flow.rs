@@ -4,68 +4,25 @@
 use std::borrow::Cow;
 use std::sync::Arc;
 
-use portcullis_engine::cache::{Basis, CachedIdentity};
-use portcullis_engine::introspection::{Introspected, LONGEST_MS};
-use portcullis_engine::link::Link;
+use portcullis_engine::cache::Basis;
 use portcullis_engine::port::{Hash, Signature, Stream};
-use portcullis_engine::request_state::OpaqueToken;
-use portcullis_engine::stage::{Context, Flow, Ticket};
+use portcullis_engine::stage::{Context, Ticket};
 use portcullis_engine::waiting::{Awaited, HOLD_MS};
 use portcullis_identity::{ClusterId, Principal, SourceType, SpiffeId, VerifyError};
+use portcullis_model::Reason;
 use portcullis_model::config::peer_spiffe_id;
 use portcullis_model::policy::IntrospectionDocument;
 use portcullis_model::state::SnapshotState;
-use portcullis_model::{Reason, Refusal};
 
-use crate::again::ONE_ANSWER_S;
+use crate::credential::{Classify, Verified, kind};
 use crate::cross_site::{is_by_browser, may_be_cross_site, page_of_another_origin};
+use crate::keys::KeyRing;
 use crate::presented::{Credential, Presented, TokenLocation};
-use crate::{KeyRing, NativeVerify, Rejected, Verified, api_key, introspection, is_revoked, jwt, workload};
-
-/// Kinds of credentials in the cache of identities: the same bytes of another kind are another credential.
-mod kind {
-    pub(super) const BEARER: u8 = 1;
-    pub(super) const API_KEY: u8 = 2;
-    pub(super) const FORWARDED: u8 = 3;
-    pub(super) const WORKLOAD: u8 = 4;
-    pub(super) const OPAQUE: u8 = 5;
-}
-
-/// How long an identity lasts whose provider wants to be asked for every request: as long as the identity
-/// token that goes with the request.
-const ONE_REQUEST_S: u64 = 60;
-
-/// Why there is no identity yet.
-pub(crate) enum Unidentified {
-    /// There will be none.
-    Refused(Rejected),
-    /// The request has to wait for it.
-    Waits(Ticket),
-}
-
-impl From<Reason> for Unidentified {
-    fn from(reason: Reason) -> Self {
-        Self::Refused(reason.into())
-    }
-}
-
-impl From<Rejected> for Unidentified {
-    fn from(why: Rejected) -> Self {
-        Self::Refused(why)
-    }
-}
-
-impl From<Unidentified> for Flow {
-    fn from(unidentified: Unidentified) -> Self {
-        match unidentified {
-            Unidentified::Refused(why) => Flow::Refuse(Refusal::new(crate::STAGE, why.reason)),
-            Unidentified::Waits(ticket) => Flow::Wait(ticket),
-        }
-    }
-}
-
-/// Who asks, or why that is not known.
-pub(crate) type Identified = Result<Arc<CachedIdentity>, Unidentified>;
+use crate::providers::{answer, holds_for, provider, remember_opaque};
+use crate::rejected::{Identified, Rejected, Unidentified};
+use crate::revocation::is_revoked;
+use crate::verifying_key::NativeVerify;
+use crate::{api_key, introspection, jwt, workload};
 
 /// What a credential stands for, and whether that may be kept for the next request.
 struct Judged {
@@ -94,7 +51,7 @@ pub(crate) struct Means<'a> {
     /// Prepared verification keys.
     pub(crate) keys: &'a KeyRing,
     /// Tells the source type.
-    pub(crate) classify: crate::Classify,
+    pub(crate) classify: Classify,
 }
 
 impl Means<'_> {
@@ -272,36 +229,6 @@ fn signed_part(token: &[u8]) -> &[u8] {
     token.rsplitn(2, |byte| *byte == b'.').nth(1).unwrap_or_default()
 }
 
-/// Keeps a token that its provider was asked about beside its request, so that its provider can be asked again while that is open.
-/// `kept`: the provider's answer holds for a while. A request whose token finds no room is refused: it could not be
-/// watched.
-fn remember_opaque(
-    context: &mut Context<'_>,
-    credential: Credential<'_>,
-    known: &CachedIdentity,
-    kept: bool,
-) -> Result<(), Reason> {
-    let is_asked = matches!(known.basis, Basis::Introspection(_) | Basis::IntrospectedToken(..));
-    if let (true, Credential::Bearer(token)) = (is_asked, credential) {
-        let ends = known.principal().expires_at;
-        let one_answer = context.now_s.saturating_add(ONE_ANSWER_S);
-        let text = std::str::from_utf8(token).map_err(|_| Reason::CredentialMalformed)?;
-        context.exchange.token = Some(OpaqueToken {
-            token: context.link.introspections.kept.keep(text).ok_or(Reason::IntrospectionBusy)?,
-            good_until_s: if kept { ends } else { ends.min(one_answer) },
-            asked_ms: None,
-        });
-    }
-    Ok(())
-}
-
-/// The name of an opaque token where answers about it are kept: another one as soon as its provider is asked
-/// in another way.
-pub(crate) fn opaque_digest(link: &Link, provider: &IntrospectionDocument, token: &str) -> u128 {
-    let whose = [provider.name.as_bytes(), b"\0", provider.config_digest.as_bytes(), b"\0"].concat();
-    link.identities.digest(kind::OPAQUE, &[&whose, token.as_bytes()].concat())
-}
-
 /// The SPIFFE id of the mutual-TLS peer, where the configuration asks for it.
 fn peer(context: &Context<'_>) -> Result<Option<SpiffeId>, Reason> {
     if !context.config.workload {
@@ -322,45 +249,6 @@ fn opaque(
     holds_for(&mut verified, fresh_s, context.now_s);
     let basis = Basis::Introspection(provider.name.as_str().into());
     Ok(Judged { verified, basis, keep: fresh_s > 0 })
-}
-
-/// An answer holds no longer than its provider wants it to.
-fn holds_for(verified: &mut Verified, fresh_s: u64, now_s: u64) {
-    let lasts = if fresh_s == 0 { ONE_REQUEST_S } else { fresh_s };
-    let ends = &mut verified.principal.expires_at;
-    *ends = (*ends).min(now_s.saturating_add(lasts));
-}
-
-/// What a provider says of a token that is active, and for how many seconds that holds.
-fn answer(
-    context: &mut Context<'_>,
-    token: &str,
-    provider: &Arc<IntrospectionDocument>,
-) -> Result<(Arc<[u8]>, u64), Unidentified> {
-    let digest = opaque_digest(context.link, provider, token);
-    context.link.read_clock(context.stream);
-    let now_ms = context.link.now_ms;
-    let since_ms = context.waited.token.map(|(since_ms, _)| since_ms);
-    match context.link.introspections.find(digest, now_ms, since_ms) {
-        Some(Introspected::Inactive) => return Err(Reason::TokenInactive.into()),
-        Some(Introspected::Active { claims, fresh_s }) => return Ok((claims, fresh_s)),
-        None => {}
-    }
-    match context.waited.token {
-        None => context.link.ask(context.stream, digest, provider, token)?,
-        Some((_, until_ms)) if context.link.introspections.is_asking(digest) && now_ms < until_ms => {}
-        Some(_) => return Err(Reason::IntrospectionUnavailable.into()),
-    }
-    let waits = (now_ms, now_ms.saturating_add(LONGEST_MS));
-    let (_, until_ms) = *context.waited.token.get_or_insert(waits);
-    Err(Unidentified::Waits(Ticket { awaited: Awaited::Token(digest), until_ms }))
-}
-
-/// The provider of an opaque token.
-fn provider<'t>(token: &'t [u8], snapshot: &SnapshotState) -> Option<(&'t str, Arc<IntrospectionDocument>)> {
-    let text = std::str::from_utf8(token).ok()?;
-    let provider = snapshot.introspection_of(text)?;
-    introspection::is_opaque(token).then(|| (text, Arc::clone(provider)))
 }
 
 /// A credential as the cache knows it: with the peer, where that is a fact beside it.

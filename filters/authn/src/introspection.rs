@@ -9,11 +9,12 @@ use portcullis_model::claims::{Claims, other_use};
 use portcullis_model::mapping::Found;
 use portcullis_model::policy::{IntrospectionDocument, IssuerDocument, MAX_LEEWAY_SECONDS};
 use portcullis_model::state::SnapshotState;
+use portcullis_model::strict_json;
 use serde_json::Value;
 
+use crate::credential::Verified;
 use crate::judge::{Read, Rules, numeric_date};
-use crate::{Rejected, Verified};
-use portcullis_model::strict_json;
+use crate::rejected::Rejected;
 
 /// Whether a token is not a JWS. One that claims to be a JWS is judged as such and as nothing else: no
 /// provider can make an identity token or an unsigned one good.

@@ -14,7 +14,7 @@ use portcullis_model::mapping::{ClaimFault, ClaimMapping, Found, NoTenant};
 use portcullis_model::policy::{IntrospectionDocument, IssuerDocument, MAX_LEEWAY_SECONDS, RequiredClaim};
 use serde_json::Value;
 
-use crate::{Rejected, Whose};
+use crate::rejected::{Rejected, Whose};
 
 /// The longest name of a revocation, in bytes: of a person, by tenant, issuer and subject.
 const MAX_NAME: usize = 600;

@@ -1,18 +1,14 @@
-//! Which keys of an issuer's set (RFC 7517) can be used, and why the others cannot.
+//! A key of an issuer's set (RFC 7517): how it is read, and why one cannot be used.
 //!
-//! The one definition of it: the control service publishes what filters can verify with, and tells what they cannot.
 //! How a key is spelled is no reason to refuse it; what it is can be one.
 
 use std::fmt;
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use portcullis_identity::KeyId;
 use portcullis_model::policy::{Algorithm, Jwk, Jwks};
 use serde::Deserialize;
 use serde_json::Value;
-
-use crate::keys::VerifyingKey;
 
 /// Keys of one issuer at most.
 pub const MAX_KEYS: usize = 100;
@@ -66,7 +62,7 @@ impl Shown {
     /// Longest shown text, in characters.
     const MAX: usize = 64;
 
-    fn new(text: &str) -> Self {
+    pub(crate) fn new(text: &str) -> Self {
         Self(text.chars().take(Self::MAX).flat_map(char::escape_debug).collect())
     }
 }
@@ -87,7 +83,7 @@ pub struct LeftOut {
 }
 
 impl LeftOut {
-    fn new(kid: Option<&str>, why: Unusable) -> Self {
+    pub(crate) fn new(kid: Option<&str>, why: Unusable) -> Self {
         Self { kid: kid.map(Shown::new), why }
     }
 
@@ -145,79 +141,16 @@ fn read_member(member: &Value) -> Result<Jwk, Unusable> {
     })
 }
 
-/// What a set gives for the algorithms that its issuer is allowed.
-#[derive(Default)]
-pub struct KeySet {
-    /// Ready to verify, in the order of the set.
-    pub keys: Vec<VerifyingKey>,
-    /// The members that they came from.
-    pub used: Jwks,
-    /// The others.
-    pub left_out: Vec<LeftOut>,
-}
-
-impl KeySet {
-    /// Looks at each key of a set. RFC 7517 §5: keys that are not understood are passed over. `svid`: the keys are
-    /// for JWT-SVIDs.
-    #[must_use]
-    pub fn read(jwks: &Jwks, algorithms: &[Algorithm], svid: bool) -> Self {
-        let mut set = Self::default();
-        for jwk in &jwks.keys {
-            if let Err(why) = set.take(jwk, algorithms, svid) {
-                set.left_out.push(LeftOut::new(jwk.kid.as_deref(), why));
-            }
-        }
-        set
-    }
-
-    fn take(&mut self, jwk: &Jwk, algorithms: &[Algorithm], svid: bool) -> Result<(), Unusable> {
-        let mut new = prepare(jwk, algorithms, svid)?;
-        new.retain(|key| !self.keys.iter().any(|known| known.is_same(key)));
-        if new.is_empty() {
-            return Err(Unusable::Twice);
-        }
-        if self.used.keys.len() >= MAX_KEYS {
-            return Err(Unusable::TooMany);
-        }
-        self.keys.append(&mut new);
-        self.used.keys.push(jwk.clone());
-        Ok(())
-    }
-}
-
-/// A key for each of the algorithms that may be used with it.
-fn prepare(jwk: &Jwk, algorithms: &[Algorithm], svid: bool) -> Result<Vec<VerifyingKey>, Unusable> {
-    if !jwk.may_verify(svid) {
-        return Err(Unusable::OtherUse);
-    }
-    if jwk.kid.as_deref().is_some_and(|kid| KeyId::new(kid).is_err()) {
-        return Err(Unusable::KeyId);
-    }
-    let names = |algorithm: &&Algorithm| jwk.alg.as_deref().is_none_or(|name| algorithm.as_str() == name);
-    let named: Vec<Algorithm> = algorithms.iter().filter(names).copied().collect();
-    if named.is_empty() {
-        return Err(Unusable::OtherAlgorithm(Shown::new(jwk.alg.as_deref().unwrap_or_default())));
-    }
-    let fitting: Vec<_> = named.into_iter().filter(|algorithm| needs(*algorithm) == kind(jwk)).collect();
-    if fitting.is_empty() {
-        let (kty, crv) = kind(jwk);
-        return Err(Unusable::OtherType(Shown::new([kty, " ", crv].concat().trim_end())));
-    }
-    let public = PublicKey::read(jwk)?;
-    let key = |algorithm| VerifyingKey::new(jwk, &public, algorithm);
-    fitting.into_iter().map(key).collect::<Option<_>>().ok_or(Unusable::NoKey)
-}
-
 /// `kty` and, where the type has one, `crv`.
-type Kind<'a> = (&'a str, &'a str);
+pub(crate) type Kind<'a> = (&'a str, &'a str);
 
-fn kind(jwk: &Jwk) -> Kind<'_> {
+pub(crate) fn kind(jwk: &Jwk) -> Kind<'_> {
     let has_curve = jwk.kty != "RSA";
     (&jwk.kty, jwk.crv.as_deref().filter(|_| has_curve).unwrap_or_default())
 }
 
 /// The one kind of key that an algorithm takes (RFC 7518 §3.1, RFC 8037 §3.1).
-fn needs(algorithm: Algorithm) -> Kind<'static> {
+pub(crate) fn needs(algorithm: Algorithm) -> Kind<'static> {
     use Algorithm as A;
     match algorithm {
         A::RS256 | A::RS384 | A::RS512 | A::PS256 | A::PS384 | A::PS512 => ("RSA", ""),
@@ -241,7 +174,7 @@ pub(crate) enum PublicKey {
 }
 
 impl PublicKey {
-    fn read(jwk: &Jwk) -> Result<Self, Unusable> {
+    pub(crate) fn read(jwk: &Jwk) -> Result<Self, Unusable> {
         match kind(jwk) {
             ("RSA", _) => Self::rsa(jwk),
             ("EC", "P-256") => Self::point(jwk, 32),

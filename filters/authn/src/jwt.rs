@@ -7,15 +7,17 @@ use portcullis_engine::cache::KeyDigest;
 use portcullis_identity::{KeyId, Principal};
 use portcullis_model::Reason;
 use portcullis_model::claims::other_use;
-use portcullis_model::issuer::TokenIssuer;
 use portcullis_model::policy::{Algorithm, IssuerDocument};
 use portcullis_model::state::SnapshotState;
+use portcullis_model::state::TokenIssuer;
 
+use crate::credential::{MAX_CREDENTIAL_LEN, Verified};
 use crate::judge::{Read, Rules, not_of_the_issuer};
 use crate::jws::Jws;
-use crate::keys::{KeyRing, NativeVerify, Signed, VerifyingKey};
+use crate::keys::KeyRing;
+use crate::rejected::Rejected;
 use crate::shared_secret::is_shared;
-use crate::{MAX_CREDENTIAL_LEN, Rejected, Verified};
+use crate::verifying_key::{NativeVerify, Signed, VerifyingKey};
 
 /// Verifies a token: form, issuer, algorithm, key, signature, and only then judges its claims.
 ///

@@ -9,7 +9,8 @@ use portcullis_model::edge::TokenLocations;
 use portcullis_protocol::scan;
 
 use crate::api_key::{API_KEY_PREFIX, is_secret_of_the_service};
-use crate::{MAX_CREDENTIAL_LEN, locations};
+use crate::credential::MAX_CREDENTIAL_LEN;
+use crate::locations;
 
 /// A credential as found, unverified.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

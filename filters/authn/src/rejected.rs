@@ -1,10 +1,16 @@
-//! A credential that is refused, and what is known of it by then.
+//! Why there is no identity: a credential is refused, with what is known of it by then, or it has to be waited for.
 
+use std::sync::Arc;
+
+use portcullis_engine::cache::CachedIdentity;
+use portcullis_engine::stage::{Flow, Ticket};
 use portcullis_identity::ids::{IssuerId, KeyId, Subject, TenantId};
 use portcullis_identity::{CredentialKind, Principal};
-use portcullis_model::Reason;
 use portcullis_model::mapping::ClaimFault;
+use portcullis_model::{Reason, Refusal};
 use portcullis_protocol::record;
+
+use crate::credential::STAGE;
 
 /// Why a credential is refused; with it, whose it is, where that is established.
 #[derive(Debug, Clone, PartialEq)]
@@ -88,3 +94,35 @@ impl Rejected {
         .encode()
     }
 }
+
+/// Why there is no identity yet.
+pub(crate) enum Unidentified {
+    /// There will be none.
+    Refused(Rejected),
+    /// The request has to wait for it.
+    Waits(Ticket),
+}
+
+impl From<Reason> for Unidentified {
+    fn from(reason: Reason) -> Self {
+        Self::Refused(reason.into())
+    }
+}
+
+impl From<Rejected> for Unidentified {
+    fn from(why: Rejected) -> Self {
+        Self::Refused(why)
+    }
+}
+
+impl From<Unidentified> for Flow {
+    fn from(unidentified: Unidentified) -> Self {
+        match unidentified {
+            Unidentified::Refused(why) => Flow::Refuse(Refusal::new(STAGE, why.reason)),
+            Unidentified::Waits(ticket) => Flow::Wait(ticket),
+        }
+    }
+}
+
+/// Who asks, or why that is not known.
+pub(crate) type Identified = Result<Arc<CachedIdentity>, Unidentified>;

@@ -9,10 +9,13 @@ use portcullis_engine::stage::{Admission, Again, Arrival, Context, Flow, Stage, 
 use portcullis_model::config::{PluginConfig, Role};
 use portcullis_model::{Reason, Refusal, Told};
 
-use crate::flow::{Identified, Means, Unidentified};
+use crate::credential::{Classify, STAGE};
+use crate::flow::Means;
 use crate::forwarded_headers as names;
+use crate::keys::KeyRing;
 use crate::presented::{Credential, Presented, TokenLocation};
-use crate::{Classify, KeyRing, Rejected, STAGE, locations, metadata};
+use crate::rejected::{Identified, Rejected, Unidentified};
+use crate::{locations, metadata};
 
 /// Authenticates: at the edge by the credential that the client presents, at a sidecar by the identity token
 /// that the gateway forwarded.

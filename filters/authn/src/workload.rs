@@ -6,7 +6,7 @@ use portcullis_model::Reason;
 use portcullis_model::state::SnapshotState;
 use serde_json::Map;
 
-use crate::Verified;
+use crate::credential::Verified;
 
 /// Looks up what the peer may do. The proxy has verified its certificate before anything else happened.
 ///

@@ -8,8 +8,7 @@ use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use common::*;
 use jwt_simple::prelude::*;
-use portcullis_authn::keys::PureRust;
-use portcullis_authn::{KeyRing, NativeVerify, jwt};
+use portcullis_authn::{KeyRing, NativeVerify, PureRust, jwt};
 use portcullis_model::Reason;
 use serde_json::{Value, json};
 

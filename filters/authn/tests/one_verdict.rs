@@ -4,8 +4,7 @@
 mod common;
 
 use common::*;
-use portcullis_authn::keys::PureRust;
-use portcullis_authn::{KeyRing, NativeVerify, jwt};
+use portcullis_authn::{KeyRing, NativeVerify, PureRust, jwt};
 use portcullis_model::state::SnapshotState;
 use proptest::prelude::*;
 use serde::Deserialize;

@@ -5,7 +5,7 @@ mod common;
 use std::cell::Cell;
 
 use common::*;
-use portcullis_authn::keys::NativeVerify;
+use portcullis_authn::NativeVerify;
 use portcullis_authn::{KeyRing, jwt};
 use portcullis_model::Reason;
 use portcullis_model::state::SnapshotState;
@@ -111,8 +111,7 @@ fn where_rust_verifies_fewer_tries_are_in_vain() {
     let forged = ed25519_of(3).token_with(json!({"alg": "EdDSA"}), &claims());
     let busy = (0..100)
         .filter(|_| {
-            let judged =
-                jwt::verify(forged.as_bytes(), &state, &ring, &portcullis_authn::keys::PureRust, NOW);
+            let judged = jwt::verify(forged.as_bytes(), &state, &ring, &portcullis_authn::PureRust, NOW);
             judged.is_err_and(|rejected| rejected.reason == Reason::VerificationBusy)
         })
         .count();

@@ -1,6 +1,5 @@
 //! Which scopes a cluster asks for.
 
-use portcullis_engine::request::scope_text;
 use portcullis_identity::ids::Scope;
 use portcullis_identity::{ClusterId, Principal};
 use portcullis_model::config::PluginConfig;
@@ -27,5 +26,5 @@ pub(crate) fn check(
     }
     let more = here.iter().filter(|scope| !everywhere.contains(scope));
     let refusal = Refusal::new(crate::STAGE, Reason::InsufficientScope);
-    Err(refusal.telling(Told::Scope(scope_text(everywhere.iter().chain(more)))))
+    Err(refusal.telling(Told::Scope(Scope::list(everywhere.iter().chain(more)))))
 }

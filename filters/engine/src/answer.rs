@@ -1,54 +1,10 @@
-//! What stages keep of a request for its answer, and the answer as they may change it.
+//! The answer to a request, as stages may change it.
 
-use std::any::Any;
 use std::borrow::Cow;
-use std::fmt;
 
 use crate::port::{PortResult, Stream};
 use crate::reply::ReplyHeaders;
 use crate::request_state::RequestState;
-
-/// What stages keep of a request: at most one thing of each type, which is private to the stage that keeps it.
-/// Only requests of which something is kept have their answer shown to the stages.
-#[derive(Default)]
-pub struct Kept(Vec<Box<dyn Any>>);
-
-impl fmt::Debug for Kept {
-    /// Without what it is.
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("Kept").field(&self.0.len()).finish()
-    }
-}
-
-impl Kept {
-    /// Keeps something, in place of what was kept of that type.
-    pub fn keep<T: Any>(&mut self, thing: T) {
-        self.forget::<T>();
-        self.0.push(Box::new(thing));
-    }
-
-    /// What is kept of a type.
-    #[must_use]
-    pub fn get<T: Any>(&self) -> Option<&T> {
-        self.0.iter().find_map(|kept| kept.downcast_ref())
-    }
-
-    /// Forgets what is kept of a type.
-    pub fn forget<T: Any>(&mut self) {
-        self.0.retain(|kept| !kept.is::<T>());
-    }
-
-    /// Whether nothing is kept.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
-    }
-
-    /// Forgets everything.
-    pub(crate) fn clear(&mut self) {
-        self.0.clear();
-    }
-}
 
 /// The head of an answer on its way to the client: of a response that passes, whoever gave it, or of a reply of
 /// ours before it is sent.
@@ -124,23 +80,6 @@ impl<'a> Answer<'a> {
 mod tests {
     use super::*;
     use crate::testing::FakeProxy;
-
-    #[derive(Debug, PartialEq)]
-    struct Mine(u8);
-
-    #[test]
-    fn one_thing_of_each_type_is_kept() {
-        let mut kept = Kept::default();
-        assert!(kept.is_empty() && kept.get::<Mine>().is_none());
-        kept.keep(Mine(1));
-        kept.keep("another stage's");
-        kept.keep(Mine(2));
-        assert_eq!((kept.get(), kept.get::<&str>()), (Some(&Mine(2)), Some(&"another stage's")));
-        kept.forget::<&str>();
-        assert!(kept.get::<&str>().is_none() && !kept.is_empty());
-        kept.clear();
-        assert!(kept.is_empty());
-    }
 
     #[test]
     fn a_reply_and_a_response_are_changed_alike() {

@@ -9,6 +9,7 @@ use std::sync::{Arc, Mutex};
 
 use highway::{HighwayHash, HighwayHasher, Key};
 use lru::LruCache;
+use portcullis_identity::ids::Scope;
 use portcullis_identity::{ClusterId, Identity, Minter, Principal, SourceType};
 use portcullis_model::Permit;
 use portcullis_protocol::{record, scan};
@@ -241,7 +242,7 @@ impl IdentityCache {
         self.lookups.incomplete = self.lookups.incomplete.saturating_add(incomplete.into());
         let roles: Vec<&str> = principal.roles.iter().map(|r| r.as_str()).collect();
         let roles = roles.join(",");
-        let scopes = crate::request::scope_text(&principal.scopes);
+        let scopes = Scope::list(&principal.scopes);
         let audit_part = record::identity(&principal, source_type);
         let digest = name(self.token_digest(&principal, &audit_part, &roles));
         let budget = &self.budget;

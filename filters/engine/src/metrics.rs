@@ -4,18 +4,14 @@
 //! of them in an array, or make all of them known at the start. Labels come from closed sets: nothing that a
 //! caller chose, and no name out of a policy, ever becomes one.
 //!
-//! Requests count in the [`Meter`] of their worker, which tells the proxy at the next tick.
+//! Requests count in the [`Meter`](crate::meter::Meter) of their worker, which tells the proxy at the next tick.
 
 mod family;
-mod meter;
 
 use portcullis_identity::SourceType;
-use portcullis_model::Refusal;
-
-use crate::request_state::Decision;
+use portcullis_model::{Decision, Refusal};
 
 pub use family::{COUNT, FAMILIES, Family, Kind, Label};
-pub use meter::{Ended, Meter};
 
 use family::{CALL_OUTCOMES, Index, STAGES, UNKNOWN_CLASS, UNKNOWN_STAGE, base, lengths};
 

@@ -8,7 +8,6 @@ use std::time::Duration;
 
 use crate::headers::Headers;
 use crate::metrics::MetricId;
-use crate::reply::Reply;
 
 /// Why a port could not do what was asked.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -91,6 +90,21 @@ pub struct Signature<'a> {
     pub signature: &'a [u8],
     /// What is signed.
     pub text: &'a [u8],
+}
+
+/// An answer that the filter gives instead of the upstream.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Reply<'a> {
+    /// HTTP status.
+    pub status: u16,
+    /// What the proxy's own access log calls it: lower-case words joined by `_`.
+    pub details: &'a str,
+    /// Headers besides those that the proxy sets itself.
+    pub headers: &'a [(&'a [u8], &'a [u8])],
+    /// Body.
+    pub body: &'a [u8],
+    /// `grpc-status`, for a gRPC request.
+    pub grpc_status: Option<u32>,
 }
 
 /// What outlives the module's memory, where a trap can take that away. Others may write there as well, so

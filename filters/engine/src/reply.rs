@@ -7,26 +7,11 @@ use portcullis_model::{Refusal, Told};
 
 use crate::grpc::Grpc;
 use crate::head::Head;
-use crate::port::{PortResult, Stream};
+use crate::port::{PortResult, Reply, Stream};
 use crate::problem::Problem;
 
 /// The header that says why a request was refused.
 pub const REASON_HEADER: &str = "x-portcullis-reason";
-
-/// An answer that the filter gives instead of the upstream.
-#[derive(Debug, Clone, Copy, Default)]
-pub struct Reply<'a> {
-    /// HTTP status.
-    pub status: u16,
-    /// What the proxy's own access log calls it: lower-case words joined by `_`.
-    pub details: &'a str,
-    /// Headers besides those that the proxy sets itself.
-    pub headers: &'a [(&'a [u8], &'a [u8])],
-    /// Body.
-    pub body: &'a [u8],
-    /// `grpc-status`, for a gRPC request.
-    pub grpc_status: Option<u32>,
-}
 
 /// Headers of an answer of ours: names are ours, values may be made for the request.
 pub type ReplyHeaders = Vec<(&'static str, Cow<'static, str>)>;

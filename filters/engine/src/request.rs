@@ -1,119 +1,33 @@
 //! The way of one request through one plugin.
-//!
-//! A request is [`Phase::Undecided`] until every stage has let it on, and then [`Phase::LetOn`]; or it is
-//! [`Phase::Answered`] here. One that has to wait stays undecided and is decided anew when it is woken.
 
 mod again;
 mod body;
 mod decide;
-mod unanswered;
+mod phase;
+mod response;
 
 use std::rc::Rc;
 
 use portcullis_identity::ids::Scope;
-use portcullis_model::config::{Mode, PluginConfig, is_reserved_header};
-use portcullis_model::{Reason, Refusal};
+use portcullis_model::config::{Mode, PluginConfig};
+use portcullis_model::{Decision, Reason, Refusal};
 use portcullis_protocol::record;
-use portcullis_protocol::scan::{number, same};
 
+use self::phase::{Arrived, BodyWish, Next, Phase, Undecided};
+pub use self::phase::{Request, Verdict};
 use crate::answer::Answer;
 use crate::head::Head;
 use crate::headers::Headers;
 use crate::metrics::Metric;
-use crate::port::{PortResult, Severity, Stream, StreamKey};
+use crate::plugin::Instance;
+use crate::port::{PortResult, Severity, Stream};
 use crate::registry::{self, Handle, SharedExchange};
 use crate::reply::{self, Form, Manner, OwnedReply};
-use crate::request_state::{Decision, RequestState, Response};
+use crate::request_state::RequestState;
 use crate::resource;
 use crate::stage::Ending;
-use crate::waiting::Waited;
-use crate::worker::Instance;
-
-use self::again::Open;
-use self::body::{Arrived, BodyWish};
-
-/// What the proxy does after a callback.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Verdict {
-    /// Hands the message on.
-    Continue,
-    /// Holds it until it is resumed or answered.
-    Hold,
-}
-
-/// A request that no stage has let on yet.
-#[derive(Debug, Default)]
-struct Undecided {
-    /// True once it has waited.
-    woken: bool,
-    /// For what.
-    waited: Waited,
-}
-
-/// How far a request has come.
-#[derive(Debug)]
-enum Phase {
-    /// Its headers came, or will come.
-    Undecided(Undecided),
-    /// Every stage let it on; these still want its body.
-    LetOn(Vec<BodyWish>),
-    /// This plugin answered it.
-    Answered,
-}
-
-/// What a look at the headers led to.
-enum Next {
-    LetOn(Vec<BodyWish>, Option<Open>),
-    Hold(Undecided),
-    Refuse(Refusal),
-    Answer(Box<OwnedReply>),
-}
-
-impl From<Refusal> for Next {
-    fn from(refusal: Refusal) -> Self {
-        Self::Refuse(refusal)
-    }
-}
-
-/// A request in one plugin.
-pub struct Request {
-    key: StreamKey,
-    /// The root id.
-    name: &'static str,
-    /// `None` when the plugin's configuration is bad.
-    instance: Option<Instance>,
-    exchange: Option<SharedExchange>,
-    /// The handle, where this plugin made it.
-    handle: Option<Handle>,
-    phase: Phase,
-    /// What has come of the request's body.
-    arrived: Arrived,
-    /// How a refusal by the body is told; kept where a stage wants the body.
-    manner: Option<Manner>,
-    response: Response,
-    /// What is known of it while it is open.
-    open: Option<Open>,
-}
 
 impl Request {
-    /// A request that begins. `instance`: none when the plugin's configuration is bad; the request is refused
-    /// then.
-    #[must_use]
-    pub fn new(key: StreamKey, name: &'static str, instance: Option<Instance>) -> Self {
-        Self {
-            key,
-            name,
-            instance,
-            exchange: None,
-            handle: None,
-            phase: Phase::Undecided(Undecided::default()),
-            arrived: Arrived::default(),
-            manner: None,
-            response: Response::default(),
-            open: None,
-        }
-    }
-
     fn refusal(&self, reason: Reason) -> Refusal {
         Refusal::new(self.name, reason)
     }
@@ -278,12 +192,6 @@ impl Request {
         reply.send(stream)
     }
 
-    /// Shows a response that passes to the stages. Of a reply of its own a plugin has asked them already.
-    fn change_response(&self, stream: &dyn Stream) -> PortResult<()> {
-        let exchange = self.exchange.as_ref().and_then(|exchange| exchange.try_borrow().ok());
-        exchange.map_or(Ok(()), |exchange| self.ask_stages(&mut Answer::response(&exchange, stream)))
-    }
-
     /// Shows an answer to every stage.
     fn ask_stages(&self, answer: &mut Answer<'_>) -> PortResult<()> {
         let stages = self.instance.as_ref().map(|instance| &instance.plugin.stages.all);
@@ -298,56 +206,6 @@ impl Request {
         }
         let head = Head::read(&headers, &instance.plugin.config.api_key_header);
         head.reserved.iter().all(|name| stream.remove_request_header(name).is_ok())
-    }
-
-    /// Headers to the client. `end_of_stream`: no body follows.
-    pub fn on_response_headers(&mut self, stream: &dyn Stream, end_of_stream: bool) -> Verdict {
-        self.response.length = end_of_stream.then_some(0);
-        let own = matches!(self.phase, Phase::Answered);
-        let seen = match &self.exchange {
-            Some(exchange) if !own => exchange.try_borrow().ok().map(|e| (e.answered, !e.kept.is_empty())),
-            Some(_) => None,
-            // An earlier filter of ours may have answered before this one saw the request.
-            None => self.seen(stream).and_then(|e| Some((e.try_borrow().ok()?.answered, false))),
-        };
-        let (others, kept) = seen.unwrap_or_default();
-        let answered = own || others;
-        let read = self.read_response(stream, answered);
-        let changed = |told| if kept { self.change_response(stream).map(|()| told) } else { Ok(told) };
-        match read.and_then(changed) {
-            Err(error) if !answered => {
-                let line = format!("a response that cannot be cleaned is withheld: {error}");
-                stream.log(Severity::Error, &line);
-                self.refuse(stream, self.refusal(Reason::Internal), &Manner::blind(), Mode::Enforce)
-            }
-            Ok(told) if !answered => self.look_at_answer(stream, told, end_of_stream),
-            _ => Verdict::Continue,
-        }
-    }
-
-    /// Notes what the record says of the response, and unless it is `ours` takes away what an upstream says
-    /// under our name. True if a proxy on the way says there that nobody answered.
-    fn read_response(&mut self, stream: &dyn Stream, ours: bool) -> PortResult<bool> {
-        let mut headers = Headers::reused();
-        let mut told = false;
-        let read = stream.response_headers(&mut headers).and_then(|()| {
-            for (name, value) in &headers {
-                match name.len() {
-                    7 if same(name, b":status") => {
-                        self.response.status = number(value).and_then(|status| status.try_into().ok());
-                    }
-                    14 if same(name, b"content-length") => self.response.length = number(value),
-                    _ if !ours && is_reserved_header(name) => {
-                        told |= unanswered::is_told(name, value);
-                        stream.remove_response_header(name)?;
-                    }
-                    _ => {}
-                }
-            }
-            Ok(told)
-        });
-        headers.done();
-        read
     }
 
     /// The request has ended, however it did.
@@ -398,19 +256,13 @@ impl Request {
     }
 }
 
-/// Scopes as OAuth writes them (RFC 6749 §3.3).
-#[must_use]
-pub fn scope_text<'a>(scopes: impl IntoIterator<Item = &'a Scope>) -> String {
-    scopes.into_iter().map(Scope::as_str).collect::<Vec<_>>().join(" ")
-}
-
 /// How a refusal is told to the caller.
 fn manner(config: &PluginConfig, head: &Head<'_>) -> Manner {
     Manner {
         form: Form::of(head),
         request_id: String::from_utf8_lossy(head.request_id).into_owned(),
         metadata: resource::metadata_url(config, head),
-        scope: config.resource.as_ref().map(|r| scope_text(&r.required_scopes)).unwrap_or_default(),
+        scope: config.resource.as_ref().map(|r| Scope::list(&r.required_scopes)).unwrap_or_default(),
     }
 }
 

@@ -1,43 +1,14 @@
 //! A request as the plugins of one module see it, and what was decided about it.
 
+use std::any::Any;
+use std::fmt;
 use std::sync::Arc;
 
 use portcullis_identity::ClusterId;
-use portcullis_model::{Permit, Refusal};
+use portcullis_model::{Decision, Permit, Refusal};
 
-use crate::answer::Kept;
 use crate::cache::CachedIdentity;
 use crate::kept_tokens::KeptToken;
-
-/// What was decided about a request.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub enum Decision {
-    /// Nothing: an earlier filter ended it, or no stage decided.
-    #[default]
-    None,
-    /// Let through.
-    Allow,
-    /// Let through, or answered here, without an identity: it is on the closed list.
-    Exempt,
-    /// Refused, or in dry-run what would have been refused.
-    Refuse(Refusal),
-    /// Let through, and ended while it was open; in dry-run what would have been ended.
-    End(Refusal),
-}
-
-impl Decision {
-    /// The name in audit records.
-    #[must_use]
-    pub fn as_str(&self) -> &'static str {
-        match self {
-            Self::None => "none",
-            Self::Allow => "allow",
-            Self::Exempt => "exempt",
-            Self::Refuse(_) => "refuse",
-            Self::End(_) => "end",
-        }
-    }
-}
 
 /// A request.
 #[derive(Debug, Default)]
@@ -73,6 +44,48 @@ pub struct RequestState {
     pub kept: Kept,
 }
 
+/// What stages keep of a request: at most one thing of each type, which is private to the stage that keeps it.
+/// Only requests of which something is kept have their answer shown to the stages.
+#[derive(Default)]
+pub struct Kept(Vec<Box<dyn Any>>);
+
+impl fmt::Debug for Kept {
+    /// Without what it is.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Kept").field(&self.0.len()).finish()
+    }
+}
+
+impl Kept {
+    /// Keeps something, in place of what was kept of that type.
+    pub fn keep<T: Any>(&mut self, thing: T) {
+        self.forget::<T>();
+        self.0.push(Box::new(thing));
+    }
+
+    /// What is kept of a type.
+    #[must_use]
+    pub fn get<T: Any>(&self) -> Option<&T> {
+        self.0.iter().find_map(|kept| kept.downcast_ref())
+    }
+
+    /// Forgets what is kept of a type.
+    pub fn forget<T: Any>(&mut self) {
+        self.0.retain(|kept| !kept.is::<T>());
+    }
+
+    /// Whether nothing is kept.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// Forgets everything.
+    pub(crate) fn clear(&mut self) {
+        self.0.clear();
+    }
+}
+
 /// An opaque token, kept for as long as its request is open: nobody else could ask about it again.
 pub struct OpaqueToken {
     /// The token.
@@ -83,9 +96,9 @@ pub struct OpaqueToken {
     pub asked_ms: Option<u64>,
 }
 
-impl std::fmt::Debug for OpaqueToken {
+impl fmt::Debug for OpaqueToken {
     /// Without the token.
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("OpaqueToken").field("good_until_s", &self.good_until_s).finish_non_exhaustive()
     }
 }
@@ -132,4 +145,26 @@ pub struct Response {
     pub status: Option<u16>,
     /// Bytes of the body, where they are known at its beginning.
     pub length: Option<u64>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[derive(Debug, PartialEq)]
+    struct Mine(u8);
+
+    #[test]
+    fn one_thing_of_each_type_is_kept() {
+        let mut kept = Kept::default();
+        assert!(kept.is_empty() && kept.get::<Mine>().is_none());
+        kept.keep(Mine(1));
+        kept.keep("another stage's");
+        kept.keep(Mine(2));
+        assert_eq!((kept.get(), kept.get::<&str>()), (Some(&Mine(2)), Some(&"another stage's")));
+        kept.forget::<&str>();
+        assert!(kept.get::<&str>().is_none() && !kept.is_empty());
+        kept.clear();
+        assert!(kept.is_empty());
+    }
 }

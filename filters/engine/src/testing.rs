@@ -7,9 +7,9 @@ use std::collections::HashMap;
 use crate::headers::Headers;
 use crate::metrics::{Metric, MetricId};
 use crate::port::{
-    Call, CallId, Outcome, OutcomeWanted, PortError, PortResult, Proxy, Severity, Signature, Store, Stream,
+    Call, CallId, Outcome, OutcomeWanted, PortError, PortResult, Proxy, Reply, Severity, Signature, Store,
+    Stream,
 };
-use crate::reply::Reply;
 
 /// A header, name and value.
 pub type Pair = (Vec<u8>, Vec<u8>);

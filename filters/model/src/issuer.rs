@@ -1,17 +1,10 @@
-//! Which issuer a token is of: by its `iss`, or as a JWT-SVID by the trust domain of its subject.
-//!
-//! What a token says only selects among what the operator configured.
-
-use std::sync::Arc;
+//! The names of an issuer: its own, its aliases, and those that a template makes.
 
 use portcullis_identity::ids::{IssuerId, SpiffeId};
-use serde_json::Value;
 
-use crate::claims::Claims;
 use crate::errors::{FieldError, FieldErrors};
-use crate::mapping::{ClaimFault, TenantRule};
+use crate::mapping::TenantRule;
 use crate::policy::IssuerDocument;
-use crate::state::SnapshotState;
 use crate::template::{InvalidTemplate, IssuerTemplate, is_segment};
 
 /// Aliases of one issuer at most.
@@ -69,7 +62,7 @@ impl IssuerNames {
     }
 
     /// Every name of the one issuer that an `iss` names.
-    fn same_as(&self, iss: &str) -> Vec<IssuerId> {
+    pub(crate) fn same_as(&self, iss: &str) -> Vec<IssuerId> {
         let templates = || {
             let aliases = self.aliases.iter().filter_map(|(_, template)| template.as_ref());
             self.template.iter().chain(aliases)
@@ -98,83 +91,8 @@ impl IssuerNames {
     }
 }
 
-/// The issuer of a token, as far as the token says.
-#[derive(Debug, Clone)]
-pub struct TokenIssuer<'a> {
-    /// Its policy.
-    pub document: &'a Arc<IssuerDocument>,
-    /// Its name.
-    pub name: IssuerId,
-    /// The claim that must have this value.
-    bound: Option<(Box<str>, &'a str)>,
-}
-
-impl<'a> TokenIssuer<'a> {
-    /// The issuer of a token; `None` when none is configured, or more than one.
-    #[must_use]
-    pub fn of(claims: &'a Claims, snapshot: &'a SnapshotState) -> Option<Self> {
-        match claims.get("iss") {
-            Some(Value::String(iss)) => {
-                let (document, Named { name, bound }) = snapshot.issuer_named(iss)?;
-                Some(Self { document, name, bound })
-            }
-            // A JWT-SVID has none: its trust domain is its issuer (JWT-SVID §3).
-            None => {
-                let subject = SpiffeId::new(claims.get("sub")?.as_str()?).ok()?;
-                let document = snapshot.issuer(&trust_domain_name(&subject)).filter(|d| d.jwt_svid)?;
-                Some(Self { document, name: document.issuer.clone(), bound: None })
-            }
-            Some(_) => None,
-        }
-    }
-
-    /// Whether the token's claims belong to the issuer that it names.
-    ///
-    /// # Errors
-    /// [`ClaimFault`] with the claim that does not.
-    pub fn check(&self, claims: &Claims) -> Result<(), ClaimFault> {
-        if let Some((claim, value)) = &self.bound
-            && claims.get(&**claim).and_then(Value::as_str) != Some(value)
-        {
-            return Err(ClaimFault::of(claim));
-        }
-        if self.document.jwt_svid {
-            let subject = claims.get("sub").and_then(Value::as_str).and_then(|sub| SpiffeId::new(sub).ok());
-            let is_of = |id: &SpiffeId| trust_domain_name(id) == self.document.issuer.as_str();
-            subject.as_ref().filter(|id| is_of(id)).ok_or_else(|| ClaimFault::of("sub"))?;
-        }
-        Ok(())
-    }
-}
-
-impl SnapshotState {
-    /// The issuer that identities name so: by its own name, or by one that its template makes.
-    #[must_use]
-    pub fn issuer_of_name(&self, name: &IssuerId) -> Option<&Arc<IssuerDocument>> {
-        self.issuer_named(name.as_str()).map(|(document, _)| document)
-    }
-
-    /// Every name of the issuer that identities name so: those of its policy, or this one where there is none.
-    #[must_use]
-    pub fn names_of_issuer(&self, name: &IssuerId) -> Vec<IssuerId> {
-        let document = self.issuer_of_name(name).map(|document| document.issuer.as_str());
-        let names = document.and_then(|document| self.issuer_names(document));
-        names.map_or_else(|| vec![name.clone()], |(_, names)| names.same_as(name.as_str()))
-    }
-
-    /// The one issuer that an `iss` names.
-    fn issuer_named<'i>(&self, iss: &'i str) -> Option<(&Arc<IssuerDocument>, Named<'i>)> {
-        let exact = self.issuer_names(iss).and_then(|(document, names)| Some((document, names.named(iss)?)));
-        exact.or_else(|| {
-            let all = self.all_issuer_names();
-            let mut fitting = all.filter_map(|(document, names)| Some((document, names.named(iss)?)));
-            fitting.next().filter(|_| fitting.next().is_none())
-        })
-    }
-}
-
 /// A trust domain as the name of an issuer.
-fn trust_domain_name(id: &SpiffeId) -> String {
+pub(crate) fn trust_domain_name(id: &SpiffeId) -> String {
     ["spiffe://", id.trust_domain()].concat()
 }
 

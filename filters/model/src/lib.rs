@@ -31,10 +31,12 @@ pub mod origin;
 pub mod outage;
 pub mod pace;
 pub mod policy;
+pub mod reason;
 pub mod resources;
 mod section;
 pub mod state;
 pub mod strict_json;
 pub mod template;
 
-pub use decision::{Permit, Reason, Refusal, Told};
+pub use decision::{Decision, Permit, Refusal, Told};
+pub use reason::Reason;

@@ -3,10 +3,9 @@
 use portcullis_engine::headers::Headers;
 use portcullis_engine::metrics::MetricId;
 use portcullis_engine::port::{
-    Call, CallId, Hash, Outcome, OutcomeWanted, PortError, PortResult, Proxy, Severity, Signature, Store,
-    Stream,
+    Call, CallId, Hash, Outcome, OutcomeWanted, PortError, PortResult, Proxy, Reply, Severity, Signature,
+    Store, Stream,
 };
-use portcullis_engine::reply::Reply;
 use portcullis_proxy_wasm_abi::{
     Block, BufferType, Cas, ContextId, HashFunction, Host, HostError, HttpCall, LocalResponse, LogLevel,
     MapType,

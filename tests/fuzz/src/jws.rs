@@ -3,8 +3,7 @@
 
 use std::cell::RefCell;
 
-use portcullis_authn::keys::PureRust;
-use portcullis_authn::{KeyRing, jwt};
+use portcullis_authn::{KeyRing, PureRust, jwt};
 use portcullis_model::state::SnapshotState;
 use serde_json::{Map, Value, json};
 

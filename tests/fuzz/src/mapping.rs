@@ -1,7 +1,6 @@
 //! Any claims through any mapping: who comes out stands in the claims, and goes through an identity token unchanged.
 
-use portcullis_authn::keys::PureRust;
-use portcullis_authn::{KeyRing, jwt};
+use portcullis_authn::{KeyRing, PureRust, jwt};
 use portcullis_identity::{ClusterId, Identity, KeyId, Minter, Principal, SourceType, verify_with};
 use serde_json::{Map, Value, json};
 

@@ -2,7 +2,8 @@
 
 use std::collections::HashMap;
 
-use portcullis_authn::jwk::{KeySet, LeftOut};
+use portcullis_authn::jwk::LeftOut;
+use portcullis_authn::key_set::KeySet;
 use portcullis_control_config::{IssuerConfig, KeySource};
 use portcullis_control_domain::clock::now_ms;
 use portcullis_control_domain::issuer::{IssuerReport, KeyState, StoredKeys};

@@ -73,7 +73,7 @@ impl Family {
     }
 }
 
-/// In the order of [`Decision`](crate::request_state::Decision).
+/// In the order of [`Decision`](portcullis_model::Decision).
 pub(super) const DECISIONS: &[&str] = &["none", "allow", "exempt", "refuse", "end"];
 /// In the order of [`SourceLabel`](super::SourceLabel).
 const CALLERS: &[&str] = &["human", "worker", "mcp_agent", "unknown"];

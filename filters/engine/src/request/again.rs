@@ -1,28 +1,17 @@
 //! A stream that is open is looked at again: it goes on, or it ends.
 
 use portcullis_model::config::Mode;
-use portcullis_model::{Reason, Refusal};
+use portcullis_model::{Decision, Reason, Refusal};
 
-use super::{Phase, Request};
-use crate::open::{Grounds, OpenId};
+use super::phase::{Open, Phase, Request};
+use crate::open::Grounds;
+use crate::plugin::Instance;
 use crate::port::{Severity, Stream};
 use crate::reply::{self, Form, Manner};
-use crate::request_state::Decision;
 use crate::stage::Again;
-use crate::worker::Instance;
 
 /// Time after which a stream is looked at again that could not be judged or ended, in milliseconds.
 const RETRY_MS: u64 = 1_000;
-
-/// A request that was let on and is still open.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Open {
-    pub(super) id: OpenId,
-    /// When its beginning is recorded, by the monotonic clock; none once that has happened.
-    pub(super) record_at_ms: Option<u64>,
-    /// How its client understands a refusal: its headers cannot be read any more.
-    pub(super) form: Form,
-}
 
 impl Request {
     /// Looks again at a request that was let on.

@@ -3,35 +3,9 @@
 use portcullis_model::config::Mode;
 use portcullis_model::{Reason, Refusal};
 
-use super::{Phase, Request, Verdict};
+use super::phase::{Arrived, BodyWish, Phase, Request, Verdict};
 use crate::port::Stream;
 use crate::reply::Manner;
-
-/// A stage that wants to see the body, and up to how many bytes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct BodyWish {
-    /// Its place among those that decide.
-    pub(super) stage: usize,
-    pub(super) most: usize,
-}
-
-/// What has come of the body.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(super) struct Arrived {
-    /// Bytes that the proxy holds.
-    length: usize,
-    /// Nothing more follows.
-    pub(super) ended: bool,
-    /// The head went on before.
-    pub(super) behind_head: bool,
-}
-
-impl Arrived {
-    /// No body follows the head.
-    pub(super) fn of_none() -> Self {
-        Self { length: 0, ended: true, behind_head: false }
-    }
-}
 
 impl Request {
     /// Whether a stage still wants to see the body.

@@ -2,19 +2,19 @@
 
 use portcullis_model::config::{PluginConfig, Role};
 use portcullis_model::fair::ClientNetwork;
-use portcullis_model::{Reason, Refusal};
+use portcullis_model::{Decision, Reason, Refusal};
 
-use super::{BodyWish, Next, Open, Request, Undecided};
+use super::phase::{BodyWish, Next, Open, Request, Undecided};
 use crate::head::Head;
 use crate::headers::Headers;
 use crate::link::Link;
+use crate::plugin::{Instance, Plugin};
 use crate::port::{PortResult, Stream};
 use crate::registry::SharedExchange;
 use crate::reply::{Form, OwnedReply};
-use crate::request_state::{Decision, RequestState};
+use crate::request_state::RequestState;
 use crate::stage::{Admission, Arrival, Context, Flow, Ticket, Unforwarded};
 use crate::waiting::{self, Awaited, HOLD_MS, Held};
-use crate::worker::{Instance, Plugin};
 
 impl Request {
     /// Decides by the answers of the stages, in their order.

@@ -11,7 +11,7 @@ use super::config::ConfigState;
 use super::events::{BodyAction, FilterEvents, HeadersAction, TrailersAction};
 use super::raw::{FilterPtr, ModuleBuffer};
 use super::reply::{LocalReply, send};
-use super::stream::StreamHandle;
+use super::stream::{Left, StreamHandle};
 use super::types::Hook;
 
 /// Which way of a stream.
@@ -22,13 +22,12 @@ enum Way {
 }
 
 /// What a stream is in the module.
-pub(super) struct FilterState {
+struct FilterState {
     /// Envoy's filter holds its configuration, so this outlives every stream.
-    pub(super) config: *const ConfigState,
+    config: *const ConfigState,
     /// `None` when its beginning has panicked.
     events: RefCell<Option<Box<dyn FilterEvents>>>,
-    pub(super) reply: RefCell<Option<LocalReply>>,
-    pub(super) resume: Cell<bool>,
+    left: Left,
     held: Cell<Option<Way>>,
     broken: Cell<bool>,
     replied: Cell<bool>,
@@ -104,8 +103,7 @@ pub(super) unsafe fn new(config: *const c_void, envoy: FilterPtr) -> *const c_vo
     let filter = Box::new(FilterState {
         config,
         events: RefCell::new(events),
-        reply: RefCell::new(None),
-        resume: Cell::new(false),
+        left: Left::default(),
         held: Cell::new(None),
         broken: Cell::new(broken),
         replied: Cell::new(false),
@@ -205,7 +203,7 @@ unsafe fn enter<T>(
     let calls = unsafe { (*state.config).calls };
     let acted = if state.broken.get() { None } else { run(hook, envoy, state, event) };
     let reply = match &acted {
-        Some(_) => state.reply.take(),
+        Some(_) => state.left.reply.take(),
         // What a broken filter has to refuse: every request, and the response in which it broke.
         None => (!state.broken.replace(true) || is_request(hook)).then(LocalReply::panicked),
     };
@@ -225,11 +223,14 @@ fn run<T>(
     event: impl FnOnce(&mut dyn FilterEvents, &StreamHandle<'_>) -> T,
 ) -> Option<T> {
     // SAFETY: `enter` got the filter from Envoy for this hook, and the configuration outlives it.
-    let stream = unsafe { StreamHandle::new(envoy, state, &*state.config) };
+    let stream = unsafe {
+        let config = &*state.config;
+        StreamHandle::new(config.calls, envoy, &state.left, &config.waker)
+    };
     // Taken only if Envoy ever called a hook within another one of the same stream.
     let mut events = state.events.try_borrow_mut().ok()?;
     let events = events.as_mut()?;
-    state.resume.set(false);
+    state.left.resume.set(false);
     let acted = guard(hook, || event(events.as_mut(), &stream));
     if acted.is_none() {
         count_panic(state, envoy);

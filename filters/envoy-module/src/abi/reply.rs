@@ -1,7 +1,7 @@
 //! Answers that the module gives itself.
 
-use super::raw::{EnvoyBuffer, FilterPtr, ModuleBuffer, ModuleHeader};
-use super::{HeaderMap, raw::Callbacks};
+use super::raw::{Callbacks, EnvoyBuffer, FilterPtr, ModuleBuffer, ModuleHeader};
+use super::types::HeaderMap;
 
 /// An answer in place of the upstream's.
 ///

@@ -1,17 +1,16 @@
 //! What a filter can do with its stream.
 
+use std::cell::{Cell, RefCell};
 use std::ffi::c_void;
 use std::marker::PhantomData;
 
 use super::bytes::{items, slice};
-use super::config::ConfigState;
 use super::error::{AbiResult, HostErrorKind, done};
-use super::filter::FilterState;
 use super::headers::{self, MAX_HEADERS, check_header, check_written};
 use super::log::log;
 use super::raw::{Callbacks, EnvoyBuffer, EnvoyHeader, FilterPtr, ModuleBuffer};
 use super::reply::LocalReply;
-use super::scheduler::StreamWaker;
+use super::scheduler::{ConfigWaker, StreamWaker};
 use super::types::{BodyKind, HeaderMap, LogLevel};
 
 /// As many headers are read without a detour.
@@ -19,12 +18,19 @@ const FEW_HEADERS: usize = 64;
 /// As many pieces of a body are read without a detour.
 const FEW_CHUNKS: usize = 16;
 
+/// What an event leaves to be done when it returns: either can end the stream, and with it everything here.
+#[derive(Default)]
+pub(super) struct Left {
+    pub(super) reply: RefCell<Option<LocalReply>>,
+    pub(super) resume: Cell<bool>,
+}
+
 /// A stream within one of its events, on its worker.
 pub struct StreamHandle<'a> {
     pub(super) envoy: FilterPtr,
     pub(super) calls: &'static Callbacks,
-    state: &'a FilterState,
-    config: &'a ConfigState,
+    left: &'a Left,
+    config: &'a ConfigWaker,
     _worker: PhantomData<*mut c_void>,
 }
 
@@ -38,9 +44,14 @@ impl std::fmt::Debug for StreamHandle<'_> {
 // exists; what a callback reads are live slices, what it writes are live locals.
 impl<'a> StreamHandle<'a> {
     /// # Safety
-    /// `envoy` is a live filter of this configuration, on its worker's thread, for `'a`.
-    pub(super) unsafe fn new(envoy: FilterPtr, state: &'a FilterState, config: &'a ConfigState) -> Self {
-        Self { envoy, calls: config.calls, state, config, _worker: PhantomData }
+    /// `envoy` is a live filter of the configuration that `config` wakes, on its worker's thread, for `'a`.
+    pub(super) unsafe fn new(
+        calls: &'static Callbacks,
+        envoy: FilterPtr,
+        left: &'a Left,
+        config: &'a ConfigWaker,
+    ) -> Self {
+        Self { envoy, calls, left, config, _worker: PhantomData }
     }
 
     /// Copies all headers into a buffer, in place of what it held: with one call for their number
@@ -184,17 +195,17 @@ impl<'a> StreamHandle<'a> {
         }
         let details = || "portcullis_bad_reply".to_owned();
         let refusal = || LocalReply { status: 503, details: details(), ..LocalReply::default() };
-        self.state.reply.replace(Some(if good { reply } else { refusal() }));
+        self.left.reply.replace(Some(if good { reply } else { refusal() }));
     }
 
     /// Lets go on what was held, when this event returns. Only in `on_wake`; elsewhere the action
     /// says it.
     pub fn resume(&self) {
-        self.state.resume.set(true);
+        self.left.resume.set(true);
     }
 
     pub(super) fn take_resume(&self) -> bool {
-        self.state.resume.take()
+        self.left.resume.take()
     }
 
     /// Wakes this stream later, from whatever thread.
@@ -207,6 +218,6 @@ impl<'a> StreamHandle<'a> {
 
     /// Lets [`ConfigEvents::on_wake`](super::ConfigEvents::on_wake) run on the main thread.
     pub fn wake_main(&self, event: u32) {
-        self.config.waker.wake(event.into());
+        self.config.wake(event.into());
     }
 }

@@ -1,77 +1,21 @@
 //! A filter configuration.
 
-use std::collections::HashMap;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::Duration;
 
-use portcullis_engine::port::{CallId, CalloutResponse, MAX_ANSWER};
-use portcullis_engine::{Instance, Plugin, Root, worker};
+use portcullis_engine::port::{CalloutResponse, MAX_ANSWER};
+use portcullis_engine::{Plugin, Root, worker};
 use portcullis_roots::root;
 
 use super::filter::Filter;
 use super::metrics::Metrics;
-use super::port::{MainPort, OwnedCall, ProcessPort};
-use super::process::{self, Home, lock};
+use super::port::{MainPort, ProcessPort};
+use super::process;
+use super::shared::{Ready, Shared};
 use crate::abi::{
     Answer, Callout, CalloutFailure, CalloutId, ConfigEvents, Counter, FilterEvents, LogLevel, MainHandle,
     Setup, log,
 };
-
-/// What a stream wakes the main thread for: there are calls to be sent.
-pub(super) const CALLS: u32 = 1;
-
-/// What a filter configuration and its streams share.
-pub(super) struct Shared {
-    /// The root id and its stages.
-    pub(super) root: &'static Root,
-    /// What a good configuration gives; without it everything is refused.
-    ready: Option<Ready>,
-    /// Calls that streams have asked for.
-    asked: Mutex<Vec<OwnedCall>>,
-    /// Calls under way.
-    sent: Mutex<HashMap<CalloutId, CallId>>,
-    /// What is counted.
-    pub(super) metrics: Metrics,
-    /// The number of the plugin.
-    number: u64,
-}
-
-struct Ready {
-    home: Arc<Home>,
-    /// The plugin on each worker, by its index.
-    instances: Vec<Instance>,
-}
-
-impl Shared {
-    /// The plugin on a worker, where the configuration is good.
-    pub(super) fn instance(&self, worker: u32) -> Option<Instance> {
-        let instances = &self.ready.as_ref()?.instances;
-        instances.get(usize::try_from(worker).ok()?).cloned()
-    }
-
-    /// What the process shares, where the configuration is good.
-    pub(super) fn home(&self) -> Option<&Arc<Home>> {
-        self.ready.as_ref().map(|ready| &ready.home)
-    }
-
-    /// Takes a call of a stream, to be sent by the main thread.
-    pub(super) fn ask(&self, call: OwnedCall) {
-        lock(&self.asked).push(call);
-    }
-
-    fn take_asked(&self) -> Vec<OwnedCall> {
-        std::mem::take(&mut *lock(&self.asked))
-    }
-
-    /// Takes note of a call that is under way.
-    pub(super) fn sent(&self, callout: CalloutId, call: CallId) {
-        lock(&self.sent).insert(callout, call);
-    }
-
-    fn answered(&self, callout: CalloutId) -> Option<CallId> {
-        lock(&self.sent).remove(&callout)
-    }
-}
 
 struct Config {
     shared: Arc<Shared>,
@@ -103,8 +47,8 @@ pub fn new_config_of(
         log(LogLevel::Critical, &line);
     }
     let metrics = Metrics::define(setup);
-    let shared = Shared { root, ready, asked: Mutex::default(), sent: Mutex::default(), metrics, number };
-    Ok(Box::new(Config { shared: Arc::new(shared) }))
+    let shared = Arc::new(Shared::new(root, ready, metrics, number));
+    Ok(Box::new(Config { shared }))
 }
 
 fn make_ready(setup: &Setup<'_>, root: &Root, number: u64) -> Option<Ready> {
@@ -115,10 +59,8 @@ fn make_ready(setup: &Setup<'_>, root: &Root, number: u64) -> Option<Ready> {
             return None;
         }
     };
-    let home = Home::of(&ProcessPort, &plugin, setup.concurrency())?;
-    let instance = |worker: &Arc<_>| Instance::new(Arc::clone(&plugin), number, Arc::clone(worker));
-    let instances = home.workers().iter().map(instance).collect();
-    Some(Ready { home, instances })
+    let home = process::home_of(&ProcessPort, &plugin, setup.concurrency())?;
+    Some(Ready::new(&plugin, number, home))
 }
 
 impl ConfigEvents for Config {
@@ -142,7 +84,7 @@ impl ConfigEvents for Config {
 
     fn on_tick(&self, main: &MainHandle<'_>) {
         if let Some(home) = self.shared.home() {
-            home.on_tick(&MainPort { main, shared: &self.shared }, self.shared.number);
+            process::on_tick(home, &MainPort { main, shared: &self.shared }, self.shared.number);
         }
     }
 
@@ -161,7 +103,7 @@ impl ConfigEvents for Config {
                 Err(error) => {
                     log(LogLevel::Error, &format!("cannot call {}: {error}", call.upstream));
                     let port = MainPort { main, shared: &self.shared };
-                    home.on_failure(&port, self.shared.number, call.id);
+                    process::on_failure(home, &port, self.shared.number, call.id);
                 }
             }
         }
@@ -179,6 +121,6 @@ impl ConfigEvents for Config {
             Err(_) => (None, None),
         };
         let answer = CalloutResponse { call, status, body: body.as_deref() };
-        home.on_answer(&MainPort { main, shared: &self.shared }, self.shared.number, &answer);
+        process::on_answer(home, &MainPort { main, shared: &self.shared }, self.shared.number, &answer);
     }
 }

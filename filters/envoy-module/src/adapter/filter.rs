@@ -5,9 +5,9 @@ use std::sync::Arc;
 use portcullis_engine::port::StreamKey;
 use portcullis_engine::{Request, Verdict};
 
-use super::config::Shared;
 use super::port::StreamPort;
 use super::process;
+use super::shared::Shared;
 use crate::abi::{BodyAction, BodyKind, FilterEvents, HeadersAction, StreamHandle, TrailersAction};
 
 /// A request in one filter.

@@ -8,11 +8,13 @@
 mod config;
 mod crypto;
 mod filter;
+mod home;
 mod machine;
 mod metrics;
 mod port;
 mod process;
+mod shared;
 
 pub use config::{new_config, new_config_of};
 #[cfg(feature = "testing")]
-pub(crate) use process::Homes;
+pub(crate) use home::Homes;

@@ -2,17 +2,15 @@
 
 use std::cell::Cell;
 use std::sync::Arc;
-use std::time::Duration;
 
 use portcullis_engine::headers::Headers;
 use portcullis_engine::metrics::MetricId;
 use portcullis_engine::port::{
-    Call, CallId, Outcome, OutcomeWanted, PortError, PortResult, Proxy, Severity, Signature, Store, Stream,
-    StreamKey,
+    Call, CallId, Outcome, OutcomeWanted, PortError, PortResult, Proxy, Reply, Severity, Signature, Store,
+    Stream, StreamKey,
 };
-use portcullis_engine::reply::Reply;
 
-use super::config::{CALLS, Shared};
+use super::shared::{CALLS, OwnedCall, Shared};
 use super::{crypto, machine, process};
 use crate::abi::{
     AbiError, Attribute, BodyKind, Callout, HeaderMap, LocalReply, LogLevel, MainHandle, StreamHandle, log,
@@ -23,15 +21,6 @@ const HANDLE: &[u8] = b"portcullis.exchange";
 
 /// Names the proxy's instance in audit records; without it the host's name does.
 const INSTANCE_ENV: [&str; 2] = ["PORTCULLIS_INSTANCE", "HOSTNAME"];
-
-/// A call of a stream, to be sent by the main thread.
-pub(super) struct OwnedCall {
-    pub(super) id: CallId,
-    pub(super) upstream: String,
-    pub(super) headers: Vec<(Vec<u8>, Vec<u8>)>,
-    pub(super) body: Vec<u8>,
-    pub(super) timeout: Duration,
-}
 
 fn failed(error: AbiError) -> PortError {
     PortError { operation: error.call, cause: error.fault.to_string().into() }

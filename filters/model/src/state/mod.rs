@@ -2,6 +2,7 @@
 
 mod changes;
 mod entries;
+mod issuers;
 mod records;
 
 use std::collections::HashMap;
@@ -16,6 +17,7 @@ use prost::Message;
 pub use self::changes::{ChangeLog, Ground};
 use self::entries::api_key_entry;
 pub use self::entries::{ApiKeyEntry, ClusterEntry, Secret, SignerEntry};
+pub use self::issuers::TokenIssuer;
 use crate::issuer::IssuerNames;
 use crate::policy::{IntrospectionDocument, IssuerDocument, SourceRulesDocument, WorkloadEntry};
 use crate::resources::Resources;
@@ -131,28 +133,6 @@ impl SnapshotState {
     #[must_use]
     pub fn authentication_revision(&self) -> u64 {
         self.authentication_revision
-    }
-
-    /// An issuer by the exact name of its document. Which one a token is of tells [`crate::issuer::TokenIssuer`].
-    #[inline]
-    #[must_use]
-    pub fn issuer(&self, issuer: &str) -> Option<&Arc<IssuerDocument>> {
-        self.issuers.get(issuer).map(|held| &held.document)
-    }
-
-    /// All issuers.
-    pub fn issuers(&self) -> impl Iterator<Item = &Arc<IssuerDocument>> {
-        self.issuers.values().map(|held| &held.document)
-    }
-
-    /// An issuer by the exact name of its document, with all its names.
-    pub(crate) fn issuer_names(&self, issuer: &str) -> Option<(&Arc<IssuerDocument>, &IssuerNames)> {
-        self.issuers.get(issuer).map(|held| (&held.document, &held.names))
-    }
-
-    /// All issuers with their names.
-    pub(crate) fn all_issuer_names(&self) -> impl Iterator<Item = (&Arc<IssuerDocument>, &IssuerNames)> {
-        self.issuers.values().map(|held| (&held.document, &held.names))
     }
 
     /// The provider that is asked about opaque tokens that begin like this one: the one with the longest

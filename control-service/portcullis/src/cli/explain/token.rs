@@ -2,9 +2,9 @@
 
 use portcullis_authn::jws::Jws;
 use portcullis_model::claims::{DERIVED_FROM, claim, other_use};
-use portcullis_model::issuer::TokenIssuer;
 use portcullis_model::mapping::{ClaimPath, Found, TenantRule};
 use portcullis_model::policy::IssuerDocument;
+use portcullis_model::state::TokenIssuer;
 use serde_json::Value;
 
 use super::explanation::Explanation;

@@ -1,7 +1,7 @@
 //! What a worker counted and did not tell the proxy yet.
 
-use super::{COUNT, CallEnd, Metric, MetricId, SourceLabel};
 use crate::guarded::Rebuild;
+use crate::metrics::{COUNT, CallEnd, Metric, MetricId, SourceLabel};
 use crate::port::Proxy;
 use crate::request_state::RequestState;
 
@@ -121,7 +121,8 @@ impl Meter {
 mod tests {
     use super::*;
     use crate::metrics::{CallKind, CallOutcome};
-    use crate::request_state::Decision;
+    use portcullis_model::Decision;
+
     use crate::testing::FakeProxy;
 
     #[test]
