@@ -3,12 +3,11 @@
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-use portcullis_mesh::control::CLIENT_PEOPLE;
 use portcullis_mesh::http::Request;
 use portcullis_mesh::idp::{Algorithm, claims};
 use portcullis_mesh::scenario::SELECTOR;
 use portcullis_mesh::wait::{self, Seen};
-use portcullis_mesh::{HOSTED, Mesh, Options, TENANT};
+use portcullis_mesh::{CLIENT_PEOPLE, HOSTED, Mesh, Options, TENANT};
 use serde_json::json;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;

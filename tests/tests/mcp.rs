@@ -5,10 +5,9 @@
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-use portcullis_mesh::control::CLIENT_AGENTS;
 use portcullis_mesh::idp::{AUDIENCE, Algorithm, ISSUER, PERSON, claims};
 use portcullis_mesh::wait::{self, Seen};
-use portcullis_mesh::{HOSTED, Mesh, Options, TENANT};
+use portcullis_mesh::{CLIENT_AGENTS, HOSTED, Mesh, Options, TENANT};
 use serde_json::{Value, json};
 use tokio::net::TcpStream;
 

@@ -1,11 +1,10 @@
 //! What the filter counts, as the gateway's Envoy shows it to Prometheus, with its labels.
 
-use portcullis_mesh::control::CLIENT_PEOPLE;
 use portcullis_mesh::http::Request;
 use portcullis_mesh::idp::{Algorithm, claims};
 use portcullis_mesh::scenario::{SELECTOR, Scenario};
 use portcullis_mesh::wait::{self, Seen};
-use portcullis_mesh::{FOREIGN, HOSTED, Mesh, Options, TENANT, Target};
+use portcullis_mesh::{CLIENT_PEOPLE, FOREIGN, HOSTED, Mesh, Options, TENANT, Target};
 use serde_json::json;
 
 /// Series that must be there, and their values.

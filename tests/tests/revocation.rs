@@ -6,12 +6,11 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use portcullis_identity::HEADER;
-use portcullis_mesh::control::{CLIENT_PEOPLE, CLIENT_WORKERS};
 use portcullis_mesh::http::Request;
 use portcullis_mesh::idp::{Algorithm, ISSUER, ISSUER_BEFORE, OPAQUE_PREFIX, claims};
 use portcullis_mesh::scenario::SELECTOR;
 use portcullis_mesh::wait::{self, PATIENCE, Seen};
-use portcullis_mesh::{HOSTED, Mesh, Options, TENANT, Target};
+use portcullis_mesh::{CLIENT_PEOPLE, CLIENT_WORKERS, HOSTED, Mesh, Options, TENANT, Target};
 use serde_json::{Value, json};
 
 /// What a revocation may take until it holds.

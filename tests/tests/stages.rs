@@ -1,11 +1,10 @@
 //! The four stages as four `WasmPlugin`s, translated by istiod and chained by Envoy.
 
-use portcullis_mesh::control::CLIENT_PEOPLE;
 use portcullis_mesh::idp::{Algorithm, claims};
 use portcullis_mesh::overlay::Overlay;
 use portcullis_mesh::scenario::{SELECTOR, Scenario};
 use portcullis_mesh::wait::{self, Seen};
-use portcullis_mesh::{FOREIGN, HOSTED, Mesh, ONPREM, Options, Result, TENANT, Target};
+use portcullis_mesh::{CLIENT_PEOPLE, FOREIGN, HOSTED, Mesh, ONPREM, Options, Result, TENANT, Target};
 use serde_json::{Value, json};
 
 /// Replaces the plugin of all stages by one of each.

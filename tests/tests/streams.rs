@@ -5,11 +5,10 @@ use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use portcullis_identity::HEADER;
-use portcullis_mesh::control::CLIENT_PEOPLE;
 use portcullis_mesh::idp::{Algorithm, claims};
 use portcullis_mesh::scenario::SELECTOR;
 use portcullis_mesh::wait::{self, Seen};
-use portcullis_mesh::{HOSTED, Mesh, ONPREM, Options, TENANT, Target};
+use portcullis_mesh::{CLIENT_PEOPLE, HOSTED, Mesh, ONPREM, Options, TENANT, Target};
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;

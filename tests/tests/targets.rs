@@ -5,13 +5,12 @@
 
 use std::collections::BTreeSet;
 
-use portcullis_mesh::control::CLIENT_PEOPLE;
 use portcullis_mesh::http::Request;
 use portcullis_mesh::idp::{Algorithm, OPAQUE_PREFIX, claims};
 use portcullis_mesh::overlay::Overlay;
 use portcullis_mesh::scenario::SELECTOR;
 use portcullis_mesh::wait::{self, Seen};
-use portcullis_mesh::{FOREIGN, HOSTED, Mesh, Options, TENANT, Target};
+use portcullis_mesh::{CLIENT_PEOPLE, FOREIGN, HOSTED, Mesh, Options, TENANT, Target};
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;

@@ -2,12 +2,11 @@
 
 use std::time::{Duration, Instant};
 
-use portcullis_mesh::control::CLIENT_PEOPLE;
 use portcullis_mesh::http::{Request, Response};
 use portcullis_mesh::idp::{Algorithm, claims};
 use portcullis_mesh::scenario::SELECTOR;
 use portcullis_mesh::wait::{self, Seen};
-use portcullis_mesh::{HOSTED, Mesh, ONPREM, Options, TENANT, Target};
+use portcullis_mesh::{CLIENT_PEOPLE, HOSTED, Mesh, ONPREM, Options, TENANT, Target};
 use serde_json::{Value, json};
 
 /// Until when the tunnel must be out of rotation, and for how long a request may wait in it.

@@ -8,10 +8,12 @@
 //! and views that hide from a sidecar what is for gateways alone.
 
 mod api;
+mod ask;
 pub mod fixtures;
 mod questions;
 mod store;
 
-pub use api::{Answer, Ask, MeshApi};
+pub use api::MeshApi;
+pub use ask::{Answer, Ask};
 pub use questions::{Provider, Questions};
 pub use store::{PAGE_BYTES, Poll, Store};

@@ -7,7 +7,7 @@ use portcullis_protocol::wire::{IntrospectionAnswer, IntrospectionRequest, KeyRe
 use prost::Message;
 use serde_json::Value;
 
-use crate::Answer;
+use crate::ask::Answer;
 
 /// How introspections are answered.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

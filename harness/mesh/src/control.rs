@@ -12,7 +12,7 @@ use crate::error::{MeshError, Result};
 use crate::http::{Request, Response};
 use crate::idp::{AUDIENCE, CLIENT, ISSUER, ISSUER_BEFORE, OPAQUE_PREFIX};
 use crate::pki::{Workload, write_private};
-use crate::sample::{HOSTED, ONPREM, TENANT};
+use crate::sample::{CLIENT_AGENTS, CLIENT_PEOPLE, CLIENT_WORKERS, HOSTED, ONPREM, TENANT};
 
 /// `iss` of the identity tokens that the gateway forwards.
 pub const IDENTITY_ISSUER: &str = "https://identity.alfred-platform.example.com/";
@@ -23,12 +23,6 @@ pub const SERVICE_ISSUER: &str = "https://platform.alfred-platform.example.com";
 /// How often the issuers' keys are fetched. Short, so that a test need not wait for a withdrawn key.
 pub const JWKS_REFRESH_S: u32 = 2;
 
-/// The OAuth client whose users are people.
-pub const CLIENT_PEOPLE: &str = "web-console";
-/// The OAuth client of workflows.
-pub const CLIENT_WORKERS: &str = "workflow-engine";
-/// The OAuth client of MCP agents.
-pub const CLIENT_AGENTS: &str = "mcp-gateway";
 /// The origin of the console of the tenant whose cluster has a CORS policy of its own.
 pub const TENANT_CONSOLE: &str = "https://console.acme.example";
 

@@ -2,12 +2,11 @@
 //! introspection endpoint, and an authorization server at which a person signs in.
 
 mod listen;
+mod served;
 mod sign_in;
 
-use std::collections::HashMap;
 use std::net::SocketAddr;
-use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::sync::Arc;
 
 use axum::body::Bytes;
 use axum::extract::State;
@@ -23,19 +22,11 @@ use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 
 use self::listen::TlsListener;
+pub use self::served::{AUDIENCE, CLIENT, ISSUER, ISSUER_BEFORE, OPAQUE_PREFIX, Served, claims, now_s};
+use self::served::{sign, token_error};
 pub use self::sign_in::PERSON;
-use self::sign_in::SignIn;
-use crate::error::{MeshError, Result};
+use crate::error::Result;
 use crate::pki::Leaf;
-
-/// `iss` of the sample provider's tokens.
-pub const ISSUER: &str = "https://login.alfred-platform.example.com/";
-
-/// Another `iss` of the same provider: its name before it moved.
-pub const ISSUER_BEFORE: &str = "https://sign-in.alfred-platform.example.com/";
-
-/// The audience that the platform asks for.
-pub const AUDIENCE: &str = "https://api.alfred-platform.example.com/";
 
 /// With which algorithm a token is signed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -46,44 +37,6 @@ pub enum Algorithm {
     Es256,
     /// Ed25519.
     EdDsa,
-}
-
-/// What opaque tokens of the sample provider begin with.
-pub const OPAQUE_PREFIX: &str = "sample_";
-
-/// The control service's client id at the sample provider, and its secret there.
-pub const CLIENT: (&str, &str) = ("portcullis", "sample-introspection-secret");
-
-/// What the provider serves at present.
-#[derive(Debug, Clone, Default)]
-pub struct Served(Arc<RwLock<Content>>);
-
-#[derive(Debug, Default)]
-struct Content {
-    jwks: Value,
-    opaque: HashMap<String, Value>,
-    down: bool,
-    sign_in: SignIn,
-}
-
-impl Served {
-    fn read(&self) -> RwLockReadGuard<'_, Content> {
-        self.0.read().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn write(&self) -> RwLockWriteGuard<'_, Content> {
-        self.0.write().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Answers nothing but 503 from now on, or works again.
-    pub fn set_down(&self, down: bool) {
-        self.write().down = down;
-    }
-
-    /// Makes an opaque token good for these claims.
-    pub fn grant(&self, token: &str, claims: &Value) {
-        self.write().opaque.insert(token.to_owned(), claims.clone());
-    }
 }
 
 /// A sample identity provider with one key per algorithm.
@@ -183,48 +136,6 @@ impl Idp {
     }
 }
 
-/// Signs exactly these claims by what a key does.
-fn sign(
-    by: impl FnOnce(JWTClaims<Value>) -> std::result::Result<String, jwt_simple::Error>,
-    claims: &Value,
-) -> Result<String> {
-    let claims = JWTClaims {
-        issued_at: None,
-        expires_at: None,
-        invalid_before: None,
-        issuer: None,
-        subject: None,
-        audiences: None,
-        jwt_id: None,
-        nonce: None,
-        custom: claims.clone(),
-    };
-    by(claims).map_err(|error| token_error("a token", &error))
-}
-
-/// Claims that the platform accepts for five minutes, with `extra` merged over them: a null removes a claim.
-#[must_use]
-pub fn claims(subject: &str, tenant: &str, extra: &Value) -> Value {
-    let now = now_s();
-    let mut claims = json!({
-        "iss": ISSUER, "aud": AUDIENCE, "sub": subject, "tenant": tenant, "iat": now, "nbf": now,
-        "exp": now + 300,
-    });
-    if let (Some(claims), Some(extra)) = (claims.as_object_mut(), extra.as_object()) {
-        for (name, value) in extra {
-            claims.insert(name.clone(), value.clone());
-        }
-        claims.retain(|_, value| !value.is_null());
-    }
-    claims
-}
-
-/// Seconds since the Unix epoch.
-#[must_use]
-pub fn now_s() -> u64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
-}
-
 /// Serves key set (`/jwks.json`) and introspection (`/introspect`, RFC 7662) until the task is dropped.
 ///
 /// # Errors
@@ -281,8 +192,4 @@ async fn introspect(State(served): State<Served>, headers: HeaderMap, body: Byte
     let token = body.split('&').find_map(|pair| pair.strip_prefix("token=")).unwrap_or_default();
     let inactive = json!({"active": false});
     Json(content.opaque.get(token).cloned().unwrap_or(inactive)).into_response()
-}
-
-fn token_error(what: &str, error: &jwt_simple::Error) -> MeshError {
-    MeshError::Token { what: what.to_owned(), reason: error.to_string() }
 }

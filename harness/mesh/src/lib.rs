@@ -28,5 +28,7 @@ pub mod wait;
 
 pub use error::{MeshError, Result};
 pub use mesh::{Impostor, Mesh, Options};
-pub use sample::{FOREIGN, HOSTED, OFFLINE, ONPREM, SILENT, TENANT};
+pub use sample::{
+    CLIENT_AGENTS, CLIENT_PEOPLE, CLIENT_WORKERS, FOREIGN, HOSTED, OFFLINE, ONPREM, SILENT, TENANT,
+};
 pub use target::Target;

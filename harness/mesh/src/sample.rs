@@ -1,4 +1,4 @@
-//! The names of the sample platform: its tenants' data clusters.
+//! The names of the sample platform: its tenants' data clusters, and the clients of its identity provider.
 
 /// The tenant that owns the clusters whose names begin with it.
 pub const TENANT: &str = "acme";
@@ -12,3 +12,9 @@ pub const SILENT: &str = "acme-silent";
 pub const OFFLINE: &str = "acme-offline";
 /// An online cluster of another tenant.
 pub const FOREIGN: &str = "globex-hosted";
+/// The OAuth client whose users are people.
+pub const CLIENT_PEOPLE: &str = "web-console";
+/// The OAuth client of workflows.
+pub const CLIENT_WORKERS: &str = "workflow-engine";
+/// The OAuth client of MCP agents.
+pub const CLIENT_AGENTS: &str = "mcp-gateway";

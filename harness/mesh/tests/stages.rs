@@ -1,12 +1,11 @@
 //! Each stage of the filter as the only plugin, by its own root id.
 
-use portcullis_mesh::control::CLIENT_PEOPLE;
 use portcullis_mesh::http::Request;
 use portcullis_mesh::idp::{Algorithm, claims};
 use portcullis_mesh::overlay::Overlay;
 use portcullis_mesh::scenario::{SELECTOR, Scenario};
 use portcullis_mesh::wait::{self, Seen};
-use portcullis_mesh::{HOSTED, Mesh, TENANT};
+use portcullis_mesh::{CLIENT_PEOPLE, HOSTED, Mesh, TENANT};
 use serde_json::json;
 
 /// Replaces the gateway's plugin by this stage.

@@ -1,6 +1,7 @@
 //! One hostcall under way: memory access, trace, faults, misuse.
 
 use std::cell::Cell;
+use std::collections::BTreeSet;
 
 use wasmtime::{Caller, Memory};
 
@@ -10,6 +11,9 @@ use crate::headers::HeaderMap;
 use crate::pairs;
 use crate::state::VmState;
 use crate::world::{Arg, Effect, Entry, Hostcall, Misuse};
+
+/// The imports that the host offers, as (module, name).
+pub(crate) type Offered = BTreeSet<(&'static str, &'static str)>;
 
 /// How a hostcall fails: with an answer to the module, or by killing it.
 #[derive(Debug)]

@@ -12,15 +12,11 @@ mod shared;
 mod signatures;
 mod wasi;
 
-use std::collections::BTreeSet;
-
 use wasmtime::{Caller, Linker};
 
 use crate::state::VmState;
-use cx::run;
-
-/// The imports that the host offers, as (module, name).
-pub(crate) type Offered = BTreeSet<(&'static str, &'static str)>;
+use crate::world::Fault;
+use cx::{Offered, run};
 
 /// The names of all hostcalls that a module can make.
 pub(crate) fn hostcalls() -> Vec<&'static str> {
@@ -30,6 +26,21 @@ pub(crate) fn hostcalls() -> Vec<&'static str> {
 /// Whether there is a hostcall of this name.
 pub(crate) fn is_hostcall(name: &str) -> bool {
     hostcalls().contains(&name)
+}
+
+impl Fault {
+    /// Only calls of this name, for example `proxy_get_property`.
+    ///
+    /// # Panics
+    /// If no hostcall has that name.
+    #[must_use]
+    #[track_caller]
+    pub fn on(mut self, call: impl Into<String>) -> Self {
+        let call = call.into();
+        assert!(is_hostcall(&call), "no hostcall is named {call:?}: there is {}", hostcalls().join(", "));
+        self.call = Some(call);
+        self
+    }
 }
 
 macro_rules! hostcalls {

@@ -3,8 +3,7 @@
 
 use wasmtime::{Caller, Linker};
 
-use super::Offered;
-use super::cx::Cx;
+use super::cx::{Cx, Offered};
 use crate::codes::LogLevel;
 use crate::state::VmState;
 use crate::world::Arg;

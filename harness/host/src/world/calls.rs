@@ -3,9 +3,10 @@
 use std::fmt;
 use std::time::Duration;
 
-use super::{Event, State};
+use super::State;
+use super::clock::{CallEnd, Event};
 use crate::flow::grpc_from_http;
-use crate::headers::{HeaderMap, Printable};
+use crate::headers::Printable;
 use crate::message::{Answer, Outcome, Request};
 use crate::vm_id::VmId;
 
@@ -69,22 +70,6 @@ pub(crate) struct CallStart {
     pub(crate) token: u32,
     pub(crate) timeout: Duration,
     pub(crate) started: Duration,
-}
-
-/// How a call ends in the module.
-#[derive(Debug)]
-pub(crate) enum CallEnd {
-    Http { id: u64, headers: HeaderMap, body: Vec<u8>, trailers: Option<HeaderMap> },
-    HttpReset { id: u64 },
-    Grpc { id: u64, message: Option<Vec<u8>>, status: u32, reason: String },
-}
-
-impl CallEnd {
-    pub(crate) fn id(&self) -> u64 {
-        match self {
-            Self::Http { id, .. } | Self::HttpReset { id } | Self::Grpc { id, .. } => *id,
-        }
-    }
 }
 
 /// How many names of clusters are kept that there are not: a module may make up as many as it likes.

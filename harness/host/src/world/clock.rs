@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use super::CallEnd;
+use crate::headers::HeaderMap;
 use crate::message::Answer;
 use crate::spec::VmKey;
 use crate::vm_id::VmId;
@@ -18,6 +18,22 @@ pub(crate) enum Event {
     NativeWake { plugin: usize, event: u64 },
     NativeStreamWake { stream: u64, slot: usize, event: u64 },
     UpstreamAnswer { stream: u64, answer: Box<Answer> },
+}
+
+/// How a call ends in the module.
+#[derive(Debug)]
+pub(crate) enum CallEnd {
+    Http { id: u64, headers: HeaderMap, body: Vec<u8>, trailers: Option<HeaderMap> },
+    HttpReset { id: u64 },
+    Grpc { id: u64, message: Option<Vec<u8>>, status: u32, reason: String },
+}
+
+impl CallEnd {
+    pub(crate) fn id(&self) -> u64 {
+        match self {
+            Self::Http { id, .. } | Self::HttpReset { id } | Self::Grpc { id, .. } => *id,
+        }
+    }
 }
 
 /// The host's clock. It moves only when the test says so.

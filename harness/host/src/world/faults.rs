@@ -4,7 +4,6 @@ use std::fmt;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 
-use crate::abi;
 use crate::codes::{Callback, Status};
 use crate::vm_id::VmId;
 
@@ -14,7 +13,7 @@ use crate::vm_id::VmId;
 #[derive(Clone, Debug)]
 pub struct Fault {
     effect: Effect,
-    call: Option<String>,
+    pub(crate) call: Option<String>,
     callback: Option<Callback>,
     vm: Option<VmId>,
     nth: u64,
@@ -48,23 +47,6 @@ impl Fault {
     /// The hostcall is not carried out and answers `status`.
     pub fn status(status: Status) -> Self {
         Self::new(Effect::Status(status))
-    }
-
-    /// Only calls of this name, for example `proxy_get_property`.
-    ///
-    /// # Panics
-    /// If no hostcall has that name.
-    #[must_use]
-    #[track_caller]
-    pub fn on(mut self, call: impl Into<String>) -> Self {
-        let call = call.into();
-        assert!(
-            abi::is_hostcall(&call),
-            "no hostcall is named {call:?}: there is {}",
-            abi::hostcalls().join(", ")
-        );
-        self.call = Some(call);
-        self
     }
 
     /// Only calls made during this callback.

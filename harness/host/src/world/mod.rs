@@ -22,8 +22,8 @@ use crate::property::PropertyTree;
 use crate::upstream::Upstream;
 
 pub use calls::{Call, CallKind, CallState};
-pub(crate) use calls::{CallEnd, CallStart, unreachable};
-pub(crate) use clock::{Clock, Event};
+pub(crate) use calls::{CallStart, unreachable};
+pub(crate) use clock::{CallEnd, Clock, Event};
 pub use faults::Fault;
 pub(crate) use faults::{Effect, Faults};
 pub use limits::Limits;

@@ -1,9 +1,8 @@
 //! Ready-to-paste `curl` lines, one for each kind of caller.
 
-use portcullis_mesh::control::{CLIENT_AGENTS, CLIENT_PEOPLE, CLIENT_WORKERS};
 use portcullis_mesh::idp::{Algorithm, claims, now_s};
 use portcullis_mesh::scenario::SELECTOR;
-use portcullis_mesh::{HOSTED, Mesh, ONPREM, Result, TENANT};
+use portcullis_mesh::{CLIENT_AGENTS, CLIENT_PEOPLE, CLIENT_WORKERS, HOSTED, Mesh, ONPREM, Result, TENANT};
 use serde_json::{Value, json};
 
 /// How long the printed tokens are valid.

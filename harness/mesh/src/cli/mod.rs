@@ -1,5 +1,6 @@
 //! The commands.
 
+mod console;
 mod curl;
 mod demo;
 mod samples;
@@ -14,7 +15,9 @@ use clap::{Args, Parser, Subcommand};
 use portcullis_mesh::block::DEFAULT_BLOCK;
 use portcullis_mesh::scenario::Scenario;
 use portcullis_mesh::tools::{self, Tools};
-use portcullis_mesh::{MeshError, Options, Result, Target, paths, process};
+use portcullis_mesh::{Options, Result, Target, paths, process};
+
+use self::console::say;
 
 /// The local Portcullis mesh: real istiod, real Envoys, the control service and tunnels on one machine.
 #[derive(Debug, Parser)]
@@ -113,24 +116,4 @@ pub(crate) async fn run(cli: Cli) -> Result<ExitCode> {
         Command::DataApi(args) => samples::data_api(args).await,
         Command::Idp(args) => samples::idp(args).await,
     }
-}
-
-/// A line of progress.
-fn say(line: &str) {
-    eprintln!("{line}");
-}
-
-/// Waits for Ctrl-C or SIGTERM.
-async fn interrupted() -> Result<()> {
-    use tokio::signal::unix::{SignalKind, signal};
-    let handler = |kind| {
-        signal(kind).map_err(|source| MeshError::Io { action: "listen for", path: "signals".into(), source })
-    };
-    let (mut interrupt, mut terminate) =
-        (handler(SignalKind::interrupt())?, handler(SignalKind::terminate())?);
-    tokio::select! {
-        _ = interrupt.recv() => {}
-        _ = terminate.recv() => {}
-    }
-    Ok(())
 }

@@ -10,6 +10,8 @@ use portcullis_mesh::data_api::{DataApi, Trust, serve};
 use portcullis_mesh::idp::{Algorithm, Idp, claims};
 use portcullis_mesh::{MeshError, Result};
 
+use super::console::interrupted;
+
 #[derive(Debug, Args)]
 pub(crate) struct DataApiArgs {
     /// Where to listen.
@@ -47,7 +49,7 @@ pub(crate) async fn data_api(args: DataApiArgs) -> Result<ExitCode> {
     trust.set(verifier);
     let server = serve(DataApi { cluster: args.cluster, trust, require_identity: true }, args.listen).await?;
     println!("Data API on http://{}", args.listen);
-    super::interrupted().await?;
+    interrupted().await?;
     server.abort();
     Ok(ExitCode::SUCCESS)
 }
@@ -59,7 +61,7 @@ pub(crate) async fn idp(args: IdpArgs) -> Result<ExitCode> {
     println!("key set: http://{}/jwks.json", args.listen);
     let token = idp.sign(Algorithm::Es256, &claims("ann", "acme", &serde_json::json!({})))?;
     println!("a token of five minutes: {token}");
-    super::interrupted().await?;
+    interrupted().await?;
     server.abort();
     Ok(ExitCode::SUCCESS)
 }

@@ -7,17 +7,19 @@ use std::time::{Duration, SystemTime};
 
 use portcullis_mesh::{Mesh, Options, Result};
 
+use super::console::{interrupted, say};
+
 /// How often components and manifests are looked at. Polling needs no limit of watches and sees every editor's
 /// way of saving.
 const EVERY: Duration = Duration::from_millis(300);
 
 /// Runs until Ctrl-C or until a component dies.
 pub(crate) async fn run(options: Options) -> Result<ExitCode> {
-    let mut say = super::say;
+    let mut say = say;
     let mesh = tokio::select! {
         mesh = Mesh::start(options, &mut say) => mesh?,
         // What was started until then dies with its handles.
-        interrupted = super::interrupted() => return interrupted.map(|()| ExitCode::FAILURE),
+        interrupted = interrupted() => return interrupted.map(|()| ExitCode::FAILURE),
     };
     serve(mesh).await
 }
@@ -27,10 +29,10 @@ async fn serve(mut mesh: Mesh) -> Result<ExitCode> {
     println!("logs: {}", mesh.run_dir().join("logs").display());
     println!("edit {} and save: it is applied at once. Ctrl-C stops the mesh.", mesh.manifests().display());
     let outcome = tokio::select! {
-        interrupted = super::interrupted() => interrupted,
+        interrupted = interrupted() => interrupted,
         died = follow(&mut mesh) => died,
     };
-    super::say("stopping");
+    say("stopping");
     mesh.stop().await;
     outcome.map(|()| ExitCode::SUCCESS)
 }

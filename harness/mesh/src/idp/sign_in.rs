@@ -2,7 +2,6 @@
 //! agrees, codes with PKCE (RFC 7636), refreshing.
 
 use std::collections::HashMap;
-use std::sync::Arc;
 
 use axum::extract::{Form, Query, State};
 use axum::http::StatusCode;
@@ -15,25 +14,14 @@ use jwt_simple::prelude::*;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
-use super::{ISSUER, Served, claims, sign};
-use crate::control::CLIENT_AGENTS;
-use crate::sample::TENANT;
+use super::served::{ISSUER, Served, claims, sign};
+use crate::sample::{CLIENT_AGENTS, TENANT};
 
 /// Who signs in.
 pub const PERSON: &str = "ann@acme.example";
 
 /// How long an access token is good, in seconds.
 const LIVES_S: u64 = 300;
-
-/// What is remembered of those who sign in.
-#[derive(Debug, Default)]
-pub(super) struct SignIn {
-    /// By which the tokens are signed.
-    pub(super) key: Option<Arc<ES256KeyPair>>,
-    /// What was asked for with each code.
-    codes: HashMap<String, HashMap<String, String>>,
-    log: Vec<String>,
-}
 
 pub(super) fn routes() -> Router<Served> {
     Router::new()

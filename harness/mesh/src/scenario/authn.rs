@@ -6,12 +6,12 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 
 use super::{Expect, Scenario, fits};
-use crate::control::{CLIENT_PEOPLE, IDENTITY_ISSUER, JWKS_REFRESH_S};
+use crate::control::{IDENTITY_ISSUER, JWKS_REFRESH_S};
 use crate::error::Result;
 use crate::http::Request;
 use crate::idp::{Algorithm, ISSUER, OPAQUE_PREFIX, claims};
 use crate::overlay::Overlay;
-use crate::sample::{HOSTED, ONPREM, TENANT};
+use crate::sample::{CLIENT_PEOPLE, HOSTED, ONPREM, TENANT};
 use crate::wait::{self, Seen};
 
 /// What a busy machine may take on top of the refresh interval.

@@ -4,10 +4,9 @@ use hyper::header::HOST;
 use serde_json::json;
 
 use super::{Expect, Row, SELECTOR, Scenario};
-use crate::control::CLIENT_PEOPLE;
 use crate::error::Result;
 use crate::idp::Algorithm;
-use crate::sample::{HOSTED, ONPREM};
+use crate::sample::{CLIENT_PEOPLE, HOSTED, ONPREM};
 
 /// The domain of the sample platform, as `pluginConfig.domain` says it.
 pub(super) const DOMAIN: &str = "alfred-platform.example.com";

@@ -4,10 +4,9 @@ use serde_json::json;
 
 use super::callers::DOMAIN;
 use super::{Expect, SELECTOR, Scenario};
-use crate::control::CLIENT_PEOPLE;
 use crate::error::Result;
 use crate::idp::{Algorithm, Idp, claims, now_s};
-use crate::sample::{FOREIGN, HOSTED, OFFLINE, ONPREM, SILENT, TENANT};
+use crate::sample::{CLIENT_PEOPLE, FOREIGN, HOSTED, OFFLINE, ONPREM, SILENT, TENANT};
 
 impl Scenario<'_> {
     pub(super) async fn credentials(&mut self) -> Result<()> {

@@ -18,12 +18,13 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use crate::control::{CLIENT_AGENTS, CLIENT_PEOPLE, CLIENT_WORKERS, IssuedApiKey};
+use crate::control::IssuedApiKey;
 use crate::data_api::headers_seen;
 use crate::error::Result;
 use crate::http::{Request, Response};
 use crate::idp::{Algorithm, claims};
 use crate::mesh::{Mesh, Options};
+use crate::sample::{CLIENT_AGENTS, CLIENT_PEOPLE, CLIENT_WORKERS};
 use crate::sample::{HOSTED, TENANT};
 use crate::wait::{self, PATIENCE, Seen};
 

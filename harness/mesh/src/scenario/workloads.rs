@@ -3,12 +3,11 @@
 use serde_json::json;
 
 use super::{Expect, SELECTOR, Scenario};
-use crate::control::CLIENT_PEOPLE;
 use crate::error::Result;
 use crate::http::Request;
 use crate::idp::Algorithm;
 use crate::pki::Workload;
-use crate::sample::{FOREIGN, HOSTED, ONPREM};
+use crate::sample::{CLIENT_PEOPLE, FOREIGN, HOSTED, ONPREM};
 use crate::tls::Tls;
 
 /// The SPIFFE id of [`Workload::RUNNER`].

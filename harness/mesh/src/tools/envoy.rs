@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use super::Staging;
+use super::staging::Staging;
 use super::wheel::{Pins, Release};
 use crate::error::{MeshError, Result};
 use crate::process::die_with_parent;

@@ -6,8 +6,8 @@ use std::process::Command;
 
 use sha2::{Digest, Sha256};
 
-use super::Staging;
 use super::command::{Required, run_counting};
+use super::staging::Staging;
 use crate::error::{MeshError, Result};
 
 const GO: Required = Required {

@@ -8,6 +8,7 @@ mod command;
 mod envoy;
 mod go;
 mod postgres;
+mod staging;
 mod wheel;
 
 use std::fs::{self, File};
@@ -128,32 +129,4 @@ pub fn cache_dir() -> Result<PathBuf> {
             let unset = std::io::Error::other("neither PORTCULLIS_CACHE, XDG_CACHE_HOME nor HOME is set");
             MeshError::io("choose the cache folder", "portcullis")(unset)
         })
-}
-
-/// A fresh folder beside its destination, so that a rename moves it there; removed if that never happens.
-struct Staging(PathBuf);
-
-impl Staging {
-    fn new(cache: &Path, name: &str) -> Result<Self> {
-        let dir = cache.join(format!(".{name}.{}", std::process::id()));
-        if dir.exists() {
-            fs::remove_dir_all(&dir).map_err(MeshError::io("empty", &dir))?;
-        }
-        fs::create_dir_all(&dir).map_err(MeshError::io("create", &dir))?;
-        Ok(Self(dir))
-    }
-
-    fn publish(self, destination: &Path) -> Result<()> {
-        if let Some(parent) = destination.parent() {
-            fs::create_dir_all(parent).map_err(MeshError::io("create", parent))?;
-        }
-        fs::rename(&self.0, destination).map_err(MeshError::io("move into place", destination))
-    }
-}
-
-impl Drop for Staging {
-    fn drop(&mut self) {
-        // After a successful rename there is nothing left to remove.
-        let _ = fs::remove_dir_all(&self.0);
-    }
 }

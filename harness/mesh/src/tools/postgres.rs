@@ -4,7 +4,7 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
-use super::Staging;
+use super::staging::Staging;
 use super::wheel::Pins;
 use crate::error::{MeshError, Result};
 

@@ -9,8 +9,8 @@ use std::process::Command;
 use serde::Deserialize;
 use sha2::{Digest, Sha256};
 
-use super::Staging;
 use super::command::{Required, run};
+use super::staging::Staging;
 use crate::error::{MeshError, Result};
 
 const PYTHON: Required = Required {
