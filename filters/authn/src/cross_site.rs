@@ -53,7 +53,7 @@ fn is_own_origin(head: &Head<'_>, origin: &[u8]) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use portcullis_engine::headers::Headers;
+    use portcullis_engine::head::headers::Headers;
 
     use super::*;
 

@@ -1,6 +1,6 @@
 //! The metadata of the protected resource (RFC 9728 §2).
 
-use portcullis_engine::resource::Asked;
+use portcullis_engine::edge::resource::Asked;
 use portcullis_identity::ids::Scope;
 use portcullis_model::edge::TokenLocations;
 use portcullis_model::resources::Resources;

@@ -2,8 +2,8 @@
 
 use std::borrow::Cow;
 
+use portcullis_engine::head::headers::Headers;
 use portcullis_engine::head::{Head, Single};
-use portcullis_engine::headers::Headers;
 use portcullis_model::Reason;
 use portcullis_model::edge::TokenLocations;
 use portcullis_protocol::scan;

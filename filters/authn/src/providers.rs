@@ -3,9 +3,9 @@
 use std::sync::Arc;
 
 use portcullis_engine::cache::{Basis, CachedIdentity};
+use portcullis_engine::exchange::request_state::OpaqueToken;
 use portcullis_engine::introspection::{Introspected, LONGEST_MS};
 use portcullis_engine::link::Link;
-use portcullis_engine::request_state::OpaqueToken;
 use portcullis_engine::stage::{Again, Context, Ticket};
 use portcullis_engine::waiting::Awaited;
 use portcullis_model::Reason;

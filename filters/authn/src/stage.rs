@@ -1,10 +1,10 @@
 //! The stages of this crate: one that authenticates, and one that only recognises who was authenticated
 //! before.
 
-use portcullis_engine::closed_list::Listed;
+use portcullis_engine::edge::closed_list::Listed;
+use portcullis_engine::edge::resource::asked_resource;
 use portcullis_engine::port::{PortResult, Severity, Stream};
 use portcullis_engine::reply::OwnedReply;
-use portcullis_engine::resource::asked_resource;
 use portcullis_engine::stage::{Admission, Again, Arrival, Context, Flow, Stage, Unforwarded};
 use portcullis_model::config::{PluginConfig, Role};
 use portcullis_model::{Reason, Refusal, Told};

@@ -5,7 +5,7 @@
 //! `header_invalid`, and anything else as `cross_site_refused`. So a body that was cut, or of which a piece is
 //! missing, is told from a whole one, and one that is empty from one that was never looked at.
 
-use portcullis_engine::request_state::RequestState;
+use portcullis_engine::exchange::request_state::RequestState;
 use portcullis_engine::{Context, Flow, Root, Stage};
 use portcullis_model::{Reason, Refusal};
 

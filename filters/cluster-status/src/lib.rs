@@ -1,7 +1,7 @@
 //! The cluster-status stage: whether the cluster that a request names may be reached with the scopes that its
 //! credential grants, and the identity token that goes there with it.
 //!
-//! Which cluster is named is a fact of the request ([`portcullis_engine::cluster`]). Ownership is checked
+//! Which cluster is named is a fact of the request ([`portcullis_engine::head::cluster`]). Ownership is checked
 //! first: another tenant's cluster is unknown, whatever its state ([`portcullis_model::Permit`]).
 
 #![cfg_attr(
@@ -20,7 +20,7 @@ mod scopes;
 
 use std::borrow::Cow;
 
-use portcullis_engine::cluster::{id, named};
+use portcullis_engine::head::cluster::{id, named};
 use portcullis_engine::stage::{Again, Context, Flow, Stage, Unforwarded};
 use portcullis_model::config::{PluginConfig, Role};
 use portcullis_model::state::Ground;

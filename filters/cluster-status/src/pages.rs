@@ -1,6 +1,6 @@
 //! Which pages of other origins a cluster lets use cookies.
 
-use portcullis_engine::request_state::RequestState;
+use portcullis_engine::exchange::request_state::RequestState;
 use portcullis_identity::ClusterId;
 use portcullis_model::config::PluginConfig;
 use portcullis_model::state::SnapshotState;

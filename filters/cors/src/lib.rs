@@ -24,8 +24,8 @@ mod rule;
 
 use std::sync::Arc;
 
-use portcullis_engine::answer::Answer;
-use portcullis_engine::closed_list::Listed;
+use portcullis_engine::edge::closed_list::Listed;
+use portcullis_engine::exchange::answer::Answer;
 use portcullis_engine::port::PortResult;
 use portcullis_engine::stage::{Admission, Arrival, Context, Flow, Stage};
 use portcullis_identity::ClusterId;

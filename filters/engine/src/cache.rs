@@ -4,6 +4,8 @@
 //! 128-bit keyed hash under a random key of the VM: the credential itself is not kept, and without the
 //! key nobody can make two credentials meet.
 
+pub mod tokens;
+
 use std::num::NonZeroUsize;
 use std::sync::{Arc, Mutex};
 
@@ -14,7 +16,7 @@ use portcullis_identity::{ClusterId, Identity, Minter, Principal, SourceType};
 use portcullis_model::Permit;
 use portcullis_protocol::{record, scan};
 
-use crate::tokens::{Budget, TokenSet};
+use crate::cache::tokens::{Budget, TokenSet};
 
 /// Identities kept per worker.
 pub const MAX_IDENTITIES: usize = 10_000;

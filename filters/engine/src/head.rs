@@ -1,12 +1,16 @@
 //! What the stages need of a request's headers, found in one pass.
 
+pub mod cluster;
+pub mod grpc;
+pub mod headers;
+
 use portcullis_model::Reason;
 use portcullis_model::config::is_reserved_header;
 use portcullis_protocol::scan::{self, same};
 
-use crate::cluster::{CLUSTER_HEADER, Selectors};
-use crate::grpc::Grpc;
-use crate::headers::Headers;
+use crate::head::cluster::{CLUSTER_HEADER, Selectors};
+use crate::head::grpc::Grpc;
+use crate::head::headers::Headers;
 
 /// What a header counts as that came twice: it says nothing that could be believed.
 const TWICE: &[u8] = b"";

@@ -4,6 +4,8 @@
 //! ones, which is apart and of fixed size. Of the questions under way no source has more than are free. What
 //! fails is not remembered, and refuses.
 
+pub mod kept_tokens;
+
 use std::collections::HashMap;
 use std::num::NonZeroUsize;
 use std::sync::Arc;
@@ -17,7 +19,7 @@ use portcullis_protocol::snapshot::{NONCE_LEN, verify_introspection};
 use portcullis_protocol::wire::IntrospectionRequest;
 use prost::Message;
 
-use crate::kept_tokens::KeptTokens;
+use crate::introspection::kept_tokens::KeptTokens;
 use crate::metrics::{CallEnd, CallKind};
 use crate::port::{CallId, CalloutResponse, Proxy, Severity, Stream};
 use crate::source::{PolicySource, describe};

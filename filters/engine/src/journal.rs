@@ -15,13 +15,16 @@
 //! Records are laid down as the batches in which they will be sent, one behind the other in one buffer,
 //! and buffers are used again: keeping and sending a record allocates nothing.
 
+mod batch;
+pub mod courier;
+
 use std::collections::VecDeque;
 
 use portcullis_model::backoff::pause_ms;
 use portcullis_model::config::AuditLimits;
 use portcullis_protocol::audit::{StreamId, hex, keyed_hash};
 
-use crate::batch::{Batch, keep};
+use crate::journal::batch::{Batch, keep};
 use crate::port::Store;
 
 /// Batches that were acknowledged and are kept to be filled again.
@@ -425,5 +428,4 @@ fn push_number(out: &mut String, number: u64) {
 }
 
 #[cfg(test)]
-#[path = "journal_tests.rs"]
 mod tests;

@@ -3,11 +3,16 @@
 //! The engine knows no proxy: what it needs of one are [`port`]s, which a target implements. It knows no
 //! stage either: [`Stage`]s are values in a list ([`Root`]), and a crate of its own each.
 //!
-//! * [`Request`] is the state machine of one request in one plugin.
+//! From below to above; nothing knows of what stands after it:
+//!
+//! * [`head`] is what a request says of itself, [`metrics`] the closed list of what is counted.
+//! * [`port`] is what a proxy offers, [`reply`] how we answer instead of an upstream, [`edge`] what is for everybody.
 //! * [`PolicySource`] is the long poll and the snapshot that it brings; workers of a process may share one.
-//! * [`metrics`] is the closed list of what is counted.
-//! * [`Worker`] is what the plugins of one worker share: caches, questions to the control service, requests
-//!   that wait, and the journal of audit records with its delivery.
+//! * [`cache`], [`introspection`] and [`key_refresh`] are what is known of credentials, [`journal`] the audit records
+//!   and their delivery, [`exchange`] what the plugins of a module know of a request.
+//! * [`Worker`] is what the plugins of one worker share: all of that, and the requests that wait or are open.
+//! * [`Stage`] is what decides, [`Plugin`] a configuration with its stages.
+//! * [`Request`] is the state machine of one request in one plugin.
 
 #![cfg_attr(
     not(test),
@@ -20,19 +25,13 @@
     )
 )]
 
-pub mod answer;
-mod batch;
 pub mod cache;
-pub mod closed_list;
-pub mod cluster;
-pub mod courier;
-pub mod grpc;
+pub mod edge;
+pub mod exchange;
 pub mod guarded;
 pub mod head;
-pub mod headers;
 pub mod introspection;
 pub mod journal;
-pub mod kept_tokens;
 pub mod key_refresh;
 pub mod link;
 pub mod meter;
@@ -41,21 +40,16 @@ pub mod open;
 mod owner;
 pub mod plugin;
 pub mod port;
-mod problem;
-mod registry;
 pub mod reply;
 pub mod request;
-pub mod request_state;
-pub mod resource;
 pub mod source;
 pub mod stage;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
-pub mod tokens;
 pub mod waiting;
 pub mod worker;
 
-pub use answer::Answer;
+pub use exchange::answer::Answer;
 pub use plugin::{Instance, Plugin};
 pub use request::{Request, Verdict};
 pub use source::PolicySource;

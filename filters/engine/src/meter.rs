@@ -1,9 +1,9 @@
 //! What a worker counted and did not tell the proxy yet.
 
+use crate::exchange::request_state::RequestState;
 use crate::guarded::Rebuild;
 use crate::metrics::{COUNT, CallEnd, Metric, MetricId, SourceLabel};
 use crate::port::Proxy;
-use crate::request_state::RequestState;
 
 /// Values of histograms that may wait for the tick. Where more come, the request that brings one more tells
 /// all of them, which costs each what it would have cost by itself.

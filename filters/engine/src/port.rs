@@ -6,7 +6,7 @@
 use std::borrow::Cow;
 use std::time::Duration;
 
-use crate::headers::Headers;
+use crate::head::headers::Headers;
 use crate::metrics::MetricId;
 
 /// Why a port could not do what was asked.

@@ -1,14 +1,16 @@
 //! The answer to a request that is not let through: RFC 9457 problem details, a gRPC status for gRPC, a
 //! JSON-RPC error for the Model Context Protocol.
 
+mod problem;
+
 use std::borrow::Cow;
 
 use portcullis_model::{Refusal, Told};
 
-use crate::grpc::Grpc;
 use crate::head::Head;
+use crate::head::grpc::Grpc;
 use crate::port::{PortResult, Reply, Stream};
-use crate::problem::Problem;
+use crate::reply::problem::Problem;
 
 /// The header that says why a request was refused.
 pub const REASON_HEADER: &str = "x-portcullis-reason";

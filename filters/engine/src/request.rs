@@ -15,16 +15,16 @@ use portcullis_protocol::record;
 
 use self::phase::{Arrived, BodyWish, Next, Phase, Undecided};
 pub use self::phase::{Request, Verdict};
-use crate::answer::Answer;
+use crate::edge::resource;
+use crate::exchange::answer::Answer;
+use crate::exchange::registry::{self, Handle, SharedExchange};
+use crate::exchange::request_state::RequestState;
 use crate::head::Head;
-use crate::headers::Headers;
+use crate::head::headers::Headers;
 use crate::metrics::Metric;
 use crate::plugin::Instance;
 use crate::port::{PortResult, Severity, Stream};
-use crate::registry::{self, Handle, SharedExchange};
 use crate::reply::{self, Form, Manner, OwnedReply};
-use crate::request_state::RequestState;
-use crate::resource;
 use crate::stage::Ending;
 
 impl Request {

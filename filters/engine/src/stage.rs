@@ -7,15 +7,15 @@ use portcullis_model::config::PluginConfig;
 use portcullis_model::state::{Ground, SnapshotState};
 use portcullis_model::{Reason, Refusal};
 
-use crate::answer::Answer;
-use crate::closed_list::{Listed, listed};
+use crate::edge::closed_list::{Listed, listed};
+use crate::exchange::answer::Answer;
+use crate::exchange::request_state::{RequestState, Response};
 use crate::head::Head;
-use crate::headers::Headers;
+use crate::head::headers::Headers;
 use crate::link::Link;
 use crate::open::Grounds;
 use crate::port::{PortResult, Stream};
 use crate::reply::OwnedReply;
-use crate::request_state::{RequestState, Response};
 use crate::waiting::{Awaited, Waited};
 use crate::worker::Worker;
 

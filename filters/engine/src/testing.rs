@@ -4,7 +4,7 @@
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 
-use crate::headers::Headers;
+use crate::head::headers::Headers;
 use crate::metrics::{Metric, MetricId};
 use crate::port::{
     Call, CallId, Outcome, OutcomeWanted, PortError, PortResult, Proxy, Reply, Severity, Signature, Store,

@@ -6,8 +6,8 @@ use std::time::Duration;
 use portcullis_model::config::{AuditLimits, PluginConfig};
 use portcullis_protocol::audit::StreamId;
 
-use crate::courier::Courier;
 use crate::guarded::Guarded;
+use crate::journal::courier::Courier;
 use crate::link::Link;
 use crate::meter::Meter;
 use crate::metrics::Metric;

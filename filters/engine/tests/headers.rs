@@ -1,6 +1,6 @@
 //! Blocks of headers as a proxy hands them over: whatever the bytes, no panic and nothing hidden.
 
-use portcullis_engine::headers::{Headers, MalformedHeaders};
+use portcullis_engine::head::headers::{Headers, MalformedHeaders};
 use proptest::collection::vec;
 use proptest::prelude::*;
 

@@ -1,6 +1,6 @@
 //! The engine's ports in the words of the ABI.
 
-use portcullis_engine::headers::Headers;
+use portcullis_engine::head::headers::Headers;
 use portcullis_engine::metrics::MetricId;
 use portcullis_engine::port::{
     Call, CallId, Hash, Outcome, OutcomeWanted, PortError, PortResult, Proxy, Reply, Severity, Signature,

@@ -1,7 +1,7 @@
 //! A block of headers as a proxy hands it over: refused, or read whole, and nothing in it is hidden.
 
 use portcullis_engine::head::Head;
-use portcullis_engine::headers::Headers;
+use portcullis_engine::head::headers::Headers;
 
 use crate::input::Input;
 

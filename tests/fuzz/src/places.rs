@@ -3,7 +3,7 @@
 use portcullis_authn::locations::{cookie_values, in_query, query_values, without_cookie, without_query};
 use portcullis_authn::{Credential, Presented};
 use portcullis_engine::head::Head;
-use portcullis_engine::headers::Headers;
+use portcullis_engine::head::headers::Headers;
 use portcullis_model::config::parse;
 use portcullis_model::edge::TokenLocations;
 use serde_json::json;

@@ -5,14 +5,14 @@ use portcullis_model::fair::ClientNetwork;
 use portcullis_model::{Decision, Reason, Refusal};
 
 use super::phase::{BodyWish, Next, Open, Request, Undecided};
+use crate::exchange::registry::SharedExchange;
+use crate::exchange::request_state::RequestState;
 use crate::head::Head;
-use crate::headers::Headers;
+use crate::head::headers::Headers;
 use crate::link::Link;
 use crate::plugin::{Instance, Plugin};
 use crate::port::{PortResult, Stream};
-use crate::registry::SharedExchange;
 use crate::reply::{Form, OwnedReply};
-use crate::request_state::RequestState;
 use crate::stage::{Admission, Arrival, Context, Flow, Ticket, Unforwarded};
 use crate::waiting::{self, Awaited, HOLD_MS, Held};
 

@@ -5,12 +5,12 @@
 
 use portcullis_model::Refusal;
 
+use crate::exchange::registry::{Handle, SharedExchange};
+use crate::exchange::request_state::Response;
 use crate::open::OpenId;
 use crate::plugin::Instance;
 use crate::port::StreamKey;
-use crate::registry::{Handle, SharedExchange};
 use crate::reply::{Form, Manner, OwnedReply};
-use crate::request_state::Response;
 use crate::waiting::Waited;
 
 /// What the proxy does after a callback.

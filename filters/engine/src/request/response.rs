@@ -6,8 +6,8 @@ use portcullis_model::{Reason, Refusal};
 use portcullis_protocol::scan::{number, same};
 
 use super::phase::{Phase, Request, Verdict};
-use crate::answer::Answer;
-use crate::headers::Headers;
+use crate::exchange::answer::Answer;
+use crate::head::headers::Headers;
 use crate::port::{OutcomeWanted, PortResult, Severity, Stream};
 use crate::reply::{Form, Manner, REASON_HEADER};
 

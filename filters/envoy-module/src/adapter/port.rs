@@ -3,7 +3,7 @@
 use std::cell::Cell;
 use std::sync::Arc;
 
-use portcullis_engine::headers::Headers;
+use portcullis_engine::head::headers::Headers;
 use portcullis_engine::metrics::MetricId;
 use portcullis_engine::port::{
     Call, CallId, Outcome, OutcomeWanted, PortError, PortResult, Proxy, Reply, Severity, Signature, Store,

@@ -7,7 +7,7 @@ use std::cell::RefCell;
 use std::collections::HashMap;
 use std::rc::{Rc, Weak};
 
-use crate::request_state::RequestState;
+use crate::exchange::request_state::RequestState;
 
 /// A request as shared by the plugins that see it.
 pub(crate) type SharedExchange = Rc<RefCell<RequestState>>;

@@ -6,9 +6,9 @@
 use portcullis_model::Reason;
 use portcullis_model::config::{PluginConfig, Role};
 
-use crate::cluster::select;
+use crate::edge::resource::is_about_a_resource;
 use crate::head::Head;
-use crate::resource::is_about_a_resource;
+use crate::head::cluster::select;
 
 /// The platform's endpoints that a caller without an identity needs: method and exact path.
 const ENDPOINTS: [(&str, &[u8]); 4] = [

@@ -8,7 +8,7 @@ use portcullis_identity::ClusterId;
 use portcullis_model::{Decision, Permit, Refusal};
 
 use crate::cache::CachedIdentity;
-use crate::kept_tokens::KeptToken;
+use crate::introspection::kept_tokens::KeptToken;
 
 /// A request.
 #[derive(Debug, Default)]

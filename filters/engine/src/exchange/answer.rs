@@ -2,9 +2,9 @@
 
 use std::borrow::Cow;
 
+use crate::exchange::request_state::RequestState;
 use crate::port::{PortResult, Stream};
 use crate::reply::ReplyHeaders;
-use crate::request_state::RequestState;
 
 /// The head of an answer on its way to the client: of a response that passes, whoever gave it, or of a reply of
 /// ours before it is sent.

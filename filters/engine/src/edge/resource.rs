@@ -4,8 +4,8 @@ use portcullis_identity::ClusterId;
 use portcullis_model::config::PluginConfig;
 use portcullis_model::edge::{Resource, is_plain_path};
 
-use crate::cluster::{Selectors, select};
 use crate::head::Head;
+use crate::head::cluster::{Selectors, select};
 use crate::reply::Form;
 
 /// Where metadata is served (RFC 9728 §3).

@@ -5,7 +5,7 @@ use portcullis_protocol::wire::AuditBatch;
 use prost::Message;
 
 use super::*;
-use crate::batch::MAX_BATCH_BYTES;
+use crate::journal::batch::MAX_BATCH_BYTES;
 
 /// The proxy's shared data.
 #[derive(Default)]
