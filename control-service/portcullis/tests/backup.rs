@@ -257,6 +257,9 @@ async fn a_restored_service_is_closed_until_it_has_recovered(from: Option<&str>,
     let restored = all.iter().find(|record| record["path"] == "/backup/restore").unwrap();
     assert!(restored["index"].as_u64().unwrap() > 1_000_000_000_000, "no index is given twice: {restored}");
     assert!(all.iter().any(|record| record["path"] == "/backup/recovered"));
+    let config = new.config();
+    let checked = run_in(new.folder.path(), &["store", "check", "--config", config.to_str().unwrap()]);
+    assert!(checked.status.success(), "what is restored fits together: {checked:?}");
 }
 
 #[tokio::test]

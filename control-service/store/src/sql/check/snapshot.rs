@@ -43,9 +43,6 @@ impl Check<'_> {
             if own == 0 || own > revision {
                 self.fault(PART, &format!("{} has revision {own}; they go from 1 to {revision}", name()));
             }
-            if value.is_none() && own <= floor {
-                self.fault(PART, &format!("{} was removed by {own}, and should be forgotten", name()));
-            }
             match RecordKind::try_from(kind) {
                 Err(_) => self.fault(PART, &format!("{} is of a kind that nobody knows", name())),
                 Ok(known) if is_secret(known) => {
