@@ -68,7 +68,7 @@ SYSTEM_POSTGRES := $(lastword $(sort $(wildcard /usr/lib/postgresql/*/bin /usr/p
 test-full: test ## All tests, the slow ones too
 	$(CARGO) test --locked -p portcullis-tests --features slow -- --test-threads 1
 	$(CARGO) test --locked -p portcullis-proxy-wasm --features slow --test attacks native_gateway
-	$(CARGO) test --locked -p portcullis-control --features slow --test many_keys --test database
+	$(CARGO) test --locked -p portcullis-control --features slow --test many_keys --test database --test openapi
 	@test -n "$(SYSTEM_POSTGRES)" || { echo "PostgreSQL is missing: install that of the system, which is an older one (Debian: apt install postgresql)" >&2; exit 1; }
 	PORTCULLIS_POSTGRES=$(SYSTEM_POSTGRES) $(CARGO) test --locked -p portcullis-control-store --test conformance
 	$(MAKE) soak

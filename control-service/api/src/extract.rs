@@ -33,10 +33,7 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for Body<T> {
                 "send content-type: application/json",
             ));
         }
-        let bytes = read(request, state).await?;
-        serde_json::from_slice(&bytes)
-            .map(Self)
-            .map_err(|e| Problem::new(ProblemKind::BodyInvalid, e.to_string()))
+        parse(&read(request, state).await?).map(Self)
     }
 }
 
@@ -51,10 +48,26 @@ impl<S: Send + Sync, T: DeserializeOwned + Default> FromRequest<S> for OptionalB
         if bytes.is_empty() {
             return Ok(Self(T::default()));
         }
-        serde_json::from_slice(&bytes)
-            .map(Self)
-            .map_err(|e| Problem::new(ProblemKind::BodyInvalid, e.to_string()))
+        parse(&bytes).map(Self)
     }
+}
+
+fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Problem> {
+    // No name has it, and PostgreSQL cannot store it.
+    if bytes.windows(6).any(|escape| escape == br"\u0000") {
+        return Err(Problem::new(
+            ProblemKind::BodyInvalid,
+            "a text holds the character U+0000; leave it out",
+        ));
+    }
+    // The readers of structs take a list of their members, too, each by its place.
+    if bytes.trim_ascii_start().first() != Some(&b'{') {
+        return Err(Problem::new(
+            ProblemKind::BodyInvalid,
+            "the body must be a JSON object: {\"name\": value}",
+        ));
+    }
+    serde_json::from_slice(bytes).map_err(|e| Problem::new(ProblemKind::BodyInvalid, e.to_string()))
 }
 
 /// Reads a body up to the limit of its route.
@@ -95,6 +108,18 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequestParts<S> for Parameters<T> 
     }
 }
 
+/// The one parameter of a path.
+pub(crate) struct Segment<T>(pub(crate) T);
+
+impl<S: Send + Sync, T: DeserializeOwned + Send> FromRequestParts<S> for Segment<T> {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut request::Parts, state: &S) -> Result<Self, Problem> {
+        let path = axum::extract::Path::<T>::from_request_parts(parts, state).await;
+        path.map(|path| Self(path.0)).map_err(|e| Problem::new(ProblemKind::ParameterInvalid, e.body_text()))
+    }
+}
+
 /// The cluster id of the path.
 pub(crate) struct ClusterPath(pub(crate) ClusterId);
 
@@ -102,8 +127,7 @@ impl<S: Send + Sync> FromRequestParts<S> for ClusterPath {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut request::Parts, state: &S) -> Result<Self, Problem> {
-        let path = axum::extract::Path::<String>::from_request_parts(parts, state).await;
-        let text = path.map_err(|e| Problem::new(ProblemKind::ParameterInvalid, e.body_text()))?.0;
+        let Segment(text) = Segment::<String>::from_request_parts(parts, state).await?;
         ClusterId::new(&text)
             .map(Self)
             .map_err(|e| Problem::new(ProblemKind::ParameterInvalid, e.to_string()))

@@ -6,6 +6,7 @@
 mod extract;
 pub mod listen;
 mod mesh;
+mod openapi;
 mod operations;
 mod platform;
 mod problem;
@@ -20,6 +21,7 @@ use axum::extract::Request;
 use axum::middleware::{self, Next};
 use portcullis_control_services::metrics::Metrics;
 
+pub use openapi::openapi;
 pub use problem::{Problem, ProblemKind};
 pub use state::{MeshState, MeshToken, OperationsState, Pepper, PlatformState, Stopping};
 

@@ -20,7 +20,7 @@ macro_rules! problem_kinds {
 
             pub(crate) fn status(self) -> u16 { match self { $(Self::$name => $status,)* } }
 
-            fn title(self) -> &'static str { match self { $(Self::$name => $title,)* } }
+            pub(crate) fn title(self) -> &'static str { match self { $(Self::$name => $title,)* } }
         }
     };
 }

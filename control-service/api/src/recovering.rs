@@ -28,7 +28,10 @@ fn closes(method: &Method, path: &str) -> bool {
         (method.as_str(), parts.as_slice()),
         ("DELETE", ["v1", "clusters" | "api-keys" | "service-clients" | "administrators", _])
             | ("POST", ["v1", "clusters", _, "suspend"] | ["v1", "revocations"])
-            | ("GET" | "HEAD", ["v1", "identity", "jwks"] | ["oauth2", "jwks"] | [".well-known", ..])
+            | (
+                "GET" | "HEAD",
+                ["v1", "identity", "jwks"] | ["oauth2", "jwks"] | [".well-known", ..] | ["openapi.json"]
+            )
     )
 }
 

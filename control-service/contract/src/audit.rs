@@ -7,13 +7,14 @@ use portcullis_control_domain::caller::Reach;
 use portcullis_control_domain::rollout::WorkerReport;
 use portcullis_protocol::audit::hex;
 use portcullis_protocol::wire::AuditRecord;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::{Invalid, day, limit};
 pub use portcullis_control_domain::audit::AuditStatus;
 
 /// Which records are asked for; a field that is absent does not filter.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct RecordFilter {
     /// Request id.
@@ -46,6 +47,7 @@ pub struct RecordFilter {
     pub before: Option<u64>,
     /// Entries at most.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 1000))]
     pub limit: Option<usize>,
 }
 
@@ -73,7 +75,7 @@ impl RecordFilter {
 }
 
 /// A record as JSON; the members are those of [`AuditRecord`], and who sent it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct RecordReport {
     /// Its position in the log.
     pub index: u64,
@@ -218,7 +220,7 @@ impl From<AuditRow> for RecordReport {
 }
 
 /// A page of records.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct RecordList {
     /// The records, in the order that was asked for.
     pub records: Vec<RecordReport>,
@@ -236,7 +238,7 @@ pub struct RecordList {
 }
 
 /// What it takes to verify the record at an index of the log.
-#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct ProofReport {
     /// Its position in the log.
     pub index: u64,
@@ -267,7 +269,7 @@ impl From<LogProof> for ProofReport {
 }
 
 /// Whose records are erased: somebody whom records name, or all who did not say who they are, on one day.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct ErasureRequest {
     /// Tenant, as records show it.
@@ -306,14 +308,14 @@ impl ErasureRequest {
 }
 
 /// What was erased.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct ErasureReport {
     /// The keyed hash under which the key was kept; the record of this call has it in its path.
     pub erased: String,
 }
 
 /// All workers.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct ProxyList {
     /// The newest revision.
     pub revision: u64,

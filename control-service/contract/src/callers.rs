@@ -1,10 +1,11 @@
 //! Who calls.
 
 use portcullis_control_domain::caller::{Caller, CallerCredential, Permission, RoleParts};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// Who calls, and what they may.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct WhoAmI {
     /// What audit records call the caller.
     pub subject: String,

@@ -17,10 +17,10 @@ pub enum Access {
 }
 
 macro_rules! calls {
-    ($($(#[$doc:meta])* $name:ident = $method:ident $path:literal, $access:expr;)*) => {
+    ($(#[doc = $doc:literal] $name:ident = $method:ident $path:literal, $access:expr;)*) => {
         /// A call of the platform API.
         #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-        pub enum Call { $($(#[$doc])* $name,)* }
+        pub enum Call { $(#[doc = $doc] $name,)* }
 
         impl Call {
             /// All of them, in the order of the documents.
@@ -33,6 +33,10 @@ macro_rules! calls {
             /// Its path, with parameters in braces.
             #[must_use]
             pub fn path(self) -> &'static str { match self { $(Self::$name => $path,)* } }
+
+            /// What it does.
+            #[must_use]
+            pub fn summary(self) -> &'static str { match self { $(Self::$name => $doc.trim_ascii(),)* } }
 
             /// Whom it lets in.
             #[must_use]
@@ -115,4 +119,6 @@ calls! {
     ServiceKeys = GET "/oauth2/jwks", Anybody;
     /// The metadata of RFC 8414.
     AuthorizationServerMetadata = GET "/.well-known/oauth-authorization-server", Anybody;
+    /// The OpenAPI 3.1 description of this API.
+    OpenApi = GET "/openapi.json", Anybody;
 }

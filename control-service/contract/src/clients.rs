@@ -2,8 +2,10 @@
 
 use portcullis_control_domain::client::{MAX_SERVICE_TOKEN_S, NewServiceClient, ServiceClient};
 use portcullis_control_domain::rollout::RolloutProgress;
+use portcullis_control_domain::schema;
 use portcullis_identity::ids::{ClientId, Role, Scope, TenantId};
 use portcullis_model::grants::Grants;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::keys::MAX_GRANTS;
@@ -13,27 +15,33 @@ use crate::{Invalid, ShownOnce};
 const PREFIX: &str = "svc-";
 
 /// Makes a client.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ClientCreation {
     /// Its id.
+    #[schemars(with = "schema::ServiceClientId")]
     pub id: ClientId,
     /// The tenant it belongs to.
+    #[schemars(with = "schema::TenantId")]
     pub tenant: TenantId,
     /// Roles of its tokens.
     #[serde(default)]
+    #[schemars(with = "Vec<schema::RoleOfCredential>")]
     pub roles: Grants<Role>,
     /// Scopes that it may ask for.
     #[serde(default)]
+    #[schemars(with = "Vec<schema::Scope>")]
     pub scopes: Grants<Scope>,
     /// Audiences that it may ask for; without any, those that gateways accept.
     #[serde(default)]
+    #[schemars(with = "Vec<schema::Audience>", length(max = 16))]
     pub audiences: Vec<String>,
     /// Whether it may exchange somebody's token for one in which it acts for them.
     #[serde(default)]
     pub may_exchange: bool,
     /// Lifetime of its tokens in seconds; without it, the service's.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 30, max = MAX_SERVICE_TOKEN_S))]
     pub lifetime_s: Option<u32>,
 }
 
@@ -73,7 +81,7 @@ impl ClientCreation {
 }
 
 /// A client with a secret.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct ClientWithSecret {
     /// The client.
     pub service_client: ServiceClient,
@@ -82,15 +90,16 @@ pub struct ClientWithSecret {
 }
 
 /// Gives a client a new secret.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct ClientRotation {
     /// Seconds for which the old secret stays good.
+    #[schemars(range(max = crate::MAX_OVERLAP_S))]
     pub overlap_s: u64,
 }
 
 /// A client that was revoked, and how far that has got.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct ClientRevoked {
     /// The client.
     pub service_client: ServiceClient,
@@ -100,7 +109,7 @@ pub struct ClientRevoked {
 }
 
 /// A page of clients.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct ClientList {
     /// The clients, in the order of their ids.
     pub service_clients: Vec<ServiceClient>,

@@ -3,24 +3,29 @@
 use portcullis_control_domain::caller::Reach;
 use portcullis_control_domain::cluster::{Cluster, ClusterQuery, NewCluster, Observed, Placement};
 use portcullis_control_domain::rollout::RolloutProgress;
+use portcullis_control_domain::schema;
 use portcullis_identity::ids::{ClusterId, TenantId};
 use portcullis_model::decision::ClusterState;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::{Invalid, ShownOnce};
 
 /// Registers a cluster.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Registration {
     /// Its id.
+    #[schemars(with = "schema::ClusterId")]
     pub id: ClusterId,
     /// Who owns it.
+    #[schemars(with = "schema::TenantId")]
     pub tenant: TenantId,
     /// Where it stands.
     pub placement: Placement,
     /// Its region.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 64))]
     pub region: Option<String>,
 }
 
@@ -38,7 +43,7 @@ impl Registration {
 }
 
 /// A cluster that was registered.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Registered {
     /// The cluster.
     pub cluster: Cluster,
@@ -49,7 +54,7 @@ pub struct Registered {
 }
 
 /// Which clusters are asked for.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct ClusterListQuery {
     /// Only this tenant's.
@@ -57,12 +62,14 @@ pub struct ClusterListQuery {
     pub tenant: Option<String>,
     /// Only those in this state.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<schema::ClusterState>")]
     pub state: Option<ClusterState>,
     /// The last id of the page before.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub after: String,
     /// Entries at most.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 1000))]
     pub limit: Option<usize>,
 }
 
@@ -78,7 +85,7 @@ impl ClusterListQuery {
 }
 
 /// A page of clusters.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct ClusterList {
     /// The clusters, in the order of their ids.
     pub clusters: Vec<Cluster>,
@@ -87,7 +94,7 @@ pub struct ClusterList {
 }
 
 /// A cluster that an operator changed, and how far that has got.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct ClusterChanged {
     /// The cluster.
     pub cluster: Cluster,
@@ -97,7 +104,7 @@ pub struct ClusterChanged {
 }
 
 /// What a cluster may say of itself.
-#[derive(Debug, Default, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum HeartbeatStatus {
     /// All is well.
@@ -117,13 +124,14 @@ impl From<HeartbeatStatus> for Observed {
 }
 
 /// A heartbeat.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct HeartbeatRequest {
     /// How the cluster is.
     pub status: HeartbeatStatus,
     /// The version that it runs.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<schema::ReportedVersion>")]
     pub version: Option<String>,
 }
 
@@ -143,9 +151,10 @@ impl HeartbeatRequest {
 }
 
 /// What a cluster hears back.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct HeartbeatResponse {
     /// The state that filters enforce.
+    #[schemars(with = "schema::ClusterState")]
     pub state: ClusterState,
     /// Seconds until the next one is due.
     pub next_heartbeat_s: u64,

@@ -2,10 +2,11 @@
 
 use portcullis_control_domain::issuer::{IssuerReport, LeftOutKey};
 use portcullis_control_domain::signing::{Purpose, SigningKey};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// All issuers.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct IssuerList {
     /// The issuers, in the order of the configuration.
     pub issuers: Vec<IssuerReport>,
@@ -14,7 +15,7 @@ pub struct IssuerList {
 }
 
 /// How far a signing key is in its life.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum SigningKeyState {
     /// It is known, and does not sign yet.
@@ -26,7 +27,7 @@ pub enum SigningKeyState {
 }
 
 /// A signing key as the API shows it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct SigningKeyReport {
     /// Its id.
     pub kid: String,
@@ -61,14 +62,14 @@ impl From<&SigningKey> for SigningKeyReport {
 }
 
 /// All signing keys.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct SigningKeyList {
     /// The keys, oldest first.
     pub signing_keys: Vec<SigningKeyReport>,
 }
 
 /// A change of key that has begun.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct RotationBegun {
     /// The new key.
     pub signing_key: SigningKeyReport,

@@ -2,23 +2,28 @@
 
 use portcullis_control_domain::revocation::Revocation;
 use portcullis_control_domain::rollout::RolloutProgress;
+use portcullis_control_domain::schema;
 use portcullis_identity::KeyId;
 use portcullis_model::claims::{REVOKED_USER, is_revocable, is_user_name};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::Invalid;
 
 /// Revokes something.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct NewRevocation {
     /// What is revoked.
+    #[schemars(with = "schema::RevocationName")]
     pub name: String,
     /// Why, for people.
     #[serde(default)]
+    #[schemars(length(max = 1024))]
     pub note: String,
     /// Seconds until it has nothing left to refuse.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = crate::MAX_LIFE_S))]
     pub expires_in_s: Option<u64>,
 }
 
@@ -44,7 +49,7 @@ impl NewRevocation {
 }
 
 /// A revocation that was made or taken back, and how far that has got.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct RevocationChanged {
     /// The revocation.
     pub revocation: Revocation,
@@ -54,7 +59,7 @@ pub struct RevocationChanged {
 }
 
 /// Which revocation is taken back.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct RemovalQuery {
     /// Its name.
@@ -62,7 +67,7 @@ pub struct RemovalQuery {
 }
 
 /// A page of revocations.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct RevocationList {
     /// The revocations, in the order of their names.
     pub revocations: Vec<Revocation>,

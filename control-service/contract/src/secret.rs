@@ -1,5 +1,7 @@
+use std::borrow::Cow;
 use std::fmt;
 
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use zeroize::Zeroizing;
 
@@ -30,6 +32,16 @@ impl Serialize for ShownOnce {
 impl<'de> Deserialize<'de> for ShownOnce {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         String::deserialize(deserializer).map(|secret| Self(Zeroizing::new(secret)))
+    }
+}
+
+impl JsonSchema for ShownOnce {
+    fn schema_name() -> Cow<'static, str> {
+        "ShownOnce".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({"type": "string", "description": "A secret, shown this once."})
     }
 }
 

@@ -1,5 +1,6 @@
 use std::time::Duration;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::Invalid;
@@ -8,11 +9,12 @@ use crate::Invalid;
 const MAX_WAIT: u64 = 30;
 
 /// `?wait=`: how long to wait until all workers concerned have a change.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Wait {
     /// Seconds.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(range(max = MAX_WAIT))]
     pub wait: Option<u64>,
 }
 

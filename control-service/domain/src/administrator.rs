@@ -1,6 +1,7 @@
 //! Who has a token of the platform API: administrators, and others of lesser roles. Only the digests of the tokens are
 //! kept.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::Refused;
@@ -9,7 +10,7 @@ use crate::caller::Role;
 use crate::tokens::{Token, TokenKind};
 
 /// An administrator as the API shows it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Administrator {
     /// The public part of the token.
     pub id: String,

@@ -2,6 +2,7 @@
 
 use portcullis_identity::SourceType;
 use portcullis_identity::ids::{Role, Scope, Subject, TenantId};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::Refused;
@@ -25,7 +26,7 @@ pub struct NewApiKey {
 }
 
 /// A key as the API shows it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct ApiKey {
     /// Its public id.
     pub id: String,

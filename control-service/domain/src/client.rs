@@ -1,6 +1,7 @@
 //! Clients of the token endpoint. Their secrets are nowhere but with their holders.
 
 use portcullis_identity::ids::{ClientId, Role, Scope, TenantId};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::Refused;
@@ -28,7 +29,7 @@ pub struct NewServiceClient {
 }
 
 /// A client as the API shows it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct ServiceClient {
     /// Its id.
     pub id: String,

@@ -3,8 +3,10 @@
 //! What an operator said (`administrative`) and what heartbeats say (`observed`) are kept apart, so that
 //! a suspended cluster stays suspended whatever it reports, and a resumed one is at once what it reports.
 
+use crate::schema;
 use portcullis_identity::ids::{ClusterId, TenantId};
 use portcullis_model::decision::ClusterState;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::Refused;
@@ -60,17 +62,20 @@ pub fn effective(administrative: Administrative, observed: Observed) -> ClusterS
 }
 
 /// A cluster as the API shows it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Cluster {
     /// Its id.
+    #[schemars(with = "schema::ClusterId")]
     pub id: ClusterId,
     /// Who owns it.
+    #[schemars(with = "schema::TenantId")]
     pub tenant: TenantId,
     /// Where it stands.
     pub placement: Placement,
     /// Its region, if it was given.
     pub region: Option<String>,
     /// What filters enforce.
+    #[schemars(with = "schema::ClusterState")]
     pub state: ClusterState,
     /// What its heartbeats say.
     pub observed: Observed,

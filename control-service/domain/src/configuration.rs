@@ -1,10 +1,13 @@
 //! What a running service uses of its configuration, and what a file says besides.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use crate::schema;
+
 /// What becomes of a changed field while the service runs.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Effect {
     /// It is taken over.
@@ -14,7 +17,7 @@ pub enum Effect {
 }
 
 /// A field in which a file and what is in use differ.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Difference {
     /// Its name; entries of a list are told by their own names: `issuers[https://idp.example.com].audiences`.
     pub field: String,
@@ -29,9 +32,10 @@ pub struct Difference {
 }
 
 /// The configuration that a service uses. It names files and never says what they hold.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct RunningConfiguration {
     /// The fields in use, as `control.yaml` writes them, with their defaults.
+    #[schemars(with = "schema::Settings")]
     pub settings: Value,
     /// What the file said when it was last read, and what is not in use until a restart.
     pub pending: Vec<Difference>,

@@ -1,6 +1,7 @@
 //! What is kept and told of the issuers of credentials.
 
 use portcullis_model::policy::Jwks;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// The keys fetched last from an issuer.
@@ -17,7 +18,7 @@ pub struct StoredKeys {
 }
 
 /// Whether keys are as their issuer has them.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum KeyState {
     /// Written in the configuration.
@@ -35,7 +36,7 @@ pub enum KeyState {
 }
 
 /// An issuer as the API and the metrics show it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct IssuerReport {
     /// `iss`.
     pub issuer: String,
@@ -62,7 +63,7 @@ pub struct IssuerReport {
 }
 
 /// A key of an issuer that is not used.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct LeftOutKey {
     /// `iss`.
     pub issuer: String,

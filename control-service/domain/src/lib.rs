@@ -22,6 +22,7 @@ pub mod recovery;
 mod refused;
 pub mod revocation;
 pub mod rollout;
+pub mod schema;
 pub mod secret;
 pub mod signing;
 mod text_enum;

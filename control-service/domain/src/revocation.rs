@@ -1,6 +1,7 @@
 //! Revocations of tokens, subjects, keys and clients.
 
 use portcullis_model::claims::{REVOKED_USER, read_user_name};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::caller::{Authority, Reach};
@@ -10,7 +11,7 @@ use crate::caller::{Authority, Reach};
 const TOKENS_S: u64 = 3600;
 
 /// Something that is revoked.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Revocation {
     /// `jti:…`, `sub:…`, `sid:…`, `kid:…`, `client:…` or `user:…`.
     pub name: String,

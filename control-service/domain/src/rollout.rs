@@ -1,9 +1,10 @@
 //! Which worker of which proxy has which revision, as it is told.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// A worker as the API shows it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct WorkerReport {
     /// Its stream id, hexadecimal.
     pub worker: String,
@@ -20,7 +21,7 @@ pub struct WorkerReport {
 }
 
 /// How far a change has got.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct RolloutProgress {
     /// The revision of the change.
     pub revision: u64,
@@ -43,7 +44,7 @@ impl RolloutProgress {
 }
 
 /// A worker of which nothing was heard for a while, although its snapshot is not stale yet.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct SilentWorker {
     /// The worker.
     #[serde(flatten)]

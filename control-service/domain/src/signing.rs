@@ -8,6 +8,7 @@ use std::time::Duration;
 use portcullis_model::policy::{Jwk, Jwks};
 use portcullis_protocol::audit::hex;
 use portcullis_protocol::snapshot::public_key;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use zeroize::Zeroizing;
@@ -16,7 +17,7 @@ use crate::clock::now_ms;
 use crate::random::random;
 
 /// What a key signs.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Purpose {
     /// Identity tokens, at the gateways.

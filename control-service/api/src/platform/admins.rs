@@ -1,7 +1,7 @@
 //! Who has a token of this API, as administrators manage them.
 
 use axum::Json;
-use axum::extract::{Extension, Path, State};
+use axum::extract::{Extension, State};
 use axum::http::StatusCode;
 use portcullis_control_contract::administrators::{
     AdministratorCreated, AdministratorCreation, AdministratorList, AdministratorRevoked,
@@ -14,7 +14,7 @@ use portcullis_control_domain::clock::now_ms;
 use portcullis_control_store::Store;
 
 use super::guard::Routes;
-use crate::extract::{OptionalBody, Parameters};
+use crate::extract::{OptionalBody, Parameters, Segment};
 use crate::{Problem, ProblemKind};
 
 pub(super) fn routes(routes: Routes) -> Routes {
@@ -50,7 +50,7 @@ async fn list(
 async fn revoke(
     State(store): State<Store>,
     Extension(action): Extension<AuditEvent>,
-    Path(id): Path<String>,
+    Segment(id): Segment<String>,
 ) -> Result<Json<AdministratorRevoked>, Problem> {
     Ok(Json(AdministratorRevoked { administrator: store.revoke_administrator(id, action).await? }))
 }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use axum::Json;
-use axum::extract::{Extension, Path, State};
+use axum::extract::{Extension, State};
 use portcullis_control_contract::audit::{
     AuditStatus, ErasureReport, ErasureRequest, ProofReport, ProxyList, RecordFilter, RecordList,
 };
@@ -18,7 +18,7 @@ use portcullis_protocol::audit::hex;
 
 use super::guard::Routes;
 use crate::Problem;
-use crate::extract::{Body, Parameters};
+use crate::extract::{Body, Parameters, Segment};
 
 pub(super) fn routes(routes: Routes) -> Routes {
     routes
@@ -50,7 +50,7 @@ async fn status(State(store): State<Store>) -> Result<Json<AuditStatus>, Problem
 async fn entry(
     State(store): State<Store>,
     Extension(caller): Extension<Caller>,
-    Path(index): Path<String>,
+    Segment(index): Segment<String>,
 ) -> Result<Json<ProofReport>, Problem> {
     let index = index.parse().map_err(|_| StoreError::from(Refused::EntryUnknown))?;
     Ok(Json(store.log_proof(caller.role.reach(), index).await?.into()))

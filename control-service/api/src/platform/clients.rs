@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use axum::Json;
-use axum::extract::{Extension, Path, State};
+use axum::extract::{Extension, State};
 use axum::http::StatusCode;
 use portcullis_control_contract::calls::Call;
 use portcullis_control_contract::clients::{
@@ -20,7 +20,7 @@ use portcullis_control_store::Store;
 use super::guard::Routes;
 use super::oauth::gives_out_none;
 use crate::Problem;
-use crate::extract::{Body, OptionalBody, Parameters};
+use crate::extract::{Body, OptionalBody, Parameters, Segment};
 
 pub(super) fn routes(routes: Routes) -> Routes {
     routes
@@ -46,7 +46,7 @@ async fn create(
 async fn rotate(
     State(store): State<Store>,
     Extension(action): Extension<AuditEvent>,
-    Path(id): Path<String>,
+    Segment(id): Segment<String>,
     OptionalBody(body): OptionalBody<ClientRotation>,
 ) -> Result<Json<ClientWithSecret>, Problem> {
     let overlap_s = overlap(body.overlap_s).map_err(Problem::body)?;
@@ -58,7 +58,7 @@ async fn revoke(
     State(store): State<Store>,
     State(rollout): State<Arc<Rollout>>,
     Extension(action): Extension<AuditEvent>,
-    Path(id): Path<String>,
+    Segment(id): Segment<String>,
     Parameters(wait): Parameters<Wait>,
 ) -> Result<Json<ClientRevoked>, Problem> {
     let wait = wait.duration().map_err(Problem::parameter)?;

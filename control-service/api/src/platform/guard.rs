@@ -20,8 +20,10 @@ use portcullis_control_services::people::{NobodyKnown, People};
 use portcullis_control_store::{Store, StoreError};
 use zeroize::Zeroizing;
 
+use super::openapi::only_what_is_described;
 use crate::PlatformState;
 use crate::extract::{bearer, request_id};
+use crate::openapi::Takes;
 use crate::problem::{Problem, ProblemKind, ReasonOf};
 
 /// Characters of a path in an audit record at most: those of refused calls are anybody's.
@@ -46,6 +48,10 @@ impl Routes {
             _ => MethodFilter::DELETE,
         };
         let mut route: MethodRouter<PlatformState> = on(filter, handler);
+        if matches!(call.access(), Access::Needs(_) | Access::Cluster) {
+            route =
+                route.route_layer(middleware::from_fn_with_state(Takes::of(call), only_what_is_described));
+        }
         if let Access::Needs(permission) = call.access() {
             let check = (self.guard.clone(), permission);
             route = route.route_layer(middleware::from_fn_with_state(check, guarded));

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use axum::Json;
-use axum::extract::{Extension, Path, State};
+use axum::extract::{Extension, State};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::IntoResponse;
 use portcullis_control_contract::calls::Call;
@@ -16,6 +16,7 @@ use portcullis_model::policy::Jwks;
 
 use super::guard::Routes;
 use crate::Problem;
+use crate::extract::Segment;
 
 pub(super) fn routes(routes: Routes) -> Routes {
     routes
@@ -52,7 +53,7 @@ async fn signing_keys(State(signing): State<Arc<SigningKeys>>) -> Result<Json<Si
 async fn rotate(
     State(signing): State<Arc<SigningKeys>>,
     Extension(action): Extension<AuditEvent>,
-    Path(purpose): Path<Purpose>,
+    Segment(purpose): Segment<Purpose>,
 ) -> Result<(StatusCode, Json<RotationBegun>), Problem> {
     let key = signing.begin(purpose, action).await?;
     Ok((StatusCode::ACCEPTED, Json(RotationBegun { signing_key: SigningKeyReport::from(&key) })))

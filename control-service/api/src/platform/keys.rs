@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use axum::Json;
-use axum::extract::{Extension, Path, State};
+use axum::extract::{Extension, State};
 use axum::http::StatusCode;
 use portcullis_control_contract::calls::Call;
 use portcullis_control_contract::keys::{
@@ -18,7 +18,7 @@ use portcullis_control_snapshot::RolloutScope;
 use portcullis_control_store::Store;
 
 use super::guard::Routes;
-use crate::extract::{Body, OptionalBody, Parameters};
+use crate::extract::{Body, OptionalBody, Parameters, Segment};
 use crate::{Pepper, Problem};
 
 pub(super) fn routes(routes: Routes) -> Routes {
@@ -45,7 +45,7 @@ async fn rotate(
     State(Pepper(pepper)): State<Pepper>,
     State(rollout): State<Arc<Rollout>>,
     Extension(action): Extension<AuditEvent>,
-    Path(id): Path<String>,
+    Segment(id): Segment<String>,
     Parameters(wait): Parameters<Wait>,
     OptionalBody(body): OptionalBody<KeyRotationRequest>,
 ) -> Result<(StatusCode, Json<KeyRotated>), Problem> {
@@ -72,7 +72,7 @@ async fn revoke(
     State(store): State<Store>,
     State(rollout): State<Arc<Rollout>>,
     Extension(action): Extension<AuditEvent>,
-    Path(id): Path<String>,
+    Segment(id): Segment<String>,
     Parameters(wait): Parameters<Wait>,
 ) -> Result<Json<KeyRevoked>, Problem> {
     let wait = wait.duration().map_err(Problem::parameter)?;

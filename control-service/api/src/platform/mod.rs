@@ -10,6 +10,7 @@ mod guard;
 mod issuers;
 mod keys;
 mod oauth;
+mod openapi;
 mod revocations;
 
 use axum::Router;
@@ -35,6 +36,7 @@ pub(crate) fn routes(state: &PlatformState) -> Router<PlatformState> {
         configuration::routes,
         admins::routes,
         oauth::routes,
+        openapi::routes,
     ];
     let routes =
         parts.into_iter().fold(Routes::new(state), |routes, part: fn(Routes) -> Routes| part(routes));

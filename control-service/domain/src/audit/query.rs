@@ -1,6 +1,7 @@
 //! What can be asked of the audit log.
 
 use portcullis_protocol::wire::AuditRecord;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
@@ -36,7 +37,7 @@ pub struct RecordQuery {
 }
 
 /// In which order records are given.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Order {
     /// As they stand in the log.
@@ -47,7 +48,7 @@ pub enum Order {
 }
 
 /// What was erased of a record.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Erased {
     /// What tells of a person: the key of the data subject is gone.
@@ -117,7 +118,7 @@ pub struct LogProof {
 }
 
 /// One stream.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct StreamStatus {
     /// Its id, hexadecimal.
     pub stream: String,
@@ -144,7 +145,7 @@ pub struct StreamStatus {
 }
 
 /// The whole log.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct AuditStatus {
     /// Records stored.
     pub total: u64,

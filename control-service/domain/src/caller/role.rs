@@ -1,6 +1,8 @@
 //! Roles, and what each may do.
 
+use crate::schema;
 use portcullis_identity::ids::{ClusterId, TenantId};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{Permission, Reach};
@@ -23,7 +25,7 @@ text_enum!(
 );
 
 /// A role with its bounds.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(try_from = "RoleParts", into = "RoleParts")]
 pub enum Role {
     /// Everything.
@@ -39,13 +41,15 @@ pub enum Role {
 }
 
 /// A role as the API writes it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct RoleParts {
     /// Its name.
     pub role: RoleName,
     /// The tenant that it is bound to.
+    #[schemars(with = "Option<schema::TenantId>")]
     pub tenant: Option<TenantId>,
     /// The cluster that it is bound to.
+    #[schemars(with = "Option<schema::ClusterId>")]
     pub cluster: Option<ClusterId>,
 }
 

@@ -149,6 +149,8 @@ enum Command {
         #[command(subcommand)]
         command: store::StoreCommand,
     },
+    /// Print the OpenAPI 3.1 description of the platform API. Needs no service.
+    Openapi,
     /// Look at the audit log.
     Audit {
         #[command(flatten)]
@@ -313,6 +315,7 @@ impl Command {
             Self::Clusters { connection, command } => run(clusters::clusters(&connection, command)),
             Self::Keys { connection, command } => run(keys::keys(&connection, command)),
             Self::Store { command } => command.run(),
+            Self::Openapi => print(&format!("{:#}", portcullis_control_api::openapi())),
             Self::Proxies { connection } => run(proxies::proxies(&connection)),
             Self::Audit { connection, command } => run(audit::audit(&connection, command)),
         }

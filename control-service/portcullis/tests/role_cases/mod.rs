@@ -137,6 +137,7 @@ pub(crate) const CASES: &[Case] = &[
     case("POST /oauth2/token", "", None, [400, 400, 400, 400, 400, 400, 400]),
     case("GET /oauth2/jwks", "", None, [200, 200, 200, 200, 200, 200, 200]),
     case("GET /.well-known/oauth-authorization-server", "", None, [200, 200, 200, 200, 200, 200, 200]),
+    case("GET /openapi.json", "", None, [200, 200, 200, 200, 200, 200, 200]),
 ];
 
 /// Lists, and the member of the answer that has the things.
