@@ -89,7 +89,8 @@ async fn on_postgres(folder: &Path, effort: Effort, load: Load, report: &mut Rep
     let url = server.database("bench").await.map_err(failed(ON_POSTGRES))?;
     let server = Arc::new(Server::parse(&url).map_err(failed(ON_POSTGRES))?);
     let sealing_key = folder.join("sealing.key");
-    let location = Location::Server { server: Arc::clone(&server), sealing_key };
+    let (server_of_it, folder) = (Arc::clone(&server), folder.join("data"));
+    let location = Location::Server { server: server_of_it, folder, sealing_key };
     let store = store(location, ON_POSTGRES).await?;
     let (mut rates, mut used, mut of_copy, mut copies) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
     for number in 0..effort.rounds {
