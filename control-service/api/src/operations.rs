@@ -12,6 +12,7 @@ use portcullis_control_services::Current;
 use portcullis_control_services::issuers::Issuers;
 use portcullis_control_services::metrics::{Gauges, Metrics};
 use portcullis_control_services::rollout::Rollout;
+use portcullis_control_services::standing::Standing;
 use portcullis_control_store::Store;
 
 use crate::{OperationsState, Stopping};
@@ -23,19 +24,31 @@ pub(crate) fn routes() -> Router<OperationsState> {
         .route("/metrics", get(metrics))
 }
 
-async fn ready(State(store): State<Store>, State(Stopping(stopping)): State<Stopping>) -> Response {
+async fn ready(
+    State(store): State<Store>,
+    State(standing): State<Arc<Current<Standing>>>,
+    State(Stopping(stopping)): State<Stopping>,
+) -> Response {
+    let not_ready =
+        |told: &str| (StatusCode::SERVICE_UNAVAILABLE, format!("not ready: {told}\n")).into_response();
     if !store.is_open() || *stopping.borrow() {
-        let told = "not ready: the store is closed or the service is stopping\n";
-        return (StatusCode::SERVICE_UNAVAILABLE, told).into_response();
+        return not_ready("the store is closed or the service is stopping");
     }
     if let Err(error) = store.check_fresh() {
-        return (StatusCode::SERVICE_UNAVAILABLE, format!("not ready: {error}\n")).into_response();
+        return not_ready(&error.to_string());
     }
     if !store.is_up() {
-        let told = "not ready: the database cannot be used; the service's log says why\n";
-        return (StatusCode::SERVICE_UNAVAILABLE, told).into_response();
+        return not_ready("the database cannot be used; the service's log says why");
     }
-    (StatusCode::OK, "ready\n").into_response()
+    match &*standing.get() {
+        Standing::Unpublished => not_ready("no replica has published its configuration yet"),
+        Standing::Agrees => (StatusCode::OK, "ready\n").into_response(),
+        Standing::Differs { own, leaders } => {
+            let told =
+                format!("ready\nthe leader's configuration counts, {leaders}; this replica's is {own}\n");
+            (StatusCode::OK, told).into_response()
+        }
+    }
 }
 
 async fn metrics(
@@ -55,6 +68,7 @@ async fn metrics(
         recovering: store.recovery().is_some(),
         current: workers.iter().filter(|w| w.revision >= revision).count(),
         store_up: store.is_up(),
+        leads: store.term().is_some(),
         behind: store.hub().freshness().check().is_err(),
         confirmed_ms_ago: u64::try_from(store.hub().freshness().age().as_millis()).unwrap_or(u64::MAX),
         restart_pending: configuration.pending.len(),

@@ -16,6 +16,7 @@ use portcullis_control_services::presence::Presence;
 use portcullis_control_services::rollout::Rollout;
 use portcullis_control_services::shares::Shares;
 use portcullis_control_services::signing::SigningKeys;
+use portcullis_control_services::standing::Standing;
 use portcullis_control_store::Store;
 use tokio::sync::watch;
 use zeroize::Zeroizing;
@@ -109,6 +110,8 @@ state! {
         issuers: Arc<Issuers>,
         /// The configuration in use.
         configuration: Arc<Current<RunningConfiguration>>,
+        /// How this replica's configuration stands to what filters have.
+        standing: Arc<Current<Standing>>,
         /// When the service is not ready any more.
         stopping: Stopping,
     }

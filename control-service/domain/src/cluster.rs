@@ -88,7 +88,7 @@ pub struct Cluster {
     pub version: Option<String>,
     /// When it was registered, milliseconds since the Unix epoch.
     pub created_at_ms: u64,
-    /// Its last heartbeat, as far as written down: up to ten seconds behind.
+    /// Its last heartbeat by the database's clock, as far as written down: some seconds behind.
     pub last_heartbeat_at_ms: Option<u64>,
 }
 
@@ -148,11 +148,17 @@ impl Cluster {
         Ok(())
     }
 
-    /// Takes over what a heartbeat says.
-    pub fn observe(&mut self, heartbeat: Heartbeat) {
+    /// Takes over what a heartbeat says that came just now.
+    pub fn observe(&mut self, heartbeat: Heartbeat, now_ms: u64) {
         self.observed = heartbeat.observed;
-        self.last_heartbeat_at_ms = heartbeat.at_ms.or(self.last_heartbeat_at_ms);
+        self.last_heartbeat_at_ms = Some(now_ms);
         self.version = heartbeat.version.or_else(|| self.version.take());
+        self.state = effective(self.administrative, self.observed);
+    }
+
+    /// Nothing was heard of it for too long.
+    pub fn fall_silent(&mut self) {
+        self.observed = Observed::Offline;
         self.state = effective(self.administrative, self.observed);
     }
 }
@@ -190,8 +196,15 @@ pub struct Heartbeat {
     pub observed: Observed,
     /// The version that it reports; `None` leaves what was reported before.
     pub version: Option<String>,
-    /// When it came; `None` for a change that the service itself makes.
-    pub at_ms: Option<u64>,
+}
+
+/// A cluster that was not heard of for too long.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SilentCluster {
+    /// The cluster.
+    pub id: ClusterId,
+    /// When it was heard of last.
+    pub last_heartbeat_at_ms: Option<u64>,
 }
 
 /// Which clusters are asked for.
@@ -223,6 +236,8 @@ pub struct KnownCluster {
 pub struct Observation {
     /// The clusters as they are now.
     pub clusters: Vec<Cluster>,
+    /// The snapshot's revision that has them so.
+    pub revision: u64,
     /// Grows with every such write, in the order in which they took effect: answers may overtake each
     /// other.
     pub order: u64,
@@ -238,16 +253,16 @@ mod tests {
         Cluster::registered(NewCluster { id, tenant, placement: Placement::OnPremises, region: None }, 7)
     }
 
-    fn heartbeat(observed: Observed, version: Option<&str>, at_ms: Option<u64>) -> Heartbeat {
+    fn heartbeat(observed: Observed, version: Option<&str>) -> Heartbeat {
         let id = ClusterId::new("acme").unwrap();
-        Heartbeat { id, observed, version: version.map(str::to_owned), at_ms }
+        Heartbeat { id, observed, version: version.map(str::to_owned) }
     }
 
     #[test]
     fn a_suspended_cluster_stays_suspended_whatever_it_reports() {
         let mut cluster = cluster();
         cluster.administer(Administer::Suspend, Authority::Platform).unwrap();
-        cluster.observe(heartbeat(Observed::Online, None, None));
+        cluster.observe(heartbeat(Observed::Online, None), 5);
         assert_eq!(cluster.state, ClusterState::Suspended);
         cluster.administer(Administer::Resume, Authority::Platform).unwrap();
         assert_eq!(cluster.state, ClusterState::Online, "it is at once what it reports");
@@ -290,8 +305,9 @@ mod tests {
     #[test]
     fn what_a_heartbeat_leaves_out_stays() {
         let mut cluster = cluster();
-        cluster.observe(heartbeat(Observed::Online, Some("1.2"), Some(5)));
-        cluster.observe(heartbeat(Observed::Offline, None, None));
+        cluster.observe(heartbeat(Observed::Online, Some("1.2")), 4);
+        cluster.observe(heartbeat(Observed::Degraded, None), 5);
+        cluster.fall_silent();
         assert_eq!((cluster.version.as_deref(), cluster.last_heartbeat_at_ms), (Some("1.2"), Some(5)));
         assert_eq!(cluster.state, ClusterState::Offline);
     }

@@ -2,11 +2,14 @@
 
 mod common;
 
+use std::time::{Duration, Instant};
+
+use portcullis_protocol::wire::RecordKind;
 use reqwest::Method;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use common::replicas::Replicas;
-use common::{GATEWAY, Server, text, until};
+use common::{GATEWAY, PATIENCE, SLACK, Server, text, until};
 
 async fn is_ready(server: &Server) -> (u16, String) {
     let answer = server.http.get(server.url("operations", "/readyz")).send().await.unwrap();
@@ -75,4 +78,135 @@ async fn a_replica_without_its_database_is_not_ready_and_answers_nothing_as_fres
     until("it is ready again", async || is_ready(server).await.0 == 200).await;
     gateway.sync(server).await;
     assert_eq!(server.heartbeat("acme", &token, None).await.0, 200);
+}
+
+async fn leads(server: &Server) -> bool {
+    let Ok(answer) = server.http.get(server.url("operations", "/metrics")).send().await else { return false };
+    answer.text().await.is_ok_and(|text| text.contains("portcullis_replica_leads 1\n"))
+}
+
+async fn leader(replicas: &[Server], but: usize) -> Option<usize> {
+    for (n, server) in replicas.iter().enumerate() {
+        if n != but && leads(server).await {
+            return Some(n);
+        }
+    }
+    None
+}
+
+/// Waits until another one than the one that led does.
+async fn next_leader(replicas: &[Server], before: usize) -> usize {
+    let begun = Instant::now();
+    until("another one leads", async || leader(replicas, before).await.is_some()).await;
+    assert!(begun.elapsed() < Duration::from_secs(5) + SLACK, "{:?}", begun.elapsed());
+    leader(replicas, before).await.unwrap()
+}
+
+#[tokio::test]
+async fn another_one_leads_when_the_leader_is_killed_or_hangs() {
+    let mut replicas = Replicas::start("lead", 3).await;
+    assert_eq!(leader(&replicas, 9).await, Some(0), "who was first leads");
+    replicas[0].kill();
+    let second = next_leader(&replicas[1..], 9).await + 1;
+    replicas[0].restart().await;
+    replicas[second].signal("STOP");
+    let others: Vec<_> = (0..3).filter(|n| *n != second).collect();
+    let begun = Instant::now();
+    until("another one leads", async || {
+        leads(&replicas[others[0]]).await || leads(&replicas[others[1]]).await
+    })
+    .await;
+    assert!(begun.elapsed() < Duration::from_secs(5) + SLACK, "{:?}", begun.elapsed());
+    replicas[second].signal("CONT");
+    until("who hung leads no more", async || !leads(&replicas[second]).await).await;
+    assert!(leader(&replicas, second).await.is_some());
+}
+
+#[tokio::test]
+async fn a_cluster_that_reports_to_any_replica_stays_and_one_that_falls_silent_is_offline() {
+    let offline = |config: &mut Value| config["clusters"] = json!({"offlineAfterSeconds": 4});
+    let mut replicas = Replicas::start_with("silent", 3, offline).await;
+    let alive = text(&replicas[0].register("alive").await["token"]);
+    let silent = text(&replicas[1].register("silent").await["token"]);
+    assert_eq!(replicas[2].heartbeat("silent", &silent, None).await.1["state"], "online");
+    let begun = Instant::now();
+    let mut killed = false;
+    // It reports to one that does not lead, and to the other one.
+    for n in 0.. {
+        let server = &replicas[1 + n % 2];
+        assert_eq!(server.heartbeat("alive", &alive, None).await.1["state"], "online");
+        assert_eq!(replicas[2].state_of("alive").await, "online");
+        if begun.elapsed() > Duration::from_secs(1) && !killed {
+            replicas[0].kill();
+            killed = true;
+        }
+        if begun.elapsed() > Duration::from_secs(20) && replicas[2].state_of("silent").await == "offline" {
+            break;
+        }
+        assert!(begun.elapsed() < PATIENCE);
+        tokio::time::sleep(Duration::from_millis(500)).await;
+    }
+    assert_eq!(replicas[1].heartbeat("silent", &silent, None).await.1["state"], "online");
+    assert_eq!(replicas[2].state_of("silent").await, "online");
+}
+
+#[tokio::test]
+async fn what_one_replica_ends_ends_at_all() {
+    let replicas = Replicas::start("ended", 2).await;
+    let token = text(&replicas[0].register("acme").await["token"]);
+    assert_eq!(replicas[1].heartbeat("acme", &token, None).await.1["state"], "online");
+    replicas[0].expect(200, Method::POST, "/v1/clusters/acme/suspend", None).await;
+    until("the other one knows", async || {
+        replicas[1].heartbeat("acme", &token, None).await.1["state"] == "suspended"
+    })
+    .await;
+    replicas[0].expect(200, Method::DELETE, "/v1/clusters/acme", None).await;
+    until("its token has ended there, too", async || {
+        replicas[1].heartbeat("acme", &token, None).await.0.as_u16() == 410
+    })
+    .await;
+}
+
+/// The names of source rules, and whether a shared secret is there, as gateways get them from a replica.
+async fn policy_of(server: &Server) -> (Vec<String>, usize) {
+    let mut gateway = server.reader("gateway", GATEWAY, "77");
+    let records = gateway.sync(server).await.into_iter().flat_map(|page| page.records).collect::<Vec<_>>();
+    let of = |kind: RecordKind| records.iter().filter(move |r| r.kind == kind as i32 && !r.removed);
+    let rules: Value =
+        of(RecordKind::SourceRules).map(|r| serde_json::from_slice(&r.value).unwrap()).next().unwrap();
+    let names = rules["rules"].as_array().unwrap().iter().map(|rule| text(&rule["name"])).collect();
+    (names, of(RecordKind::IssuerSecret).filter(|r| r.value == b"0123456789abcdef0123456789abcdef").count())
+}
+
+#[tokio::test]
+async fn the_leaders_configuration_counts_and_another_one_is_told() {
+    let mut replicas = Replicas::start("configuration", 1).await;
+    let secret = replicas[0].folder.path().join("hmac");
+    std::fs::write(&secret, "0123456789abcdef0123456789abcdef").unwrap();
+    std::fs::set_permissions(&secret, std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
+    let other = |config: &mut Value| {
+        config["sourceRules"][0]["name"] = json!("everybody");
+        config["issuers"].as_array_mut().unwrap().push(json!({
+            "issuer": "https://hmac.example.com", "audiences": ["portcullis"], "algorithms": ["HS256"],
+            "hmacKeyFile": secret,
+        }));
+    };
+    let second = replicas[0].join(other).await;
+    let (status, told) = is_ready(&second).await;
+    assert!(status == 200 && told.contains("the leader's configuration counts"), "{status} {told}");
+    assert_eq!(is_ready(&replicas[0]).await, (200, "ready\n".to_owned()));
+    assert_eq!(policy_of(&second).await, (vec!["people".to_owned()], 0));
+    second.until_logged("the leader has another configuration").await;
+    replicas[0].kill();
+    until("the second leads", async || leads(&second).await).await;
+    // What it has published can be served by who does not have the secret.
+    replicas[0].restart().await;
+    for server in [&second, &replicas[0]] {
+        until("its configuration counts", async || {
+            policy_of(server).await == (vec!["everybody".to_owned()], 1)
+        })
+        .await;
+    }
+    let told = is_ready(&replicas[0]).await.1;
+    assert!(told.contains("the leader's configuration counts"), "{told}");
 }

@@ -1,7 +1,7 @@
 use std::sync::{Arc, PoisonError, RwLock};
 
 /// Something that a reload replaces while it is read.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Current<T>(RwLock<Arc<T>>);
 
 impl<T> Current<T> {

@@ -19,5 +19,6 @@ mod retry;
 pub mod rollout;
 pub mod shares;
 pub mod signing;
+pub mod standing;
 
 pub use current::Current;

@@ -104,6 +104,8 @@ pub struct Gauges {
     pub current: usize,
     /// Whether the database can be used.
     pub store_up: bool,
+    /// Whether this replica does what only one may do.
+    pub leads: bool,
     /// Whether this replica may lack something of the database.
     pub behind: bool,
     /// How long ago it was certain that it lacks nothing.
@@ -160,6 +162,7 @@ impl Metrics {
             ("snapshot_entries", "Entries of the snapshot.", size(gauges.entries)),
             ("workers", "Proxy workers that are alive.", size(gauges.workers)),
             ("workers_current", "Proxy workers with the newest revision.", size(gauges.current)),
+            ("replica_leads", "1 while this replica does what only one may do.", u64::from(gauges.leads)),
             (
                 "store_up",
                 "1 while the database can be used: it is read, and takes what is written to it.",

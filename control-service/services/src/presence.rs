@@ -1,38 +1,40 @@
 //! Heartbeats of data clusters.
 //!
-//! Most heartbeats change nothing and only move a time in memory; what changes a state is written at
-//! once, times every ten seconds. A sweep puts right whatever memory and store disagree about, so that
-//! no race between a heartbeat and its absence lasts longer than one sweep.
+//! A cluster may report to any replica. Most heartbeats change nothing and only move a time in memory; what changes a
+//! state is written at once, times every few seconds. What a replica remembers of a cluster is good for as long as the
+//! snapshot has nothing newer of it, and whoever writes times sees whether a state was written over meanwhile. That a
+//! cluster fell silent is the leader's to say, by the times that all replicas have written.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use portcullis_control_domain::clock::now_ms;
 use portcullis_control_domain::cluster::{
-    Administrative, Cluster, Heartbeat, KnownCluster, Observation, Observed,
+    Administrative, Cluster, Heartbeat, KnownCluster, Observation, Observed, effective,
 };
-use portcullis_control_store::{Store, StoreError};
+use portcullis_control_store::{Store, StoreError, Term};
 use portcullis_identity::ids::ClusterId;
 use portcullis_model::decision::ClusterState;
 use subtle::ConstantTimeEq;
 
-/// Heartbeat times written in one go, so that other writes get their turn.
+/// Clusters written in one go, so that other writes get their turn.
 const CHUNK: usize = 500;
-/// How often heartbeat times are written down.
-const FLUSH: Duration = Duration::from_secs(10);
+/// How often heartbeat times are written down, at the latest.
+const FLUSH: Duration = Duration::from_secs(5);
 
 #[derive(Debug)]
 struct Liveness {
     digest: [u8; 32],
     administrative: Administrative,
     observed: Observed,
-    reported: Observed,
     version: Option<String>,
-    last_seen: Instant,
-    last_ms: Option<u64>,
-    unwritten: bool,
+    /// The snapshot's revision as of which that is so.
+    as_of: u64,
+    /// The order of the last write of this replica that it comes from.
     order: u64,
+    /// What was reported here last, and when.
+    heard: Option<(Observed, Instant)>,
+    unwritten: bool,
 }
 
 /// Why a heartbeat is not taken.
@@ -57,12 +59,10 @@ pub struct Presence {
 }
 
 impl Presence {
-    /// Begins with the clusters of the store. A cluster that was online gets a whole time-out from now:
-    /// it could not report while the service was down.
+    /// Begins with the clusters of the store, as they were at a revision of the snapshot.
     #[must_use]
-    pub fn new(known: Vec<KnownCluster>, offline_after: Duration) -> Self {
-        let liveness =
-            known.into_iter().map(|k| (k.cluster.id.clone(), Liveness::new(&k.cluster, k.token_digest)));
+    pub fn new(known: Vec<KnownCluster>, as_of: u64, offline_after: Duration) -> Self {
+        let liveness = known.into_iter().map(|k| (k.cluster.id.clone(), Liveness::new(k, as_of)));
         Self { liveness: Mutex::new(liveness.collect()), offline_after }
     }
 
@@ -76,35 +76,18 @@ impl Presence {
         (self.offline_after.as_secs() / 3).max(1)
     }
 
-    /// Takes in a new cluster.
-    pub fn registered(&self, cluster: &Cluster, digest: [u8; 32]) {
-        self.lock().insert(cluster.id.clone(), Liveness::new(cluster, digest));
+    /// How often times are written.
+    fn flush_every(&self) -> Duration {
+        FLUSH.min(self.offline_after / 4)
     }
 
-    /// Takes over what an operator said of a cluster. Retirement is final, whichever answer comes last.
-    pub fn administered(&self, cluster: &Cluster) {
-        let mut liveness = self.lock();
-        let cluster_liveness =
-            liveness.get_mut(&cluster.id).filter(|b| b.administrative != Administrative::Retired);
-        if let Some(cluster_liveness) = cluster_liveness {
-            cluster_liveness.administrative = cluster.administrative;
-        }
+    /// How long nothing must have been heard of a cluster before it is offline: where other replicas hear of it as well,
+    /// what they heard last may not be written yet.
+    fn silence(&self, store: &Store) -> Duration {
+        self.offline_after + if store.is_shared() { self.flush_every() * 2 } else { Duration::ZERO }
     }
 
-    /// Takes over what was written; the answer to an older write that comes late changes nothing.
-    fn observed(&self, observation: &Observation) {
-        let mut liveness = self.lock();
-        for cluster in &observation.clusters {
-            if let Some(cluster_liveness) =
-                liveness.get_mut(&cluster.id).filter(|b| b.order < observation.order)
-            {
-                cluster_liveness.observed = cluster.observed;
-                cluster_liveness.order = observation.order;
-            }
-        }
-    }
-
-    /// Whether the token is this cluster's, which may have been registered at another replica.
+    /// Whether the token is this cluster's.
     ///
     /// # Errors
     /// [`StoreError`] when the store fails, or may lack what is known elsewhere.
@@ -115,19 +98,52 @@ impl Presence {
         digest: [u8; 32],
     ) -> Result<bool, StoreError> {
         store.check_fresh()?;
-        let is = |liveness: &Liveness| bool::from(liveness.digest.ct_eq(&digest));
-        if let Some(known) = self.lock().get(id) {
-            return Ok(is(known));
+        self.look_up(store, id).await?;
+        Ok(self.lock().get(id).is_some_and(|known| known.is_token(digest)))
+    }
+
+    /// Sees to it that what is remembered of a cluster is what the snapshot has, or newer: it may have been registered,
+    /// changed or retired at any replica.
+    async fn look_up(&self, store: &Store, id: &ClusterId) -> Result<(), StoreError> {
+        let (newest, as_of) = (store.hub().cluster_revision(id), store.hub().revision());
+        if self.lock().get(id).is_some_and(|known| newest.is_none_or(|newest| newest <= known.as_of)) {
+            return Ok(());
         }
-        let Some(found) = store.known_cluster(id.clone()).await? else { return Ok(false) };
-        let found = Liveness::new(&found.cluster, found.token_digest);
-        Ok(is(self.lock().entry(id.clone()).or_insert(found)))
+        let Some(found) = store.known_cluster(id.clone()).await? else { return Ok(()) };
+        let found = Liveness::new(found, as_of);
+        let mut liveness = self.lock();
+        match liveness.get_mut(id) {
+            Some(known) if known.as_of >= as_of => {}
+            Some(known) => {
+                let (heard, unwritten, order) = (known.heard, known.unwritten, known.order);
+                *known = Liveness { heard, unwritten, order, ..found };
+            }
+            None => drop(liveness.insert(id.clone(), found)),
+        }
+        Ok(())
+    }
+
+    /// Takes over what was written; the answer to an older write that comes late changes nothing.
+    fn observed(&self, observation: &Observation) {
+        let mut liveness = self.lock();
+        for cluster in &observation.clusters {
+            let newer = |known: &&mut Liveness| {
+                known.order < observation.order && known.as_of <= observation.revision
+            };
+            if let Some(known) = liveness.get_mut(&cluster.id).filter(newer) {
+                known.administrative = cluster.administrative;
+                known.observed = cluster.observed;
+                known.version.clone_from(&cluster.version);
+                known.as_of = observation.revision;
+                known.order = observation.order;
+            }
+        }
     }
 
     /// Takes a heartbeat; returns the cluster's state as filters enforce it.
     ///
     /// # Errors
-    /// [`HeartbeatError`] when token or cluster is not right, or the store fails.
+    /// [`HeartbeatError`] when token or cluster is not right, or the store fails or may lack what is known elsewhere.
     pub async fn heartbeat(
         &self,
         store: &Store,
@@ -136,102 +152,72 @@ impl Presence {
         reported: Observed,
         version: Option<String>,
     ) -> Result<ClusterState, HeartbeatError> {
-        let at_ms = Some(now_ms());
+        store.check_fresh()?;
+        self.look_up(store, &id).await?;
         {
             let mut liveness = self.lock();
-            let cluster_liveness = liveness.get_mut(&id).filter(|b| bool::from(b.digest.ct_eq(&digest)));
-            let cluster_liveness = cluster_liveness.ok_or(HeartbeatError::Token)?;
-            if cluster_liveness.administrative == Administrative::Retired {
+            let known = liveness.get_mut(&id).filter(|known| known.is_token(digest));
+            let known = known.ok_or(HeartbeatError::Token)?;
+            if known.administrative == Administrative::Retired {
                 return Err(HeartbeatError::Retired);
             }
-            cluster_liveness.last_seen = Instant::now();
-            cluster_liveness.last_ms = at_ms;
-            cluster_liveness.reported = reported;
-            cluster_liveness.unwritten = true;
-            let news = cluster_liveness.observed != reported
-                || (version.is_some() && cluster_liveness.version != version);
-            if version.is_some() {
-                cluster_liveness.version.clone_from(&version);
-            }
+            known.heard = Some((reported, Instant::now()));
+            known.unwritten = true;
+            let news = known.observed != reported || (version.is_some() && known.version != version);
             if !news {
-                return Ok(portcullis_control_domain::cluster::effective(
-                    cluster_liveness.administrative,
-                    cluster_liveness.observed,
-                ));
+                return Ok(effective(known.administrative, known.observed));
             }
         }
-        let heartbeat = Heartbeat { id, observed: reported, version, at_ms };
-        let observation = store.observe(vec![heartbeat]).await?;
+        let observation = store.observe(vec![Heartbeat { id, observed: reported, version }]).await?;
         self.observed(&observation);
         observation.clusters.first().map(|cluster| cluster.state).ok_or(HeartbeatError::Token)
     }
 
-    /// What the store should say and does not.
-    fn overdue(&self) -> Vec<Heartbeat> {
-        let now = Instant::now();
-        let liveness = self.lock();
-        let wrong = liveness.iter().filter_map(|(id, cluster_liveness)| {
-            let silent = now.saturating_duration_since(cluster_liveness.last_seen) >= self.offline_after;
-            let should = match (cluster_liveness.reported, silent) {
-                (Observed::Pending, _) => Observed::Pending,
-                (_, true) => Observed::Offline,
-                (reported, false) => reported,
-            };
-            let wrong = cluster_liveness.administrative != Administrative::Retired
-                && should != cluster_liveness.observed;
-            wrong.then(|| Heartbeat {
-                id: id.clone(),
-                observed: should,
-                version: None,
-                at_ms: cluster_liveness.last_ms,
-            })
-        });
-        wrong.collect()
-    }
-
-    /// The service itself did not run for so long, so that silence in this time says nothing.
-    fn extend_deadlines(&self, stalled: Duration) {
-        let now = Instant::now();
-        for cluster_liveness in self.lock().values_mut() {
-            cluster_liveness.last_seen =
-                cluster_liveness.last_seen.checked_add(stalled).map_or(now, |seen| seen.min(now));
-        }
-    }
-
-    /// Looks once for clusters that fell silent.
+    /// Looks once, as the leader, for clusters that fell silent.
     ///
     /// # Errors
     /// [`StoreError`] when the store fails; the next sweep tries again.
-    pub async fn sweep(&self, store: &Store) -> Result<(), StoreError> {
-        for chunk in self.overdue().chunks(CHUNK) {
-            let observation = store.observe(chunk.to_vec()).await?;
-            self.observed(&observation);
-            for cluster in observation.clusters {
-                tracing::info!(cluster = %cluster.id, state = cluster.state.as_str(), "cluster state changed");
-            }
+    async fn sweep(&self, store: &Store, term: Term) -> Result<(), StoreError> {
+        let silence = self.silence(store);
+        // Where the database's clock was set, or nobody led, a silence is none before its whole time has passed anew.
+        if !term.has_watched_for(silence) {
+            return Ok(());
+        }
+        let mut silent = store.silent_clusters(silence, CHUNK).await?;
+        silent.retain(|cluster| !self.was_heard_within(&cluster.id, silence));
+        if silent.is_empty() {
+            return Ok(());
+        }
+        for cluster in store.fell_silent(term, silent).await? {
+            tracing::info!(cluster = %cluster.id, state = cluster.state.as_str(), "cluster state changed");
         }
         Ok(())
     }
 
-    /// Writes down the times of heartbeats.
+    /// What this replica heard and has not written yet.
+    fn was_heard_within(&self, id: &ClusterId, time: Duration) -> bool {
+        self.lock().get(id).is_some_and(|known| known.heard.is_some_and(|(_, at)| at.elapsed() < time))
+    }
+
+    /// Writes down the times of heartbeats, and puts right what was written over by an older word.
     ///
     /// # Errors
     /// [`StoreError`] when the store fails; what was not written is written next time.
     pub async fn flush(&self, store: &Store) -> Result<(), StoreError> {
-        let times: Vec<_> = {
+        let heard: Vec<_> = {
             let mut liveness = self.lock();
-            let take = |(id, cluster_liveness): (&ClusterId, &mut Liveness)| {
-                let unwritten = std::mem::take(&mut cluster_liveness.unwritten);
-                cluster_liveness.last_ms.filter(|_| unwritten).map(|at_ms| (id.clone(), at_ms))
+            let take = |(id, known): (&ClusterId, &mut Liveness)| {
+                let unwritten = std::mem::take(&mut known.unwritten);
+                known.heard.filter(|_| unwritten).map(|(_, at)| (id.clone(), at))
             };
             liveness.iter_mut().filter_map(take).collect()
         };
-        for chunk in times.chunks(CHUNK) {
-            if let Err(error) = store.note_times(chunk.to_vec()).await {
+        for (done, chunk) in heard.chunks(CHUNK).enumerate() {
+            if let Err(error) = self.flush_chunk(store, chunk).await {
                 let mut liveness = self.lock();
-                for (id, _) in &times {
-                    if let Some(cluster_liveness) = liveness.get_mut(id) {
-                        cluster_liveness.unwritten = true;
+                for (id, _) in heard.iter().skip(done * CHUNK) {
+                    if let Some(known) = liveness.get_mut(id) {
+                        known.unwritten = true;
                     }
                 }
                 return Err(error);
@@ -240,12 +226,38 @@ impl Presence {
         Ok(())
     }
 
-    /// Sweeps and flushes until it is dropped.
+    async fn flush_chunk(&self, store: &Store, chunk: &[(ClusterId, Instant)]) -> Result<(), StoreError> {
+        let ago = chunk.iter().map(|(id, at)| (id.clone(), at.elapsed())).collect();
+        let noted = store.note_times(ago).await?;
+        let wrong = self.differing(&noted);
+        if wrong.is_empty() {
+            return Ok(());
+        }
+        let observation = store.observe(wrong).await?;
+        self.observed(&observation);
+        for cluster in observation.clusters {
+            tracing::info!(cluster = %cluster.id, state = cluster.state.as_str(), "cluster state put right");
+        }
+        Ok(())
+    }
+
+    /// The clusters that the store has in another state than they reported here, where that was the newest word.
+    fn differing(&self, noted: &[(ClusterId, Observed)]) -> Vec<Heartbeat> {
+        let liveness = self.lock();
+        let differs = |(id, stored): &(ClusterId, Observed)| {
+            let (reported, _) = liveness.get(id)?.heard?;
+            (reported != *stored).then(|| Heartbeat { id: id.clone(), observed: reported, version: None })
+        };
+        noted.iter().filter_map(differs).collect()
+    }
+
+    /// Sweeps while this replica leads, and flushes, until it is dropped.
     pub async fn keep(&self, store: &Store) {
         let period = (self.offline_after / 4).min(Duration::from_secs(1));
         let mut tick = tokio::time::interval(period);
         tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         let mut flushed = Instant::now();
+        let mut excused = None;
         loop {
             let waits = Instant::now();
             tick.tick().await;
@@ -253,49 +265,60 @@ impl Presence {
             let stalled = waits.elapsed().saturating_sub(period);
             if stalled >= period {
                 tracing::warn!(?stalled, "the service did not run for a while; no cluster is blamed for it");
-                self.extend_deadlines(stalled);
+                excused = Some(Instant::now());
             }
-            let mut outcome = self.sweep(store).await;
-            if outcome.is_ok() && flushed.elapsed() >= FLUSH {
+            let is_excused = excused.is_some_and(|since: Instant| since.elapsed() < self.silence(store));
+            let mut outcome = match store.term().filter(|_| !is_excused) {
+                Some(term) => self.sweep(store, term).await,
+                None => Ok(()),
+            };
+            if outcome.is_ok() && flushed.elapsed() >= self.flush_every() {
                 flushed = Instant::now();
                 outcome = self.flush(store).await;
             }
-            if let Err(error) = outcome {
-                tracing::error!(%error, "heartbeats could not be written");
+            match outcome {
+                Ok(()) => {}
+                Err(StoreError::Superseded) => tracing::info!("another replica looks after the clusters now"),
+                Err(error) => tracing::error!(%error, "heartbeats could not be written"),
             }
         }
     }
 }
 
 impl Liveness {
-    fn new(cluster: &Cluster, digest: [u8; 32]) -> Self {
+    fn new(known: KnownCluster, as_of: u64) -> Self {
+        let KnownCluster { cluster: Cluster { administrative, observed, version, .. }, token_digest } = known;
         Self {
-            digest,
-            administrative: cluster.administrative,
-            observed: cluster.observed,
-            reported: cluster.observed,
-            version: cluster.version.clone(),
-            last_seen: Instant::now(),
-            last_ms: cluster.last_heartbeat_at_ms,
-            unwritten: false,
+            digest: token_digest,
+            administrative,
+            observed,
+            version,
+            as_of,
             order: 0,
+            heard: None,
+            unwritten: false,
         }
+    }
+
+    fn is_token(&self, digest: [u8; 32]) -> bool {
+        bool::from(self.digest.ct_eq(&digest))
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::*;
     use portcullis_control_domain::cluster::Placement;
     use portcullis_identity::ids::TenantId;
 
+    use super::*;
+
     fn cluster(observed: Observed) -> Cluster {
         Cluster {
-            id: ClusterId::new("acme").unwrap(),
+            id: id(),
             tenant: TenantId::new("acme").unwrap(),
             placement: Placement::OnPremises,
             region: None,
-            state: portcullis_control_domain::cluster::effective(Administrative::Active, observed),
+            state: effective(Administrative::Active, observed),
             observed,
             administrative: Administrative::Active,
             suspended_by: Vec::new(),
@@ -305,33 +328,36 @@ mod tests {
         }
     }
 
-    fn presence(observed: Observed, offline_after: Duration) -> Presence {
-        Presence::new(vec![KnownCluster { cluster: cluster(observed), token_digest: [0; 32] }], offline_after)
+    fn id() -> ClusterId {
+        ClusterId::new("acme").unwrap()
+    }
+
+    fn presence(observed: Observed) -> Presence {
+        let known = KnownCluster { cluster: cluster(observed), token_digest: [0; 32] };
+        Presence::new(vec![known], 7, Duration::from_secs(90))
     }
 
     #[test]
     fn an_answer_that_was_overtaken_changes_nothing() {
-        let presence = presence(Observed::Pending, Duration::from_secs(90));
-        let answer = |observed, order| Observation { clusters: vec![cluster(observed)], order };
-        presence.observed(&answer(Observed::Offline, 2));
-        presence.observed(&answer(Observed::Online, 1));
-        let id = ClusterId::new("acme").unwrap();
-        assert_eq!(presence.lock()[&id].observed, Observed::Offline);
+        let presence = presence(Observed::Pending);
+        let answer =
+            |observed, order, revision| Observation { clusters: vec![cluster(observed)], revision, order };
+        presence.observed(&answer(Observed::Offline, 2, 8));
+        presence.observed(&answer(Observed::Online, 1, 8));
+        assert_eq!(presence.lock()[&id()].observed, Observed::Offline);
+        presence.observed(&answer(Observed::Online, 3, 6));
+        assert_eq!(presence.lock()[&id()].observed, Observed::Offline, "the snapshot knew more already");
     }
 
     #[test]
-    fn only_a_cluster_that_was_heard_of_can_fall_silent() {
-        assert_eq!(presence(Observed::Pending, Duration::ZERO).overdue(), []);
-        assert_eq!(presence(Observed::Online, Duration::from_secs(90)).overdue(), []);
-        let stalled = presence(Observed::Online, Duration::from_secs(20));
-        stalled
-            .lock()
-            .values_mut()
-            .for_each(|cluster_liveness| cluster_liveness.last_seen -= Duration::from_secs(30));
-        assert_eq!(stalled.overdue().len(), 1);
-        stalled.extend_deadlines(Duration::from_secs(30));
-        assert_eq!(stalled.overdue(), [], "the service was silent, not the cluster");
-        let silent = presence(Observed::Online, Duration::ZERO).overdue();
-        assert_eq!(silent.iter().map(|h| h.observed).collect::<Vec<_>>(), [Observed::Offline]);
+    fn what_the_store_has_otherwise_than_it_was_reported_is_put_right() {
+        let presence = presence(Observed::Online);
+        assert_eq!(presence.differing(&[(id(), Observed::Offline)]), [], "nothing was reported here");
+        assert!(!presence.was_heard_within(&id(), Duration::from_secs(60)));
+        presence.lock().get_mut(&id()).unwrap().heard = Some((Observed::Online, Instant::now()));
+        assert_eq!(presence.differing(&[(id(), Observed::Online)]), []);
+        let wrong = presence.differing(&[(id(), Observed::Offline)]);
+        assert_eq!(wrong, [Heartbeat { id: id(), observed: Observed::Online, version: None }]);
+        assert!(presence.was_heard_within(&id(), Duration::from_secs(60)));
     }
 }

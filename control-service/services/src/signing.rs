@@ -8,7 +8,7 @@ use portcullis_control_config::{Config, ServiceTokens};
 use portcullis_control_domain::Refused;
 use portcullis_control_domain::audit::AuditEvent;
 use portcullis_control_domain::signing::{KeyChange, Look, Purpose, Rotation, SigningKey, due};
-use portcullis_control_store::{Store, StoreError};
+use portcullis_control_store::{Store, StoreError, Term};
 use portcullis_identity::CredentialKind;
 use portcullis_model::mapping::ClaimMapping;
 use portcullis_model::policy::{Algorithm, IssuerDocument, Jwks};
@@ -103,13 +103,13 @@ impl SigningKeys {
     /// [`StoreError`]: refused while another change is under way, whichever replica began it.
     pub async fn begin(&self, purpose: Purpose, action: AuditEvent) -> Result<SigningKey, StoreError> {
         let key = SigningKey::generate(purpose);
-        self.carry_out(KeyChange::Publish(key.clone()), action).await?;
+        self.carry_out(None, KeyChange::Publish(key.clone()), action).await?;
         self.wake.notify_one();
         let all = self.all();
         Ok(all.iter().find(|known| known.kid == key.kid).cloned().unwrap_or(key))
     }
 
-    /// Takes every step when it is due, until it is dropped.
+    /// Takes every step when it is due, while this replica leads, until it is dropped.
     pub async fn keep(&self) {
         loop {
             if let Err(error) = self.look().await {
@@ -122,9 +122,10 @@ impl SigningKeys {
         }
     }
 
-    /// Looks once what other replicas have changed, and takes the steps that are due.
+    /// Looks once what other replicas have changed, and takes the steps that are due as the leader.
     async fn look(&self) -> Result<(), StoreError> {
         let now_ms = self.refresh().await?;
+        let Some(term) = self.store.term() else { return Ok(()) };
         for purpose in [Purpose::Identity, Purpose::Service] {
             let Some(change) = self.due(purpose, now_ms).await? else { continue };
             let action = AuditEvent {
@@ -133,9 +134,9 @@ impl SigningKeys {
                 path: ["/signing-keys/", purpose.as_str()].concat(),
                 ..AuditEvent::default()
             };
-            match self.carry_out(change, action).await {
-                // Somebody has begun a change at another replica.
-                Ok(()) | Err(StoreError::Refused(Refused::RotationUnderWay)) => {}
+            match self.carry_out(Some(term), change, action).await {
+                // Somebody has begun a change, or leads, at another replica.
+                Ok(()) | Err(StoreError::Refused(Refused::RotationUnderWay) | StoreError::Superseded) => {}
                 Err(error) => {
                     tracing::error!(%error, purpose = purpose.as_str(), "a signing key could not be changed");
                 }
@@ -154,13 +155,18 @@ impl SigningKeys {
         Ok(due(Look { keys: &keys, purpose, rotation, now_ms, acknowledged }))
     }
 
-    async fn carry_out(&self, change: KeyChange, action: AuditEvent) -> Result<(), StoreError> {
+    async fn carry_out(
+        &self,
+        term: Option<Term>,
+        change: KeyChange,
+        action: AuditEvent,
+    ) -> Result<(), StoreError> {
         let (what, kid, purpose) = match &change {
             KeyChange::Publish(key) => ("published", key.kid.clone(), key.purpose),
             KeyChange::Activate(key) => ("signs", key.kid.clone(), key.purpose),
             KeyChange::Forget(key) => ("removed", key.kid.clone(), key.purpose),
         };
-        self.store.change_signing_key(change, action).await?;
+        self.store.change_signing_key(term, change, action).await?;
         tracing::info!(kid, purpose = purpose.as_str(), "signing key: {what}");
         self.refresh().await.map(drop)
     }

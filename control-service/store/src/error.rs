@@ -38,6 +38,9 @@ pub enum StoreError {
     /// This process needs the database for itself, and others serve it.
     #[error("the database of DATABASE_URL is served; stop every `portcullis serve` on it first")]
     Shared,
+    /// What only the leader may do was not done.
+    #[error("another replica leads by now; nothing was changed")]
+    Superseded,
     /// It is not certain that this replica has everything.
     #[error(transparent)]
     Behind(#[from] Behind),

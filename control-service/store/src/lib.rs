@@ -21,6 +21,6 @@ pub use portcullis_sql::{Server, ServerError};
 pub use seal::SealError;
 pub use sql::{
     Backup, BackupError, Checked, Copied, CopiedTable, Database, LEASE, Location, Migrated, Replica,
-    ReplicaId, ReplicaWorkers, Secrets, Store, create_backup, recovery,
+    ReplicaId, ReplicaWorkers, Secrets, Store, Term, create_backup, recovery,
 };
 pub use subject_key::open as open_personal;

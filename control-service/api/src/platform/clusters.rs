@@ -40,13 +40,11 @@ pub(super) fn routes(routes: Routes) -> Routes {
 
 async fn register(
     State(store): State<Store>,
-    State(presence): State<Arc<Presence>>,
     Extension(action): Extension<AuditEvent>,
     Body(body): Body<Registration>,
 ) -> Result<(StatusCode, Json<Registered>), Problem> {
     let new = body.check().map_err(Problem::body)?;
     let (cluster, token, revision) = store.register_cluster(new, action).await?;
-    presence.registered(&cluster, token.digest());
     Ok((StatusCode::CREATED, Json(Registered { cluster, token: token.reveal().into(), revision })))
 }
 
@@ -72,14 +70,13 @@ async fn one(
 #[derive(Clone)]
 struct Operator {
     store: Store,
-    presence: Arc<Presence>,
     rollout: Arc<Rollout>,
 }
 
 impl FromRef<PlatformState> for Operator {
     fn from_ref(state: &PlatformState) -> Self {
-        let PlatformState { store, presence, rollout, .. } = state;
-        Self { store: store.clone(), presence: Arc::clone(presence), rollout: Arc::clone(rollout) }
+        let PlatformState { store, rollout, .. } = state;
+        Self { store: store.clone(), rollout: Arc::clone(rollout) }
     }
 }
 
@@ -93,7 +90,6 @@ impl Operator {
     ) -> Result<Json<ClusterChanged>, Problem> {
         let wait: Duration = wait.duration().map_err(Problem::parameter)?;
         let (cluster, revision) = self.store.administer_cluster(id, what, action).await?;
-        self.presence.administered(&cluster);
         let progress = self.rollout.wait_for(revision, RolloutScope::Cluster(&cluster.id), wait).await;
         Ok(Json(ClusterChanged { cluster, progress }))
     }

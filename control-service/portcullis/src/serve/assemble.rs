@@ -16,8 +16,9 @@ use portcullis_control_services::replicas::Replicas;
 use portcullis_control_services::rollout::Rollout;
 use portcullis_control_services::shares::Shares;
 use portcullis_control_services::signing::SigningKeys;
+use portcullis_control_services::standing::Standing;
 use portcullis_control_snapshot::{Settings, Workers};
-use portcullis_control_store::{Database, Location, Store, StoreError};
+use portcullis_control_store::{Database, Location, Store, StoreError, Term};
 use tokio::sync::watch;
 
 /// What runs, and what a reload changes.
@@ -32,6 +33,12 @@ pub(super) struct Running {
     pub(super) principals: Arc<Current<Principals>>,
     pub(super) people: Arc<People>,
     pub(super) configuration: Arc<Current<RunningConfiguration>>,
+    /// The configuration as it is now.
+    pub(super) config: Current<Config>,
+    pub(super) standing: Arc<Current<Standing>>,
+    pub(super) pepper: Pepper,
+    /// The term in which the configuration was published, if this replica led.
+    pub(super) led: Option<Term>,
 }
 
 /// What the handlers of the three listeners use.
@@ -54,8 +61,15 @@ pub(super) async fn assemble(
     let rollout = Arc::new(Rollout::new(store.clone(), Arc::clone(&workers)));
     let replicas = Arc::new(Replicas::new(store.clone(), Arc::clone(&workers)));
     let signing = SigningKeys::new(store.clone(), Arc::clone(&issuers), Arc::clone(&rollout), config).await?;
-    issuers.apply(&config.policy).await?;
-    let presence = Arc::new(Presence::new(store.known_clusters().await?, config.offline_after));
+    let led = store.term();
+    let led = match issuers.apply(&config.policy).await {
+        Ok(()) => led,
+        // It is published when this replica leads again.
+        Err(StoreError::Superseded) => None,
+        Err(error) => return Err(error),
+    };
+    let as_of = store.hub().revision();
+    let presence = Arc::new(Presence::new(store.known_clusters().await?, as_of, config.offline_after));
     let providers = Arc::new(Current::new(Providers::new(&config.policy.introspection)));
     let principals = Arc::new(Current::new(config.policy.principals.clone()));
     let callers = config.policy.platform_callers.clone();
@@ -63,6 +77,7 @@ pub(super) async fn assemble(
     let settings = config.document.value().clone();
     let configuration = RunningConfiguration { settings, ..RunningConfiguration::default() };
     let configuration = Arc::new(Current::new(configuration));
+    let (config_now, standing) = (Current::new(config.clone()), Arc::default());
     let running = Running {
         store,
         replicas,
@@ -74,8 +89,12 @@ pub(super) async fn assemble(
         principals,
         people,
         configuration,
+        config: config_now,
+        standing,
+        pepper,
+        led,
     };
-    let states = states(config, &running, Shared { metrics, pepper, stopping: Stopping(stopping) });
+    let states = states(config, &running, Shared { metrics, stopping: Stopping(stopping) });
     Ok((running, states))
 }
 
@@ -93,7 +112,6 @@ async fn open(location: Location, settings: Settings) -> Result<(Store, Pepper),
 /// What several listeners use and no reload changes.
 struct Shared {
     metrics: Arc<Metrics>,
-    pepper: Pepper,
     stopping: Stopping,
 }
 
@@ -108,9 +126,11 @@ fn states(config: &Config, running: &Running, shared: Shared) -> States {
         principals,
         people,
         configuration,
+        standing,
+        pepper,
         ..
     } = running;
-    let Shared { metrics, pepper, stopping } = shared;
+    let Shared { metrics, stopping } = shared;
     let connections = config.listeners.limits.connections;
     let tokens = TokenEndpoint::new(store.clone(), Arc::clone(signing), Arc::clone(providers), connections);
     let mesh = MeshState {
@@ -130,7 +150,7 @@ fn states(config: &Config, running: &Running, shared: Shared) -> States {
         rollout: Arc::clone(rollout),
         presence: Arc::clone(presence),
         metrics: Arc::clone(&metrics),
-        pepper,
+        pepper: pepper.clone(),
         issuers: Arc::clone(issuers),
         signing: Arc::clone(signing),
         tokens: Arc::new(tokens),
@@ -143,6 +163,7 @@ fn states(config: &Config, running: &Running, shared: Shared) -> States {
         metrics,
         issuers: Arc::clone(issuers),
         configuration: Arc::clone(configuration),
+        standing: Arc::clone(standing),
         stopping,
     };
     States { mesh, platform, operations }

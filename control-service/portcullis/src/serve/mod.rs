@@ -1,6 +1,7 @@
 //! `portcullis serve`: the three listeners, what runs beside them, and how all of it ends.
 
 mod assemble;
+mod lead;
 mod reload;
 
 use std::net::SocketAddr;
@@ -93,6 +94,7 @@ pub async fn serve(config: Config, ready_file: Option<&Path>) -> Result<(), Serv
     let address = |listener: &TcpListener| listener.local_addr().map_err(system("an address"));
     let bound =
         Bound { mesh: address(&mesh)?, platform: address(&platform)?, operations: address(&operations)? };
+    let led = lead::begin(&service).await;
     let mut servers = JoinSet::new();
     let limits = config.listeners.limits;
     servers.spawn(listen::serve(mesh, api::mesh(states.mesh), limits, stopping.clone()));
@@ -113,9 +115,10 @@ pub async fn serve(config: Config, ready_file: Option<&Path>) -> Result<(), Serv
         () = tidy(&service.store) => {}
         () = service.store.recover() => {}
         () = recovered(&service) => {}
+        () = lead::lead(&service, led) => {}
         // What this process has in memory is no longer what is so, and must not be handed out as fresh.
         error = service.store.until_unfit() => lost = Some(error),
-        () = reload(config, &service, &mut hangup) => {}
+        () = reload(&service, &mut hangup) => {}
         _ = terminate.recv() => tracing::info!("SIGTERM: stopping"),
         _ = interrupt.recv() => tracing::info!("SIGINT: stopping"),
     }
@@ -172,8 +175,9 @@ async fn tidy(store: &Store) {
         if let Err(error) = store.write_usage().await {
             tracing::error!(%error, "times of API keys could not be written");
         }
-        match store.remove_ended_revocations().await {
-            Ok(0) => {}
+        let Some(term) = store.term() else { continue };
+        match store.remove_ended_revocations(term).await {
+            Ok(0) | Err(StoreError::Superseded) => {}
             Ok(removed) => tracing::info!(removed, "revocations that have ended are removed"),
             Err(error) => tracing::error!(%error, "ended revocations could not be removed"),
         }

@@ -36,7 +36,7 @@ impl ReloadError {
 }
 
 /// Takes over changes of the policy when the file changes or on SIGHUP; a bad file changes nothing.
-pub(super) async fn reload(mut config: Config, service: &Running, hangup: &mut Signal) {
+pub(super) async fn reload(service: &Running, hangup: &mut Signal) {
     // The file may have changed since the service was started by it, so the first look is at all of it.
     let mut seen = None;
     let mut told = None;
@@ -45,13 +45,17 @@ pub(super) async fn reload(mut config: Config, service: &Running, hangup: &mut S
             _ = hangup.recv() => true,
             () = tokio::time::sleep(LOOK) => false,
         };
+        let config = service.config.get();
         let text = text_file::read(&config.file);
         if !asked && text.as_ref().is_ok_and(|text| seen.as_ref() == Some(text)) {
             continue;
         }
         let wanted = text.as_ref().ok().cloned();
         match take_over(&config, text, service, asked).await {
-            Ok(new) => (config, seen, told) = (new, wanted, None),
+            Ok(new) => {
+                service.config.set(new);
+                (seen, told) = (wanted, None);
+            }
             Err(error) => {
                 // What the database did not take is tried again with the next look.
                 seen = wanted.filter(|_| !matches!(error, ReloadError::Store(_)));

@@ -95,7 +95,7 @@ impl Issuers {
         Ok(Arc::new(Self { store, metrics, known, pace, started: Instant::now() }))
     }
 
-    /// Makes a policy the current one: publishes it with the keys at hand and begins to fetch.
+    /// Makes a policy the current one. Who leads publishes it with the keys at hand, and begins to fetch.
     ///
     /// # Errors
     /// [`StoreError`] when it cannot be published.
@@ -103,8 +103,38 @@ impl Issuers {
         for warning in policy.warnings() {
             tracing::warn!("{warning}");
         }
+        self.take_over(policy).await
+    }
+
+    /// Publishes the current policy anew, with the keys that were fetched last by whichever replica, and begins to fetch:
+    /// this one leads now.
+    ///
+    /// # Errors
+    /// [`StoreError`] when it cannot be published.
+    pub async fn lead(self: &Arc<Self>) -> Result<(), StoreError> {
+        let kept = self.store.kept_keys().await?;
+        let policy = {
+            let mut known = self.known.lock().await;
+            known.keys = kept.into_iter().map(|keys| (keys.issuer.clone(), keys)).collect();
+            known.policy.clone()
+        };
+        match policy {
+            Some(policy) => self.take_over(&policy).await,
+            None => Ok(()),
+        }
+    }
+
+    /// Fetches no more: another replica leads.
+    pub async fn rest(&self) {
+        self.known.lock().await.tasks = JoinSet::new();
+    }
+
+    async fn take_over(self: &Arc<Self>, policy: &Policy) -> Result<(), StoreError> {
         let mut known = self.known.lock().await;
-        self.store.set_policy(policy.entries()?).await?;
+        let term = self.store.term();
+        if let Some(term) = term {
+            self.store.set_policy(term, policy.entries()?).await?;
+        }
         known.policy = Some(policy.clone());
         self.publish(&known).await?;
         // Dropping the old set ends its tasks.
@@ -120,6 +150,9 @@ impl Issuers {
                     let fetch_state = Mutex::default();
                     let watch = Arc::new(Watch { issuer: name.clone(), fetcher, health, fetch_state });
                     known.watches.insert(name, Arc::clone(&watch));
+                    if term.is_none() {
+                        continue;
+                    }
                     known.tasks.spawn(Arc::clone(self).expire(Arc::clone(&watch)));
                     known.tasks.spawn(Arc::clone(self).refresh(watch, policy.jwks_refresh));
                 }
@@ -147,6 +180,10 @@ impl Issuers {
         let Some(watch) = self.known.lock().await.watches.get(issuer).map(Arc::clone) else {
             return RefreshOutcome::Unknown;
         };
+        // Whoever leads fetches, and publishes what that brings.
+        if self.store.term().is_none() {
+            return RefreshOutcome::Failed;
+        }
         let mut fetch_state = watch.fetch_state.lock().await;
         let now_ms = millis(self.started.elapsed());
         if fetch_state.not_before.is_some_and(|at| Instant::now() < at) {
@@ -190,12 +227,14 @@ impl Issuers {
         self.known.lock().await.tasks.shutdown().await;
     }
 
+    /// Publishes the issuers with the keys at hand, if this replica leads: what counts is the leader's configuration.
     async fn publish(&self, known: &KnownIssuers) -> Result<(), StoreError> {
+        let Some(term) = self.store.term() else { return Ok(()) };
         let issuers = known.policy.iter().flat_map(|p| &p.issuers);
         let now = now_ms();
         let documents = issuers.map(|issuer| document(issuer, CurrentKeys::of(issuer, &known.keys, now)));
         let documents: Vec<_> = documents.chain(known.own.clone()).collect();
-        self.store.set_issuers(&documents).await
+        self.store.set_issuers(term, &documents).await
     }
 
     async fn refresh(self: Arc<Self>, watch: Arc<Watch>, every: Duration) {

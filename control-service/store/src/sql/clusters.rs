@@ -2,13 +2,14 @@
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use portcullis_control_domain::audit::AuditEvent;
 use portcullis_control_domain::caller::Reach;
 use portcullis_control_domain::clock::now_ms;
 use portcullis_control_domain::cluster::{
     Administer, Administrative, Cluster, ClusterQuery, Heartbeat, KnownCluster, NewCluster, Observation,
-    Observed, effective,
+    Observed, SilentCluster, effective,
 };
 use portcullis_control_domain::tokens::{Token, TokenKind};
 use portcullis_control_domain::{Listed, Refused};
@@ -19,12 +20,20 @@ use portcullis_sql::{Connection, Row, SqlError, params};
 
 use super::Store;
 use super::failure::Failure;
+use super::leader::Term;
 use super::transaction::Transaction;
 use super::words;
 use crate::StoreError;
 
 pub(super) const COLUMNS: &str = "id, tenant, placement, region, administrative, observed, version, created_at_ms, \
                        last_heartbeat_at_ms, token_digest, suspended_by";
+
+/// A time is written unless a newer one is there. One of the future was written before the clock was set back.
+const NOTE_TIME: &str = "UPDATE cluster SET last_heartbeat_at_ms = ?2
+    WHERE id = ?1 AND (coalesce(last_heartbeat_at_ms, 0) <= ?2 OR last_heartbeat_at_ms > ?3) RETURNING observed";
+
+/// By how much a heartbeat's time may be in the future without being one of before the clock was set back.
+const FUTURE_MS: u64 = 5_000;
 
 pub(super) fn read(row: &Row<'_>) -> Result<KnownCluster, SqlError> {
     let (administrative, observed): (Administrative, Observed) = (row.parse(4)?, row.parse(5)?);
@@ -128,10 +137,11 @@ fn register(
 
 fn observe(transaction: &mut Transaction<'_>, heartbeats: Vec<Heartbeat>) -> Result<Vec<Cluster>, Failure> {
     let mut changed = Vec::with_capacity(heartbeats.len());
+    let now_ms = transaction.connection().now_ms()?;
     for heartbeat in heartbeats {
         let id = heartbeat.id.clone();
         let outcome = change(transaction, (&id, &Reach::Platform), |cluster| {
-            cluster.observe(heartbeat);
+            cluster.observe(heartbeat, now_ms);
             Ok(())
         });
         match outcome {
@@ -191,7 +201,7 @@ impl Store {
             .await
     }
 
-    /// Writes down what heartbeats say, or that they are missing. Clusters that are gone are passed over.
+    /// Writes down what heartbeats say. Clusters that are gone are passed over.
     ///
     /// # Errors
     /// [`StoreError`] when the database fails; nothing is written then.
@@ -201,23 +211,92 @@ impl Store {
             .run(move |transaction| {
                 let clusters = observe(transaction, heartbeats)?;
                 // Counted on the writer's thread, so that it follows the order of the writes.
-                Ok(Observation { clusters, order: order.fetch_add(1, Ordering::Relaxed) + 1 })
+                let order = order.fetch_add(1, Ordering::Relaxed) + 1;
+                Ok(Observation { clusters, revision: transaction.revision(), order })
             })
             .await
     }
 
-    /// Writes down when clusters were last heard of; everything else goes first.
+    /// Writes down how long ago clusters were last heard of; everything else goes first. Returns what they have reported of
+    /// those of which nobody knew anything newer.
     ///
     /// # Errors
     /// [`StoreError`] when the database fails; nothing is written then.
-    pub async fn note_times(&self, times: Vec<(ClusterId, u64)>) -> Result<(), StoreError> {
+    pub async fn note_times(
+        &self,
+        heard: Vec<(ClusterId, Duration)>,
+    ) -> Result<Vec<(ClusterId, Observed)>, StoreError> {
         self.writer
             .run_bulk(move |transaction| {
-                let update = "UPDATE cluster SET last_heartbeat_at_ms = ?2 WHERE id = ?1";
-                for (id, at_ms) in times {
-                    transaction.connection().execute(update, params![id.as_str(), at_ms])?;
+                let connection = transaction.connection();
+                let now_ms = connection.now_ms()?;
+                let mut noted = Vec::with_capacity(heard.len());
+                for (id, ago) in heard {
+                    let ago_ms = u64::try_from(ago.as_millis()).unwrap_or(u64::MAX);
+                    let at_ms = now_ms.saturating_sub(ago_ms);
+                    let observed =
+                        connection.query_optional(NOTE_TIME, params![id.as_str(), at_ms, now_ms], |row| {
+                            row.parse(0)
+                        })?;
+                    noted.extend(observed.map(|observed| (id, observed)));
                 }
-                Ok(())
+                Ok(noted)
+            })
+            .await
+    }
+
+    /// Open clusters that were not heard of for so long by the database's clock, a number of them at most. A time in the
+    /// future was written before the clock was set back.
+    ///
+    /// # Errors
+    /// [`StoreError`] when the database fails.
+    pub async fn silent_clusters(
+        &self,
+        silence: Duration,
+        limit: usize,
+    ) -> Result<Vec<SilentCluster>, StoreError> {
+        let silence_ms = u64::try_from(silence.as_millis()).unwrap_or(u64::MAX);
+        self.readers
+            .run(move |connection| {
+                let now_ms = connection.now_ms()?;
+                let sql = "SELECT id, last_heartbeat_at_ms FROM cluster
+                    WHERE observed IN ('online', 'degraded') AND administrative <> 'retired'
+                        AND (coalesce(last_heartbeat_at_ms, 0) <= ?1 OR last_heartbeat_at_ms > ?2)
+                    ORDER BY last_heartbeat_at_ms, id LIMIT ?3";
+                let before = now_ms.saturating_sub(silence_ms);
+                Ok(connection.query(sql, params![before, now_ms + FUTURE_MS, limit], |row| {
+                    Ok(SilentCluster { id: row.parse(0)?, last_heartbeat_at_ms: row.get(1)? })
+                })?)
+            })
+            .await
+    }
+
+    /// Writes down that clusters fell silent, as the leader. Those that were heard of meanwhile are passed over.
+    ///
+    /// # Errors
+    /// [`StoreError::Superseded`], or the database fails; nothing is written then.
+    pub async fn fell_silent(
+        &self,
+        term: Term,
+        silent: Vec<SilentCluster>,
+    ) -> Result<Vec<Cluster>, StoreError> {
+        self.writer
+            .run(move |transaction| {
+                transaction.is_led_by(term)?;
+                let mut changed = Vec::new();
+                for SilentCluster { id, last_heartbeat_at_ms } in silent {
+                    let found = find(transaction.connection(), &id)?;
+                    let same =
+                        |known: &KnownCluster| known.cluster.last_heartbeat_at_ms == last_heartbeat_at_ms;
+                    if found.is_some_and(|known| same(&known)) {
+                        let fall_silent = |cluster: &mut Cluster| {
+                            cluster.fall_silent();
+                            Ok(())
+                        };
+                        changed.push(change(transaction, (&id, &Reach::Platform), fall_silent)?.0);
+                    }
+                }
+                Ok(changed)
             })
             .await
     }

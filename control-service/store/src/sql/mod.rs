@@ -10,6 +10,7 @@ mod copy;
 mod failure;
 mod follower;
 mod keys;
+mod leader;
 mod location;
 mod news;
 mod pauses;
@@ -49,6 +50,8 @@ pub use check::Checked;
 pub use copy::{Copied, CopiedTable};
 use failure::Failure;
 use follower::{BEHIND_AFTER, Follower};
+use leader::Leader;
+pub use leader::Term;
 pub use location::Location;
 use news::Followed;
 use readers::Readers;
@@ -130,18 +133,12 @@ impl Database {
     /// served from. Nothing is written, and nothing made.
     ///
     /// # Errors
-    /// [`StoreError`] when there is a database and it cannot be read, or it holds the digest of another secret than the
-    /// settings: the running service has not taken them over yet.
-    pub fn read_excerpt(
-        location: &Location,
-        settings: &Settings,
-        kinds: &[RecordKind],
-    ) -> Result<Option<Page>, StoreError> {
+    /// [`StoreError`] when there is a database and it cannot be read.
+    pub fn read_excerpt(location: &Location, kinds: &[RecordKind]) -> Result<Option<Page>, StoreError> {
         let Some(connection) = location.connect_to_look()? else { return Ok(None) };
         schema::expect_current(&connection)?;
         let key = SealingKey::load(location.sealing_key(), false)?;
-        let secrets = Secrets::load(&connection, &key)?;
-        let state = policy::load_state(&connection, &secrets.entries(settings))?;
+        let state = connection.at_one_moment(|| policy::load_state(&connection, &key))?;
         Ok(Some(state.excerpt(kinds)))
     }
 
@@ -158,13 +155,12 @@ impl Database {
     }
 
     /// The snapshot as it is at one moment.
-    fn load(&self, settings: &Settings) -> Result<Hub, Failure> {
+    fn load(&self) -> Result<Hub, Failure> {
         let shared = self.location.is_shared();
         let freshness = if shared { Freshness::within(BEHIND_AFTER) } else { Freshness::always() };
         let (connection, seed) = (&self.connection, self.secrets.snapshot_seed.clone());
         connection.at_one_moment(|| {
-            let entries = Secrets::load(connection, &self.sealing)?.entries(settings);
-            let state = policy::load_state(connection, &entries)?;
+            let state = policy::load_state(connection, &self.sealing)?;
             let generation = transaction::life(connection)?.generation;
             Ok(Hub::new(state, generation, seed, freshness))
         })
@@ -175,7 +171,7 @@ impl Database {
         &mut self,
         job: impl FnOnce(&mut Transaction<'_>) -> Result<T, Failure>,
     ) -> Result<T, Failure> {
-        let mut transaction = Transaction::begin(&self.connection, &self.recorder)?;
+        let mut transaction = Transaction::begin(&self.connection, &self.sealing, &self.recorder)?;
         let outcome = job(&mut transaction)?;
         transaction.commit()?;
         Ok(outcome)
@@ -194,6 +190,7 @@ pub struct Store {
     beside: Readers,
     /// Which of the processes that serve the database this one is.
     replica: ReplicaId,
+    leader: Arc<Leader>,
     hub: Arc<Hub>,
     observations: Arc<AtomicU64>,
     sealing: Arc<SealingKey>,
@@ -205,8 +202,8 @@ pub struct Store {
 }
 
 impl Store {
-    /// Begins to serve a database: brings the entries that follow from secrets and settings up to date,
-    /// loads the snapshot, starts the writer thread, and the follower where others may write as well.
+    /// Begins to serve a database: brings the entries that follow from secrets and settings up to date if this process
+    /// leads, loads the snapshot, starts the writer thread, and the follower where others may write as well.
     ///
     /// # Errors
     /// [`StoreError`] when the database fails.
@@ -214,12 +211,14 @@ impl Store {
         database.location.serve(&database.connection)?;
         // Whoever served it until now may have changed them since it was opened.
         database.secrets = Secrets::load_or_make(&database.connection, &database.sealing)?;
+        let leader = Arc::new(Leader::start(&database.location, &database.connection)?);
         let entries = database.secrets.entries(&settings);
-        database.write(|transaction| {
-            entries.iter().try_for_each(|(kind, wanted)| transaction.sync(*kind, wanted))?;
-            transaction.sync_revocation_digests()
+        // In any case this gives the store its life.
+        database.write(|transaction| match leader.term() {
+            Some(term) => transaction.is_led_by(term).and_then(|()| transaction.sync_settings(&entries)),
+            None => Ok(()),
         })?;
-        let hub = Arc::new(database.load(&settings)?);
+        let hub = Arc::new(database.load()?);
         database.location.remember(hub.generation())?;
         let up = Arc::new(AtomicBool::new(true));
         let readers = Readers::new(database.location.clone(), Arc::clone(&up));
@@ -227,11 +226,7 @@ impl Store {
         let replica = ReplicaId::generate();
         let recovery = Arc::new(watch::Sender::new(recovery::under_way(&database.connection)?));
         let (sealing, settings) = (Arc::new(database.sealing), Arc::new(settings));
-        let followed = Followed {
-            hub: Arc::clone(&hub),
-            sealing: Arc::clone(&sealing),
-            settings: Arc::clone(&settings),
-        };
+        let followed = Followed { hub: Arc::clone(&hub), sealing: Arc::clone(&sealing) };
         let location = database.location;
         let follower = location.is_shared().then(|| Follower::start(location.clone(), followed.clone()));
         let follower = follower.transpose()?.map(Arc::new);
@@ -252,6 +247,7 @@ impl Store {
             beside,
             replica,
             follower,
+            leader,
             hub,
             observations,
             sealing,
@@ -320,6 +316,7 @@ impl Store {
 
     /// Ends the writer thread after everything that waits is written.
     pub async fn close(&self) {
+        self.leader.end();
         self.follower.iter().for_each(|follower| follower.end());
         self.writer.close().await;
     }

@@ -2,12 +2,11 @@
 
 use std::sync::Arc;
 
-use portcullis_control_snapshot::{Hub, Settings};
+use portcullis_control_snapshot::Hub;
 use portcullis_sql::{Channel, Connection};
 
 use super::failure::Failure;
 use super::policy;
-use super::secrets::Secrets;
 use super::transaction::life;
 use crate::StoreError;
 use crate::seal::SealingKey;
@@ -20,7 +19,6 @@ pub(super) const CHANGED: Channel = Channel::new("portcullis_changed");
 pub(super) struct Followed {
     pub(super) hub: Arc<Hub>,
     pub(super) sealing: Arc<SealingKey>,
-    pub(super) settings: Arc<Settings>,
 }
 
 impl Followed {
@@ -36,12 +34,11 @@ impl Followed {
         if life.revision == known {
             return Ok(());
         }
-        let secrets = Secrets::load(connection, &self.sealing)?.entries(&self.settings);
         if life.floor > known {
             // What was removed meanwhile is not remembered any more.
-            self.hub.replace(policy::load_state(connection, &secrets)?);
+            self.hub.replace(policy::load_state(connection, &self.sealing)?);
         } else {
-            self.hub.publish(policy::load_news(connection, life, known, &secrets)?);
+            self.hub.publish(policy::load_news(connection, life, known, &self.sealing)?);
         }
         Ok(())
     }

@@ -7,70 +7,79 @@ use portcullis_model::policy::IssuerDocument;
 use portcullis_protocol::wire::RecordKind;
 use portcullis_sql::{Connection, Row, SqlError, params};
 
-use super::Store;
 use super::failure::Failure;
+use super::leader::Term;
 use super::transaction::{Life, Transaction, life};
+use super::{Store, sealed};
 use crate::StoreError;
+use crate::seal::SealingKey;
 
-/// Loads the snapshot. `secrets` are the entries whose values are not in its table.
-pub(super) fn load_state(connection: &Connection, secrets: &Entries) -> Result<SnapshotIndex, Failure> {
+/// Loads the snapshot.
+pub(super) fn load_state(connection: &Connection, sealing: &SealingKey) -> Result<SnapshotIndex, Failure> {
     let life = life(connection)?;
-    let mut changes = Vec::new();
-    let sql = "SELECT kind, key, revision, value FROM snapshot_entry ORDER BY revision";
-    connection.each(sql, params![], |row| {
-        changes.push(stored_change(row, secrets)?);
-        Ok::<_, Failure>(())
-    })?;
+    let changes = changes_after(connection, 0, sealing)?;
     let mut state = SnapshotIndex::new(life.generation, life.revision, life.floor);
     state.publish(Published { changes, floor: 0 });
     Ok(state)
 }
 
-/// What changed after the newest revision that a snapshot has: a commit whose answer never came, as a rule.
+/// What changed after the newest revision that a snapshot has.
 pub(super) fn load_news(
     connection: &Connection,
     life: Life,
     known: u64,
-    secrets: &Entries,
+    sealing: &SealingKey,
 ) -> Result<Published, Failure> {
+    Ok(Published { changes: changes_after(connection, known, sealing)?, floor: life.floor })
+}
+
+fn changes_after(connection: &Connection, known: u64, sealing: &SealingKey) -> Result<Vec<Change>, Failure> {
     let mut changes = Vec::new();
     let sql = "SELECT kind, key, revision, value FROM snapshot_entry WHERE revision > ?1 ORDER BY revision";
     connection.each(sql, params![known], |row| {
-        changes.push(stored_change(row, secrets)?);
+        changes.push(stored_change(row)?);
         Ok::<_, Failure>(())
     })?;
-    Ok(Published { changes, floor: life.floor })
+    let secrets = changes.iter_mut().filter(|change| is_secret(change.kind));
+    secrets.into_iter().try_for_each(|change| open(connection, sealing, change))?;
+    Ok(changes)
 }
 
-/// An entry as it is published.
-fn stored_change(row: &Row<'_>, secrets: &Entries) -> Result<Change, Failure> {
+/// An entry as it is stored.
+fn stored_change(row: &Row<'_>) -> Result<Change, Failure> {
     let number: i32 = row.get(0)?;
     let kind = RecordKind::try_from(number)
         .map_err(|_| Failure::database(format!("snapshot entry of unknown kind {number}")))?;
-    let key: Vec<u8> = row.get(1)?;
-    let stored: Option<Vec<u8>> = row.get(3)?;
-    let known = secrets.iter().find(|(k, _)| *k == kind).and_then(|(_, entries)| entries.get(&key));
-    let value = match (stored, known) {
-        (None, _) => None,
-        (Some(digest), Some(secret)) if digest == stored_form(kind, secret) => Some(secret.clone()),
-        // What is stored is a digest: sent as if it were the secret, it would be one that anybody knows.
-        (Some(_), _) if is_secret(kind) => {
-            return Err(Failure::database(format!("the secret of snapshot entry {kind:?} is missing")));
-        }
-        (stored, _) => stored,
-    };
+    let (key, value): (Vec<u8>, Option<Vec<u8>>) = (row.get(1)?, row.get(3)?);
     Ok(Change { kind, key: key.into(), revision: row.get(2)?, value: value.map(Into::into) })
 }
 
+/// Puts the secret in the place of its digest. The digest must not be sent in its place: as a secret it would be one that
+/// anybody knows.
+fn open(connection: &Connection, sealing: &SealingKey, change: &mut Change) -> Result<(), Failure> {
+    let Some(digest) = &change.value else { return Ok(()) };
+    let (kind, name) = (change.kind, sealed::name_of_entry(change.kind, &change.key));
+    let secret =
+        sealed::open(connection, sealing, &name)?.filter(|secret| **digest == stored_form(kind, secret));
+    let missing = || {
+        Failure::database(format!(
+            "the secret of snapshot entry {kind:?} is missing; `portcullis serve` of this version writes it at its start"
+        ))
+    };
+    change.value = Some(secret.ok_or_else(missing)?.as_slice().into());
+    Ok(())
+}
+
 impl Store {
-    /// Makes these the issuers of the snapshot; what did not change keeps its revision.
+    /// Makes these the issuers of the snapshot, as the leader; what did not change keeps its revision.
     ///
     /// # Errors
-    /// [`StoreError`] when the database fails.
-    pub async fn set_issuers(&self, issuers: &[IssuerDocument]) -> Result<(), StoreError> {
+    /// [`StoreError::Superseded`], or the database fails.
+    pub async fn set_issuers(&self, term: Term, issuers: &[IssuerDocument]) -> Result<(), StoreError> {
         let wanted = entries::of_issuers(issuers)?;
         self.writer
             .run(move |transaction| {
+                transaction.is_led_by(term)?;
                 let before = transaction.issuers()?.names();
                 transaction.sync(RecordKind::Issuer, &wanted)?;
                 // What persons who are revoked are called at sidecars.
@@ -82,13 +91,14 @@ impl Store {
             .await
     }
 
-    /// Makes these the entries of their kinds: a policy's, but for the issuers and their keys.
+    /// Makes these the entries of their kinds, as the leader: a policy's, but for the issuers and their keys.
     ///
     /// # Errors
-    /// [`StoreError`] when the database fails.
-    pub async fn set_policy(&self, entries: Entries) -> Result<(), StoreError> {
+    /// [`StoreError::Superseded`], or the database fails.
+    pub async fn set_policy(&self, term: Term, entries: Entries) -> Result<(), StoreError> {
         self.writer
             .run(move |transaction| {
+                transaction.is_led_by(term)?;
                 entries.iter().try_for_each(|(kind, wanted)| transaction.sync(*kind, wanted))
             })
             .await

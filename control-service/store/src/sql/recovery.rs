@@ -76,7 +76,7 @@ pub(super) fn begin(
     connection.execute("DELETE FROM signing_key", params![])?;
     // In the transaction that is under way.
     let recorder = Recorder::with(&*sealed::load_or_make(connection, key, AUDIT_KEYS)?);
-    let mut transaction = Transaction::begun(connection, &recorder)?;
+    let mut transaction = Transaction::begun(connection, key, &recorder)?;
     transaction.record(event(OPERATOR, "restore").record(200, ""))?;
     transaction.commit().map(drop)
 }

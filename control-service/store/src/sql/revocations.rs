@@ -10,6 +10,7 @@ use portcullis_sql::{Row, SqlError, params};
 
 use super::Store;
 use super::failure::Failure;
+use super::leader::Term;
 use super::transaction::Transaction;
 use crate::StoreError;
 
@@ -132,13 +133,14 @@ impl Store {
             .await
     }
 
-    /// Removes revocations that have nothing left to refuse; returns how many.
+    /// Removes revocations that have nothing left to refuse, as the leader; returns how many.
     ///
     /// # Errors
-    /// [`StoreError`] when the database fails.
-    pub async fn remove_ended_revocations(&self) -> Result<usize, StoreError> {
+    /// [`StoreError::Superseded`], or the database fails.
+    pub async fn remove_ended_revocations(&self, term: Term) -> Result<usize, StoreError> {
         self.writer
             .run_bulk(move |transaction| {
+                transaction.is_led_by(term)?;
                 let ended: Vec<String> = transaction.connection().query(
                     "DELETE FROM revocation WHERE name IN
                             (SELECT name FROM revocation WHERE expires_at_s <= ?1 LIMIT ?2) RETURNING name",

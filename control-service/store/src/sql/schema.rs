@@ -20,6 +20,7 @@ const SQLITE: Steps = &[
     (7, include_str!("schema/sqlite/7.sql")),
     (8, include_str!("schema/sqlite/8.sql")),
     (9, include_str!("schema/sqlite/9.sql")),
+    (10, include_str!("schema/sqlite/10.sql")),
 ];
 
 /// A version means the same in both databases. PostgreSQL came with the fourth.
@@ -30,6 +31,7 @@ const POSTGRES: Steps = &[
     (7, include_str!("schema/postgres/7.sql")),
     (8, include_str!("schema/postgres/8.sql")),
     (9, include_str!("schema/postgres/9.sql")),
+    (10, include_str!("schema/postgres/10.sql")),
 ];
 
 fn steps(connection: &Connection) -> Steps {

@@ -1,6 +1,8 @@
 //! The table of sealed secrets.
 
 use portcullis_control_domain::random::random;
+use portcullis_protocol::audit::hex;
+use portcullis_protocol::wire::RecordKind;
 use portcullis_sql::{Connection, params};
 use zeroize::Zeroizing;
 
@@ -22,26 +24,35 @@ pub(super) fn load_or_make(
         return Ok(secret);
     }
     let secret = Zeroizing::new(random::<32>());
-    store(connection, key, name, &secret)?;
+    store(connection, key, name, &*secret)?;
     Ok(secret)
 }
 
-/// Opens a secret that was stored.
+/// Opens a secret of the service's own that was stored.
 pub(super) fn load(
     connection: &Connection,
     key: &SealingKey,
     name: &str,
 ) -> Result<Option<Zeroizing<[u8; 32]>>, Failure> {
+    let Some(opened) = open(connection, key, name)? else { return Ok(None) };
+    let secret = <[u8; 32]>::try_from(opened.as_slice());
+    let secret = secret.map_err(|_| Failure::database(format!("the secret {name} has not 32 bytes")))?;
+    Ok(Some(Zeroizing::new(secret)))
+}
+
+/// Opens a secret of any length.
+pub(super) fn open(
+    connection: &Connection,
+    key: &SealingKey,
+    name: &str,
+) -> Result<Option<Zeroizing<Vec<u8>>>, Failure> {
     let found = connection.query_optional(
         "SELECT wrapped_key, ciphertext FROM secret WHERE name = ?1",
         params![name],
         |row| Ok(Sealed { wrapped_key: row.get(0)?, ciphertext: row.get(1)? }),
     )?;
     let Some(sealed) = found else { return Ok(None) };
-    let opened = key.open(name, &sealed)?;
-    let secret = <[u8; 32]>::try_from(opened.as_slice());
-    let secret = secret.map_err(|_| Failure::database(format!("the secret {name} has not 32 bytes")))?;
-    Ok(Some(Zeroizing::new(secret)))
+    Ok(Some(key.open(name, &sealed)?))
 }
 
 /// Opens every secret once.
@@ -53,19 +64,25 @@ pub(super) fn open_all(connection: &Connection, key: &SealingKey) -> Result<(), 
     })
 }
 
-/// Seals and stores a secret.
+/// Seals and stores a secret, in the place of one that has the same name.
 pub(super) fn store(
     connection: &Connection,
     key: &SealingKey,
     name: &str,
-    secret: &[u8; 32],
+    secret: &[u8],
 ) -> Result<(), Failure> {
     let sealed = key.seal(name, secret)?;
     connection.execute(
-        "INSERT INTO secret (name, wrapped_key, ciphertext) VALUES (?1, ?2, ?3)",
+        "INSERT INTO secret (name, wrapped_key, ciphertext) VALUES (?1, ?2, ?3) ON CONFLICT (name)
+            DO UPDATE SET wrapped_key = excluded.wrapped_key, ciphertext = excluded.ciphertext",
         params![name, sealed.wrapped_key, sealed.ciphertext],
     )?;
     Ok(())
+}
+
+/// What the secret value of an entry of the snapshot is called.
+pub(super) fn name_of_entry(kind: RecordKind, key: &[u8]) -> String {
+    format!("entry:{}:{}", kind as i32, hex(key))
 }
 
 /// Removes a secret.

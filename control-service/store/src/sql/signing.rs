@@ -9,6 +9,7 @@ use portcullis_protocol::wire::AuditRecord;
 use portcullis_sql::{Connection, params};
 
 use super::failure::Failure;
+use super::leader::Term;
 use super::{Store, sealed};
 use crate::StoreError;
 use crate::seal::SealingKey;
@@ -97,7 +98,7 @@ impl Stored {
 }
 
 fn insert(connection: &Connection, sealing: &SealingKey, key: &SigningKey) -> Result<(), Failure> {
-    sealed::store(connection, sealing, &secret_name(&key.kid), &key.seed)?;
+    sealed::store(connection, sealing, &secret_name(&key.kid), &*key.seed)?;
     connection.execute(
         "INSERT INTO signing_key (kid, purpose, public, created_at_ms, signs_from_ms, signs_until_ms)
          VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
@@ -200,16 +201,22 @@ impl Store {
             .await
     }
 
-    /// Makes a step in the life of a key, with what gateways and sidecars see of it. One that another replica has made
-    /// already changes nothing.
+    /// Makes a step in the life of a key, with what gateways and sidecars see of it: as the leader, if nobody asked for it.
+    /// One that another replica has made already changes nothing.
     ///
     /// # Errors
-    /// [`Refused::RotationUnderWay`] when another new key waits, or the database fails.
-    pub async fn change_signing_key(&self, change: KeyChange, action: AuditEvent) -> Result<u64, StoreError> {
+    /// [`Refused::RotationUnderWay`] when another new key waits, [`StoreError::Superseded`], or the database fails.
+    pub async fn change_signing_key(
+        &self,
+        term: Option<Term>,
+        change: KeyChange,
+        action: AuditEvent,
+    ) -> Result<u64, StoreError> {
         let (sealing, settings) =
             (std::sync::Arc::clone(&self.sealing), std::sync::Arc::clone(&self.settings));
         self.writer
             .run(move |transaction| {
+                term.map_or(Ok(()), |term| transaction.is_led_by(term))?;
                 let Some(status) = carry_out(transaction.connection(), &sealing, &change)? else {
                     return Ok(transaction.revision());
                 };

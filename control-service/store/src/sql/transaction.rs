@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use portcullis_control_domain::audit::{Parsed, Sender};
 use portcullis_control_domain::random::random;
-use portcullis_control_snapshot::entries::{self, Edit, OfKind, stored_form};
+use portcullis_control_snapshot::entries::{self, Edit, Entries, OfKind, is_secret, stored_form};
 use portcullis_control_snapshot::{Change, Issuers, Published};
 use portcullis_protocol::wire::{AuditRecord, RecordKind};
 use portcullis_sql::{Connection, params};
@@ -13,6 +13,8 @@ use prost::Message;
 use super::audit::{Recorder, append};
 use super::failure::Failure;
 use super::news::CHANGED;
+use super::sealed;
+use crate::seal::SealingKey;
 
 /// Removed entries that are remembered; with more, the older half is forgotten, and readers that are
 /// behind them get everything anew.
@@ -42,6 +44,7 @@ pub(super) fn life(connection: &Connection) -> Result<Life, Failure> {
 pub(super) struct Transaction<'c> {
     connection: &'c Connection,
     recorder: &'c Recorder,
+    sealing: &'c SealingKey,
     before: Life,
     life: Life,
     changes: Vec<Change>,
@@ -65,15 +68,24 @@ impl Drop for Transaction<'_> {
 
 impl<'c> Transaction<'c> {
     /// Begins; `recorder` writes its audit records.
-    pub(super) fn begin(connection: &'c Connection, recorder: &'c Recorder) -> Result<Self, Failure> {
+    pub(super) fn begin(
+        connection: &'c Connection,
+        sealing: &'c SealingKey,
+        recorder: &'c Recorder,
+    ) -> Result<Self, Failure> {
         connection.begin()?;
-        Self::begun(connection, recorder)
+        Self::begun(connection, sealing, recorder)
     }
 
     /// As [`Self::begin`], on a connection on which a transaction was begun already.
-    pub(super) fn begun(connection: &'c Connection, recorder: &'c Recorder) -> Result<Self, Failure> {
+    pub(super) fn begun(
+        connection: &'c Connection,
+        sealing: &'c SealingKey,
+        recorder: &'c Recorder,
+    ) -> Result<Self, Failure> {
         let mut transaction = Self {
             connection,
+            sealing,
             recorder,
             before: Life { generation: [0; 16], revision: 0, floor: 0 },
             life: Life { generation: [0; 16], revision: 0, floor: 0 },
@@ -157,12 +169,24 @@ impl<'c> Transaction<'c> {
                  ON CONFLICT (kind, key) DO UPDATE SET revision = excluded.revision, value = excluded.value",
             params![edit.kind as i32, edit.key, revision, stored],
         )?;
+        if is_secret(edit.kind) {
+            self.keep_secret(edit.kind, &edit.key, edit.value.as_deref())?;
+        }
         let (key, value) = (edit.key.as_slice().into(), edit.value.as_deref().map(Arc::from));
         self.changes.push(Change { kind: edit.kind, key, revision, value });
         if edit.value.is_none() && revision.is_multiple_of(COUNT_EVERY) {
             self.forget_old_tombstones()?;
         }
         Ok(revision)
+    }
+
+    /// Keeps the secret value of an entry sealed, so that every replica can publish it.
+    fn keep_secret(&self, kind: RecordKind, key: &[u8], value: Option<&[u8]>) -> Result<(), Failure> {
+        let name = sealed::name_of_entry(kind, key);
+        match value {
+            Some(value) => sealed::store(self.connection, self.sealing, &name, value),
+            None => sealed::remove(self.connection, &name),
+        }
     }
 
     /// Publishes that something is revoked, or is not any more.
@@ -234,7 +258,17 @@ impl<'c> Transaction<'c> {
         let sql = "SELECT key, value FROM snapshot_entry WHERE kind = ?1 AND value IS NOT NULL";
         let found = self.connection.query(sql, params![kind as i32], |row| Ok((row.get(0)?, row.get(1)?)))?;
         let found: OfKind = found.into_iter().collect();
+        if is_secret(kind) {
+            // Also of those that stay as they are: services of before kept their digests alone.
+            wanted.iter().try_for_each(|(key, value)| self.keep_secret(kind, key, Some(value)))?;
+        }
         entries::differences(kind, wanted, &found).iter().try_for_each(|edit| self.publish(edit).map(drop))
+    }
+
+    /// Brings the entries that follow from secrets and settings up to date.
+    pub(super) fn sync_settings(&mut self, entries: &Entries) -> Result<(), Failure> {
+        entries.iter().try_for_each(|(kind, wanted)| self.sync(*kind, wanted))?;
+        self.sync_revocation_digests()
     }
 
     /// Adds a record of the service's own to the audit log.

@@ -221,7 +221,7 @@ impl Written {
     /// was committed here though the answer was lost. Whoever wanted that was told that it failed, but it is so, and
     /// filters must not learn less.
     fn up_to_date(&self) -> Result<Transaction<'_>, Failure> {
-        let transaction = Transaction::begun(&self.connection, &self.recorder)?;
+        let transaction = Transaction::begun(&self.connection, &self.followed.sealing, &self.recorder)?;
         self.followed.catch_up(&self.connection, self.followed.hub.revision())?;
         Ok(transaction)
     }
@@ -235,22 +235,21 @@ mod tests {
     use zeroize::Zeroizing;
 
     use super::*;
-    use crate::seal::SealingKey;
 
     #[tokio::test]
     async fn what_is_urgent_does_not_wait_behind_bulk() {
         let connection = super::super::transaction::tests::database();
         let recorder = Arc::new(Recorder::with(&[1; 32]));
-        Transaction::begin(&connection, &recorder).unwrap().commit().unwrap();
+        let sealing = super::super::transaction::tests::sealing();
+        Transaction::begin(&connection, &sealing, &recorder).unwrap().commit().unwrap();
         let generation = super::super::transaction::life(&connection).unwrap().generation;
         let (empty, seed) = (SnapshotIndex::new(generation, 0, 0), Zeroizing::new([0; 32]));
         let hub = Hub::new(empty, generation, seed, Freshness::always());
         let folder = tempfile::tempdir().unwrap();
-        let sealing = SealingKey::load(&folder.path().join("key"), true).unwrap();
         let writer = Writer::start(Written {
             location: Location::folder(folder.path()),
             connection,
-            followed: Followed { hub: Arc::new(hub), sealing: Arc::new(sealing), settings: Arc::default() },
+            followed: Followed { hub: Arc::new(hub), sealing: Arc::new(sealing) },
             recorder,
             failed: None,
             up: Arc::default(),

@@ -150,7 +150,7 @@ async fn a_revocation_stands_until_it_is_taken_back_or_has_ended(world: World) {
     assert_eq!(refused(add("sub:zoë", None).await), Refused::RevocationExists);
     add("jti:1", Some(1)).await.unwrap();
     add("jti:2", Some(4_000_000_000)).await.unwrap();
-    assert_eq!(store.remove_ended_revocations().await.unwrap(), 1);
+    assert_eq!(store.remove_ended_revocations(store.term().unwrap()).await.unwrap(), 1);
     let names = |listed: Vec<_>| -> Vec<String> {
         listed.into_iter().map(|r: portcullis_control_domain::revocation::Revocation| r.name).collect()
     };
@@ -172,7 +172,7 @@ async fn a_signing_key_is_published_signs_and_goes(world: World) {
     let first = store.signing_keys().await.unwrap();
     assert_eq!(first.iter().filter(|key| key.signs()).count(), 2, "one of each purpose");
     let new = SigningKey::generate(Purpose::Identity);
-    let step = |change| store.change_signing_key(change, action("/v1/signing-keys"));
+    let step = |change| store.change_signing_key(None, change, action("/v1/signing-keys"));
     step(KeyChange::Publish(new.clone())).await.unwrap();
     let second = step(KeyChange::Publish(SigningKey::generate(Purpose::Identity))).await;
     assert_eq!(refused(second), Refused::RotationUnderWay);

@@ -1,5 +1,7 @@
 //! Clusters, policy, and what is left after a restart, a failure or a newer version.
 
+use std::time::Duration;
+
 use portcullis_control_domain::Refused;
 use portcullis_control_domain::caller::Reach;
 use portcullis_control_domain::cluster::{
@@ -22,6 +24,7 @@ on_both! {
     revisions_are_one_order_and_none_is_given_twice,
     everything_is_there_after_a_restart,
     keys_of_issuers_are_kept,
+    who_was_not_heard_of_is_told_and_only_the_leader_writes_it_down,
 }
 
 fn new(id: &str, tenant: &str) -> NewCluster {
@@ -38,7 +41,7 @@ async fn register(store: &Store, id: &str, tenant: &str) -> u64 {
 }
 
 fn heartbeat(id: &str, observed: Observed) -> Heartbeat {
-    Heartbeat { id: id.parse().unwrap(), observed, at_ms: Some(1_000), version: Some("1.2".to_owned()) }
+    Heartbeat { id: id.parse().unwrap(), observed, version: Some("1.2".to_owned()) }
 }
 
 async fn a_clusters_state_is_what_operators_and_heartbeats_say(world: World) {
@@ -65,11 +68,6 @@ async fn a_clusters_state_is_what_operators_and_heartbeats_say(world: World) {
     assert_eq!(suspend(Administer::Retire).await.unwrap().0.state, ClusterState::Retired);
     let late = suspend(Administer::Resume).await;
     assert!(matches!(late, Err(StoreError::Refused(Refused::ClusterRetired))), "{late:?}");
-    store.note_times(vec![("b".parse().unwrap(), 7), ("gone".parse().unwrap(), 8)]).await.unwrap();
-    assert_eq!(
-        store.cluster(Reach::Platform, "b".parse().unwrap()).await.unwrap().last_heartbeat_at_ms,
-        Some(7)
-    );
     let listed = async |tenant: Option<&str>, state, after: &str, limit| {
         let query = ClusterQuery {
             reach: Reach::Platform,
@@ -90,6 +88,40 @@ async fn a_clusters_state_is_what_operators_and_heartbeats_say(world: World) {
     assert!(known.iter().any(|k| k.cluster.id.as_str() == "a" && k.token_digest == token.digest()));
     let missing = store.cluster(Reach::Platform, "nothing".parse().unwrap()).await;
     assert!(matches!(missing, Err(StoreError::Refused(Refused::ClusterUnknown))), "{missing:?}");
+}
+
+async fn who_was_not_heard_of_is_told_and_only_the_leader_writes_it_down(world: World) {
+    let store = world.store().await;
+    let term = store.term().unwrap();
+    for id in ["a", "b", "c"] {
+        register(&store, id, "acme").await;
+    }
+    store.observe(vec![heartbeat("a", Observed::Online), heartbeat("b", Observed::Degraded)]).await.unwrap();
+    let ago = |id: &str, seconds| (id.parse().unwrap(), Duration::from_secs(seconds));
+    let noted = store.note_times(vec![ago("b", 20), ago("c", 40), ago("gone", 0)]).await.unwrap();
+    assert_eq!(
+        noted,
+        [("c".parse().unwrap(), Observed::Pending)],
+        "an older time than is known changes nothing"
+    );
+    let silent = async |seconds| {
+        let silent = store.silent_clusters(Duration::from_secs(seconds), 9).await.unwrap();
+        silent.into_iter().map(|silent| silent.id.to_string()).collect::<Vec<_>>()
+    };
+    assert_eq!(silent(60).await, Vec::<String>::new());
+    assert_eq!(silent(0).await, ["a", "b"], "who was never heard of cannot fall silent");
+    let all = store.silent_clusters(Duration::ZERO, 9).await.unwrap();
+    tokio::time::sleep(Duration::from_millis(5)).await;
+    store.observe(vec![heartbeat("b", Observed::Online)]).await.unwrap();
+    let offline = store.fell_silent(term, all).await.unwrap();
+    assert_eq!(
+        offline.iter().map(|c| (c.id.as_str(), c.state)).collect::<Vec<_>>(),
+        [("a", ClusterState::Offline)]
+    );
+    let state = async |id: &str| store.cluster(Reach::Platform, id.parse().unwrap()).await.unwrap().state;
+    assert_eq!((state("a").await, state("b").await), (ClusterState::Offline, ClusterState::Online));
+    let seen = store.hub().excerpt(&[RecordKind::Cluster]);
+    assert_eq!(seen.revision, store.hub().revision());
 }
 
 async fn a_refused_job_leaves_nothing_and_hurts_no_other(world: World) {

@@ -148,3 +148,47 @@ async fn a_replica_that_missed_what_is_forgotten_gets_everything_anew() {
     assert_eq!(names, [b"sub:x"]);
     assert!(revoke(&store, "jti:next").await > known + 2);
 }
+
+/// Five seconds, and what a busy machine takes.
+const MOVES_WITHIN: Duration = Duration::from_secs(15);
+
+#[tokio::test]
+async fn one_leads_and_when_it_leaves_another_does() {
+    let world = World::postgres("replicas_lead").await;
+    let stores = [world.store().await, world.store().await, world.store().await];
+    let leaders = |stores: &[Store]| stores.iter().filter(|store| store.term().is_some()).count();
+    let first = stores[0].term().expect("who is there first leads at once");
+    assert_eq!(leaders(&stores), 1);
+    stores[0].close().await;
+    let begun = Instant::now();
+    until("another one leads", || leaders(&stores[1..]) == 1).await;
+    assert!(begun.elapsed() < MOVES_WITHIN);
+    let next = stores[1..].iter().find_map(Store::term).unwrap();
+    assert!(next.epoch() > first.epoch());
+    let late = stores[1].fell_silent(first, Vec::new()).await;
+    assert!(matches!(late, Err(StoreError::Superseded)), "{late:?}");
+    let late = stores[2].remove_ended_revocations(first).await;
+    assert!(matches!(late, Err(StoreError::Superseded)), "{late:?}");
+    stores[2].fell_silent(next, Vec::new()).await.unwrap();
+}
+
+/// The lock is the server's to give: a leader whose connection it ended has lost it, though it may not know.
+#[tokio::test]
+async fn what_a_leader_writes_that_was_cut_off_is_refused() {
+    let world = World::postgres("replicas_fence").await;
+    let (first, second) = (world.store().await, world.store().await);
+    let term = first.term().unwrap();
+    let url = world.url.clone().unwrap();
+    let cut_off = move || {
+        let sql = "SELECT pg_terminate_backend(pid) FROM pg_locks
+            WHERE locktype = 'advisory' AND objid = 1467513783 AND granted AND database =
+                (SELECT oid FROM pg_database WHERE datname = current_database())";
+        Server::parse(&url).unwrap().connect().unwrap().batch(sql).unwrap();
+    };
+    tokio::task::spawn_blocking(cut_off).await.unwrap();
+    let newer = |store: &Store| store.term().is_some_and(|now| now.epoch() > term.epoch());
+    until("somebody leads anew", || newer(&first) || newer(&second)).await;
+    let late = first.publish_settings(term).await;
+    assert!(matches!(late, Err(StoreError::Superseded)), "{late:?}");
+    until("one leads", || newer(&first) != newer(&second)).await;
+}

@@ -88,7 +88,7 @@ pub(super) fn run(config: &Config, question: &Question) -> Result<(), ExplainErr
         RecordKind::ApiKey,
         RecordKind::ApiKeyPepper,
     ];
-    let page = Database::read_excerpt(&location::of(config)?, &config.settings(), &kinds)?;
+    let page = Database::read_excerpt(&location::of(config)?, &kinds)?;
     let served = page.is_some();
     let page = match page {
         Some(page) => page,

@@ -13,12 +13,17 @@ pub(crate) fn database() -> Connection {
     connection
 }
 
+pub(crate) fn sealing() -> SealingKey {
+    let folder = tempfile::tempdir().unwrap();
+    SealingKey::load(&folder.path().join("sealing.key"), true).unwrap()
+}
+
 fn write<T>(
     connection: &Connection,
     job: impl FnOnce(&mut Transaction<'_>) -> Result<T, Failure>,
 ) -> Published {
-    let recorder = Recorder::with(&[1; 32]);
-    let mut transaction = Transaction::begin(connection, &recorder).unwrap();
+    let (sealing, recorder) = (sealing(), Recorder::with(&[1; 32]));
+    let mut transaction = Transaction::begin(connection, &sealing, &recorder).unwrap();
     job(&mut transaction).unwrap();
     transaction.commit().unwrap()
 }
@@ -50,8 +55,8 @@ fn a_group_that_the_database_took_back_keeps_nothing_of_the_jobs_after_it() {
     write(&connection, |transaction| transaction.publish(&put("before", 1)));
     let pages: i64 = connection.query_one("PRAGMA page_count", params![], |row| row.get(0)).unwrap();
     connection.batch(&format!("PRAGMA max_page_count = {}", pages + 2)).unwrap();
-    let recorder = Recorder::with(&[1; 32]);
-    let mut transaction = Transaction::begin(&connection, &recorder).unwrap();
+    let (sealing, recorder) = (sealing(), Recorder::with(&[1; 32]));
+    let mut transaction = Transaction::begin(&connection, &sealing, &recorder).unwrap();
     transaction.nested(|t| t.publish(&put("first", 1))).unwrap();
     let full = transaction.nested(|t| t.publish(&put("great", 100_000))).unwrap_err();
     assert!(matches!(full.0, StoreError::OutOfOrder(_)) && transaction.outage().is_some(), "{full}");
@@ -81,8 +86,8 @@ fn an_entry_that_no_filter_could_read_is_not_published() {
 
 #[test]
 fn a_dropped_transaction_leaves_nothing() {
-    let (connection, recorder) = (database(), Recorder::with(&[1; 32]));
-    let mut transaction = Transaction::begin(&connection, &recorder).unwrap();
+    let (connection, sealing, recorder) = (database(), sealing(), Recorder::with(&[1; 32]));
+    let mut transaction = Transaction::begin(&connection, &sealing, &recorder).unwrap();
     transaction.publish(&Edit::put(RecordKind::Revocation, b"sub:a", Vec::new())).unwrap();
     drop(transaction);
     assert_eq!(life(&connection).unwrap().revision, 0);
@@ -116,7 +121,7 @@ fn old_tombstones_are_forgotten_in_the_database_and_in_memory_alike() {
     let left: u64 =
         connection.query_one("SELECT count(*) FROM snapshot_entry", params![], |row| row.get(0)).unwrap();
     assert!(left < MAX_TOMBSTONES, "{left}");
-    let state = policy::load_state(&connection, &Vec::new()).unwrap();
+    let state = policy::load_state(&connection, &sealing()).unwrap();
     let ask = |revision| Ask {
         view: View::Gateway,
         generation: life.generation.to_vec(),
