@@ -4,6 +4,7 @@
 
 pub(crate) mod replicas;
 
+use std::ops::Deref;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
@@ -67,11 +68,25 @@ fn portcullis_in(folder: &Path) -> Command {
 
 pub(crate) struct Server {
     pub(crate) folder: TempDir,
+    child: Child,
+    access: Access,
+}
+
+/// Where a service listens, and who may call it.
+#[derive(Clone)]
+pub(crate) struct Access {
     pub(crate) http: Client,
     pub(crate) admin: String,
     pub(crate) key: [u8; 32],
-    child: Child,
     bound: Value,
+}
+
+impl Deref for Server {
+    type Target = Access;
+
+    fn deref(&self) -> &Access {
+        &self.access
+    }
 }
 
 impl Drop for Server {
@@ -121,7 +136,7 @@ impl Server {
             base64::engine::general_purpose::STANDARD.decode(key).unwrap().try_into().unwrap()
         };
         let (child, bound) = spawn(folder.path()).await;
-        Self { folder, http: client(), admin, key, child, bound }
+        Self { folder, child, access: Access { http: client(), admin, key, bound } }
     }
 
     /// One more replica of this service: the same database, sealing key and administrator.
@@ -134,7 +149,7 @@ impl Server {
             edit(config);
         });
         let (child, bound) = spawn(folder.path()).await;
-        Self { folder, http: client(), admin: self.admin.clone(), key: self.key, child, bound }
+        Self { folder, child, access: Access { http: client(), bound, ..self.access.clone() } }
     }
 
     pub(crate) fn config(&self) -> PathBuf {
@@ -148,11 +163,6 @@ impl Server {
     /// Waits until it has logged something: that may come after what the log line is about can be seen.
     pub(crate) async fn until_logged(&self, text: &str) {
         until(text, async || self.log().contains(text)).await;
-    }
-
-    /// Address of a listener.
-    pub(crate) fn url(&self, listener: &str, path: &str) -> String {
-        ["http://", self.bound[listener].as_str().unwrap(), path].concat()
     }
 
     /// Its process.
@@ -201,8 +211,21 @@ impl Server {
     /// Starts it again over the same folder.
     pub(crate) async fn restart(&mut self) {
         self.kill();
-        (self.child, self.bound) = spawn(self.folder.path()).await;
-        self.http = client();
+        let (child, bound) = spawn(self.folder.path()).await;
+        self.child = child;
+        self.access = Access { http: client(), bound, ..self.access.clone() };
+    }
+
+    /// Where it listens at the moment.
+    pub(crate) fn access(&self) -> &Access {
+        &self.access
+    }
+}
+
+impl Access {
+    /// Address of a listener.
+    pub(crate) fn url(&self, listener: &str, path: &str) -> String {
+        ["http://", self.bound[listener].as_str().unwrap(), path].concat()
     }
 
     /// A call to the platform API as the administrator.
@@ -293,12 +316,12 @@ pub(crate) struct Reader {
 
 impl Reader {
     /// One poll, and whatever is answered.
-    pub(crate) async fn ask(&mut self, server: &Server, wait: u64) -> Response {
+    pub(crate) async fn ask(&mut self, server: &Access, wait: u64) -> Response {
         self.request(server, wait).send().await.unwrap()
     }
 
     /// The request of the next poll.
-    pub(crate) fn request(&mut self, server: &Server, wait: u64) -> RequestBuilder {
+    pub(crate) fn request(&mut self, server: &Access, wait: u64) -> RequestBuilder {
         self.polls += 1;
         let hex = portcullis_protocol::audit::hex;
         server.mesh(Method::GET, "/mesh/v1/snapshot", self.principal).query(&[
@@ -321,7 +344,7 @@ impl Reader {
     }
 
     /// One poll; the page is verified and applied.
-    pub(crate) async fn poll(&mut self, server: &Server, wait: u64) -> Page {
+    pub(crate) async fn poll(&mut self, server: &Access, wait: u64) -> Page {
         let answer = self.ask(server, wait).await;
         assert_eq!(answer.status(), 200, "{}", answer.text().await.unwrap());
         assert_eq!(answer.headers()["content-type"], "application/x-protobuf");
@@ -339,7 +362,7 @@ impl Reader {
     }
 
     /// Polls until everything is there; returns the pages.
-    pub(crate) async fn sync(&mut self, server: &Server) -> Vec<Page> {
+    pub(crate) async fn sync(&mut self, server: &Access) -> Vec<Page> {
         let mut pages = vec![self.poll(server, 0).await];
         while pages.last().unwrap().more {
             pages.push(self.poll(server, 0).await);
