@@ -61,6 +61,9 @@ async fn nothing_acknowledged_is_lost_while_replicas_and_their_database_are_kill
         common::until("every replica is ready", async || world.is_ready(server).await).await;
     }
 
+    // What a replica heard while it could not write is written by then.
+    tokio::time::sleep(Duration::from_secs(6)).await;
+
     let mut clusters = 0;
     for server in replicas.iter() {
         let found = fault_cases::Found::at(server).await;

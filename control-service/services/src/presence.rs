@@ -105,15 +105,20 @@ impl Presence {
     /// Sees to it that what is remembered of a cluster is what the snapshot has, or newer: it may have been registered,
     /// changed or retired at any replica.
     async fn look_up(&self, store: &Store, id: &ClusterId) -> Result<(), StoreError> {
-        let (newest, as_of) = (store.hub().cluster_revision(id), store.hub().revision());
+        let newest = store.hub().cluster_revision(id);
         if self.lock().get(id).is_some_and(|known| newest.is_none_or(|newest| newest <= known.as_of)) {
             return Ok(());
         }
+        self.read_anew(store, id).await
+    }
+
+    async fn read_anew(&self, store: &Store, id: &ClusterId) -> Result<(), StoreError> {
+        let as_of = store.hub().revision();
         let Some(found) = store.known_cluster(id.clone()).await? else { return Ok(()) };
         let found = Liveness::new(found, as_of);
         let mut liveness = self.lock();
         match liveness.get_mut(id) {
-            Some(known) if known.as_of >= as_of => {}
+            Some(known) if known.as_of > as_of => {}
             Some(known) => {
                 let (heard, unwritten, order) = (known.heard, known.unwritten, known.order);
                 *known = Liveness { heard, unwritten, order, ..found };
@@ -152,25 +157,46 @@ impl Presence {
         reported: Observed,
         version: Option<String>,
     ) -> Result<ClusterState, HeartbeatError> {
+        let arrived = Instant::now();
         store.check_fresh()?;
         self.look_up(store, &id).await?;
-        {
-            let mut liveness = self.lock();
-            let known = liveness.get_mut(&id).filter(|known| known.is_token(digest));
-            let known = known.ok_or(HeartbeatError::Token)?;
-            if known.administrative == Administrative::Retired {
-                return Err(HeartbeatError::Retired);
+        let mut known = self.hear(&id, digest, reported, version.as_deref())?;
+        if known.is_some() && store.is_shared() {
+            // Another replica may just have written something else: what is remembered counts when it is certain to be
+            // no older than the heartbeat. Of a cluster that is closed the snapshot does not tell what it reports.
+            store.hub().freshness().has_all_of(arrived).await.map_err(StoreError::from)?;
+            match known {
+                Some(ClusterState::Suspended) => self.read_anew(store, &id).await?,
+                _ => self.look_up(store, &id).await?,
             }
-            known.heard = Some((reported, Instant::now()));
-            known.unwritten = true;
-            let news = known.observed != reported || (version.is_some() && known.version != version);
-            if !news {
-                return Ok(effective(known.administrative, known.observed));
-            }
+            known = self.hear(&id, digest, reported, version.as_deref())?;
+        }
+        if let Some(state) = known {
+            return Ok(state);
         }
         let observation = store.observe(vec![Heartbeat { id, observed: reported, version }]).await?;
         self.observed(&observation);
         observation.clusters.first().map(|cluster| cluster.state).ok_or(HeartbeatError::Token)
+    }
+
+    /// Takes note of a heartbeat; returns the cluster's state if it says what is known already.
+    fn hear(
+        &self,
+        id: &ClusterId,
+        digest: [u8; 32],
+        reported: Observed,
+        version: Option<&str>,
+    ) -> Result<Option<ClusterState>, HeartbeatError> {
+        let mut liveness = self.lock();
+        let known = liveness.get_mut(id).filter(|known| known.is_token(digest));
+        let known = known.ok_or(HeartbeatError::Token)?;
+        if known.administrative == Administrative::Retired {
+            return Err(HeartbeatError::Retired);
+        }
+        known.heard = Some((reported, Instant::now()));
+        known.unwritten = true;
+        let news = known.observed != reported || (version.is_some() && known.version.as_deref() != version);
+        Ok((!news).then(|| effective(known.administrative, known.observed)))
     }
 
     /// Looks once, as the leader, for clusters that fell silent.

@@ -30,7 +30,7 @@ pub(super) const COLUMNS: &str = "id, tenant, placement, region, administrative,
 
 /// A time is written unless a newer one is there. One of the future was written before the clock was set back.
 const NOTE_TIME: &str = "UPDATE cluster SET last_heartbeat_at_ms = ?2
-    WHERE id = ?1 AND (coalesce(last_heartbeat_at_ms, 0) <= ?2 OR last_heartbeat_at_ms > ?3) RETURNING observed";
+    WHERE id = ?1 AND (coalesce(last_heartbeat_at_ms, 0) < ?2 OR last_heartbeat_at_ms > ?3) RETURNING observed";
 
 /// By how much a heartbeat's time may be in the future without being one of before the clock was set back.
 const FUTURE_MS: u64 = 5_000;

@@ -13,8 +13,11 @@ use super::news::{CHANGED, Followed};
 use super::schema;
 use crate::StoreError;
 
-/// How often it looks when nobody calls, and how long it waits before it connects again.
-const LOOK: Duration = Duration::from_millis(400);
+/// How often it looks when nobody calls. A heartbeat that changes nothing waits for one look.
+const LOOK: Duration = Duration::from_millis(100);
+
+/// How long it waits before it connects again.
+const PAUSE: Duration = Duration::from_millis(400);
 
 /// Without a look for so long a replica does not know that it has everything.
 pub(super) const BEHIND_AFTER: Duration = Duration::from_secs(3);
@@ -83,7 +86,7 @@ impl Thread {
                 Err(error) => {
                     connection = None;
                     self.is_ill(&error);
-                    std::thread::sleep(LOOK);
+                    std::thread::sleep(PAUSE);
                 }
             }
         }
