@@ -171,10 +171,14 @@ pub fn page(entries: Entries) -> Page {
     }
 }
 
-/// True for kinds whose value must not lie readable in a database.
+/// The kinds whose value must not lie readable in a database.
+pub const SECRETS: [RecordKind; 3] =
+    [RecordKind::IdentitySigner, RecordKind::ApiKeyPepper, RecordKind::IssuerSecret];
+
+/// True for one of [`SECRETS`].
 #[must_use]
 pub fn is_secret(kind: RecordKind) -> bool {
-    matches!(kind, RecordKind::IdentitySigner | RecordKind::ApiKeyPepper | RecordKind::IssuerSecret)
+    SECRETS.contains(&kind)
 }
 
 /// What is stored of a value: itself, or its digest when it is secret.

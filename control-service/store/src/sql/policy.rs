@@ -34,14 +34,34 @@ pub(super) fn load_news(
 }
 
 fn changes_after(connection: &Connection, known: u64, sealing: &SealingKey) -> Result<Vec<Change>, Failure> {
+    let mut changes = stored_changes(connection, known)?;
+    let secrets = changes.iter_mut().filter(|change| is_secret(change.kind));
+    secrets.into_iter().try_for_each(|change| open(connection, sealing, change))?;
+    Ok(changes)
+}
+
+/// The secrets of the snapshot, with their digests in their place.
+pub(super) fn stored_secrets(connection: &Connection) -> Result<Vec<Change>, Failure> {
+    let of_kind = |kind: RecordKind| {
+        let sql = "SELECT kind, key, revision, value FROM snapshot_entry WHERE kind = ?1";
+        let mut secrets = Vec::new();
+        connection.each(sql, params![kind as i32], |row| {
+            secrets.push(stored_change(row)?);
+            Ok::<_, Failure>(())
+        })?;
+        Ok::<_, Failure>(secrets)
+    };
+    Ok(entries::SECRETS.into_iter().map(of_kind).collect::<Result<Vec<_>, _>>()?.concat())
+}
+
+/// The newest change of each entry after a revision, with digests in the place of secrets.
+fn stored_changes(connection: &Connection, known: u64) -> Result<Vec<Change>, Failure> {
     let mut changes = Vec::new();
     let sql = "SELECT kind, key, revision, value FROM snapshot_entry WHERE revision > ?1 ORDER BY revision";
     connection.each(sql, params![known], |row| {
         changes.push(stored_change(row)?);
         Ok::<_, Failure>(())
     })?;
-    let secrets = changes.iter_mut().filter(|change| is_secret(change.kind));
-    secrets.into_iter().try_for_each(|change| open(connection, sealing, change))?;
     Ok(changes)
 }
 
@@ -56,7 +76,11 @@ fn stored_change(row: &Row<'_>) -> Result<Change, Failure> {
 
 /// Puts the secret in the place of its digest. The digest must not be sent in its place: as a secret it would be one that
 /// anybody knows.
-fn open(connection: &Connection, sealing: &SealingKey, change: &mut Change) -> Result<(), Failure> {
+pub(super) fn open(
+    connection: &Connection,
+    sealing: &SealingKey,
+    change: &mut Change,
+) -> Result<(), Failure> {
     let Some(digest) = &change.value else { return Ok(()) };
     let (kind, name) = (change.kind, sealed::name_of_entry(change.kind, &change.key));
     let secret =

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use portcullis_sql::params;
 
 use super::super::failure::Failure;
-use super::super::{sealed, signing};
+use super::super::{policy, sealed, signing};
 use super::Check;
 use crate::seal::SealingKey;
 
@@ -17,10 +17,11 @@ impl Check<'_> {
         let names: Vec<String> =
             connection.query("SELECT name FROM secret ORDER BY name", params![], |row| row.get(0))?;
         for name in &names {
-            if let Err(error) = sealed::load(connection, key, name) {
+            if let Err(error) = sealed::open(connection, key, name) {
                 self.fault(PART, &error.to_string());
             }
         }
+        self.entries(key)?;
         for name in ["snapshot_seed", "api_key_pepper", "audit_keys"] {
             if !names.iter().any(|there| there == name) {
                 self.fault(PART, &format!("the secret {name} is missing"));
@@ -36,5 +37,15 @@ impl Check<'_> {
             }
         }
         signing::load(connection, key).map(drop)
+    }
+
+    /// Whether the secrets of the snapshot are those that were published.
+    fn entries(&mut self, key: &SealingKey) -> Result<(), Failure> {
+        for mut change in policy::stored_secrets(self.connection)? {
+            if let Err(error) = policy::open(self.connection, key, &mut change) {
+                self.fault(PART, &error.to_string());
+            }
+        }
+        Ok(())
     }
 }
