@@ -91,7 +91,11 @@ impl Readers {
                 None => (readers.connect)(&readers.location)?,
             };
             let outcome = query(&connection);
-            readers.put_back(connection);
+            match &outcome {
+                // The others lead to the same server, and each would fail once more.
+                Err(Failure(StoreError::Disconnected(_))) => readers.forget(),
+                _ => readers.put_back(connection),
+            }
             outcome
         });
         let outcome = tokio::time::timeout(PATIENCE, task).await.map_err(|_| self.location.silent())?;
@@ -107,6 +111,11 @@ impl Readers {
             }
         }
         None
+    }
+
+    fn forget(&self) {
+        let idle = std::mem::take(&mut *self.idle.0.lock().unwrap_or_else(PoisonError::into_inner));
+        drop(idle);
     }
 
     fn put_back(&self, connection: Connection) {
