@@ -154,16 +154,10 @@ fn write_ready(path: &Path, bound: &Bound) -> std::io::Result<()> {
     std::fs::rename(&temporary, path)
 }
 
-/// Waits until a restored store has recovered, and takes over what it learnt meanwhile; until it is dropped.
+/// Waits until a restored store has recovered, until it is dropped.
 async fn recovered(service: &Running) {
     if service.store.recovery().is_some() {
         service.store.recovered().await;
-        match service.store.known_clusters().await {
-            Ok(known) => known.iter().for_each(|known| service.presence.administered(&known.cluster)),
-            Err(error) => {
-                tracing::error!(%error, "clusters that were suspended again may report as if they were not")
-            }
-        }
     }
     std::future::pending().await
 }
