@@ -121,7 +121,7 @@ impl Server {
     /// Serves from a folder in which everything is there already; administrator and key are those of another service.
     pub(crate) async fn start_as(folder: TempDir, other: &Self) -> Self {
         let (child, bound) = spawn(folder.path()).await;
-        Self { folder, http: client(), admin: other.admin.clone(), key: other.key, child, bound }
+        Self { folder, child, access: Access { http: client(), bound, ..other.access.clone() } }
     }
 
     /// The same, in a folder that is there already.
