@@ -15,6 +15,7 @@ use serde_json::{Map, Value};
 use zeroize::Zeroizing;
 
 use crate::causes::causes;
+use crate::replicas::{Replicas, Share};
 use crate::outbound::{self, CallError};
 
 /// Bytes of an answer at most: it goes to a filter in one message.
@@ -22,6 +23,8 @@ const MAX_ANSWER: usize = 64 * 1024;
 /// How long a provider that asks for it (`Retry-After`) is left alone at most: all that time its good tokens are refused,
 /// and what made it ask may have been somebody who sent bad ones.
 const LONGEST_REST: Duration = Duration::from_secs(5);
+/// How long a call waits for this replica's part of what all of them may do: as long as the others take to notice it.
+const JOIN: Duration = Duration::from_secs(3);
 /// Time between two lines about one provider.
 const SAY_EVERY: Duration = Duration::from_secs(1);
 
@@ -83,8 +86,8 @@ fn kind(token: &str) -> usize {
 }
 
 /// The calls under way, by where the tokens come from: no source has more than are free.
+#[derive(Default)]
 struct Slots {
-    most: usize,
     used: Mutex<HashMap<ClientNetwork, usize>>,
 }
 
@@ -95,10 +98,10 @@ struct Slot<'a> {
 }
 
 impl Slots {
-    fn take(&self, source: ClientNetwork) -> Option<Slot<'_>> {
+    fn take(&self, source: ClientNetwork, most: usize) -> Option<Slot<'_>> {
         let mut used = self.used.lock().unwrap_or_else(PoisonError::into_inner);
         let own = used.get(&source).copied().unwrap_or_default();
-        if !has_room(own, used.values().sum(), self.most) {
+        if !has_room(own, used.values().sum(), most) {
             return None;
         }
         used.insert(source, own + 1);
@@ -119,33 +122,35 @@ impl Drop for Slot<'_> {
 }
 
 /// The providers of the current policy.
-#[derive(Default)]
-pub struct Providers(HashMap<String, Arc<Provider>>);
+pub struct Providers {
+    of: HashMap<String, Arc<Provider>>,
+    /// Who else asks them.
+    replicas: Option<Arc<Replicas>>,
+}
 
 impl std::fmt::Debug for Providers {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_set().entries(self.0.keys()).finish()
+        f.debug_set().entries(self.of.keys()).finish()
     }
 }
 
 impl Providers {
     /// Makes the clients. A provider whose client cannot be made is left out, and the log says why: what
-    /// asks it is refused.
+    /// asks it is refused. `replicas`: those that ask them as well, if there can be any.
     #[must_use]
-    pub fn new(configs: &[IntrospectionConfig]) -> Self {
-        let mut providers = HashMap::new();
+    pub fn new(configs: &[IntrospectionConfig], replicas: Option<Arc<Replicas>>) -> Self {
+        let mut of = HashMap::new();
         for config in configs {
             let name = config.document.name.clone();
             match outbound::client(&config.endpoint, config.timeout) {
                 Ok(client) => {
-                    let slots = Slots { most: config.max_in_flight, used: Mutex::default() };
-                    let (config, trouble) = (config.clone(), Mutex::default());
-                    providers.insert(name, Arc::new(Provider { config, client, slots, trouble }));
+                    let (config, slots, trouble) = (config.clone(), Slots::default(), Mutex::default());
+                    of.insert(name, Arc::new(Provider { config, client, slots, trouble }));
                 }
                 Err(error) => tracing::error!(provider = name, error = causes(&error), "cannot be asked"),
             }
         }
-        Self(providers)
+        Self { of, replicas }
     }
 
     /// Asks a provider about a token that a source presented.
@@ -158,8 +163,13 @@ impl Providers {
         token: &str,
         source: ClientNetwork,
     ) -> Result<Introspected, IntrospectError> {
-        let provider = self.0.get(provider).ok_or(IntrospectError::Unknown)?;
-        let Some(_slot) = provider.slots.take(source) else { return Err(IntrospectError::Busy) };
+        let provider = self.of.get(provider).ok_or(IntrospectError::Unknown)?;
+        let share = match &self.replicas {
+            None => Share::WHOLE,
+            Some(replicas) => replicas.share_within(JOIN).await.ok_or(IntrospectError::Busy)?,
+        };
+        let most = share.part(provider.config.max_in_flight);
+        let Some(_slot) = provider.slots.take(source, most) else { return Err(IntrospectError::Busy) };
         let kind = kind(token);
         if provider.rests(kind) {
             return Err(IntrospectError::Provider("asked to be left alone for a moment".to_owned()));
@@ -256,12 +266,12 @@ mod tests {
 
     #[test]
     fn a_slot_is_given_back_and_no_source_takes_all() {
-        let slots = Slots { most: 4, used: Mutex::default() };
+        let (slots, most) = (Slots::default(), 4);
         let (one, two) = (ClientNetwork::V4([1; 4]), ClientNetwork::V4([2; 4]));
-        let held: Vec<_> = (0..4).filter_map(|_| slots.take(one)).collect();
+        let held: Vec<_> = (0..4).filter_map(|_| slots.take(one, most)).collect();
         assert_eq!(held.len(), 2);
-        let other = slots.take(two);
-        assert!(other.is_some() && slots.take(one).is_none());
+        let other = slots.take(two, most);
+        assert!(other.is_some() && slots.take(one, most).is_none());
         drop((held, other));
         assert!(slots.used.lock().unwrap().is_empty(), "sources that are gone take no memory");
     }

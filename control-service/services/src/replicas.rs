@@ -25,6 +25,9 @@ pub struct Share {
 }
 
 impl Share {
+    /// Of who is alone.
+    pub const WHOLE: Self = Self { rank: 0, of: 1 };
+
     /// Of a bound, so that the parts of all processes make up the whole; but each has one at least.
     #[must_use]
     pub fn part(self, whole: usize) -> usize {
@@ -63,11 +66,23 @@ impl Replicas {
     #[must_use]
     pub fn share(&self) -> Option<Share> {
         if !self.store.is_shared() {
-            return Some(Share { rank: 0, of: 1 });
+            return Some(Share::WHOLE);
         }
         let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
         let lives = known.renewed.is_some_and(|at| at.elapsed() < LEASE - MARGIN);
         known.share.filter(|_| lives)
+    }
+
+    /// As [`Self::share`], once it has one, or when the time is over.
+    pub async fn share_within(&self, time: Duration) -> Option<Share> {
+        let begun = Instant::now();
+        loop {
+            let share = self.share();
+            if share.is_some() || begun.elapsed() >= time {
+                return share;
+            }
+            tokio::time::sleep(SETTLE / 2).await;
+        }
     }
 
     /// Says that this process lives, and learns which others do, until it is dropped.

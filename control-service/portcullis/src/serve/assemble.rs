@@ -70,7 +70,8 @@ pub(super) async fn assemble(
     };
     let as_of = store.hub().revision();
     let presence = Arc::new(Presence::new(store.known_clusters().await?, as_of, config.offline_after));
-    let providers = Arc::new(Current::new(Providers::new(&config.policy.introspection)));
+    let providers = Providers::new(&config.policy.introspection, Some(Arc::clone(&replicas)));
+    let providers = Arc::new(Current::new(providers));
     let principals = Arc::new(Current::new(config.policy.principals.clone()));
     let callers = config.policy.platform_callers.clone();
     let people = Arc::new(People::new(store.clone(), Arc::clone(&issuers), callers));

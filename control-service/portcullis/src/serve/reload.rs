@@ -1,8 +1,9 @@
 //! Taking over changes of the configuration while the service runs, and telling what is not taken over.
 
+use std::sync::Arc;
 use std::time::Duration;
 
-use portcullis_control_config::{Config, LoadError, differences};
+use portcullis_control_config::{Config, LoadError, Policy, differences};
 use portcullis_control_domain::configuration::{Difference, Effect, RunningConfiguration};
 use portcullis_control_domain::text_file;
 use portcullis_control_services::introspection::Providers;
@@ -108,7 +109,11 @@ async fn take_over(
 
 async fn apply(config: &Config, new: &Config, service: &Running) -> Result<(), StoreError> {
     // The providers first: what the old ones say must not be kept by filters as the new ones' word.
-    service.providers.set(Providers::new(&new.policy.introspection));
+    let providers = |policy: &Policy| {
+        let replicas = Some(Arc::clone(&service.replicas));
+        service.providers.set(Providers::new(&policy.introspection, replicas));
+    };
+    providers(&new.policy);
     if let Err(error) = service.issuers.apply(&new.policy).await {
         service.providers.set(Providers::new(&config.policy.introspection));
         return Err(error);

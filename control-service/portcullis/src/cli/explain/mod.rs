@@ -96,7 +96,7 @@ pub(super) fn run(config: &Config, question: &Question) -> Result<(), ExplainErr
     };
     // Only a signed page can become a snapshot; who has signed it does not matter here.
     let snapshot = judge::open(&page, random())?;
-    let providers = Providers::new(&config.policy.introspection);
+    let providers = Providers::new(&config.policy.introspection, None);
     let now_s = now_ms() / 1000;
     let mut explanation = Explanation { snapshot: &snapshot, providers, now_s, text: String::new() };
     if !served {
