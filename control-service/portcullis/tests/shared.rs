@@ -1,6 +1,7 @@
 //! What several replicas share beside what is stored for good: it means with three what it means with one.
 
 mod common;
+mod shared_cases;
 
 use std::time::{Duration, Instant};
 

@@ -15,8 +15,8 @@ use serde_json::{Map, Value};
 use zeroize::Zeroizing;
 
 use crate::causes::causes;
-use crate::replicas::{Replicas, Share};
 use crate::outbound::{self, CallError};
+use crate::replicas::{Replicas, Share};
 
 /// Bytes of an answer at most: it goes to a filter in one message.
 const MAX_ANSWER: usize = 64 * 1024;

@@ -15,6 +15,16 @@ pub(crate) struct Backoff {
 }
 
 impl Backoff {
+    /// Goes on after so many failures in a row.
+    pub(crate) fn after(failures: u32) -> Self {
+        Self { failures }
+    }
+
+    /// Failures in a row.
+    pub(crate) fn failures(&self) -> u32 {
+        self.failures
+    }
+
     /// A try was good.
     pub(crate) fn good(&mut self) {
         self.failures = 0;

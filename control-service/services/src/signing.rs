@@ -27,6 +27,8 @@ pub struct SigningKeys {
     keys: RwLock<Arc<Vec<SigningKey>>>,
     /// Revision of the snapshot that holds the newest keys.
     revision: AtomicU64,
+    /// The newest term in which this replica led and knew that they are published; 0 for none.
+    led: AtomicU64,
     identity: Rotation,
     service: Option<ServiceTokens>,
     wake: Notify,
@@ -50,6 +52,7 @@ impl SigningKeys {
             rollout,
             keys: RwLock::default(),
             revision: AtomicU64::default(),
+            led: AtomicU64::default(),
             identity: config.identity.rotation,
             service: config.service_tokens.clone(),
             wake: Notify::new(),
@@ -126,6 +129,7 @@ impl SigningKeys {
     async fn look(&self) -> Result<(), StoreError> {
         let now_ms = self.refresh().await?;
         let Some(term) = self.store.term() else { return Ok(()) };
+        self.begin_term(term).await?;
         for purpose in [Purpose::Identity, Purpose::Service] {
             let Some(change) = self.due(purpose, now_ms).await? else { continue };
             let action = AuditEvent {
@@ -142,6 +146,22 @@ impl SigningKeys {
                 }
             }
         }
+        Ok(())
+    }
+
+    /// Who led before may have gone before it had published the newest key of this service's own: what workers have
+    /// acknowledged until now says nothing of it.
+    async fn begin_term(&self, term: Term) -> Result<(), StoreError> {
+        let _one_at_a_time = self.refreshing.lock().await;
+        if self.led.load(Ordering::Acquire) == term.epoch() {
+            return Ok(());
+        }
+        if let Some(service) = &self.service {
+            let public = self.key_set(Purpose::Service);
+            self.issuers.set_service_issuer(own_issuer(service, public)).await?;
+        }
+        self.revision.store(self.store.hub().revision(), Ordering::Release);
+        self.led.store(term.epoch(), Ordering::Release);
         Ok(())
     }
 

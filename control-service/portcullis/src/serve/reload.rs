@@ -115,7 +115,7 @@ async fn apply(config: &Config, new: &Config, service: &Running) -> Result<(), S
     };
     providers(&new.policy);
     if let Err(error) = service.issuers.apply(&new.policy).await {
-        service.providers.set(Providers::new(&config.policy.introspection));
+        providers(&config.policy);
         return Err(error);
     }
     service.principals.set(new.policy.principals.clone());

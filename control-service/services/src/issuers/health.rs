@@ -6,6 +6,8 @@ use std::time::Duration;
 use portcullis_authn::jwk::LeftOut;
 use portcullis_control_domain::issuer::KeyState;
 
+use super::told::Resume;
+
 /// What is known of the fetches of one issuer's keys.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct Health {
@@ -23,6 +25,11 @@ pub(super) struct Health {
     pub max_stale_ms: u64,
     /// What the last good fetch brought and is no key.
     pub unread: Vec<LeftOut>,
+    /// Failures in a row, and until when the issuer wants not to be asked.
+    pub failures: u32,
+    pub not_before_ms: u64,
+    /// When it is asked next.
+    pub next_at_ms: u64,
 }
 
 /// Shared between the task that fetches and whoever asks.
@@ -40,6 +47,29 @@ impl Watched {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
+    /// Goes on where another replica was.
+    pub(super) fn resumed(&self, from: &Resume) {
+        let mut health = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        health.fetched = from.fetched;
+        health.failed = from.failed;
+        health.fails = from.last_error.is_some();
+        health.last_error.clone_from(&from.last_error);
+        health.failures = from.failures;
+        health.not_before_ms = from.not_before_ms;
+        health.next_at_ms = from.next_at_ms;
+    }
+
+    /// Notes when the issuer is asked next, and how often it has failed until now.
+    pub(super) fn goes_on(&self, failures: u32, next_at_ms: u64) {
+        let mut health = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        (health.failures, health.next_at_ms) = (failures, next_at_ms);
+    }
+
+    /// Notes until when the issuer wants not to be asked.
+    pub(super) fn rests(&self, not_before_ms: u64) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).not_before_ms = not_before_ms;
+    }
+
     /// Notes a good fetch.
     pub(super) fn good(&self, now_ms: u64, unread: Vec<LeftOut>) {
         let mut health = self.0.lock().unwrap_or_else(PoisonError::into_inner);
@@ -48,6 +78,7 @@ impl Watched {
         health.last_error = None;
         health.unread = unread;
         health.fails = false;
+        (health.failures, health.not_before_ms) = (0, 0);
     }
 
     /// Notes a failure.

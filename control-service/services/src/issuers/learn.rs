@@ -11,6 +11,7 @@ use tokio::time::Instant;
 use super::Issuers;
 use super::document::{all_left_out, are_same};
 use super::fetch::Fetched;
+use super::health::millis;
 use super::watch::{Ended, FetchState, Watch, tell};
 use crate::causes::causes;
 use crate::retry::LONGEST_ASKED;
@@ -38,7 +39,9 @@ impl Issuers {
             Err(error) => {
                 self.metrics.jwks_failed.add(1);
                 let asked = error.retry_after();
-                fetch_state.not_before = asked.map(|asked| Instant::now() + asked.min(LONGEST_ASKED));
+                let rest = asked.map(|asked| asked.min(LONGEST_ASKED));
+                fetch_state.not_before = rest.map(|rest| Instant::now() + rest);
+                watch.health.rests(rest.map_or(0, |rest| now_ms().saturating_add(millis(rest))));
                 let error = causes(&error);
                 watch.health.bad(error.clone());
                 if fetch_state.outage.failed(&error, || true) {
@@ -54,6 +57,7 @@ impl Issuers {
             }
         };
         fetch_state.failed = !matches!(ended, Ended::Good);
+        self.news.notify_one();
         ended
     }
 

@@ -6,7 +6,9 @@ mod fetch;
 mod health;
 mod learn;
 mod report;
+mod told;
 mod watch;
+mod wishes;
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -19,7 +21,7 @@ use portcullis_control_domain::random::random_number;
 use portcullis_control_store::{Store, StoreError};
 use portcullis_model::pace::{KeyRefreshAdmission, TokenBucket};
 use portcullis_model::policy::IssuerDocument;
-use tokio::sync::Mutex;
+use tokio::sync::{Mutex, Notify, Semaphore};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
@@ -30,7 +32,8 @@ use document::{CurrentKeys, document};
 pub use document::{document_with_fetch, document_without_fetch};
 pub use fetch::FetchError;
 use fetch::Fetcher;
-use health::{Watched, millis};
+use health::millis;
+use told::Word;
 use watch::{Ended, FetchState, Watch};
 
 /// How often the age of an issuer's keys is looked at.
@@ -39,6 +42,9 @@ const LOOK: Duration = Duration::from_secs(1);
 /// than a few issuers may be asked for, so that those whose keys are made up do not hold up the others.
 const ALL_BURST: u32 = 60;
 const ALL_EVERY_MS: u64 = 250;
+
+/// Wishes of one replica's filters that the leader is asked for at a time.
+const MAX_WISHES: usize = 64;
 
 /// What became of a wish for an issuer's newest keys.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -79,6 +85,10 @@ pub struct Issuers {
     /// The wishes of all issuers together.
     pace: Mutex<TokenBucket>,
     started: Instant,
+    /// Something that other replicas are told.
+    news: Notify,
+    /// Wishes for the leader that are under way.
+    wishes: Semaphore,
 }
 
 impl Issuers {
@@ -92,7 +102,8 @@ impl Issuers {
         let (watches, tasks) = (HashMap::new(), JoinSet::new());
         let known = Mutex::new(KnownIssuers { policy: None, own: None, keys, watches, tasks });
         let pace = Mutex::new(TokenBucket::new(ALL_BURST, ALL_EVERY_MS));
-        Ok(Arc::new(Self { store, metrics, known, pace, started: Instant::now() }))
+        let (news, wishes, started) = (Notify::new(), Semaphore::new(MAX_WISHES), Instant::now());
+        Ok(Arc::new(Self { store, metrics, known, pace, started, news, wishes }))
     }
 
     /// Makes a policy the current one. Who leads publishes it with the keys at hand, and begins to fetch.
@@ -103,11 +114,11 @@ impl Issuers {
         for warning in policy.warnings() {
             tracing::warn!("{warning}");
         }
-        self.take_over(policy).await
+        self.take_over(policy, Word::default()).await
     }
 
-    /// Publishes the current policy anew, with the keys that were fetched last by whichever replica, and begins to fetch:
-    /// this one leads now.
+    /// Publishes the current policy anew, with the keys that were fetched last by whichever replica, and goes on to
+    /// fetch where that one was: this one leads now.
     ///
     /// # Errors
     /// [`StoreError`] when it cannot be published.
@@ -119,7 +130,10 @@ impl Issuers {
             known.policy.clone()
         };
         match policy {
-            Some(policy) => self.take_over(&policy).await,
+            Some(policy) => {
+                let word = self.last_word().await.unwrap_or_default();
+                self.take_over(&policy, word).await
+            }
             None => Ok(()),
         }
     }
@@ -129,7 +143,7 @@ impl Issuers {
         self.known.lock().await.tasks = JoinSet::new();
     }
 
-    async fn take_over(self: &Arc<Self>, policy: &Policy) -> Result<(), StoreError> {
+    async fn take_over(self: &Arc<Self>, policy: &Policy, word: Word) -> Result<(), StoreError> {
         let mut known = self.known.lock().await;
         let term = self.store.term();
         if let Some(term) = term {
@@ -141,25 +155,29 @@ impl Issuers {
         known.tasks = JoinSet::new();
         known.watches.clear();
         for issuer in &policy.issuers {
-            let name = issuer.issuer.to_string();
             match Fetcher::new(issuer) {
                 Ok(None) => {}
                 Ok(Some(fetcher)) => {
-                    let kept = known.keys.get(&name).filter(|k| k.source == fetcher.url().as_str());
-                    let health = Watched::since(kept.map_or(0, |k| k.fetched_at_ms), issuer.max_stale);
-                    let fetch_state = Mutex::default();
-                    let watch = Arc::new(Watch { issuer: name.clone(), fetcher, health, fetch_state });
-                    known.watches.insert(name, Arc::clone(&watch));
-                    if term.is_none() {
-                        continue;
+                    let from = word.resume.get(issuer.issuer.as_str());
+                    let from = from.filter(|from| from.source == fetcher.url().as_str());
+                    let kept = known.keys.get(issuer.issuer.as_str());
+                    let kept = kept.filter(|kept| kept.source == fetcher.url().as_str());
+                    let watch = Arc::new(Watch::new(issuer, fetcher, kept, from));
+                    known.watches.insert(watch.issuer.clone(), Arc::clone(&watch));
+                    if term.is_some() {
+                        let next = from.map_or(Duration::ZERO, |from| from.next(policy.jwks_refresh));
+                        known.tasks.spawn(Arc::clone(self).expire(Arc::clone(&watch)));
+                        known.tasks.spawn(Arc::clone(self).refresh(watch, policy.jwks_refresh, next));
                     }
-                    known.tasks.spawn(Arc::clone(self).expire(Arc::clone(&watch)));
-                    known.tasks.spawn(Arc::clone(self).refresh(watch, policy.jwks_refresh));
                 }
                 Err(error) => {
-                    tracing::error!(issuer = name, error = causes(&error), "keys cannot be fetched")
+                    tracing::error!(issuer = %issuer.issuer, error = causes(&error), "keys cannot be fetched")
                 }
             }
+        }
+        if let Some(term) = term.filter(|_| self.store.is_shared()) {
+            known.tasks.spawn(Arc::clone(self).tell(term));
+            known.tasks.spawn(Arc::clone(self).serve_wishes());
         }
         Ok(())
     }
@@ -177,13 +195,17 @@ impl Issuers {
     /// Fetches an issuer's keys because a filter met a token whose key it has not, or, with an empty `key_id`, one that
     /// no key fitted.
     pub async fn ask(&self, issuer: &str, key_id: &str) -> RefreshOutcome {
+        // Whoever leads fetches, and publishes what that brings.
+        match self.store.term() {
+            Some(_) => self.ask_here(issuer, key_id).await,
+            None => self.ask_leader(issuer, key_id).await,
+        }
+    }
+
+    async fn ask_here(&self, issuer: &str, key_id: &str) -> RefreshOutcome {
         let Some(watch) = self.known.lock().await.watches.get(issuer).map(Arc::clone) else {
             return RefreshOutcome::Unknown;
         };
-        // Whoever leads fetches, and publishes what that brings.
-        if self.store.term().is_none() {
-            return RefreshOutcome::Failed;
-        }
         let mut fetch_state = watch.fetch_state.lock().await;
         let now_ms = millis(self.started.elapsed());
         if fetch_state.not_before.is_some_and(|at| Instant::now() < at) {
@@ -237,7 +259,8 @@ impl Issuers {
         self.store.set_issuers(term, &documents).await
     }
 
-    async fn refresh(self: Arc<Self>, watch: Arc<Watch>, every: Duration) {
+    async fn refresh(self: Arc<Self>, watch: Arc<Watch>, every: Duration, next: Duration) {
+        tokio::time::sleep(next).await;
         loop {
             let mut fetch_state = watch.fetch_state.lock().await;
             let pause = match self.fetch(&watch, &mut fetch_state).await {
@@ -251,7 +274,10 @@ impl Issuers {
                     fetch_state.backoff.failed(longest, asked, random_number())
                 }
             };
+            let next_at_ms = now_ms().saturating_add(millis(pause));
+            watch.health.goes_on(fetch_state.backoff.failures(), next_at_ms);
             drop(fetch_state);
+            self.news.notify_one();
             tokio::time::sleep(pause).await;
         }
     }

@@ -6,10 +6,26 @@ use portcullis_control_domain::issuer::{IssuerReport, LeftOutKey};
 
 use super::Issuers;
 use super::document::{CurrentKeys, all_left_out, own_report, report};
+use super::told::as_of;
 
 impl Issuers {
-    /// How all issuers are doing, in the order of the configuration.
+    /// How all issuers are doing, in the order of the configuration: that of the leader, which fetches their keys.
     pub async fn report(&self) -> Vec<IssuerReport> {
+        match self.heard().await {
+            Some(word) => as_of(word.issuers, now_ms()),
+            None => self.own_report().await,
+        }
+    }
+
+    /// The keys of all issuers that are not used, in the order of the configuration.
+    pub async fn left_out(&self) -> Vec<LeftOutKey> {
+        match self.heard().await {
+            Some(word) => word.left_out,
+            None => self.own_left_out().await,
+        }
+    }
+
+    pub(super) async fn own_report(&self) -> Vec<IssuerReport> {
         let known = self.known.lock().await;
         let now = now_ms();
         let configured = known.policy.iter().flat_map(|p| &p.issuers).map(|issuer| {
@@ -19,8 +35,7 @@ impl Issuers {
         configured.chain(known.own.iter().map(own_report)).collect()
     }
 
-    /// The keys of all issuers that are not used, in the order of the configuration.
-    pub async fn left_out(&self) -> Vec<LeftOutKey> {
+    pub(super) async fn own_left_out(&self) -> Vec<LeftOutKey> {
         let known = self.known.lock().await;
         let now = now_ms();
         let of = |issuer: &IssuerConfig| {

@@ -3,6 +3,9 @@
 use std::time::Duration;
 
 use portcullis_authn::jwk::LeftOut;
+use portcullis_control_config::IssuerConfig;
+use portcullis_control_domain::clock::now_ms;
+use portcullis_control_domain::issuer::StoredKeys;
 use portcullis_model::outage::Outage;
 use portcullis_model::pace::{DoubtLimiter, KeyRefreshLimiter};
 use tokio::sync::Mutex;
@@ -10,7 +13,8 @@ use tokio::time::Instant;
 
 use super::fetch::Fetcher;
 use super::health::Watched;
-use crate::retry::Backoff;
+use super::told::Resume;
+use crate::retry::{Backoff, LONGEST_ASKED};
 
 /// The fetches of one issuer.
 pub(super) struct Watch {
@@ -37,6 +41,19 @@ pub(super) struct FetchState {
     pub(super) told: Vec<LeftOut>,
 }
 
+impl FetchState {
+    /// Goes on where another replica was.
+    pub(super) fn resumed(from: &Resume, now_ms: u64) -> Self {
+        let rest = Duration::from_millis(from.not_before_ms.saturating_sub(now_ms)).min(LONGEST_ASKED);
+        Self {
+            failed: from.failures > 0,
+            backoff: Backoff::after(from.failures),
+            not_before: (!rest.is_zero()).then(|| Instant::now() + rest),
+            ..Self::default()
+        }
+    }
+}
+
 /// How a fetch ended.
 pub(super) enum Ended {
     /// The newest keys are published.
@@ -48,6 +65,33 @@ pub(super) enum Ended {
 }
 
 impl Watch {
+    /// Begins with what was fetched last from this source, and where another replica was with it.
+    pub(super) fn new(
+        issuer: &IssuerConfig,
+        fetcher: Fetcher,
+        kept: Option<&StoredKeys>,
+        from: Option<&Resume>,
+    ) -> Self {
+        let health = Watched::since(kept.map_or(0, |kept| kept.fetched_at_ms), issuer.max_stale);
+        from.inspect(|from| health.resumed(from));
+        let fetch_state = from.map(|from| FetchState::resumed(from, now_ms())).unwrap_or_default();
+        Self { issuer: issuer.issuer.to_string(), fetcher, health, fetch_state: Mutex::new(fetch_state) }
+    }
+
+    /// Where another replica goes on.
+    pub(super) fn resume(&self) -> Resume {
+        let health = self.health.get();
+        Resume {
+            source: self.fetcher.url().to_string(),
+            failures: health.failures,
+            not_before_ms: health.not_before_ms,
+            next_at_ms: health.next_at_ms,
+            fetched: health.fetched,
+            failed: health.failed,
+            last_error: health.last_error,
+        }
+    }
+
     /// A fetch was good after others were not.
     pub(super) fn is_fresh(&self, fetch_state: &mut FetchState) {
         fetch_state.backoff.good();

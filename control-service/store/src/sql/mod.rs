@@ -26,6 +26,7 @@ mod signing;
 mod sqlite;
 mod tables;
 mod transaction;
+mod wishes;
 mod words;
 mod writer;
 
@@ -60,6 +61,7 @@ pub use replicas::{LEASE, Replica, ReplicaId, ReplicaWorkers};
 pub use schema::Migrated;
 pub use secrets::Secrets;
 use transaction::Transaction;
+pub use wishes::{KeyWish, WishState};
 use writer::{Writer, Written};
 
 /// How often it is tried whether a database that took nothing takes something again.

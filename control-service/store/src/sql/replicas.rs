@@ -80,7 +80,7 @@ fn ago(row: &Row<'_>, column: usize) -> Result<Duration, SqlError> {
 }
 
 /// PostgreSQL's text holds every character but this one.
-fn text(text: &str) -> String {
+pub(super) fn text(text: &str) -> String {
     text.replace('\0', "\u{fffd}")
 }
 

@@ -21,6 +21,7 @@ const SQLITE: Steps = &[
     (8, include_str!("schema/sqlite/8.sql")),
     (9, include_str!("schema/sqlite/9.sql")),
     (10, include_str!("schema/sqlite/10.sql")),
+    (11, include_str!("schema/sqlite/11.sql")),
 ];
 
 /// A version means the same in both databases. PostgreSQL came with the fourth.
@@ -32,6 +33,7 @@ const POSTGRES: Steps = &[
     (8, include_str!("schema/postgres/8.sql")),
     (9, include_str!("schema/postgres/9.sql")),
     (10, include_str!("schema/postgres/10.sql")),
+    (11, include_str!("schema/postgres/11.sql")),
 ];
 
 fn steps(connection: &Connection) -> Steps {

@@ -1,0 +1,1 @@
+-- Nothing: whoever serves a file leads, and wants nothing of others.
