@@ -23,8 +23,9 @@ const MAX_ANSWER: usize = 64 * 1024;
 /// How long a provider that asks for it (`Retry-After`) is left alone at most: all that time its good tokens are refused,
 /// and what made it ask may have been somebody who sent bad ones.
 const LONGEST_REST: Duration = Duration::from_secs(5);
-/// How long a call waits for this replica's part of what all of them may do: as long as the others take to notice it.
-const JOIN: Duration = Duration::from_secs(3);
+/// How long a call waits for this replica's part of what all of them may do: the others take about a second to notice it, and
+/// a gateway waits two for the answer.
+const JOIN: Duration = Duration::from_millis(1_500);
 /// Time between two lines about one provider.
 const SAY_EVERY: Duration = Duration::from_secs(1);
 
