@@ -115,8 +115,10 @@ impl SigningKeys {
     /// Takes every step when it is due, while this replica leads, until it is dropped.
     pub async fn keep(&self) {
         loop {
-            if let Err(error) = self.look().await {
-                tracing::error!(%error, "the signing keys cannot be looked at");
+            match self.look().await {
+                // Another replica leads now, and does it.
+                Ok(()) | Err(StoreError::Superseded) => {}
+                Err(error) => tracing::error!(%error, "the signing keys cannot be looked at"),
             }
             tokio::select! {
                 () = tokio::time::sleep(LOOK) => {}

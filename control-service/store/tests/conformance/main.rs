@@ -6,6 +6,7 @@ mod audit;
 mod entry;
 mod life;
 mod replicas;
+mod shared;
 mod world;
 
 /// Makes two tests of each function: one on SQLite, one on PostgreSQL.
