@@ -32,7 +32,7 @@ pub(super) fn read(row: &Row<'_>) -> Result<Revocation, SqlError> {
 }
 
 /// Revokes the tokens of something that gets no new ones. Of a revocation that is there already the later end
-/// counts, and none is later than any, and the higher authority.
+/// counts, and none is later than any; whose word it was, it stays.
 pub(super) fn revoke_tokens(
     transaction: &mut Transaction<'_>,
     revocation: &Revocation,
