@@ -54,7 +54,7 @@ impl<S: Send + Sync, T: DeserializeOwned + Default> FromRequest<S> for OptionalB
 
 fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Problem> {
     // No name has it, and PostgreSQL cannot store it.
-    if bytes.windows(6).any(|escape| escape == br"\u0000") {
+    if escapes_nul(bytes) {
         return Err(Problem::new(
             ProblemKind::BodyInvalid,
             "a text holds the character U+0000; leave it out",
@@ -68,6 +68,19 @@ fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Problem> {
         ));
     }
     serde_json::from_slice(bytes).map_err(|e| Problem::new(ProblemKind::BodyInvalid, e.to_string()))
+}
+
+/// Whether a JSON text has the escape of U+0000. Behind an escaped backslash the same characters are a text.
+fn escapes_nul(json: &[u8]) -> bool {
+    let mut rest = json;
+    while let Some(at) = rest.iter().position(|byte| *byte == b'\\') {
+        let escape = rest.get(at..).unwrap_or_default();
+        if escape.starts_with(br"\u0000") {
+            return true;
+        }
+        rest = escape.get(2..).unwrap_or_default();
+    }
+    false
 }
 
 /// Reads a body up to the limit of its route.

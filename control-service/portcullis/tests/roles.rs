@@ -97,6 +97,18 @@ async fn what_is_beyond_a_callers_reach_is_not_there() {
 }
 
 #[tokio::test]
+async fn a_backslash_before_u0000_is_a_text_and_the_escape_is_refused() {
+    let server = start().await;
+    for (note, status) in [(r"x\\u0000y", 201), (r"x\u0000y", 400), (r"x\\\u0000y", 400), (r"\\", 201)] {
+        let body =
+            format!(r#"{{"name": "user:acme https://idp.example.com u{}", "note": "{note}"}}"#, note.len());
+        let call = server.api(Method::POST, "/v1/revocations").header("content-type", "application/json");
+        let answer = call.body(body).send().await.unwrap();
+        assert_eq!(answer.status().as_u16(), status, "{note}");
+    }
+}
+
+#[tokio::test]
 async fn nothing_is_made_in_another_tenant_and_the_answer_tells_nothing_of_it() {
     let server = start().await;
     let acme = Who::new(&server, 0, &roles()[0]).await;
