@@ -96,6 +96,45 @@ async fn what_is_beyond_a_callers_reach_is_not_there() {
     assert_eq!(wrong.call(&server, "GET", &acme.fill("/v1/clusters/{cluster}"), None).await.0, 404);
 }
 
+/// A call of somebody who was just made; its answer.
+async fn call(server: &Server, made: &Value, path: &str, body: &Value) -> Value {
+    let call = server.http.post(server.url("platform", path)).bearer_auth(text(&made["token"]));
+    let answer = call.json(body).send().await.unwrap();
+    assert!(answer.status().is_success(), "{:?}", answer.text().await);
+    answer.json().await.unwrap()
+}
+
+#[tokio::test]
+async fn a_revocation_of_the_platform_ends_that_of_a_tenant_no_earlier() {
+    let server = start().await;
+    let made = json!({"role": "tenant-admin", "tenant": "acme"});
+    let made = server.expect(201, Method::POST, "/v1/administrators", Some(made)).await;
+    for (n, (tenants, platforms, counts)) in [
+        (Value::Null, json!(60), None),
+        (json!(3600), json!(60), Some(3600)),
+        (json!(60), json!(3600), Some(3600)),
+        (json!(60), Value::Null, None),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let body = |end: &Value| {
+            let name = format!("user:acme https://idp.example.com u{n}");
+            let mut body = json!({"name": name, "note": "x", "expires_in_s": end});
+            body.as_object_mut().unwrap().retain(|_, value| !value.is_null());
+            body
+        };
+        call(&server, &made, "/v1/revocations", &body(&tenants)).await;
+        let answer = server.expect(201, Method::POST, "/v1/revocations", Some(body(&platforms))).await;
+        let revocation = &answer["revocation"];
+        assert_eq!(revocation["made_by"], "platform", "{answer}");
+        let now_s = std::time::UNIX_EPOCH.elapsed().unwrap().as_secs();
+        let left = revocation["expires_at_s"].as_u64().map(|end| end - now_s);
+        let near = left.zip(counts).is_some_and(|(left, counts)| left.abs_diff(counts) < 30);
+        assert!(near || (left.is_none() && counts.is_none()), "{tenants}, {platforms}: {answer}");
+    }
+}
+
 #[tokio::test]
 async fn a_backslash_before_u0000_is_a_text_and_the_escape_is_refused() {
     let server = start().await;

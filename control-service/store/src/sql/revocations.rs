@@ -64,7 +64,8 @@ pub(super) fn keep(transaction: &mut Transaction<'_>, name: &str) -> Result<u64,
 }
 
 impl Store {
-    /// Revokes something. What a lower authority has revoked already becomes the word of the higher one.
+    /// Revokes something. What a lower authority has revoked already becomes the word of the higher one, which ends it no
+    /// earlier: the later end counts, and none is later than any.
     ///
     /// # Errors
     /// [`Refused::OutOfReach`], [`Refused::RevocationExists`], or the database fails.
@@ -82,12 +83,16 @@ impl Store {
                 }
                 let made_by = action.reach().authority();
                 let revocation = Revocation { name, note, created_at_ms: now_ms(), expires_at_s, made_by };
-                let added = transaction.connection().execute(
+                let end = transaction.connection().query_optional(
                     "INSERT INTO revocation (name, note, created_at_ms, expires_at_s, made_by)
                          VALUES (?1, ?2, ?3, ?4, ?5)
-                         ON CONFLICT (name) DO UPDATE SET note = excluded.note, expires_at_s = excluded.expires_at_s,
+                         ON CONFLICT (name) DO UPDATE SET note = excluded.note,
+                            expires_at_s = CASE WHEN revocation.expires_at_s IS NULL
+                                OR revocation.expires_at_s > excluded.expires_at_s
+                                THEN revocation.expires_at_s ELSE excluded.expires_at_s END,
                             created_at_ms = excluded.created_at_ms, made_by = excluded.made_by
-                         WHERE revocation.made_by = 'tenant' AND excluded.made_by = 'platform'",
+                         WHERE revocation.made_by = 'tenant' AND excluded.made_by = 'platform'
+                         RETURNING expires_at_s",
                     params![
                         revocation.name,
                         revocation.note,
@@ -95,10 +100,10 @@ impl Store {
                         revocation.expires_at_s,
                         revocation.made_by.as_str()
                     ],
+                    |row| row.get(0),
                 )?;
-                if added == 0 {
-                    return Err(Refused::RevocationExists.into());
-                }
+                let expires_at_s = end.ok_or(Refused::RevocationExists)?;
+                let revocation = Revocation { expires_at_s, ..revocation };
                 transaction.record(named(&action, 201, &revocation.name))?;
                 let revision = transaction.publish_revocation(&revocation.name, true)?;
                 Ok((revocation, revision))
