@@ -80,6 +80,24 @@ async fn a_replica_without_its_database_is_not_ready_and_answers_nothing_as_fres
     assert_eq!(server.heartbeat("acme", &token, None).await.0, 200);
 }
 
+/// A connection that hangs says nothing, unlike one that breaks.
+#[tokio::test]
+async fn a_new_filter_is_told_in_time_that_its_replica_is_behind_a_database_that_hangs() {
+    let replicas = Replicas::start("hangs", 1).await;
+    let server = &replicas[0];
+    let mut gateway = server.reader("gateway", GATEWAY, "01");
+    replicas.database.pause().unwrap();
+    let begun = Instant::now();
+    let refused = gateway.ask(server, 0).await;
+    let took = begun.elapsed();
+    replicas.database.unpause().unwrap();
+    assert!(took < Duration::from_secs(4) + SLACK, "{took:?}");
+    assert_eq!(refused.status(), 503);
+    assert_eq!(refused.json::<Value>().await.unwrap()["reason"], "replica_behind");
+    until("it is ready again", async || is_ready(server).await.0 == 200).await;
+    gateway.sync(server).await;
+}
+
 async fn leads(server: &Server) -> bool {
     let Ok(answer) = server.http.get(server.url("operations", "/metrics")).send().await else { return false };
     answer.text().await.is_ok_and(|text| text.contains("portcullis_replica_leads 1\n"))

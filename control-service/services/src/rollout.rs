@@ -30,6 +30,17 @@ struct Others {
     asked: Option<Instant>,
 }
 
+/// Whether changes are written is not known, also where nobody waits for the answer any more: all is written again.
+struct Doubt<'a>(Option<&'a Workers>);
+
+impl Drop for Doubt<'_> {
+    fn drop(&mut self) {
+        if let Some(workers) = self.0 {
+            workers.are_unwritten();
+        }
+    }
+}
+
 /// The workers of all replicas.
 pub struct Rollout {
     store: Store,
@@ -60,7 +71,11 @@ impl Rollout {
     ) -> Result<Polling, StoreError> {
         let polling = self.workers.polls(principal, id, view, report);
         if is_new {
-            self.record().await?;
+            // A database that does not answer keeps nobody for longer than this replica's word counts.
+            tokio::select! {
+                written = self.record() => written.map(drop)?,
+                behind = self.store.hub().freshness().until_behind() => return Err(behind.into()),
+            }
         }
         Ok(polling)
     }
@@ -167,9 +182,10 @@ impl Rollout {
         if !changes.anew && changes.changed.is_empty() && changes.gone.is_empty() {
             return Ok(unsettled);
         }
+        let mut doubt = Doubt(Some(&self.workers));
         let written = self.store.write_workers(changes).await;
-        if !matches!(written, Ok(true)) {
-            self.workers.are_unwritten();
+        if matches!(written, Ok(true)) {
+            doubt.0 = None;
         }
         written.map(|_| unsettled)
     }
