@@ -29,9 +29,12 @@ pub struct RolloutProgress {
     pub acknowledged: usize,
     /// Workers that it concerns.
     pub workers: usize,
-    /// Those that do not have it yet.
+    /// Those that do not have it yet, as far as the caller may see them.
     pub pending: Vec<WorkerReport>,
-    /// Those that do not have it and no longer count: they are gone, or cut off and serve by what they have.
+    /// How many do not have it and no longer count: they are gone, or cut off and serve by what they have.
+    #[serde(default)]
+    pub silent_workers: usize,
+    /// Those of them that the caller may see.
     pub silent: Vec<SilentWorker>,
 }
 
@@ -39,7 +42,20 @@ impl RolloutProgress {
     /// Of no worker it is known whether it has a change.
     #[must_use]
     pub fn unknown(revision: u64) -> Self {
-        Self { revision, acknowledged: 0, workers: 0, pending: Vec::new(), silent: Vec::new() }
+        let (pending, silent) = (Vec::new(), Vec::new());
+        Self { revision, acknowledged: 0, workers: 0, pending, silent_workers: 0, silent }
+    }
+
+    /// How many workers do not have it yet, whether or not they are named.
+    #[must_use]
+    pub fn behind(&self) -> usize {
+        self.workers.saturating_sub(self.acknowledged)
+    }
+
+    /// Names those workers alone whose view is one that the caller may see; the counts stay.
+    pub fn name_only(&mut self, may_see: impl Fn(&str) -> bool) {
+        self.pending.retain(|worker| may_see(&worker.view));
+        self.silent.retain(|silent| may_see(&silent.worker.view));
     }
 }
 

@@ -96,6 +96,50 @@ async fn what_is_beyond_a_callers_reach_is_not_there() {
     assert_eq!(wrong.call(&server, "GET", &acme.fill("/v1/clusters/{cluster}"), None).await.0, 404);
 }
 
+#[tokio::test]
+async fn who_waits_for_a_change_is_told_the_names_of_their_own_clusters_workers_alone() {
+    const GLOBEX_SIDECAR: &str = "spiffe://cluster.local/ns/globex/sa/sidecar";
+    let server = Server::start_with(|config| {
+        let globex = json!({"cluster": "globex-1", "principals": [GLOBEX_SIDECAR]});
+        config["mesh"]["sidecars"].as_array_mut().unwrap().push(globex);
+    })
+    .await;
+    server.register("acme").await;
+    let globex = json!({"id": "globex-1", "tenant": GLOBEX, "placement": "on_premises"});
+    server.expect(201, Method::POST, "/v1/clusters", Some(globex)).await;
+    for (view, principal, worker) in [
+        ("gateway", common::GATEWAY, "01"),
+        ("public:acme", common::SIDECAR, "02"),
+        ("public:globex-1", GLOBEX_SIDECAR, "03"),
+    ] {
+        server.reader(view, principal, worker).sync(&server).await;
+    }
+    for (n, (role, named)) in [
+        (json!({"role": "administrator"}), vec!["01", "02", "03"]),
+        (json!({"role": "tenant-admin", "tenant": "acme"}), vec!["02"]),
+        (json!({"role": "tenant-admin", "tenant": "initech"}), vec![]),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let made = server.expect(201, Method::POST, "/v1/administrators", Some(role.clone())).await;
+        let tenant = role["tenant"].as_str().unwrap_or("acme");
+        let body = json!({"name": format!("user:{tenant} https://idp.example.com u{n}")});
+        let answer = call(&server, &made, "/v1/revocations", &body).await;
+        let pending: Vec<_> =
+            answer["pending"].as_array().unwrap().iter().map(|w| text(&w["worker"])).collect();
+        assert_eq!((&answer["workers"], &answer["acknowledged"]), (&json!(3), &json!(0)), "{answer}");
+        assert_eq!(pending.len(), named.len(), "as {role}: {answer}");
+        assert!(named.iter().all(|name| pending.iter().any(|p| p == name)), "as {role}: {answer}");
+    }
+    let owner = json!({"role": "cluster-owner", "tenant": "acme", "cluster": "acme"});
+    let owner = server.expect(201, Method::POST, "/v1/administrators", Some(owner)).await;
+    let answer = call(&server, &owner, "/v1/clusters/acme/suspend", &json!({})).await;
+    assert_eq!(answer["workers"], 2, "{answer}");
+    let pending: Vec<_> = answer["pending"].as_array().unwrap().iter().map(|w| text(&w["view"])).collect();
+    assert_eq!(pending, ["public:acme"], "{answer}");
+}
+
 /// A call of somebody who was just made; its answer.
 async fn call(server: &Server, made: &Value, path: &str, body: &Value) -> Value {
     let call = server.http.post(server.url("platform", path)).bearer_auth(text(&made["token"]));

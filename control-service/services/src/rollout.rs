@@ -1,10 +1,11 @@
 //! Which worker has which revision, whichever replica it polls: each replica writes down what it knows of its workers,
 //! and reads what others know when somebody asks.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use portcullis_control_domain::caller::Reach;
 use portcullis_control_domain::rollout::{RolloutProgress, WorkerReport};
 use portcullis_control_snapshot::{PollReport, Polling, RolloutScope, Sighting, View, Workers};
 use portcullis_control_store::{LEASE, ReplicaId, ReplicaWorkers, Store, StoreError};
@@ -106,8 +107,37 @@ impl Rollout {
     }
 
     /// Waits until every worker concerned has a change, or the time is over. Where others' workers cannot be read
-    /// meanwhile, nothing is known of any worker.
-    pub async fn wait_for(&self, revision: u64, scope: RolloutScope<'_>, wait: Duration) -> RolloutProgress {
+    /// meanwhile, nothing is known of any worker. Who does not reach the whole platform is told how many workers there are,
+    /// and by name only those of clusters within reach.
+    pub async fn wait_for(
+        &self,
+        revision: u64,
+        scope: RolloutScope<'_>,
+        wait: Duration,
+        reach: Reach,
+    ) -> RolloutProgress {
+        let mut progress = self.progress_of_all(revision, scope, wait).await;
+        let names_any = !progress.pending.is_empty() || !progress.silent.is_empty();
+        if reach != Reach::Platform && names_any {
+            let asked = tokio::time::timeout(RETRY, self.store.cluster_ids(reach)).await;
+            let Ok(Ok(clusters)) = asked else {
+                tracing::warn!(revision, "nobody knows whose workers may be named");
+                progress.name_only(|_| false);
+                return progress;
+            };
+            let views: HashSet<String> =
+                clusters.into_iter().map(|id| View::Public(id).to_string()).collect();
+            progress.name_only(|view| views.contains(view));
+        }
+        progress
+    }
+
+    async fn progress_of_all(
+        &self,
+        revision: u64,
+        scope: RolloutScope<'_>,
+        wait: Duration,
+    ) -> RolloutProgress {
         let begun = Instant::now();
         loop {
             let asked = tokio::time::timeout(wait.max(RETRY), self.refresh(begun)).await;

@@ -62,8 +62,9 @@ async fn revoke(
     Parameters(wait): Parameters<Wait>,
 ) -> Result<Json<ClientRevoked>, Problem> {
     let wait = wait.duration().map_err(Problem::parameter)?;
+    let reach = action.reach();
     let (service_client, revision) = store.revoke_service_client(id, action).await?;
-    let progress = rollout.wait_for(revision, RolloutScope::Everybody, wait).await;
+    let progress = rollout.wait_for(revision, RolloutScope::Everybody, wait, reach).await;
     Ok(Json(ClientRevoked { service_client, progress }))
 }
 

@@ -89,8 +89,10 @@ impl Operator {
         wait: Wait,
     ) -> Result<Json<ClusterChanged>, Problem> {
         let wait: Duration = wait.duration().map_err(Problem::parameter)?;
+        let reach = action.reach();
         let (cluster, revision) = self.store.administer_cluster(id, what, action).await?;
-        let progress = self.rollout.wait_for(revision, RolloutScope::Cluster(&cluster.id), wait).await;
+        let scope = RolloutScope::Cluster(&cluster.id);
+        let progress = self.rollout.wait_for(revision, scope, wait, reach).await;
         Ok(Json(ClusterChanged { cluster, progress }))
     }
 }

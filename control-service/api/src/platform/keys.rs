@@ -51,8 +51,9 @@ async fn rotate(
 ) -> Result<(StatusCode, Json<KeyRotated>), Problem> {
     let wait = wait.duration().map_err(Problem::parameter)?;
     let how = body.check(now_ms()).map_err(Problem::body)?;
+    let reach = action.reach();
     let made = store.rotate_api_key(id, how, &pepper, action).await?;
-    let progress = rollout.wait_for(made.revision, RolloutScope::Gateways, wait).await;
+    let progress = rollout.wait_for(made.revision, RolloutScope::Gateways, wait, reach).await;
     let key = made.token.reveal().into();
     let rotated = KeyRotated { api_key: made.new, key, replaced: made.old, progress };
     Ok((StatusCode::CREATED, Json(rotated)))
@@ -76,7 +77,8 @@ async fn revoke(
     Parameters(wait): Parameters<Wait>,
 ) -> Result<Json<KeyRevoked>, Problem> {
     let wait = wait.duration().map_err(Problem::parameter)?;
+    let reach = action.reach();
     let (api_key, revision) = store.revoke_api_key(id, action).await?;
-    let progress = rollout.wait_for(revision, RolloutScope::Everybody, wait).await;
+    let progress = rollout.wait_for(revision, RolloutScope::Everybody, wait, reach).await;
     Ok(Json(KeyRevoked { api_key, progress }))
 }

@@ -42,8 +42,9 @@ async fn add(
     let wait = wait.duration().map_err(Problem::parameter)?;
     let body = body.check().map_err(Problem::body)?;
     let expires_at_s = end(body.expires_in_s, now_ms()).map_err(Problem::body)?;
+    let reach = action.reach();
     let (revocation, revision) = store.add_revocation(body.name, body.note, expires_at_s, action).await?;
-    let progress = rollout.wait_for(revision, concerned_by(&revocation.name), wait).await;
+    let progress = rollout.wait_for(revision, concerned_by(&revocation.name), wait, reach).await;
     Ok((StatusCode::CREATED, Json(RevocationChanged { revocation, progress })))
 }
 
@@ -53,8 +54,9 @@ async fn remove(
     Extension(action): Extension<AuditEvent>,
     Parameters(query): Parameters<RemovalQuery>,
 ) -> Result<Json<RevocationChanged>, Problem> {
+    let reach = action.reach();
     let (revocation, revision) = store.remove_revocation(query.name, action).await?;
-    let progress = rollout.wait_for(revision, concerned_by(&revocation.name), Duration::ZERO).await;
+    let progress = rollout.wait_for(revision, concerned_by(&revocation.name), Duration::ZERO, reach).await;
     Ok(Json(RevocationChanged { revocation, progress }))
 }
 

@@ -300,6 +300,7 @@ impl Workers {
             }
         }
         progress.pending.sort_by(|a, b| (&a.proxy, &a.worker).cmp(&(&b.proxy, &b.worker)));
+        progress.silent_workers = progress.silent.len();
         progress.silent.sort_by(|a, b| a.worker.worker.cmp(&b.worker.worker));
         progress
     }

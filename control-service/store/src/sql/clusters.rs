@@ -309,6 +309,21 @@ impl Store {
         self.readers.run(move |connection| within(connection, &id, &reach)).await
     }
 
+    /// The ids of all clusters that somebody of this reach can touch.
+    ///
+    /// # Errors
+    /// [`StoreError`] when the database fails.
+    pub async fn cluster_ids(&self, reach: Reach) -> Result<Vec<ClusterId>, StoreError> {
+        self.readers
+            .run(move |connection| {
+                let sql = "SELECT id FROM cluster WHERE (CAST(?1 AS TEXT) IS NULL OR tenant = ?1)
+                    AND (CAST(?2 AS TEXT) IS NULL OR id = ?2)";
+                let (tenant, cluster) = reach.bounds();
+                Ok(connection.query(sql, params![tenant, cluster], |row| row.parse(0))?)
+            })
+            .await
+    }
+
     /// Clusters in the order of their ids.
     ///
     /// # Errors

@@ -181,10 +181,10 @@ pub(super) fn print(connection: &Connection, answer: &Value) -> std::io::Result<
 
 /// Where a change is that was not waited for.
 fn whereabouts(progress: &RolloutProgress) -> String {
-    let RolloutProgress { workers, acknowledged, silent, .. } = progress;
+    let RolloutProgress { workers, acknowledged, silent_workers: silent, .. } = progress;
     let mut line = match workers {
         0 => "stored; no worker is known that could have it: see `portcullis proxies`".to_owned(),
-        _ if acknowledged == workers && silent.is_empty() => {
+        _ if acknowledged == workers && *silent == 0 => {
             format!("stored, and all {workers} workers have it")
         }
         _ => format!(
@@ -192,8 +192,7 @@ fn whereabouts(progress: &RolloutProgress) -> String {
              second. --wait SECONDS waits for them"
         ),
     };
-    if !silent.is_empty() {
-        let silent = silent.len();
+    if *silent > 0 {
         line.push_str(&format!("; {silent} more were not heard of lately and may go on without it"));
     }
     line
@@ -214,7 +213,7 @@ fn succession(old: &ApiKey) -> String {
 
 /// Whether every worker has the change that was waited for.
 fn everywhere(progress: &RolloutProgress) -> Result<(), ClientError> {
-    match (progress.pending.len(), progress.silent.len(), progress.workers) {
+    match (progress.behind(), progress.silent_workers, progress.workers) {
         (0, 0, 0) => Err(ClientError::NoWorker),
         (0, 0, _) => Ok(()),
         (0, silent, _) => Err(ClientError::Silent(silent)),
