@@ -152,7 +152,12 @@ fn version(connection: &Connection) -> Result<usize, SqlError> {
 pub(super) fn has_table(connection: &Connection, name: &str) -> Result<bool, SqlError> {
     let sql = match connection.backend() {
         Backend::Sqlite => "SELECT EXISTS (SELECT 1 FROM sqlite_schema WHERE type = 'table' AND name = ?1)",
-        Backend::Postgres => "SELECT to_regclass(CAST(?1 AS TEXT)) IS NOT NULL",
+        // The catalog itself: what a session remembers of a name does not hear of another session's change before its
+        // transaction has locked a table, and one that waited for its turn has not.
+        Backend::Postgres => {
+            "SELECT EXISTS (SELECT 1 FROM pg_catalog.pg_class
+                WHERE relname = CAST(?1 AS TEXT) AND relkind = 'r' AND pg_catalog.pg_table_is_visible(oid))"
+        }
     };
     connection.query_one(sql, params![name], |row| row.get(0))
 }
@@ -168,7 +173,28 @@ fn set_version(connection: &Connection, version: usize) -> Result<(), SqlError> 
 
 #[cfg(test)]
 mod tests {
+    use portcullis_mesh::paths;
+    use portcullis_mesh::postgres::Postgres;
+    use portcullis_sql::Server;
+
     use super::*;
+
+    #[tokio::test]
+    async fn a_table_that_went_while_its_turn_was_waited_for_is_not_there() {
+        let server = Postgres::start(&paths::target().join("postgres/went")).await.unwrap();
+        let url = server.database("went").await.unwrap();
+        let task = tokio::task::spawn_blocking(move || {
+            let connect = || Server::parse(&url).unwrap().connect().unwrap();
+            let (one, other) = (connect(), connect());
+            other.batch("CREATE TABLE thing (id BIGINT)").unwrap();
+            assert!(has_table(&one, "thing").unwrap());
+            one.begin().unwrap();
+            other.batch("DROP TABLE thing").unwrap();
+            assert!(!has_table(&one, "thing").unwrap());
+            one.rollback().unwrap();
+        });
+        task.await.unwrap();
+    }
 
     #[test]
     fn streams_of_before_keep_what_they_had_and_belong_to_nobody_yet() {
