@@ -241,6 +241,8 @@ async fn a_restored_service_is_closed_until_it_has_recovered(from: Option<&str>,
     assert_eq!(refused, (503, "store_recovering".to_owned()));
     until("the service has recovered", async || ready(&new).await.0 == 200).await;
 
+    let (folder, config) = (new.folder.path(), new.config());
+    stdout(&run_in(folder, &["store", "check", "--config", config.to_str().unwrap()]));
     let before = gateway.state.generation().to_vec();
     gateway.sync(&new).await;
     assert_ne!(gateway.state.generation(), before, "a new life");
@@ -333,7 +335,7 @@ fn killed_after(folder: &Path, arguments: &[&str], after: Duration) -> bool {
     if let Ok(url) = std::fs::read_to_string(folder.join("database-url")) {
         command.env("DATABASE_URL", url);
     }
-    command.arg("backup").args(arguments).arg("--config").arg(folder.join("control.yaml"));
+    command.args(arguments).arg("--config").arg(folder.join("control.yaml"));
     let mut child = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
     std::thread::sleep(after);
     child.kill().unwrap();
@@ -354,7 +356,7 @@ async fn what_is_killed_leaves_nothing_half_done() {
         for ms in [0, 2, 5, 10, 15, 20, 30, 40] {
             let done = killed_after(
                 &folder,
-                &["create", "--output", file.to_str().unwrap()],
+                &["backup", "create", "--output", file.to_str().unwrap()],
                 Duration::from_millis(ms),
             );
             assert!(done || !file.exists() || verify(&folder, &file).status.success(), "after {ms} ms");
@@ -366,7 +368,11 @@ async fn what_is_killed_leaves_nothing_half_done() {
         old.kill();
         let empty = folder_like(&old, url);
         let mut ms = 0;
-        while !killed_after(empty.path(), &["restore", file.to_str().unwrap()], Duration::from_millis(ms)) {
+        while !killed_after(
+            empty.path(),
+            &["backup", "restore", file.to_str().unwrap()],
+            Duration::from_millis(ms),
+        ) {
             let there = command(empty.path(), &["status"]);
             let told = [there.stdout, there.stderr].concat();
             let told = String::from_utf8_lossy(&told);
@@ -383,4 +389,51 @@ async fn what_is_killed_leaves_nothing_half_done() {
         let new = Server::start_as(empty, &old).await;
         assert_eq!(ready(&new).await.0, 503);
     }
+}
+
+/// The sealing key changes under a running service; what is killed meanwhile leaves a store that opens.
+async fn the_sealing_key_changes_under_a_running_service(url: Option<&str>) {
+    let mut service = service(url).await;
+    let folder = service.folder.path().to_owned();
+    let config = folder.join("control.yaml");
+    let run = |arguments: &[&str]| {
+        stdout(&run_in(&folder, &[arguments, &["--config", config.to_str().unwrap()]].concat()))
+    };
+    let keys = || {
+        let text = std::fs::read_to_string(folder.join("data/sealing.key")).unwrap();
+        text.lines().map(str::to_owned).collect::<Vec<_>>()
+    };
+    let (file, before) = (create(&folder, "before"), keys());
+    for ms in [5, 10, 20, 40, 80] {
+        killed_after(&folder, &["sealing-key", "rotate"], Duration::from_millis(ms));
+        assert!(!run(&["snapshot-key"]).is_empty(), "after {ms} ms");
+    }
+    run(&["sealing-key", "rotate"]);
+    assert!(
+        keys().first() != before.first() && keys().last() == before.last(),
+        "the old key stays for old backups"
+    );
+    service.expect(202, Method::POST, "/v1/signing-keys/identity", None).await;
+    service.restart().await;
+    stdout(&verify(&folder, &file));
+    assert!(run(&["sealing-key", "rotate", "--forget-old"]).contains("keep a copy"));
+    assert_eq!(keys().len(), 1);
+    service.expect(202, Method::POST, "/v1/signing-keys/service", None).await;
+    service.restart().await;
+    let error = refused(&verify(&folder, &file));
+    assert!(error.contains("not made with this sealing key"), "{error}");
+    stdout(&verify(&folder, &create(&folder, "after")));
+    let all = service.expect(200, Method::GET, "/v1/audit/records", None).await;
+    assert!(all["records"].as_array().unwrap().iter().any(|record| record["path"] == "/sealing-key/rotate"));
+}
+
+#[tokio::test]
+async fn the_sealing_key_changes_under_a_service_with_a_file() {
+    the_sealing_key_changes_under_a_running_service(None).await;
+}
+
+#[tokio::test]
+async fn the_sealing_key_changes_under_a_service_with_a_server() {
+    let (_server, url) = postgres("sealing").await;
+    the_sealing_key_changes_under_a_running_service(Some(&url)).await;
 }

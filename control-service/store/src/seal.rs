@@ -7,6 +7,7 @@
 use std::io::Write;
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
+use std::sync::{PoisonError, RwLock};
 
 use aes_gcm::aead::{Aead, KeyInit, Payload};
 use aes_gcm::{Aes256Gcm, Nonce};
@@ -46,8 +47,18 @@ pub(crate) struct Sealed {
     pub(crate) ciphertext: Vec<u8>,
 }
 
-/// The key that wraps data keys.
-pub(crate) struct SealingKey(Zeroizing<[u8; 32]>);
+/// Keys in a file at most.
+const MOST_KEYS: usize = 16;
+
+/// The keys that wrap data keys: those of a file, one a line. The first one wraps; the others open what they wrapped
+/// before they were replaced.
+pub(crate) struct SealingKey {
+    path: PathBuf,
+    keys: RwLock<Keys>,
+}
+
+#[derive(Clone)]
+struct Keys(Vec<Zeroizing<[u8; 32]>>);
 
 impl SealingKey {
     /// Reads the key file, or makes one when there is none and `may_create` says so.
@@ -55,78 +66,199 @@ impl SealingKey {
     /// # Errors
     /// [`SealError::KeyFile`] when it cannot be read, is open to others, or is missing while secrets exist.
     pub(crate) fn load(path: &Path, may_create: bool) -> Result<Self, SealError> {
-        let fail = |problem: String| SealError::KeyFile { path: path.to_owned(), problem };
-        match text_file::read(path) {
-            Ok(text) => {
-                let mode = std::fs::metadata(path).map_err(|e| fail(e.to_string()))?.permissions().mode();
-                if mode & 0o077 != 0 {
-                    return Err(fail(format!("its mode is {:o}; run chmod 600 on it", mode & 0o777)));
-                }
-                let text = Zeroizing::new(text);
-                let key = unhex(text.trim()).and_then(|b| <[u8; 32]>::try_from(b).ok());
-                key.map(|k| Self(Zeroizing::new(k)))
-                    .ok_or_else(|| fail("it does not hold 32 bytes in hexadecimal".to_owned()))
-            }
-            Err(e) if e.kind() == std::io::ErrorKind::NotFound && may_create => {
-                let key = Zeroizing::new(random::<32>());
-                match write_private(path, &Zeroizing::new(hex(&*key))) {
-                    Ok(()) => Ok(Self(key)),
+        let keys = match read_keys(path) {
+            Ok(None) if may_create => {
+                let keys = Keys(vec![Zeroizing::new(random::<32>())]);
+                match write_private(path, &keys.text()) {
+                    Ok(()) => keys,
                     // Another process was faster: its key is the one.
-                    Err(e) if e.kind() == std::io::ErrorKind::AlreadyExists => Self::load(path, false),
-                    Err(e) => Err(fail(e.to_string())),
+                    Err(e) if e.kind() == std::io::ErrorKind::AlreadyExists => {
+                        return Self::load(path, false);
+                    }
+                    Err(e) => return Err(unusable(path, e)),
                 }
             }
-            Err(e) if e.kind() == std::io::ErrorKind::NotFound => Err(fail(
-                "it is missing, but the database holds sealed secrets; restore it from the backup".to_owned(),
-            )),
-            Err(e) => Err(fail(e.to_string())),
-        }
+            Ok(None) => return Err(missing(path)),
+            Ok(Some(keys)) => keys,
+            Err(error) => return Err(error),
+        };
+        Ok(Self { path: path.to_owned(), keys: RwLock::new(keys) })
     }
 
-    /// Has the key lie in a second file, too, which is read from `from` again, so that both are known to hold it; true when
-    /// that file was made.
+    /// Has the keys lie in a second file, too, which is read again, so that both are known to hold them; true when that file
+    /// was made.
     ///
     /// # Errors
     /// [`SealError::KeyFile`] when there is a file that holds another key, or it cannot be written.
     pub(crate) fn copy(&self, from: &Path, to: &Path) -> Result<bool, SealError> {
-        let fail = |problem: String| SealError::KeyFile { path: to.to_owned(), problem };
-        let made = match write_private(to, &Zeroizing::new(hex(&*self.0))) {
+        let ours = self.keys().text();
+        let made = match write_private(to, &ours) {
             Ok(()) => true,
             Err(e) if e.kind() == std::io::ErrorKind::AlreadyExists => false,
-            Err(e) => return Err(fail(e.to_string())),
+            Err(e) => return Err(unusable(to, e)),
         };
-        if bool::from(Self::load(to, false)?.0.ct_eq(&*self.0)) {
+        if bool::from(Self::load(to, false)?.keys().text().as_bytes().ct_eq(ours.as_bytes())) {
             return Ok(made);
         }
-        Err(fail(format!(
-            "it holds another key than {}, which the store is sealed with; move it away, or let store.sealingKeyFile name another file",
-            from.display()
-        )))
+        Err(unusable(
+            to,
+            format!(
+                "it holds another key than {}, which the store is sealed with; move it away, or let store.sealingKeyFile name another file",
+                from.display()
+            ),
+        ))
     }
 
-    /// Seals a secret; `name` is bound to it, so that two stored secrets cannot be swapped.
+    fn keys(&self) -> Keys {
+        self.keys.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Reads the file again: another process may have put another key first.
     ///
     /// # Errors
-    /// [`SealError::DoesNotOpen`] when the cipher refuses, which it does for texts of many gigabytes only.
+    /// [`SealError::KeyFile`].
+    pub(crate) fn refresh(&self) -> Result<(), SealError> {
+        let keys = read_keys(&self.path)?.ok_or_else(|| missing(&self.path))?;
+        *self.keys.write().unwrap_or_else(PoisonError::into_inner) = keys;
+        Ok(())
+    }
+
+    /// Seals a secret by the first key, as the file has it now; `name` is bound to it, so that two stored secrets cannot be
+    /// swapped.
+    ///
+    /// # Errors
+    /// [`SealError`] when the file cannot be read, or the cipher refuses, which it does for texts of many gigabytes only.
     pub(crate) fn seal(&self, name: &str, secret: &[u8]) -> Result<Sealed, SealError> {
+        self.refresh()?;
         let data_key = Zeroizing::new(random::<32>());
         let refused = || SealError::DoesNotOpen { name: name.to_owned() };
+        let keys = self.keys();
+        let first = keys.0.first().ok_or_else(refused)?;
         Ok(Sealed {
-            wrapped_key: encrypt(&self.0, &binding("key", name), &*data_key).ok_or_else(refused)?,
+            wrapped_key: encrypt(first, &binding("key", name), &*data_key).ok_or_else(refused)?,
             ciphertext: encrypt(&data_key, &binding("secret", name), secret).ok_or_else(refused)?,
         })
     }
 
-    /// Opens a secret.
+    /// Opens a secret, by whichever of the keys it was sealed.
     ///
     /// # Errors
     /// [`SealError::DoesNotOpen`] when key, name or ciphertext is not the right one.
     pub(crate) fn open(&self, name: &str, sealed: &Sealed) -> Result<Zeroizing<Vec<u8>>, SealError> {
         let refused = || SealError::DoesNotOpen { name: name.to_owned() };
-        let data_key = decrypt(&self.0, &binding("key", name), &sealed.wrapped_key).ok_or_else(refused)?;
-        let data_key = <[u8; 32]>::try_from(data_key.as_slice()).map_err(|_| refused())?;
-        decrypt(&Zeroizing::new(data_key), &binding("secret", name), &sealed.ciphertext).ok_or_else(refused)
+        let (data_key, _) = self.unwrap(name, sealed)?;
+        decrypt(&data_key, &binding("secret", name), &sealed.ciphertext).ok_or_else(refused)
     }
+
+    /// The data key of a secret, and whether the first key wraps it.
+    fn unwrap(&self, name: &str, sealed: &Sealed) -> Result<(Zeroizing<[u8; 32]>, bool), SealError> {
+        let binding = binding("key", name);
+        let tried = |keys: &Keys| {
+            keys.0.iter().enumerate().find_map(|(at, key)| {
+                let opened = decrypt(key, &binding, &sealed.wrapped_key)?;
+                Some((Zeroizing::new(<[u8; 32]>::try_from(opened.as_slice()).ok()?), at == 0))
+            })
+        };
+        if let Some(found) = tried(&self.keys()) {
+            return Ok(found);
+        }
+        // It may have been wrapped anew since the file was read.
+        self.refresh()?;
+        tried(&self.keys()).ok_or_else(|| SealError::DoesNotOpen { name: name.to_owned() })
+    }
+
+    /// Wraps the data key of a secret by the first key; `None` when it is so already.
+    ///
+    /// # Errors
+    /// [`SealError::DoesNotOpen`] when none of the keys opens it.
+    pub(crate) fn rewrap(&self, name: &str, sealed: &Sealed) -> Result<Option<Vec<u8>>, SealError> {
+        let (data_key, by_first) = self.unwrap(name, sealed)?;
+        if by_first {
+            return Ok(None);
+        }
+        let keys = self.keys();
+        let refused = || SealError::DoesNotOpen { name: name.to_owned() };
+        let first = keys.0.first().ok_or_else(refused)?;
+        encrypt(first, &binding("key", name), &*data_key).map(Some).ok_or_else(refused)
+    }
+
+    /// Puts a new key first. Whoever calls this keeps others from doing it at the same time.
+    ///
+    /// # Errors
+    /// [`SealError::KeyFile`] when the file cannot be replaced; it is as it was then.
+    pub(crate) fn put_new_first(&self) -> Result<(), SealError> {
+        let Keys(mut keys) = self.keys();
+        if keys.len() >= MOST_KEYS {
+            let told =
+                format!("it holds {MOST_KEYS} keys; run `portcullis sealing-key rotate --forget-old` first");
+            return Err(unusable(&self.path, told));
+        }
+        keys.insert(0, Zeroizing::new(random::<32>()));
+        self.replace(Keys(keys))
+    }
+
+    /// Forgets all keys but the first. Whoever calls this knows that nothing is sealed by the others.
+    ///
+    /// # Errors
+    /// [`SealError::KeyFile`] when the file cannot be replaced; it is as it was then.
+    pub(crate) fn forget_old(&self) -> Result<(), SealError> {
+        let Keys(mut keys) = self.keys();
+        keys.truncate(1);
+        self.replace(Keys(keys))
+    }
+
+    fn replace(&self, keys: Keys) -> Result<(), SealError> {
+        replace_private(&self.path, &keys.text()).map_err(|error| {
+            unusable(
+                &self.path,
+                format!("{error}; where it is not this program's to write, put a new key into its first line yourself"),
+            )
+        })?;
+        *self.keys.write().unwrap_or_else(PoisonError::into_inner) = keys;
+        Ok(())
+    }
+}
+
+impl Keys {
+    fn text(&self) -> Zeroizing<String> {
+        let mut text = Zeroizing::new(String::with_capacity(self.0.len() * 65));
+        for key in &self.0 {
+            text.push_str(&Zeroizing::new(hex(&**key)));
+            text.push('\n');
+        }
+        text
+    }
+}
+
+fn unusable(path: &Path, problem: impl ToString) -> SealError {
+    SealError::KeyFile { path: path.to_owned(), problem: problem.to_string() }
+}
+
+fn missing(path: &Path) -> SealError {
+    unusable(path, "it is missing, but the database holds sealed secrets; restore it from the backup")
+}
+
+/// The keys of a file; `None` when there is no file.
+fn read_keys(path: &Path) -> Result<Option<Keys>, SealError> {
+    let text = match text_file::read(path) {
+        Ok(text) => Zeroizing::new(text),
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+        Err(e) => return Err(unusable(path, e)),
+    };
+    let mode = std::fs::metadata(path).map_err(|e| unusable(path, e))?.permissions().mode();
+    if mode & 0o077 != 0 {
+        return Err(unusable(path, format!("its mode is {:o}; run chmod 600 on it", mode & 0o777)));
+    }
+    let lines = text.lines().map(str::trim).filter(|line| !line.is_empty());
+    let keys = lines.map(|line| <[u8; 32]>::try_from(unhex(line)?).ok().map(Zeroizing::new));
+    let keys: Option<Vec<_>> = keys.collect();
+    let keys = keys.filter(|keys| (1..=MOST_KEYS).contains(&keys.len()));
+    keys.map(|keys| Some(Keys(keys))).ok_or_else(|| {
+        unusable(
+            path,
+            format!("it does not hold 1 to {MOST_KEYS} keys, one a line, each 32 bytes in hexadecimal"),
+        )
+    })
 }
 
 fn binding(what: &str, name: &str) -> Vec<u8> {
@@ -151,13 +283,30 @@ pub(crate) fn decrypt(key: &[u8; 32], aad: &[u8], sealed: &[u8]) -> Option<Zeroi
     cipher.decrypt(&Nonce::from(*nonce), Payload { msg: text, aad }).ok().map(Zeroizing::new)
 }
 
-/// Writes a file that only its owner can read, whole or not at all.
-fn write_private(path: &Path, text: &str) -> std::io::Result<()> {
+/// Writes a file under another name that only its owner can read, and makes it durable.
+fn write_beside(path: &Path, text: &str) -> std::io::Result<PathBuf> {
     let temporary = path.with_extension(std::process::id().to_string());
     let mut options = std::fs::OpenOptions::new();
     let mut file = options.write(true).create(true).truncate(true).mode(0o600).open(&temporary)?;
     file.write_all(text.as_bytes())?;
     file.sync_all()?;
+    Ok(temporary)
+}
+
+/// Writes a file that is there already anew, whole or not at all.
+fn replace_private(path: &Path, text: &str) -> std::io::Result<()> {
+    let temporary = write_beside(path, text)?;
+    std::fs::rename(&temporary, path).inspect_err(|_| {
+        // What it holds is a key that nobody uses.
+        let _ = std::fs::remove_file(&temporary);
+    })?;
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
+    std::fs::File::open(folder.unwrap_or_else(|| Path::new(".")))?.sync_all()
+}
+
+/// Writes a file that is not there yet, whole or not at all.
+fn write_private(path: &Path, text: &str) -> std::io::Result<()> {
+    let temporary = write_beside(path, text)?;
     // A link, not a rename: of two processes that start at once, one wins and the other reads its key.
     let linked = std::fs::hard_link(&temporary, path);
     std::fs::remove_file(&temporary)?;
@@ -184,8 +333,31 @@ mod tests {
     }
 
     #[test]
+    fn a_secret_opens_by_old_keys_until_they_are_forgotten_and_another_process_sees_the_new_one() {
+        let folder = tempfile::tempdir().unwrap();
+        let (key, other) = (key(&folder), key(&folder));
+        let sealed = key.seal("pepper", b"secret").unwrap();
+        assert_eq!(key.rewrap("pepper", &sealed).unwrap(), None);
+        key.put_new_first().unwrap();
+        assert_eq!(key.open("pepper", &sealed).unwrap().as_slice(), b"secret");
+        let wrapped_key = key.rewrap("pepper", &sealed).unwrap().unwrap();
+        let rewrapped = Sealed { wrapped_key, ..sealed.clone() };
+        assert_eq!(other.open("pepper", &rewrapped).unwrap().as_slice(), b"secret");
+        key.forget_old().unwrap();
+        assert!(key.open("pepper", &sealed).is_err(), "the old key is gone");
+        assert_eq!(key.open("pepper", &rewrapped).unwrap().as_slice(), b"secret");
+        let late = other.seal("late", b"secret").unwrap();
+        assert_eq!(key.open("late", &late).unwrap().as_slice(), b"secret", "sealed by the key of the file");
+        assert_eq!(
+            std::fs::metadata(folder.path().join("sealing.key")).unwrap().permissions().mode() & 0o777,
+            0o600
+        );
+    }
+
+    #[test]
     fn every_changed_byte_is_noticed() {
-        let key = key(&tempfile::tempdir().unwrap());
+        let folder = tempfile::tempdir().unwrap();
+        let key = key(&folder);
         let sealed = key.seal("a", b"secret").unwrap();
         for at in 0..sealed.ciphertext.len() {
             let mut bent = sealed.clone();

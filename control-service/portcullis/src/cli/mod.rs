@@ -80,6 +80,11 @@ enum Command {
         #[command(subcommand)]
         command: backup::BackupCommand,
     },
+    /// Change the key that seals the service's secrets. The service may run.
+    SealingKey {
+        #[command(subcommand)]
+        command: SealingKeyCommand,
+    },
     /// Print the public key of the snapshot: `snapshot.key` of every plugin's configuration.
     SnapshotKey {
         #[command(flatten)]
@@ -157,6 +162,19 @@ enum Command {
         connection: client::Connection,
         #[command(subcommand)]
         command: audit::Audit,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+enum SealingKeyCommand {
+    /// Put a new key into the first line of the key file and seal everything by it; a key that somebody has put there
+    /// already is taken. The old ones stay in the file: backups that were made before need them.
+    Rotate {
+        #[command(flatten)]
+        config: ConfigFile,
+        /// Remove the old keys from the file. Backups that were made before cannot be restored with it any more.
+        #[arg(long)]
+        forget_old: bool,
     },
 }
 
@@ -280,6 +298,13 @@ impl Command {
                 print(token.ok_or(CommandError::AdministratorExists)?.reveal())
             }
             Self::Backup { command } => command.run(),
+            Self::SealingKey { command: SealingKeyCommand::Rotate { config, forget_old } } => {
+                let mut database = Database::open(&location::of(&Config::load(&config.path)?)?)?;
+                let resealed = database.rotate_sealing_key(forget_old)?;
+                print(&format!(
+                    "{resealed} secrets are sealed by the new key; keep a copy of its file, apart from backups"
+                ))
+            }
             Self::SnapshotKey { config } => {
                 let database = Database::open(&location::of(&Config::load(&config.path)?)?)?;
                 let key = database.secrets().snapshot_public_key();

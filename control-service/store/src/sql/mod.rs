@@ -19,6 +19,7 @@ mod readers;
 mod recovery;
 mod replicas;
 mod revocations;
+mod rotate;
 mod schema;
 mod sealed;
 mod secrets;

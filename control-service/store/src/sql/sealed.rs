@@ -55,6 +55,22 @@ pub(super) fn open(
     Ok(Some(key.open(name, &sealed)?))
 }
 
+/// Wraps the data key of every secret by the first of the sealing keys; returns how many were not.
+pub(super) fn rewrap_all(connection: &Connection, key: &SealingKey) -> Result<usize, Failure> {
+    let secrets = connection.query("SELECT name, wrapped_key, ciphertext FROM secret", params![], |row| {
+        Ok((row.get::<String>(0)?, Sealed { wrapped_key: row.get(1)?, ciphertext: row.get(2)? }))
+    })?;
+    let mut rewrapped = 0;
+    for (name, sealed) in secrets {
+        if let Some(wrapped) = key.rewrap(&name, &sealed)? {
+            let sql = "UPDATE secret SET wrapped_key = ?2 WHERE name = ?1";
+            connection.execute(sql, params![name, wrapped])?;
+            rewrapped += 1;
+        }
+    }
+    Ok(rewrapped)
+}
+
 /// Opens every secret once.
 pub(super) fn open_all(connection: &Connection, key: &SealingKey) -> Result<(), Failure> {
     connection.each("SELECT name, wrapped_key, ciphertext FROM secret", params![], |row| {
