@@ -127,7 +127,8 @@ impl Database {
         let sealed = sealed::any(&connection)?;
         let key = SealingKey::load(location.sealing_key(), !sealed)?;
         let secrets = Secrets::load_or_make(&connection, &key)?;
-        let recorder = Arc::new(Recorder::load_or_make(&connection, &key)?);
+        let recorder = connection.exclusively(|| Recorder::load_or_make(&connection, &key))?;
+        let recorder = Arc::new(recorder);
         audit::convert(&connection, &recorder)?;
         Ok(Self { location: location.clone(), connection, secrets, sealing: key, recorder })
     }

@@ -9,11 +9,11 @@ use portcullis_control_domain::random::random;
 use portcullis_control_domain::recovery::{AuditExport, Closing, RESERVE, Recovery, Verdict, event};
 use portcullis_sql::{Connection, params};
 
-use super::audit::{self, AUDIT_KEYS, Recorder};
+use super::audit::{self, Recorder};
 use super::failure::Failure;
 use super::location::Location;
 use super::transaction::Transaction;
-use super::{BackupError, Database, Store, admins, clients, clusters, keys, revocations, schema, sealed};
+use super::{BackupError, Database, Store, admins, clients, clusters, keys, revocations, schema};
 use crate::StoreError;
 use crate::seal::SealingKey;
 
@@ -74,8 +74,7 @@ pub(super) fn begin(
     )?;
     connection.execute("DELETE FROM secret WHERE name LIKE 'signing:%'", params![])?;
     connection.execute("DELETE FROM signing_key", params![])?;
-    // In the transaction that is under way.
-    let recorder = Recorder::with(&*sealed::load_or_make(connection, key, AUDIT_KEYS)?);
+    let recorder = Recorder::load_or_make(connection, key)?;
     let mut transaction = Transaction::begun(connection, key, &recorder)?;
     transaction.record(event(OPERATOR, "restore").record(200, ""))?;
     transaction.commit().map(drop)

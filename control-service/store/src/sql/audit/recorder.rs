@@ -39,13 +39,13 @@ pub(super) struct Held {
 }
 
 /// What the secret behind all keys of data subjects is called.
-pub(in crate::sql) const AUDIT_KEYS: &str = "audit_keys";
+const AUDIT_KEYS: &str = "audit_keys";
 
 impl Recorder {
-    /// With the keys of a database.
+    /// With the keys of a database, in the transaction that is under way: of two processes that made them at once, one
+    /// would write what nobody opens.
     pub(in crate::sql) fn load_or_make(connection: &Connection, key: &SealingKey) -> Result<Self, Failure> {
-        let secret = connection.exclusively(|| sealed::load_or_make(connection, key, AUDIT_KEYS))?;
-        Ok(Self::with(&secret))
+        Ok(Self::with(&*sealed::load_or_make(connection, key, AUDIT_KEYS)?))
     }
 
     pub(in crate::sql) fn with(secret: &[u8; 32]) -> Self {
