@@ -176,6 +176,13 @@ impl From<StoreError> for Problem {
             // The log has it once, from where it was noticed.
             StoreError::Behind(_) => ProblemKind::ReplicaBehind,
             StoreError::Recovering(_) => ProblemKind::StoreRecovering,
+            // It does not pass by itself, and where the file lies is not the caller's to know.
+            StoreError::Seal(_) => {
+                tracing::error!(%error, "the sealing key cannot be used");
+                let detail = "the service's sealing key cannot be used, and no secret is sealed or opened without it; \
+                    an operator has to put it right, the service's log says how";
+                return Self::new(ProblemKind::StoreUnavailable, detail);
+            }
             _ => {
                 tracing::error!(%error, "the store failed");
                 return Self::new(ProblemKind::StoreUnavailable, "try again; the service's log says more");

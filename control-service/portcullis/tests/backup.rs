@@ -437,3 +437,20 @@ async fn the_sealing_key_changes_under_a_service_with_a_server() {
     let (_server, url) = postgres("sealing").await;
     the_sealing_key_changes_under_a_running_service(Some(&url)).await;
 }
+
+/// A service whose key file is gone says so, to the caller and in its log, and seals again when the file is back.
+#[tokio::test]
+async fn a_service_whose_sealing_key_is_gone_says_so() {
+    let service = service(None).await;
+    let folder = service.folder.path().join("data");
+    std::fs::rename(folder.join("sealing.key"), folder.join("aside")).unwrap();
+    let problem = service.expect(503, Method::POST, "/v1/signing-keys/identity", None).await;
+    assert_eq!(problem["reason"], "store_unavailable");
+    let detail = problem["detail"].as_str().unwrap();
+    assert!(detail.contains("sealing key cannot be used") && !detail.contains("data/"), "{detail}");
+    service
+        .until_logged("it is missing, but the database holds sealed secrets; put your copy of it back")
+        .await;
+    std::fs::rename(folder.join("aside"), folder.join("sealing.key")).unwrap();
+    service.expect(202, Method::POST, "/v1/signing-keys/identity", None).await;
+}

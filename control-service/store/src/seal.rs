@@ -30,7 +30,7 @@ pub enum SealError {
     },
     /// The ciphertext does not open.
     #[error(
-        "the stored secret {name:?} does not open: the sealing key is not the one it was sealed with; restore sealing.key from the same backup as the database"
+        "the stored secret {name:?} does not open: the sealing key is not the one it was sealed with; put back the copy of the key file that belongs to this database: no backup holds it"
     )]
     DoesNotOpen {
         /// Which secret.
@@ -235,7 +235,10 @@ fn unusable(path: &Path, problem: impl ToString) -> SealError {
 }
 
 fn missing(path: &Path) -> SealError {
-    unusable(path, "it is missing, but the database holds sealed secrets; restore it from the backup")
+    unusable(
+        path,
+        "it is missing, but the database holds sealed secrets; put your copy of it back (mode 0600): no backup holds it",
+    )
 }
 
 /// The keys of a file; `None` when there is no file.
