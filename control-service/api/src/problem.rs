@@ -106,6 +106,8 @@ problem_kinds! {
     BodyTooLarge = "body_too_large", 413, "The body is too large";
     /// The body is not JSON.
     MediaTypeUnsupported = "media_type_unsupported", 415, "The body must be application/json";
+    /// Tokens of people are judged one after the other, and too many wait.
+    CallersBusy = "callers_busy", 503, "Too many callers are being looked at";
     /// It is not certain that this replica has everything.
     ReplicaBehind = "replica_behind", 503, "This replica may not have everything";
     /// The store was restored from a backup and lacks what came after it.

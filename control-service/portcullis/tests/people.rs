@@ -220,6 +220,39 @@ async fn what_a_gateway_would_refuse_is_refused_and_so_is_who_has_no_role() {
 }
 
 #[tokio::test]
+async fn who_has_no_good_token_takes_no_more_than_a_few_places() {
+    let world = World::start().await;
+    let forged = Idp::new(STAFF).token(&json!({"groups": ["root"]}));
+    let at_once = async |token: &str| {
+        let calls = (0..300).map(|_| {
+            let url = world.server.url("platform", "/v1/whoami");
+            let call = world.server.http.get(url).bearer_auth(token);
+            tokio::spawn(async move {
+                let answer = call.send().await.unwrap();
+                let waits = answer.headers().contains_key("retry-after");
+                (answer.status().as_u16(), waits, text(&answer.json::<Value>().await.unwrap()["reason"]))
+            })
+        });
+        let mut answers = Vec::new();
+        for call in calls.collect::<Vec<_>>() {
+            answers.push(call.await.unwrap());
+        }
+        answers
+    };
+    let answers = at_once(&forged).await;
+    let busy = (503, true, "callers_busy".to_owned());
+    let refused = |answer: &(u16, bool, String)| [401, 429].contains(&answer.0);
+    assert!(answers.contains(&busy), "{answers:?}");
+    assert!(answers.iter().all(|answer| refused(answer) || *answer == busy), "{answers:?}");
+    // What is no token is not judged, and takes no place.
+    let answers = at_once("no-token").await;
+    assert!(answers.iter().all(refused), "{answers:?}");
+    // The address must wait, and a good token does not.
+    let good = world.staff.token(&json!({"groups": ["root"]}));
+    assert_eq!(world.call(&good, Method::GET, "/v1/whoami").await.0, 200);
+}
+
+#[tokio::test]
 async fn a_revocation_ends_people_with_the_next_call() {
     let world = World::start().await;
     let token = world.staff.token(&json!({"groups": ["root"], "jti": "t-1", "sid": "s-1"}));

@@ -3,25 +3,22 @@
 //! Their tokens are judged by the code that gateways judge by, over the same issuers and revocations. What differs is the
 //! audience, which is the platform API's own, and that a rule has to give them a role.
 
+mod judged;
+
 use std::sync::Arc;
 
-use portcullis_authn::{Rejected, Verified, jwt};
+use portcullis_authn::jws::Jws;
+use portcullis_authn::{Rejected, Verified};
 use portcullis_control_config::PlatformCallers;
 use portcullis_control_domain::caller::{Caller, CallerCredential};
-use portcullis_control_domain::clock::now_ms;
+use portcullis_control_domain::pause::PauseName;
 use portcullis_control_store::{Store, StoreError};
-use portcullis_identity::KeyId;
 use portcullis_identity::ids::IssuerId;
-use portcullis_model::Reason;
-use portcullis_model::mapping::TenantRule;
-use portcullis_model::policy::IssuerDocument;
-use portcullis_model::state::SnapshotState;
-use portcullis_protocol::wire::{Page, Record, RecordKind};
 use zeroize::Zeroizing;
 
 use crate::Current;
 use crate::issuers::{Issuers, RefreshOutcome};
-use crate::judge::{self, Unjudged};
+use judged::{Judge, Judged, Refusal};
 
 /// Why somebody with a token is let in nowhere.
 #[derive(Debug, thiserror::Error)]
@@ -46,6 +43,9 @@ pub enum NobodyKnown {
     /// The same.
     #[error("the token cannot be judged: {0}")]
     Failed(String),
+    /// So many wait to be judged that one more may not.
+    #[error("as many callers are being looked at as may be at once; try again")]
+    Busy,
 }
 
 /// Judges tokens of people.
@@ -53,22 +53,15 @@ pub struct People {
     store: Store,
     issuers: Arc<Issuers>,
     callers: Current<Vec<PlatformCallers>>,
-}
-
-/// What came of one look at a token: what it says, and which of the configured issuers says so.
-type Judged = Result<Box<(Verified, IssuerId)>, Refusal>;
-
-struct Refusal {
-    why: Box<Rejected>,
-    /// The key that is missing.
-    missing: Option<(IssuerId, KeyId)>,
+    judge: Judge,
 }
 
 impl People {
     /// Begins with these.
     #[must_use]
     pub fn new(store: Store, issuers: Arc<Issuers>, callers: Vec<PlatformCallers>) -> Self {
-        Self { store, issuers, callers: Current::new(callers) }
+        let judge = Judge::start(Arc::clone(store.hub()));
+        Self { store, issuers, callers: Current::new(callers), judge }
     }
 
     /// Takes over others.
@@ -76,21 +69,23 @@ impl People {
         self.callers.set(callers);
     }
 
-    /// Who calls with this token.
+    /// Who calls with this token, from somewhere.
     ///
     /// # Errors
     /// [`NobodyKnown`].
-    pub async fn caller(&self, token: &str) -> Result<Caller, NobodyKnown> {
+    pub async fn caller(&self, token: &str, from: PauseName) -> Result<Caller, NobodyKnown> {
         let callers = self.callers.get();
         if callers.is_empty() {
             return Err(NobodyKnown::None);
         }
+        Jws::parse(token.as_bytes()).map_err(|reason| NobodyKnown::Refused(Box::new(reason.into())))?;
+        let is_suspect = self.store.pause_of(from).await?.is_some();
         let token = Arc::new(Zeroizing::new(token.to_owned()));
-        let judged = match self.judge(&callers, &token).await? {
+        let judged = match self.judge(&callers, &token, is_suspect).await? {
             Err(Refusal { missing: Some((issuer, key)), why }) => {
                 // Issuers change their keys: what gateways do then is done here as well, within the same bounds.
                 match self.issuers.ask(issuer.as_str(), key.as_str()).await {
-                    RefreshOutcome::Published => self.judge(&callers, &token).await?,
+                    RefreshOutcome::Published => self.judge(&callers, &token, is_suspect).await?,
                     _ => Err(Refusal { why, missing: None }),
                 }
             }
@@ -100,62 +95,16 @@ impl People {
         role_of(&callers, &verified.0, &verified.1)
     }
 
-    /// Judges once. Verifying RSA takes its time, and a snapshot is bound to its thread.
+    /// Judges once.
     async fn judge(
         &self,
         callers: &Arc<Vec<PlatformCallers>>,
         token: &Arc<Zeroizing<String>>,
+        is_suspect: bool,
     ) -> Result<Judged, NobodyKnown> {
         self.store.check_fresh()?;
-        let (store, callers, token) = (self.store.clone(), Arc::clone(callers), Arc::clone(token));
-        let task = tokio::task::spawn_blocking(move || {
-            let hub = store.hub();
-            let page = hub.excerpt(&[RecordKind::Issuer, RecordKind::Revocation]);
-            let snapshot = judge::open(&for_platform(page, &callers), hub.seed());
-            let snapshot = snapshot.map_err(|error| NobodyKnown::Failed(error.to_string()))?;
-            Ok(look(&token, &snapshot))
-        });
-        task.await.map_err(|error| NobodyKnown::Failed(error.to_string()))?
+        self.judge.ask(Arc::clone(callers), Arc::clone(token), is_suspect).await
     }
-}
-
-fn look(token: &str, snapshot: &SnapshotState) -> Judged {
-    let judged = judge::token(token, snapshot, now_ms() / 1000, None).and_then(|verified| {
-        let name = verified.principal.issuer.as_ref();
-        let issuer =
-            name.and_then(|name| snapshot.issuer_of_name(name)).map(|document| document.issuer.clone());
-        Ok(Box::new((verified, issuer.ok_or(Reason::IssuerUnknown)?)))
-    });
-    judged.map_err(|unjudged| {
-        let why = match unjudged {
-            Unjudged::Refused(why) => why,
-            // No issuer of people has a provider that is asked.
-            Unjudged::Asks(_) => Reason::CredentialUnsupported.into(),
-        };
-        let unknown =
-            (why.reason == Reason::KeyUnknown).then(|| jwt::unknown_key(token.as_bytes(), snapshot));
-        let missing = unknown.flatten().map(|(document, key)| (document.issuer.clone(), key));
-        Refusal { why: Box::new(why), missing }
-    })
-}
-
-/// The issuers whose people may call, as they count for the platform API, and all revocations.
-fn for_platform(mut page: Page, callers: &[PlatformCallers]) -> Page {
-    page.records
-        .retain_mut(|record| record.kind != RecordKind::Issuer as i32 || adapt(record, callers).is_some());
-    page
-}
-
-/// What differs at the platform API; `None` of an issuer whose people may not call.
-fn adapt(record: &mut Record, callers: &[PlatformCallers]) -> Option<()> {
-    let mut document: IssuerDocument = serde_json::from_slice(&record.value).ok()?;
-    let own = callers.iter().find(|callers| callers.issuer == document.issuer)?;
-    document.audiences.clone_from(&own.audiences);
-    if let Some(tenant) = &own.tenant {
-        document.claims.tenant = TenantRule::Fixed(tenant.clone());
-    }
-    record.value = serde_json::to_vec(&document).ok()?;
-    Some(())
 }
 
 fn role_of(

@@ -222,8 +222,9 @@ fn text_or_nothing(mut schema: Value) -> Value {
 /// Everything that can be wrong with a call.
 fn problems(call: Call, operation: &Operation) -> Vec<ProblemKind> {
     use ProblemKind::{
-        BodyInvalid, BodyTooLarge, BodyTooSlow, MediaTypeUnsupported, ParameterInvalid, PermissionDenied,
-        ReplicaBehind, StoreRecovering, StoreUnavailable, TokenInvalid, TokenMissing, TooManyRefusals,
+        BodyInvalid, BodyTooLarge, BodyTooSlow, CallersBusy, MediaTypeUnsupported, ParameterInvalid,
+        PermissionDenied, ReplicaBehind, StoreRecovering, StoreUnavailable, TokenInvalid, TokenMissing,
+        TooManyRefusals,
     };
     let of_caller: &[ProblemKind] = match call.access() {
         Access::Needs(_) => &[
@@ -231,6 +232,7 @@ fn problems(call: Call, operation: &Operation) -> Vec<ProblemKind> {
             TokenInvalid,
             TooManyRefusals,
             PermissionDenied,
+            CallersBusy,
             StoreUnavailable,
             ReplicaBehind,
             StoreRecovering,

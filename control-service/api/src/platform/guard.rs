@@ -89,7 +89,8 @@ async fn guarded(
 ) -> Response {
     let action = action(&request);
     let token = bearer(request.headers()).map(str::to_owned).map(Zeroizing::new);
-    let caller = match guard.authenticate(token.as_deref().map(String::as_str)).await {
+    let from = PauseName::platform_caller(&action.client_address);
+    let caller = match guard.authenticate(token.as_deref().map(String::as_str), from).await {
         Ok(caller) => caller,
         Err(Unknown { problem, whose }) => return guard.refuse(whose.of(action), problem).await,
     };
@@ -192,6 +193,7 @@ impl From<NobodyKnown> for Unknown {
             NobodyKnown::NoRole { subject, issuer } => {
                 (Problem::new(ProblemKind::PermissionDenied, told), Whose::person(subject, issuer))
             }
+            NobodyKnown::Busy => (Problem::new(ProblemKind::CallersBusy, told), Whose::default()),
             NobodyKnown::Store(error) => (error.into(), Whose::default()),
             NobodyKnown::Failed(_) => {
                 tracing::error!(error = told, "a person's token cannot be judged");
@@ -206,7 +208,7 @@ impl From<NobodyKnown> for Unknown {
 
 impl Guard {
     /// Who calls, by a token of this service or by one of an identity provider.
-    async fn authenticate(&self, token: Option<&str>) -> Result<Caller, Unknown> {
+    async fn authenticate(&self, token: Option<&str>, from: PauseName) -> Result<Caller, Unknown> {
         let Some(text) = token else {
             let told = "send Authorization: Bearer with a token that `portcullis bootstrap-admin` or `admins create` \
                         printed, or with one of an identity provider that platformCallers names";
@@ -215,7 +217,7 @@ impl Guard {
         };
         // A secret of this service is none of an identity provider's, and is shown to no code that reads those.
         let Some(token) = Token::parse(TokenKind::Administrator, text) else {
-            return Ok(self.people.caller(text).await?);
+            return Ok(self.people.caller(text, from).await?);
         };
         self.store.caller(&token).await?.ok_or_else(|| Unknown {
             problem: Problem::new(ProblemKind::TokenInvalid, "this is no token of the platform API"),

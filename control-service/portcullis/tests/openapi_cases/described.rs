@@ -16,6 +16,7 @@ const OF_EVERY_CALL: &[&str] = &[
     "token_invalid",
     "too_many_refusals",
     "permission_denied",
+    "callers_busy",
     "store_unavailable",
     "replica_behind",
     "store_recovering",

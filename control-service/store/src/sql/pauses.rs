@@ -82,6 +82,14 @@ impl Store {
             .await
     }
 
+    /// How long this name has to wait, if it must.
+    ///
+    /// # Errors
+    /// [`StoreError`] when the database fails.
+    pub async fn pause_of(&self, name: PauseName) -> Result<Option<Duration>, StoreError> {
+        self.readers.run(move |connection| left(connection, &[name], connection.now_ms()?)).await
+    }
+
     /// Forgets the failures of somebody who has proved who they are.
     ///
     /// # Errors
