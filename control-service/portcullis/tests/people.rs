@@ -220,7 +220,7 @@ async fn what_a_gateway_would_refuse_is_refused_and_so_is_who_has_no_role() {
 }
 
 #[tokio::test]
-async fn who_has_no_good_token_takes_no_more_than_a_few_places() {
+async fn many_without_a_good_token_at_once_keep_nobody_out_who_has_one() {
     let world = World::start().await;
     let forged = Idp::new(STAFF).token(&json!({"groups": ["root"]}));
     let at_once = async |token: &str| {
@@ -242,7 +242,6 @@ async fn who_has_no_good_token_takes_no_more_than_a_few_places() {
     let answers = at_once(&forged).await;
     let busy = (503, true, "callers_busy".to_owned());
     let refused = |answer: &(u16, bool, String)| [401, 429].contains(&answer.0);
-    assert!(answers.contains(&busy), "{answers:?}");
     assert!(answers.iter().all(|answer| refused(answer) || *answer == busy), "{answers:?}");
     // What is no token is not judged, and takes no place.
     let answers = at_once("no-token").await;

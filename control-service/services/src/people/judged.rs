@@ -68,6 +68,10 @@ impl Judge {
         if let Err(error) = thread {
             tracing::error!(%error, "tokens of people cannot be judged");
         }
+        Self::asking(questions)
+    }
+
+    fn asking(questions: mpsc::Sender<Question>) -> Self {
         let places = |count| Arc::new(Semaphore::new(count));
         Self { questions, places: places(PLACES), places_of_suspects: places(PLACES_OF_SUSPECTS) }
     }
@@ -160,4 +164,31 @@ fn adapt(record: &mut Record, callers: &[PlatformCallers]) -> Option<()> {
     }
     record.value = serde_json::to_vec(&document).ok()?;
     Some(())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn so_many_wait_at_most_and_suspects_take_no_place_of_others() {
+        let (questions, asked) = mpsc::channel();
+        let judge = Judge::asking(questions);
+        let ask = |is_suspect| {
+            let asks = judge.ask(Arc::default(), Arc::new(Zeroizing::new(String::new())), is_suspect);
+            tokio::time::timeout(Duration::ZERO, asks)
+        };
+        for (is_suspect, places) in [(true, PLACES_OF_SUSPECTS), (false, PLACES)] {
+            for _ in 0..places {
+                assert!(ask(is_suspect).await.is_err(), "it waits");
+            }
+            // Those who asked have gone, and what they asked still waits.
+            assert!(matches!(ask(is_suspect).await, Ok(Err(NobodyKnown::Busy))));
+        }
+        drop(asked.recv());
+        assert!(ask(true).await.is_err(), "there is a place again");
+        assert!(matches!(ask(true).await, Ok(Err(NobodyKnown::Busy))));
+    }
 }
