@@ -52,6 +52,13 @@ pub struct RecordFilter {
 }
 
 impl RecordFilter {
+    /// Whether it leaves out nothing after its index of what somebody of this reach may see, who may see all.
+    #[must_use]
+    pub fn takes_all(&self, reach: &Reach) -> bool {
+        let Self { after, limit, .. } = *self;
+        *reach == Reach::Platform && *self == Self { after, limit, ..Self::default() }
+    }
+
     /// The query of somebody of this reach.
     ///
     /// # Errors
@@ -235,6 +242,10 @@ pub struct RecordList {
     /// When it was read, milliseconds since the Unix epoch.
     #[serde(default)]
     pub read_at_ms: u64,
+    /// The newest index of the whole log; null where the page leaves records out, by a filter or because the caller may
+    /// not see them.
+    #[serde(default)]
+    pub newest_index: Option<u64>,
 }
 
 /// What it takes to verify the record at an index of the log.
@@ -326,6 +337,20 @@ pub struct ProxyList {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn only_the_platform_takes_all_and_only_without_a_filter() {
+        let read = |text| serde_json::from_str::<RecordFilter>(text).unwrap();
+        let all = read(r#"{"after": 7, "limit": 9}"#);
+        assert!(all.takes_all(&Reach::Platform));
+        assert!(!all.takes_all(&Reach::Nothing));
+        assert!(!all.takes_all(&Reach::Tenant("acme".parse().unwrap())));
+        for filter in
+            [r#"{"subject": "x"}"#, r#"{"hop": "control"}"#, r#"{"order": "newest"}"#, r#"{"before": 9}"#]
+        {
+            assert!(!read(filter).takes_all(&Reach::Platform), "{filter}");
+        }
+    }
 
     #[test]
     fn an_erasure_says_plainly_whom_it_is_about() {

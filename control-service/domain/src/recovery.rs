@@ -17,6 +17,9 @@ pub use export::{AuditExport, Change, Closing, ExportGap, Exported};
 /// since it was made.
 pub const RESERVE: u64 = 1_000_000_000_000;
 
+/// What is held of another life than the backup's, nobody here knows anything of: more than any revision.
+pub const NOBODY_KNOWS: u64 = u64::MAX >> 1;
+
 /// How long the gateways that poll after a restore may take to come, once the first one has.
 const SETTLES_MS: u64 = 10_000;
 
@@ -33,7 +36,7 @@ pub struct Recovery {
     pub covered_revision: u64,
     /// The last record of the audit log of the life before that is known.
     pub covered_index: u64,
-    /// Audit exports that were taken over.
+    /// Audit exports that were taken over; 0 again when one was unclear.
     pub exports: u64,
     /// The newest revision of the life before that a gateway holds; `None` while none has polled.
     pub held_revision: Option<u64>,
@@ -60,14 +63,32 @@ impl Recovery {
         if generation.is_empty() {
             return false;
         }
-        // What it holds of another life than the backup's, nobody here knows anything of.
-        let revision = if generation == self.generation { revision } else { u64::MAX >> 1 };
+        let revision = if generation == self.generation { revision } else { NOBODY_KNOWS };
         if self.held_revision.is_some_and(|held| held >= revision) {
             return false;
         }
         self.held_revision = Some(revision);
         self.held_since_ms.get_or_insert(now_ms);
         true
+    }
+
+    /// Takes note of what an export tells, and up to which revision and time, where it is all there was.
+    ///
+    /// A record that does not tell what was changed stays in front of what is known: whatever is given later has to tell
+    /// it, too, and until then no export counts.
+    pub fn take(&mut self, export: &AuditExport, reaches: Option<(u64, u64)>) {
+        let unclear = export.unclear.iter().min();
+        let known = unclear.map_or(export.last_index, |index| index.saturating_sub(1));
+        self.covered_index = self.covered_index.max(known);
+        match (unclear, reaches) {
+            (Some(_), _) => self.exports = 0,
+            (None, Some((revision, until_ms))) => {
+                self.exports += 1;
+                self.covered_revision = self.covered_revision.max(revision);
+                self.covered_until_ms = self.covered_until_ms.max(until_ms);
+            }
+            (None, None) => {}
+        }
     }
 
     /// Whether it is known what is missing.
@@ -155,6 +176,23 @@ mod tests {
         assert_eq!(recovery.verdict(16_000), Verdict::Complete);
         assert!(recovery.holds(&[7; 16], 61, 15_000));
         assert_eq!(recovery.verdict(u64::MAX), Verdict::Behind);
+    }
+
+    #[test]
+    fn an_unclear_record_stays_in_front_of_what_is_known() {
+        let mut recovery = Recovery { exports: 1, covered_revision: 50, ..restored() };
+        assert!(recovery.holds(&[7; 16], 50, 6_000));
+        assert_eq!(recovery.verdict(u64::MAX), Verdict::Complete);
+        let unclear = AuditExport { last_index: 14, unclear: vec![12, 13], ..AuditExport::default() };
+        for _ in 0..2 {
+            recovery.take(&unclear, Some((60, 2_000)));
+            assert_eq!((recovery.covered_index, recovery.covered_revision), (11, 50));
+            assert_eq!(recovery.verdict(u64::MAX), Verdict::NoExport);
+        }
+        let clear = AuditExport { last_index: 14, ..AuditExport::default() };
+        recovery.take(&clear, Some((60, 2_000)));
+        assert_eq!((recovery.covered_index, recovery.covered_revision), (14, 60));
+        assert_eq!(recovery.verdict(u64::MAX), Verdict::Complete);
     }
 
     #[test]

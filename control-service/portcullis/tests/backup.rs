@@ -329,6 +329,101 @@ async fn only_an_empty_store_is_restored_and_only_with_its_sealing_key() {
     }
 }
 
+/// What a restored store takes for known: exports that count, the last record, and restores that have not ended.
+fn known(folder: &Path) -> (i64, i64, i64) {
+    let store = rusqlite::Connection::open(folder.join("data/portcullis.db")).unwrap();
+    let sql = "SELECT sum(exports), max(covered_index), count(*) FROM restoration WHERE ended_at_ms IS NULL";
+    store.query_row(sql, [], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?))).unwrap()
+}
+
+#[tokio::test]
+async fn only_an_export_that_tells_all_counts() {
+    let old = service(None).await;
+    let file = create(old.folder.path(), "backup");
+    let (suspend, resume) = ("/v1/clusters/orders/suspend", "/v1/clusters/orders/resume");
+    old.expect(200, Method::POST, suspend, None).await;
+    old.expect(200, Method::POST, resume, None).await;
+    let folder = folder_like(&old, None);
+    let folder = folder.path();
+    stdout(&restore(folder, &file, &[]));
+    let (_, from, _) = known(folder);
+    let path = folder.join("export");
+    let recover = |page: &str| {
+        std::fs::write(&path, page).unwrap();
+        stdout(&command(folder, &["recover", "--audit-export", path.to_str().unwrap()]))
+    };
+
+    for query in ["?subject=nobody", "?hop=gateway", "?after=9999", "?order=newest&before=1"] {
+        let path = ["/v1/audit/records", query].concat();
+        let page = old.expect(200, Method::GET, &path, None).await;
+        let told = recover(&page.to_string());
+        assert!(told.contains("is not known"), "{query}: {told}");
+        assert_eq!(known(folder), (0, from, 1), "{query}");
+    }
+    let beyond = folder.join("beyond");
+    let mut export_beyond = portcullis();
+    export_beyond.env("PORTCULLIS_TOKEN", &old.admin).env("PORTCULLIS_SERVER", old.url("platform", ""));
+    export_beyond.args(["audit", "export", "--after", "9999", "--output"]).arg(&beyond);
+    let told = refused(&export_beyond.output().unwrap());
+    assert!(told.contains("ends with record") && !beyond.exists(), "{told}");
+
+    // The first change does not tell what it was, however often it is given.
+    let whole = std::fs::read_to_string(export(&old, "records")).unwrap();
+    assert!(whole.contains(suspend));
+    let unclear = whole.replace(suspend, "/v1/revocations");
+    for _ in 0..2 {
+        let told = recover(&unclear);
+        assert!(told.contains("and not of what was changed") && told.contains("is not known"), "{told}");
+        assert_eq!(known(folder), (0, from, 1));
+    }
+    let told = recover(&whole);
+    assert!(told.contains("gateways are waited for"), "{told}");
+    let (exports, index, _) = known(folder);
+    assert!(exports == 1 && index >= from + 2, "{exports} {index}");
+}
+
+#[tokio::test]
+async fn a_backup_of_a_store_that_recovers_opens_only_by_hand() {
+    let old = service(None).await;
+    let file = create(old.folder.path(), "backup");
+    let recovering = folder_like(&old, None);
+    stdout(&restore(recovering.path(), &file, &[]));
+    let recovering = Server::start_as(recovering, &old).await;
+    let first = recovering.folder.path();
+    let again = first.join("again");
+    let told = stdout(&command(first, &["create", "--output", again.to_str().unwrap()]));
+    assert!(told.contains("WARNING: this store was restored and has not recovered"), "{told}");
+    let folder = folder_like(&old, None);
+    let folder = folder.path();
+    stdout(&restore(folder, &again, &[]));
+    assert_eq!(known(folder).2, 1, "one restore is under way");
+    let status = |folder| stdout(&command(folder, &["status"]));
+    let since = |told: &str| told.rsplit_once("--since ").unwrap().1.trim_end_matches('`').trim().to_owned();
+    let (first, second) = (status(first), status(folder));
+    assert!(second.contains("and a gateway holds more"), "{second}");
+    let since = since(&first);
+    assert!(second.contains(&since), "changes are missing since the first backup: {second}");
+    stdout(&command(folder, &["accept-loss", "--since", &since]));
+    assert!(status(folder).contains("it is open"));
+}
+
+#[tokio::test]
+async fn what_lies_where_a_backup_is_written_is_not_written_to() {
+    let service = service(None).await;
+    let folder = service.folder.path();
+    let victim = folder.join("victim");
+    std::fs::write(&victim, "somebody's").unwrap();
+    std::os::unix::fs::symlink(&victim, folder.join("linked.partial")).unwrap();
+    let left = folder.join("left.partial");
+    std::fs::write(&left, "half").unwrap();
+    std::fs::set_permissions(&left, std::fs::Permissions::from_mode(0o644)).unwrap();
+    for name in ["linked", "left"] {
+        let made = create(folder, name).symlink_metadata().unwrap();
+        assert!(made.is_file() && made.permissions().mode() & 0o777 == 0o600, "{name}");
+    }
+    assert_eq!(std::fs::read_to_string(&victim).unwrap(), "somebody's");
+}
+
 /// Ends a command after a while; true when it had come to its end.
 fn killed_after(folder: &Path, arguments: &[&str], after: Duration) -> bool {
     let mut command = portcullis();

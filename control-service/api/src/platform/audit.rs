@@ -34,13 +34,15 @@ async fn records(
     Extension(caller): Extension<Caller>,
     Parameters(filter): Parameters<RecordFilter>,
 ) -> Result<Json<RecordList>, Problem> {
-    let query = filter.check(caller.role.reach()).map_err(Problem::parameter)?;
+    let (reach, all) = (caller.role.reach(), filter.takes_all(&caller.role.reach()));
+    let query = filter.check(reach).map_err(Problem::parameter)?;
     // Before the log is read, which then has every change up to here.
     let (generation, revision, read_at_ms) =
         (hex(&store.hub().generation()), store.hub().revision(), now_ms());
+    let newest_index = if all { Some(store.newest_record().await?) } else { None };
     let (rows, next) = store.records(query).await?;
     let records = rows.into_iter().map(Into::into).collect();
-    Ok(Json(RecordList { records, next, generation, revision, read_at_ms }))
+    Ok(Json(RecordList { records, next, generation, revision, read_at_ms, newest_index }))
 }
 
 async fn status(State(store): State<Store>) -> Result<Json<AuditStatus>, Problem> {

@@ -149,6 +149,11 @@ async fn export(connection: &Connection, output: &Path, after: u64) -> Result<()
     loop {
         let filter = RecordFilter { after, limit: MOST, ..RecordFilter::default() };
         let page: RecordList = ask(connection, Call::get(&["v1", "audit", "records"]).query(&filter)).await?;
+        if let Some(newest) = page.newest_index.filter(|newest| after > *newest) {
+            // The file is of no use, and would be in the way of the right one.
+            std::fs::remove_file(output).map_err(failed)?;
+            return Err(ClientError::BeyondEnd { after, newest });
+        }
         let text = serde_json::to_string(&page).map_err(|error| ClientError::Answer(error.to_string()))?;
         file.write_all([text.as_bytes(), b"\n"].concat().as_slice()).map_err(failed)?;
         last = page.records.last().map_or(last, |record| record.index);

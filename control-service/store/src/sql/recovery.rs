@@ -6,7 +6,9 @@ use portcullis_control_domain::caller::Reach;
 use portcullis_control_domain::clock::now_ms;
 use portcullis_control_domain::cluster::Administer;
 use portcullis_control_domain::random::random;
-use portcullis_control_domain::recovery::{AuditExport, Closing, RESERVE, Recovery, Verdict, event};
+use portcullis_control_domain::recovery::{
+    AuditExport, Closing, NOBODY_KNOWS, RESERVE, Recovery, Verdict, event,
+};
 use portcullis_sql::{Connection, params};
 
 use super::audit::{self, Recorder};
@@ -28,10 +30,10 @@ const ITSELF: &str = "control-service";
 /// Who does what is done on the service's machine.
 const OPERATOR: &str = "local-operator";
 
-/// The restore that has not come to its end.
+/// The restore that has not come to its end, the newest one.
 pub(super) fn under_way(connection: &Connection) -> Result<Option<Recovery>, Failure> {
     let sql = "SELECT restored_at_ms, generation, covered_until_ms, covered_revision, covered_index, exports,
-        held_revision, held_since_ms FROM restoration WHERE ended_at_ms IS NULL";
+        held_revision, held_since_ms FROM restoration WHERE ended_at_ms IS NULL ORDER BY id DESC LIMIT 1";
     Ok(connection.query_optional(sql, params![], |row| {
         Ok(Recovery {
             restored_at_ms: row.get(0)?,
@@ -60,13 +62,24 @@ pub(super) fn begin(
     made_at_ms: u64,
     audit_index: u64,
 ) -> Result<(), Failure> {
+    // A backup of a store that was still recovering lacks more than came after it, and nothing tells that any more.
+    let unfinished = under_way(connection)?;
+    end(connection, None)?;
+    let covered_until_ms =
+        unfinished.as_ref().map_or(made_at_ms, |older| older.covered_until_ms.min(made_at_ms));
     connection.execute(
         "INSERT INTO restoration (id, restored_at_ms, generation, covered_until_ms, covered_revision, covered_index,
-                exports, audit_from)
+                exports, held_revision, audit_from)
              SELECT (SELECT coalesce(max(id), 0) + 1 FROM restoration), CAST(?1 AS BIGINT), generation, CAST(?2 AS BIGINT),
-                revision, CAST(?3 AS BIGINT), 0, CAST(?4 AS BIGINT)
+                revision, CAST(?3 AS BIGINT), 0, CAST(?4 AS BIGINT), CAST(?5 AS BIGINT)
              FROM snapshot_life",
-        params![now_ms(), made_at_ms, audit_index, audit_index.saturating_add(RESERVE)],
+        params![
+            now_ms(),
+            covered_until_ms,
+            audit_index,
+            unfinished.map(|_| NOBODY_KNOWS),
+            audit_index.saturating_add(RESERVE)
+        ],
     )?;
     connection.execute(
         "UPDATE snapshot_life SET generation = ?1, revision = revision + ?2, floor = revision + ?2",
@@ -83,7 +96,8 @@ pub(super) fn begin(
 fn write(connection: &Connection, recovery: &Recovery) -> Result<(), Failure> {
     connection.execute(
         "UPDATE restoration SET covered_until_ms = ?1, covered_revision = ?2, covered_index = ?3, exports = ?4,
-            held_revision = ?5, held_since_ms = ?6 WHERE ended_at_ms IS NULL",
+            held_revision = ?5, held_since_ms = ?6
+            WHERE id = (SELECT max(id) FROM restoration WHERE ended_at_ms IS NULL)",
         params![
             recovery.covered_until_ms,
             recovery.covered_revision,
@@ -154,12 +168,7 @@ impl Database {
                 close(transaction, &change.what)?;
                 transaction.record(event(OPERATOR, &["recover: ", &change.call].concat()).record(200, ""))?;
             }
-            if let Some((revision, until_ms)) = reaches {
-                recovery.exports += 1;
-                recovery.covered_revision = recovery.covered_revision.max(revision);
-                recovery.covered_until_ms = recovery.covered_until_ms.max(until_ms);
-            }
-            recovery.covered_index = recovery.covered_index.max(export.last_index);
+            recovery.take(export, reaches);
             write(transaction.connection(), &recovery)?;
             Ok(recovery)
         })?;

@@ -59,6 +59,10 @@ fn take(path: &Path, page: &RecordList, recovery: &Recovery, told: &mut Told) ->
         let added = told.export.add(&record, recovery.covered_index);
         added.map_err(|error| ExportedError::Records(path.to_owned(), error))?;
     }
-    told.reaches = page.next.is_none().then_some((page.revision, page.read_at_ms));
+    // Of a page that leaves records out nobody knows whether it has the end of the log; records that come while the page
+    // is read may be in it, too.
+    let known = told.export.last_index.max(recovery.covered_index);
+    let whole = page.next.is_none() && page.newest_index.is_some_and(|newest| known >= newest);
+    told.reaches = whole.then_some((page.revision, page.read_at_ms));
     Ok(())
 }

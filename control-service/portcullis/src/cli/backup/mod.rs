@@ -18,6 +18,10 @@ pub(super) use exported::ExportedError;
 const KEY_IS_APART: &str = "the sealing key is NOT in the backup, and without it the backup cannot be restored: keep a copy of it, \
      apart from the backup";
 
+/// What is said with a backup of a store that was restored and does not know yet what it lacks.
+const STILL_RECOVERING: &str = "WARNING: this store was restored and has not recovered. What it lacks is missing from the backup, too: restored \
+     from it, a store opens only by `portcullis backup accept-loss`. Make another backup when `backup status` says that it is open";
+
 /// Backups.
 #[derive(Debug, Subcommand)]
 pub(super) enum BackupCommand {
@@ -75,8 +79,12 @@ impl BackupCommand {
         match self {
             Self::Create { config, output } => {
                 let location = location::of(&Config::load(&config.path)?)?;
+                let recovering = recovery(&location)?.is_some();
                 let manifest = create_backup(&location, &output)?;
                 print(&summary(&manifest))?;
+                if recovering {
+                    print(STILL_RECOVERING)?;
+                }
                 print(KEY_IS_APART)
             }
             Self::Verify { file, config } => {

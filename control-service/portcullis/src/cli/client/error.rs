@@ -89,6 +89,16 @@ pub(in crate::cli) enum ClientError {
     /// The export cannot be written.
     #[error("the export {0} cannot be written: {1}; an export overwrites nothing")]
     Export(PathBuf, std::io::Error),
+    /// There is nothing there, nor will there be what comes before.
+    #[error(
+        "the audit log ends with record {newest}: there is none after {after}; give --after as the last export printed it"
+    )]
+    BeyondEnd {
+        /// What was asked for.
+        after: u64,
+        /// Where the log ends.
+        newest: u64,
+    },
     /// The answer cannot be printed.
     #[error("the answer cannot be printed: {0}")]
     Print(#[from] std::io::Error),

@@ -36,6 +36,15 @@ impl Store {
         self.readers.run(move |connection| records(connection, &keys, &query)).await
     }
 
+    /// The newest index of the log; 0 while it is empty.
+    ///
+    /// # Errors
+    /// [`StoreError`] when the database fails.
+    pub async fn newest_record(&self) -> Result<u64, StoreError> {
+        let sql = "SELECT coalesce(max(position), 0) FROM audit_record";
+        self.readers.run(|connection| Ok(connection.query_one(sql, params![], |row| row.get(0))?)).await
+    }
+
     /// What it takes to verify the record at an index of the log, for somebody who can touch so much.
     ///
     /// # Errors

@@ -1,7 +1,8 @@
 //! The file of a backup: an SQLite database of its own, written under another name until it is whole.
 
 use std::fs::{File, OpenOptions, TryLockError};
-use std::os::unix::fs::OpenOptionsExt;
+use std::io::ErrorKind;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use portcullis_sql::Connection;
@@ -32,15 +33,37 @@ impl Draft {
         let mut temporary = path.as_os_str().to_owned();
         temporary.push(".partial");
         let temporary = PathBuf::from(temporary);
-        let mut options = OpenOptions::new();
-        options.read(true).write(true).create(true).truncate(false).mode(0o600);
-        let file = options.open(&temporary).map_err(|error| unusable(&temporary, &error))?;
-        match file.try_lock() {
-            Ok(()) => {}
-            Err(TryLockError::WouldBlock) => return Err(BackupError::Busy(path.to_owned())),
-            Err(TryLockError::Error(error)) => return Err(unusable(&temporary, &error)),
+        let failed = |error: std::io::Error| unusable(&temporary, &error);
+        let lock = |file: &File| match file.try_lock() {
+            Ok(()) => Ok(()),
+            Err(TryLockError::WouldBlock) => Err(BackupError::Busy(path.to_owned())),
+            Err(TryLockError::Error(error)) => Err(failed(error)),
+        };
+        // What is left is not written to: it may be a link to another file, or have another mode.
+        let mut left = None;
+        if let Ok(there) = temporary.symlink_metadata() {
+            if there.is_file() {
+                let file = File::open(&temporary).map_err(failed)?;
+                lock(&file)?;
+                left = Some(file);
+            }
+            std::fs::remove_file(&temporary).map_err(failed)?;
         }
-        file.set_len(0).map_err(|error| unusable(&temporary, &error))?;
+        let file = OpenOptions::new().read(true).write(true).create_new(true).mode(0o600).open(&temporary);
+        let file = match file {
+            Err(error) if error.kind() == ErrorKind::AlreadyExists => {
+                return Err(BackupError::Busy(path.to_owned()));
+            }
+            file => file.map_err(failed)?,
+        };
+        lock(&file)?;
+        drop(left);
+        // Another process may have taken it for one that was left, before it was locked.
+        let (opened, named) =
+            (file.metadata().map_err(failed)?, temporary.symlink_metadata().map_err(failed)?);
+        if (opened.dev(), opened.ino()) != (named.dev(), named.ino()) {
+            return Err(BackupError::Busy(path.to_owned()));
+        }
         Ok(Self { path: path.to_owned(), temporary, file })
     }
 
@@ -68,7 +91,7 @@ impl Draft {
             File::open(folder.unwrap_or_else(|| Path::new(".")))?.sync_all()
         };
         match keep() {
-            Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {
+            Err(error) if error.kind() == ErrorKind::AlreadyExists => {
                 Err(BackupError::Exists(self.path.clone()))
             }
             outcome => outcome.map_err(|error| unusable(&self.path, &error)),

@@ -48,10 +48,17 @@ const SEALED_AS: &str = "backup manifest";
 pub fn create(location: &Location, file: &Path) -> Result<Manifest, BackupError> {
     let source = location.connect_to_save()?.ok_or(BackupError::NoStore)?;
     let key = SealingKey::load(location.sealing_key(), false).map_err(StoreError::from);
-    source.at_one_moment(|| save(&source, &key?, file))
+    // Before the moment that is saved: nothing is missing up to here.
+    let made_at_ms = now_ms();
+    source.at_one_moment(|| save(&source, &key?, file, made_at_ms))
 }
 
-fn save(source: &Connection, key: &SealingKey, file: &Path) -> Result<Manifest, BackupError> {
+fn save(
+    source: &Connection,
+    key: &SealingKey,
+    file: &Path,
+    made_at_ms: u64,
+) -> Result<Manifest, BackupError> {
     let schema = schema::known_version(source)?;
     if schema == 0 {
         return Err(BackupError::NoStore);
@@ -72,7 +79,7 @@ fn save(source: &Connection, key: &SealingKey, file: &Path) -> Result<Manifest, 
     let manifest = Manifest {
         format: FORMAT,
         program: env!("CARGO_PKG_VERSION").to_owned(),
-        made_at_ms: now_ms(),
+        made_at_ms,
         schema,
         generation: life.generation,
         revision: life.revision,
