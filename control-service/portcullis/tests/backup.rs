@@ -343,6 +343,11 @@ async fn only_an_export_that_tells_all_counts() {
     let (suspend, resume) = ("/v1/clusters/orders/suspend", "/v1/clusters/orders/resume");
     old.expect(200, Method::POST, suspend, None).await;
     old.expect(200, Method::POST, resume, None).await;
+    old.register("later").await;
+    old.expect(200, Method::POST, "/v1/clusters/later/suspend", None).await;
+    let encoded = old.api(Method::POST, "/v1/clusters/%61cme/suspend").send().await.unwrap();
+    assert_eq!(encoded.status().as_u16(), 400, "the log would not tell which cluster");
+    assert_ne!(old.state_of("acme").await, "suspended");
     let folder = folder_like(&old, None);
     let folder = folder.path();
     stdout(&restore(folder, &file, &[]));
@@ -378,6 +383,8 @@ async fn only_an_export_that_tells_all_counts() {
     }
     let told = recover(&whole);
     assert!(told.contains("gateways are waited for"), "{told}");
+    assert_eq!(told.matches("done again: record").count(), 1, "{told}");
+    assert_eq!(told.matches("not there: record").count(), 1, "{told}");
     let (exports, index, _) = known(folder);
     assert!(exports == 1 && index >= from + 2, "{exports} {index}");
 }

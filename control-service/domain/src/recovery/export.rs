@@ -125,10 +125,12 @@ fn told(method: &str, path: &str) -> Told {
     let Some(rest) = path.strip_prefix("/v1/") else { return Told::Nothing };
     let parts: Vec<_> = rest.split('/').collect();
     let cluster = |id: &str, what: fn(ClusterId) -> Closing| {
-        ClusterId::new(id).map_or(Told::Other, |id| Told::Closes(what(id)))
+        ClusterId::new(id).map_or(Told::Unclear, |id| Told::Closes(what(id)))
     };
     match (method, parts.as_slice()) {
         ("GET" | "HEAD", _) => Told::Nothing,
+        // Older versions recorded an id as it was sent. What is revoked by its name was never part of the path.
+        (_, [first, ..]) if *first != "revocations" && rest.contains('%') => Told::Unclear,
         ("POST", ["clusters", id, "suspend"]) => cluster(id, Closing::Suspended),
         ("DELETE", ["clusters", id]) => cluster(id, Closing::Retired),
         ("DELETE", ["api-keys", id]) | ("POST", ["api-keys", id, "rotate", ..]) => {
@@ -207,5 +209,18 @@ mod tests {
         let found =
             all(&[record(1, "POST", "/v1/revocations"), erased, record(3, "GET", "/"), read], 0).unwrap();
         assert_eq!(found.unclear, [1, 2]);
+    }
+
+    #[test]
+    fn an_id_that_is_none_is_not_passed_over() {
+        let records = [
+            record(1, "POST", "/v1/clusters/%61cme/suspend"),
+            record(2, "DELETE", "/v1/administrators/%32fd"),
+            record(3, "DELETE", "/v1/clusters/No_Id"),
+            record(4, "POST", "/v1/revocations/user:100%25"),
+        ];
+        let found = all(&records, 0).unwrap();
+        assert_eq!(found.unclear, [1, 2, 3]);
+        assert_eq!(found.closings[0].what, Closing::Revoked("user:100%25".to_owned()));
     }
 }

@@ -218,9 +218,9 @@ fn about(action: &AuditEvent, status: u16, role: Role) -> AuditRecord {
 
 /// Ends an administrator's token, also the last one: whoever has the service's machine can make another.
 pub(super) fn end_token(transaction: &Transaction<'_>, id: &str) -> Result<(), Failure> {
-    let sql = "UPDATE administrator SET revoked_at_ms = ?2 WHERE id = ?1 AND revoked_at_ms IS NULL";
-    transaction.connection().execute(sql, params![id, now_ms()])?;
-    Ok(())
+    let sql = "UPDATE administrator SET revoked_at_ms = coalesce(revoked_at_ms, ?2) WHERE id = ?1";
+    let changed = transaction.connection().execute(sql, params![id, now_ms()])?;
+    if changed == 0 { Err(Refused::AdministratorUnknown.into()) } else { Ok(()) }
 }
 
 /// Whether there is an administrator beside this one whose token is good.

@@ -62,12 +62,12 @@ pub(super) fn revoke(transaction: &mut Transaction<'_>, id: &str) -> Result<(Ser
 /// Ends the secrets of a client whose newest one is not known; it is good again with a new one.
 pub(super) fn end_secrets(transaction: &mut Transaction<'_>, id: &str) -> Result<(), Failure> {
     let nobodys = Token::generate(TokenKind::ServiceClient);
-    transaction.connection().execute(
+    let changed = transaction.connection().execute(
         "UPDATE service_client SET secret_id = ?2, secret_digest = ?3, previous_id = NULL, previous_digest = NULL,
                 previous_until_ms = NULL WHERE id = ?1",
         params![id, nobodys.id(), nobodys.digest()],
     )?;
-    Ok(())
+    if changed == 0 { Err(Refused::ServiceClientUnknown.into()) } else { Ok(()) }
 }
 
 impl Store {

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use portcullis_control_domain::Refused;
 use portcullis_control_domain::caller::Reach;
 use portcullis_control_domain::clock::now_ms;
 use portcullis_control_domain::cluster::Administer;
@@ -116,8 +117,8 @@ fn end(connection: &Connection, accepted_since_ms: Option<u64>) -> Result<(), Fa
     Ok(())
 }
 
-/// Does again what closed something. What is not there cannot be used either.
-fn close(transaction: &mut Transaction<'_>, closing: &Closing) -> Result<(), Failure> {
+/// Does again what closed something; false when it is not there, and so cannot be used either.
+fn close(transaction: &mut Transaction<'_>, closing: &Closing) -> Result<bool, Failure> {
     let outcome = match closing {
         Closing::Suspended(id) => {
             clusters::administer(transaction, (id, &Reach::Platform), Administer::Suspend).map(drop)
@@ -133,8 +134,16 @@ fn close(transaction: &mut Transaction<'_>, closing: &Closing) -> Result<(), Fai
         Closing::AdministratorRevoked(id) => admins::end_token(transaction, id),
     };
     match outcome {
-        Err(Failure(StoreError::Refused(_))) => Ok(()),
-        outcome => outcome,
+        Err(Failure(StoreError::Refused(
+            Refused::ClusterUnknown
+            | Refused::ApiKeyUnknown
+            | Refused::ServiceClientUnknown
+            | Refused::AdministratorUnknown
+            | Refused::SubjectUnknown,
+        ))) => Ok(false),
+        // It is closed for good already.
+        Err(Failure(StoreError::Refused(_))) => Ok(true),
+        outcome => outcome.map(|()| true),
     }
 }
 
@@ -153,7 +162,7 @@ pub fn recovery(location: &Location) -> Result<Option<Recovery>, BackupError> {
 
 impl Database {
     /// Does again what audit records tell that closed something, and takes note of how far they reach: up to a revision
-    /// and a time, where they are all there were.
+    /// and a time, where they are all there were. Returns the indexes of those whose thing is not there, too.
     ///
     /// # Errors
     /// [`StoreError::NotRecovering`], or the database fails; nothing is changed then.
@@ -161,18 +170,21 @@ impl Database {
         &mut self,
         export: &AuditExport,
         reaches: Option<(u64, u64)>,
-    ) -> Result<Recovery, StoreError> {
-        let recovery = self.write(|transaction| {
+    ) -> Result<(Recovery, Vec<u64>), StoreError> {
+        let done = self.write(|transaction| {
             let mut recovery = under_way(transaction.connection())?.ok_or(StoreError::NotRecovering)?;
+            let mut not_there = Vec::new();
             for change in &export.closings {
-                close(transaction, &change.what)?;
+                if !close(transaction, &change.what)? {
+                    not_there.push(change.index);
+                }
                 transaction.record(event(OPERATOR, &["recover: ", &change.call].concat()).record(200, ""))?;
             }
             recovery.take(export, reaches);
             write(transaction.connection(), &recovery)?;
-            Ok(recovery)
+            Ok((recovery, not_there))
         })?;
-        Ok(recovery)
+        Ok(done)
     }
 
     /// Ends a recovery although it is not known what is missing since some time.

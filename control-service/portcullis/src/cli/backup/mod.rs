@@ -135,9 +135,10 @@ fn status(location: &Location) -> Result<(), CommandError> {
 fn recover(location: &Location, files: &[PathBuf]) -> Result<(), CommandError> {
     let before = recovery(location)?.ok_or(StoreError::NotRecovering)?;
     let exported::Told { export, reaches } = exported::read(files, &before)?;
-    let now = Database::open(location)?.recover(&export, reaches)?;
+    let (now, not_there) = Database::open(location)?.recover(&export, reaches)?;
     for change in &export.closings {
-        print(&format!("done again: record {}, {}: {}", change.index, rfc3339(change.time_ms), change.call))?;
+        let done = if not_there.contains(&change.index) { "not there" } else { "done again" };
+        print(&format!("{done}: record {}, {}: {}", change.index, rfc3339(change.time_ms), change.call))?;
     }
     for change in &export.others {
         let time = rfc3339(change.time_ms);

@@ -10,7 +10,7 @@ use portcullis_sql::Connection;
 use super::BackupError;
 
 /// A file that is its owner's alone, and has its name when it is whole and durable. Dropped before that, it is removed;
-/// what a process leaves that was killed, the next one takes over.
+/// what a process leaves that was killed, the next one removes.
 pub(in crate::sql) struct Draft {
     path: PathBuf,
     temporary: PathBuf,
