@@ -235,7 +235,7 @@ async fn a_database_that_does_not_fit_is_named() {
     let key = std::fs::read(data.join("sealing.key")).unwrap();
     std::fs::remove_file(data.join("sealing.key")).unwrap();
     let error = stderr(&run(&["snapshot-key", "--config", config]));
-    assert!(error.contains("sealing.key") && error.contains("restore"), "{error}");
+    assert!(error.contains("sealing.key") && error.contains("put your copy of it back"), "{error}");
     std::fs::write(data.join("sealing.key"), key).unwrap();
     let error = stderr(&run(&["snapshot-key", "--config", config]));
     assert!(error.contains("chmod 600"), "{error}");

@@ -43,14 +43,14 @@ async fn administrators_come_and_go_but_for_the_last(world: World) {
     let (first, ended) = made.await.unwrap();
     let store = world.store().await;
     assert!(store.caller(&first).await.unwrap().is_some());
-    assert!(!store.caller(&ended).await.unwrap().is_some(), "its token has ended");
-    assert!(!store.caller(&Token::generate(TokenKind::Administrator)).await.unwrap().is_some());
+    assert!(store.caller(&ended).await.unwrap().is_none(), "its token has ended");
+    assert!(store.caller(&Token::generate(TokenKind::Administrator)).await.unwrap().is_none());
     let last = store.revoke_administrator(first.id().to_owned(), action("/v1/admins")).await;
     assert_eq!(refused(last), Refused::AdministratorLast);
     let (second, token) =
         store.create_administrator(Role::Administrator, None, action("/v1/admins")).await.unwrap();
     store.revoke_administrator(first.id().to_owned(), action("/v1/admins")).await.unwrap();
-    assert!(!store.caller(&first).await.unwrap().is_some());
+    assert!(store.caller(&first).await.unwrap().is_none());
     assert!(store.caller(&token).await.unwrap().is_some());
     let unknown = store.revoke_administrator("nobody".to_owned(), action("/v1/admins")).await;
     assert_eq!(refused(unknown), Refused::AdministratorUnknown);
