@@ -74,6 +74,10 @@ async fn all(service: &Server) -> Vec<Value> {
     for path in ["clusters", "api-keys", "revocations", "signing-keys", "administrators"] {
         found.push(service.expect(200, Method::GET, &["/v1/", path].concat(), None).await);
     }
+    // The time of the last heartbeat is written a little later than what it changed, and then again.
+    for cluster in found[0]["clusters"].as_array_mut().unwrap() {
+        cluster["last_heartbeat_at_ms"] = json!(!cluster["last_heartbeat_at_ms"].is_null());
+    }
     found
 }
 
