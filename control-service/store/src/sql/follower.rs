@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
+use portcullis_model::outage::Outage;
 use portcullis_sql::Connection;
 use tokio::sync::watch;
 
@@ -11,6 +12,7 @@ use super::failure::Failure;
 use super::location::Location;
 use super::news::{CHANGED, Followed};
 use super::schema;
+use super::transaction::life;
 use crate::StoreError;
 
 /// How often it looks when nobody calls. A heartbeat that changes nothing waits for one look.
@@ -38,7 +40,7 @@ impl Follower {
     pub(super) fn start(location: Location, followed: Followed) -> Result<Self, StoreError> {
         let (tell, unfit) = watch::channel(None);
         let ended = Arc::new(AtomicBool::new(false));
-        let thread = Thread { location, followed, ended: Arc::clone(&ended), failed: None };
+        let thread = Thread { location, followed, ended: Arc::clone(&ended), outage: Outage::default() };
         std::thread::Builder::new()
             .name("store-follower".to_owned())
             .spawn(move || {
@@ -69,8 +71,7 @@ struct Thread {
     location: Location,
     followed: Followed,
     ended: Arc<AtomicBool>,
-    /// Why it could not follow just now, if it could not.
-    failed: Option<String>,
+    outage: Outage,
 }
 
 impl Thread {
@@ -111,13 +112,13 @@ impl Thread {
         };
         // Both before the look: it sees at least as much.
         let (begun, known) = (Instant::now(), self.followed.hub.revision());
-        connection.at_one_moment(|| self.followed.catch_up(connection, known))?;
+        connection.at_one_moment(|| self.followed.catch_up(connection, life(connection)?, known))?;
         self.followed.hub.freshness().confirm(begun);
         Ok(())
     }
 
     fn is_well(&mut self) {
-        if self.failed.take().is_some() {
+        if self.outage.over().is_some() {
             tracing::info!("this replica follows the database again");
         }
     }
@@ -125,9 +126,8 @@ impl Thread {
     /// An outage is told once, not with each attempt.
     fn is_ill(&mut self, error: &Failure) {
         let told = error.to_string();
-        if self.failed.as_deref() != Some(&*told) {
+        if self.outage.failed(&told, || true) {
             tracing::error!(error = told, "this replica cannot follow the database");
-            self.failed = Some(told);
         }
     }
 }

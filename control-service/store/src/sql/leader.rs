@@ -6,6 +6,7 @@ use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use portcullis_control_domain::clock::now_ms;
+use portcullis_model::outage::Outage;
 use portcullis_sql::{Connection, params};
 use tokio::sync::watch;
 
@@ -64,7 +65,11 @@ impl Leader {
     pub(super) fn start(location: &Location, connection: &Connection) -> Result<Self, StoreError> {
         let (tell, term) = watch::channel(None);
         let mut candidate = match location.is_shared() {
-            true => Candidate::Among(Among { location: location.clone(), connection: None, told: None }),
+            true => Candidate::Among(Among {
+                location: location.clone(),
+                connection: None,
+                outage: Outage::default(),
+            }),
             false => Candidate::Alone,
         };
         let mut beat_ms = 0;
@@ -161,8 +166,7 @@ fn went_evenly(before_ms: u64, now_ms: u64, bound_ms: u64) -> bool {
 struct Among {
     location: Location,
     connection: Option<Connection>,
-    /// Why it could not take part just now, if it could not.
-    told: Option<String>,
+    outage: Outage,
 }
 
 impl Among {
@@ -170,15 +174,14 @@ impl Among {
     fn told_once<T>(&mut self, job: impl FnOnce(&mut Self) -> Result<Option<T>, Failure>) -> Option<T> {
         match job(self) {
             Ok(outcome) => {
-                self.told = None;
+                self.outage.over();
                 outcome
             }
             Err(error) => {
                 self.connection = None;
                 let error = error.to_string();
-                if self.told.as_deref() != Some(&*error) {
+                if self.outage.failed(&error, || true) {
                     tracing::warn!(error, "this replica cannot take part in the election of a leader");
-                    self.told = Some(error);
                 }
                 None
             }

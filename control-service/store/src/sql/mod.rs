@@ -38,6 +38,7 @@ use std::time::Duration;
 use portcullis_control_domain::clock::now_ms;
 use portcullis_control_domain::recovery::Recovery;
 use portcullis_control_snapshot::{Freshness, Hub, Settings};
+use portcullis_model::outage::Outage;
 use portcullis_protocol::wire::{Page, RecordKind};
 use portcullis_sql::{Connection, params};
 use tokio::sync::watch;
@@ -239,7 +240,7 @@ impl Store {
             connection: database.connection,
             followed,
             recorder: Arc::clone(&database.recorder),
-            failed: None,
+            outage: Outage::default(),
             up: Arc::clone(&up),
         })?;
         let recorder = database.recorder;

@@ -7,7 +7,7 @@ use portcullis_sql::{Channel, Connection};
 
 use super::failure::Failure;
 use super::policy;
-use super::transaction::life;
+use super::transaction::Life;
 use crate::StoreError;
 use crate::seal::SealingKey;
 
@@ -22,10 +22,9 @@ pub(super) struct Followed {
 }
 
 impl Followed {
-    /// Brings the snapshot up to what a connection sees, which is one moment: of a transaction. `known` is the
-    /// snapshot's revision before that moment.
-    pub(super) fn catch_up(&self, connection: &Connection, known: u64) -> Result<(), Failure> {
-        let life = life(connection)?;
+    /// Brings the snapshot up to what a connection sees, which is one moment: of a transaction, to which `life` belongs.
+    /// `known` is the snapshot's revision before that moment.
+    pub(super) fn catch_up(&self, connection: &Connection, life: Life, known: u64) -> Result<(), Failure> {
         if life.generation != self.hub.generation() || life.revision < known {
             let told = "the database server came back without what it had acknowledged; see that it is the right one, \
                         and start `portcullis serve` again";

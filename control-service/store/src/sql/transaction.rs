@@ -117,6 +117,11 @@ impl<'c> Transaction<'c> {
         self.recorder
     }
 
+    /// The store's life, this transaction's changes included.
+    pub(super) fn life(&self) -> Life {
+        self.life
+    }
+
     /// The newest revision, this transaction's changes included.
     pub(super) fn revision(&self) -> u64 {
         self.life.revision

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
+use portcullis_model::outage::Outage;
 use portcullis_sql::Connection;
 use tokio::sync::{mpsc, oneshot};
 
@@ -155,8 +156,8 @@ pub(super) struct Written {
     pub(super) connection: Connection,
     pub(super) followed: Followed,
     pub(super) recorder: Arc<Recorder>,
-    /// Why the last group failed, if it did.
-    pub(super) failed: Option<String>,
+    /// What was told of groups that failed.
+    pub(super) outage: Outage,
     /// Whether it did not.
     pub(super) up: Arc<AtomicBool>,
 }
@@ -193,14 +194,15 @@ impl Written {
     /// Takes note of whether the database took what it was given. An outage is told once, not with each attempt.
     fn note(&mut self, failure: Option<&Failure>) {
         self.up.store(failure.is_none(), Ordering::Release);
-        let told = failure.map(ToString::to_string);
-        if let Some(error) = told.as_deref().filter(|told| self.failed.as_deref() != Some(*told)) {
-            tracing::error!(error, "a group of writes failed");
+        match failure.map(ToString::to_string) {
+            Some(error) if self.outage.failed(&error, || true) => {
+                tracing::error!(error, "a group of writes failed");
+            }
+            None if self.outage.over().is_some() => {
+                tracing::info!("the database takes what is written to it again");
+            }
+            _ => {}
         }
-        if told.is_none() && self.failed.is_some() {
-            tracing::info!("the database takes what is written to it again");
-        }
-        self.failed = told;
     }
 
     /// Begins a transaction; on a new connection where the server had broken off the one before, which shows only now.
@@ -222,7 +224,7 @@ impl Written {
     /// filters must not learn less.
     fn up_to_date(&self) -> Result<Transaction<'_>, Failure> {
         let transaction = Transaction::begun(&self.connection, &self.followed.sealing, &self.recorder)?;
-        self.followed.catch_up(&self.connection, self.followed.hub.revision())?;
+        self.followed.catch_up(&self.connection, transaction.life(), self.followed.hub.revision())?;
         Ok(transaction)
     }
 }
@@ -251,7 +253,7 @@ mod tests {
             connection,
             followed: Followed { hub: Arc::new(hub), sealing: Arc::new(sealing) },
             recorder,
-            failed: None,
+            outage: Outage::default(),
             up: Arc::default(),
         })
         .unwrap();
