@@ -7,6 +7,7 @@ use axum::extract::State;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
+use portcullis_control_domain::clock::millis;
 use portcullis_control_domain::configuration::RunningConfiguration;
 use portcullis_control_services::Current;
 use portcullis_control_services::issuers::Issuers;
@@ -70,7 +71,7 @@ async fn metrics(
         store_up: store.is_up(),
         leads: store.term().is_some(),
         behind: store.hub().freshness().check().is_err(),
-        confirmed_ms_ago: u64::try_from(store.hub().freshness().age().as_millis()).unwrap_or(u64::MAX),
+        confirmed_ms_ago: millis(store.hub().freshness().age()),
         restart_pending: configuration.pending.len(),
         file_refused: !configuration.refused.is_empty(),
     };

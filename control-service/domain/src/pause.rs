@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use sha2::{Digest, Sha256};
 
+use crate::clock::millis;
+
 /// Failures that cost nothing: typing errors.
 const FREE: u32 = 5;
 /// The longest pause.
@@ -69,7 +71,7 @@ impl Pause {
         let pause = failures.checked_sub(FREE).map_or(Duration::ZERO, |over| {
             Duration::from_secs(1u64.checked_shl(over).unwrap_or(u64::MAX)).min(LONGEST)
         });
-        let pause_ms = u64::try_from(pause.as_millis()).unwrap_or(u64::MAX);
+        let pause_ms = millis(pause);
         Self { failures, failed_at_ms: now_ms, until_ms: now_ms.saturating_add(pause_ms) }
     }
 }

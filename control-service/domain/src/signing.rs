@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use zeroize::Zeroizing;
 
-use crate::clock::now_ms;
+use crate::clock::{millis, now_ms};
 use crate::random::random;
 
 /// What a key signs.
@@ -167,29 +167,25 @@ pub struct Look<'a> {
     pub acknowledged: bool,
 }
 
-fn ms(duration: Duration) -> u64 {
-    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
-}
-
 /// The step that is due, if one is.
 #[must_use]
 pub fn due(look: Look<'_>) -> Option<KeyChange> {
     let since = |then: u64| look.now_ms.saturating_sub(then);
     let of_purpose = || look.keys.iter().filter(|k| k.purpose == look.purpose);
-    let over = |key: &&SigningKey| key.signs_until_ms.is_some_and(|t| since(t) >= ms(look.rotation.keep));
+    let over = |key: &&SigningKey| key.signs_until_ms.is_some_and(|t| since(t) >= millis(look.rotation.keep));
     if let Some(key) = of_purpose().find(over) {
         return Some(KeyChange::Forget(key.clone()));
     }
     if let Some(next) = of_purpose().find(|k| k.signs_from_ms.is_none()) {
         let age = since(next.created_at_ms);
-        let late = age >= ms(look.rotation.publish.saturating_add(PATIENCE));
-        let ready = age >= ms(look.rotation.publish) && (look.acknowledged || late);
+        let late = age >= millis(look.rotation.publish.saturating_add(PATIENCE));
+        let ready = age >= millis(look.rotation.publish) && (look.acknowledged || late);
         return ready.then(|| KeyChange::Activate(next.clone()));
     }
     let current = of_purpose().find(|k| k.signs())?;
     // Published so early that it signs when the time of the current one is over.
     let lead = look.rotation.every?.saturating_sub(look.rotation.publish);
-    let old = current.signs_from_ms.is_some_and(|t| since(t) >= ms(lead));
+    let old = current.signs_from_ms.is_some_and(|t| since(t) >= millis(lead));
     old.then(|| KeyChange::Publish(SigningKey::generate(look.purpose)))
 }
 

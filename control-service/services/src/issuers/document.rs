@@ -5,12 +5,12 @@ use std::collections::HashMap;
 use portcullis_authn::jwk::LeftOut;
 use portcullis_authn::key_set::KeySet;
 use portcullis_control_config::{IssuerConfig, KeySource};
-use portcullis_control_domain::clock::now_ms;
+use portcullis_control_domain::clock::{millis, now_ms};
 use portcullis_control_domain::issuer::{IssuerReport, KeyState, StoredKeys};
 use portcullis_model::policy::{IssuerDocument, Jwk, Jwks};
 
 use super::fetch::{FetchError, Fetcher};
-use super::health::{Health, are_expired, millis};
+use super::health::{Health, are_expired};
 
 /// The keys of an issuer as of now.
 pub(super) struct CurrentKeys {

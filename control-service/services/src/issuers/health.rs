@@ -4,6 +4,7 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use portcullis_authn::jwk::LeftOut;
+use portcullis_control_domain::clock::millis;
 use portcullis_control_domain::issuer::KeyState;
 
 use super::told::Resume;
@@ -106,11 +107,6 @@ impl Health {
 /// Whether keys that were fetched then are too old to be used.
 pub(super) fn are_expired(fetched_at_ms: u64, max_stale_ms: u64, now_ms: u64) -> bool {
     now_ms.saturating_sub(fetched_at_ms) >= max_stale_ms
-}
-
-/// Whole milliseconds.
-pub(super) fn millis(duration: Duration) -> u64 {
-    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
 #[cfg(test)]

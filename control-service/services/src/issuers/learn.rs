@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use portcullis_authn::jwk::LeftOut;
-use portcullis_control_domain::clock::now_ms;
+use portcullis_control_domain::clock::{millis, now_ms};
 use portcullis_control_domain::issuer::{KeyState, StoredKeys};
 use portcullis_control_store::StoreError;
 use tokio::time::Instant;
@@ -11,7 +11,6 @@ use tokio::time::Instant;
 use super::Issuers;
 use super::document::{all_left_out, are_same};
 use super::fetch::Fetched;
-use super::health::millis;
 use super::watch::{Ended, FetchState, Watch, tell};
 use crate::causes::causes;
 use crate::retry::LONGEST_ASKED;

@@ -15,7 +15,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use portcullis_control_config::Policy;
-use portcullis_control_domain::clock::now_ms;
+use portcullis_control_domain::clock::{millis, now_ms};
 use portcullis_control_domain::issuer::{KeyState, StoredKeys};
 use portcullis_control_domain::random::random_number;
 use portcullis_control_store::{Store, StoreError};
@@ -32,7 +32,6 @@ use document::{CurrentKeys, document};
 pub use document::{document_with_fetch, document_without_fetch};
 pub use fetch::FetchError;
 use fetch::Fetcher;
-use health::millis;
 use told::Word;
 use watch::{Ended, FetchState, Watch};
 

@@ -6,6 +6,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use portcullis_control_domain::clock::millis;
 use portcullis_control_domain::rollout::{RolloutProgress, SilentWorker, WorkerReport};
 use portcullis_identity::ids::{ClusterId, SpiffeId};
 use tokio::sync::{Notify, watch};
@@ -78,10 +79,6 @@ impl Worker {
             away_since: is_away.then_some(self.last_seen),
         }
     }
-}
-
-fn millis(time: Duration) -> u64 {
-    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
 }
 
 /// Whom a change concerns.

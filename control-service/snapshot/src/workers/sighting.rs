@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use portcullis_control_domain::clock::millis;
 use portcullis_control_domain::rollout::WorkerReport;
 
 /// Polls that began within so short a time of each other are not told apart by which was first: each replica says by its
@@ -42,7 +43,7 @@ impl Sighting {
             view: self.view.clone(),
             revision: self.acknowledged,
             polling: self.polling,
-            last_seen_ms_ago: super::millis(self.silence),
+            last_seen_ms_ago: millis(self.silence),
         }
     }
 

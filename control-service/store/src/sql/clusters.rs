@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use portcullis_control_domain::audit::AuditEvent;
 use portcullis_control_domain::caller::Reach;
-use portcullis_control_domain::clock::now_ms;
+use portcullis_control_domain::clock::{millis, now_ms};
 use portcullis_control_domain::cluster::{
     Administer, Administrative, Cluster, ClusterQuery, Heartbeat, KnownCluster, NewCluster, Observation,
     Observed, SilentCluster, effective,
@@ -232,7 +232,7 @@ impl Store {
                 let now_ms = connection.now_ms()?;
                 let mut noted = Vec::with_capacity(heard.len());
                 for (id, ago) in heard {
-                    let ago_ms = u64::try_from(ago.as_millis()).unwrap_or(u64::MAX);
+                    let ago_ms = millis(ago);
                     let at_ms = now_ms.saturating_sub(ago_ms);
                     let observed =
                         connection.query_optional(NOTE_TIME, params![id.as_str(), at_ms, now_ms], |row| {
@@ -255,7 +255,7 @@ impl Store {
         silence: Duration,
         limit: usize,
     ) -> Result<Vec<SilentCluster>, StoreError> {
-        let silence_ms = u64::try_from(silence.as_millis()).unwrap_or(u64::MAX);
+        let silence_ms = millis(silence);
         self.readers
             .run(move |connection| {
                 let now_ms = connection.now_ms()?;

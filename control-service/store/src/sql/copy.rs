@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use portcullis_control_domain::backup::TableDigest;
 use portcullis_sql::{Backend, Connection, params};
 
 use super::audit::is_converted;
@@ -23,18 +24,7 @@ pub struct Copied {
     /// Its newest revision.
     pub revision: u64,
     /// Every table.
-    pub tables: Vec<CopiedTable>,
-}
-
-/// A table that was copied.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct CopiedTable {
-    /// Its name.
-    pub name: String,
-    /// Its rows.
-    pub rows: u64,
-    /// SHA-256 of all of its rows, the same on both sides.
-    pub sha256: [u8; 32],
+    pub tables: Vec<TableDigest>,
 }
 
 impl Database {
@@ -91,7 +81,7 @@ fn over(
     source: &Connection,
     target: &Connection,
     marker: Marker<'_>,
-) -> Result<Vec<CopiedTable>, StoreError> {
+) -> Result<Vec<TableDigest>, StoreError> {
     let Marker { folders, life: Life { generation, .. }, begun } = marker;
     // Dropped without a commit, the connection takes everything back.
     target.begin().map_err(Failure::from)?;
@@ -138,7 +128,7 @@ fn source(folder: &Path) -> Result<Connection, StoreError> {
 }
 
 /// Writes all tables, and reads them again.
-fn fill(source: &Connection, target: &Connection) -> Result<Vec<CopiedTable>, Failure> {
+fn fill(source: &Connection, target: &Connection) -> Result<Vec<TableDigest>, Failure> {
     if schema::is_old(target)? {
         schema::expect_current(target)?;
     }
@@ -154,7 +144,7 @@ fn fill(source: &Connection, target: &Connection) -> Result<Vec<CopiedTable>, Fa
 }
 
 /// Reads all tables on both sides: an earlier attempt has filled them.
-fn compare(source: &Connection, target: &Connection) -> Result<Vec<CopiedTable>, Failure> {
+fn compare(source: &Connection, target: &Connection) -> Result<Vec<TableDigest>, Failure> {
     let compared = tables::all(source)?.into_iter().map(|table| {
         let (there, here) = (table.content(source)?, table.content(target)?);
         copied(table.name, there, here)
@@ -183,7 +173,7 @@ pub(super) fn copy_table(
     source: &Connection,
     target: &Connection,
     table: &Table,
-) -> Result<CopiedTable, Failure> {
+) -> Result<TableDigest, Failure> {
     let Table { name, columns, .. } = table;
     if !table.is_empty(target)? {
         target.execute(&format!("DELETE FROM {name}"), params![])?;
@@ -197,10 +187,10 @@ pub(super) fn copy_table(
     copied(name.clone(), there, table.content(target)?)
 }
 
-fn copied(name: String, there: Content, here: Content) -> Result<CopiedTable, Failure> {
+fn copied(name: String, there: Content, here: Content) -> Result<TableDigest, Failure> {
     let Content { rows, sha256 } = here;
     if there == here {
-        return Ok(CopiedTable { name, rows, sha256 });
+        return Ok(TableDigest { name, rows, sha256 });
     }
     let told = format!(
         "the table {name} has {rows} rows where it was copied to, and not the {} that were to come",

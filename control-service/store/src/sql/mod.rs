@@ -50,7 +50,7 @@ use crate::usage::Usage;
 use audit::Recorder;
 pub use backup::{Backup, BackupError, create as create_backup};
 pub use check::Checked;
-pub use copy::{Copied, CopiedTable};
+pub use copy::Copied;
 use failure::Failure;
 use follower::{BEHIND_AFTER, Follower};
 use leader::Leader;

@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use portcullis_control_domain::clock::millis;
 use portcullis_control_domain::pause::{FORGET, MOST, Pause, PauseName};
 use portcullis_protocol::wire::AuditRecord;
 use portcullis_sql::{Connection, params};
@@ -38,7 +39,7 @@ fn count(connection: &Connection, name: PauseName, now_ms: u64) -> Result<(), Fa
         params![name.0, pause.failures, pause.failed_at_ms, pause.until_ms],
     )?;
     if before.is_none() {
-        let forgotten_ms = now_ms.saturating_sub(u64::try_from(FORGET.as_millis()).unwrap_or(u64::MAX));
+        let forgotten_ms = now_ms.saturating_sub(millis(FORGET));
         connection.execute(
             "DELETE FROM pause WHERE failed_at_ms < ?1
                 OR failed_at_ms < (SELECT failed_at_ms FROM pause ORDER BY failed_at_ms DESC LIMIT 1 OFFSET ?2)",

@@ -11,6 +11,11 @@ use super::failure::Failure;
 use super::{sealed, signing};
 use crate::seal::SealingKey;
 
+/// Name of the seed of the key that signs snapshot pages.
+pub(super) const SNAPSHOT_SEED: &str = "snapshot_seed";
+/// Name of the key of the API-key digests.
+pub(super) const API_KEY_PEPPER: &str = "api_key_pepper";
+
 /// The service's secrets, opened.
 pub struct Secrets {
     /// Seed of the key that signs snapshot pages.
@@ -25,8 +30,8 @@ impl Secrets {
     pub(super) fn load_or_make(connection: &Connection, key: &SealingKey) -> Result<Self, Failure> {
         connection.exclusively(|| {
             Ok(Self {
-                snapshot_seed: sealed::load_or_make(connection, key, "snapshot_seed")?,
-                api_key_pepper: sealed::load_or_make(connection, key, "api_key_pepper")?,
+                snapshot_seed: sealed::load_or_make(connection, key, SNAPSHOT_SEED)?,
+                api_key_pepper: sealed::load_or_make(connection, key, API_KEY_PEPPER)?,
                 signing_keys: signing::load_or_make(connection, key)?,
             })
         })
@@ -39,8 +44,8 @@ impl Secrets {
             sealed::load(connection, key, name)?.ok_or_else(missing)
         };
         Ok(Self {
-            snapshot_seed: secret("snapshot_seed")?,
-            api_key_pepper: secret("api_key_pepper")?,
+            snapshot_seed: secret(SNAPSHOT_SEED)?,
+            api_key_pepper: secret(API_KEY_PEPPER)?,
             signing_keys: signing::load(connection, key)?,
         })
     }

@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use portcullis_control_domain::audit::{DataSubject, LogBody, Parsed};
 use portcullis_control_domain::random::random;
-use portcullis_sql::{Backend, Connection, params};
+use portcullis_sql::{Connection, params};
 
 use super::super::failure::Failure;
 use super::super::schema::has_table;
@@ -39,10 +39,8 @@ pub(in crate::sql) fn convert(connection: &Connection, recorder: &Recorder) -> R
             tracing::info!(converted, "converting the audit log");
         }
     }
-    if connection.backend() == Backend::Sqlite {
-        // The log beside the file still has pages as they were before.
-        connection.batch("PRAGMA wal_checkpoint(TRUNCATE)")?;
-    }
+    // The log beside a file still has pages as they were before.
+    connection.settle()?;
     if converted > 0 {
         tracing::info!(converted, "the audit log is converted");
     }

@@ -20,7 +20,7 @@ pub(super) use append::append;
 pub(super) use convert::{convert, is_converted};
 pub(super) use erase::erase;
 pub(super) use evidence::{Evidence, FROM};
-pub(super) use recorder::Recorder;
+pub(super) use recorder::{AUDIT_KEYS, Recorder};
 use streams::{count_rejected, settle};
 
 /// Records written in one go: a suspension waits for one such go at most.

@@ -39,7 +39,7 @@ pub(super) struct Held {
 }
 
 /// What the secret behind all keys of data subjects is called.
-const AUDIT_KEYS: &str = "audit_keys";
+pub(in crate::sql) const AUDIT_KEYS: &str = "audit_keys";
 
 impl Recorder {
     /// With the keys of a database, in the transaction that is under way: of two processes that made them at once, one

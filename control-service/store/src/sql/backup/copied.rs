@@ -3,7 +3,7 @@
 use portcullis_control_domain::backup::TableDigest;
 use portcullis_sql::{Connection, SqlError};
 
-use crate::sql::copy::{CopiedTable, copy_table};
+use crate::sql::copy::copy_table;
 use crate::sql::failure::Failure;
 use crate::sql::tables::{self, Table};
 
@@ -32,8 +32,7 @@ pub(super) fn copy(from: &Connection, to: &Connection) -> Result<Vec<TableDigest
                 table.name
             )));
         }
-        let CopiedTable { name, rows, sha256 } = copy_table(from, to, &table)?;
-        copied.push(TableDigest { name, rows, sha256 });
+        copied.push(copy_table(from, to, &table)?);
     }
     Ok(copied)
 }

@@ -3,7 +3,7 @@
 use portcullis_protocol::audit::hex;
 use portcullis_sql::params;
 
-use super::super::audit::{Evidence, FROM};
+use super::super::audit::{AUDIT_KEYS, Evidence, FROM};
 use super::super::failure::Failure;
 use super::super::sealed;
 use super::Check;
@@ -15,7 +15,7 @@ impl Check<'_> {
     pub(super) fn audit_log(&mut self, key: &SealingKey) -> Result<(), Failure> {
         const PART: &str = "the audit log";
         let connection = self.connection;
-        let secret = sealed::load(connection, key, "audit_keys")?;
+        let secret = sealed::load(connection, key, AUDIT_KEYS)?;
         let keys =
             AuditKeys::of(&*secret.ok_or_else(|| Failure::database("the secret audit_keys is missing"))?);
         self.data_subjects(&keys)?;

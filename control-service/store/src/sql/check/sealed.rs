@@ -4,7 +4,9 @@ use std::collections::BTreeSet;
 
 use portcullis_sql::params;
 
+use super::super::audit::AUDIT_KEYS;
 use super::super::failure::Failure;
+use super::super::secrets::{API_KEY_PEPPER, SNAPSHOT_SEED};
 use super::super::{policy, sealed, signing};
 use super::Check;
 use crate::seal::SealingKey;
@@ -22,7 +24,7 @@ impl Check<'_> {
             }
         }
         self.entries(key)?;
-        for name in ["snapshot_seed", "api_key_pepper", "audit_keys"] {
+        for name in [SNAPSHOT_SEED, API_KEY_PEPPER, AUDIT_KEYS] {
             if !names.iter().any(|there| there == name) {
                 self.fault(PART, &format!("the secret {name} is missing"));
             }
