@@ -20,7 +20,7 @@ use portcullis_control_services::people::{NobodyKnown, People};
 use portcullis_control_store::{Store, StoreError};
 use zeroize::Zeroizing;
 
-use super::openapi::only_what_is_described;
+use super::described::only_what_is_described;
 use crate::PlatformState;
 use crate::extract::{bearer, request_id};
 use crate::openapi::Takes;

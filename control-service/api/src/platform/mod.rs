@@ -6,6 +6,7 @@ mod callers;
 mod clients;
 mod clusters;
 mod configuration;
+mod described;
 mod guard;
 mod issuers;
 mod keys;

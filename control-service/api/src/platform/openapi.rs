@@ -1,19 +1,11 @@
-//! The description of this API, and that nothing else is taken than it describes.
+//! The description of this API.
 
 use axum::Json;
-use axum::body::Body;
-use axum::extract::{FromRequest, Request, State};
-use axum::http::Method;
-use axum::middleware::Next;
-use axum::response::{IntoResponse, Response};
 use portcullis_control_contract::calls::Call;
-use serde::Deserialize;
 use serde_json::Value;
 
 use super::guard::Routes;
-use crate::extract::OptionalBody;
-use crate::openapi::{Takes, openapi};
-use crate::{Problem, ProblemKind};
+use crate::openapi::openapi;
 
 pub(super) fn routes(routes: Routes) -> Routes {
     routes.on(Call::OpenApi, description)
@@ -21,40 +13,4 @@ pub(super) fn routes(routes: Routes) -> Routes {
 
 async fn description() -> Json<&'static Value> {
     Json(openapi())
-}
-
-/// The body of a call that takes none.
-#[derive(Default, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Nothing {}
-
-/// Refuses parameters and a body where the call has none: whoever sends them believes that they do something.
-pub(super) async fn only_what_is_described(
-    State(takes): State<Takes>,
-    request: Request,
-    next: Next,
-) -> Response {
-    match described(takes, request).await {
-        Ok(request) => next.run(request).await,
-        Err(problem) => problem.into_response(),
-    }
-}
-
-async fn described(takes: Takes, request: Request) -> Result<Request, Problem> {
-    let invalid = |what| Problem::new(ProblemKind::ParameterInvalid, what);
-    let uri = request.uri();
-    if !takes.query && uri.query().is_some_and(|query| !query.is_empty()) {
-        return Err(invalid("this call has no parameters; leave them out"));
-    }
-    // No name has it, and PostgreSQL cannot compare with it.
-    if [Some(uri.path()), uri.query()].into_iter().flatten().any(|text| text.contains("%00")) {
-        return Err(invalid("a parameter holds the character U+0000; leave it out"));
-    }
-    if takes.body || matches!(*request.method(), Method::GET | Method::HEAD) {
-        return Ok(request);
-    }
-    let (head, body) = request.into_parts();
-    let OptionalBody(Nothing {}) =
-        OptionalBody::from_request(Request::from_parts(head.clone(), body), &()).await?;
-    Ok(Request::from_parts(head, Body::empty()))
 }
