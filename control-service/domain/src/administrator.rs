@@ -5,7 +5,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::Refused;
-use crate::audit::AuditEvent;
+use crate::audit::{AuditEvent, LOCAL_OPERATOR};
 use crate::caller::Role;
 use crate::tokens::{Token, TokenKind};
 
@@ -62,7 +62,7 @@ impl Administrator {
 #[must_use]
 pub fn bootstrap_event(id: &str, exists: bool) -> AuditEvent {
     AuditEvent {
-        subject: "local-operator".to_owned(),
+        subject: LOCAL_OPERATOR.to_owned(),
         key_id: id.to_owned(),
         method: "CLI".to_owned(),
         path: if exists { "/bootstrap-admin/break-glass" } else { "/bootstrap-admin" }.to_owned(),

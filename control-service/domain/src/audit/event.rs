@@ -6,6 +6,9 @@ use super::sender::{CONTROL_HOP, CONTROL_PROXY};
 use crate::caller::{Caller, CallerCredential, Permission, Reach, Role};
 use crate::clock::now_ms;
 
+/// Who does what is done on the service's machine.
+pub const LOCAL_OPERATOR: &str = "local-operator";
+
 /// Who did what by the platform API: what the audit log gets of it.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct AuditEvent {

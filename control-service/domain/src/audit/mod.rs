@@ -10,7 +10,7 @@ mod sender;
 mod stream;
 
 pub use entry::{LogBody, LogEntry, commitment, leaf_hash};
-pub use event::AuditEvent;
+pub use event::{AuditEvent, LOCAL_OPERATOR};
 pub use ingested::Ingested;
 pub use parts::{DataSubject, Parts};
 pub use query::{AuditRow, AuditStatus, Erased, LogProof, Order, RecordQuery, StreamStatus};

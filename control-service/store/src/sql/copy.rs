@@ -7,10 +7,10 @@ use portcullis_sql::{Backend, Connection, params};
 
 use super::audit::is_converted;
 use super::failure::Failure;
+use super::life::{Life, life};
 use super::location::{Location, never_served, reach};
 use super::secrets::Secrets;
 use super::tables::{self, Content, Table};
-use super::transaction::{Life, life};
 use super::{Database, schema, sqlite};
 use crate::StoreError;
 use crate::folder::{self, Elsewhere, FolderLock};

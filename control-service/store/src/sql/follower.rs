@@ -9,10 +9,10 @@ use portcullis_sql::Connection;
 use tokio::sync::watch;
 
 use super::failure::Failure;
+use super::life::{CHANGED, life};
 use super::location::Location;
-use super::news::{CHANGED, Followed};
+use super::news::Followed;
 use super::schema;
-use super::transaction::life;
 use crate::StoreError;
 
 /// How often it looks when nobody calls. A heartbeat that changes nothing waits for one look.

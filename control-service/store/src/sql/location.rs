@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use portcullis_sql::{Connection, Server, params};
 
 use super::failure::Failure;
-use super::transaction::life;
+use super::life::life;
 use super::{schema, sqlite};
 use crate::StoreError;
 use crate::folder::{self, Elsewhere};

@@ -3,16 +3,13 @@
 use std::sync::Arc;
 
 use portcullis_control_snapshot::Hub;
-use portcullis_sql::{Channel, Connection};
+use portcullis_sql::Connection;
 
 use super::failure::Failure;
-use super::policy;
-use super::transaction::Life;
+use super::life::Life;
+use super::snapshot;
 use crate::StoreError;
 use crate::seal::SealingKey;
-
-/// Called by whoever changed the snapshot.
-pub(super) const CHANGED: Channel = Channel::new("portcullis_changed");
 
 /// A snapshot, and what it takes to read entries of it from the database.
 #[derive(Clone)]
@@ -35,9 +32,9 @@ impl Followed {
         }
         if life.floor > known {
             // What was removed meanwhile is not remembered any more.
-            self.hub.replace(policy::load_state(connection, &self.sealing)?);
+            self.hub.replace(snapshot::load_state(connection, &self.sealing)?);
         } else {
-            self.hub.publish(policy::load_news(connection, life, known, &self.sealing)?);
+            self.hub.publish(snapshot::load_news(connection, life, known, &self.sealing)?);
         }
         Ok(())
     }

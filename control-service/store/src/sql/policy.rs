@@ -1,98 +1,15 @@
-//! Issuers and source rules as filters get them, the keys fetched last, and the snapshot's load.
+//! Issuers and source rules as filters get them, and the keys fetched last.
 
 use portcullis_control_domain::issuer::StoredKeys;
-use portcullis_control_snapshot::entries::{self, Entries, is_secret, stored_form};
-use portcullis_control_snapshot::{Change, Published, SnapshotIndex};
+use portcullis_control_snapshot::entries::{self, Entries};
 use portcullis_model::policy::IssuerDocument;
 use portcullis_protocol::wire::RecordKind;
-use portcullis_sql::{Connection, Row, SqlError, params};
+use portcullis_sql::{SqlError, params};
 
-use super::failure::Failure;
+use super::Store;
 use super::leader::Term;
-use super::transaction::{Life, Transaction, life};
-use super::{Store, sealed};
+use super::transaction::Transaction;
 use crate::StoreError;
-use crate::seal::SealingKey;
-
-/// Loads the snapshot.
-pub(super) fn load_state(connection: &Connection, sealing: &SealingKey) -> Result<SnapshotIndex, Failure> {
-    let life = life(connection)?;
-    let changes = changes_after(connection, 0, sealing)?;
-    let mut state = SnapshotIndex::new(life.generation, life.revision, life.floor);
-    state.publish(Published { changes, floor: 0 });
-    Ok(state)
-}
-
-/// What changed after the newest revision that a snapshot has.
-pub(super) fn load_news(
-    connection: &Connection,
-    life: Life,
-    known: u64,
-    sealing: &SealingKey,
-) -> Result<Published, Failure> {
-    Ok(Published { changes: changes_after(connection, known, sealing)?, floor: life.floor })
-}
-
-fn changes_after(connection: &Connection, known: u64, sealing: &SealingKey) -> Result<Vec<Change>, Failure> {
-    let mut changes = stored_changes(connection, known)?;
-    let secrets = changes.iter_mut().filter(|change| is_secret(change.kind));
-    secrets.into_iter().try_for_each(|change| open(connection, sealing, change))?;
-    Ok(changes)
-}
-
-/// The secrets of the snapshot, with their digests in their place.
-pub(super) fn stored_secrets(connection: &Connection) -> Result<Vec<Change>, Failure> {
-    let of_kind = |kind: RecordKind| {
-        let sql = "SELECT kind, key, revision, value FROM snapshot_entry WHERE kind = ?1";
-        let mut secrets = Vec::new();
-        connection.each(sql, params![kind as i32], |row| {
-            secrets.push(stored_change(row)?);
-            Ok::<_, Failure>(())
-        })?;
-        Ok::<_, Failure>(secrets)
-    };
-    Ok(entries::SECRETS.into_iter().map(of_kind).collect::<Result<Vec<_>, _>>()?.concat())
-}
-
-/// The newest change of each entry after a revision, with digests in the place of secrets.
-fn stored_changes(connection: &Connection, known: u64) -> Result<Vec<Change>, Failure> {
-    let mut changes = Vec::new();
-    let sql = "SELECT kind, key, revision, value FROM snapshot_entry WHERE revision > ?1 ORDER BY revision";
-    connection.each(sql, params![known], |row| {
-        changes.push(stored_change(row)?);
-        Ok::<_, Failure>(())
-    })?;
-    Ok(changes)
-}
-
-/// An entry as it is stored.
-fn stored_change(row: &Row<'_>) -> Result<Change, Failure> {
-    let number: i32 = row.get(0)?;
-    let kind = RecordKind::try_from(number)
-        .map_err(|_| Failure::database(format!("snapshot entry of unknown kind {number}")))?;
-    let (key, value): (Vec<u8>, Option<Vec<u8>>) = (row.get(1)?, row.get(3)?);
-    Ok(Change { kind, key: key.into(), revision: row.get(2)?, value: value.map(Into::into) })
-}
-
-/// Puts the secret in the place of its digest. The digest must not be sent in its place: as a secret it would be one that
-/// anybody knows.
-pub(super) fn open(
-    connection: &Connection,
-    sealing: &SealingKey,
-    change: &mut Change,
-) -> Result<(), Failure> {
-    let Some(digest) = &change.value else { return Ok(()) };
-    let (kind, name) = (change.kind, sealed::name_of_entry(change.kind, &change.key));
-    let secret =
-        sealed::open(connection, sealing, &name)?.filter(|secret| **digest == stored_form(kind, secret));
-    let missing = || {
-        Failure::database(format!(
-            "the secret of snapshot entry {kind:?} is missing; `portcullis serve` of this version writes it at its start"
-        ))
-    };
-    change.value = Some(secret.ok_or_else(missing)?.as_slice().into());
-    Ok(())
-}
 
 impl Store {
     /// Makes these the issuers of the snapshot, as the leader; what did not change keeps its revision.

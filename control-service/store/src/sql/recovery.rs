@@ -3,22 +3,19 @@
 use std::time::Duration;
 
 use portcullis_control_domain::Refused;
+use portcullis_control_domain::audit::LOCAL_OPERATOR;
 use portcullis_control_domain::caller::Reach;
 use portcullis_control_domain::clock::now_ms;
 use portcullis_control_domain::cluster::Administer;
-use portcullis_control_domain::random::random;
-use portcullis_control_domain::recovery::{
-    AuditExport, Closing, NOBODY_KNOWS, RESERVE, Recovery, Verdict, event,
-};
-use portcullis_sql::{Connection, params};
+use portcullis_control_domain::recovery::{AuditExport, Closing, Recovery, Verdict, event};
 
-use super::audit::{self, Recorder};
+use super::audit;
 use super::failure::Failure;
 use super::location::Location;
+use super::restoration::{end, under_way, write};
 use super::transaction::Transaction;
 use super::{BackupError, Database, Store, admins, clients, clusters, keys, revocations, schema};
 use crate::StoreError;
-use crate::seal::SealingKey;
 
 /// How often a store that recovers looks whether it has all.
 const LOOK: Duration = Duration::from_secs(1);
@@ -28,94 +25,6 @@ const SINCE: usize = 9;
 
 /// Who does what happens by itself.
 const ITSELF: &str = "control-service";
-/// Who does what is done on the service's machine.
-const OPERATOR: &str = "local-operator";
-
-/// The restore that has not come to its end, the newest one.
-pub(super) fn under_way(connection: &Connection) -> Result<Option<Recovery>, Failure> {
-    let sql = "SELECT restored_at_ms, generation, covered_until_ms, covered_revision, covered_index, exports,
-        held_revision, held_since_ms FROM restoration WHERE ended_at_ms IS NULL ORDER BY id DESC LIMIT 1";
-    Ok(connection.query_optional(sql, params![], |row| {
-        Ok(Recovery {
-            restored_at_ms: row.get(0)?,
-            generation: row.get(1)?,
-            covered_until_ms: row.get(2)?,
-            covered_revision: row.get(3)?,
-            covered_index: row.get(4)?,
-            exports: row.get(5)?,
-            held_revision: row.get(6)?,
-            held_since_ms: row.get(7)?,
-        })
-    })?)
-}
-
-/// The index that the audit log may go on from at the earliest, if that is not the next one.
-pub(super) fn audit_from(connection: &Connection) -> Result<u64, Failure> {
-    let sql = "SELECT coalesce(max(audit_from), 0) FROM restoration";
-    Ok(connection.query_one(sql, params![], |row| row.get(0))?)
-}
-
-/// Makes a new life of what was restored. Numbers go on above all that the life before can have given out since the
-/// backup, and keys that sign tokens are made anew: those of the backup may have been replaced because they were stolen.
-pub(super) fn begin(
-    connection: &Connection,
-    key: &SealingKey,
-    made_at_ms: u64,
-    audit_index: u64,
-) -> Result<(), Failure> {
-    // A backup of a store that was still recovering lacks more than came after it, and nothing tells that any more.
-    let unfinished = under_way(connection)?;
-    end(connection, None)?;
-    let covered_until_ms =
-        unfinished.as_ref().map_or(made_at_ms, |older| older.covered_until_ms.min(made_at_ms));
-    connection.execute(
-        "INSERT INTO restoration (id, restored_at_ms, generation, covered_until_ms, covered_revision, covered_index,
-                exports, held_revision, audit_from)
-             SELECT (SELECT coalesce(max(id), 0) + 1 FROM restoration), CAST(?1 AS BIGINT), generation, CAST(?2 AS BIGINT),
-                revision, CAST(?3 AS BIGINT), 0, CAST(?4 AS BIGINT), CAST(?5 AS BIGINT)
-             FROM snapshot_life",
-        params![
-            now_ms(),
-            covered_until_ms,
-            audit_index,
-            unfinished.map(|_| NOBODY_KNOWS),
-            audit_index.saturating_add(RESERVE)
-        ],
-    )?;
-    connection.execute(
-        "UPDATE snapshot_life SET generation = ?1, revision = revision + ?2, floor = revision + ?2",
-        params![random::<16>(), RESERVE],
-    )?;
-    connection.execute("DELETE FROM secret WHERE name LIKE 'signing:%'", params![])?;
-    connection.execute("DELETE FROM signing_key", params![])?;
-    let recorder = Recorder::load_or_make(connection, key)?;
-    let mut transaction = Transaction::begun(connection, key, &recorder)?;
-    transaction.record(event(OPERATOR, "restore").record(200, ""))?;
-    transaction.commit().map(drop)
-}
-
-fn write(connection: &Connection, recovery: &Recovery) -> Result<(), Failure> {
-    connection.execute(
-        "UPDATE restoration SET covered_until_ms = ?1, covered_revision = ?2, covered_index = ?3, exports = ?4,
-            held_revision = ?5, held_since_ms = ?6
-            WHERE id = (SELECT max(id) FROM restoration WHERE ended_at_ms IS NULL)",
-        params![
-            recovery.covered_until_ms,
-            recovery.covered_revision,
-            recovery.covered_index,
-            recovery.exports,
-            recovery.held_revision,
-            recovery.held_since_ms
-        ],
-    )?;
-    Ok(())
-}
-
-fn end(connection: &Connection, accepted_since_ms: Option<u64>) -> Result<(), Failure> {
-    let sql = "UPDATE restoration SET ended_at_ms = ?1, accepted_since_ms = ?2 WHERE ended_at_ms IS NULL";
-    connection.execute(sql, params![now_ms(), accepted_since_ms])?;
-    Ok(())
-}
 
 /// Does again what closed something; false when it is not there, and so cannot be used either.
 fn close(transaction: &mut Transaction<'_>, closing: &Closing) -> Result<bool, Failure> {
@@ -178,7 +87,8 @@ impl Database {
                 if !close(transaction, &change.what)? {
                     not_there.push(change.index);
                 }
-                transaction.record(event(OPERATOR, &["recover: ", &change.call].concat()).record(200, ""))?;
+                transaction
+                    .record(event(LOCAL_OPERATOR, &["recover: ", &change.call].concat()).record(200, ""))?;
             }
             recovery.take(export, reaches);
             write(transaction.connection(), &recovery)?;
@@ -200,7 +110,7 @@ impl Database {
                 return Err(StoreError::LossIsGreater { since_ms: recovery.covered_until_ms }.into());
             }
             end(transaction.connection(), Some(since_ms))?;
-            transaction.record(event(OPERATOR, "accept-loss").record(200, ""))
+            transaction.record(event(LOCAL_OPERATOR, "accept-loss").record(200, ""))
         })?;
         Ok(())
     }

@@ -7,14 +7,13 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use portcullis_control_domain::random::random;
 use portcullis_control_snapshot::{OtherReplica, Sighting, WorkerChanges};
-use portcullis_protocol::audit::hex;
 use portcullis_sql::{Connection, Row, SqlError, params};
 use serde_json::{Value, json};
 
 use super::Store;
 use super::failure::Failure;
+use super::replica_id::ReplicaId;
 use crate::StoreError;
 
 /// A process that was not heard of for so long has died, or is cut off.
@@ -22,22 +21,6 @@ pub const LEASE: Duration = Duration::from_secs(5);
 
 /// Milliseconds since the Unix epoch by the server's clock.
 const NOW: &str = "(SELECT CAST(extract(epoch FROM clock_timestamp()) * 1000 AS BIGINT) AS ms) AS now";
-
-/// One start of a process.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct ReplicaId(String);
-
-impl ReplicaId {
-    pub(super) fn generate() -> Self {
-        Self(hex(&random::<8>()))
-    }
-
-    /// As it is written.
-    #[must_use]
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
-}
 
 /// A process that lives, as it has told last.
 #[derive(Debug, Clone, PartialEq, Eq)]

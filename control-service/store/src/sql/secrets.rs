@@ -8,7 +8,7 @@ use portcullis_sql::Connection;
 use zeroize::Zeroizing;
 
 use super::failure::Failure;
-use super::{sealed, signing};
+use super::{sealed, signing_keys};
 use crate::seal::SealingKey;
 
 /// Name of the seed of the key that signs snapshot pages.
@@ -32,7 +32,7 @@ impl Secrets {
             Ok(Self {
                 snapshot_seed: sealed::load_or_make(connection, key, SNAPSHOT_SEED)?,
                 api_key_pepper: sealed::load_or_make(connection, key, API_KEY_PEPPER)?,
-                signing_keys: signing::load_or_make(connection, key)?,
+                signing_keys: signing_keys::load_or_make(connection, key)?,
             })
         })
     }
@@ -46,7 +46,7 @@ impl Secrets {
         Ok(Self {
             snapshot_seed: secret(SNAPSHOT_SEED)?,
             api_key_pepper: secret(API_KEY_PEPPER)?,
-            signing_keys: signing::load(connection, key)?,
+            signing_keys: signing_keys::load(connection, key)?,
         })
     }
 

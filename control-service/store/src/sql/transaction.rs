@@ -12,7 +12,7 @@ use prost::Message;
 
 use super::audit::{Recorder, append};
 use super::failure::Failure;
-use super::news::CHANGED;
+use super::life::{CHANGED, Life, life};
 use super::sealed;
 use crate::seal::SealingKey;
 
@@ -21,24 +21,6 @@ use crate::seal::SealingKey;
 const MAX_TOMBSTONES: u64 = 20_000;
 /// They are counted once in so many revisions: counting walks through all of them.
 const COUNT_EVERY: u64 = 256;
-
-/// Name and progress of the store's life.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Life {
-    pub(super) generation: [u8; 16],
-    pub(super) revision: u64,
-    pub(super) floor: u64,
-}
-
-/// Reads the store's life; zeros before the first write.
-pub(super) fn life(connection: &Connection) -> Result<Life, Failure> {
-    let found = connection.query_optional(
-        "SELECT generation, revision, floor FROM snapshot_life",
-        params![],
-        |row| Ok(Life { generation: row.get(0)?, revision: row.get(1)?, floor: row.get(2)? }),
-    )?;
-    Ok(found.unwrap_or(Life { generation: [0; 16], revision: 0, floor: 0 }))
-}
 
 /// An open transaction. Dropped without [`Transaction::commit`], it leaves nothing.
 pub(super) struct Transaction<'c> {

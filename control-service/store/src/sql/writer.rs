@@ -244,7 +244,7 @@ mod tests {
         let recorder = Arc::new(Recorder::with(&[1; 32]));
         let sealing = super::super::transaction::tests::sealing();
         Transaction::begin(&connection, &sealing, &recorder).unwrap().commit().unwrap();
-        let generation = super::super::transaction::life(&connection).unwrap().generation;
+        let generation = super::super::life::life(&connection).unwrap().generation;
         let (empty, seed) = (SnapshotIndex::new(generation, 0, 0), Zeroizing::new([0; 32]));
         let hub = Hub::new(empty, generation, seed, Freshness::always());
         let folder = tempfile::tempdir().unwrap();

@@ -14,7 +14,7 @@ use portcullis_sql::{Connection, ToValue, Value, params};
 use sha2::{Digest, Sha256};
 
 use super::super::failure::Failure;
-use super::super::recovery;
+use super::super::restoration::audit_from;
 use super::evidence::Evidence;
 use super::recorder::{Recorder, Subjects};
 use super::streams::{StoredStream, count_rejected, load_stream, plain, tenants};
@@ -276,5 +276,5 @@ fn size(connection: &Connection) -> Result<u64, Failure> {
         connection
             .query_one("SELECT coalesce(max(position), 0) FROM audit_record", params![], |row| row.get(0))?;
     // After a restore no index is given out that the life before may have given out.
-    Ok(newest.max(recovery::audit_from(connection)?))
+    Ok(newest.max(audit_from(connection)?))
 }

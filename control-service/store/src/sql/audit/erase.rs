@@ -5,8 +5,8 @@ use portcullis_control_domain::audit::{AuditEvent, DataSubject};
 use portcullis_protocol::audit::hex;
 use portcullis_sql::{Connection, params};
 
+use super::super::Store;
 use super::super::failure::Failure;
-use super::Store;
 use crate::StoreError;
 
 /// Deletes the key that is kept under a name.

@@ -12,8 +12,8 @@ use portcullis_protocol::audit::hex;
 use portcullis_protocol::wire::AuditRecord;
 use portcullis_sql::{Connection, Value, params};
 
+use super::super::Store;
 use super::super::failure::Failure;
-use super::Store;
 use super::append::request;
 use super::evidence::{Evidence, FROM, Opened};
 use crate::StoreError;

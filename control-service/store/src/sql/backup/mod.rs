@@ -19,8 +19,9 @@ use portcullis_sql::{Connection, params};
 use sha2::{Digest, Sha256};
 
 use super::failure::Failure;
+use super::life::life;
 use super::location::Location;
-use super::{audit, schema, transaction};
+use super::{audit, schema};
 use crate::StoreError;
 use crate::seal::SealingKey;
 pub use error::BackupError;
@@ -74,7 +75,7 @@ fn save(
     schema::make_version(&target, schema)?;
     target.batch(&format!("PRAGMA application_id = {APPLICATION}; BEGIN; {TABLE}"))?;
     let tables = copied::copy(source, &target)?;
-    let life = transaction::life(source)?;
+    let life = life(source)?;
     let (audit_index, audit_leaf) = newest_record(source)?;
     let manifest = Manifest {
         format: FORMAT,

@@ -2,14 +2,22 @@
 
 use std::path::{Path, PathBuf};
 
-use portcullis_sql::Connection;
+use portcullis_control_domain::audit::LOCAL_OPERATOR;
+use portcullis_control_domain::clock::now_ms;
+use portcullis_control_domain::random::random;
+use portcullis_control_domain::recovery::{NOBODY_KNOWS, RESERVE, event};
+use portcullis_sql::{Connection, params};
 
 use super::{Backup, BackupError, Draft, copied};
 use crate::StoreError;
 use crate::folder;
 use crate::seal::SealingKey;
+use crate::sql::audit::Recorder;
+use crate::sql::failure::Failure;
 use crate::sql::location::Location;
-use crate::sql::{recovery, schema};
+use crate::sql::restoration::{end, under_way};
+use crate::sql::schema;
+use crate::sql::transaction::Transaction;
 
 impl Backup {
     /// Makes the store of a location of this backup: all of it, or nothing. The caller holds the lock of its folder.
@@ -71,6 +79,45 @@ impl Backup {
             }
         }
         schema::migrate_within(target)?;
-        Ok(recovery::begin(target, key, manifest.made_at_ms, manifest.audit_index)?)
+        Ok(begin(target, key, manifest.made_at_ms, manifest.audit_index)?)
     }
+}
+
+/// Makes a new life of what was restored. Numbers go on above all that the life before can have given out since the
+/// backup, and keys that sign tokens are made anew: those of the backup may have been replaced because they were stolen.
+fn begin(
+    connection: &Connection,
+    key: &SealingKey,
+    made_at_ms: u64,
+    audit_index: u64,
+) -> Result<(), Failure> {
+    // A backup of a store that was still recovering lacks more than came after it, and nothing tells that any more.
+    let unfinished = under_way(connection)?;
+    end(connection, None)?;
+    let covered_until_ms =
+        unfinished.as_ref().map_or(made_at_ms, |older| older.covered_until_ms.min(made_at_ms));
+    connection.execute(
+        "INSERT INTO restoration (id, restored_at_ms, generation, covered_until_ms, covered_revision, covered_index,
+                exports, held_revision, audit_from)
+             SELECT (SELECT coalesce(max(id), 0) + 1 FROM restoration), CAST(?1 AS BIGINT), generation, CAST(?2 AS BIGINT),
+                revision, CAST(?3 AS BIGINT), 0, CAST(?4 AS BIGINT), CAST(?5 AS BIGINT)
+             FROM snapshot_life",
+        params![
+            now_ms(),
+            covered_until_ms,
+            audit_index,
+            unfinished.map(|_| NOBODY_KNOWS),
+            audit_index.saturating_add(RESERVE)
+        ],
+    )?;
+    connection.execute(
+        "UPDATE snapshot_life SET generation = ?1, revision = revision + ?2, floor = revision + ?2",
+        params![random::<16>(), RESERVE],
+    )?;
+    connection.execute("DELETE FROM secret WHERE name LIKE 'signing:%'", params![])?;
+    connection.execute("DELETE FROM signing_key", params![])?;
+    let recorder = Recorder::load_or_make(connection, key)?;
+    let mut transaction = Transaction::begun(connection, key, &recorder)?;
+    transaction.record(event(LOCAL_OPERATOR, "restore").record(200, ""))?;
+    transaction.commit().map(drop)
 }

@@ -7,7 +7,7 @@ use portcullis_sql::params;
 use super::super::audit::AUDIT_KEYS;
 use super::super::failure::Failure;
 use super::super::secrets::{API_KEY_PEPPER, SNAPSHOT_SEED};
-use super::super::{policy, sealed, signing};
+use super::super::{sealed, signing_keys, snapshot};
 use super::Check;
 use crate::seal::SealingKey;
 
@@ -34,17 +34,17 @@ impl Check<'_> {
             .into_iter()
             .collect();
         for name in &names {
-            if name.strip_prefix(signing::SECRET).is_some_and(|kid| !kids.contains(kid)) {
+            if name.strip_prefix(signing_keys::SECRET).is_some_and(|kid| !kids.contains(kid)) {
                 self.fault(PART, &format!("the secret {name} belongs to no signing key"));
             }
         }
-        signing::load(connection, key).map(drop)
+        signing_keys::load(connection, key).map(drop)
     }
 
     /// Whether the secrets of the snapshot are those that were published.
     fn entries(&mut self, key: &SealingKey) -> Result<(), Failure> {
-        for mut change in policy::stored_secrets(self.connection)? {
-            if let Err(error) = policy::open(self.connection, key, &mut change) {
+        for mut change in snapshot::stored_secrets(self.connection)? {
+            if let Err(error) = snapshot::open(self.connection, key, &mut change) {
                 self.fault(PART, &error.to_string());
             }
         }

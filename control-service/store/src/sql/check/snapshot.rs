@@ -10,7 +10,7 @@ use portcullis_protocol::wire::RecordKind;
 use portcullis_sql::{SqlError, params};
 
 use super::super::failure::Failure;
-use super::super::transaction::{Life, life};
+use super::super::life::{Life, life};
 use super::Check;
 
 const PART: &str = "the snapshot";

@@ -5,7 +5,7 @@ use portcullis_protocol::snapshot::MAX_VALUE;
 
 use super::*;
 use crate::StoreError;
-use crate::sql::{policy, schema};
+use crate::sql::{schema, snapshot};
 
 pub(crate) fn database() -> Connection {
     let connection = Connection::sqlite(rusqlite::Connection::open_in_memory().unwrap());
@@ -121,7 +121,7 @@ fn old_tombstones_are_forgotten_in_the_database_and_in_memory_alike() {
     let left: u64 =
         connection.query_one("SELECT count(*) FROM snapshot_entry", params![], |row| row.get(0)).unwrap();
     assert!(left < MAX_TOMBSTONES, "{left}");
-    let state = policy::load_state(&connection, &sealing()).unwrap();
+    let state = snapshot::load_state(&connection, &sealing()).unwrap();
     let ask = |revision| Ask {
         view: View::Gateway,
         generation: life.generation.to_vec(),

@@ -1,0 +1,71 @@
+//! Taking in records: those of filters by the batch, and those of the service's own.
+
+use portcullis_control_domain::audit::{AuditEvent, Ingested, Parsed, RejectReason, Sender, Settled};
+use portcullis_protocol::wire::{AuditBatch, AuditRecord};
+
+use super::super::Store;
+use super::super::transaction::Transaction;
+use super::append::append;
+use super::streams::{count_rejected, settle};
+use crate::StoreError;
+
+/// Records written in one go: a suspension waits for one such go at most.
+const CHUNK: usize = 500;
+
+impl Store {
+    /// Stores of a batch what its sender may write; returns when that is durable.
+    ///
+    /// # Errors
+    /// [`StoreError`] when the database fails. A part of the batch may be stored then; sent again, it counts
+    /// as duplicates.
+    pub async fn ingest(&self, sender: Sender, batch: AuditBatch) -> Result<Ingested, StoreError> {
+        let settled = Settled::of(&batch);
+        let total = batch.records.len();
+        let parsed: Vec<_> = batch.records.into_iter().filter_map(Parsed::new).collect();
+        let unreadable = u64::try_from(total - parsed.len()).unwrap_or(u64::MAX);
+        let mut outcome = Ingested::default();
+        outcome.reject(RejectReason::Unreadable, unreadable);
+        if unreadable > 0 {
+            let sender = sender.clone();
+            self.writer
+                .run_bulk(move |transaction| count_rejected(transaction.connection(), &sender, unreadable))
+                .await?;
+        }
+        if sender.is_gateway() {
+            parsed.iter().for_each(|p| self.usage.note(p.record()));
+        }
+        let mut parsed = parsed.into_iter();
+        while parsed.len() > 0 {
+            let chunk: Vec<_> = parsed.by_ref().take(CHUNK).collect();
+            let (sender, settled) = (sender.clone(), settled.filter(|_| parsed.len() == 0));
+            let job = move |transaction: &mut Transaction<'_>| {
+                let mut part = append(transaction.connection(), transaction.recorder(), &sender, &chunk)?;
+                if let Some(settled) = settled
+                    && let Some(unfit) = settle(transaction.connection(), &sender, settled)?
+                {
+                    part.refuse(unfit);
+                }
+                Ok(part)
+            };
+            outcome.add(self.writer.run_bulk(job).await?);
+        }
+        self.notices.tell(&sender, &outcome.refusals);
+        Ok(outcome)
+    }
+
+    /// Adds a record of something that an administrator did or tried.
+    ///
+    /// # Errors
+    /// [`StoreError`] when the database fails.
+    pub async fn record(&self, action: AuditEvent, status: u16, reason: &str) -> Result<(), StoreError> {
+        self.append(action.record(status, reason)).await
+    }
+
+    /// Adds a record of the service's own.
+    ///
+    /// # Errors
+    /// [`StoreError`] when the database fails.
+    pub async fn append(&self, record: AuditRecord) -> Result<(), StoreError> {
+        self.writer.run(move |transaction| transaction.record(record)).await
+    }
+}

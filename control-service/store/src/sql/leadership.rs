@@ -1,0 +1,62 @@
+//! What the leader publishes as such, and how the others learn of it.
+
+use portcullis_sql::params;
+use tokio::sync::watch;
+
+use super::Store;
+use super::leader::Term;
+use super::secrets::Secrets;
+use crate::StoreError;
+
+impl Store {
+    /// This replica's term, while it leads.
+    #[must_use]
+    pub fn term(&self) -> Option<Term> {
+        self.leader.term()
+    }
+
+    /// The same, and when it changes.
+    #[must_use]
+    pub fn terms(&self) -> watch::Receiver<Option<Term>> {
+        self.leader.terms()
+    }
+
+    /// Brings the entries that follow from secrets and settings up to date, as the leader.
+    ///
+    /// # Errors
+    /// [`StoreError::Superseded`], or the database fails.
+    pub async fn publish_settings(&self, term: Term) -> Result<(), StoreError> {
+        let (sealing, settings) = (self.sealing.clone(), self.settings.clone());
+        self.writer
+            .run(move |transaction| {
+                transaction.is_led_by(term)?;
+                let secrets = Secrets::load(transaction.connection(), &sealing)?;
+                transaction.sync_settings(&secrets.entries(&settings))
+            })
+            .await
+    }
+
+    /// Says which configuration the leader has published.
+    ///
+    /// # Errors
+    /// [`StoreError::Superseded`], or the database fails.
+    pub async fn publish_configuration(&self, term: Term, configuration: String) -> Result<(), StoreError> {
+        self.writer
+            .run(move |transaction| {
+                transaction.is_led_by(term)?;
+                let sql = "UPDATE leadership SET configuration = ?1 WHERE configuration <> ?1";
+                transaction.connection().execute(sql, params![configuration])?;
+                Ok(())
+            })
+            .await
+    }
+
+    /// Which configuration the leader has published; empty before the first.
+    ///
+    /// # Errors
+    /// [`StoreError`] when the database fails.
+    pub async fn published_configuration(&self) -> Result<String, StoreError> {
+        let sql = "SELECT configuration FROM leadership";
+        self.readers.run(move |connection| Ok(connection.query_one(sql, params![], |row| row.get(0))?)).await
+    }
+}
