@@ -6,9 +6,9 @@ use std::sync::LazyLock;
 use portcullis_control_domain::configuration::{Difference, Effect};
 use serde_json::{Map, Value, json};
 
-use super::SCHEMA;
+use crate::schema::SCHEMA;
 
-/// The fields that a running service takes over, with all below them: those of [`Policy`](super::Policy).
+/// The fields that a running service takes over, with all below them: those of [`Policy`](crate::Policy).
 const LIVE: [&str; 9] = [
     "mesh.gateways",
     "mesh.sidecars",

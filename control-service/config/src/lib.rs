@@ -4,126 +4,44 @@
 //! can change while the service runs is [`Policy`]; the rest needs a restart, and [`Config::pending`] says so.
 
 mod difference;
+mod error;
 mod files;
 mod introspection;
 mod issuer;
 mod keys;
+mod listeners;
+mod log;
+mod mesh_token;
 mod platform_callers;
 mod policy;
 mod resources;
+mod schema;
 mod section;
 mod signing;
 mod warnings;
 
-use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use portcullis_control_domain::configuration::{Difference, Effect};
 use portcullis_control_domain::text_file;
 use portcullis_control_snapshot::Settings;
-use portcullis_model::errors::{FieldError, FieldErrors};
+use portcullis_model::errors::FieldErrors;
 use serde::Deserialize;
-use sha2::{Digest, Sha256};
-use tracing_subscriber::filter::LevelFilter;
 
 pub use difference::{Document, differences};
+pub use error::LoadError;
 pub use files::{Authorities, Remote, is_trustworthy};
 pub use introspection::{ClientAuth, IntrospectionConfig};
 pub use issuer::IssuerConfig;
 pub use keys::KeySource;
+pub use listeners::{Limits, Listeners};
+pub use log::LogConfig;
 pub use platform_callers::{PlatformCallers, RoleRule};
 pub use policy::{Policy, Principals};
+pub use schema::SCHEMA;
 use section::Section;
 pub use signing::{IdentityConfig, ServiceTokens};
-
-/// The JSON schema of `control.yaml`.
-pub const SCHEMA: &str = include_str!("../../control.schema.json");
-
-/// Why a configuration could not be used.
-#[derive(Debug, thiserror::Error)]
-pub enum LoadError {
-    /// The file cannot be read.
-    #[error("cannot read the configuration {path}: {source}; name the file with --config")]
-    Unreadable {
-        /// The file.
-        path: PathBuf,
-        /// What the system said.
-        source: std::io::Error,
-    },
-    /// The file is not YAML.
-    #[error("{path} is not YAML: {problem}")]
-    NotYaml {
-        /// The file.
-        path: PathBuf,
-        /// What the parser said, with the line.
-        problem: String,
-    },
-    /// The file says something that cannot be.
-    #[error("{path} has {n} error(s):\n{list}", n = errors.len(), list = bullets(errors))]
-    Invalid {
-        /// The file.
-        path: PathBuf,
-        /// All of them.
-        errors: Vec<FieldError>,
-    },
-    /// What of the file would be taken over does not go with what stays as it is until a restart.
-    #[error("{path} does not go with what is in use until a restart; restart the service to use the file:\n{list}", list = bullets(errors))]
-    Unfit {
-        /// The file.
-        path: PathBuf,
-        /// All of what does not fit.
-        errors: Vec<FieldError>,
-    },
-}
-
-impl LoadError {
-    /// The fields at fault; empty where the file could not be read at all.
-    #[must_use]
-    pub fn fields(&self) -> Vec<String> {
-        match self {
-            Self::Invalid { errors, .. } | Self::Unfit { errors, .. } => {
-                errors.iter().map(|error| error.field.clone()).collect()
-            }
-            Self::Unreadable { .. } | Self::NotYaml { .. } => Vec::new(),
-        }
-    }
-}
-
-fn bullets(errors: &[FieldError]) -> String {
-    errors.iter().map(|e| format!("  - {e}")).collect::<Vec<_>>().join("\n")
-}
-
-/// What a listener bears.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Limits {
-    /// Connections at a time.
-    pub connections: usize,
-    /// Time for the head of a request, from when the connection is ready for it.
-    pub header_time: Duration,
-}
-
-/// The three listeners, and what each bears.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Listeners {
-    /// Mesh API, for filters, behind the service's own sidecar.
-    pub mesh: SocketAddr,
-    /// Platform API, for operators and data clusters.
-    pub platform: SocketAddr,
-    /// Health and metrics.
-    pub operations: SocketAddr,
-    /// What each of them bears.
-    pub limits: Limits,
-}
-
-/// How the log is written.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct LogConfig {
-    /// One JSON object a line instead of text.
-    pub json: bool,
-    /// A `tracing` filter, for example `info` or `portcullis_control=debug`.
-    pub level: String,
-}
 
 /// Which database it must be. Without it, `DATABASE_URL` alone decides.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
@@ -245,14 +163,14 @@ impl Config {
 /// `None` only with errors noted.
 fn read(file: &Path, mut root: Section<'_>, document: Document) -> Option<Config> {
     let folder = file.parent().unwrap_or_else(|| Path::new("."));
-    let listeners = listeners(root.section("listeners"));
+    let listeners = listeners::read(root.section("listeners"));
     let mut store = root.section("store");
     let data_dir = store.required::<PathBuf>("dataDir", "the folder for the database and its sealing key");
     let sealing_key = store.optional::<PathBuf>("sealingKeyFile");
     let backend = store.optional::<Backend>("backend");
     store.finish();
     let mut mesh = root.section("mesh");
-    let mesh_token_digest = mesh_token(folder, &mut mesh);
+    let mesh_token_digest = mesh_token::read(folder, &mut mesh);
     let principals = policy::principals(&mut mesh);
     let forget = mesh.number("workerForgetSeconds", 15, 1, 3600);
     mesh.finish();
@@ -261,7 +179,7 @@ fn read(file: &Path, mut root: Section<'_>, document: Document) -> Option<Config
     let mut clusters = root.section("clusters");
     let offline_after = clusters.number("offlineAfterSeconds", 90, 1, 3600);
     clusters.finish();
-    let log = log(root.section("log"));
+    let log = log::read(root.section("log"));
     let policy = policy::read(folder, &mut root, principals);
     check_issuers(root.errors(), &policy, identity.as_ref(), service_tokens.as_ref());
     root.finish();
@@ -315,81 +233,6 @@ fn check_issuers(
             );
         }
     }
-}
-
-fn listeners(mut section: Section<'_>) -> Option<Listeners> {
-    let hint = "address:port, for example 127.0.0.1:9700";
-    let mut address = |field| -> Option<SocketAddr> {
-        let text: String = section.required(field, hint)?;
-        text.parse()
-            .map_err(|_| section.error(field, format!("{text:?} is not an IP address with a port; {hint}")))
-            .ok()
-    };
-    let (mesh, platform, operations) = (address("mesh"), address("platform"), address("operations"));
-    let all = [("mesh", mesh), ("platform", platform), ("operations", operations)];
-    for (at, (field, found)) in all.iter().enumerate() {
-        let taken = found.is_some_and(|a| a.port() != 0) && all.iter().take(at).any(|(_, b)| b == found);
-        if taken {
-            section.error(field, "is the address of another listener too");
-        }
-    }
-    let connections = section.number("maxConnections", 10_000, 8, 100_000);
-    let header_time = section.number("headerSeconds", 30, 1, 300);
-    section.finish();
-    let limits = Limits {
-        connections: usize::try_from(connections).unwrap_or(8),
-        header_time: Duration::from_secs(header_time.into()),
-    };
-    Some(Listeners { mesh: mesh?, platform: platform?, operations: operations?, limits })
-}
-
-fn mesh_token(folder: &Path, mesh: &mut Section<'_>) -> Option<[u8; 32]> {
-    let file = mesh.optional::<PathBuf>("tokenFile");
-    let variable = mesh.optional::<String>("tokenEnv");
-    let (field, text) = match (file, variable) {
-        (Some(file), None) => {
-            let path = folder.join(file);
-            let text = text_file::read(&path)
-                .map_err(|e| mesh.error("tokenFile", format!("cannot read {}: {e}", path.display())));
-            ("tokenFile", text.ok()?)
-        }
-        (None, Some(name)) => {
-            let text = std::env::var(&name)
-                .map_err(|_| mesh.error("tokenEnv", format!("the environment has no variable {name}")));
-            ("tokenEnv", text.ok()?)
-        }
-        _ => {
-            mesh.error("tokenFile", "give either tokenFile or tokenEnv: the secret shared with the filters");
-            return None;
-        }
-    };
-    let token = text.trim_end_matches(['\r', '\n']);
-    if !(16..=512).contains(&token.len()) || !token.bytes().all(|b| b.is_ascii_graphic()) {
-        mesh.error(field, "the token must be 16 to 512 visible ASCII characters");
-        return None;
-    }
-    Some(Sha256::digest(token.as_bytes()).into())
-}
-
-fn log(mut section: Section<'_>) -> LogConfig {
-    let format: String = section.optional("format").unwrap_or_else(|| "text".to_owned());
-    let level: String = section.optional("level").unwrap_or_else(|| "info".to_owned());
-    if !matches!(format.as_str(), "text" | "json") {
-        section.error("format", format!("{format:?} is not a log format; write text or json"));
-    }
-    if let Err(error) = tracing_subscriber::EnvFilter::try_new(&level) {
-        section.error("level", format!("is not a log filter: {error}; write for example info"));
-    }
-    // A bare word would be taken for a target, and leave everything else silent.
-    let is_word = |part: &&str| !part.contains('=') && part.trim().parse::<LevelFilter>().is_err();
-    if let Some(word) = level.split(',').find(is_word) {
-        section.error(
-            "level",
-            format!("{word:?} is no level; write error, warn, info, debug or trace, or TARGET=LEVEL"),
-        );
-    }
-    section.finish();
-    LogConfig { json: format == "json", level }
 }
 
 #[cfg(test)]

@@ -8,6 +8,7 @@ mod rules;
 
 use portcullis_control_snapshot::View;
 use portcullis_identity::ids::{ClusterId, SpiffeId};
+use sha2::{Digest, Sha256};
 
 use super::*;
 

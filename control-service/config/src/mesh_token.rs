@@ -1,0 +1,36 @@
+//! The secret that the service shares with the filters. Only its digest is kept.
+
+use std::path::{Path, PathBuf};
+
+use portcullis_control_domain::text_file;
+use sha2::{Digest, Sha256};
+
+use crate::section::Section;
+
+pub(crate) fn read(folder: &Path, mesh: &mut Section<'_>) -> Option<[u8; 32]> {
+    let file = mesh.optional::<PathBuf>("tokenFile");
+    let variable = mesh.optional::<String>("tokenEnv");
+    let (field, text) = match (file, variable) {
+        (Some(file), None) => {
+            let path = folder.join(file);
+            let text = text_file::read(&path)
+                .map_err(|e| mesh.error("tokenFile", format!("cannot read {}: {e}", path.display())));
+            ("tokenFile", text.ok()?)
+        }
+        (None, Some(name)) => {
+            let text = std::env::var(&name)
+                .map_err(|_| mesh.error("tokenEnv", format!("the environment has no variable {name}")));
+            ("tokenEnv", text.ok()?)
+        }
+        _ => {
+            mesh.error("tokenFile", "give either tokenFile or tokenEnv: the secret shared with the filters");
+            return None;
+        }
+    };
+    let token = text.trim_end_matches(['\r', '\n']);
+    if !(16..=512).contains(&token.len()) || !token.bytes().all(|b| b.is_ascii_graphic()) {
+        mesh.error(field, "the token must be 16 to 512 visible ASCII characters");
+        return None;
+    }
+    Some(Sha256::digest(token.as_bytes()).into())
+}
