@@ -7,14 +7,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use portcullis_control_domain::api_key::ApiKey;
 use portcullis_control_domain::cluster::Cluster;
 use portcullis_control_domain::revocation::reaches_sidecars;
-use portcullis_control_domain::signing::{KeyChange, Purpose};
 use portcullis_model::policy::IssuerDocument;
 use portcullis_protocol::snapshot::{MAX_VALUE, revocation_digest};
 use portcullis_protocol::wire::{self, Page, Record, RecordKind, SNAPSHOT_FORMAT};
 use prost::Message;
 use sha2::{Digest, Sha256};
 
-use crate::{Issuers, Settings};
+use crate::Issuers;
 
 /// Values by key, of the entries of one kind.
 pub type OfKind = BTreeMap<Vec<u8>, Vec<u8>>;
@@ -123,18 +122,6 @@ pub fn revocation_digests<'a>(names: impl IntoIterator<Item = &'a str>, issuers:
     let told = names.into_iter().filter(|name| reaches_sidecars(name));
     let known_as = told.flat_map(|name| issuers.known_as(name));
     known_as.map(|name| (revocation_digest(&name).to_vec(), Vec::new())).collect()
-}
-
-/// What filters get of a step in the life of a signing key. Of a key of service tokens it is the issuer's document
-/// with the new set, which who keeps the issuers publishes.
-#[must_use]
-pub fn of_key_change(change: &KeyChange, settings: &Settings) -> Option<Edit> {
-    let kid = change.key().kid.as_bytes();
-    (change.key().purpose == Purpose::Identity).then(|| match change {
-        KeyChange::Publish(key) => Edit::put(RecordKind::IdentityKey, kid, key.public().to_vec()),
-        KeyChange::Activate(key) => Edit::put(RecordKind::IdentitySigner, b"", settings.signer(key)),
-        KeyChange::Forget(_) => Edit::remove(RecordKind::IdentityKey, kid),
-    })
 }
 
 /// A document as filters read it.

@@ -3,11 +3,11 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
-use portcullis_control_domain::signing::{Purpose, SigningKey};
+use portcullis_control_domain::signing::{KeyChange, Purpose, SigningKey};
 use portcullis_protocol::wire::{IdentitySigner, RecordKind};
 use prost::Message;
 
-use crate::entries::{Entries, OfKind};
+use crate::entries::{Edit, Entries, OfKind};
 
 /// What of the configuration becomes entries of the snapshot before anything is served.
 #[derive(Clone, Default, PartialEq, Eq)]
@@ -37,6 +37,18 @@ impl Settings {
             lifetime_s: self.identity_lifetime_s,
         };
         signer.encode_to_vec()
+    }
+
+    /// What filters get of a step in the life of a signing key. Of a key of service tokens it is the issuer's document
+    /// with the new set, which who keeps the issuers publishes.
+    #[must_use]
+    pub fn of_key_change(&self, change: &KeyChange) -> Option<Edit> {
+        let kid = change.key().kid.as_bytes();
+        (change.key().purpose == Purpose::Identity).then(|| match change {
+            KeyChange::Publish(key) => Edit::put(RecordKind::IdentityKey, kid, key.public().to_vec()),
+            KeyChange::Activate(key) => Edit::put(RecordKind::IdentitySigner, b"", self.signer(key)),
+            KeyChange::Forget(_) => Edit::remove(RecordKind::IdentityKey, kid),
+        })
     }
 
     /// The entries that follow from these settings and the service's own secrets.

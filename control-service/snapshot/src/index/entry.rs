@@ -4,7 +4,10 @@ use std::fmt;
 use std::sync::Arc;
 
 use portcullis_identity::ids::ClusterId;
+use portcullis_protocol::snapshot::view_holds;
 use portcullis_protocol::wire::{Record, RecordKind};
+
+use crate::View;
 
 /// A change of one entry, as it was committed.
 #[derive(Clone, PartialEq, Eq)]
@@ -77,4 +80,13 @@ pub(super) fn plain(key: &EntryKey, entry: &Entry) -> Record {
         value: entry.value.as_deref().unwrap_or_default().to_vec(),
         removed: entry.value.is_none(),
     }
+}
+
+/// Whether a view holds an entry.
+pub(super) fn visible(view: &View, key: &EntryKey) -> bool {
+    let own = match view {
+        View::Gateway => None,
+        View::Public(own) => Some(own.as_str()),
+    };
+    view_holds(own, key.kind, &key.key)
 }

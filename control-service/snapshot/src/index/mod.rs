@@ -18,8 +18,7 @@ use prost::Message;
 
 use crate::View;
 pub use entry::{Change, Published};
-use entry::{Entry, EntryKey, plain};
-use views::visible;
+use entry::{Entry, EntryKey, plain, visible};
 
 /// Bytes of records with which a page is full. One page is one slice of work on a worker.
 const PAGE_BYTES: usize = 24 * 1024;

@@ -5,12 +5,11 @@ use std::ops::Bound;
 use portcullis_identity::CredentialKind;
 use portcullis_identity::ids::ClusterId;
 use portcullis_model::policy::{SourceRulesDocument, WorkloadsDocument};
-use portcullis_protocol::snapshot::view_holds;
 use portcullis_protocol::wire::{self, Record, RecordKind};
 use prost::Message;
 
 use super::SnapshotIndex;
-use super::entry::{Entry, EntryKey, plain};
+use super::entry::{Entry, EntryKey, plain, visible};
 use crate::View;
 
 impl SnapshotIndex {
@@ -75,15 +74,6 @@ impl SnapshotIndex {
         let value = self.entries.get(&own).and_then(|entry| entry.value.as_deref()).unwrap_or_default();
         wire::Cluster::decode(value).map(|c| c.tenant).unwrap_or_default()
     }
-}
-
-/// Whether a view holds an entry.
-pub(super) fn visible(view: &View, key: &EntryKey) -> bool {
-    let own = match view {
-        View::Gateway => None,
-        View::Public(own) => Some(own.as_str()),
-    };
-    view_holds(own, key.kind, &key.key)
 }
 
 /// The workloads of one tenant. What cannot be read is left out as a whole.

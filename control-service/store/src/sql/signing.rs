@@ -3,7 +3,6 @@
 use portcullis_control_domain::Refused;
 use portcullis_control_domain::audit::AuditEvent;
 use portcullis_control_domain::signing::{KeyChange, SigningKey};
-use portcullis_control_snapshot::entries;
 use portcullis_protocol::wire::AuditRecord;
 use portcullis_sql::{Connection, params};
 
@@ -124,7 +123,7 @@ impl Store {
                 let mut record = action.record(status, "");
                 record.path = [record.path.as_str(), "/", &key.kid].concat();
                 transaction.record(record)?;
-                match entries::of_key_change(&change, &settings) {
+                match settings.of_key_change(&change) {
                     Some(edit) => transaction.publish(&edit),
                     None => Ok(transaction.revision()),
                 }
