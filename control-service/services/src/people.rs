@@ -4,49 +4,23 @@
 //! audience, which is the platform API's own, and that a rule has to give them a role.
 
 mod judged;
+mod nobody;
 
 use std::sync::Arc;
 
+use portcullis_authn::Verified;
 use portcullis_authn::jws::Jws;
-use portcullis_authn::{Rejected, Verified};
 use portcullis_control_config::PlatformCallers;
 use portcullis_control_domain::caller::{Caller, CallerCredential};
 use portcullis_control_domain::pause::PauseName;
-use portcullis_control_store::{Store, StoreError};
+use portcullis_control_store::Store;
 use portcullis_identity::ids::IssuerId;
 use zeroize::Zeroizing;
 
 use crate::Current;
 use crate::issuers::{Issuers, RefreshOutcome};
 use judged::{Judge, Judged, Refusal};
-
-/// Why somebody with a token is let in nowhere.
-#[derive(Debug, thiserror::Error)]
-pub enum NobodyKnown {
-    /// No issuer's people may call.
-    #[error("no people are configured")]
-    None,
-    /// A gateway would refuse the token, too.
-    #[error("the token is refused as {}", .0.reason.code())]
-    Refused(Box<Rejected>),
-    /// It is good, and no rule gives its subject a role.
-    #[error("no rule of platformCallers gives this person a role")]
-    NoRole {
-        /// Who it is.
-        subject: String,
-        /// Who says so.
-        issuer: String,
-    },
-    /// It cannot be judged at present.
-    #[error(transparent)]
-    Store(#[from] StoreError),
-    /// The same.
-    #[error("the token cannot be judged: {0}")]
-    Failed(String),
-    /// So many wait to be judged that one more may not.
-    #[error("as many callers are being looked at as may be at once; try again")]
-    Busy,
-}
+pub use nobody::NobodyKnown;
 
 /// Judges tokens of people.
 pub struct People {

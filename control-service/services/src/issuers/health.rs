@@ -7,7 +7,7 @@ use portcullis_authn::jwk::LeftOut;
 use portcullis_control_domain::clock::millis;
 use portcullis_control_domain::issuer::KeyState;
 
-use super::told::Resume;
+use super::word::Resume;
 
 /// What is known of the fetches of one issuer's keys.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

@@ -9,6 +9,7 @@ mod report;
 mod told;
 mod watch;
 mod wishes;
+mod word;
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -32,8 +33,8 @@ use document::{CurrentKeys, document};
 pub use document::{document_with_fetch, document_without_fetch};
 pub use fetch::FetchError;
 use fetch::Fetcher;
-use told::Word;
 use watch::{Ended, FetchState, Watch};
+use word::Word;
 
 /// How often the age of an issuer's keys is looked at.
 const LOOK: Duration = Duration::from_secs(1);

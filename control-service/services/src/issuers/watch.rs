@@ -13,7 +13,7 @@ use tokio::time::Instant;
 
 use super::fetch::Fetcher;
 use super::health::Watched;
-use super::told::Resume;
+use super::word::Resume;
 use crate::retry::{Backoff, LONGEST_ASKED};
 
 /// The fetches of one issuer.

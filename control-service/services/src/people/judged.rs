@@ -18,7 +18,7 @@ use portcullis_protocol::wire::{Page, Record, RecordKind};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 use zeroize::Zeroizing;
 
-use super::NobodyKnown;
+use super::nobody::NobodyKnown;
 use crate::judge::{self, Unjudged};
 
 /// Tokens that wait to be judged at most.
