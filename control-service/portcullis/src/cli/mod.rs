@@ -6,9 +6,12 @@ mod backup;
 mod check;
 mod client;
 mod clusters;
+mod config_file;
 mod diff;
+mod error;
 mod explain;
 mod keys;
+mod output;
 mod plugins;
 mod proxies;
 mod store;
@@ -18,21 +21,21 @@ mod tokens;
 mod verify;
 mod whoami;
 
-use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use base64::Engine;
-use clap::{Args, Parser, Subcommand};
-use portcullis_control_config::{Config, LoadError, LogConfig, SCHEMA};
+use clap::{Parser, Subcommand};
+use portcullis_control_config::{Config, SCHEMA};
 use portcullis_control_contract::MAX_LIFE_S;
 use portcullis_control_domain::clock::now_ms;
-use portcullis_control_store::{BackupError, Database, StoreError};
-use tracing_subscriber::EnvFilter;
+use portcullis_control_store::Database;
 
-use crate::location::{self, LocationError};
-use crate::serve::{ServeError, serve};
-use client::ClientError;
+use crate::location;
+use crate::serve::serve;
+use config_file::ConfigFile;
+use error::CommandError;
+use output::{log_to_stderr, print, print_all};
 
 /// Portcullis: guards data clusters that must never be exposed.
 #[derive(Debug, Parser)]
@@ -201,84 +204,12 @@ enum ConfigCommand {
     Schema,
 }
 
-#[derive(Debug, Args)]
-struct ConfigFile {
-    /// The configuration file.
-    #[arg(long = "config", default_value = "control.yaml")]
-    path: PathBuf,
-}
-
-#[derive(Debug, thiserror::Error)]
-enum CommandError {
-    #[error(transparent)]
-    Load(#[from] LoadError),
-    #[error(transparent)]
-    Location(#[from] LocationError),
-    #[error(transparent)]
-    Store(#[from] StoreError),
-    #[error(transparent)]
-    Backup(#[from] BackupError),
-    #[error(transparent)]
-    Exported(#[from] backup::ExportedError),
-    #[error(transparent)]
-    Serve(#[from] ServeError),
-    #[error(transparent)]
-    Client(#[from] ClientError),
-    #[error(
-        "there is an administrator already; use its token, or, if it is lost, run again with --break-glass"
-    )]
-    AdministratorExists,
-    #[error(transparent)]
-    Diff(#[from] diff::DiffError),
-    /// The file that is to be compared cannot be used.
-    #[error(transparent)]
-    DiffFile(LoadError),
-    #[error(transparent)]
-    Plugins(#[from] plugins::PluginsError),
-    #[error(transparent)]
-    Explain(#[from] explain::ExplainError),
-    #[error(transparent)]
-    TestIdentity(#[from] test_identity::TestIdentityError),
-    #[error(
-        "{0} things in the database do not fit together; restore a backup, or ask for help with what was told"
-    )]
-    Faults(u64),
-    #[error("the system refuses to start: {0}")]
-    Runtime(std::io::Error),
-    #[error("cannot write to standard output: {0}")]
-    Output(std::io::Error),
-}
-
-/// The exit code of a program whose reader went away, as a shell shows it: 128 and SIGPIPE.
-const NO_READER: u8 = 128 + 13;
-
 impl Cli {
     /// Runs the command. Exit codes: 0 done; 1 failed, or `config diff` found something; 2 wrong usage, or
     /// `config diff` failed; 3 done, but not everywhere yet; 4 `explain`: the credential would be refused.
     #[must_use]
     pub fn run(self) -> ExitCode {
-        match self.command.run() {
-            Ok(()) => ExitCode::SUCCESS,
-            // Who reads the output has had enough: `portcullis audit records | head`.
-            Err(
-                CommandError::Output(error)
-                | CommandError::Client(ClientError::Print(error))
-                | CommandError::Diff(diff::DiffError::Print(error)),
-            ) if error.kind() == std::io::ErrorKind::BrokenPipe => ExitCode::from(NO_READER),
-            Err(error) => {
-                // Nothing is left to tell when standard error is gone.
-                let _ = writeln!(std::io::stderr(), "portcullis: {error}");
-                match error {
-                    CommandError::Client(
-                        ClientError::Pending(..) | ClientError::Silent(_) | ClientError::NoWorker,
-                    ) => ExitCode::from(3),
-                    CommandError::Explain(explain::ExplainError::Refused(_)) => ExitCode::from(4),
-                    CommandError::Diff(diff::DiffError::Different { .. }) => ExitCode::FAILURE,
-                    CommandError::Diff(_) | CommandError::DiffFile(_) => ExitCode::from(2),
-                    _ => ExitCode::FAILURE,
-                }
-            }
-        }
+        self.command.run().map_or_else(|error| error.tell(), |()| ExitCode::SUCCESS)
     }
 }
 
@@ -353,25 +284,4 @@ where
 {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     Ok(runtime.map_err(CommandError::Runtime)?.block_on(command)?)
-}
-
-fn print(line: &str) -> Result<(), CommandError> {
-    writeln!(std::io::stdout(), "{line}").map_err(CommandError::Output)
-}
-
-fn print_all(lines: &[String]) -> Result<(), CommandError> {
-    lines.iter().try_for_each(|line| print(line))
-}
-
-fn log_to_stderr(config: &LogConfig) {
-    // The level was checked with the configuration.
-    let filter = EnvFilter::try_new(&config.level).unwrap_or_else(|_| EnvFilter::new("info"));
-    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
-    // Where the log cannot be written, that cannot be told either: to try it would end the thread that logs.
-    let log = log.log_internal_errors(false);
-    if config.json {
-        log.json().init();
-    } else {
-        log.with_ansi(false).init();
-    }
 }

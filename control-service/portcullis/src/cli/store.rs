@@ -7,7 +7,9 @@ use portcullis_control_config::Config;
 use portcullis_control_store::{Checked, Copied, Database, FolderLock, Location, Migrated, StoreError};
 use portcullis_protocol::audit::hex;
 
-use super::{CommandError, ConfigFile, print};
+use super::config_file::ConfigFile;
+use super::error::CommandError;
+use super::output::print;
 use crate::location;
 
 #[derive(Debug, Subcommand)]

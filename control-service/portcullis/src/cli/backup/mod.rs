@@ -10,7 +10,9 @@ use portcullis_control_domain::backup::Manifest;
 use portcullis_control_domain::clock::{now_ms, parse_rfc3339, rfc3339};
 use portcullis_control_store::{Backup, Database, FolderLock, Location, StoreError, create_backup, recovery};
 
-use super::{CommandError, ConfigFile, print};
+use super::config_file::ConfigFile;
+use super::error::CommandError;
+use super::output::print;
 use crate::location;
 pub(super) use exported::ExportedError;
 
