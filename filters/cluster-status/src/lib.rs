@@ -15,6 +15,7 @@
     )
 )]
 
+mod name;
 mod pages;
 mod scopes;
 
@@ -26,8 +27,7 @@ use portcullis_model::config::{PluginConfig, Role};
 use portcullis_model::state::Ground;
 use portcullis_model::{Permit, Reason, Refusal};
 
-/// The stage's name.
-const STAGE: &str = "cluster-status";
+use name::STAGE;
 
 /// The stage that refuses callers without a source type.
 const SOURCE_TYPE_STAGE: &str = "source-type";

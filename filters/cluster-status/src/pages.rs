@@ -6,6 +6,8 @@ use portcullis_model::config::PluginConfig;
 use portcullis_model::state::SnapshotState;
 use portcullis_model::{Reason, Refusal};
 
+use crate::name::STAGE;
+
 /// Checks that a cookie which a page of another origin made a browser send counts at this cluster. A preflight
 /// cannot tell: it is answered alike for all clusters.
 pub(crate) fn check(
@@ -17,6 +19,6 @@ pub(crate) fn check(
     let Some(origin) = &exchange.sent_by_page else { return Ok(()) };
     match snapshot.resources().cors_of(cluster, &config.browser) {
         Some(policy) if policy.allows_credentials(origin) => Ok(()),
-        _ => Err(Refusal::new(crate::STAGE, Reason::CrossSiteRefused)),
+        _ => Err(Refusal::new(STAGE, Reason::CrossSiteRefused)),
     }
 }

@@ -6,6 +6,8 @@ use portcullis_model::config::PluginConfig;
 use portcullis_model::state::SnapshotState;
 use portcullis_model::{Reason, Refusal, Told};
 
+use crate::name::STAGE;
+
 /// Checks that a caller has every scope that the plugin and the cluster ask for. If not, all of them are told, so
 /// that one new token is enough.
 pub(crate) fn check(
@@ -20,11 +22,11 @@ pub(crate) fn check(
         return Ok(());
     }
     let here = resources.required_scopes(cluster);
-    let here = here.ok_or_else(|| Refusal::new(crate::STAGE, Reason::Internal))?;
+    let here = here.ok_or_else(|| Refusal::new(STAGE, Reason::Internal))?;
     if everywhere.iter().chain(here).all(|scope| caller.scopes.contains(scope)) {
         return Ok(());
     }
     let more = here.iter().filter(|scope| !everywhere.contains(scope));
-    let refusal = Refusal::new(crate::STAGE, Reason::InsufficientScope);
+    let refusal = Refusal::new(STAGE, Reason::InsufficientScope);
     Err(refusal.telling(Told::Scope(Scope::list(everywhere.iter().chain(more)))))
 }

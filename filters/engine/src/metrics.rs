@@ -13,7 +13,7 @@ use portcullis_model::{Decision, Refusal};
 
 pub use family::{COUNT, FAMILIES, Family, Kind, Label};
 
-use family::{CALL_OUTCOMES, Index, STAGES, UNKNOWN_CLASS, UNKNOWN_STAGE, base, lengths};
+use family::{CALL_OUTCOMES, CALLER_COUNT, Index, REASON_COUNT, STAGES, UNKNOWN_CLASS, UNKNOWN_STAGE, base};
 
 /// A metric of the closed list.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -183,10 +183,7 @@ impl Metric<'_> {
             Self::Decision(decision, who) => (Index::Decisions, pair(decision_place(decision), caller(who))),
             Self::Refusal(refusal) => {
                 let stage = place(STAGES, refusal.stage).unwrap_or(UNKNOWN_STAGE);
-                (
-                    Index::Refusals,
-                    stage.saturating_mul(lengths::REASONS).saturating_add(refusal.reason as usize),
-                )
+                (Index::Refusals, stage.saturating_mul(REASON_COUNT).saturating_add(refusal.reason as usize))
             }
             Self::Response(status, who) => (Index::Responses, pair(class(status), caller(who))),
             Self::RequestDuration(who) => (Index::RequestDuration, caller(who)),
@@ -214,7 +211,7 @@ impl Metric<'_> {
 
 /// The place of a value and a caller in a family with these two labels.
 fn pair(value: usize, caller: usize) -> usize {
-    value.saturating_mul(lengths::CALLERS).saturating_add(caller)
+    value.saturating_mul(CALLER_COUNT).saturating_add(caller)
 }
 
 fn place(values: &[&str], value: &str) -> Option<usize> {

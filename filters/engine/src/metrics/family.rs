@@ -91,11 +91,9 @@ pub(super) const STAGES: &[&str] =
 /// The place of `other`.
 pub(super) const UNKNOWN_STAGE: usize = STAGES.len() - 1;
 
-/// How many values labels have.
-pub(super) mod lengths {
-    pub(in super::super) const CALLERS: usize = super::CALLERS.len();
-    pub(in super::super) const REASONS: usize = portcullis_model::Reason::CODES.len();
-}
+/// How many values these labels have.
+pub(super) const CALLER_COUNT: usize = CALLERS.len();
+pub(super) const REASON_COUNT: usize = portcullis_model::Reason::CODES.len();
 
 const SOURCE_TYPE: Label = Label { name: "source_type", values: CALLERS };
 const KIND: Label = Label { name: "kind", values: CALL_KINDS };

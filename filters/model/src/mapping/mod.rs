@@ -25,9 +25,6 @@ pub use pattern::TenantPattern;
 pub use subject::{SubjectRule, SubjectSource};
 pub use tenant::{Form, NoTenant, TenantRule, TenantSource};
 
-/// Entries of one map at most.
-const MAX_ENTRIES: usize = 1024;
-
 /// Bytes of a mapping at most, as JSON: it travels with the issuer's keys as one record.
 const MAX_BYTES: usize = 64 * 1024;
 
@@ -127,11 +124,6 @@ impl ClaimMapping {
         }
         Ok(None)
     }
-}
-
-/// Whether a member whose name would count says that it does not.
-fn is_denied(value: &Value) -> bool {
-    matches!(value, Value::Null | Value::Bool(false))
 }
 
 fn is_entra(issuer: &IssuerId) -> bool {

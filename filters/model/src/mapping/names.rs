@@ -7,8 +7,8 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::Value;
 
-use super::written::Written;
-use super::{ClaimPath, Found, MAX_ENTRIES, is_denied};
+use super::written::{MAX_ENTRIES, Written, is_denied};
+use super::{ClaimPath, Found};
 use crate::claims::Claims;
 use crate::errors::FieldErrors;
 use crate::grants::Grants;

@@ -11,8 +11,8 @@ use serde_json::Value;
 
 use super::pattern::TenantPattern;
 use super::subject::MAX_SOURCES;
-use super::written::Written;
-use super::{ClaimFault, ClaimPath, Found, MAX_ENTRIES, is_denied};
+use super::written::{MAX_ENTRIES, Written, is_denied};
+use super::{ClaimFault, ClaimPath, Found};
 use crate::claims::Claims;
 use crate::errors::FieldErrors;
 

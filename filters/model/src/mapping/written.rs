@@ -6,6 +6,9 @@ use serde_json::Value;
 
 use super::ClaimPath;
 
+/// Entries of one map at most.
+pub(super) const MAX_ENTRIES: usize = 1024;
+
 /// A rule as it stands in a document.
 pub(super) enum Written<T> {
     /// An empty list.
@@ -34,4 +37,9 @@ impl<T: DeserializeOwned> Written<T> {
             )),
         }
     }
+}
+
+/// Whether a member whose name would count says that it does not.
+pub(super) fn is_denied(value: &Value) -> bool {
+    matches!(value, Value::Null | Value::Bool(false))
 }
