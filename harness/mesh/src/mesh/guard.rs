@@ -6,9 +6,9 @@ use std::time::Duration;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use tokio::task::JoinHandle;
 
-use super::start::cluster_id;
+use super::cluster_id::cluster_id;
+use super::guarded::Guard;
 use super::{Mesh, Options};
 use crate::control::{Admin, Control, IDENTITY_ISSUER};
 use crate::error::{MeshError, Result};
@@ -24,20 +24,6 @@ const CONTROL: &str = "control";
 
 /// How many heartbeats a cluster sends in the time after which it would be offline: some may be late.
 const HEARTBEATS: u64 = 6;
-
-/// What guards a mesh: the control service, and what the harness does in the clusters' name.
-pub(super) struct Guard {
-    control: Control,
-    admin: Admin,
-    heartbeats: BTreeMap<&'static str, JoinHandle<()>>,
-    tokens: BTreeMap<&'static str, String>,
-}
-
-impl Drop for Guard {
-    fn drop(&mut self) {
-        self.heartbeats.values().for_each(JoinHandle::abort);
-    }
-}
 
 impl Mesh {
     /// Starts the control service with the sample clusters, and sets up what the plugins need.

@@ -1,8 +1,11 @@
 //! A running mesh.
 
+mod cluster_id;
 mod envoys;
 mod guard;
+mod guarded;
 mod inside;
+mod options;
 mod start;
 
 use std::collections::BTreeMap;
@@ -26,7 +29,8 @@ use crate::tools::Tools;
 use crate::wait::{self, Instead, Seen};
 
 pub use envoys::Impostor;
-pub use start::Options;
+use guarded::Guard;
+pub use options::Options;
 
 /// istiod, Envoys, control service, sample Data APIs and tunnels in one loopback block. Everything ends when
 /// it is dropped; [`Mesh::stop`] ends it in order.
@@ -44,7 +48,7 @@ pub struct Mesh {
     processes: BTreeMap<String, Process>,
     tasks: Vec<JoinHandle<()>>,
     options: Options,
-    guard: Option<guard::Guard>,
+    guard: Option<Guard>,
     warnings: Mutex<Vec<String>>,
     mesh_token: Option<String>,
     // Last: the block is free again when everything in it has ended.

@@ -6,11 +6,12 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 
-use portcullis_identity::ClusterId;
 use tokio::task::JoinHandle;
 
 use super::Mesh;
+use super::cluster_id::cluster_id;
 use super::envoys::{AGENT, AGENT_NODE};
+use super::options::Options;
 use crate::block::{Block, Plan};
 use crate::bootstrap::Managed;
 use crate::data_api::{self, DataApi};
@@ -23,7 +24,6 @@ use crate::process::Process;
 use crate::render::{CLIENT_TLS, Renderer};
 use crate::sample::{HOSTED, ONPREM};
 use crate::sds::{self, Secrets};
-use crate::target::Target;
 use crate::wait::Instead;
 use crate::{paths, port, tools};
 
@@ -33,46 +33,6 @@ const CLUSTER_HOSTS: &str = "*.clusters.alfred-platform.example.com";
 /// The host of an https URL.
 fn host(url: &str) -> &str {
     url.trim_start_matches("https://").split('/').next().unwrap_or_default()
-}
-
-/// How a mesh is started.
-#[derive(Debug, Clone)]
-pub struct Options {
-    /// The loopback block; any free one if there is none.
-    pub block: Option<u8>,
-    /// Whether the `WasmPlugin`s and the control service run. Without them the gateway is not guarded: only
-    /// for tests of the mesh itself.
-    pub plugins: bool,
-    /// The Envoy version; the pinned default if there is none.
-    pub envoy: Option<String>,
-    /// Which module guards the ingress gateway.
-    pub gateway: Target,
-    /// Worker threads of the ingress gateway.
-    pub gateway_workers: u32,
-    /// The folder with `overlays/local`, instead of the `istio-manifests` of this source tree.
-    pub manifests: Option<PathBuf>,
-    /// Work on a copy of the manifests, so that a test may edit them.
-    pub private_manifests: bool,
-    /// Seconds without a heartbeat after which a cluster is offline.
-    pub offline_after_s: u32,
-    /// Overrides `staleAfterSeconds` of the plugins, so that a test need not wait for minutes.
-    pub stale_after_s: Option<u32>,
-}
-
-impl Default for Options {
-    fn default() -> Self {
-        Self {
-            block: None,
-            plugins: true,
-            envoy: None,
-            gateway: Target::default(),
-            gateway_workers: 2,
-            manifests: None,
-            private_manifests: false,
-            offline_after_s: 30,
-            stale_after_s: None,
-        }
-    }
 }
 
 impl Mesh {
@@ -197,11 +157,6 @@ async fn has_endpoints(plan: Plan) -> std::result::Result<(), Instead> {
     let needed = [plan.control_sidecar(), plan.hosted_sidecar(), plan.tunnel_inbound()];
     let missing = needed.iter().find(|address| !page.contains(&format!("::{address}::")));
     missing.map_or(Ok(()), |address| Err(format!("no cluster has the endpoint {address} yet").into()))
-}
-
-pub(super) fn cluster_id(name: &str) -> Result<ClusterId> {
-    ClusterId::new(name)
-        .map_err(|error| MeshError::Token { what: format!("cluster id {name}"), reason: error.to_string() })
 }
 
 /// An address of every component, so that a busy one is reported before anything is started.

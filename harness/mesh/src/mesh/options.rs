@@ -1,0 +1,45 @@
+//! How a mesh is started.
+
+use std::path::PathBuf;
+
+use crate::target::Target;
+
+/// How a mesh is started.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// The loopback block; any free one if there is none.
+    pub block: Option<u8>,
+    /// Whether the `WasmPlugin`s and the control service run. Without them the gateway is not guarded: only
+    /// for tests of the mesh itself.
+    pub plugins: bool,
+    /// The Envoy version; the pinned default if there is none.
+    pub envoy: Option<String>,
+    /// Which module guards the ingress gateway.
+    pub gateway: Target,
+    /// Worker threads of the ingress gateway.
+    pub gateway_workers: u32,
+    /// The folder with `overlays/local`, instead of the `istio-manifests` of this source tree.
+    pub manifests: Option<PathBuf>,
+    /// Work on a copy of the manifests, so that a test may edit them.
+    pub private_manifests: bool,
+    /// Seconds without a heartbeat after which a cluster is offline.
+    pub offline_after_s: u32,
+    /// Overrides `staleAfterSeconds` of the plugins, so that a test need not wait for minutes.
+    pub stale_after_s: Option<u32>,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            block: None,
+            plugins: true,
+            envoy: None,
+            gateway: Target::default(),
+            gateway_workers: 2,
+            manifests: None,
+            private_manifests: false,
+            offline_after_s: 30,
+            stale_after_s: None,
+        }
+    }
+}
