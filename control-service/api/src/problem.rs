@@ -1,5 +1,7 @@
 //! Errors of the HTTP APIs: RFC 9457 problem documents with a stable `reason`.
 
+use std::time::Duration;
+
 use axum::Json;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
@@ -98,6 +100,8 @@ problem_kinds! {
     AdministratorUnknown = "administrator_unknown", 404, "There is no such administrator";
     /// The last administrator.
     AdministratorLast = "administrator_last", 409, "The last administrator cannot be revoked";
+    /// The tenant's administrators may make no more of it.
+    LimitReached = "limit_reached", 409, "The tenant has as many of these as it may make";
     /// Already revoked.
     RevocationExists = "revocation_exists", 409, "The revocation exists already";
     /// The cluster was retired.
@@ -121,6 +125,7 @@ problem_kinds! {
 pub struct Problem {
     kind: ProblemKind,
     detail: String,
+    retry_after_s: Option<u64>,
 }
 
 /// Left in the extensions of a response, for the audit record.
@@ -131,7 +136,13 @@ impl Problem {
     /// A problem; `detail` tells the caller what to change.
     #[must_use]
     pub fn new(kind: ProblemKind, detail: impl Into<String>) -> Self {
-        Self { kind, detail: detail.into() }
+        Self { kind, detail: detail.into(), retry_after_s: None }
+    }
+
+    /// The same, with how long to wait before the next try.
+    #[must_use]
+    pub(crate) fn retry_after(self, pause: Duration) -> Self {
+        Self { retry_after_s: Some(pause.as_secs() + 1), ..self }
     }
 
     /// What is wrong.
@@ -166,6 +177,7 @@ impl From<StoreError> for Problem {
                 Refused::ServiceClientUnknown => ProblemKind::ServiceClientUnknown,
                 Refused::ServiceClientRevoked => ProblemKind::ServiceClientRevoked,
                 Refused::RotationUnderWay => ProblemKind::RotationUnderWay,
+                Refused::CallerRevoked => ProblemKind::TokenInvalid,
                 Refused::AdministratorUnknown => ProblemKind::AdministratorUnknown,
                 Refused::AdministratorLast => ProblemKind::AdministratorLast,
                 Refused::EntryUnknown => ProblemKind::EntryUnknown,
@@ -174,6 +186,7 @@ impl From<StoreError> for Problem {
                 Refused::RevocationUnknown => ProblemKind::RevocationUnknown,
                 Refused::OutOfReach | Refused::HumanKey => ProblemKind::PermissionDenied,
                 Refused::HeldAbove => ProblemKind::HeldAbove,
+                Refused::LimitReached { .. } => ProblemKind::LimitReached,
             },
             // The log has it once, from where it was noticed.
             StoreError::Behind(_) => ProblemKind::ReplicaBehind,
@@ -210,8 +223,10 @@ impl IntoResponse for Problem {
         if status == StatusCode::UNAUTHORIZED {
             headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
         }
-        if status == StatusCode::SERVICE_UNAVAILABLE {
-            headers.insert(header::RETRY_AFTER, HeaderValue::from_static("2"));
+        let retry_after_s =
+            self.retry_after_s.or_else(|| (status == StatusCode::SERVICE_UNAVAILABLE).then_some(2));
+        if let Some(seconds) = retry_after_s {
+            headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
         }
         response.extensions_mut().insert(ReasonOf(self.kind.code()));
         response

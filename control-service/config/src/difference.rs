@@ -9,11 +9,12 @@ use serde_json::{Map, Value, json};
 use crate::schema::SCHEMA;
 
 /// The fields that a running service takes over, with all below them: those of [`Policy`](crate::Policy).
-const LIVE: [&str; 9] = [
+const LIVE: [&str; 10] = [
     "mesh.gateways",
     "mesh.sidecars",
     "issuers",
     "platformCallers",
+    "tenantLimits",
     "jwksRefreshSeconds",
     "introspection",
     "workloads",

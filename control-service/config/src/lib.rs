@@ -37,7 +37,7 @@ pub use issuer::IssuerConfig;
 pub use keys::KeySource;
 pub use listeners::{Limits, Listeners};
 pub use log::LogConfig;
-pub use platform_callers::{PlatformCallers, RoleRule};
+pub use platform_callers::{AccessTokens, PlatformCallers, RoleRule};
 pub use policy::{Policy, Principals};
 pub use schema::SCHEMA;
 use section::Section;

@@ -5,6 +5,7 @@ use portcullis_identity::ids::{ClusterId, IssuerId, TenantId};
 use portcullis_model::claims::{Claims, claim, has_any};
 use portcullis_model::mapping::TenantRule;
 use portcullis_model::policy::RequiredClaim;
+use serde_json::Value;
 
 use super::issuer::{self, IssuerConfig};
 use super::keys::KeySource;
@@ -20,10 +21,24 @@ pub struct PlatformCallers {
     pub issuer: IssuerId,
     /// Audiences of tokens that are meant for the platform API.
     pub audiences: Vec<String>,
+    /// By what its access tokens are known.
+    pub access_tokens: AccessTokens,
     /// Of an issuer of the platform itself: the tenant that revocations name its people by, whatever their tokens say.
     pub tenant: Option<TenantId>,
     /// In order; the first that fits decides.
     pub roles: Vec<RoleRule>,
+}
+
+/// By what an issuer's access tokens are told from its ID tokens, which say who signed in somewhere: the same keys sign
+/// both, and the audience of an ID token is whichever application asked (RFC 8725 §3.12).
+#[derive(Debug, Clone, PartialEq)]
+pub enum AccessTokens {
+    /// By `typ: at+jwt` in their header (RFC 9068 §2.1).
+    Type,
+    /// By a claim.
+    Claim(RequiredClaim),
+    /// By an audience that no application has as its client id, so that it never stands in an ID token.
+    Audience,
 }
 
 /// Who gets a role.
@@ -40,11 +55,37 @@ pub struct RoleRule {
 }
 
 impl PlatformCallers {
+    fn rule(&self, claims: &Claims) -> Option<&RoleRule> {
+        let fits = |rule: &&RoleRule| rule.when.iter().all(|w| has_any(claims, &w.claim, &w.any_of));
+        self.roles.iter().find(fits)
+    }
+
+    /// Those of the claims that give somebody their role, and no others: by them it can be told later whether the rules
+    /// still do.
+    #[must_use]
+    pub fn telling(&self, claims: &Claims) -> Claims {
+        let mut told = Claims::new();
+        let Some(rule) = self.rule(claims) else { return told };
+        for wanted in &rule.when {
+            let fits = |value: &&Value| wanted.any_of.iter().any(|any| any.is(value));
+            match claim(claims, &wanted.claim) {
+                Some(Value::Array(members)) => {
+                    put(&mut told, &wanted.claim, members.iter().filter(fits).cloned().collect());
+                }
+                Some(value) => put(&mut told, &wanted.claim, value.clone()),
+                None => {}
+            }
+        }
+        if let (RoleName::ClusterOwner, Some(cluster)) = (rule.role, claim(claims, &rule.cluster_claim)) {
+            put(&mut told, &rule.cluster_claim, cluster.clone());
+        }
+        told
+    }
+
     /// The role of somebody whose verified token says this, and belongs to this tenant.
     #[must_use]
     pub fn role(&self, claims: &Claims, tenant: &TenantId) -> Option<Role> {
-        let fits = |rule: &&RoleRule| rule.when.iter().all(|w| has_any(claims, &w.claim, &w.any_of));
-        let rule = self.roles.iter().find(fits)?;
+        let rule = self.rule(claims)?;
         let of_token = self.tenant.is_none().then(|| tenant.clone());
         let cluster = match rule.role {
             RoleName::ClusterOwner => {
@@ -57,11 +98,28 @@ impl PlatformCallers {
     }
 }
 
+/// Puts a value where a path leads to; two lists become one.
+fn put(claims: &mut Claims, path: &[String], value: Value) {
+    let Some((first, rest)) = path.split_first() else { return };
+    let there = claims.entry(first).or_insert(Value::Null);
+    match (there, rest, value) {
+        (Value::Array(there), [], Value::Array(more)) => there.extend(more),
+        (there, [], value) => *there = value,
+        (Value::Object(inner), rest, value) => put(inner, rest, value),
+        (there, rest, value) => {
+            let mut inner = Claims::new();
+            put(&mut inner, rest, value);
+            *there = Value::Object(inner);
+        }
+    }
+}
+
 pub(crate) fn read(root: &mut Section<'_>, issuers: &[IssuerConfig]) -> Vec<PlatformCallers> {
     let mut all: Vec<PlatformCallers> = Vec::new();
     for mut section in root.list("platformCallers") {
         let name: Option<IssuerId> = section.required("issuer", "the `issuer` of one of `issuers`");
         let audiences = issuer::audiences(&mut section);
+        let access_tokens = access_tokens(&mut section);
         let tenant: Option<TenantId> = section.optional("tenant");
         let found = name.as_ref().and_then(|name| issuers.iter().find(|issuer| issuer.issuer == *name));
         match (&name, found) {
@@ -81,10 +139,33 @@ pub(crate) fn read(root: &mut Section<'_>, issuers: &[IssuerConfig]) -> Vec<Plat
         let roles = rules.into_iter().filter_map(|rule| role(rule, tenant.is_some())).collect();
         section.finish();
         if let (Some(issuer), Some(audiences)) = (name, audiences) {
-            all.push(PlatformCallers { issuer, audiences, tenant, roles });
+            all.push(PlatformCallers { issuer, audiences, access_tokens, tenant, roles });
         }
     }
     all
+}
+
+fn access_tokens(section: &mut Section<'_>) -> AccessTokens {
+    let claim: Option<RequiredClaim> = section.filled("accessTokenClaim");
+    let dedicated: bool = section.optional("dedicatedAudience").unwrap_or_default();
+    if claim.as_ref().is_some_and(|claim| claim.any_of.is_empty() || !issuer::is_path(&claim.claim)) {
+        section.error(
+            "accessTokenClaim",
+            "needs `claim`, a path of member names, and `anyOf`, what only access tokens have there: for example {claim: [typ], anyOf: [Bearer]} of Keycloak",
+        );
+    }
+    match (claim, dedicated) {
+        (Some(_), true) => {
+            section.error(
+                "dedicatedAudience",
+                "accessTokenClaim tells access tokens already; leave one of both out",
+            );
+            AccessTokens::Type
+        }
+        (Some(claim), false) => AccessTokens::Claim(claim),
+        (None, true) => AccessTokens::Audience,
+        (None, false) => AccessTokens::Type,
+    }
 }
 
 /// What an issuer must be for its people to call the platform API.
@@ -167,7 +248,8 @@ mod tests {
     fn callers(tenant: Option<&str>, roles: Vec<RoleRule>) -> PlatformCallers {
         let issuer = IssuerId::new("https://idp").unwrap();
         let tenant = tenant.map(|text| text.parse().unwrap());
-        PlatformCallers { issuer, audiences: vec!["p".to_owned()], tenant, roles }
+        let (audiences, access_tokens) = (vec!["p".to_owned()], AccessTokens::Type);
+        PlatformCallers { issuer, audiences, access_tokens, tenant, roles }
     }
 
     fn rule(role: RoleName, group: &str, tenant: Option<&str>) -> RoleRule {
@@ -201,6 +283,28 @@ mod tests {
         ] {
             assert_eq!(role_of(&bound, nobody.clone()), None, "{nobody}");
         }
+    }
+
+    #[test]
+    fn what_gave_a_role_tells_it_again_and_nothing_else_of_the_person() {
+        let mut two = rule(RoleName::ClusterOwner, "owners", None);
+        let more = json!([
+            {"claim": ["groups"], "anyOf": ["eu", "us"]},
+            {"claim": ["realm", "verified"], "anyOf": [true]},
+        ]);
+        two.when.extend(serde_json::from_value::<Vec<RequiredClaim>>(more).unwrap());
+        let own = callers(None, vec![two]);
+        let claims = json!({"groups": ["owners", "choir", "eu"], "realm": {"verified": true, "name": "x"},
+            "cluster": "c-1", "email": "ann@example.com", "sub": "ann"});
+        let Value::Object(claims) = claims else { panic!("no claims") };
+        let told = own.telling(&claims);
+        let wanted = json!({"groups": ["owners", "eu"], "realm": {"verified": true}, "cluster": "c-1"});
+        assert_eq!(Value::Object(told.clone()), wanted);
+        let acme = "acme".parse().unwrap();
+        assert_eq!(own.role(&told, &acme), own.role(&claims, &acme));
+        let other = callers(None, vec![rule(RoleName::TenantAdmin, "choir", None)]);
+        assert!(other.role(&claims, &acme).is_some() && other.role(&told, &acme).is_none());
+        assert_eq!(own.telling(&Claims::new()), Claims::new());
     }
 
     #[test]

@@ -6,6 +6,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use portcullis_control_domain::audit::Sender;
+use portcullis_control_domain::limits::{Made, TenantLimits};
 use portcullis_control_snapshot::View;
 use portcullis_control_snapshot::entries::{Entries, EntryError, OfKind, json};
 use portcullis_identity::SourceType;
@@ -36,6 +37,8 @@ pub struct Policy {
     pub issuers: Vec<IssuerConfig>,
     /// Whose people may call the platform API.
     pub platform_callers: Vec<PlatformCallers>,
+    /// How much a tenant's own administrators may make.
+    pub tenant_limits: TenantLimits,
     /// Providers of opaque access tokens.
     pub introspection: Vec<IntrospectionConfig>,
     /// Workloads whose mutual-TLS identity is a credential.
@@ -165,6 +168,7 @@ pub(crate) fn read(folder: &Path, root: &mut Section<'_>, principals: Principals
     let policy = Policy {
         principals,
         platform_callers: platform_callers::read(root, &issuers),
+        tenant_limits: tenant_limits(root.section("tenantLimits")),
         issuers,
         introspection,
         workloads: introspection::workloads(root),
@@ -174,6 +178,20 @@ pub(crate) fn read(folder: &Path, root: &mut Section<'_>, principals: Principals
     };
     too_long(&policy).into_iter().for_each(|(name, problem)| root.error(name, problem));
     policy
+}
+
+fn tenant_limits(mut section: Section<'_>) -> TenantLimits {
+    let usual = TenantLimits::default();
+    let mut bound = |what: Made| section.number(what.as_str(), usual.of(what), 0, 1_000_000);
+    let limits = TenantLimits {
+        clusters: bound(Made::Clusters),
+        api_keys: bound(Made::ApiKeys),
+        service_clients: bound(Made::ServiceClients),
+        administrators: bound(Made::Administrators),
+        revocations: bound(Made::Revocations),
+    };
+    section.finish();
+    limits
 }
 
 /// Parts that filters could not read: each is one record of the snapshot, and one that fits on no page would stop

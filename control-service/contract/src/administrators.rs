@@ -7,7 +7,7 @@ use portcullis_identity::ids::{ClusterId, TenantId};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::ShownOnce;
+use crate::{Invalid, ShownOnce, end};
 
 /// Makes somebody a token of the platform API.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -31,6 +31,20 @@ pub struct AdministratorCreation {
 }
 
 impl AdministratorCreation {
+    /// When the token ends, seconds since the Unix epoch. `until_s`: when it has to at the latest.
+    ///
+    /// # Errors
+    /// [`Invalid`].
+    pub fn end(&self, now_ms: u64, until_s: Option<u64>) -> Result<Option<u64>, Invalid> {
+        let wanted = end(self.expires_in_s, now_ms)?;
+        if wanted.zip(until_s).is_some_and(|(wanted, until)| wanted > until) {
+            return Err(Invalid(
+                "expires_in_s: what a person makes lives 90 days at most, and what a token of a person's makes no longer than that token; write less, or leave it out",
+            ));
+        }
+        Ok(wanted.or(until_s))
+    }
+
     /// The role, with its bounds.
     ///
     /// # Errors
@@ -59,9 +73,20 @@ pub struct AdministratorList {
     pub next: Option<String>,
 }
 
+/// How a token is revoked.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct AdministratorRevocation {
+    /// Whether all that it made ends, too, and what that made.
+    pub with_made: bool,
+}
+
 /// An administrator who was revoked.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct AdministratorRevoked {
     /// The administrator.
     pub administrator: Administrator,
+    /// The ids of those that ended with it, because it made them.
+    #[serde(default)]
+    pub made: Vec<String>,
 }

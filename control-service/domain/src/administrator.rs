@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::Refused;
 use crate::audit::{AuditEvent, LOCAL_OPERATOR};
-use crate::caller::Role;
+use crate::caller::{Caller, Person, Role};
 use crate::tokens::{Token, TokenKind};
 
 /// An administrator as the API shows it.
@@ -25,16 +25,32 @@ pub struct Administrator {
     pub expires_at_s: Option<u64>,
     /// When it was revoked, milliseconds since the Unix epoch.
     pub revoked_at_ms: Option<u64>,
+    /// The token that made it, by its public part.
+    pub made_by: Option<String>,
+    /// The person who made it, or who made the token that did: it ends when they are revoked.
+    pub person: Option<Person>,
 }
 
 impl Administrator {
-    /// A new one with its token.
+    /// A new one with its token. `by`: who makes it, if that is not whoever has the service's machine.
     #[must_use]
-    pub fn generate(role: Role, expires_at_s: Option<u64>, now_ms: u64) -> (Self, Token) {
+    pub fn generate(
+        role: Role,
+        expires_at_s: Option<u64>,
+        by: Option<&Caller>,
+        now_ms: u64,
+    ) -> (Self, Token) {
         let token = Token::generate(TokenKind::Administrator);
-        let id = token.id().to_owned();
-        let made =
-            Self { id, role, break_glass: false, created_at_ms: now_ms, expires_at_s, revoked_at_ms: None };
+        let made = Self {
+            id: token.id().to_owned(),
+            role,
+            break_glass: false,
+            created_at_ms: now_ms,
+            expires_at_s,
+            revoked_at_ms: None,
+            made_by: by.and_then(Caller::token_id).map(str::to_owned),
+            person: by.and_then(|by| by.voucher.as_ref()).map(|voucher| voucher.person.clone()),
+        };
         (made, token)
     }
 
@@ -76,13 +92,13 @@ mod tests {
 
     #[test]
     fn the_last_good_one_stays_and_a_revoked_one_is_not_revoked_again() {
-        let (mut administrator, _) = Administrator::generate(Role::Administrator, None, 1);
+        let (mut administrator, _) = Administrator::generate(Role::Administrator, None, None, 1);
         let last = administrator.revoke(5, || Ok::<_, Refused>(false));
         assert_eq!((last, administrator.revoked_at_ms), (Err(Refused::AdministratorLast), None));
         administrator.revoke(5, || Ok::<_, Refused>(true)).unwrap();
         administrator.revoke(9, || Ok::<_, Refused>(false)).unwrap();
         assert_eq!(administrator.revoked_at_ms, Some(5));
-        let (mut operator, _) = Administrator::generate(Role::Operator, None, 1);
+        let (mut operator, _) = Administrator::generate(Role::Operator, None, None, 1);
         operator.revoke(5, || Ok::<_, Refused>(false)).unwrap();
     }
 }

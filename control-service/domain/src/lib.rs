@@ -14,6 +14,7 @@ pub mod clock;
 pub mod cluster;
 pub mod configuration;
 pub mod issuer;
+pub mod limits;
 mod listed;
 pub mod log_throttle;
 pub mod pause;

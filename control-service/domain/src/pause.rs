@@ -30,6 +30,12 @@ impl PauseName {
         Self::of(&["platform", address])
     }
 
+    /// An address from which heartbeats come without the token of their cluster.
+    #[must_use]
+    pub fn cluster_caller(address: &str) -> Self {
+        Self::of(&["heartbeat", address])
+    }
+
     /// An address from which token requests come that prove no client. Not counted with those of
     /// [`Self::platform_caller`], which may come by the same gateway.
     #[must_use]
@@ -108,6 +114,7 @@ mod tests {
             PauseName::client("a", false),
             PauseName::client("b", false),
             PauseName::token_caller("a"),
+            PauseName::cluster_caller("a"),
             PauseName::platform_caller("a"),
         ];
         for (n, name) in names.iter().enumerate() {

@@ -1,3 +1,5 @@
+use crate::limits::Made;
+
 /// Why something asked of the store is not done. These are answers, not failures.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum Refused {
@@ -31,6 +33,9 @@ pub enum Refused {
     /// There is no such administrator.
     #[error("there is no administrator of this id")]
     AdministratorUnknown,
+    /// Whoever calls was let in, and was revoked before they got here.
+    #[error("whoever calls was revoked meanwhile")]
+    CallerRevoked,
     /// Without this one nobody could administer anything.
     #[error(
         "this is the last administrator whose token is good; make another one first (`portcullis admins create`), and revoke this one with the new token; where no token is at hand, `portcullis bootstrap-admin --break-glass` on the service's machine makes one"
@@ -51,8 +56,19 @@ pub enum Refused {
     #[error("there is no such revocation")]
     RevocationUnknown,
     /// Who asks may do this elsewhere, and not here. Nothing is said about what is there.
-    #[error("this is beyond the bounds of your role; `portcullis whoami` shows them")]
+    #[error("this is beyond the bounds of your role")]
     OutOfReach,
+    /// The tenant has as much of it as it may have.
+    #[error(
+        "the tenant has {limit} {} or more, which is as many as its own administrators may make (tenantLimits.{}); end some, or ask the platform's administrators, who are not bound by it; what was made within the last 24 hours counts although it has ended",
+        what.words(), what.as_str()
+    )]
+    LimitReached {
+        /// What it is.
+        what: Made,
+        /// How many there may be.
+        limit: u32,
+    },
     /// The role lacks something that only shows when the thing itself is looked at.
     #[error(
         "an API key of source type human needs the permission api-keys:human, which your role does not have"

@@ -189,6 +189,7 @@ async fn every_call_answers_as_described_with_every_problem_that_it_can_have_of_
     clusters(&described).await;
     keys_and_clients(&described).await;
     rest(&described).await;
+    limits(&described).await;
     open(&described).await;
     described.nothing_is_left_untried();
 }
@@ -298,6 +299,34 @@ async fn rest(described: &Described) {
     described.ok(Call::RevokeAdministrator, &text(&made["administrator"]["id"]), None).await;
     described.refused(Call::RevokeAdministrator, &own, None, "administrator_last").await;
     described.refused(Call::RevokeAdministrator, "none", None, "administrator_unknown").await;
+}
+
+/// What a tenant's administrator makes one too many of.
+async fn limits(described: &Described) {
+    let full = described::start_with(|config| {
+        config["serviceTokens"] = json!({"issuer": "https://portcullis.example.com", "audiences": ["p"]});
+        config["tenantLimits"] =
+            json!({"clusters": 0, "apiKeys": 1, "serviceClients": 0, "administrators": 0, "revocations": 0});
+    })
+    .await;
+    let acme = full.caller(json!({"role": "tenant-admin", "tenant": "acme"})).await;
+    let key = json!({"tenant": "acme", "subject": "s", "source_type": "worker"});
+    let id = text(&full.ok(Call::CreateApiKey, "", Some(key.clone())).await["api_key"]["id"]);
+    let id_2 = text(&full.ok(Call::CreateApiKey, "", Some(key.clone())).await["api_key"]["id"]);
+    assert_ne!(id, id_2);
+    for (call, rest, body) in [
+        (Call::RegisterCluster, "", json!({"id": "a", "tenant": "acme", "placement": "on_premises"})),
+        (Call::CreateApiKey, "", key),
+        (Call::RotateApiKey, id.as_str(), json!({})),
+        (Call::CreateServiceClient, "", json!({"id": "svc-a", "tenant": "acme"})),
+        (Call::AddRevocation, "", json!({"name": "user:acme - ann"})),
+        (Call::CreateAdministrator, "", json!({"role": "tenant-admin", "tenant": "acme"})),
+    ] {
+        full.refused_as(&acme, call, rest, Some(body), "limit_reached").await;
+    }
+    let owner = json!({"role": "cluster-owner", "tenant": "acme", "cluster": "none"});
+    full.refused(Call::CreateAdministrator, "", Some(owner), "cluster_unknown").await;
+    described.has_tried(&full);
 }
 
 /// What anybody may ask, and what a service without `serviceTokens` says.

@@ -40,6 +40,11 @@ impl Idp {
 
     /// A token for the platform API, with other claims in place of the usual ones; null takes one out.
     fn token(&self, claims: &Value) -> String {
+        self.token_of_type(Some("at+jwt"), claims)
+    }
+
+    /// The same, with another `typ` in its header; without one it is `JWT`.
+    fn token_of_type(&self, kind: Option<&str>, claims: &Value) -> String {
         let mut all = json!({"iss": self.issuer, "aud": "platform", "sub": "ann", "iat": now_s(), "exp": now_s() + 100});
         all.as_object_mut().unwrap().extend(claims.as_object().unwrap().clone());
         all.as_object_mut().unwrap().retain(|_, value| !value.is_null());
@@ -55,7 +60,8 @@ impl Idp {
             nonce: empty.nonce,
             custom: all,
         };
-        self.key.sign(claims).unwrap()
+        let header = HeaderOptions { signature_type: kind.map(str::to_owned), ..HeaderOptions::default() };
+        self.key.sign_with_options(claims, &header).unwrap()
     }
 }
 
@@ -183,7 +189,8 @@ async fn what_a_gateway_would_refuse_is_refused_and_so_is_who_has_no_role() {
         ("of nobody", Idp::new("https://nobody.example.com").token(&root)),
         ("unsigned", none),
         ("cut", [head, ".", &rest[..rest.len() - 4]].concat()),
-        ("an ID token", world.staff.token(&with(json!({"typ": "ID"})))),
+        ("an ID token of the same audience", world.staff.token_of_type(None, &root)),
+        ("an ID token that says so", world.staff.token(&with(json!({"typ": "ID"})))),
         ("of another tenant", world.acme.token(&json!({"groups": ["admin"], "tenant": "globex"}))),
         ("of no tenant", world.acme.token(&json!({"groups": ["admin"]}))),
     ];
@@ -251,6 +258,49 @@ async fn many_without_a_good_token_at_once_keep_nobody_out_who_has_one() {
     assert_eq!(world.call(&good, Method::GET, "/v1/whoami").await.0, 200);
 }
 
+/// Each of another person, with another key and session, of an issuer whose people may call.
+#[tokio::test]
+async fn many_different_bad_tokens_leave_next_to_nothing() {
+    let world = World::start().await;
+    let stranger = Idp::new(STAFF);
+    let flood = async |from: u32, to: u32| {
+        for at_once in (from..to).collect::<Vec<_>>().chunks(8) {
+            let calls = at_once.iter().map(|n| {
+                let subject = format!("p-{n}");
+                let (idp, claims) = if n.is_multiple_of(2) {
+                    (&stranger, json!({"groups": ["root"], "sub": subject, "sid": format!("s-{n}")}))
+                } else {
+                    (&world.staff, json!({"sub": subject, "aud": "data"}))
+                };
+                let kind = (!n.is_multiple_of(3)).then_some("at+jwt");
+                let token = idp.token_of_type(kind, &claims);
+                let url = world.server.url("platform", "/v1/whoami");
+                tokio::spawn(world.server.http.get(url).bearer_auth(token).send())
+            });
+            for call in calls.collect::<Vec<_>>() {
+                let status = call.await.unwrap().unwrap().status().as_u16();
+                assert!([401, 429, 503].contains(&status), "{status}");
+            }
+        }
+    };
+    flood(0, 400).await;
+    let rows = |table: &str| {
+        let file = world.server.folder.path().join("data/portcullis.db");
+        let database = rusqlite::Connection::open(file).unwrap();
+        let sql = format!("SELECT count(*) FROM {table}");
+        database.query_row(&sql, [], |row| row.get::<_, u64>(0)).unwrap()
+    };
+    let (memory, tables) = (world.server.memory_kib(), ["pause", "audit_record", "audit_subject"].map(rows));
+    flood(400, 4_000).await;
+    let (later, after) = (world.server.memory_kib(), ["pause", "audit_record", "audit_subject"].map(rows));
+    println!("memory {memory} KiB, then {later} KiB; rows {tables:?}, then {after:?}");
+    assert!(later < memory + 16 * 1024, "{memory} KiB, then {later} KiB");
+    assert!(
+        after[0] <= 2 && after.iter().zip(tables).all(|(after, before)| *after < before + 30),
+        "{after:?}"
+    );
+}
+
 #[tokio::test]
 async fn a_revocation_ends_people_with_the_next_call() {
     let world = World::start().await;
@@ -272,6 +322,99 @@ async fn a_revocation_ends_people_with_the_next_call() {
     }
     assert_eq!(world.patiently(&token, "/v1/whoami").await.0, 200);
     assert_eq!(world.patiently(&admin, "/v1/whoami").await.0, 200);
+}
+
+/// The same keys sign ID tokens, whose audience is whichever application asked.
+#[tokio::test]
+async fn access_tokens_are_told_from_id_tokens_by_what_the_configuration_says() {
+    let world = World::start().await;
+    let plain = |more: Value| {
+        let mut claims = json!({"groups": ["root"], "aud": "platform"});
+        claims.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        world.staff.token_of_type(None, &claims)
+    };
+    let (unmarked, bearer) = (plain(json!({})), plain(json!({"typ": "Bearer"})));
+    let at_jwt = world.staff.token(&json!({"groups": ["root"]}));
+    let id = plain(json!({"typ": "ID"}));
+    let told = json!({"claim": ["typ"], "anyOf": ["Bearer"]});
+    for (field, value, good, bad) in [
+        ("dedicatedAudience", json!(false), vec![&at_jwt], vec![&unmarked, &bearer, &id]),
+        ("accessTokenClaim", told, vec![&bearer], vec![&unmarked, &at_jwt, &id]),
+        ("dedicatedAudience", json!(true), vec![&unmarked, &bearer, &at_jwt], vec![&id]),
+    ] {
+        let server = Server::start_with(|config| {
+            configure(config, &world.staff, &world.acme);
+            config["platformCallers"][0][field] = value.clone();
+        })
+        .await;
+        let whoami = async |token: &str| {
+            let call = server.http.get(server.url("platform", "/v1/whoami")).bearer_auth(token);
+            call.send().await.unwrap().status().as_u16()
+        };
+        for token in good {
+            assert_eq!(whoami(token).await, 200, "{field}: {value}");
+        }
+        for token in bad {
+            assert_eq!(whoami(token).await, 401, "{field}: {value}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_token_that_a_person_made_ends_with_them_and_with_the_rule_that_let_them() {
+    let world = World::start().await;
+    let root = world.staff.token(&json!({"groups": ["root"], "sid": "s-1"}));
+    let make = async |by: &str, body: Value| {
+        let url = world.server.url("platform", "/v1/administrators");
+        let answer = world.server.http.post(url).bearer_auth(by).json(&body).send().await.unwrap();
+        (answer.status().as_u16(), answer.json::<Value>().await.unwrap())
+    };
+    let (status, made) = make(&root, json!({"role": "administrator"})).await;
+    assert_eq!(status, 201, "{made}");
+    let token = text(&made["token"]);
+    let person = json!({"tenant": "ops", "issuer": STAFF, "subject": "ann"});
+    assert_eq!(
+        (&made["administrator"]["person"], &made["administrator"]["made_by"]),
+        (&person, &Value::Null)
+    );
+    // It ends by itself, and so does what it makes.
+    let end = made["administrator"]["expires_at_s"].as_u64().unwrap();
+    assert!(end.abs_diff(now_s() + 90 * 24 * 3600) < 60, "{made}");
+    assert_eq!(make(&root, json!({"expires_in_s": 91 * 24 * 3600})).await.0, 400);
+    assert_eq!(make(&token, json!({"expires_in_s": 91 * 24 * 3600})).await.0, 400);
+    let (_, second) = make(&token, json!({"role": "operator"})).await;
+    let of_second = &second["administrator"];
+    assert_eq!((&of_second["person"], &of_second["made_by"]), (&person, &made["administrator"]["id"]));
+    assert_eq!(of_second["expires_at_s"], end);
+    let second = text(&second["token"]);
+
+    // The rule goes, and comes back.
+    let mut config = common::configuration();
+    configure(&mut config, &world.staff, &world.acme);
+    for (role, wanted) in [("auditor", 401), ("administrator", 200)] {
+        config["platformCallers"][0]["roles"][0]["role"] = json!(role);
+        common::write_config(world.server.folder.path(), &config);
+        world.server.signal("HUP");
+        until("the rules are read", async || {
+            world.call(&root, Method::GET, "/v1/whoami").await.1["role"] == role
+        })
+        .await;
+        for token in [&token, &second] {
+            assert_eq!(world.patiently(token, "/v1/whoami").await.0, wanted, "{role}");
+        }
+    }
+
+    // The person is revoked, for as long as their own token would have lived.
+    let body = Some(json!({"name": "sid:s-1", "expires_in_s": 60}));
+    world.server.expect(201, Method::POST, "/v1/revocations", body).await;
+    for token in [&token, &second] {
+        assert_eq!(world.patiently(token, "/v1/whoami").await.0, 401);
+    }
+    world.server.expect(200, Method::DELETE, "/v1/revocations?name=sid:s-1", None).await;
+    assert_eq!(world.patiently(&root, "/v1/whoami").await.0, 200);
+    for token in [&token, &second] {
+        assert_eq!(world.patiently(token, "/v1/whoami").await.0, 401, "they stay ended");
+    }
 }
 
 #[tokio::test]

@@ -190,6 +190,47 @@ async fn heartbeats_and_operators_together_make_the_state() {
 }
 
 #[tokio::test]
+async fn a_heartbeat_without_its_clusters_token_is_audited_and_slowed_down_and_nobody_else_is() {
+    let server = Server::start().await;
+    let token = text(&server.register("acme").await["token"]);
+    let wrong = common::forge(&token);
+    let (good, mut limited) = (&token, 0);
+    for n in 0..60 {
+        let (id, token) = [("acme", &wrong), ("none", &wrong), ("acme", &server.admin)][n % 3];
+        let (status, problem) = server.heartbeat(id, token, None).await;
+        match status.as_u16() {
+            401 => assert_eq!(problem["reason"], "token_invalid"),
+            429 => {
+                assert_eq!(problem["reason"], "too_many_refusals");
+                limited += 1;
+            }
+            other => panic!("{other}: {problem}"),
+        }
+        assert_eq!(server.heartbeat("acme", good, None).await.0, 200);
+    }
+    assert!(limited >= 40, "{limited}");
+    let records =
+        server.expect(200, Method::GET, "/v1/audit/records?reason=token_invalid&limit=1000", None).await;
+    let records = records["records"].as_array().unwrap();
+    assert!((5..=20).contains(&records.len()), "{records:?}");
+    let of = |path: &str| records.iter().find(|record| record["path"] == path).unwrap();
+    let (own, nobodys) = (of("/v1/clusters/acme/heartbeat"), of("/v1/clusters/none/heartbeat"));
+    // Whose cluster it is may know of it, and a name that is nobody's is not believed.
+    assert_eq!((&own["cluster"], &own["tenant"]), (&json!("acme"), &json!("acme")));
+    assert_eq!((&nobodys["cluster"], &nobodys["tenant"]), (&json!(""), &json!("")));
+    let id = token.split('_').nth(1).unwrap();
+    assert_eq!(
+        (&own["credential"], &own["key_id"], &own["status"]),
+        (&json!("cluster_token"), &json!(id), &json!(401))
+    );
+    assert!(!records.iter().any(|record| record.to_string().contains(&wrong[wrong.len() - 20..])));
+    let url = server.url("operations", "/metrics");
+    let metrics = server.http.get(url).send().await.unwrap().text().await.unwrap();
+    let line = format!("portcullis_refused_clusters_total{{outcome=\"paused\"}} {limited}");
+    assert!(metrics.contains(&line), "{line} not in {metrics}");
+}
+
+#[tokio::test]
 async fn states_and_tokens_survive_a_restart() {
     let mut server = Server::start().await;
     let token = text(&server.register("acme").await["token"]);

@@ -88,6 +88,8 @@ pub struct Metrics {
     pub key_refreshes: Family,
     /// Calls of the platform API without an administrator's token, by what became of them.
     pub refused_callers: Family,
+    /// Heartbeats without the token of their cluster, by what became of them.
+    pub refused_clusters: Family,
     requests: Mutex<BTreeMap<(&'static str, u16), u64>>,
 }
 
@@ -202,6 +204,7 @@ impl Metrics {
         }
         let refused = "Audit records, and words about lost ones, that were not taken.";
         let callers = "Calls without an administrator's token: audited, or paused because many came.";
+        let clusters = "Heartbeats without their cluster's token: audited, or paused because many came.";
         for (name, help, labels, family) in [
             ("audit_records_refused_total", refused, &["principal", "reason"][..], &self.audit_refused),
             (
@@ -213,6 +216,7 @@ impl Metrics {
             ("token_requests_total", "Requests for service tokens.", &["outcome"], &self.token_requests),
             ("key_refreshes_total", "Keys that filters missed.", &["outcome"], &self.key_refreshes),
             ("refused_administrators_total", callers, &["outcome"], &self.refused_callers),
+            ("refused_clusters_total", clusters, &["outcome"], &self.refused_clusters),
         ] {
             family.render(name, help, labels, text);
         }

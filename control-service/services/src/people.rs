@@ -11,15 +11,14 @@ use std::sync::Arc;
 use portcullis_authn::Verified;
 use portcullis_authn::jws::Jws;
 use portcullis_control_config::PlatformCallers;
-use portcullis_control_domain::caller::{Caller, CallerCredential};
+use portcullis_control_domain::caller::{Caller, CallerCredential, Person, Role, Voucher};
 use portcullis_control_domain::pause::PauseName;
 use portcullis_control_store::Store;
-use portcullis_identity::ids::IssuerId;
 use zeroize::Zeroizing;
 
 use crate::Current;
 use crate::issuers::{Issuers, RefreshOutcome};
-use judged::{Judge, Judged, Refusal};
+use judged::{Judge, Judged, Known, Refusal};
 pub use nobody::NobodyKnown;
 
 /// Judges tokens of people.
@@ -65,8 +64,17 @@ impl People {
             }
             judged => judged,
         };
-        let verified = judged.map_err(|refusal| NobodyKnown::Refused(refusal.why))?;
-        role_of(&callers, &verified.0, &verified.1)
+        let known = judged.map_err(|refusal| NobodyKnown::Refused(refusal.why))?;
+        caller_of(&callers, *known)
+    }
+
+    /// Whether the rules still give the person who vouches for a token a role that may give out the token's.
+    #[must_use]
+    pub fn vouches(&self, voucher: &Voucher, role: &Role) -> bool {
+        let callers = self.callers.get();
+        let rules = callers.iter().find(|callers| callers.issuer == voucher.configured);
+        let own = rules.and_then(|rules| rules.role(&voucher.claims, &voucher.person.tenant));
+        own.is_some_and(|own| own.may_grant(role))
     }
 
     /// Judges once.
@@ -81,21 +89,20 @@ impl People {
     }
 }
 
-fn role_of(
-    callers: &[PlatformCallers],
-    verified: &Verified,
-    configured: &IssuerId,
-) -> Result<Caller, NobodyKnown> {
-    let principal = &verified.principal;
+fn caller_of(callers: &[PlatformCallers], known: Known) -> Result<Caller, NobodyKnown> {
+    let Known { verified: Verified { principal, claims, .. }, configured, revoked_by } = known;
     let issuer = principal.issuer.as_ref().map(ToString::to_string).unwrap_or_default();
     let subject = principal.subject.to_string();
-    let rules = callers.iter().find(|callers| callers.issuer == *configured);
+    let rules = callers.iter().find(|callers| callers.issuer == configured);
     // Who acts for a person is not that person.
     let rules = rules.filter(|_| principal.actors.is_empty());
-    let Some(role) = rules.and_then(|own| own.role(&verified.claims, &principal.tenant)) else {
+    let given = rules.and_then(|own| Some((own.role(&claims, &principal.tenant)?, own.telling(&claims))));
+    let Some((role, claims)) = given else {
         return Err(NobodyKnown::NoRole { subject, issuer });
     };
     let key_id = principal.key_id.as_ref().map(ToString::to_string);
+    let person = Person { tenant: principal.tenant, issuer: issuer.clone(), subject: subject.clone() };
+    let voucher = Some(Box::new(Voucher { person, configured, revoked_by, claims }));
     let credential = CallerCredential::Person { issuer, subject, key_id };
-    Ok(Caller { credential, role, expires_at_s: Some(principal.expires_at) })
+    Ok(Caller { credential, role, expires_at_s: Some(principal.expires_at), voucher })
 }

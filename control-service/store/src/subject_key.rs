@@ -48,6 +48,12 @@ impl AuditKeys {
         keyed_hash(&*self.naming, &[b"subject\0", subject.as_bytes()].concat())
     }
 
+    /// By what a request id is found. Two may have the same, so the record has to be looked at.
+    pub(crate) fn request(&self, id: &str) -> Option<i64> {
+        let name = keyed_hash(&*self.naming, &[b"request\0", id.as_bytes()].concat());
+        name.first_chunk().filter(|_| !id.is_empty()).map(|first| i64::from_be_bytes(*first))
+    }
+
     /// Encrypts a key for the database. It opens under this name only.
     pub(crate) fn wrap(&self, name: &[u8; 32], key: &[u8; 32]) -> Option<Vec<u8>> {
         encrypt(&self.wrapping, name, key)

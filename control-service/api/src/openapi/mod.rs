@@ -237,7 +237,7 @@ fn problems(call: Call, operation: &Operation) -> Vec<ProblemKind> {
             ReplicaBehind,
             StoreRecovering,
         ],
-        Access::Cluster => &[TokenInvalid, StoreUnavailable, ReplicaBehind, StoreRecovering],
+        Access::Cluster => &[TokenInvalid, TooManyRefusals, StoreUnavailable, ReplicaBehind, StoreRecovering],
         Access::ServiceClient => &[StoreRecovering],
         Access::Anybody => &[],
     };

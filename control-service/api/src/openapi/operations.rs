@@ -1,7 +1,8 @@
 //! What each call takes and gives. Where a call has no word here, the program does not compile.
 
 use portcullis_control_contract::administrators::{
-    AdministratorCreated, AdministratorCreation, AdministratorList, AdministratorRevoked,
+    AdministratorCreated, AdministratorCreation, AdministratorList, AdministratorRevocation,
+    AdministratorRevoked,
 };
 use portcullis_control_contract::audit::{
     AuditStatus, ErasureReport, ErasureRequest, ProofReport, ProxyList, RecordFilter, RecordList,
@@ -33,8 +34,9 @@ use super::documents::{Document, ServerMetadata, TokenAnswer, TokenForm};
 use crate::ProblemKind;
 use crate::ProblemKind::{
     AdministratorLast, AdministratorUnknown, ApiKeyEnded, ApiKeyUnknown, ClusterExists, ClusterRetired,
-    ClusterUnknown, EntryUnknown, HeldAbove, NotFound, PermissionDenied, RevocationExists, RevocationUnknown,
-    RotationUnderWay, ServiceClientExists, ServiceClientRevoked, ServiceClientUnknown, SubjectUnknown,
+    ClusterUnknown, EntryUnknown, HeldAbove, LimitReached, NotFound, PermissionDenied, RevocationExists,
+    RevocationUnknown, RotationUnderWay, ServiceClientExists, ServiceClientRevoked, ServiceClientUnknown,
+    SubjectUnknown,
 };
 
 /// Makes the schema of a type.
@@ -118,7 +120,7 @@ pub(super) fn operation(call: Call) -> Operation {
         Call::AddRevocation => answers::<RevocationChanged>(201)
             .query::<Wait>()
             .body::<NewRevocation>()
-            .problems(&[RevocationExists, PermissionDenied]),
+            .problems(&[RevocationExists, PermissionDenied, LimitReached]),
         Call::RemoveRevocation => answers::<RevocationChanged>(200)
             .query::<RemovalQuery>()
             .problems(&[RevocationUnknown, HeldAbove]),
@@ -136,12 +138,12 @@ pub(super) fn operation(call: Call) -> Operation {
             answers::<RotationBegun>(202).path::<Purpose>().problems(&[RotationUnderWay])
         }
         Call::ListAdministrators => answers::<AdministratorList>(200).query::<ListQuery>(),
-        Call::CreateAdministrator => {
-            answers::<AdministratorCreated>(201).optional_body::<AdministratorCreation>()
-        }
-        Call::RevokeAdministrator => {
-            answers::<AdministratorRevoked>(200).problems(&[AdministratorUnknown, AdministratorLast])
-        }
+        Call::CreateAdministrator => answers::<AdministratorCreated>(201)
+            .optional_body::<AdministratorCreation>()
+            .problems(&[ClusterUnknown, LimitReached]),
+        Call::RevokeAdministrator => answers::<AdministratorRevoked>(200)
+            .query::<AdministratorRevocation>()
+            .problems(&[AdministratorUnknown, AdministratorLast]),
         Call::IdentityKeys => answers::<schema::KeySet>(200),
         Call::IssueToken => Operation { body: BodyOf::Form(of::<TokenForm>), ..answers::<TokenAnswer>(200) }
             .problems(&[NotFound]),
@@ -155,7 +157,9 @@ fn of_clusters(call: Call) -> Operation {
     let changed = || answers::<ClusterChanged>(200).query::<Wait>().path::<schema::ClusterId>();
     match call {
         Call::ListClusters => answers::<ClusterList>(200).query::<ClusterListQuery>(),
-        Call::RegisterCluster => answers::<Registered>(201).body::<Registration>().problems(&[ClusterExists]),
+        Call::RegisterCluster => {
+            answers::<Registered>(201).body::<Registration>().problems(&[ClusterExists, LimitReached])
+        }
         Call::GetCluster => answers::<Cluster>(200).path::<schema::ClusterId>().problems(&[ClusterUnknown]),
         Call::Heartbeat => answers::<HeartbeatResponse>(200)
             .path::<schema::ClusterId>()
@@ -171,11 +175,11 @@ fn of_clusters(call: Call) -> Operation {
 fn of_keys(call: Call) -> Operation {
     match call {
         Call::ListApiKeys => answers::<KeyList>(200).query::<TenantListQuery>(),
-        Call::CreateApiKey => answers::<KeyCreated>(201).body::<KeyCreation>(),
+        Call::CreateApiKey => answers::<KeyCreated>(201).body::<KeyCreation>().problems(&[LimitReached]),
         Call::RotateApiKey => answers::<KeyRotated>(201)
             .query::<Wait>()
             .optional_body::<KeyRotationRequest>()
-            .problems(&[ApiKeyUnknown, ApiKeyEnded]),
+            .problems(&[ApiKeyUnknown, ApiKeyEnded, LimitReached]),
         _ => answers::<KeyRevoked>(200).query::<Wait>().problems(&[ApiKeyUnknown]),
     }
 }
@@ -183,9 +187,11 @@ fn of_keys(call: Call) -> Operation {
 fn of_clients(call: Call) -> Operation {
     match call {
         Call::ListServiceClients => answers::<ClientList>(200).query::<TenantListQuery>(),
-        Call::CreateServiceClient => answers::<ClientWithSecret>(201)
-            .body::<ClientCreation>()
-            .problems(&[ServiceClientExists, NotFound]),
+        Call::CreateServiceClient => answers::<ClientWithSecret>(201).body::<ClientCreation>().problems(&[
+            ServiceClientExists,
+            NotFound,
+            LimitReached,
+        ]),
         Call::RotateServiceClient => answers::<ClientWithSecret>(200)
             .optional_body::<ClientRotation>()
             .problems(&[ServiceClientUnknown, ServiceClientRevoked]),

@@ -4,10 +4,11 @@ use axum::Json;
 use axum::extract::{Extension, State};
 use axum::http::StatusCode;
 use portcullis_control_contract::administrators::{
-    AdministratorCreated, AdministratorCreation, AdministratorList, AdministratorRevoked,
+    AdministratorCreated, AdministratorCreation, AdministratorList, AdministratorRevocation,
+    AdministratorRevoked,
 };
 use portcullis_control_contract::calls::Call;
-use portcullis_control_contract::{ListQuery, end, limit};
+use portcullis_control_contract::{ListQuery, limit};
 use portcullis_control_domain::audit::AuditEvent;
 use portcullis_control_domain::caller::{Caller, InvalidRole};
 use portcullis_control_domain::clock::now_ms;
@@ -27,12 +28,14 @@ pub(super) fn routes(routes: Routes) -> Routes {
 async fn create(
     State(store): State<Store>,
     Extension(action): Extension<AuditEvent>,
+    Extension(caller): Extension<Caller>,
     OptionalBody(body): OptionalBody<AdministratorCreation>,
 ) -> Result<(StatusCode, Json<AdministratorCreated>), Problem> {
     let invalid = |error: InvalidRole| Problem::new(ProblemKind::BodyInvalid, error.to_string());
     let role = body.role().map_err(invalid)?;
-    let expires_at_s = end(body.expires_in_s, now_ms()).map_err(Problem::body)?;
-    let (administrator, token) = store.create_administrator(role, expires_at_s, action).await?;
+    let now = now_ms();
+    let expires_at_s = body.end(now, caller.vouches_until_s(now / 1000)).map_err(Problem::body)?;
+    let (administrator, token) = store.create_administrator(role, expires_at_s, caller, action).await?;
     let created = AdministratorCreated { administrator, token: token.reveal().into() };
     Ok((StatusCode::CREATED, Json(created)))
 }
@@ -51,6 +54,8 @@ async fn revoke(
     State(store): State<Store>,
     Extension(action): Extension<AuditEvent>,
     Segment(id): Segment<String>,
+    Parameters(AdministratorRevocation { with_made }): Parameters<AdministratorRevocation>,
 ) -> Result<Json<AdministratorRevoked>, Problem> {
-    Ok(Json(AdministratorRevoked { administrator: store.revoke_administrator(id, action).await? }))
+    let (administrator, made) = store.revoke_administrator(id, with_made, action).await?;
+    Ok(Json(AdministratorRevoked { administrator, made }))
 }

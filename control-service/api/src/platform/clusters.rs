@@ -13,17 +13,19 @@ use portcullis_control_contract::clusters::{
     Registration,
 };
 use portcullis_control_domain::audit::AuditEvent;
-use portcullis_control_domain::caller::Caller;
+use portcullis_control_domain::caller::{Caller, Reach};
 use portcullis_control_domain::cluster::{Administer, Cluster};
+use portcullis_control_domain::pause::PauseName;
 use portcullis_control_domain::tokens::{Token, TokenKind};
 use portcullis_control_services::metrics::Metrics;
 use portcullis_control_services::presence::{HeartbeatError, Presence};
 use portcullis_control_services::rollout::Rollout;
 use portcullis_control_snapshot::RolloutScope;
-use portcullis_control_store::Store;
+use portcullis_control_store::{Store, StoreError};
 use portcullis_identity::ids::ClusterId;
 
-use super::guard::Routes;
+use super::guard::{Routes, action};
+use super::refusal::refuse;
 use crate::extract::{Body, ClusterPath, OptionalBody, Parameters, bearer};
 use crate::{PlatformState, Problem, ProblemKind};
 
@@ -124,24 +126,64 @@ async fn retire(
     operator.administer(id, Administer::Retire, action, wait).await
 }
 
+/// What a heartbeat needs.
+#[derive(Clone)]
+struct Heartbeats {
+    store: Store,
+    presence: Arc<Presence>,
+    metrics: Arc<Metrics>,
+}
+
+impl FromRef<PlatformState> for Heartbeats {
+    fn from_ref(state: &PlatformState) -> Self {
+        let PlatformState { store, presence, metrics, .. } = state;
+        Self { store: store.clone(), presence: Arc::clone(presence), metrics: Arc::clone(metrics) }
+    }
+}
+
+impl Heartbeats {
+    /// Refuses who has not the token of a cluster. Whose log it is in is what the cluster is, if there is one; what a caller
+    /// says of itself is not believed.
+    async fn refuse(&self, id: ClusterId, key_id: String, action: AuditEvent) -> Problem {
+        let told = invalid();
+        let from = PauseName::cluster_caller(&action.client_address);
+        let action = AuditEvent { credential: "cluster_token", key_id, ..action };
+        let mut record = action.record(told.kind().status(), told.kind().code());
+        match self.store.cluster(Reach::Platform, id).await {
+            Ok(cluster) => {
+                record.cluster = cluster.id.to_string();
+                record.tenant = cluster.tenant.to_string();
+            }
+            Err(StoreError::Refused(_)) => {}
+            Err(error) => return error.into(),
+        }
+        refuse(&self.store, &self.metrics.refused_clusters, from, record, told).await
+    }
+}
+
+fn invalid() -> Problem {
+    Problem::new(ProblemKind::TokenInvalid, "send the token that registration gave this cluster")
+}
+
 async fn heartbeat(
-    State(store): State<Store>,
-    State(presence): State<Arc<Presence>>,
-    State(metrics): State<Arc<Metrics>>,
+    State(heartbeats): State<Heartbeats>,
     ClusterPath(id): ClusterPath,
     request: Request,
 ) -> Result<Json<HeartbeatResponse>, Problem> {
-    let invalid =
-        || Problem::new(ProblemKind::TokenInvalid, "send the token that registration gave this cluster");
-    let token =
-        bearer(request.headers()).and_then(|t| Token::parse(TokenKind::Cluster, t)).ok_or_else(invalid)?;
+    let Heartbeats { store, presence, metrics } = &heartbeats;
+    let token = bearer(request.headers()).and_then(|text| Token::parse(TokenKind::Cluster, text));
     // Before the body is read: who is no cluster does not hold a connection with it.
-    if !presence.is_token_of(&store, &id, token.digest()).await? {
-        return Err(invalid());
-    }
+    let own = match &token {
+        Some(token) => presence.is_token_of(store, &id, token.digest()).await?,
+        None => false,
+    };
+    let Some(token) = token.as_ref().filter(|_| own) else {
+        let key_id = token.map(|token| token.id().to_owned()).unwrap_or_default();
+        return Err(heartbeats.refuse(id, key_id, action(&request)).await);
+    };
     let OptionalBody(body) = OptionalBody::<HeartbeatRequest>::from_request(request, &()).await?;
     let HeartbeatRequest { status, version } = body.check().map_err(Problem::body)?;
-    let outcome = presence.heartbeat(&store, id, token.digest(), status.into(), version).await;
+    let outcome = presence.heartbeat(store, id, token.digest(), status.into(), version).await;
     let state = outcome.map_err(|error| match error {
         HeartbeatError::Token => invalid(),
         HeartbeatError::Retired => Problem::new(ProblemKind::ClusterRetired, error.to_string()),

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use axum::Router;
 use axum::extract::{ConnectInfo, FromRef, Request, State};
 use axum::handler::Handler;
-use axum::http::{HeaderValue, Method, header};
+use axum::http::Method;
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{MethodFilter, MethodRouter, on};
@@ -21,6 +21,7 @@ use portcullis_control_store::{Store, StoreError};
 use zeroize::Zeroizing;
 
 use super::described::only_what_is_described;
+use super::refusal::refuse;
 use crate::PlatformState;
 use crate::extract::{bearer, request_id};
 use crate::openapi::Takes;
@@ -92,7 +93,9 @@ async fn guarded(
     let from = PauseName::platform_caller(&action.client_address);
     let caller = match guard.authenticate(token.as_deref().map(String::as_str), from).await {
         Ok(caller) => caller,
-        Err(Unknown { problem, whose }) => return guard.refuse(whose.of(action), problem).await,
+        Err(Unknown { problem, whose }) => {
+            return guard.refuse(whose.of(action), problem).await.into_response();
+        }
     };
     let action = action.by(&caller);
     let reads = request.method() == Method::GET || request.method() == Method::HEAD;
@@ -130,7 +133,7 @@ fn denied(caller: &Caller, permission: Permission) -> Problem {
 }
 
 /// What is audited of a call, but for who makes it.
-fn action(request: &Request) -> AuditEvent {
+pub(super) fn action(request: &Request) -> AuditEvent {
     let peer = request.extensions().get::<ConnectInfo<SocketAddr>>();
     AuditEvent {
         method: request.method().to_string(),
@@ -223,36 +226,31 @@ impl Guard {
         let Some(token) = Token::parse(TokenKind::Administrator, text) else {
             return Ok(self.people.caller(text, from).await?);
         };
-        self.store.caller(&token).await?.ok_or_else(|| Unknown {
-            problem: Problem::new(ProblemKind::TokenInvalid, "this is no token of the platform API"),
+        let refused = |told: &str| Unknown {
+            problem: Problem::new(ProblemKind::TokenInvalid, told),
             whose: Whose::claimed(&token),
-        })
+        };
+        let caller = self.store.caller(&token).await?;
+        let caller = caller.ok_or_else(|| refused("this is no token of the platform API"))?;
+        match &caller.voucher {
+            Some(voucher) if !self.people.vouches(voucher, &caller.role) => Err(refused(
+                "platformCallers gives the person who made this token no role any more by which they could make it",
+            )),
+            _ => Ok(caller),
+        }
     }
 
-    /// Refuses a call without a token that is good. Each refusal is audited; when many come from one address they get
-    /// slower, so that nobody can fill the audit log. A good token is never slowed down.
-    async fn refuse(&self, action: AuditEvent, problem: Problem) -> Response {
+    /// Refuses a call without a token that is good.
+    async fn refuse(&self, action: AuditEvent, problem: Problem) -> Problem {
         let kind = problem.kind();
         if !matches!(
             kind,
             ProblemKind::TokenMissing | ProblemKind::TokenInvalid | ProblemKind::PermissionDenied
         ) {
-            return problem.into_response();
+            return problem;
         }
-        let failures_of = vec![PauseName::platform_caller(&action.client_address)];
-        let pause = match self.store.refuse(failures_of, action.record(kind.status(), kind.code())).await {
-            Ok(pause) => pause,
-            // An answer that cannot be audited is not given.
-            Err(error) => return Problem::from(error).into_response(),
-        };
-        let Some(pause) = pause else {
-            self.metrics.refused_callers.count(&["audited"]);
-            return problem.into_response();
-        };
-        self.metrics.refused_callers.count(&["paused"]);
-        let told = "try again later, with the right token";
-        let mut response = Problem::new(ProblemKind::TooManyRefusals, told).into_response();
-        response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(pause.as_secs() + 1));
-        response
+        let from = PauseName::platform_caller(&action.client_address);
+        let record = action.record(kind.status(), kind.code());
+        refuse(&self.store, &self.metrics.refused_callers, from, record, problem).await
     }
 }

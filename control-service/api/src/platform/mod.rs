@@ -12,6 +12,7 @@ mod issuers;
 mod keys;
 mod oauth;
 mod openapi;
+mod refusal;
 mod revocations;
 
 use axum::Router;

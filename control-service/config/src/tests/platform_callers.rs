@@ -91,3 +91,28 @@ fn what_would_let_in_more_than_is_meant_is_an_error() {
     let once = format!("{{issuer: 'https://acme', audiences: [platform], roles: [{good}]}}");
     assert_eq!(told(&[once.as_str(), ", ", &once].concat()), ["platformCallers[1].issuer"]);
 }
+
+#[test]
+fn what_tells_access_tokens_is_said_once_and_plainly() {
+    let rule = format!("{{role: tenant-admin, {WHEN}}}");
+    for good in [
+        "",
+        ", dedicatedAudience: false",
+        ", dedicatedAudience: true",
+        ", accessTokenClaim: {claim: [typ], anyOf: [Bearer]}",
+    ] {
+        assert!(entry("acme", good, &rule).is_empty(), "{good}");
+    }
+    let claim = "platformCallers[0].accessTokenClaim";
+    for (bad, field) in [
+        (", accessTokenClaim: {claim: [typ]}", claim),
+        (", accessTokenClaim: {claim: [], anyOf: [Bearer]}", claim),
+        (", accessTokenClaim: null", claim),
+        (
+            ", dedicatedAudience: true, accessTokenClaim: {claim: [typ], anyOf: [Bearer]}",
+            "platformCallers[0].dedicatedAudience",
+        ),
+    ] {
+        assert_eq!(entry("acme", bad, &rule), [field], "{bad}");
+    }
+}

@@ -12,7 +12,7 @@ mod stream;
 pub use entry::{LogBody, LogEntry, commitment, leaf_hash};
 pub use event::{AuditEvent, LOCAL_OPERATOR};
 pub use ingested::Ingested;
-pub use parts::{DataSubject, Parts};
+pub use parts::{DataSubject, Parts, say_the_same};
 pub use query::{AuditRow, AuditStatus, Erased, LogProof, Order, RecordQuery, StreamStatus};
 pub use record::Parsed;
 pub use sender::{Refusals, RejectReason, Sender, Tenants};

@@ -4,14 +4,13 @@ use portcullis_protocol::tags::audit_record as field;
 use portcullis_protocol::wire::AuditRecord;
 use prost::encoding::{DecodeContext, decode_key, skip_field};
 
-/// The fields that tell nothing of a person. All others do, also those that only a newer filter knows.
-const OPEN: [u32; 26] = [
+/// The fields that tell nothing of a person. All others do, also those that only a newer filter knows: and so may the ids
+/// of request and trace, which are whatever a client sent.
+const OPEN: [u32; 24] = [
     field::STREAM,
     field::SEQUENCE,
     field::TIME_MS,
     field::PROXY,
-    field::REQUEST_ID,
-    field::TRACE_ID,
     field::DECISION,
     field::STAGE,
     field::REASON,
@@ -48,17 +47,38 @@ impl Parts {
     #[must_use]
     pub fn of(record: &[u8]) -> Option<Self> {
         let mut parts = Self { open: Vec::with_capacity(record.len()), personal: Vec::new() };
-        let mut rest = record;
-        while !rest.is_empty() {
-            let before = rest;
-            let (number, kind) = decode_key(&mut rest).ok()?;
-            skip_field(kind, number, &mut rest, DecodeContext::default()).ok()?;
-            let field = before.get(..before.len().checked_sub(rest.len())?)?;
+        each_field(record, |number, field| {
             if OPEN.contains(&number) { &mut parts.open } else { &mut parts.personal }
                 .extend_from_slice(field);
-        }
+        })?;
         Some(parts)
     }
+}
+
+/// Looks at the fields of an encoded record, each with its number, as they came; `None` where that is none.
+fn each_field<'a>(record: &'a [u8], mut look: impl FnMut(u32, &'a [u8])) -> Option<()> {
+    let mut rest = record;
+    while !rest.is_empty() {
+        let before = rest;
+        let (number, kind) = decode_key(&mut rest).ok()?;
+        skip_field(kind, number, &mut rest, DecodeContext::default()).ok()?;
+        look(number, before.get(..before.len().checked_sub(rest.len())?)?);
+    }
+    Some(())
+}
+
+/// Whether two encoded records say the same, whatever was taken for personal when each was taken apart: only fields of
+/// different numbers may have changed places.
+#[must_use]
+pub fn say_the_same(one: &[u8], other: &[u8]) -> bool {
+    fn sorted(record: &[u8]) -> Option<Vec<(u32, &[u8])>> {
+        let mut fields = Vec::new();
+        each_field(record, |number, field| fields.push((number, field)))?;
+        fields.sort_by_key(|(number, _)| *number);
+        Some(fields)
+    }
+    let (one, other) = (sorted(one), sorted(other));
+    one.is_some() && one == other
 }
 
 const DAY_MS: u64 = 24 * 60 * 60 * 1000;
@@ -157,6 +177,19 @@ mod tests {
         let parts = Parts::of(&bytes).unwrap();
         assert!(parts.personal.ends_with(&unknown));
         assert_eq!(Parts::of(&bytes[..bytes.len() - 1]), None);
+    }
+
+    #[test]
+    fn fields_that_changed_places_say_the_same_and_nothing_else_does() {
+        let ids = AuditRecord { request_id: "r".into(), trace_id: "t".into(), ..record() };
+        let bytes = ids.encode_to_vec();
+        let Parts { open, personal } = Parts::of(&bytes).unwrap();
+        assert!(say_the_same(&bytes, &[personal, open].concat()));
+        let other = AuditRecord { request_id: "s".into(), ..ids.clone() };
+        assert!(!say_the_same(&bytes, &other.encode_to_vec()));
+        let turned = AuditRecord { actors: vec!["agent".into(), "helper".into()], ..ids };
+        assert!(!say_the_same(&bytes, &turned.encode_to_vec()), "the order of actors counts");
+        assert!(!say_the_same(&[0xff], &[0xff]));
     }
 
     #[test]

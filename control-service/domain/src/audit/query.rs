@@ -71,13 +71,19 @@ impl RecordQuery {
         !self.filters() && self.subject.is_none() && self.cluster.is_none()
     }
 
+    /// Whether a record that was opened is the one of the request that is asked for. Of one that is erased that cannot be
+    /// told any more.
+    #[must_use]
+    pub fn is_of_request(&self, record: &AuditRecord) -> bool {
+        self.request_id.as_deref().is_none_or(|wanted| wanted == record.request_id)
+    }
+
     /// Whether a record is one of those asked for, by what is never encrypted.
     #[must_use]
     pub fn fits(&self, record: &AuditRecord) -> bool {
         let same = |wanted: &Option<String>, found: &str| wanted.as_deref().is_none_or(|w| w == found);
         self.reach.has_tenant(&record.tenant)
             && same(&self.tenant, &record.tenant)
-            && same(&self.request_id, &record.request_id)
             && same(&self.cluster, &record.cluster)
             && same(&self.decision, &record.decision)
             && same(&self.reason, &record.reason)

@@ -4,7 +4,8 @@ use clap::Subcommand;
 use clap::builder::TypedValueParser;
 use portcullis_control_contract::ListQuery;
 use portcullis_control_contract::administrators::{
-    AdministratorCreated, AdministratorCreation, AdministratorList, AdministratorRevoked,
+    AdministratorCreated, AdministratorCreation, AdministratorList, AdministratorRevocation,
+    AdministratorRevoked,
 };
 use portcullis_control_domain::caller::RoleName;
 use portcullis_identity::ids::{ClusterId, TenantId};
@@ -35,6 +36,9 @@ pub(super) enum Admins {
     Revoke {
         /// Its id: the second part of its token.
         id: String,
+        /// Also revoke all tokens that it made, and those that these made.
+        #[arg(long)]
+        with_made: bool,
     },
 }
 
@@ -58,8 +62,10 @@ pub(super) async fn admins(connection: &Connection, command: Admins) -> Result<(
             let query = ListQuery { limit: MOST, ..ListQuery::default() };
             run::<AdministratorList>(connection, Call::get(&administrators).query(&query)).await
         }
-        Admins::Revoke { id } => {
-            run::<AdministratorRevoked>(connection, Call::delete(&["v1", "administrators", &id])).await
+        Admins::Revoke { id, with_made } => {
+            let query = AdministratorRevocation { with_made };
+            let call = Call::delete(&["v1", "administrators", &id]).query(&query);
+            run::<AdministratorRevoked>(connection, call).await
         }
     }
 }

@@ -24,7 +24,18 @@ const LISTS: &[(&str, &[&str])] = &[
     ),
     (
         "administrators",
-        &["id", "role", "tenant", "cluster", "break_glass", "created_at_ms", "expires_at_s", "revoked_at_ms"],
+        &[
+            "id",
+            "role",
+            "tenant",
+            "cluster",
+            "break_glass",
+            "created_at_ms",
+            "expires_at_s",
+            "revoked_at_ms",
+            "made_by",
+            "person",
+        ],
     ),
     ("issuers", &["issuer", "source", "state", "keys", "age_s", "fetched", "failed", "last_error"]),
     ("left_out", &["issuer", "kid", "reason"]),
@@ -86,6 +97,7 @@ pub(super) fn render(answer: &Value) -> String {
 fn describe(members: &Map<String, Value>, out: &mut String) {
     for (name, value) in members {
         match value {
+            Value::Object(_) if name == "person" => line(name, value, out),
             Value::Object(inner) => describe(inner, out),
             Value::Array(items) => {
                 let known = LISTS.iter().find(|(list, _)| list == name);
@@ -138,6 +150,10 @@ fn cell(value: &Value) -> String {
         Value::Array(items) if items.iter().all(Value::is_string) => {
             items.iter().filter_map(Value::as_str).collect::<Vec<_>>().join(",")
         }
+        // As a revocation names a person.
+        Value::Object(person) if person.contains_key("subject") => {
+            ["tenant", "issuer", "subject"].map(|part| person[part].as_str().unwrap_or("-")).join(" ")
+        }
         other => other.to_string(),
     };
     text.chars().flat_map(|c| if c.is_control() { c.escape_default().collect() } else { vec![c] }).collect()
@@ -172,6 +188,13 @@ mod tests {
         assert_eq!(lines.len(), 2);
         assert!(lines[0].starts_with("ID  TENANT  PLACEMENT"), "{text}");
         assert!(lines[1].contains("online\\u{1b}[2J") && !text.contains('\u{1b}'), "{text}");
+    }
+
+    #[test]
+    fn a_person_is_written_as_a_revocation_names_them() {
+        let person = serde_json::json!({"tenant": "acme", "issuer": "https://idp", "subject": "ann"});
+        let text = render(&serde_json::json!({"administrator": {"id": "a", "person": person}}));
+        assert!(text.contains("person: acme https://idp ann\n"), "{text}");
     }
 
     #[test]
@@ -227,7 +250,7 @@ mod tests {
         vec![
             ("clusters", written(Cluster::registered(cluster, 1))),
             ("api_keys", written(ApiKey::made(key, "k", 1))),
-            ("administrators", written(Administrator::generate(Role::Operator, None, 1).0)),
+            ("administrators", written(Administrator::generate(Role::Operator, None, None, 1).0)),
             ("signing_keys", written(signing)),
             ("service_clients", written(ServiceClient::made(client, 1))),
             ("revocations", written(Revocation::of_api_key("k", 1))),

@@ -55,6 +55,7 @@ pub(super) async fn assemble(
     stopping: watch::Receiver<bool>,
 ) -> Result<(Running, States), StoreError> {
     let (store, pepper) = open(location, config.settings()).await?;
+    store.limit_tenants(config.policy.tenant_limits);
     let metrics = Arc::new(Metrics::default());
     let issuers = Issuers::new(store.clone(), Arc::clone(&metrics)).await?;
     let workers = Arc::new(Workers::new(config.worker_forget));

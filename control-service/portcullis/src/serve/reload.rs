@@ -120,6 +120,7 @@ async fn apply(config: &Config, new: &Config, service: &Running) -> Result<(), S
     }
     service.principals.set(new.policy.principals.clone());
     service.people.set(new.policy.platform_callers.clone());
+    service.store.limit_tenants(new.policy.tenant_limits);
     Ok(())
 }
 

@@ -172,8 +172,24 @@ fn issuers() -> Vec<Variation> {
 
 fn platform_callers() -> Vec<Variation> {
     changes([
+        ("tenantLimits.clusters", "/tenantLimits/clusters", json!(1)),
+        ("tenantLimits.apiKeys", "/tenantLimits/apiKeys", json!(1)),
+        ("tenantLimits.serviceClients", "/tenantLimits/serviceClients", json!(1)),
+        ("tenantLimits.administrators", "/tenantLimits/administrators", json!(1)),
+        ("tenantLimits.revocations", "/tenantLimits/revocations", json!(1)),
         ("platformCallers[].issuer", "/platformCallers/1/issuer", json!("https://inline.example.com")),
         ("platformCallers[].audiences", "/platformCallers/0/audiences", json!(["platform-2"])),
+        ("platformCallers[].dedicatedAudience", "/platformCallers/0/dedicatedAudience", json!(true)),
+        (
+            "platformCallers[].accessTokenClaim.claim",
+            "/platformCallers/1/accessTokenClaim/claim",
+            json!(["token_use"]),
+        ),
+        (
+            "platformCallers[].accessTokenClaim.anyOf",
+            "/platformCallers/1/accessTokenClaim/anyOf",
+            json!(["Data.Manage"]),
+        ),
         ("platformCallers[].tenant", "/platformCallers/0/tenant", json!("ops-2")),
         ("platformCallers[].roles[].role", "/platformCallers/0/roles/0/role", json!("operator")),
         ("platformCallers[].roles[].tenant", "/platformCallers/0/roles/1/tenant", json!("globex")),

@@ -181,7 +181,7 @@ pub(crate) const MADE: &[(&str, &str)] = &[
 
 /// A caller of a role, and things of acme's that nobody else touches.
 pub(crate) struct Who {
-    token: String,
+    pub(crate) token: String,
     pub(crate) cluster: String,
     key: String,
     client: String,

@@ -4,8 +4,8 @@
 use std::sync::{Arc, mpsc};
 
 use portcullis_authn::jws::Jws;
-use portcullis_authn::{Rejected, Verified, jwt};
-use portcullis_control_config::PlatformCallers;
+use portcullis_authn::{Rejected, Verified, jwt, revocable_names};
+use portcullis_control_config::{AccessTokens, PlatformCallers};
 use portcullis_control_domain::clock::now_ms;
 use portcullis_control_snapshot::Hub;
 use portcullis_identity::KeyId;
@@ -26,8 +26,18 @@ const PLACES: usize = 64;
 /// The same of addresses that must wait for a pause to end: they take no place from anybody else.
 const PLACES_OF_SUSPECTS: usize = 4;
 
-/// What came of one look at a token: what it says, and which of the configured issuers says so.
-pub(super) type Judged = Result<Box<(Verified, IssuerId)>, Refusal>;
+/// What came of one look at a token.
+pub(super) type Judged = Result<Box<Known>, Refusal>;
+
+/// Whom a token names.
+pub(super) struct Known {
+    /// What it says.
+    pub(super) verified: Verified,
+    /// Which of the configured issuers says so.
+    pub(super) configured: IssuerId,
+    /// The names of all revocations that would end it.
+    pub(super) revoked_by: Vec<String>,
+}
 
 pub(super) struct Refusal {
     /// Why a gateway would refuse it.
@@ -132,7 +142,9 @@ fn look(token: &str, snapshot: &SnapshotState) -> Judged {
         let name = verified.principal.issuer.as_ref();
         let issuer =
             name.and_then(|name| snapshot.issuer_of_name(name)).map(|document| document.issuer.clone());
-        Ok(Box::new((verified, issuer.ok_or(Reason::IssuerUnknown)?)))
+        let configured = issuer.ok_or(Reason::IssuerUnknown)?;
+        let revoked_by = revocable_names(&verified.principal, snapshot);
+        Ok(Box::new(Known { verified, configured, revoked_by }))
     });
     judged.map_err(|unjudged| {
         let why = match unjudged {
@@ -159,6 +171,13 @@ fn adapt(record: &mut Record, callers: &[PlatformCallers]) -> Option<()> {
     let mut document: IssuerDocument = serde_json::from_slice(&record.value).ok()?;
     let own = callers.iter().find(|callers| callers.issuer == document.issuer)?;
     document.audiences.clone_from(&own.audiences);
+    // What a gateway takes on purpose is not taken here by that.
+    document.any_token_use = false;
+    match &own.access_tokens {
+        AccessTokens::Type => document.token_types = vec!["at+jwt".to_owned()],
+        AccessTokens::Claim(claim) => document.required_claims.push(claim.clone()),
+        AccessTokens::Audience => {}
+    }
     if let Some(tenant) = &own.tenant {
         document.claims.tenant = TenantRule::Fixed(tenant.clone());
     }

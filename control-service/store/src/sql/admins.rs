@@ -2,8 +2,9 @@
 
 use portcullis_control_domain::administrator::{Administrator, bootstrap_event};
 use portcullis_control_domain::audit::AuditEvent;
-use portcullis_control_domain::caller::{Caller, CallerCredential, Reach, Role, RoleParts};
+use portcullis_control_domain::caller::{Caller, CallerCredential, Person, Reach, Role, RoleParts};
 use portcullis_control_domain::clock::now_ms;
+use portcullis_control_domain::limits::Made;
 use portcullis_control_domain::tokens::Token;
 use portcullis_control_domain::{Listed, Refused};
 use portcullis_protocol::wire::AuditRecord;
@@ -11,15 +12,14 @@ use portcullis_sql::{Connection, Row, SqlError, params};
 use subtle::ConstantTimeEq;
 
 use super::failure::Failure;
+use super::limits::Making;
 use super::transaction::Transaction;
-use super::{Database, Store};
+use super::vouched::{self, GOOD, still_good};
+use super::{Database, Store, clusters};
 use crate::StoreError;
 
 pub(super) const COLUMNS: &str =
-    "id, break_glass, created_at_ms, expires_at_s, revoked_at_ms, role, tenant, cluster";
-
-/// Whether a token is good at the time `?2`, in seconds.
-const GOOD: &str = "revoked_at_ms IS NULL AND (expires_at_s IS NULL OR expires_at_s > ?2)";
+    "id, break_glass, created_at_ms, expires_at_s, revoked_at_ms, role, tenant, cluster, made_by, voucher";
 
 pub(super) fn read(row: &Row<'_>) -> Result<Administrator, SqlError> {
     Ok(Administrator {
@@ -29,6 +29,8 @@ pub(super) fn read(row: &Row<'_>) -> Result<Administrator, SqlError> {
         expires_at_s: row.get(3)?,
         revoked_at_ms: row.get(4)?,
         role: role(row)?,
+        made_by: row.get(8)?,
+        person: vouched::read(row, 9)?.map(|voucher| voucher.person),
     })
 }
 
@@ -41,11 +43,20 @@ fn role(row: &Row<'_>) -> Result<Role, SqlError> {
     RoleParts { role: row.parse(5)?, tenant, cluster }.try_into().map_err(|_| wrong(5))
 }
 
-fn insert(connection: &Connection, administrator: &Administrator, digest: &[u8; 32]) -> Result<(), Failure> {
+/// A token to be kept: what is known of it, its digest, and who vouches for it.
+struct NewToken {
+    administrator: Administrator,
+    digest: [u8; 32],
+    voucher: Option<String>,
+}
+
+fn insert(connection: &Connection, new: &NewToken) -> Result<(), Failure> {
+    let NewToken { administrator, digest, voucher } = new;
     let role = RoleParts::from(administrator.role.clone());
     connection.execute(
-        "INSERT INTO administrator (id, token_digest, break_glass, created_at_ms, expires_at_s, role, tenant, cluster)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
+        "INSERT INTO administrator
+                (id, token_digest, break_glass, created_at_ms, expires_at_s, role, tenant, cluster, made_by, voucher)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)",
         params![
             administrator.id,
             digest,
@@ -54,7 +65,9 @@ fn insert(connection: &Connection, administrator: &Administrator, digest: &[u8; 
             administrator.expires_at_s,
             role.role.as_str(),
             role.tenant.as_ref().map(|tenant| tenant.as_str()),
-            role.cluster.as_ref().map(|cluster| cluster.as_str())
+            role.cluster.as_ref().map(|cluster| cluster.as_str()),
+            administrator.made_by,
+            voucher
         ],
     )?;
     Ok(())
@@ -71,8 +84,9 @@ impl Database {
         break_glass: bool,
         expires_at_s: Option<u64>,
     ) -> Result<Option<Token>, StoreError> {
-        let (mut administrator, token) = Administrator::generate(Role::Administrator, expires_at_s, now_ms());
-        let digest = token.digest();
+        let (administrator, token) =
+            Administrator::generate(Role::Administrator, expires_at_s, None, now_ms());
+        let mut new = NewToken { administrator, digest: token.digest(), voucher: None };
         let made = self.write(move |transaction| {
             let exists: bool = transaction.connection().query_one(
                 "SELECT EXISTS (SELECT 1 FROM administrator)",
@@ -82,9 +96,9 @@ impl Database {
             if exists && !break_glass {
                 return Ok(false);
             }
-            administrator.break_glass = exists;
-            insert(transaction.connection(), &administrator, &digest)?;
-            let action = bootstrap_event(&administrator.id, exists);
+            new.administrator.break_glass = exists;
+            insert(transaction.connection(), &new)?;
+            let action = bootstrap_event(&new.administrator.id, exists);
             transaction.record(action.record(201, ""))?;
             Ok(true)
         })?;
@@ -104,13 +118,14 @@ impl Store {
                 let sql = ["SELECT ", COLUMNS, ", token_digest FROM administrator WHERE id = ?1 AND ", GOOD]
                     .concat();
                 let found = connection.query_optional(&sql, params![id, now_ms() / 1000], |row| {
-                    Ok((read(row)?, row.get::<[u8; 32]>(8)?))
+                    Ok((read(row)?, vouched::read(row, 9)?, row.get::<[u8; 32]>(10)?))
                 })?;
-                let known = found.filter(|(_, stored)| bool::from(stored.ct_eq(&digest)));
-                Ok(known.map(|(Administrator { id, role, expires_at_s, .. }, _)| Caller {
+                let known = found.filter(|(.., stored)| bool::from(stored.ct_eq(&digest)));
+                Ok(known.map(|(Administrator { id, role, expires_at_s, .. }, voucher, _)| Caller {
                     credential: CallerCredential::Token { id },
                     role,
                     expires_at_s,
+                    voucher: voucher.map(Box::new),
                 }))
             })
             .await
@@ -119,21 +134,37 @@ impl Store {
     /// Gives out a token of this role, to be shown once.
     ///
     /// # Errors
-    /// [`Refused::OutOfReach`] when its role has what the caller's lacks, or the database fails.
+    /// [`Refused::OutOfReach`] when its role has what the caller's lacks, [`Refused::ClusterUnknown`] of a cluster owner's
+    /// that is not that tenant's, [`Refused::CallerRevoked`], [`Refused::LimitReached`], or the database fails.
     pub async fn create_administrator(
         &self,
         role: Role,
         expires_at_s: Option<u64>,
+        by: Caller,
         action: AuditEvent,
     ) -> Result<(Administrator, Token), StoreError> {
-        let (administrator, token) = Administrator::generate(role, expires_at_s, now_ms());
-        let (made, digest) = (administrator.clone(), token.digest());
+        let (administrator, token) = Administrator::generate(role, expires_at_s, Some(&by), now_ms());
+        let voucher = by.voucher.as_ref().map(serde_json::to_string).transpose();
+        let voucher = voucher.map_err(|error| StoreError::Database(error.to_string()))?;
+        let (made, digest, limits) = (administrator.clone(), token.digest(), self.limits());
         self.writer
             .run(move |transaction| {
+                let connection = transaction.connection();
                 if !may_grant(&action, &administrator.role) {
                     return Err(Refused::OutOfReach.into());
                 }
-                insert(transaction.connection(), &administrator, &digest)?;
+                if !still_good(connection, &by, now_ms())? {
+                    return Err(Refused::CallerRevoked.into());
+                }
+                if let Role::ClusterOwner(tenant, id) = &administrator.role {
+                    clusters::within(connection, id, &Reach::Tenant(tenant.clone()))?;
+                }
+                let tenant = action.reach().bounds().0.unwrap_or_default().to_owned();
+                let making = Making { what: Made::Administrators, tenant: &tenant, in_place_of: "", limits };
+                making.allow(connection, &action)?;
+                let new = NewToken { administrator, digest, voucher };
+                insert(connection, &new)?;
+                let NewToken { administrator, .. } = new;
                 let mut record = about(&action, 201, administrator.role);
                 record.path = [record.path.as_str(), "/", &administrator.id].concat();
                 transaction.record(record)
@@ -142,8 +173,8 @@ impl Store {
         Ok((made, token))
     }
 
-    /// Revokes a token; doing so again changes nothing. The last good one of the role administrator stays: nobody could
-    /// do everything any more.
+    /// Revokes a token; doing so again changes nothing. `with_made`: also all that it made, that those made, and so on;
+    /// their ids are returned. The last good one of the role administrator stays: nobody could do everything any more.
     ///
     /// # Errors
     /// [`Refused::AdministratorUnknown`], [`Refused::OutOfReach`] or [`Refused::AdministratorLast`], or the database
@@ -151,27 +182,27 @@ impl Store {
     pub async fn revoke_administrator(
         &self,
         id: String,
+        with_made: bool,
         action: AuditEvent,
-    ) -> Result<Administrator, StoreError> {
+    ) -> Result<(Administrator, Vec<String>), StoreError> {
         self.writer
             .run(move |transaction| {
                 let connection = transaction.connection();
-                let find = ["SELECT ", COLUMNS, " FROM administrator WHERE id = ?1"].concat();
-                let found = connection.query_optional(&find, params![&id], read)?;
+                let found = find(connection, &id)?;
                 let found = found.filter(|administrator| action.reach().covers(&administrator.role.reach()));
-                let mut administrator = found.ok_or(Refused::AdministratorUnknown)?;
+                let administrator = found.ok_or(Refused::AdministratorUnknown)?;
                 // Whom somebody above has set beside them is not theirs to remove.
                 if !may_grant(&action, &administrator.role) {
                     return Err(Refused::OutOfReach.into());
                 }
-                let now = now_ms();
-                administrator.revoke(now, || is_another_good(connection, &id, now))?;
-                connection.execute(
-                    "UPDATE administrator SET revoked_at_ms = ?2 WHERE id = ?1",
-                    params![id, administrator.revoked_at_ms],
-                )?;
-                transaction.record(about(&action, 200, administrator.role.clone()))?;
-                Ok(administrator)
+                let made = if with_made { made_by(connection, &id)? } else { Vec::new() };
+                // Those first: of several administrators the one that is named must not pass for one that is left.
+                for administrator in made.iter().cloned() {
+                    let path = ["/v1/administrators/", &administrator.id].concat();
+                    end(transaction, administrator, &AuditEvent { path, ..action.clone() })?;
+                }
+                let administrator = end(transaction, administrator, &action)?;
+                Ok((administrator, made.into_iter().map(|administrator| administrator.id).collect()))
             })
             .await
     }
@@ -194,11 +225,52 @@ impl Store {
                     " FROM administrator WHERE id > ?1 AND (CAST(?3 AS TEXT) IS NULL OR tenant = ?3) ORDER BY id LIMIT ?2",
                 ]
                 .concat();
-                let items = connection.query(&sql, params![after, limit + 1, reach.bounds().0], read)?;
+                let mut items = connection.query(&sql, params![after, limit + 1, reach.bounds().0], read)?;
+                // Who of the platform set somebody beside a tenant is not told there.
+                let hidden = |person: &Person| !reach.has_tenant(person.tenant.as_str());
+                for administrator in &mut items {
+                    administrator.person.take_if(|person| hidden(person));
+                }
                 Ok(Listed::new(items, limit, |administrator: &Administrator| administrator.id.clone()))
             })
             .await
     }
+}
+
+fn find(connection: &Connection, id: &str) -> Result<Option<Administrator>, Failure> {
+    let sql = ["SELECT ", COLUMNS, " FROM administrator WHERE id = ?1"].concat();
+    Ok(connection.query_optional(&sql, params![id], read)?)
+}
+
+/// The tokens that a token made, those that these made, and so on, as far as they are not revoked yet.
+fn made_by(connection: &Connection, id: &str) -> Result<Vec<Administrator>, Failure> {
+    let sql = [
+        "WITH RECURSIVE made (made_id) AS (
+            SELECT id FROM administrator WHERE made_by = ?1
+            UNION SELECT a.id FROM administrator a JOIN made m ON a.made_by = m.made_id)
+         SELECT ",
+        COLUMNS,
+        " FROM administrator WHERE id IN (SELECT made_id FROM made) AND revoked_at_ms IS NULL ORDER BY id",
+    ]
+    .concat();
+    Ok(connection.query(&sql, params![id], read)?)
+}
+
+/// Ends a token that was found.
+fn end(
+    transaction: &mut Transaction<'_>,
+    mut administrator: Administrator,
+    action: &AuditEvent,
+) -> Result<Administrator, Failure> {
+    let (connection, now) = (transaction.connection(), now_ms());
+    let id = administrator.id.clone();
+    administrator.revoke(now, || is_another_good(connection, &id, now))?;
+    connection.execute(
+        "UPDATE administrator SET revoked_at_ms = ?2 WHERE id = ?1",
+        params![administrator.id, administrator.revoked_at_ms],
+    )?;
+    transaction.record(about(action, 200, administrator.role.clone()))?;
+    Ok(administrator)
 }
 
 /// Whether whoever does this may give out such a role.

@@ -4,6 +4,7 @@ use portcullis_control_domain::audit::AuditEvent;
 use portcullis_control_domain::caller::Reach;
 use portcullis_control_domain::client::{ClientSecret, NewServiceClient, ServiceClient};
 use portcullis_control_domain::clock::now_ms;
+use portcullis_control_domain::limits::Made;
 use portcullis_control_domain::revocation::Revocation;
 use portcullis_control_domain::tokens::{Token, TokenKind};
 use portcullis_control_domain::{Listed, Refused};
@@ -11,6 +12,7 @@ use portcullis_sql::{Connection, Row, SqlError, params};
 
 use super::Store;
 use super::failure::Failure;
+use super::limits::Making;
 use super::revocations::revoke_tokens;
 use super::transaction::Transaction;
 use super::words::words;
@@ -74,7 +76,7 @@ impl Store {
     /// Makes a client; its secret is to be shown once.
     ///
     /// # Errors
-    /// [`Refused::OutOfReach`], [`Refused::ServiceClientExists`], or the database fails.
+    /// [`Refused::OutOfReach`], [`Refused::LimitReached`], [`Refused::ServiceClientExists`], or the database fails.
     pub async fn create_service_client(
         &self,
         new: NewServiceClient,
@@ -83,12 +85,15 @@ impl Store {
         let secret = Token::generate(TokenKind::ServiceClient);
         let (secret_id, digest) = (secret.id().to_owned(), secret.digest());
         let client = ServiceClient::made(new, now_ms());
-        let made = client.clone();
+        let (made, limits) = (client.clone(), self.limits());
         self.writer
             .run(move |transaction| {
                 if !action.reach().has_tenant(&client.tenant) {
                     return Err(Refused::OutOfReach.into());
                 }
+                let making =
+                    Making { what: Made::ServiceClients, tenant: &client.tenant, in_place_of: "", limits };
+                making.allow(transaction.connection(), &action)?;
                 let added = transaction.connection().execute(
                     "INSERT INTO service_client (id, tenant, roles, scopes, audiences, may_exchange,
                             lifetime_s, secret_id, secret_digest, created_at_ms)

@@ -11,6 +11,7 @@ use portcullis_control_domain::cluster::{
     Administer, Administrative, Cluster, ClusterQuery, Heartbeat, KnownCluster, NewCluster, Observation,
     Observed, SilentCluster, effective,
 };
+use portcullis_control_domain::limits::{Made, TenantLimits};
 use portcullis_control_domain::tokens::{Token, TokenKind};
 use portcullis_control_domain::{Listed, Refused};
 use portcullis_control_snapshot::entries;
@@ -21,6 +22,7 @@ use portcullis_sql::{Connection, Row, SqlError, params};
 use super::Store;
 use super::failure::Failure;
 use super::leader::Term;
+use super::limits::Making;
 use super::transaction::Transaction;
 use super::words;
 use crate::StoreError;
@@ -61,7 +63,7 @@ fn find(connection: &Connection, id: &ClusterId) -> Result<Option<KnownCluster>,
 }
 
 /// A cluster, for somebody who can touch so much: what is beyond that is not there.
-fn within(connection: &Connection, id: &ClusterId, reach: &Reach) -> Result<Cluster, Failure> {
+pub(super) fn within(connection: &Connection, id: &ClusterId, reach: &Reach) -> Result<Cluster, Failure> {
     let found = find(connection, id)?.map(|known| known.cluster);
     Ok(found.filter(|cluster| cluster.is_within(reach)).ok_or(Refused::ClusterUnknown)?)
 }
@@ -107,12 +109,14 @@ fn register(
     transaction: &mut Transaction<'_>,
     new: NewCluster,
     digest: [u8; 32],
-    reach: &Reach,
+    (action, limits): (&AuditEvent, TenantLimits),
 ) -> Result<(Cluster, u64), Failure> {
     // First of all: nobody learns from the answer what is there in another tenant.
-    if !reach.has_tenant(new.tenant.as_str()) {
+    if !action.reach().has_tenant(new.tenant.as_str()) {
         return Err(Refused::OutOfReach.into());
     }
+    let making = Making { what: Made::Clusters, tenant: new.tenant.as_str(), in_place_of: "", limits };
+    making.allow(transaction.connection(), action)?;
     if find(transaction.connection(), &new.id)?.is_some() {
         return Err(Refused::ClusterExists.into());
     }
@@ -157,18 +161,18 @@ impl Store {
     /// Registers a cluster; the token is its own, to be shown once.
     ///
     /// # Errors
-    /// [`Refused::OutOfReach`], [`Refused::ClusterExists`], or the database fails.
+    /// [`Refused::OutOfReach`], [`Refused::LimitReached`], [`Refused::ClusterExists`], or the database fails.
     pub async fn register_cluster(
         &self,
         new: NewCluster,
         action: AuditEvent,
     ) -> Result<(Cluster, Token, u64), StoreError> {
         let token = Token::generate(TokenKind::Cluster);
-        let digest = token.digest();
+        let (digest, limits) = (token.digest(), self.limits());
         let (cluster, revision) = self
             .writer
             .run(move |transaction| {
-                let (cluster, revision) = register(transaction, new, digest, &action.reach())?;
+                let (cluster, revision) = register(transaction, new, digest, (&action, limits))?;
                 let mut record = action.record(201, "");
                 record.cluster = cluster.id.to_string();
                 record.tenant = cluster.tenant.to_string();

@@ -4,6 +4,7 @@ use portcullis_control_domain::api_key::{ApiKey, KeyRotation, NewApiKey, Replace
 use portcullis_control_domain::audit::AuditEvent;
 use portcullis_control_domain::caller::{Permission, Reach};
 use portcullis_control_domain::clock::now_ms;
+use portcullis_control_domain::limits::Made;
 use portcullis_control_domain::revocation::Revocation;
 use portcullis_control_domain::tokens::{Token, TokenKind};
 use portcullis_control_domain::{Listed, Refused};
@@ -14,6 +15,7 @@ use portcullis_sql::{Connection, Row, SqlError, params};
 
 use super::Store;
 use super::failure::Failure;
+use super::limits::Making;
 use super::revocations::revoke_tokens;
 use super::transaction::Transaction;
 use super::words::words;
@@ -98,7 +100,7 @@ impl Store {
     /// Makes a key; the token is to be shown once. `pepper` is the key of its digest.
     ///
     /// # Errors
-    /// [`Refused::OutOfReach`], [`Refused::HumanKey`], or the database fails.
+    /// [`Refused::OutOfReach`], [`Refused::HumanKey`], [`Refused::LimitReached`], or the database fails.
     pub async fn create_api_key(
         &self,
         new: NewApiKey,
@@ -108,7 +110,7 @@ impl Store {
         let token = Token::generate(TokenKind::ApiKey);
         let digest = keyed_hash(pepper, token.reveal().as_bytes());
         let key = ApiKey::made(new, token.id(), now_ms());
-        let stored = key.clone();
+        let (stored, limits) = (key.clone(), self.limits());
         let revision = self
             .writer
             .run(move |transaction| {
@@ -116,6 +118,8 @@ impl Store {
                     return Err(Refused::OutOfReach.into());
                 }
                 may_have(&action, &stored.source_type)?;
+                let making = Making { what: Made::ApiKeys, tenant: &stored.tenant, in_place_of: "", limits };
+                making.allow(transaction.connection(), &action)?;
                 let mut record = action.record(201, "");
                 record.tenant.clone_from(&stored.tenant);
                 record.path = [record.path.as_str(), "/", &stored.id].concat();
@@ -129,7 +133,8 @@ impl Store {
     /// Makes a key in the place of another one.
     ///
     /// # Errors
-    /// [`Refused::ApiKeyUnknown`], [`Refused::HumanKey`], [`Refused::ApiKeyEnded`], or the database fails.
+    /// [`Refused::ApiKeyUnknown`], [`Refused::HumanKey`], [`Refused::ApiKeyEnded`], [`Refused::LimitReached`], or the
+    /// database fails.
     pub async fn rotate_api_key(
         &self,
         id: String,
@@ -139,12 +144,14 @@ impl Store {
     ) -> Result<Replacement, StoreError> {
         let token = Token::generate(TokenKind::ApiKey);
         let digest = keyed_hash(pepper, token.reveal().as_bytes());
-        let new_id = token.id().to_owned();
+        let (new_id, limits) = (token.id().to_owned(), self.limits());
         let (new, old, revision) = self
             .writer
             .run(move |transaction| {
                 let mut old = within(transaction.connection(), &id, &action)?;
                 may_have(&action, &old.source_type)?;
+                let making = Making { what: Made::ApiKeys, tenant: &old.tenant, in_place_of: &id, limits };
+                making.allow(transaction.connection(), &action)?;
                 let new = old.rotate(new_id, how, now_ms())?;
                 let mut record = action.record(201, "");
                 record.tenant.clone_from(&old.tenant);

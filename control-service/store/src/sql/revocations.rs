@@ -3,6 +3,7 @@
 use portcullis_control_domain::audit::AuditEvent;
 use portcullis_control_domain::caller::Reach;
 use portcullis_control_domain::clock::now_ms;
+use portcullis_control_domain::limits::Made;
 use portcullis_control_domain::revocation::{Revocation, is_within, names_within};
 use portcullis_control_domain::{Listed, Refused};
 use portcullis_protocol::wire::AuditRecord;
@@ -11,6 +12,7 @@ use portcullis_sql::{Row, SqlError, params};
 use super::Store;
 use super::failure::Failure;
 use super::leader::Term;
+use super::limits::Making;
 use super::transaction::Transaction;
 use crate::StoreError;
 
@@ -68,7 +70,7 @@ impl Store {
     /// earlier: the later end counts, and none is later than any.
     ///
     /// # Errors
-    /// [`Refused::OutOfReach`], [`Refused::RevocationExists`], or the database fails.
+    /// [`Refused::OutOfReach`], [`Refused::LimitReached`], [`Refused::RevocationExists`], or the database fails.
     pub async fn add_revocation(
         &self,
         name: String,
@@ -76,12 +78,17 @@ impl Store {
         expires_at_s: Option<u64>,
         action: AuditEvent,
     ) -> Result<(Revocation, u64), StoreError> {
+        let limits = self.limits();
         self.writer
             .run(move |transaction| {
-                if !is_within(&name, &action.reach()) {
+                let reach = action.reach();
+                if !is_within(&name, &reach) {
                     return Err(Refused::OutOfReach.into());
                 }
-                let made_by = action.reach().authority();
+                let tenant = reach.bounds().0.unwrap_or_default();
+                let making = Making { what: Made::Revocations, tenant, in_place_of: "", limits };
+                making.allow(transaction.connection(), &action)?;
+                let made_by = reach.authority();
                 let revocation = Revocation { name, note, created_at_ms: now_ms(), expires_at_s, made_by };
                 let end = transaction.connection().query_optional(
                     "INSERT INTO revocation (name, note, created_at_ms, expires_at_s, made_by)

@@ -22,6 +22,7 @@ const SQLITE: Steps = &[
     (9, include_str!("schema/sqlite/9.sql")),
     (10, include_str!("schema/sqlite/10.sql")),
     (11, include_str!("schema/sqlite/11.sql")),
+    (12, include_str!("schema/sqlite/12.sql")),
 ];
 
 /// A version means the same in both databases. PostgreSQL came with the fourth.
@@ -34,6 +35,7 @@ const POSTGRES: Steps = &[
     (9, include_str!("schema/postgres/9.sql")),
     (10, include_str!("schema/postgres/10.sql")),
     (11, include_str!("schema/postgres/11.sql")),
+    (12, include_str!("schema/postgres/12.sql")),
 ];
 
 fn steps(connection: &Connection) -> Steps {

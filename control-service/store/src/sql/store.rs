@@ -1,10 +1,11 @@
 //! The store while it is served: its parts, and its own life.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, RwLock};
 use std::time::Duration;
 
 use portcullis_control_domain::clock::now_ms;
+use portcullis_control_domain::limits::TenantLimits;
 use portcullis_control_domain::recovery::Recovery;
 use portcullis_control_snapshot::{Hub, Settings};
 use portcullis_model::outage::Outage;
@@ -51,6 +52,7 @@ pub struct Store {
     pub(super) usage: Arc<Usage>,
     pub(super) notices: Arc<Notices>,
     pub(super) recovery: Arc<watch::Sender<Option<Recovery>>>,
+    pub(super) limits: Arc<RwLock<TenantLimits>>,
 }
 
 impl Store {
@@ -108,6 +110,7 @@ impl Store {
             usage,
             notices,
             recovery,
+            limits: Arc::default(),
         })
     }
 

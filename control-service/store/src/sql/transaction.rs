@@ -14,6 +14,7 @@ use super::audit::{Recorder, append};
 use super::failure::Failure;
 use super::life::{CHANGED, Life, life};
 use super::sealed;
+use super::vouched::end_vouched;
 use crate::seal::SealingKey;
 
 /// Removed entries that are remembered; with more, the older half is forgotten, and readers that are
@@ -176,9 +177,12 @@ impl<'c> Transaction<'c> {
         }
     }
 
-    /// Publishes that something is revoked, or is not any more.
+    /// Publishes that something is revoked, or is not any more. What is revoked ends the tokens that it vouches for.
     pub(super) fn publish_revocation(&mut self, name: &str, revoked: bool) -> Result<u64, Failure> {
         let mut known_as = self.issuers()?.known_as(name);
+        if revoked {
+            end_vouched(self.connection, &known_as)?;
+        }
         // What is revoked by another name as well stays so at sidecars.
         if !revoked && self.is_any_revoked(&mut known_as.iter().filter(|other| *other != name))? {
             known_as.clear();

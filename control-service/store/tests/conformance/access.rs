@@ -10,12 +10,11 @@ use portcullis_control_domain::client::NewServiceClient;
 use portcullis_control_domain::pause::PauseName;
 use portcullis_control_domain::signing::{KeyChange, Purpose, SigningKey};
 use portcullis_control_domain::tokens::{Token, TokenKind};
-use portcullis_control_store::StoreError;
 use portcullis_identity::SourceType;
 use portcullis_protocol::wire::RecordKind;
 
 use crate::on_both;
-use crate::world::{World, action, action_of};
+use crate::world::{World, action, action_of, caller, new_cluster, refused};
 
 on_both! {
     administrators_come_and_go_but_for_the_last,
@@ -25,13 +24,6 @@ on_both! {
     a_signing_key_is_published_signs_and_goes,
     who_failed_waits_whatever_replica_is_asked_and_only_what_is_counted_is_audited,
     who_is_bound_finds_and_changes_what_is_theirs,
-}
-
-fn refused<T: std::fmt::Debug>(outcome: Result<T, StoreError>) -> Refused {
-    match outcome {
-        Err(StoreError::Refused(refused)) => refused,
-        other => panic!("{other:?}"),
-    }
 }
 
 async fn administrators_come_and_go_but_for_the_last(world: World) {
@@ -45,14 +37,16 @@ async fn administrators_come_and_go_but_for_the_last(world: World) {
     assert!(store.caller(&first).await.unwrap().is_some());
     assert!(store.caller(&ended).await.unwrap().is_none(), "its token has ended");
     assert!(store.caller(&Token::generate(TokenKind::Administrator)).await.unwrap().is_none());
-    let last = store.revoke_administrator(first.id().to_owned(), action("/v1/admins")).await;
+    let last = store.revoke_administrator(first.id().to_owned(), false, action("/v1/admins")).await;
     assert_eq!(refused(last), Refused::AdministratorLast);
-    let (second, token) =
-        store.create_administrator(Role::Administrator, None, action("/v1/admins")).await.unwrap();
-    store.revoke_administrator(first.id().to_owned(), action("/v1/admins")).await.unwrap();
+    let (second, token) = store
+        .create_administrator(Role::Administrator, None, caller(Role::Administrator), action("/v1/admins"))
+        .await
+        .unwrap();
+    store.revoke_administrator(first.id().to_owned(), false, action("/v1/admins")).await.unwrap();
     assert!(store.caller(&first).await.unwrap().is_none());
     assert!(store.caller(&token).await.unwrap().is_some());
-    let unknown = store.revoke_administrator("nobody".to_owned(), action("/v1/admins")).await;
+    let unknown = store.revoke_administrator("nobody".to_owned(), false, action("/v1/admins")).await;
     assert_eq!(refused(unknown), Refused::AdministratorUnknown);
     let page = store.administrators(Reach::Platform, String::new(), 2).await.unwrap();
     let rest = store.administrators(Reach::Platform, page.next.clone().unwrap(), 2).await.unwrap();
@@ -62,7 +56,7 @@ async fn administrators_come_and_go_but_for_the_last(world: World) {
     assert!(all.iter().any(|a| a.break_glass && a.expires_at_s == Some(1)));
 }
 
-fn new_key(tenant: &str) -> NewApiKey {
+pub(crate) fn new_key(tenant: &str) -> NewApiKey {
     NewApiKey {
         tenant: tenant.parse().unwrap(),
         subject: "ingest-job".parse().unwrap(),
@@ -289,14 +283,22 @@ async fn who_is_bound_finds_and_changes_what_is_theirs(world: World) {
         "and it still stands"
     );
 
-    let grant =
-        async |role: &Role, by_whom: &Role| store.create_administrator(role.clone(), None, by(by_whom)).await;
+    let grant = async |role: &Role, by_whom: &Role| {
+        store.create_administrator(role.clone(), None, caller(by_whom.clone()), by(by_whom)).await
+    };
     let owner = Role::ClusterOwner("acme".parse().unwrap(), "acme-1".parse().unwrap());
+    assert_eq!(refused(grant(&owner, &acme).await), Refused::ClusterUnknown);
+    for (id, tenant) in [("acme-1", "acme"), ("globex-1", "globex")] {
+        store.register_cluster(new_cluster(id, tenant), by(&Role::Operator)).await.unwrap();
+    }
+    let elsewhere = Role::ClusterOwner("acme".parse().unwrap(), "globex-1".parse().unwrap());
+    assert_eq!(refused(grant(&elsewhere, &acme).await), Refused::ClusterUnknown);
+    assert_eq!(refused(grant(&elsewhere, &Role::Administrator).await), Refused::ClusterUnknown);
     let (made, token) = grant(&owner, &acme).await.unwrap();
     assert_eq!(store.caller(&token).await.unwrap().map(|caller| caller.role), Some(owner.clone()));
     assert_eq!(refused(grant(&owner, &globex).await), Refused::OutOfReach);
     assert_eq!(refused(grant(&Role::Operator, &acme).await), Refused::OutOfReach);
-    let revoke = async |by_whom: &Role| store.revoke_administrator(made.id.clone(), by(by_whom)).await;
+    let revoke = async |by_whom: &Role| store.revoke_administrator(made.id.clone(), false, by(by_whom)).await;
     assert_eq!(refused(revoke(&globex).await), Refused::AdministratorUnknown);
     revoke(&acme).await.unwrap();
     assert!(store.caller(&token).await.unwrap().is_none());

@@ -10,6 +10,7 @@ use portcullis_control_store::{Store, StoreError, open_personal};
 use portcullis_protocol::wire::AuditRecord;
 use portcullis_sql::{Connection, params};
 use prost::Message;
+use sha2::{Digest, Sha256};
 
 use crate::audit::{batch, gateway, record};
 use crate::on_both;
@@ -19,6 +20,7 @@ on_both! {
     an_entry_commits_to_its_record_and_shows_nothing_of_it,
     nothing_personal_is_in_clear,
     an_erased_person_is_gone_everywhere_and_nobody_else,
+    a_request_is_found_by_its_id_until_its_person_is_erased,
     unverified_callers_of_a_day_can_be_erased,
     what_was_erased_is_no_conflict_when_it_comes_again,
     a_record_that_comes_twice_in_one_batch_is_stored_once,
@@ -37,8 +39,16 @@ fn personal(sequence: u64, subject: &str) -> AuditRecord {
         actors: vec!["agent-of-zoë".to_owned()],
         key_id: "key-of-zoë".to_owned(),
         mcp_name: "inbox-of-zoë".to_owned(),
+        // A client writes what it likes there.
+        request_id: ["request-of-", subject].concat(),
+        trace_id: ["trace-of-", subject].concat(),
         ..record(sequence)
     }
+}
+
+/// Nothing of it tells of a person.
+fn bare(sequence: u64) -> AuditRecord {
+    AuditRecord { subject: String::new(), request_id: String::new(), ..record(sequence) }
 }
 
 fn everything() -> RecordQuery {
@@ -73,13 +83,7 @@ async fn an_entry_commits_to_its_record_and_shows_nothing_of_it(world: World) {
     let store = world.store().await;
     let before = now_ms();
     let same = AuditRecord { sequence: 2, ..personal(1, "zoë") };
-    store
-        .ingest(
-            gateway("a"),
-            batch(&[personal(1, "zoë"), same, AuditRecord { subject: String::new(), ..record(3) }], 0),
-        )
-        .await
-        .unwrap();
+    store.ingest(gateway("a"), batch(&[personal(1, "zoë"), same, bare(3)], 0)).await.unwrap();
     let found = of_gateway(&store).await;
     assert_eq!(found.len(), 3);
     for row in &found {
@@ -121,10 +125,35 @@ async fn nothing_personal_is_in_clear(world: World) {
         .concat()
     });
     let dump = [dump.await.concat(), world.files()].concat();
-    for text in ["zoë", "/people", "192.0.2.77", "agent-of", "key-of", "inbox-of"] {
+    for text in ["zoë", "/people", "192.0.2.77", "agent-of", "key-of", "inbox-of", "request-of", "trace-of"]
+    {
         assert!(!contains(&dump, text), "{text}");
     }
     assert!(contains(&dump, "orders"), "it was looked at");
+}
+
+async fn a_request_is_found_by_its_id_until_its_person_is_erased(world: World) {
+    let store = world.store().await;
+    store.ingest(gateway("a"), batch(&[personal(1, "zoë"), personal(2, "ann")], 0)).await.unwrap();
+    let of_request = async |id: &str| {
+        let query = RecordQuery { request_id: Some(id.to_owned()), ..everything() };
+        rows(&store, query).await.into_iter().map(|row| row.record.sequence).collect::<Vec<_>>()
+    };
+    assert_eq!((of_request("request-of-zoë").await, of_request("request-of-ann").await), (vec![1], vec![2]));
+    // As versions of before stored it: the id in clear, found by its hash without a key.
+    let old = AuditRecord { request_id: "request-of-old".to_owned(), sequence: 7, ..bare(7) };
+    let body = LogBody { principal: "", open: &old.encode_to_vec(), sealed: b"" }.encode().unwrap();
+    let insert = "INSERT INTO audit_record (position, stream_id, sequence, entry, request, salt, body)
+        SELECT max(position) + 1, max(stream_id), 7, ?1, ?2, ?3, ?4 FROM audit_record";
+    let request = i64::from_be_bytes(*Sha256::digest("request-of-old").first_chunk().unwrap());
+    let write = move |connection: &Connection| {
+        connection.execute(insert, params![[0_u8; 49], request, [0_u8; 32], body]).unwrap()
+    };
+    world.sql(write).await;
+    assert_eq!(of_request("request-of-old").await, [7]);
+    store.erase_subject(&ZOE, action("/v1/audit/erasures")).await.unwrap();
+    assert_eq!(of_request("request-of-zoë").await, [0_u64; 0], "nobody can tell that it is the one");
+    assert_eq!(of_request("request-of-ann").await, [2]);
 }
 
 async fn an_erased_person_is_gone_everywhere_and_nobody_else(world: World) {
@@ -142,9 +171,7 @@ async fn an_erased_person_is_gone_everywhere_and_nobody_else(world: World) {
     for (before, after) in before.iter().zip(&after) {
         assert_eq!((&before.entry, before.leaf), (&after.entry, after.leaf), "the log stays");
     }
-    let left = AuditRecord { subject: "zoë".to_owned(), ..record(1) };
-    let left = AuditRecord { subject: String::new(), ..left };
-    assert_eq!((&after[0].record, after[0].erased), (&left, Some(Erased::Subject)));
+    assert_eq!((&after[0].record, after[0].erased), (&bare(1), Some(Erased::Subject)));
     assert_eq!((&after[1].record, after[1].erased), (&personal(2, "ann"), None));
     assert_eq!((&after[2].record, after[2].erased), (&other, None));
     assert_eq!(of_subject(&store, "zoë").await.len(), 1, "of the other tenant");
@@ -173,7 +200,7 @@ async fn an_erased_person_is_gone_everywhere_and_nobody_else(world: World) {
     let store = world.store().await;
     let found = of_gateway(&store).await;
     assert_eq!((&found[3].record, found[3].erased), (&personal(4, "zoë"), None), "with a new key");
-    assert_eq!((&found[0].record, found[0].erased), (&left, Some(Erased::Subject)));
+    assert_eq!((&found[0].record, found[0].erased), (&bare(1), Some(Erased::Subject)));
 }
 
 async fn unverified_callers_of_a_day_can_be_erased(world: World) {

@@ -7,6 +7,7 @@ mod entry;
 mod life;
 mod replicas;
 mod shared;
+mod tokens;
 mod world;
 
 /// Makes two tests of each function: one on SQLite, one on PostgreSQL.

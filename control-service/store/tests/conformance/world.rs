@@ -2,8 +2,10 @@
 
 use std::sync::Arc;
 
+use portcullis_control_domain::Refused;
 use portcullis_control_domain::audit::AuditEvent;
-use portcullis_control_domain::caller::Role;
+use portcullis_control_domain::caller::{Caller, CallerCredential, Role};
+use portcullis_control_domain::cluster::{NewCluster, Placement};
 use portcullis_control_snapshot::Settings;
 use portcullis_control_store::{Database, Location, Server, Store, StoreError};
 use portcullis_mesh::paths;
@@ -111,6 +113,29 @@ async fn server() -> &'static Postgres {
     static SERVER: OnceCell<Postgres> = OnceCell::const_new();
     let folder = paths::target().join("postgres/conformance");
     SERVER.get_or_init(|| async move { Postgres::start(&folder).await.unwrap() }).await
+}
+
+pub(crate) fn refused<T: std::fmt::Debug>(outcome: Result<T, StoreError>) -> Refused {
+    match outcome {
+        Err(StoreError::Refused(refused)) => refused,
+        other => panic!("{other:?}"),
+    }
+}
+
+pub(crate) fn new_cluster(id: &str, tenant: &str) -> NewCluster {
+    NewCluster {
+        id: id.parse().unwrap(),
+        tenant: tenant.parse().unwrap(),
+        placement: Placement::OnPremises,
+        region: None,
+    }
+}
+
+/// A caller of this role, whom nothing ends.
+pub(crate) fn caller(role: Role) -> Caller {
+    let (issuer, subject) = ("https://staff.example".to_owned(), "root".to_owned());
+    let credential = CallerCredential::Person { issuer, subject, key_id: None };
+    Caller { credential, role, expires_at_s: None, voucher: None }
 }
 
 /// An action of an administrator.

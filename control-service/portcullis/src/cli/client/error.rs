@@ -108,7 +108,7 @@ pub(in crate::cli) enum ClientError {
 fn hint(status: u16) -> &'static str {
     match status {
         403 => "; `portcullis whoami` shows what this token's role may do, and its bounds",
-        404 => "; or it is beyond what this token may see: `portcullis whoami` shows that",
+        404 => "; if it is there, this token may not see it: `portcullis whoami` shows what it may",
         _ => "",
     }
 }

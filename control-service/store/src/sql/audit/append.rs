@@ -11,7 +11,6 @@ use portcullis_control_domain::clock::now_ms;
 use portcullis_control_domain::random;
 use portcullis_protocol::audit::hex;
 use portcullis_sql::{Connection, ToValue, Value, params};
-use sha2::{Digest, Sha256};
 
 use super::super::failure::Failure;
 use super::super::restoration::audit_from;
@@ -153,7 +152,7 @@ impl<'a> Appending<'a> {
             sequence: parsed.sequence(),
             entry: Some(entry.encode()),
             leaf: None,
-            request: request(&record.request_id),
+            request: self.recorder.keys().request(&record.request_id),
             cluster: Some(plain(&record.cluster)).filter(|cluster| !cluster.is_empty()),
             subject_id,
             salt,
@@ -262,12 +261,6 @@ pub(super) fn write(connection: &Connection, records: &[NewRecord<'_>]) -> Resul
     } else {
         Ok(connection.append("audit_record", &columns, records.iter().map(values))?)
     }
-}
-
-/// By what a request id is found. Two may have the same, so the record has to be looked at.
-pub(super) fn request(id: &str) -> Option<i64> {
-    let digest = Sha256::digest(id);
-    digest.first_chunk().filter(|_| !id.is_empty()).map(|first| i64::from_be_bytes(*first))
 }
 
 /// Records in the log. There is one writer at a time, so the next one's index is one more.

@@ -8,9 +8,10 @@ use portcullis_sql::{Connection, params};
 
 use super::super::failure::Failure;
 use super::super::schema::has_table;
-use super::append::{NewRecord, request, sealed, write};
+use super::append::{NewRecord, sealed, write};
 use super::recorder::{Recorder, Subjects};
 use super::streams::plain;
+use crate::subject_key::AuditKeys;
 
 /// Records converted in one transaction; what is converted stays so when the program is ended meanwhile.
 const PART: u64 = 1000;
@@ -71,8 +72,10 @@ fn convert_part(connection: &Connection, recorder: &Recorder) -> Result<Option<u
         return Ok(None);
     };
     let mut subjects = recorder.subjects(connection)?;
-    let rows: Vec<_> =
-        found.into_iter().map(|before| before.converted(&mut subjects)).collect::<Result<_, _>>()?;
+    let rows: Vec<_> = found
+        .into_iter()
+        .map(|before| before.converted(&mut subjects, recorder.keys()))
+        .collect::<Result<_, _>>()?;
     write(connection, &rows)?;
     // So that the file does not grow to twice its size.
     connection.execute("DELETE FROM audit_record_before WHERE position <= ?1", params![last])?;
@@ -90,7 +93,7 @@ struct Before {
 
 impl Before {
     /// What is encrypted is all of the record, since its leaf hash is of all of it.
-    fn converted(self, subjects: &mut Subjects<'_>) -> Result<NewRecord<'static>, Failure> {
+    fn converted(self, subjects: &mut Subjects<'_>, keys: &AuditKeys) -> Result<NewRecord<'static>, Failure> {
         let unreadable = || Failure::database(format!("audit record {} is not readable", self.position));
         let parsed = Parsed::new(self.bytes).ok_or_else(unreadable)?;
         let (parts, record, salt) = (parsed.parts(), parsed.record(), random());
@@ -105,7 +108,7 @@ impl Before {
             sequence: self.sequence,
             entry: None,
             leaf: Some(self.leaf),
-            request: request(&record.request_id),
+            request: keys.request(&record.request_id),
             cluster: (!cluster.is_empty()).then(|| Cow::Owned(cluster.into_owned())),
             subject_id,
             salt,

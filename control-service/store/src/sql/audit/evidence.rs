@@ -1,6 +1,6 @@
 //! What is stored of a record: what its entry commits to, and the key that opens it.
 
-use portcullis_control_domain::audit::{LogBody, LogEntry, LogProof, Parsed, leaf_hash};
+use portcullis_control_domain::audit::{LogBody, LogEntry, LogProof, Parsed, Parts, leaf_hash, say_the_same};
 use portcullis_control_domain::caller::Reach;
 use portcullis_protocol::wire::AuditRecord;
 use portcullis_sql::{Connection, Row, SqlError, params};
@@ -164,11 +164,11 @@ impl Evidence {
             return Ok(leaf != leaf_hash(again.bytes()));
         }
         let Some(body) = self.body()? else { return Ok(false) };
-        let parts = again.parts();
-        let same = match self.personal(keys, &body)? {
-            Some(personal) => personal == parts.personal,
-            None => !body.sealed.is_empty() || parts.personal.is_empty(),
-        };
-        Ok(body.open != parts.open || !same)
+        // What is taken for personal may have been another when it was stored.
+        Ok(match self.personal(keys, &body)? {
+            Some(personal) => !say_the_same(&[body.open, &personal].concat(), again.bytes()),
+            None if body.sealed.is_empty() => !say_the_same(body.open, again.bytes()),
+            None => Parts::of(body.open).ok_or_else(|| self.unreadable())?.open != again.parts().open,
+        })
     }
 }

@@ -45,7 +45,7 @@ fn plan(connection: &Connection, query: &RecordQuery, whose: Whose<'_>) -> Strin
         Backend::Sqlite => ("EXPLAIN QUERY PLAN ", 3),
         Backend::Postgres => ("EXPLAIN ", 0),
     };
-    let (sql, values) = statement(query, whose);
+    let (sql, values) = statement(query, whose, (Some(1), Some(2)));
     let lines = connection.query(&[explain, &sql].concat(), &values, |row| row.get::<String>(column));
     lines.unwrap().join("\n")
 }

@@ -11,10 +11,10 @@ use portcullis_control_domain::caller::Reach;
 use portcullis_protocol::audit::hex;
 use portcullis_protocol::wire::AuditRecord;
 use portcullis_sql::{Connection, Value, params};
+use sha2::{Digest, Sha256};
 
 use super::super::Store;
 use super::super::failure::Failure;
-use super::append::request;
 use super::evidence::{Evidence, FROM, Opened};
 use crate::StoreError;
 use crate::subject_key::AuditKeys;
@@ -87,7 +87,8 @@ pub(super) fn records(
             _ => Whose::Several(lookup),
         },
     };
-    let (sql, values) = statement(query, whose);
+    let request = query.request_id.as_deref().unwrap_or_default();
+    let (sql, values) = statement(query, whose, (keys.request(request), plain_request(request)));
     let (mut found, mut scanned, mut last, mut more) = (Vec::new(), 0, query.after, false);
     connection.scan(&sql, &values, |row| {
         more = found.len() >= query.limit || scanned >= MAX_SCAN;
@@ -113,7 +114,13 @@ pub(super) enum Whose<'a> {
 }
 
 /// The query, as the database finds it by an index.
-pub(super) fn statement<'v>(query: &'v RecordQuery, whose: Whose<'v>) -> (String, Vec<Value<'v>>) {
+///
+/// `requests`: by what the request is found, since it is hashed with a key, and before.
+pub(super) fn statement<'v>(
+    query: &'v RecordQuery,
+    whose: Whose<'v>,
+    requests: (Option<i64>, Option<i64>),
+) -> (String, Vec<Value<'v>>) {
     let most = i64::MAX.unsigned_abs();
     let (after, before) = (query.after.min(most), query.before.unwrap_or(most).min(most));
     let mut sql = [FROM, " WHERE r.position > ?1 AND r.position < ?2"].concat();
@@ -122,8 +129,10 @@ pub(super) fn statement<'v>(query: &'v RecordQuery, whose: Whose<'v>) -> (String
         values.push(value);
         sql.push_str(&condition.replace('#', &values.len().to_string()));
     };
-    if let Some(request) = query.request_id.as_deref().map(request) {
-        add(" AND r.request = ?#", request.map_or(Value::Null, Value::Integer));
+    for (condition, request) in [(" AND r.request IN (?#", requests.0), (", ?#)", requests.1)] {
+        if query.request_id.is_some() {
+            add(condition, request.map_or(Value::Null, Value::Integer));
+        }
     }
     if let Some(cluster) = &query.cluster {
         add(" AND r.cluster = ?#", Value::Text(cluster));
@@ -147,6 +156,11 @@ pub(super) fn statement<'v>(query: &'v RecordQuery, whose: Whose<'v>) -> (String
     (sql, values)
 }
 
+/// By what a request was found whose record an older version stored.
+fn plain_request(id: &str) -> Option<i64> {
+    Sha256::digest(id).first_chunk().map(|first| i64::from_be_bytes(*first))
+}
+
 /// The data subjects that have a name at some issuer, in some tenant.
 fn known_as(connection: &Connection, lookup: &[u8; 32]) -> Result<Vec<i64>, Failure> {
     let sql = "SELECT id FROM audit_subject WHERE lookup = ?1 LIMIT 2";
@@ -161,6 +175,7 @@ fn row_of(evidence: Evidence, keys: &AuditKeys, query: &RecordQuery) -> Result<O
         _ => evidence.principal.clone(),
     };
     let (record, erased) = match evidence.open(keys, |record| query.fits(record))? {
+        Some(Opened { record, .. }) if !query.is_of_request(&record) => return Ok(None),
         Some(Opened { record, erased }) => (record, erased.then_some(Erased::Subject)),
         None if evidence.is_erased() && query.is_open() => (AuditRecord::default(), Some(Erased::Record)),
         None => return Ok(None),
