@@ -26,6 +26,10 @@ macro_rules! calls {
             /// All of them, in the order of the documents.
             pub const ALL: &'static [Self] = &[$(Self::$name),*];
 
+            /// Its name.
+            #[must_use]
+            pub fn name(self) -> &'static str { match self { $(Self::$name => stringify!($name),)* } }
+
             /// Its method.
             #[must_use]
             pub fn method(self) -> &'static str { match self { $(Self::$name => stringify!($method),)* } }

@@ -14,7 +14,7 @@ use serde_json::{Map, Value, json};
 
 use crate::ProblemKind;
 use documents::{TOKEN_REFUSALS, TokenRefusal, problem};
-use operations::{BodyOf, Operation, operation};
+use operations::{Answer, BodyOf, Operation, SchemaOf, operation};
 
 static DESCRIPTION: LazyLock<Value> = LazyLock::new(describe);
 
@@ -44,20 +44,24 @@ struct Schemas {
     read: SchemaGenerator,
 }
 
+impl Default for Schemas {
+    fn default() -> Self {
+        let settings = || {
+            SchemaSettings::draft2020_12().with(|settings| {
+                settings.meta_schema = None;
+                settings.definitions_path = "/components/schemas".into();
+            })
+        };
+        let read = settings().with(|settings| settings.inline_subschemas = true);
+        Self {
+            written: settings().for_serialize().into_generator(),
+            read: read.for_deserialize().into_generator(),
+        }
+    }
+}
+
 fn describe() -> Value {
-    let settings = || {
-        SchemaSettings::draft2020_12().with(|settings| {
-            settings.meta_schema = None;
-            settings.definitions_path = "/components/schemas".into();
-        })
-    };
-    let mut schemas = Schemas {
-        written: settings().for_serialize().into_generator(),
-        read: settings()
-            .with(|settings| settings.inline_subschemas = true)
-            .for_deserialize()
-            .into_generator(),
-    };
+    let mut schemas = Schemas::default();
     let mut paths: BTreeMap<&str, Map<String, Value>> = BTreeMap::new();
     for call in Call::ALL {
         let described = schemas.operation(*call);
@@ -106,13 +110,13 @@ fn security(access: Access) -> Value {
 impl Schemas {
     fn operation(&mut self, call: Call) -> Value {
         let operation = operation(call);
-        let name = format!("{call:?}");
+        let name = call.name();
         let id = name.chars().take(1).flat_map(char::to_lowercase).chain(name.chars().skip(1));
         let mut described = json!({
             "operationId": id.collect::<String>(),
             "summary": call.summary(),
             "security": security(call.access()),
-            "parameters": self.parameters(call, &operation),
+            "parameters": self.parameters(call.path(), &operation),
             "responses": self.responses(call, &operation),
         });
         if let (Some(body), Some(members)) = (self.body(operation.body), described.as_object_mut()) {
@@ -121,11 +125,12 @@ impl Schemas {
         described
     }
 
-    fn parameters(&mut self, call: Call, operation: &Operation) -> Vec<Value> {
-        let named = call.path().split(['{', '}']).skip(1).step_by(2);
-        let path = named.map(|name| (name.to_owned(), (operation.path)(&mut self.read)));
-        let path = path.map(|(name, schema)| parameter("path", &name, true, schema.to_value()));
-        let mut all: Vec<Value> = path.collect();
+    fn parameters(&mut self, path: &str, operation: &Operation) -> Vec<Value> {
+        let named = path.split(['{', '}']).skip(1).step_by(2).zip(&operation.path);
+        let described = |(name, schema): (&str, &SchemaOf)| {
+            parameter("path", name, true, schema(&mut self.read).to_value())
+        };
+        let mut all: Vec<Value> = named.map(described).collect();
         let Some(query) = operation.query else { return all };
         let query = query(&mut self.read).to_value();
         let required = |name: &str| {
@@ -164,8 +169,8 @@ impl Schemas {
         if call.access() == Access::ServiceClient {
             self.token_refusals(&mut responses);
         }
-        let (status, schema) = operation.answer;
-        let content = json!({"application/json": {"schema": schema(&mut self.written)}});
+        let Answer { status, media_type, schema } = operation.answer;
+        let content = json!({media_type: {"schema": schema(&mut self.written)}});
         responses.insert(status.to_string(), response(status, "Done", content));
         Value::Object(responses)
     }
@@ -259,3 +264,6 @@ fn problems(call: Call, operation: &Operation) -> Vec<ProblemKind> {
     }
     all
 }
+
+#[cfg(test)]
+mod tests;

@@ -55,27 +55,38 @@ pub(super) enum BodyOf {
     Form(SchemaOf),
 }
 
+/// What a call answers when nothing is wrong.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Answer {
+    /// Its status.
+    pub(super) status: u16,
+    /// Its media type: JSON, or `text/event-stream` where events follow each other.
+    pub(super) media_type: &'static str,
+    /// What it is.
+    pub(super) schema: SchemaOf,
+}
+
 /// What a call takes and gives.
 pub(super) struct Operation {
     /// Its query.
     pub(super) query: Option<SchemaOf>,
-    /// The parameter in its path.
-    pub(super) path: SchemaOf,
+    /// The parameters of its path, in their order.
+    pub(super) path: Vec<SchemaOf>,
     /// Its body.
     pub(super) body: BodyOf,
-    /// The status of an answer that is good, and the answer.
-    pub(super) answer: (u16, SchemaOf),
+    /// Its answer.
+    pub(super) answer: Answer,
     /// What can be wrong with it beside what can be wrong with every call of its form.
     pub(super) problems: &'static [ProblemKind],
 }
 
-fn of<T: JsonSchema>(generator: &mut SchemaGenerator) -> Schema {
+pub(super) fn of<T: JsonSchema>(generator: &mut SchemaGenerator) -> Schema {
     generator.subschema_for::<T>()
 }
 
-fn answers<T: JsonSchema>(status: u16) -> Operation {
-    let answer: (u16, SchemaOf) = (status, of::<T>);
-    Operation { query: None, path: of::<String>, body: BodyOf::Nothing, answer, problems: &[] }
+pub(super) fn answers<T: JsonSchema>(status: u16) -> Operation {
+    let answer = Answer { status, media_type: "application/json", schema: of::<T> };
+    Operation { query: None, path: Vec::new(), body: BodyOf::Nothing, answer, problems: &[] }
 }
 
 impl Operation {
@@ -83,8 +94,10 @@ impl Operation {
         Self { query: Some(of::<T>), ..self }
     }
 
-    fn path<T: JsonSchema>(self) -> Self {
-        Self { path: of::<T>, ..self }
+    /// One more parameter of the path.
+    pub(super) fn path<T: JsonSchema>(mut self) -> Self {
+        self.path.push(of::<T>);
+        self
     }
 
     fn body<T: JsonSchema>(self) -> Self {
@@ -104,97 +117,109 @@ impl Operation {
 pub(super) fn operation(call: Call) -> Operation {
     match call {
         Call::WhoAmI => answers::<WhoAmI>(200),
-        Call::ListClusters
-        | Call::RegisterCluster
-        | Call::GetCluster
-        | Call::SuspendCluster
-        | Call::ResumeCluster
-        | Call::RetireCluster
-        | Call::Heartbeat => of_clusters(call),
-        Call::ListApiKeys | Call::CreateApiKey | Call::RotateApiKey | Call::RevokeApiKey => of_keys(call),
-        Call::ListServiceClients
-        | Call::CreateServiceClient
-        | Call::RotateServiceClient
-        | Call::RevokeServiceClient => of_clients(call),
+        Call::ListClusters => answers::<ClusterList>(200).query::<ClusterListQuery>(),
+        Call::RegisterCluster => registered(),
+        Call::GetCluster => answers::<Cluster>(200).path::<schema::ClusterId>().problems(&[ClusterUnknown]),
+        Call::SuspendCluster => changed_cluster().problems(&[ClusterUnknown, ClusterRetired]),
+        Call::ResumeCluster => changed_cluster().problems(&[ClusterUnknown, ClusterRetired, HeldAbove]),
+        // One that has ended already stays so.
+        Call::RetireCluster => changed_cluster().problems(&[ClusterUnknown]),
+        Call::Heartbeat => heartbeat(),
+        Call::ListApiKeys => answers::<KeyList>(200).query::<TenantListQuery>(),
+        Call::CreateApiKey => answers::<KeyCreated>(201).body::<KeyCreation>().problems(&[LimitReached]),
+        Call::RotateApiKey => rotated_key(),
+        Call::RevokeApiKey => of_id::<KeyRevoked>(200).query::<Wait>().problems(&[ApiKeyUnknown]),
+        Call::ListServiceClients => answers::<ClientList>(200).query::<TenantListQuery>(),
+        Call::CreateServiceClient => created_client(),
+        Call::RotateServiceClient => rotated_client(),
+        Call::RevokeServiceClient => revoked_client(),
         Call::ListRevocations => answers::<RevocationList>(200).query::<ListQuery>(),
-        Call::AddRevocation => answers::<RevocationChanged>(201)
-            .query::<Wait>()
-            .body::<NewRevocation>()
-            .problems(&[RevocationExists, PermissionDenied, LimitReached]),
-        Call::RemoveRevocation => answers::<RevocationChanged>(200)
-            .query::<RemovalQuery>()
-            .problems(&[RevocationUnknown, HeldAbove]),
+        Call::AddRevocation => added_revocation(),
+        Call::RemoveRevocation => removed_revocation(),
         Call::ListAuditRecords => answers::<RecordList>(200).query::<RecordFilter>(),
-        Call::GetAuditEntry => answers::<ProofReport>(200).problems(&[EntryUnknown]),
-        Call::EraseDataSubject => {
-            answers::<ErasureReport>(200).body::<ErasureRequest>().problems(&[SubjectUnknown])
-        }
+        Call::GetAuditEntry => of_id::<ProofReport>(200).problems(&[EntryUnknown]),
+        Call::EraseDataSubject => erased(),
         Call::GetAuditStatus => answers::<AuditStatus>(200),
         Call::ListProxies => answers::<ProxyList>(200),
         Call::GetConfiguration => answers::<RunningConfiguration>(200),
         Call::ListIssuers => answers::<IssuerList>(200),
         Call::ListSigningKeys => answers::<SigningKeyList>(200),
-        Call::RotateSigningKey => {
-            answers::<RotationBegun>(202).path::<Purpose>().problems(&[RotationUnderWay])
-        }
+        Call::RotateSigningKey => rotated_signing_key(),
         Call::ListAdministrators => answers::<AdministratorList>(200).query::<ListQuery>(),
-        Call::CreateAdministrator => answers::<AdministratorCreated>(201)
-            .optional_body::<AdministratorCreation>()
-            .problems(&[ClusterUnknown, LimitReached]),
-        Call::RevokeAdministrator => answers::<AdministratorRevoked>(200)
-            .query::<AdministratorRevocation>()
-            .problems(&[AdministratorUnknown, AdministratorLast]),
+        Call::CreateAdministrator => created_administrator(),
+        Call::RevokeAdministrator => revoked_administrator(),
         Call::IdentityKeys => answers::<schema::KeySet>(200),
-        Call::IssueToken => Operation { body: BodyOf::Form(of::<TokenForm>), ..answers::<TokenAnswer>(200) }
-            .problems(&[NotFound]),
+        Call::IssueToken => issued_token(),
         Call::ServiceKeys => answers::<schema::KeySet>(200).problems(&[NotFound]),
         Call::AuthorizationServerMetadata => answers::<ServerMetadata>(200).problems(&[NotFound]),
         Call::OpenApi => answers::<Document>(200),
     }
 }
 
-fn of_clusters(call: Call) -> Operation {
-    let changed = || answers::<ClusterChanged>(200).query::<Wait>().path::<schema::ClusterId>();
-    match call {
-        Call::ListClusters => answers::<ClusterList>(200).query::<ClusterListQuery>(),
-        Call::RegisterCluster => {
-            answers::<Registered>(201).body::<Registration>().problems(&[ClusterExists, LimitReached])
-        }
-        Call::GetCluster => answers::<Cluster>(200).path::<schema::ClusterId>().problems(&[ClusterUnknown]),
-        Call::Heartbeat => answers::<HeartbeatResponse>(200)
-            .path::<schema::ClusterId>()
-            .optional_body::<HeartbeatRequest>()
-            .problems(&[ClusterRetired]),
-        Call::ResumeCluster => changed().problems(&[ClusterUnknown, ClusterRetired, HeldAbove]),
-        Call::SuspendCluster => changed().problems(&[ClusterUnknown, ClusterRetired]),
-        // One that has ended already stays so.
-        _ => changed().problems(&[ClusterUnknown]),
-    }
+/// The answer of a call whose path ends with an id.
+fn of_id<T: JsonSchema>(status: u16) -> Operation {
+    answers::<T>(status).path::<String>()
 }
 
-fn of_keys(call: Call) -> Operation {
-    match call {
-        Call::ListApiKeys => answers::<KeyList>(200).query::<TenantListQuery>(),
-        Call::CreateApiKey => answers::<KeyCreated>(201).body::<KeyCreation>().problems(&[LimitReached]),
-        Call::RotateApiKey => answers::<KeyRotated>(201)
-            .query::<Wait>()
-            .optional_body::<KeyRotationRequest>()
-            .problems(&[ApiKeyUnknown, ApiKeyEnded, LimitReached]),
-        _ => answers::<KeyRevoked>(200).query::<Wait>().problems(&[ApiKeyUnknown]),
-    }
+fn registered() -> Operation {
+    answers::<Registered>(201).body::<Registration>().problems(&[ClusterExists, LimitReached])
 }
 
-fn of_clients(call: Call) -> Operation {
-    match call {
-        Call::ListServiceClients => answers::<ClientList>(200).query::<TenantListQuery>(),
-        Call::CreateServiceClient => answers::<ClientWithSecret>(201).body::<ClientCreation>().problems(&[
-            ServiceClientExists,
-            NotFound,
-            LimitReached,
-        ]),
-        Call::RotateServiceClient => answers::<ClientWithSecret>(200)
-            .optional_body::<ClientRotation>()
-            .problems(&[ServiceClientUnknown, ServiceClientRevoked]),
-        _ => answers::<ClientRevoked>(200).query::<Wait>().problems(&[ServiceClientUnknown]),
-    }
+fn changed_cluster() -> Operation {
+    answers::<ClusterChanged>(200).query::<Wait>().path::<schema::ClusterId>()
+}
+
+fn heartbeat() -> Operation {
+    let taken = answers::<HeartbeatResponse>(200).path::<schema::ClusterId>();
+    taken.optional_body::<HeartbeatRequest>().problems(&[ClusterRetired])
+}
+
+fn rotated_key() -> Operation {
+    let rotated = of_id::<KeyRotated>(201).query::<Wait>().optional_body::<KeyRotationRequest>();
+    rotated.problems(&[ApiKeyUnknown, ApiKeyEnded, LimitReached])
+}
+
+fn created_client() -> Operation {
+    let created = answers::<ClientWithSecret>(201).body::<ClientCreation>();
+    created.problems(&[ServiceClientExists, NotFound, LimitReached])
+}
+
+fn rotated_client() -> Operation {
+    let rotated = of_id::<ClientWithSecret>(200).optional_body::<ClientRotation>();
+    rotated.problems(&[ServiceClientUnknown, ServiceClientRevoked])
+}
+
+fn revoked_client() -> Operation {
+    of_id::<ClientRevoked>(200).query::<Wait>().problems(&[ServiceClientUnknown])
+}
+
+fn added_revocation() -> Operation {
+    let added = answers::<RevocationChanged>(201).query::<Wait>().body::<NewRevocation>();
+    added.problems(&[RevocationExists, PermissionDenied, LimitReached])
+}
+
+fn removed_revocation() -> Operation {
+    answers::<RevocationChanged>(200).query::<RemovalQuery>().problems(&[RevocationUnknown, HeldAbove])
+}
+
+fn erased() -> Operation {
+    answers::<ErasureReport>(200).body::<ErasureRequest>().problems(&[SubjectUnknown])
+}
+
+fn rotated_signing_key() -> Operation {
+    answers::<RotationBegun>(202).path::<Purpose>().problems(&[RotationUnderWay])
+}
+
+fn created_administrator() -> Operation {
+    let created = answers::<AdministratorCreated>(201).optional_body::<AdministratorCreation>();
+    created.problems(&[ClusterUnknown, LimitReached])
+}
+
+fn revoked_administrator() -> Operation {
+    let revoked = of_id::<AdministratorRevoked>(200).query::<AdministratorRevocation>();
+    revoked.problems(&[AdministratorUnknown, AdministratorLast])
+}
+
+fn issued_token() -> Operation {
+    Operation { body: BodyOf::Form(of::<TokenForm>), ..answers::<TokenAnswer>(200) }.problems(&[NotFound])
 }
