@@ -3,15 +3,18 @@
 use std::time::Duration;
 
 use axum::body::Bytes;
-use axum::extract::{FromRequest, FromRequestParts, Query, Request};
+use axum::extract::path::ErrorKind;
+use axum::extract::rejection::PathRejection;
+use axum::extract::{FromRequest, FromRequestParts, Request};
 use axum::http::{HeaderMap, StatusCode, header, request};
 use axum::response::{IntoResponse, Response};
 use portcullis_control_domain::random::random;
 use portcullis_identity::ids::ClusterId;
 use portcullis_protocol::audit::hex;
+use schemars::JsonSchema;
 use serde::de::DeserializeOwned;
 
-use crate::{Problem, ProblemKind};
+use crate::{Problem, ProblemKind, reading};
 
 /// Time for a body, from when the head is there.
 const BODY_TIME: Duration = Duration::from_secs(30);
@@ -19,7 +22,7 @@ const BODY_TIME: Duration = Duration::from_secs(30);
 /// A JSON body.
 pub(crate) struct Body<T>(pub(crate) T);
 
-impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for Body<T> {
+impl<S: Send + Sync, T: DeserializeOwned + JsonSchema> FromRequest<S> for Body<T> {
     type Rejection = Problem;
 
     async fn from_request(request: Request, state: &S) -> Result<Self, Problem> {
@@ -40,7 +43,7 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for Body<T> {
 /// A JSON body that may be absent.
 pub(crate) struct OptionalBody<T>(pub(crate) T);
 
-impl<S: Send + Sync, T: DeserializeOwned + Default> FromRequest<S> for OptionalBody<T> {
+impl<S: Send + Sync, T: DeserializeOwned + JsonSchema + Default> FromRequest<S> for OptionalBody<T> {
     type Rejection = Problem;
 
     async fn from_request(request: Request, state: &S) -> Result<Self, Problem> {
@@ -52,7 +55,7 @@ impl<S: Send + Sync, T: DeserializeOwned + Default> FromRequest<S> for OptionalB
     }
 }
 
-fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Problem> {
+fn parse<T: DeserializeOwned + JsonSchema>(bytes: &[u8]) -> Result<T, Problem> {
     // No name has it, and PostgreSQL cannot store it.
     if escapes_nul(bytes) {
         return Err(Problem::new(
@@ -67,7 +70,7 @@ fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Problem> {
             "the body must be a JSON object: {\"name\": value}",
         ));
     }
-    serde_json::from_slice(bytes).map_err(|e| Problem::new(ProblemKind::BodyInvalid, e.to_string()))
+    reading::json(bytes).map_err(|told| Problem::new(ProblemKind::BodyInvalid, told))
 }
 
 /// Whether a JSON text has the escape of U+0000. Behind an escaped backslash the same characters are a text.
@@ -112,24 +115,33 @@ pub(crate) async fn read_within<S: Send + Sync>(
 /// Query parameters.
 pub(crate) struct Parameters<T>(pub(crate) T);
 
-impl<S: Send + Sync, T: DeserializeOwned> FromRequestParts<S> for Parameters<T> {
+impl<S: Send + Sync, T: DeserializeOwned + JsonSchema> FromRequestParts<S> for Parameters<T> {
     type Rejection = Problem;
 
-    async fn from_request_parts(parts: &mut request::Parts, state: &S) -> Result<Self, Problem> {
-        let query = Query::<T>::from_request_parts(parts, state).await;
-        query.map(|q| Self(q.0)).map_err(|e| Problem::new(ProblemKind::ParameterInvalid, e.body_text()))
+    async fn from_request_parts(parts: &mut request::Parts, _: &S) -> Result<Self, Problem> {
+        let read = reading::query(parts.uri.query().unwrap_or_default());
+        read.map(Self).map_err(|told| Problem::new(ProblemKind::ParameterInvalid, told))
     }
 }
 
 /// The one parameter of a path.
 pub(crate) struct Segment<T>(pub(crate) T);
 
-impl<S: Send + Sync, T: DeserializeOwned + Send> FromRequestParts<S> for Segment<T> {
+impl<S: Send + Sync, T: DeserializeOwned + JsonSchema + Send> FromRequestParts<S> for Segment<T> {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut request::Parts, state: &S) -> Result<Self, Problem> {
         let path = axum::extract::Path::<T>::from_request_parts(parts, state).await;
-        path.map(|path| Self(path.0)).map_err(|e| Problem::new(ProblemKind::ParameterInvalid, e.body_text()))
+        path.map(|path| Self(path.0)).map_err(|rejection| {
+            let told = match rejection {
+                PathRejection::FailedToDeserializePathParams(failed) => match failed.into_kind() {
+                    ErrorKind::Message(said) => ["the path: ", &reading::told::<T>("", &said)].concat(),
+                    other => other.to_string(),
+                },
+                other => other.body_text(),
+            };
+            Problem::new(ProblemKind::ParameterInvalid, told)
+        })
     }
 }
 

@@ -10,6 +10,7 @@ mod openapi;
 mod operations;
 mod platform;
 mod problem;
+mod reading;
 mod recovering;
 mod state;
 pub mod xfcc;

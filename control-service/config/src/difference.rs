@@ -6,7 +6,7 @@ use std::sync::LazyLock;
 use portcullis_control_domain::configuration::{Difference, Effect};
 use serde_json::{Map, Value, json};
 
-use crate::schema::SCHEMA;
+use crate::schema::FIELDS;
 
 /// The fields that a running service takes over, with all below them: those of [`Policy`](crate::Policy).
 const LIVE: [&str; 10] = [
@@ -25,7 +25,6 @@ const LIVE: [&str; 10] = [
 /// What tells the entries of a list apart, by the first that they have.
 const NAMES: [&str; 5] = ["name", "issuer", "spiffeId", "cluster", "clusters"];
 
-static SCHEMA_VALUE: LazyLock<Value> = LazyLock::new(|| serde_json::from_str(SCHEMA).unwrap_or_default());
 
 /// A configuration as it is written, with the defaults of what is not said. It names files and never says what they hold.
 #[derive(Debug, Clone, PartialEq)]
@@ -33,7 +32,7 @@ pub struct Document(Value);
 
 impl Document {
     pub(crate) fn new(written: &serde_norway::Value) -> Result<Self, serde_json::Error> {
-        Ok(Self(with_defaults(&SCHEMA_VALUE, serde_json::to_value(written)?)))
+        Ok(Self(with_defaults(&FIELDS, serde_json::to_value(written)?)))
     }
 
     /// What a service says that it uses.
@@ -110,7 +109,7 @@ fn default_of(property: &'static Value) -> Option<Value> {
 /// What a schema refers to, or itself.
 fn resolved(schema: &'static Value) -> &'static Value {
     let pointer = schema.get("$ref").and_then(Value::as_str).and_then(|text| text.strip_prefix('#'));
-    pointer.and_then(|pointer| SCHEMA_VALUE.pointer(pointer)).unwrap_or(schema)
+    pointer.and_then(|pointer| FIELDS.pointer(pointer)).unwrap_or(schema)
 }
 
 /// In what a file differs from what is in use.

@@ -8,7 +8,7 @@ use portcullis_model::errors::FieldError;
 #[derive(Debug, thiserror::Error)]
 pub enum LoadError {
     /// The file cannot be read.
-    #[error("cannot read the configuration {path}: {source}; name the file with --config")]
+    #[error("cannot read the configuration {path}: {source}; {hint}", hint = to_read(source))]
     Unreadable {
         /// The file.
         path: PathBuf,
@@ -51,6 +51,13 @@ impl LoadError {
             }
             Self::Unreadable { .. } | Self::NotYaml { .. } => Vec::new(),
         }
+    }
+}
+
+fn to_read(error: &std::io::Error) -> &'static str {
+    match error.kind() {
+        std::io::ErrorKind::PermissionDenied => "let the user that this runs as read it",
+        _ => "name the file with --config",
     }
 }
 

@@ -67,7 +67,8 @@ pub(crate) fn authorities(folder: &Path, section: &mut Section<'_>) -> Option<Au
 /// machine's own.
 pub(crate) fn address(section: &Section<'_>, field: &str, text: &str) -> Option<Url> {
     let url = Url::parse(text);
-    let url = url.map_err(|e| section.error(field, format!("{text:?} is not a URL: {e}"))).ok()?;
+    let told = "is no address; write it in full, for example https://idp.example.com/keys";
+    let url = url.map_err(|_| section.error(field, format!("{text:?} {told}"))).ok()?;
     if !is_trustworthy(&url) {
         section.error(field, "must be https; plain http is accepted for loopback addresses only");
     }

@@ -1,5 +1,6 @@
 //! The secret that the service shares with the filters. Only its digest is kept.
 
+use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 
 use portcullis_control_domain::text_file;
@@ -28,9 +29,24 @@ pub(crate) fn read(folder: &Path, mesh: &mut Section<'_>) -> Option<[u8; 32]> {
         }
     };
     let token = text.trim_end_matches(['\r', '\n']);
-    if !(16..=512).contains(&token.len()) || !token.bytes().all(|b| b.is_ascii_graphic()) {
-        mesh.error(field, "the token must be 16 to 512 visible ASCII characters");
-        return None;
-    }
-    Some(Sha256::digest(token.as_bytes()).into())
+    let problem = if !(16..=512).contains(&token.len()) || !token.bytes().all(|b| b.is_ascii_graphic()) {
+        "the token must be 16 to 512 visible ASCII characters"
+    } else if is_placeholder(token) {
+        "this is a placeholder, which everybody knows, and no secret"
+    } else {
+        return Some(Sha256::digest(token.as_bytes()).into());
+    };
+    let make =
+        "make one (openssl rand -hex 24), and give the filters the same one (vmConfig.env of the plugins)";
+    mesh.error(field, format!("{problem}; {make}"));
+    None
+}
+
+/// Whether a token stands in an example so that somebody replaces it.
+fn is_placeholder(token: &str) -> bool {
+    let letters: String = token.chars().filter(char::is_ascii_alphabetic).collect();
+    let letters = letters.to_ascii_lowercase();
+    let words = ["changeme", "replaceme", "placeholder", "yourtoken", "yoursecret"];
+    let several: HashSet<u8> = token.bytes().collect();
+    words.iter().any(|word| letters.contains(word)) || token.starts_with('<') || several.len() < 4
 }

@@ -208,9 +208,10 @@ fn check_issuer(
 fn role(mut rule: Section<'_>, of_platform: bool) -> Option<RoleRule> {
     let role: Option<RoleName> =
         rule.required("role", "administrator, operator, auditor, tenant-admin or cluster-owner");
+    let absent = !rule.stands("when");
     let when: Option<Vec<RequiredClaim>> = rule.filled("when");
     let bad = |w: &RequiredClaim| w.any_of.is_empty() || !issuer::is_path(&w.claim);
-    if when.as_ref().is_none_or(|when| when.iter().any(bad)) {
+    if absent || when.iter().flatten().any(bad) {
         rule.error("when", "must have conditions, each with `claim`, a path of member names, and `anyOf`, the accepted values; otherwise everybody of the issuer had this role");
     }
     let tenant: Option<TenantId> = rule.optional("tenant");

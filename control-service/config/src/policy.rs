@@ -93,6 +93,11 @@ pub struct Principals {
 }
 
 impl Principals {
+    /// Whether there is a gateway.
+    pub(crate) fn have_gateways(&self) -> bool {
+        !self.gateways.is_empty()
+    }
+
     /// True when the principal may speak to the mesh API at all.
     #[must_use]
     pub fn knows(&self, principal: &SpiffeId) -> bool {

@@ -1,8 +1,11 @@
 //! Reading a YAML mapping field by field, so that every error is found and each names its field.
 
+use portcullis_control_domain::wanted;
 use portcullis_model::errors::FieldErrors;
 use serde::de::DeserializeOwned;
 use serde_norway::{Mapping, Value};
+
+use crate::schema::FIELDS;
 
 /// A mapping whose fields are taken out one by one; what is left in the end is unknown.
 pub(crate) struct Section<'e> {
@@ -54,6 +57,11 @@ impl<'e> Section<'e> {
         self.fields.get(field).is_some_and(|v| !v.is_null())
     }
 
+    /// True while the field stands there, also with nothing in it, and was not yet taken.
+    pub(crate) fn stands(&self, field: &str) -> bool {
+        self.fields.contains_key(field)
+    }
+
     fn take(&mut self, field: &'static str) -> Option<Value> {
         self.known.push(field);
         self.fields.remove(field).filter(|v| !v.is_null())
@@ -62,7 +70,31 @@ impl<'e> Section<'e> {
     /// A field that may be absent. A value of the wrong form is noted and read as absent.
     pub(crate) fn optional<T: DeserializeOwned>(&mut self, field: &'static str) -> Option<T> {
         let value = self.take(field)?;
-        serde_norway::from_value(value).map_err(|e| self.error(field, e.to_string())).ok()
+        self.typed(field, value)
+    }
+
+    /// Reads a value. Of a list every item that is not right is told, and not the first alone.
+    fn typed<T: DeserializeOwned>(&self, field: &str, value: Value) -> Option<T> {
+        let items = value.as_sequence().cloned().unwrap_or_default();
+        let (place, said) = match read(value) {
+            Ok(read) => return Some(read),
+            Err(wrong) => wrong,
+        };
+        let alone = |(at, item): (usize, Value)| {
+            let (place, said) = read::<T>(Value::Sequence(vec![item])).err()?;
+            Some((place.strip_prefix("[0]").map(|inner| format!("[{at}]{inner}"))?, said))
+        };
+        let mut wrong: Vec<_> = items.into_iter().enumerate().filter_map(alone).collect();
+        if wrong.is_empty() {
+            wrong.push((place, said));
+        }
+        for (place, said) in wrong {
+            let dot = if place.is_empty() || place.starts_with('[') { "" } else { "." };
+            let name = [&self.name(field), dot, &place].concat();
+            let (name, told) = wanted::told(&FIELDS, &name, &said);
+            self.errors.add(name, told);
+        }
+        None
     }
 
     /// A field that must be there; `hint` says what to write.
@@ -84,7 +116,7 @@ impl<'e> Section<'e> {
             self.error(field, "is empty: say what it must be, or leave the field out where anything will do");
             return None;
         }
-        serde_norway::from_value(value).map_err(|e| self.error(field, e.to_string())).ok()
+        self.typed(field, value)
     }
 
     /// A whole number within bounds, or the default.
@@ -131,4 +163,12 @@ impl<'e> Section<'e> {
             self.error(&text, format!("there is no such field; known are {known}"));
         }
     }
+}
+
+/// Reads a value as a type; else the place within it that is wrong, and what the reader says of that.
+fn read<T: DeserializeOwned>(value: Value) -> Result<T, (String, String)> {
+    serde_path_to_error::deserialize(value).map_err(|error| {
+        let place = error.path().to_string();
+        (if place == "." { String::new() } else { place }, error.inner().to_string())
+    })
 }

@@ -36,8 +36,18 @@ impl Policy {
             let text = "names clients and no issuer, although there is more than one: a client of the same name at any of them fits; name the issuer in `issuer`";
             ["source rule ", &rule.name, " ", text].concat()
         });
-        let warnings = any_tenant.chain(any_issuer).chain(self.any_values());
+        let warnings = self.lacking().into_iter().map(str::to_owned);
+        let warnings = warnings.chain(any_tenant).chain(any_issuer).chain(self.any_values());
         warnings.chain(self.unused_keys()).chain(self.catch_all()).chain(self.without_rule()).collect()
+    }
+
+    /// What is not there, and does not work without.
+    fn lacking(&self) -> Vec<&'static str> {
+        let gateways = "`mesh.gateways` is empty: no gateway gets a snapshot, so each refuses every request; write the SPIFFE id of the gateways' service account";
+        let issuers = "there are neither `issuers` nor `introspection`: API keys, workloads and service tokens apart, each credential is refused; add your identity provider (docs/identity-providers.md)";
+        let lacks_issuers = self.issuers.is_empty() && self.introspection.is_empty();
+        let lacking = [(!self.principals.have_gateways(), gateways), (lacks_issuers, issuers)];
+        lacking.into_iter().filter_map(|(lacks, told)| lacks.then_some(told)).collect()
     }
 
     /// Keys that stand in the configuration and verify nothing.

@@ -1,7 +1,7 @@
 //! Queries of the audit log, and which proxy has which revision.
 
 use portcullis_control_domain::audit::{
-    AuditRow, DataSubject, Erased, LogEntry, LogProof, Order, RecordQuery,
+    AuditRow, DataSubject, DecisionName, Erased, Hop, LogEntry, LogProof, Order, RecordQuery,
 };
 use portcullis_control_domain::caller::Reach;
 use portcullis_control_domain::rollout::WorkerReport;
@@ -29,15 +29,16 @@ pub struct RecordFilter {
     /// Cluster.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub cluster: Option<String>,
-    /// `allow`, `refuse` or `none`.
+    /// What was decided.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub decision: Option<String>,
-    /// Reason code.
+    pub decision: Option<DecisionName>,
+    /// Reason code. Filters may have newer ones than this service knows.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(regex(pattern = r"^[a-z][a-z0-9_]{0,63}$"))]
     pub reason: Option<String>,
-    /// The root id that recorded it, `sidecar` or `control`.
+    /// Where it was recorded: by the root id of a gateway's filter, at a `sidecar`, or by `control`.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub hop: Option<String>,
+    pub hop: Option<Hop>,
     /// In which order: `oldest` or `newest` first.
     pub order: Order,
     /// Records after this index.
@@ -64,6 +65,11 @@ impl RecordFilter {
     /// # Errors
     /// [`Invalid`].
     pub fn check(self, reach: Reach) -> Result<RecordQuery, Invalid> {
+        if self.reason.as_deref().is_some_and(|reason| !is_code(reason)) {
+            return Err(Invalid(
+                "reason: write a code such as key_unknown: small letters, digits and _, up to 64 characters",
+            ));
+        }
         Ok(RecordQuery {
             reach,
             limit: limit(self.limit)?,
@@ -79,6 +85,12 @@ impl RecordFilter {
             before: self.before,
         })
     }
+}
+
+/// Whether a text has the form of a reason.
+fn is_code(text: &str) -> bool {
+    let sound = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_';
+    text.len() <= 64 && text.starts_with(|c: char| c.is_ascii_lowercase()) && text.bytes().all(sound)
 }
 
 /// A record as JSON; the members are those of [`AuditRecord`], and who sent it.
@@ -98,7 +110,7 @@ pub struct RecordReport {
     pub request_id: String,
     /// Trace id.
     pub trace_id: String,
-    /// `allow`, `refuse` or `none`.
+    /// `allow`, `refuse`, `exempt`, `none`, `open` or `end`.
     pub decision: String,
     /// The stage that decided.
     pub stage: String,

@@ -29,6 +29,7 @@ pub mod signing;
 mod text_enum;
 pub mod text_file;
 pub mod tokens;
+pub mod wanted;
 
 pub use listed::Listed;
 pub use refused::Refused;

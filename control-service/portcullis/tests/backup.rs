@@ -48,7 +48,7 @@ fn command(folder: &Path, arguments: &[&str]) -> Output {
 
 fn create(folder: &Path, name: &str) -> PathBuf {
     let file = folder.join(name);
-    let told = stdout(&command(folder, &["create", "--output", file.to_str().unwrap()]));
+    let told = stdout(&command(folder, &["create", "--file", file.to_str().unwrap()]));
     assert!(told.contains("sealing key is NOT in the backup"), "{told}");
     file
 }
@@ -89,7 +89,7 @@ async fn a_backup_under_writes_is_one_state(url: Option<&str>) {
     }
     let log = std::fs::read_dir(folder).unwrap().map(|e| e.unwrap().file_name().into_string().unwrap());
     assert!(log.into_iter().all(|name| !name.ends_with(".partial")), "nothing is left beside the backups");
-    let again = command(folder, &["create", "--output", folder.join("b0").to_str().unwrap()]);
+    let again = command(folder, &["create", "--file", folder.join("b0").to_str().unwrap()]);
     assert!(refused(&again).contains("overwrites nothing"));
 }
 
@@ -169,7 +169,7 @@ fn export(service: &Server, name: &str) -> PathBuf {
     let file = service.folder.path().join(name);
     let mut command = portcullis();
     command.env("PORTCULLIS_TOKEN", &service.admin).env("PORTCULLIS_SERVER", service.url("platform", ""));
-    stdout(&command.args(["audit", "export", "--output"]).arg(&file).output().unwrap());
+    stdout(&command.args(["audit", "export", "--file"]).arg(&file).output().unwrap());
     file
 }
 
@@ -368,7 +368,7 @@ async fn only_an_export_that_tells_all_counts() {
     let beyond = folder.join("beyond");
     let mut export_beyond = portcullis();
     export_beyond.env("PORTCULLIS_TOKEN", &old.admin).env("PORTCULLIS_SERVER", old.url("platform", ""));
-    export_beyond.args(["audit", "export", "--after", "9999", "--output"]).arg(&beyond);
+    export_beyond.args(["audit", "export", "--after", "9999", "--file"]).arg(&beyond);
     let told = refused(&export_beyond.output().unwrap());
     assert!(told.contains("ends with record") && !beyond.exists(), "{told}");
 
@@ -398,7 +398,7 @@ async fn a_backup_of_a_store_that_recovers_opens_only_by_hand() {
     let recovering = Server::start_as(recovering, &old).await;
     let first = recovering.folder.path();
     let again = first.join("again");
-    let told = stdout(&command(first, &["create", "--output", again.to_str().unwrap()]));
+    let told = stdout(&command(first, &["create", "--file", again.to_str().unwrap()]));
     assert!(told.contains("WARNING: this store was restored and has not recovered"), "{told}");
     let folder = folder_like(&old, None);
     let folder = folder.path();
@@ -458,7 +458,7 @@ async fn what_is_killed_leaves_nothing_half_done() {
         for ms in [0, 2, 5, 10, 15, 20, 30, 40] {
             let done = killed_after(
                 &folder,
-                &["backup", "create", "--output", file.to_str().unwrap()],
+                &["backup", "create", "--file", file.to_str().unwrap()],
                 Duration::from_millis(ms),
             );
             assert!(done || !file.exists() || verify(&folder, &file).status.success(), "after {ms} ms");

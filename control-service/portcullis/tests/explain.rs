@@ -376,7 +376,13 @@ fn a_configuration_is_checked_without_a_service() {
     config["sourceRules"] = json!([]);
     common::write_config(folder.path(), &config);
     let warned = "warning: https://idp.example.com: no source rule can fit";
-    assert!(stdout(&check()).lines().any(|l| l.starts_with(warned)), "{}", stdout(&check()));
+    let beside = check();
+    assert!(
+        beside.status.success() && shown(&beside).lines().any(|l| l.starts_with(warned)),
+        "{}",
+        shown(&beside)
+    );
+    assert!(!stdout(&beside).contains("warning"), "{}", stdout(&beside));
     config["issuers"][0]["algorithms"] = json!(["HS256"]);
     config["identity"]["lifetimeSeconds"] = json!(61);
     common::write_config(folder.path(), &config);

@@ -181,6 +181,25 @@ async fn nothing_is_taken_that_is_not_described() {
     }
 }
 
+#[tokio::test]
+async fn a_value_that_cannot_be_is_refused_with_those_that_can() {
+    let described = start().await;
+    for (call, rest, wanted) in [
+        (Call::ListAuditRecords, "?decision=foo", "decision: write allow, refuse, exempt, none, open or end"),
+        (Call::ListAuditRecords, "?reason=Key%20unknown", "reason: write a code such as key_unknown"),
+        (Call::ListAuditRecords, "?limit=many", "limit: write a whole number from 1 to 1000"),
+        (Call::ListClusters, "?state=asleep", "state: write pending, online,"),
+        (Call::RotateSigningKey, "everything", "the path: write identity or service"),
+    ] {
+        let (status, answer) = described.send(call, &described.path(call, rest), None).await;
+        let told = text(&answer["detail"]);
+        assert!(status == 400 && told.starts_with(wanted), "{call:?} {rest}: {status} {told}");
+    }
+    let body = json!({"tenant": "acme", "subject": "s", "source_type": "robot"});
+    let (_, answer) = described.send(Call::CreateApiKey, "/v1/api-keys", Some(body)).await;
+    assert_eq!(answer["detail"], "source_type: write human, worker or mcp_agent");
+}
+
 /// What a call needs, tried in an order in which each thing is still there when its turn comes. Every answer is held
 /// against the description.
 #[tokio::test]

@@ -168,9 +168,12 @@ async fn a_second_service_and_a_busy_port_are_named() {
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let mut busy = common::configuration();
     busy["listeners"]["platform"] = json!(taken.local_addr().unwrap().to_string());
+    // Of a network for documents: no machine has it (RFC 5737).
+    busy["listeners"]["operations"] = json!("192.0.2.1:9702");
     common::write_config(other.path(), &busy);
     let error = stderr(&run(&["serve", "--config", other.path().join("control.yaml").to_str().unwrap()]));
-    assert!(error.contains("listeners.platform") && error.contains("cannot be bound"), "{error}");
+    assert!(error.contains("listeners.platform") && error.contains("`ss -ltnp` shows"), "{error}");
+    assert!(error.contains("listeners.operations") && error.contains("no such address"), "{error}");
     let error = stderr(&run(&["serve", "--config", "nowhere.yaml"]));
     assert!(error.contains("nowhere.yaml") && error.contains("--config"), "{error}");
 }
@@ -192,7 +195,8 @@ fn a_plugin_is_checked_before_it_is_applied() {
     let other = json!({"kind": "WasmPlugin", "metadata": {"name": "other"}, "spec": {}}).to_string();
     let built = |plugins: &[String]| std::fs::write(&file, plugins.join("\n---\n")).unwrap();
     built(&[other.clone(), plugin("one", "enforce"), plugin("two", "dry-run")]);
-    let told = common::stdout(&check());
+    let output = check();
+    let (told, warned) = (common::stdout(&output), String::from_utf8(output.stderr).unwrap());
     for line in [
         "checked istio-system/one: gateway, role edge, mode enforce, snapshot from outbound|9700||c.example",
         "checked istio-system/two: gateway, role edge, mode dry-run, snapshot from outbound|9700||c.example",
@@ -200,16 +204,16 @@ fn a_plugin_is_checked_before_it_is_applied() {
     ] {
         assert!(told.lines().any(|l| l == line), "{line}: {told}");
     }
-    assert!(told.contains("warning: WasmPlugin /other has not the label"), "{told}");
+    assert!(warned.starts_with("warning: WasmPlugin /other has not the label"), "{warned}");
     built(&[plugin("one", "enforce").replace(key, placeholder)]);
     assert!(stderr(&check()).contains("spec.pluginConfig.snapshot.key: is the placeholder"));
     let hidden = json!({"kind": "VirtualService", "metadata": {"namespace": "n", "name": "v"},
         "spec": {"gateways": ["ingress"], "http": [{"corsPolicy": {"allowMethods": ["GET"]}}]}});
     built(&[plugin("one", "enforce"), hidden.to_string()]);
-    let told = common::stdout(&check());
-    assert!(
-        told.contains("\nwarning: VirtualService n/v: a corsPolicy") && told.ends_with("1 plugins are good")
-    );
+    let output = check();
+    let warned = String::from_utf8(output.stderr.clone()).unwrap();
+    assert!(warned.starts_with("warning: VirtualService n/v: a corsPolicy"), "{warned}");
+    assert!(common::stdout(&output).ends_with("1 plugins are good"));
     built(&[plugin("one", "enforce"), other.clone(), plugin("two", "enforced")]);
     let error = stderr(&check());
     for part in
@@ -311,7 +315,11 @@ async fn the_command_line_does_what_the_api_does() {
     ]));
     let id = text(&serde_json::from_str::<Value>(&created).unwrap()["api_key"]["id"]);
     assert!(stdout(&call(&["keys", "revoke", &id])).contains("revoked_at_ms"));
-    assert!(stdout(&call(&["audit", "records"])).contains("/v1/clusters/acme/suspend"));
+    let records = stdout(&call(&["audit", "records"]));
+    assert!(
+        records.contains("/v1/clusters/acme/suspend") && records.contains("  TENANT  ISSUER  "),
+        "{records}"
+    );
     assert!(stdout(&call(&["audit", "status"])).contains("lost: 0"));
     assert!(stderr(&call(&["clusters", "resume", "none"])).contains("cluster_unknown"));
 
@@ -345,13 +353,24 @@ fn a_name_that_cannot_be_is_refused_before_the_service_is_asked() {
     let server = ["--server", "http://127.0.0.1:1"];
     for (command, told) in [
         (&["clusters", "register", "No label", "--tenant", "acme"][..], "No label"),
-        (&["clusters", "register", "acme", "--tenant", "acme", "--placement", "moon"], "on-premises"),
+        (&["clusters", "register", "acme", "--tenant", "acme", "--placement", "moon"], "on_premises"),
         (&["clusters", "list", "--state", "asleep"], "suspended"),
         (&["keys", "create", "--tenant", "acme", "--subject", "a", "--source-type", "robot"], "mcp_agent"),
         (&["signing-keys", "rotate", "everything"], "identity"),
+        (
+            &["audit", "records", "--decision", "foo"],
+            "[possible values: allow, refuse, exempt, none, open, end]",
+        ),
+        (&["audit", "records", "--hop", "egress"], "source-type"),
     ] {
         let output = run(&[&command[..1], &server[..], &command[1..]].concat());
         assert_eq!(output.status.code(), Some(2), "{command:?}");
         assert!(stderr(&output).contains(told), "{command:?}: {}", stderr(&output));
+    }
+    for server in ["127.0.0.1:9701", "portcullis", "mailto:a@example.com"] {
+        let output = run(&["proxies", "--server", server]);
+        assert_eq!(output.status.code(), Some(2), "{server}");
+        let told = stderr(&output);
+        assert!(told.contains("in full, for example http://127.0.0.1:9701"), "{told}");
     }
 }

@@ -1,8 +1,8 @@
 //! The data folder: who may use it, and whether the database is in it or on a server.
 
 use std::fs::File;
-use std::io::Write;
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::io::{ErrorKind, Write};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use portcullis_protocol::audit::hex;
@@ -27,8 +27,9 @@ impl FolderLock {
     /// [`StoreError::InUse`] when another process has it; [`StoreError::DataDir`] when the folder cannot be used.
     pub fn take(folder: &Path) -> Result<Self, StoreError> {
         make(folder)?;
-        let fail = |e: std::io::Error| StoreError::data_dir(folder, e);
-        let file = File::create(folder.join("serve.lock")).map_err(fail)?;
+        let path = folder.join("serve.lock");
+        let fail = |error: std::io::Error| StoreError::data_dir(folder, refused(&path, &error));
+        let file = File::create(&path).map_err(fail)?;
         match file.try_lock() {
             Ok(()) => Ok(Self(file)),
             Err(std::fs::TryLockError::WouldBlock) => Err(StoreError::InUse(folder.to_owned())),
@@ -42,8 +43,23 @@ pub(crate) fn make(folder: &Path) -> Result<(), StoreError> {
     if folder.is_dir() {
         return Ok(());
     }
+    if folder.exists() {
+        return Err(StoreError::data_dir(folder, "it is a file; name a folder"));
+    }
     let made = std::fs::DirBuilder::new().recursive(true).mode(0o700).create(folder);
-    made.map_err(|problem| StoreError::data_dir(folder, problem))
+    made.map_err(|error| StoreError::data_dir(folder, refused(folder, &error)))
+}
+
+/// What the system says of a path, and where another user owns it, that it is so.
+pub(crate) fn refused(path: &Path, error: &std::io::Error) -> String {
+    let owner = |path: &Path| path.metadata().ok().map(|found| found.uid());
+    let told = format!("{}: {error}", path.display());
+    match (path.ancestors().find_map(owner), owner(Path::new("/proc/self"))) {
+        (Some(owner), Some(own)) if error.kind() == ErrorKind::PermissionDenied && owner != own => format!(
+            "{told}: it belongs to user {owner}, and this runs as user {own}; run it as that user, or give the folder to this one (chown -R {own})"
+        ),
+        _ => told,
+    }
 }
 
 /// The SQLite file of a folder.
@@ -184,6 +200,21 @@ mod tests {
         assert!(expect_here(folder).is_err(), "what cannot be read is not passed over");
         Elsewhere::remove(folder).unwrap();
         expect_here(folder).unwrap();
+    }
+
+    #[test]
+    fn a_refusal_names_the_file_and_whose_it_is() {
+        let folder = tempfile::tempdir().unwrap();
+        let error = std::io::Error::from(ErrorKind::PermissionDenied);
+        let own = refused(&folder.path().join("serve.lock"), &error);
+        assert!(own.contains("serve.lock: permission denied") && !own.contains("user"), "{own}");
+        // Of whoever the first process belongs to.
+        let uid = folder.path().metadata().unwrap().uid();
+        let others = refused(Path::new("/proc/1/nowhere"), &error);
+        assert_eq!(others.contains("it belongs to user 0, "), uid != 0, "{others}");
+        std::fs::write(folder.path().join("file"), "").unwrap();
+        let told = FolderLock::take(&folder.path().join("file")).unwrap_err().to_string();
+        assert!(told.contains("it is a file; name a folder"), "{told}");
     }
 
     #[test]

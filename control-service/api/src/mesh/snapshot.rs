@@ -15,6 +15,7 @@ use portcullis_control_store::{Store, StoreError};
 use portcullis_identity::ids::SpiffeId;
 use portcullis_protocol::audit::unhex;
 use portcullis_protocol::snapshot::NONCE_LEN;
+use schemars::JsonSchema;
 use serde::Deserialize;
 
 use crate::extract::{Parameters, protobuf};
@@ -27,7 +28,7 @@ pub(super) const PATH: &str = "/mesh/v1/snapshot";
 const USUAL_STALE_S: u64 = 300;
 const MAX_STALE_S: u64 = 86_400;
 
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(default)]
 pub(super) struct PollQuery {
     view: String,

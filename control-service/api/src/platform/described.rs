@@ -5,6 +5,7 @@ use axum::extract::{FromRequest, Request, State};
 use axum::http::Method;
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
+use schemars::JsonSchema;
 use serde::Deserialize;
 
 use crate::extract::OptionalBody;
@@ -12,7 +13,7 @@ use crate::openapi::Takes;
 use crate::{Problem, ProblemKind};
 
 /// The body of a call that takes none.
-#[derive(Default, Deserialize)]
+#[derive(Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct Nothing {}
 

@@ -95,7 +95,7 @@ log: {format: xml}
         "store.datadir",
         "store.dataDir",
         "mesh.tokenFile",
-        "mesh.gateways",
+        "mesh.gateways[0]",
         "mesh.workerForgetSeconds",
         "identity.lifetimeSeconds",
         "identity.issuer",
@@ -103,19 +103,12 @@ log: {format: xml}
         "issuers[0].algorithms",
         "issuers[0].jwksUri",
         "issuers[0].leewaySeconds",
-        "issuers[1].algorithms",
+        "issuers[1].algorithms[0]",
         "issuers[1].extra",
         "log.format",
     ] {
         assert!(found.iter().any(|f| f == field), "{field} not in {found:?}");
     }
-}
-
-#[test]
-fn a_short_mesh_token_is_refused() {
-    let folder = tempfile::tempdir().unwrap();
-    std::fs::write(folder.path().join("token"), "short").unwrap();
-    assert!(Config::parse(&folder.path().join("control.yaml"), GOOD).is_err());
 }
 
 #[test]
@@ -158,4 +151,71 @@ fn issuer_errors(issuer: &str) -> Vec<String> {
         Err(LoadError::Invalid { errors, .. }) => errors.into_iter().map(|e| e.to_string()).collect(),
         Err(other) => panic!("{other}"),
     }
+}
+
+fn told(text: &str) -> Vec<String> {
+    match parse(text) {
+        Err(LoadError::Invalid { errors, .. }) => errors.into_iter().map(|e| e.to_string()).collect(),
+        other => panic!("expected errors, got {other:?}"),
+    }
+}
+
+#[test]
+fn every_item_of_a_list_that_is_wrong_is_told_and_says_what_to_write() {
+    let bad = GOOD
+        .replace(
+            "[spiffe://cluster.local/ns/istio-system/sa/ingressgateway]",
+            "[spiffe:/a, spiffe://t/ok, 7, 'x y']",
+        )
+        .replace("algorithms: [RS256]", "algorithms: [RS256, none, HS1]\n    maxStaleSeconds: soon")
+        .replace("audiences: [portcullis]", "audiences: [portcullis, {}]");
+    let found = told(&bad);
+    let fields: Vec<&str> = found.iter().map(|told| told.split_once(": ").unwrap().0).collect();
+    let wanted = [
+        "mesh.gateways[0]",
+        "mesh.gateways[2]",
+        "mesh.gateways[3]",
+        "issuers[0].audiences[1]",
+        "issuers[0].algorithms[1]",
+        "issuers[0].algorithms[2]",
+        "issuers[0].maxStaleSeconds",
+    ];
+    assert_eq!(fields, wanted, "{found:?}");
+    for (at, wanted) in
+        [(3, "write a text"), (4, "write RS256, "), (6, "write a whole number from 2 to 2592000")]
+    {
+        assert!(found[at].contains(wanted), "{}", found[at]);
+    }
+}
+
+#[test]
+fn a_mesh_token_that_is_short_or_a_placeholder_is_refused_with_what_to_do() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("token");
+    let parse = |token: &str| {
+        std::fs::write(&file, token).unwrap();
+        parse_in(&folder, GOOD)
+    };
+    for token in [
+        "short",
+        "CHANGE-ME-CHANGE-ME",
+        "please_change_me_now_0123456789",
+        "<the-mesh-token-here>",
+        "aaaaaaaaaaaaaaaaaaaaaa",
+    ] {
+        let told = parse(token).unwrap_err().to_string();
+        assert!(told.contains("mesh.tokenFile: ") && told.contains("openssl rand -hex 24"), "{told}");
+    }
+    assert!(parse("5f0c9d0e8c7b6a594837261504f3e2d1c0b9a8978675645f\n").is_ok());
+}
+
+#[test]
+fn what_works_not_at_all_without_gateways_and_issuers_is_warned_about() {
+    assert_eq!(parse(GOOD).unwrap().warnings(), Vec::<String>::new());
+    let lacking =
+        GOOD.replace("  gateways: [spiffe://cluster.local/ns/istio-system/sa/ingressgateway]\n", "");
+    let issuers = lacking.find("issuers:").unwrap();
+    let warnings = parse(&lacking[..issuers]).unwrap().warnings();
+    assert!(warnings[0].starts_with("`mesh.gateways` is empty"), "{warnings:?}");
+    assert!(warnings[1].starts_with("there are neither `issuers` nor `introspection`"), "{warnings:?}");
 }

@@ -28,7 +28,7 @@ fn providers_and_workloads_are_told_apart() {
     assert_eq!(tell(&format!("workloads: [{same}, {same}]\n")), ["workloads[1].spiffeId"]);
     assert_eq!(
         tell("workloads: [{spiffeId: 'spiffe:///a', tenant: t, roles: ['a,b']}]\n"),
-        ["workloads[0].spiffeId", "workloads[0].roles"]
+        ["workloads[0].spiffeId", "workloads[0].roles[0]"]
     );
 }
 

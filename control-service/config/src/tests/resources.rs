@@ -44,7 +44,7 @@ fn resources_are_read_by_the_parser_of_the_plugin_and_name_each_cluster_once() {
         "browser.csp",
         "authorizationServers[0]",
         "authorizationServers[2]",
-        "requiredScopes",
+        "requiredScopes[0]",
     ] {
         let field = format!("resources[1].{field}");
         assert!(errors.contains(&field), "{field} not in {errors:?}");

@@ -67,7 +67,7 @@ fn all_mistakes_in_source_rules_come_at_once_and_name_rule_and_field() {
         "sourceRules[2].when.clientId",
         "sourceRules[2].when.role",
         "sourceRules[3].name",
-        "sourceRules[3].when.credential",
+        "sourceRules[3].when.credential[0]",
         "sourceRules[3].when.claims",
         "sourceRules[4].sourceType",
         "sourceRules[4].when",

@@ -3,6 +3,7 @@
 mod entry;
 mod event;
 mod ingested;
+mod names;
 mod parts;
 mod query;
 mod record;
@@ -12,6 +13,7 @@ mod stream;
 pub use entry::{LogBody, LogEntry, commitment, leaf_hash};
 pub use event::{AuditEvent, LOCAL_OPERATOR};
 pub use ingested::Ingested;
+pub use names::{DecisionName, Hop};
 pub use parts::{DataSubject, Parts, say_the_same};
 pub use query::{AuditRow, AuditStatus, Erased, LogProof, Order, RecordQuery, StreamStatus};
 pub use record::Parsed;

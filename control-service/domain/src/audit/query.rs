@@ -5,6 +5,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
+use super::names::{DecisionName, Hop};
 use crate::caller::Reach;
 
 /// Which records are asked for; empty fields do not filter.
@@ -20,12 +21,12 @@ pub struct RecordQuery {
     pub cluster: Option<String>,
     /// Tenant.
     pub tenant: Option<String>,
-    /// `allow`, `refuse` or `none`.
-    pub decision: Option<String>,
+    /// What was decided.
+    pub decision: Option<DecisionName>,
     /// Reason code.
     pub reason: Option<String>,
-    /// The root id that recorded it, `sidecar` or `control`.
-    pub hop: Option<String>,
+    /// Where it was recorded.
+    pub hop: Option<Hop>,
     /// In which order.
     pub order: Order,
     /// Records after this index.
@@ -61,8 +62,11 @@ impl RecordQuery {
     /// True when more is asked for than what a database finds by an index: then [`Self::fits`] has to look.
     #[must_use]
     pub fn filters(&self) -> bool {
-        let looked_at = [&self.request_id, &self.tenant, &self.decision, &self.reason, &self.hop];
-        self.reach != Reach::Platform || looked_at.iter().any(|wanted| wanted.is_some())
+        let looked_at = [&self.request_id, &self.tenant, &self.reason];
+        self.reach != Reach::Platform
+            || self.decision.is_some()
+            || self.hop.is_some()
+            || looked_at.iter().any(|wanted| wanted.is_some())
     }
 
     /// True when all records are asked for.
@@ -85,9 +89,9 @@ impl RecordQuery {
         self.reach.has_tenant(&record.tenant)
             && same(&self.tenant, &record.tenant)
             && same(&self.cluster, &record.cluster)
-            && same(&self.decision, &record.decision)
+            && self.decision.is_none_or(|wanted| wanted.as_str() == record.decision)
             && same(&self.reason, &record.reason)
-            && same(&self.hop, &record.hop)
+            && self.hop.is_none_or(|wanted| wanted.as_str() == record.hop)
     }
 }
 

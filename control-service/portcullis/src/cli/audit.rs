@@ -5,13 +5,14 @@ use std::io::Write;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
+use clap::builder::TypedValueParser;
 use clap::{Args, Subcommand};
 use portcullis_control_contract::audit::{
     AuditStatus, ErasureReport, ErasureRequest, ProofReport, RecordFilter, RecordList,
 };
-use portcullis_control_domain::audit::Order;
+use portcullis_control_domain::audit::{DecisionName, Hop, Order};
 
-use super::client::{Call, ClientError, Connection, MOST, ask, print, run, written};
+use super::client::{Call, ClientError, Connection, MOST, ask, one_of, print, run, written};
 use super::verify::verify;
 
 /// The audit log.
@@ -23,8 +24,8 @@ pub(super) enum Audit {
     /// `portcullis backup recover`.
     Export {
         /// The file to write; there must be none of this name.
-        #[arg(long, value_name = "FILE")]
-        output: PathBuf,
+        #[arg(long)]
+        file: PathBuf,
         /// After this index.
         #[arg(long, default_value_t = 0)]
         after: u64,
@@ -55,15 +56,15 @@ pub(super) struct Records {
     /// Of this cluster.
     #[arg(long)]
     cluster: Option<String>,
-    /// Only `allow`, `refuse` or `none`.
-    #[arg(long)]
-    decision: Option<String>,
+    /// Decided so.
+    #[arg(long, value_parser = decision())]
+    decision: Option<DecisionName>,
     /// Refused for this reason.
     #[arg(long)]
     reason: Option<String>,
-    /// Recorded by this root id, `sidecar` or `control`.
-    #[arg(long)]
-    hop: Option<String>,
+    /// Recorded there: by the root id of a gateway's filter, at a `sidecar`, or by `control`.
+    #[arg(long, value_parser = hop())]
+    hop: Option<Hop>,
     /// The newest first.
     #[arg(long)]
     newest: bool,
@@ -93,6 +94,14 @@ pub(super) struct Erase {
     /// All who did not say who they are, on this day (UTC): `2026-11-28`.
     #[arg(long, value_name = "DAY", conflicts_with_all = ["tenant", "issuer", "subject"])]
     unverified_on: Option<String>,
+}
+
+fn decision() -> impl TypedValueParser<Value = DecisionName> {
+    one_of(DecisionName::ALL.iter().map(|d| (d.as_str(), *d)).collect())
+}
+
+fn hop() -> impl TypedValueParser<Value = Hop> {
+    one_of(Hop::ALL.iter().map(|hop| (hop.as_str(), *hop)).collect())
 }
 
 impl From<Records> for RecordFilter {
@@ -135,23 +144,23 @@ pub(super) async fn audit(connection: &Connection, command: Audit) -> Result<(),
             let request = ErasureRequest { tenant, issuer, subject, unverified_on };
             run::<ErasureReport>(connection, Call::post(&["v1", "audit", "erasures"]).body(&request)).await
         }
-        Audit::Export { output, after } => export(connection, &output, after).await,
+        Audit::Export { file, after } => export(connection, &file, after).await,
         Audit::Status => run::<AuditStatus>(connection, Call::get(&["v1", "audit", "status"])).await,
     }
 }
 
 /// Writes page after page until the end of the log; prints the last index, after which the next export goes on.
-async fn export(connection: &Connection, output: &Path, after: u64) -> Result<(), ClientError> {
-    let failed = |error| ClientError::Export(output.to_owned(), error);
+async fn export(connection: &Connection, path: &Path, after: u64) -> Result<(), ClientError> {
+    let failed = |error| ClientError::Export(path.to_owned(), error);
     let mut options = OpenOptions::new();
-    let mut file = options.write(true).create_new(true).mode(0o600).open(output).map_err(failed)?;
+    let mut file = options.write(true).create_new(true).mode(0o600).open(path).map_err(failed)?;
     let (mut after, mut last) = (after, after);
     loop {
         let filter = RecordFilter { after, limit: MOST, ..RecordFilter::default() };
         let page: RecordList = ask(connection, Call::get(&["v1", "audit", "records"]).query(&filter)).await?;
         if let Some(newest) = page.newest_index.filter(|newest| after > *newest) {
             // The file is of no use, and would be in the way of the right one.
-            std::fs::remove_file(output).map_err(failed)?;
+            std::fs::remove_file(path).map_err(failed)?;
             return Err(ClientError::BeyondEnd { after, newest });
         }
         let text = serde_json::to_string(&page).map_err(|error| ClientError::Answer(error.to_string()))?;

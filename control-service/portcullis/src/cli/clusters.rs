@@ -22,7 +22,7 @@ pub(super) enum Clusters {
         #[arg(long)]
         tenant: TenantId,
         /// Where it stands.
-        #[arg(long, default_value = "on-premises", value_parser = placement())]
+        #[arg(long, default_value = Placement::OnPremises.as_str(), value_parser = placement())]
         placement: Placement,
         /// Its region.
         #[arg(long)]
@@ -45,11 +45,8 @@ pub(super) enum Clusters {
     Retire(Change),
 }
 
-const PLACEMENTS: [(&str, Placement); 2] =
-    [("platform-hosted", Placement::PlatformHosted), ("on-premises", Placement::OnPremises)];
-
 fn placement() -> impl TypedValueParser<Value = Placement> {
-    one_of(PLACEMENTS.to_vec())
+    one_of(Placement::ALL.iter().map(|placement| (placement.as_str(), *placement)).collect())
 }
 
 fn state() -> impl TypedValueParser<Value = ClusterState> {

@@ -35,7 +35,7 @@ use crate::location;
 use crate::serve::serve;
 use config_file::ConfigFile;
 use error::CommandError;
-use output::{log_to_stderr, print, print_all};
+use output::{log_to_stderr, print, print_all, warn_of};
 
 /// Portcullis: guards data clusters that must never be exposed.
 #[derive(Debug, Parser)]
@@ -244,15 +244,13 @@ impl Command {
             Self::Config { command: ConfigCommand::Check { plugin, .. } } if !plugin.is_empty() => {
                 let checked = plugins::check(&plugin)?;
                 print_all(&checked.plugins)?;
-                print_all(&checked.warnings)?;
+                warn_of(&checked.warnings)?;
                 print(&format!("{} plugins are good", checked.plugins.len()))
             }
             Self::Config { command: ConfigCommand::Check { config, .. } } => {
                 let config = Config::load(&config.path)?;
                 print_all(&check::report(&config))?;
-                for warning in config.warnings() {
-                    print(&["warning: ", &warning].concat())?;
-                }
+                warn_of(&config.warnings())?;
                 print("the configuration is good")
             }
             Self::Config { command: ConfigCommand::Diff { config, connection } } => {

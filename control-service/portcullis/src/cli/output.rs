@@ -11,6 +11,15 @@ pub(super) fn print(line: &str) -> Result<(), CommandError> {
     writeln!(std::io::stdout(), "{line}").map_err(CommandError::Output)
 }
 
+/// Beside the output, which a program may read.
+pub(super) fn warn_of(warnings: &[String]) -> Result<(), CommandError> {
+    let mut beside = std::io::stderr();
+    warnings
+        .iter()
+        .try_for_each(|warning| writeln!(beside, "warning: {warning}"))
+        .map_err(CommandError::Output)
+}
+
 pub(super) fn print_all(lines: &[String]) -> Result<(), CommandError> {
     lines.iter().try_for_each(|line| print(line))
 }

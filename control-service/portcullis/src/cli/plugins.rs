@@ -44,7 +44,7 @@ pub(super) enum PluginsError {
 }
 
 fn lines(warnings: &[String]) -> String {
-    warnings.iter().map(|warning| ["\n", warning].concat()).collect()
+    warnings.iter().map(|warning| ["\nwarning: ", warning].concat()).collect()
 }
 
 /// Plugins that are all good.
@@ -65,8 +65,7 @@ pub(super) fn check(files: &[PathBuf]) -> Result<Checked, PluginsError> {
         for document in serde_norway::Deserializer::from_str(&read(path)?) {
             let resource = Value::deserialize(document)
                 .map_err(|e| PluginsError::NotYaml { path: path.clone(), problem: e.to_string() })?;
-            let told = check::warnings(&resource).into_iter().chain(unlabelled(&resource));
-            warnings.extend(told.map(|warning| ["warning: ", &warning].concat()));
+            warnings.extend(check::warnings(&resource).into_iter().chain(unlabelled(&resource)));
             if !check::is_plugin(&resource) {
                 continue;
             }

@@ -54,6 +54,8 @@ const LISTS: &[(&str, &[&str])] = &[
             "decision",
             "reason",
             "status",
+            "tenant",
+            "issuer",
             "subject",
             "role",
             "source_type",

@@ -4,12 +4,14 @@ mod assemble;
 mod lead;
 mod reload;
 
+use std::fmt;
+use std::io::{self, ErrorKind};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use portcullis_control_api::{self as api, listen};
-use portcullis_control_config::Config;
+use portcullis_control_config::{Config, Listeners};
 use portcullis_control_store::{FolderLock, Store, StoreError};
 use serde::Serialize;
 use tokio::net::TcpListener;
@@ -35,16 +37,9 @@ pub enum ServeError {
     /// The database is named wrongly.
     #[error(transparent)]
     Location(#[from] LocationError),
-    /// A listener's address cannot be had.
-    #[error("listeners.{name} {address} cannot be bound: {source}; stop what uses it, or choose another")]
-    Bind {
-        /// Which listener.
-        name: &'static str,
-        /// Its address.
-        address: SocketAddr,
-        /// What the system said.
-        source: std::io::Error,
-    },
+    /// Addresses of listeners cannot be had.
+    #[error("{}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))]
+    Bind(Vec<Unbound>),
     /// The ready file cannot be written.
     #[error("the ready file {path} cannot be written: {source}")]
     ReadyFile {
@@ -61,6 +56,31 @@ pub enum ServeError {
         /// What the system said.
         source: std::io::Error,
     },
+}
+
+/// An address that cannot be had.
+#[derive(Debug)]
+pub struct Unbound {
+    /// Which listener's.
+    name: &'static str,
+    address: SocketAddr,
+    /// What the system said.
+    source: io::Error,
+}
+
+impl fmt::Display for Unbound {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { name, address, source } = self;
+        let instead = match source.kind() {
+            ErrorKind::AddrInUse => "stop what uses it (`ss -ltnp` shows that), or choose another",
+            ErrorKind::AddrNotAvailable => {
+                "this machine has no such address: choose one that it has, or 0.0.0.0"
+            }
+            ErrorKind::PermissionDenied => "this user may not have that port: choose one from 1024 on",
+            _ => "choose another",
+        };
+        write!(f, "listeners.{name} {address} cannot be bound: {source}; {instead}")
+    }
 }
 
 /// The addresses that were bound.
@@ -80,11 +100,7 @@ pub struct Bound {
 /// [`ServeError`] when it cannot begin.
 pub async fn serve(config: Config, ready_file: Option<&Path>) -> Result<(), ServeError> {
     let _lock = FolderLock::take(&config.data_dir)?;
-    let (mesh, platform, operations) = (
-        bind("mesh", config.listeners.mesh)?,
-        bind("platform", config.listeners.platform)?,
-        bind("operations", config.listeners.operations)?,
-    );
+    let [mesh, platform, operations] = bind(&config.listeners)?;
     let system = |what| move |source| ServeError::System { what, source };
     let mut hangup = signal(SignalKind::hangup()).map_err(system("a handler for SIGHUP"))?;
     let mut terminate = signal(SignalKind::terminate()).map_err(system("a handler for SIGTERM"))?;
@@ -144,8 +160,17 @@ async fn end(service: &Running, mut servers: JoinSet<()>) {
     service.store.close().await;
 }
 
-fn bind(name: &'static str, address: SocketAddr) -> Result<TcpListener, ServeError> {
-    listen::bind(address).map_err(|source| ServeError::Bind { name, address, source })
+/// Takes the addresses; of those that cannot be had all are told.
+fn bind(listeners: &Listeners) -> Result<[TcpListener; 3], ServeError> {
+    let of = |name, address| listen::bind(address).map_err(|source| Unbound { name, address, source });
+    let Listeners { mesh, platform, operations, .. } = *listeners;
+    match (of("mesh", mesh), of("platform", platform), of("operations", operations)) {
+        (Ok(mesh), Ok(platform), Ok(operations)) => Ok([mesh, platform, operations]),
+        (mesh, platform, operations) => {
+            let unbound = [mesh, platform, operations].into_iter().filter_map(Result::err);
+            Err(ServeError::Bind(unbound.collect()))
+        }
+    }
 }
 
 fn write_ready(path: &Path, bound: &Bound) -> std::io::Result<()> {

@@ -7,13 +7,15 @@ use portcullis_sql::{Connection, SqlError};
 use rusqlite::OpenFlags;
 use rusqlite::config::DbConfig;
 
+use crate::folder::refused;
+
 /// Opens a connection with the settings that durability rests on. A new file is its owner's alone, and
 /// SQLite gives the files beside it the same mode.
 pub(super) fn connect(path: &Path) -> Result<rusqlite::Connection, ConnectError> {
     use std::os::unix::fs::OpenOptionsExt;
     let mut options = std::fs::OpenOptions::new();
     let file = options.read(true).write(true).create(true).truncate(false).mode(0o600).open(path);
-    file?;
+    file.map_err(|error| ConnectError::File(refused(path, &error)))?;
     let connection = rusqlite::Connection::open(path)?;
     connection.busy_timeout(Duration::from_secs(10))?;
     connection.pragma_update(None, "journal_mode", "WAL")?;
@@ -75,8 +77,8 @@ pub(super) fn connect_to_read(path: &Path) -> Result<Connection, SqlError> {
 /// Why a database file cannot be opened.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum ConnectError {
-    #[error(transparent)]
-    File(#[from] std::io::Error),
+    #[error("{0}")]
+    File(String),
     #[error("portcullis.db: {0}")]
     Sqlite(#[from] rusqlite::Error),
 }

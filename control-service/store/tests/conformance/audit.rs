@@ -1,7 +1,7 @@
 //! The audit log: each record once, gaps known, nothing changed afterwards.
 
 use portcullis_control_domain::api_key::NewApiKey;
-use portcullis_control_domain::audit::{RecordQuery, RejectReason, Sender};
+use portcullis_control_domain::audit::{DecisionName, RecordQuery, RejectReason, Sender};
 use portcullis_control_domain::caller::Reach;
 use portcullis_identity::SourceType;
 use portcullis_identity::ids::SpiffeId;
@@ -75,7 +75,7 @@ async fn records_are_found_by_what_they_say(world: World) {
     };
     let any = || RecordQuery {
         reach: Reach::Platform,
-        hop: Some("gateway".to_owned()),
+        hop: Some(Hop::Gateway),
         limit: 9,
         ..RecordQuery::default()
     };
@@ -90,7 +90,7 @@ async fn records_are_found_by_what_they_say(world: World) {
     };
     assert_eq!(found(by_subject).await, (vec![1, 2], true));
     let by_cluster =
-        RecordQuery { cluster: Some("orders".to_owned()), decision: Some("refuse".to_owned()), ..any() };
+        RecordQuery { cluster: Some("orders".to_owned()), decision: Some(DecisionName::Refuse), ..any() };
     assert_eq!(found(by_cluster).await, (vec![4], false));
     let nothing = RecordQuery { subject: Some("nobody".to_owned()), ..any() };
     assert_eq!(found(nothing).await, (Vec::new(), false));
@@ -143,12 +143,8 @@ async fn a_record_with_a_zero_byte_keeps_no_other_from_being_stored(world: World
     };
     let outcome = store.ingest(gateway("a"), batch(&[odd.clone(), record(2)], 0)).await.unwrap();
     assert_eq!(outcome.ack.stored, 2);
-    let query = RecordQuery {
-        reach: Reach::Platform,
-        hop: Some("gateway".to_owned()),
-        limit: 9,
-        ..RecordQuery::default()
-    };
+    let query =
+        RecordQuery { reach: Reach::Platform, hop: Some(Hop::Gateway), limit: 9, ..RecordQuery::default() };
     let (rows, _) = store.records(query).await.unwrap();
     assert_eq!(rows.first().map(|row| &row.record), Some(&odd), "it is kept as it came");
 }

@@ -2,7 +2,7 @@
 
 use portcullis_control_domain::Refused;
 use portcullis_control_domain::audit::{
-    AuditRow, DataSubject, Erased, LogBody, LogEntry, Order, RecordQuery, leaf_hash,
+    AuditRow, DataSubject, Erased, Hop, LogBody, LogEntry, Order, RecordQuery, leaf_hash,
 };
 use portcullis_control_domain::caller::Reach;
 use portcullis_control_domain::clock::now_ms;
@@ -60,11 +60,8 @@ async fn rows(store: &Store, query: RecordQuery) -> Vec<AuditRow> {
 }
 
 async fn of_gateway(store: &Store) -> Vec<AuditRow> {
-    rows(
-        store,
-        RecordQuery { reach: Reach::Platform, hop: Some("gateway".to_owned()), ..RecordQuery::default() },
-    )
-    .await
+    rows(store, RecordQuery { reach: Reach::Platform, hop: Some(Hop::Gateway), ..RecordQuery::default() })
+        .await
 }
 
 async fn of_subject(store: &Store, subject: &str) -> Vec<AuditRow> {
@@ -187,7 +184,7 @@ async fn an_erased_person_is_gone_everywhere_and_nobody_else(world: World) {
     assert_eq!(store.audit_status().await.unwrap().erasures, 1);
     let by = rows(
         &store,
-        RecordQuery { reach: Reach::Platform, hop: Some("control".to_owned()), ..RecordQuery::default() },
+        RecordQuery { reach: Reach::Platform, hop: Some(Hop::Control), ..RecordQuery::default() },
     )
     .await;
     let told = by.iter().find(|row| row.record.path.starts_with("/v1/audit/erasures")).unwrap();
@@ -309,8 +306,7 @@ async fn the_newest_come_first_page_by_page(world: World) {
         }
     };
     let wanted = |step| (1..=25).rev().filter(|n| n % step == 0).collect::<Vec<u64>>();
-    let by_hop =
-        RecordQuery { reach: Reach::Platform, hop: Some("gateway".to_owned()), ..RecordQuery::default() };
+    let by_hop = RecordQuery { reach: Reach::Platform, hop: Some(Hop::Gateway), ..RecordQuery::default() };
     assert_eq!(pages(by_hop).await, wanted(1));
     let by_subject =
         RecordQuery { reach: Reach::Platform, subject: Some("zoë".to_owned()), ..RecordQuery::default() };
@@ -386,7 +382,7 @@ async fn an_older_database_is_converted_once(world: World) {
     assert_eq!((status.committed_from, status.total, status.missing), (2101, 2100, 0));
     let query = |after| RecordQuery {
         reach: Reach::Platform,
-        hop: Some("gateway".to_owned()),
+        hop: Some(Hop::Gateway),
         after,
         ..RecordQuery::default()
     };

@@ -32,8 +32,8 @@ pub(super) enum BackupCommand {
         #[command(flatten)]
         config: ConfigFile,
         /// The file to write; there must be none of this name.
-        #[arg(long, value_name = "FILE")]
-        output: PathBuf,
+        #[arg(long)]
+        file: PathBuf,
     },
     /// Read all of a backup, and say whether it is as it was written.
     Verify {
@@ -79,10 +79,10 @@ pub(super) enum BackupCommand {
 impl BackupCommand {
     pub(super) fn run(self) -> Result<(), CommandError> {
         match self {
-            Self::Create { config, output } => {
+            Self::Create { config, file } => {
                 let location = location::of(&Config::load(&config.path)?)?;
                 let recovering = recovery(&location)?.is_some();
-                let manifest = create_backup(&location, &output)?;
+                let manifest = create_backup(&location, &file)?;
                 print(&summary(&manifest))?;
                 if recovering {
                     print(STILL_RECOVERING)?;

@@ -35,7 +35,7 @@ pub(super) const MOST: Option<usize> = Some(1000);
 #[derive(Debug, Args)]
 pub(super) struct Connection {
     /// Address of the platform API, for example `http://127.0.0.1:9701`.
-    #[arg(long, env = "PORTCULLIS_SERVER")]
+    #[arg(long, env = "PORTCULLIS_SERVER", value_parser = server)]
     server: Url,
     /// File with the token; without it the variable PORTCULLIS_TOKEN is read.
     #[arg(long)]
@@ -70,6 +70,11 @@ impl Connection {
             _ => ClientError::Http { url, problem: causes(error) },
         }
     }
+}
+
+fn server(text: &str) -> Result<Url, &'static str> {
+    let url = Url::parse(text).ok().filter(|url| matches!(url.scheme(), "http" | "https") && url.has_host());
+    url.ok_or("write the address of the platform listener in full, for example http://127.0.0.1:9701")
 }
 
 /// How an answer is printed.
