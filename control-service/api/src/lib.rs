@@ -13,6 +13,7 @@ mod problem;
 mod reading;
 mod recovering;
 mod state;
+mod timed;
 pub mod xfcc;
 
 use std::sync::Arc;

@@ -7,7 +7,6 @@ use axum::extract::State;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
-use portcullis_control_domain::clock::millis;
 use portcullis_control_domain::configuration::RunningConfiguration;
 use portcullis_control_services::Current;
 use portcullis_control_services::issuers::Issuers;
@@ -71,10 +70,11 @@ async fn metrics(
         store_up: store.is_up(),
         leads: store.term().is_some(),
         behind: store.hub().freshness().check().is_err(),
-        confirmed_ms_ago: millis(store.hub().freshness().age()),
+        confirmed_age: store.hub().freshness().age(),
         restart_pending: configuration.pending.len(),
         file_refused: !configuration.refused.is_empty(),
+        commits: store.commit_times(),
     };
-    let text = metrics.render(gauges, &issuers.report().await);
+    let text = metrics.render(&gauges, &issuers.report().await);
     ([(header::CONTENT_TYPE, "text/plain; version=0.0.4")], text).into_response()
 }

@@ -1,7 +1,6 @@
 //! In what two files differ, field by field, and what of it a running service takes over.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::LazyLock;
 
 use portcullis_control_domain::configuration::{Difference, Effect};
 use serde_json::{Map, Value, json};
@@ -24,7 +23,6 @@ const LIVE: [&str; 10] = [
 
 /// What tells the entries of a list apart, by the first that they have.
 const NAMES: [&str; 5] = ["name", "issuer", "spiffeId", "cluster", "clusters"];
-
 
 /// A configuration as it is written, with the defaults of what is not said. It names files and never says what they hold.
 #[derive(Debug, Clone, PartialEq)]

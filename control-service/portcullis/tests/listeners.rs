@@ -365,6 +365,6 @@ async fn a_caller_without_a_token_is_audited_and_slowed_down_and_nobody_else_is(
     assert!(audited <= 14, "{audited}");
     let url = server.url("operations", "/metrics");
     let metrics = server.http.get(url).send().await.unwrap().text().await.unwrap();
-    let line = format!("portcullis_refused_administrators_total{{outcome=\"paused\"}} {limited}");
+    let line = format!("portcullis_refused_callers_total{{outcome=\"paused\"}} {limited}");
     assert!(metrics.contains(&line), "{line} not in {metrics}");
 }

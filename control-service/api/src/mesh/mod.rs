@@ -14,7 +14,7 @@ use axum::extract::{DefaultBodyLimit, Extension, FromRef, Request, State};
 use axum::http::StatusCode;
 use axum::middleware;
 use axum::response::{IntoResponse, Response};
-use axum::routing::{get, post};
+use axum::routing::{MethodRouter, get, post};
 use portcullis_control_config::Principals;
 use portcullis_control_domain::audit::Ingested;
 use portcullis_control_services::Current;
@@ -26,6 +26,7 @@ use portcullis_protocol::wire::{AuditBatch, KeyRefresh};
 use prost::Message;
 
 use crate::extract::{protobuf, read};
+use crate::timed::{Timed, timed};
 use crate::{MeshState, Problem, ProblemKind};
 use admission::{Admission, gateway, within_share};
 use introspection::introspect;
@@ -37,12 +38,18 @@ const MAX_RECORDS: usize = 10_000;
 /// Bytes of any other message at most.
 const MAX_MESSAGE: usize = 16 * 1024;
 pub(crate) fn routes(state: &MeshState) -> Router<MeshState> {
-    Router::new()
-        .route(snapshot::PATH, get(snapshot))
-        .route("/mesh/v1/introspect", post(introspect).layer(DefaultBodyLimit::max(MAX_MESSAGE)))
-        .route("/mesh/v1/keys/refresh", post(refresh_keys).layer(DefaultBodyLimit::max(MAX_MESSAGE)))
-        .route("/mesh/v1/audit", post(audit).layer(DefaultBodyLimit::max(MAX_BATCH)))
-        .route_layer(middleware::from_fn_with_state(Admission::from_ref(state), within_share))
+    let within = middleware::from_fn_with_state(Admission::from_ref(state), within_share);
+    let calls: [(&str, &str, MethodRouter<MeshState>, usize); 4] = [
+        ("PollSnapshot", snapshot::PATH, get(snapshot), MAX_MESSAGE),
+        ("Introspect", "/mesh/v1/introspect", post(introspect), MAX_MESSAGE),
+        ("RefreshKeys", "/mesh/v1/keys/refresh", post(refresh_keys), MAX_MESSAGE),
+        ("DeliverAudit", "/mesh/v1/audit", post(audit), MAX_BATCH),
+    ];
+    calls.into_iter().fold(Router::new(), |router, (call, path, answer, most)| {
+        let times = Timed { metrics: Arc::clone(&state.metrics), call };
+        let answer = answer.layer(DefaultBodyLimit::max(most)).route_layer(within.clone());
+        router.route(path, answer.route_layer(middleware::from_fn_with_state(times, timed)))
+    })
 }
 
 async fn audit(

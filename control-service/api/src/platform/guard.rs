@@ -26,6 +26,7 @@ use crate::PlatformState;
 use crate::extract::{bearer, request_id};
 use crate::openapi::Takes;
 use crate::problem::{Problem, ProblemKind, ReasonOf};
+use crate::timed::{Timed, timed};
 
 /// Characters of a path in an audit record at most: those of refused calls are anybody's.
 const MAX_PATH: usize = 1024;
@@ -57,6 +58,8 @@ impl Routes {
             let check = (self.guard.clone(), permission);
             route = route.route_layer(middleware::from_fn_with_state(check, guarded));
         }
+        let times = Timed { metrics: Arc::clone(&self.guard.metrics), call: call.name() };
+        route = route.route_layer(middleware::from_fn_with_state(times, timed));
         self.router = self.router.route(call.path(), route);
         self
     }

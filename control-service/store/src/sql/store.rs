@@ -5,6 +5,7 @@ use std::sync::{Arc, RwLock};
 use std::time::Duration;
 
 use portcullis_control_domain::clock::now_ms;
+use portcullis_control_domain::histogram::{Histogram, Observed};
 use portcullis_control_domain::limits::TenantLimits;
 use portcullis_control_domain::recovery::Recovery;
 use portcullis_control_snapshot::{Hub, Settings};
@@ -36,6 +37,7 @@ const RETRY: Duration = Duration::from_secs(1);
 pub struct Store {
     pub(super) writer: Writer,
     pub(super) up: Arc<AtomicBool>,
+    pub(super) commits: Arc<Histogram>,
     pub(super) readers: Readers,
     /// Where there is nobody else who writes, there is nobody to follow.
     pub(super) follower: Option<Arc<Follower>>,
@@ -84,6 +86,7 @@ impl Store {
         let location = database.location;
         let follower = location.is_shared().then(|| Follower::start(location.clone(), followed.clone()));
         let follower = follower.transpose()?.map(Arc::new);
+        let commits = Arc::default();
         let writer = Writer::start(Written {
             location,
             connection: database.connection,
@@ -91,12 +94,14 @@ impl Store {
             recorder: Arc::clone(&database.recorder),
             outage: Outage::default(),
             up: Arc::clone(&up),
+            commits: Arc::clone(&commits),
         })?;
         let recorder = database.recorder;
         let (observations, usage, notices) = (Arc::default(), Arc::default(), Arc::default());
         Ok(Self {
             writer,
             up,
+            commits,
             readers,
             beside,
             replica,
@@ -143,6 +148,12 @@ impl Store {
     #[must_use]
     pub fn is_up(&self) -> bool {
         self.up.load(Ordering::Acquire)
+    }
+
+    /// How long the database took to make groups of changes durable.
+    #[must_use]
+    pub fn commit_times(&self) -> Observed {
+        self.commits.observed()
     }
 
     /// While the database takes nothing, tries again and again to write something, so that nobody has to ask for a change to

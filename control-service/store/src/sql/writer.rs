@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
+use portcullis_control_domain::histogram::Histogram;
 use portcullis_model::outage::Outage;
 use portcullis_sql::Connection;
 use tokio::sync::{mpsc, oneshot};
@@ -160,6 +161,8 @@ pub(super) struct Written {
     pub(super) outage: Outage,
     /// Whether it did not.
     pub(super) up: Arc<AtomicBool>,
+    /// How long commits took.
+    pub(super) commits: Arc<Histogram>,
 }
 
 impl Written {
@@ -182,7 +185,12 @@ impl Written {
             next = queue.next(room || closing.is_some());
         }
         let outage = group.as_ref().ok().and_then(Transaction::outage).cloned();
-        let committed = group.and_then(Transaction::commit);
+        let committed = group.and_then(|group| {
+            let since = Instant::now();
+            let committed = group.commit();
+            self.commits.observe(since.elapsed());
+            committed
+        });
         self.note(committed.as_ref().err().or(outage.as_ref()));
         let outcome = committed.map(|published| self.followed.hub.publish(published));
         for completion in completions {
@@ -255,6 +263,7 @@ mod tests {
             recorder,
             outage: Outage::default(),
             up: Arc::default(),
+            commits: Arc::default(),
         })
         .unwrap();
         let (go, gate) = mpsc::channel::<()>();
