@@ -177,63 +177,46 @@ pub struct RecordReport {
 
 impl From<AuditRow> for RecordReport {
     fn from(row: AuditRow) -> Self {
-        let AuditRecord { stream, sequence, time_ms, proxy, request_id, trace_id, decision, stage, .. } =
-            row.record;
-        let AuditRecord { reason, status, response_flags, duration_us, subject, tenant, source_type, .. } =
-            row.record;
-        let AuditRecord { credential, issuer, key_id, actors, cluster, method, path, client_address, .. } =
-            row.record;
-        let AuditRecord {
-            request_bytes,
-            response_bytes,
-            mode,
-            hop,
-            omitted,
-            mcp_method,
-            mcp_name,
-            claim,
-            role,
-            ..
-        } = row.record;
+        let AuditRow { index, entry, leaf, erased, principal, record } = row;
         Self {
-            index: row.index,
-            stream: hex(&stream),
-            sequence,
-            time_ms,
-            proxy,
-            request_id,
-            trace_id,
-            decision,
-            stage,
-            reason,
-            status,
-            response_flags,
-            duration_us,
-            subject,
-            tenant,
-            source_type,
-            credential,
-            issuer,
-            key_id,
-            actors,
-            cluster,
-            method,
-            path,
-            client_address,
-            request_bytes,
-            response_bytes,
-            mode,
-            hop,
-            principal: row.principal,
-            omitted,
-            mcp_method,
-            mcp_name,
-            claim,
-            role,
-            received_ms: row.entry.as_deref().and_then(LogEntry::decode).map(|entry| entry.received_ms),
-            erased: row.erased,
-            entry: row.entry.as_deref().map(hex),
-            leaf_hash: hex(&row.leaf),
+            index,
+            stream: hex(&record.stream),
+            sequence: record.sequence,
+            time_ms: record.time_ms,
+            proxy: record.proxy,
+            request_id: record.request_id,
+            trace_id: record.trace_id,
+            decision: record.decision,
+            stage: record.stage,
+            reason: record.reason,
+            status: record.status,
+            response_flags: record.response_flags,
+            duration_us: record.duration_us,
+            subject: record.subject,
+            tenant: record.tenant,
+            source_type: record.source_type,
+            credential: record.credential,
+            issuer: record.issuer,
+            key_id: record.key_id,
+            actors: record.actors,
+            cluster: record.cluster,
+            method: record.method,
+            path: record.path,
+            client_address: record.client_address,
+            request_bytes: record.request_bytes,
+            response_bytes: record.response_bytes,
+            mode: record.mode,
+            hop: record.hop,
+            principal,
+            omitted: record.omitted,
+            mcp_method: record.mcp_method,
+            mcp_name: record.mcp_name,
+            claim: record.claim,
+            role: record.role,
+            received_ms: entry.as_deref().and_then(LogEntry::decode).map(|entry| entry.received_ms),
+            erased,
+            entry: entry.as_deref().map(hex),
+            leaf_hash: hex(&leaf),
         }
     }
 }
@@ -385,5 +368,29 @@ mod tests {
             assert!(read(wrong).data_subject().is_err(), "{wrong}");
         }
         assert!(serde_json::from_str::<ErasureRequest>(r#"{"user": "zoe"}"#).is_err());
+    }
+
+    /// The members of a record; one that is not named here does not compile.
+    macro_rules! members {
+        ($($name:ident)*) => {{
+            let AuditRecord { $($name: _,)* } = AuditRecord::default();
+            [$(stringify!($name)),*]
+        }};
+    }
+
+    #[test]
+    fn a_report_tells_everything_that_a_record_says() {
+        let record = AuditRecord::default();
+        let row =
+            AuditRow { index: 1, entry: None, leaf: [1; 32], erased: None, principal: String::new(), record };
+        let told = serde_json::to_value(RecordReport::from(row)).unwrap();
+        let members = members!(
+            stream sequence time_ms proxy request_id trace_id decision stage reason status response_flags duration_us
+            subject tenant source_type credential issuer key_id actors cluster method path client_address request_bytes
+            response_bytes mode hop omitted mcp_method mcp_name claim role
+        );
+        for member in members {
+            assert!(told.get(member).is_some(), "{member}");
+        }
     }
 }
