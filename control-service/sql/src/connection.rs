@@ -16,6 +16,17 @@ pub enum Backend {
     Postgres,
 }
 
+impl Backend {
+    /// The database's own clock, as an expression: milliseconds since the Unix epoch.
+    #[must_use]
+    pub const fn now_ms(self) -> &'static str {
+        match self {
+            Self::Sqlite => "CAST(unixepoch('subsec') * 1000 AS INTEGER)",
+            Self::Postgres => "CAST(extract(epoch FROM clock_timestamp()) * 1000 AS BIGINT)",
+        }
+    }
+}
+
 /// A name that those who changed something call, and that others listen to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Channel(&'static str);
@@ -243,16 +254,12 @@ impl Connection {
         }
     }
 
-    /// The database's clock, in milliseconds since the Unix epoch.
+    /// What the database's clock shows, in milliseconds since the Unix epoch.
     ///
     /// # Errors
     /// [`SqlError`] when the database fails.
     pub fn now_ms(&self) -> Result<u64, SqlError> {
-        let sql = match &self.0 {
-            Driver::Sqlite(_) => "SELECT CAST(unixepoch('subsec') * 1000 AS INTEGER)",
-            Driver::Postgres(_) => "SELECT CAST(extract(epoch FROM clock_timestamp()) * 1000 AS BIGINT)",
-        };
-        self.query_one(sql, &[], |row| row.get(0))
+        self.query_one(&["SELECT ", self.backend().now_ms()].concat(), &[], |row| row.get(0))
     }
 
     /// Makes everything since [`Self::begin`] durable.

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use portcullis_control_snapshot::{OtherReplica, Sighting, WorkerChanges};
-use portcullis_sql::{Connection, Row, SqlError, params};
+use portcullis_sql::{Backend, Connection, Row, SqlError, params};
 use serde_json::{Value, json};
 
 use super::Store;
@@ -19,8 +19,10 @@ use crate::StoreError;
 /// A process that was not heard of for so long has died, or is cut off.
 pub const LEASE: Duration = Duration::from_secs(5);
 
-/// Milliseconds since the Unix epoch by the server's clock.
-const NOW: &str = "(SELECT CAST(extract(epoch FROM clock_timestamp()) * 1000 AS BIGINT) AS ms) AS now";
+/// The server's clock, as a table of one row: `now.ms`.
+fn now() -> String {
+    ["(SELECT ", Backend::Postgres.now_ms(), " AS ms) AS now"].concat()
+}
 
 /// A process that lives, as it has told last.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -119,7 +121,7 @@ fn write(connection: &Connection, replica: &ReplicaId, changes: &WorkerChanges) 
             SELECT CAST(?1 AS TEXT), w.principal, w.worker, w.proxy, w.view, w.acknowledged, w.polling,
                 now.ms - w.polled_ms_ago, now.ms - w.seen_ms_ago, w.stale_after_ms
             FROM ",
-        NOW,
+        &now(),
         ", jsonb_to_recordset(CAST(CAST(?2 AS TEXT) AS jsonb)) AS w (principal TEXT, worker TEXT, proxy TEXT,
                 view TEXT, acknowledged BIGINT, polling BOOLEAN, polled_ms_ago BIGINT, seen_ms_ago BIGINT,
                 stale_after_ms BIGINT)
@@ -129,7 +131,7 @@ fn write(connection: &Connection, replica: &ReplicaId, changes: &WorkerChanges) 
                 stale_after_ms = excluded.stale_after_ms
          )
          INSERT INTO replica (id, seen_at_ms, changed, members) SELECT CAST(?1 AS TEXT), now.ms, now.ms, '' FROM ",
-        NOW,
+        &now(),
         " ON CONFLICT (id) DO UPDATE SET changed = replica.changed + 1 RETURNING xmax <> 0",
     ]
     .concat();
@@ -141,7 +143,7 @@ fn renew(connection: &Connection, replica: &ReplicaId, members: &str) -> Result<
     let sql = [
         "INSERT INTO replica (id, seen_at_ms, changed, members) SELECT CAST(?1 AS TEXT), now.ms, now.ms,
             CAST(?2 AS TEXT) FROM ",
-        NOW,
+        &now(),
         " ON CONFLICT (id) DO UPDATE SET seen_at_ms = excluded.seen_at_ms, members = excluded.members
          RETURNING xmax = 0",
     ]
@@ -153,14 +155,14 @@ fn renew(connection: &Connection, replica: &ReplicaId, members: &str) -> Result<
 fn remove_dead(connection: &Connection) -> Result<(), Failure> {
     let workers = [
         "DELETE FROM worker USING replica, ",
-        NOW,
+        &now(),
         " WHERE worker.replica = replica.id AND replica.seen_at_ms + ?1 + worker.stale_after_ms < now.ms",
     ]
     .concat();
     connection.execute(&workers, params![ms(LEASE)])?;
     let replicas = [
         "DELETE FROM replica USING ",
-        NOW,
+        &now(),
         " WHERE replica.seen_at_ms + ?1 < now.ms
             AND NOT EXISTS (SELECT 1 FROM worker WHERE worker.replica = replica.id)",
     ]
@@ -172,7 +174,7 @@ fn remove_dead(connection: &Connection) -> Result<(), Failure> {
 fn living(connection: &Connection) -> Result<Vec<Replica>, Failure> {
     let sql = [
         "SELECT replica.id, replica.members FROM replica, ",
-        NOW,
+        &now(),
         " WHERE replica.seen_at_ms + ?1 >= now.ms ORDER BY replica.id",
     ]
     .concat();
@@ -184,7 +186,7 @@ fn workers_of(connection: &Connection, replica: &ReplicaId) -> Result<Vec<Sighti
     let sql = [
         "SELECT principal, worker, proxy, view, acknowledged, polling, now.ms - polled_at_ms, now.ms - seen_at_ms,
             stale_after_ms FROM worker, ",
-        NOW,
+        &now(),
         " WHERE replica = ?1",
     ]
     .concat();
@@ -244,8 +246,9 @@ impl Store {
         self.readers
             .run(move |connection| {
                 let at = Instant::now();
-                let sql = ["SELECT id, changed, now.ms - seen_at_ms FROM replica, ", NOW, " WHERE id <> ?1"]
-                    .concat();
+                let sql =
+                    ["SELECT id, changed, now.ms - seen_at_ms FROM replica, ", &now(), " WHERE id <> ?1"]
+                        .concat();
                 let others = connection.query(&sql, params![own.0], |row| {
                     let other =
                         ReplicaWorkers { changed: row.get(1)?, sightings: None, at, silence: ago(row, 2)? };
