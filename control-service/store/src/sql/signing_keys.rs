@@ -91,6 +91,14 @@ impl Stored {
     }
 }
 
+/// Removes all keys, with every seed that there is.
+pub(super) fn remove_all(connection: &Connection) -> Result<(), Failure> {
+    let seeds = [SECRET, "%"].concat();
+    connection.execute("DELETE FROM secret WHERE name LIKE ?1", params![seeds])?;
+    connection.execute("DELETE FROM signing_key", params![])?;
+    Ok(())
+}
+
 pub(super) fn insert(connection: &Connection, sealing: &SealingKey, key: &SigningKey) -> Result<(), Failure> {
     sealed::store(connection, sealing, &secret_name(&key.kid), &*key.seed)?;
     connection.execute(

@@ -17,6 +17,7 @@ use crate::sql::failure::Failure;
 use crate::sql::location::Location;
 use crate::sql::restoration::{end, under_way};
 use crate::sql::schema;
+use crate::sql::signing_keys;
 use crate::sql::transaction::Transaction;
 
 impl Backup {
@@ -114,8 +115,7 @@ fn begin(
         "UPDATE snapshot_life SET generation = ?1, revision = revision + ?2, floor = revision + ?2",
         params![random::<16>(), RESERVE],
     )?;
-    connection.execute("DELETE FROM secret WHERE name LIKE 'signing:%'", params![])?;
-    connection.execute("DELETE FROM signing_key", params![])?;
+    signing_keys::remove_all(connection)?;
     let recorder = Recorder::load_or_make(connection, key)?;
     let mut transaction = Transaction::begun(connection, key, &recorder)?;
     transaction.record(event(LOCAL_OPERATOR, "restore").record(200, ""))?;
