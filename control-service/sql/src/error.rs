@@ -29,6 +29,9 @@ pub enum SqlError {
     /// A statement was run while another one's rows were looked at.
     #[error("the connection is in use by a query")]
     Busy,
+    /// The connection has no session of the server's to itself.
+    #[error("what one session says does not reach another one")]
+    NoSession,
     /// A query that must find a row found none.
     #[error("a row is missing that must be there")]
     NoRow,
@@ -61,15 +64,42 @@ pub enum Obstacle {
     Expired,
     /// The server's certificate, or its TLS, is unfit in another way.
     Certificate,
+    /// What stands between gives the server's sessions away.
+    Pool,
     /// Nobody answers, or the connection broke off.
     Away,
+}
+
+impl Obstacle {
+    /// True of what goes away without anybody changing how the server is named, how it is set up, or what it trusts. A
+    /// standby is one of these: it may be about to become the primary.
+    #[must_use]
+    pub fn passes(self) -> bool {
+        match self {
+            Self::Starting | Self::Crowded | Self::Standby | Self::Away => true,
+            Self::Password
+            | Self::Role
+            | Self::Admission
+            | Self::Database
+            | Self::NoTls
+            | Self::Authority
+            | Self::Name
+            | Self::Expired
+            | Self::Certificate
+            | Self::Pool => false,
+        }
+    }
 }
 
 impl SqlError {
     /// What keeps a server from being used: another connection may be of use, when it is out of the way.
     #[must_use]
     pub fn obstacle(&self) -> Option<Obstacle> {
-        let Self::Postgres(error) = self else { return None };
+        let error = match self {
+            Self::Postgres(error) => error,
+            Self::NoSession => return Some(Obstacle::Pool),
+            _ => return None,
+        };
         if let Some(told) = error.as_db_error() {
             return match (told.code().code(), told.routine()) {
                 ("28P01", _) => Some(Obstacle::Password),

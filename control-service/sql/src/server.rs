@@ -98,22 +98,16 @@ impl Server {
         Ok(Self { config, tls })
     }
 
-    /// Connects.
+    /// Connects, and makes sure that the connection has a session of the server's to itself until it ends: a second one
+    /// speaks, and it must hear.
     ///
     /// # Errors
-    /// [`SqlError::Postgres`] when the server cannot be reached, or refuses.
+    /// [`SqlError::Postgres`] when the server cannot be reached, or refuses; [`SqlError::NoSession`] when a pool stands
+    /// between that gives sessions away after each transaction or statement.
     pub fn connect(&self) -> Result<Connection, SqlError> {
-        Connection::postgres(&self.config, self.tls.clone())
-    }
-
-    /// Connects, and makes sure that the connection has a session of the server's to itself until it ends. `None` when it
-    /// has not: a pool stands between that gives sessions away after each transaction or statement.
-    ///
-    /// # Errors
-    /// As of [`Self::connect`].
-    pub fn connect_session(&self) -> Result<Option<Connection>, SqlError> {
-        let (connection, other) = (self.connect()?, self.connect()?);
-        Ok(if connection.hears(&other)? { Some(connection) } else { None })
+        let reach = || Connection::postgres(&self.config, self.tls.clone());
+        let (connection, other) = (reach()?, reach()?);
+        if connection.hears(&other)? { Ok(connection) } else { Err(SqlError::NoSession) }
     }
 }
 

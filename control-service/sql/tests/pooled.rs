@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex};
 
 use portcullis_mesh::paths;
 use portcullis_mesh::postgres::Postgres;
-use portcullis_sql::Server;
+use portcullis_sql::{Connection, Obstacle, Server, Tls};
 
 const SOCKET: &str = ".s.PGSQL.5432";
 
@@ -87,11 +87,11 @@ async fn a_pool_that_gives_sessions_away_is_told_from_the_server_itself() {
     let escaped = pool.path().to_str().unwrap().replace('/', "%2F");
     let pooled = format!("postgresql://postgres@{escaped}/pooled");
     tokio::task::spawn_blocking(move || {
-        let session = |url: &str| Server::parse(url).unwrap().connect_session().unwrap();
-        session(&url).unwrap().batch("SELECT 1").unwrap();
-        assert!(session(&pooled).is_none());
+        let connect = |url: &str| Server::parse(url).unwrap().connect();
+        connect(&url).unwrap().batch("SELECT 1").unwrap();
+        assert_eq!(connect(&pooled).unwrap_err().obstacle(), Some(Obstacle::Pool));
         // The stand-in does what it stands for: simple queries go through, one transaction after the other.
-        let connection = Server::parse(&pooled).unwrap().connect().unwrap();
+        let connection = Connection::postgres(&pooled.parse().unwrap(), Tls::Off).unwrap();
         connection.batch("BEGIN; SELECT 1").unwrap();
         connection.batch("COMMIT").unwrap();
     })

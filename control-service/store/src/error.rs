@@ -27,6 +27,10 @@ pub enum StoreError {
     /// The database server is out of reach. Nothing was changed, unless the connection broke off during a commit.
     #[error("{0}")]
     Disconnected(String),
+    /// The database server is there, and does not let this process in, or is not to be trusted, before somebody changes
+    /// something.
+    #[error("{0}")]
+    Barred(String),
     /// The database server cannot be used.
     #[error("{0}")]
     Unfit(String),
@@ -110,11 +114,18 @@ impl StoreError {
             self,
             Self::OutOfOrder(_)
                 | Self::Disconnected(_)
+                | Self::Barred(_)
                 | Self::Unfit(_)
                 | Self::Served
                 | Self::Newer { .. }
                 | Self::DataDir { .. }
         )
+    }
+
+    /// True when there is no connection to the database server, or the one that there was is of no more use.
+    #[must_use]
+    pub fn is_disconnected(&self) -> bool {
+        matches!(self, Self::Disconnected(_) | Self::Barred(_))
     }
 
     /// A data folder that cannot be used.

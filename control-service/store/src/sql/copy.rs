@@ -6,9 +6,10 @@ use portcullis_control_domain::backup::TableDigest;
 use portcullis_sql::{Backend, Connection, params};
 
 use super::audit::is_converted;
+use super::connect::Purpose;
 use super::failure::Failure;
 use super::life::{Life, life};
-use super::location::{Location, never_served, reach};
+use super::location::{Location, never_served};
 use super::secrets::Secrets;
 use super::tables::{self, Content, Table};
 use super::{Database, schema, sqlite};
@@ -36,7 +37,7 @@ impl Database {
     pub fn copy(from: &Location, to: &Location) -> Result<Copied, StoreError> {
         let (
             Location::Folder { folder, sealing_key },
-            Location::Server { server, folder: own, sealing_key: new_key },
+            Location::Server { folder: own, sealing_key: new_key, .. },
         ) = (from, to)
         else {
             return Err(StoreError::Unfit("a store is copied from a folder to a server".to_owned()));
@@ -48,9 +49,8 @@ impl Database {
         let key = SealingKey::load(sealing_key, false)?;
         // What does not open here would not open there.
         Secrets::load(&source, &key)?;
-        let target = reach(server)?;
+        let target = to.connect(Purpose::Fill)?;
         to.alone(&target)?;
-        new_key.parent().map_or(Ok(()), folder::make)?;
         let made = key.copy(sealing_key, new_key)?;
         let marked = [folder.as_path(), own.as_path()];
         match over(&source, &target, Marker { folders: marked, life, begun }) {
@@ -60,7 +60,7 @@ impl Database {
             }
             Err(error) => {
                 // A key of a store that is not there hurts nobody, but its file would be in the way of another one.
-                let _ = (made && !matches!(error, StoreError::Disconnected(_)))
+                let _ = (made && !error.is_disconnected())
                     .then(|| std::fs::remove_file(new_key));
                 Err(error)
             }
@@ -85,16 +85,13 @@ fn over(
     let Marker { folders, life: Life { generation, .. }, begun } = marker;
     // Dropped without a commit, the connection takes everything back.
     target.begin().map_err(Failure::from)?;
-    // That takes as long as it takes; a session of ours is cut off otherwise.
-    let patient = "SET LOCAL statement_timeout = 0; SET LOCAL idle_in_transaction_session_timeout = 0";
-    target.batch(patient).map_err(Failure::from)?;
     let done = begun && !never_served(target)? && life(target)?.generation == generation;
     let tables = if done { compare(source, target)? } else { fill(source, target)? };
     Elsewhere::new(generation, true).write_all(&folders)?;
     let Err(error) = target.commit() else { return Ok(tables) };
     let error = StoreError::from(Failure::from(error));
     // Where nobody knows whether the server has committed, neither side is served until the copy is run again.
-    if !begun && !matches!(error, StoreError::Disconnected(_)) {
+    if !begun && !error.is_disconnected() {
         folders.iter().try_for_each(|folder| Elsewhere::remove(folder))?;
     }
     Err(error)

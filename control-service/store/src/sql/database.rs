@@ -7,6 +7,7 @@ use portcullis_protocol::wire::{Page, RecordKind};
 use portcullis_sql::Connection;
 
 use super::audit::{self, Recorder};
+use super::connect::Purpose;
 use super::failure::Failure;
 use super::follower::BEHIND_AFTER;
 use super::life::life;
@@ -34,7 +35,7 @@ impl Database {
     /// # Errors
     /// [`StoreError`] with what is wrong and what to do.
     pub fn open(location: &Location) -> Result<Self, StoreError> {
-        let connection = location.connect()?;
+        let connection = location.connect(Purpose::Write)?;
         schema::make(&connection)?;
         Self::opened(location, connection)
     }
@@ -45,7 +46,7 @@ impl Database {
     /// # Errors
     /// As of [`Self::open`], and [`StoreError::Served`].
     pub fn open_to_serve(location: &Location) -> Result<Self, StoreError> {
-        let connection = location.connect()?;
+        let connection = location.connect(Purpose::Write)?;
         if location.alone_if(&connection, schema::is_old)? {
             let Migrated { from, to } = schema::migrate(&connection)?;
             tracing::info!(from, to, "the schema of the database is brought up to date");
@@ -63,7 +64,7 @@ impl Database {
     /// # Errors
     /// [`StoreError::Served`], [`StoreError::Newer`], or the database fails; nothing is changed then.
     pub fn migrate(location: &Location) -> Result<Migrated, StoreError> {
-        let connection = location.connect()?;
+        let connection = location.connect(Purpose::Write)?;
         location.alone(&connection)?;
         let migrated = schema::migrate(&connection)?;
         // What there was before may have to be opened, and sealed anew.
@@ -89,7 +90,7 @@ impl Database {
     /// # Errors
     /// [`StoreError`] when there is a database and it cannot be read.
     pub fn read_excerpt(location: &Location, kinds: &[RecordKind]) -> Result<Option<Page>, StoreError> {
-        let Some(connection) = location.connect_to_look()? else { return Ok(None) };
+        let Some(connection) = location.connect_if_there(Purpose::Look)? else { return Ok(None) };
         schema::expect_current(&connection)?;
         let key = SealingKey::load(location.sealing_key(), false)?;
         let state = connection.at_one_moment(|| snapshot::load_state(&connection, &key))?;

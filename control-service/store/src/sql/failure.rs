@@ -23,7 +23,12 @@ impl From<SqlError> for Failure {
     fn from(error: SqlError) -> Self {
         if let Some(obstacle) = error.obstacle() {
             let (what, advice) = words(obstacle);
-            return Self(StoreError::Disconnected(format!("{what}: {error}; {advice}")));
+            let told = format!("{what}: {error}; {advice}");
+            return Self(if obstacle.passes() {
+                StoreError::Disconnected(told)
+            } else {
+                StoreError::Barred(told)
+            });
         }
         Self(match error {
             _ if error.is_out_of_order() => StoreError::OutOfOrder(error.to_string()),
@@ -86,6 +91,12 @@ fn words(obstacle: Obstacle) -> (&'static str, &'static str) {
         Obstacle::Certificate => (
             "the database server's TLS cannot be trusted",
             "see its certificate (openssl s_client -starttls postgres -connect HOST:PORT)",
+        ),
+        Obstacle::Pool => (
+            "between this program and the server of DATABASE_URL stands a pool that gives the server's sessions away after \
+             each transaction or statement",
+            "name the server itself, or set pool_mode=session (PgBouncer): settings, locks and messages of a session are \
+             lost otherwise",
         ),
         Obstacle::Away => {
             ("the database server cannot be reached", "check that it runs and that DATABASE_URL names it")

@@ -8,6 +8,7 @@ use portcullis_model::outage::Outage;
 use portcullis_sql::Connection;
 use tokio::sync::watch;
 
+use super::connect::Purpose;
 use super::failure::Failure;
 use super::life::{CHANGED, life};
 use super::location::Location;
@@ -102,7 +103,7 @@ impl Thread {
                 connection
             }
             None => {
-                let made = self.location.connect_to_read()?;
+                let made = self.location.connect(Purpose::Read)?;
                 // While nobody served it, the database may have become a newer program's.
                 schema::expect_current(&made)?;
                 // First: what is committed after the look that follows is heard.

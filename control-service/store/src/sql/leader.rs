@@ -10,6 +10,7 @@ use portcullis_model::outage::Outage;
 use portcullis_sql::{Connection, params};
 use tokio::sync::watch;
 
+use super::connect::Purpose;
 use super::failure::Failure;
 use super::location::Location;
 use super::transaction::Transaction;
@@ -192,7 +193,7 @@ impl Among {
         let connection = match &self.connection {
             Some(connection) => connection,
             None => {
-                let made = self.location.connect()?;
+                let made = self.location.connect(Purpose::Write)?;
                 made.batch(CUT_OFF)?;
                 self.connection.insert(made)
             }

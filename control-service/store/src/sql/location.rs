@@ -8,12 +8,9 @@ use portcullis_sql::{Connection, Server, params};
 
 use super::failure::Failure;
 use super::life::life;
-use super::{schema, sqlite};
+use super::schema;
 use crate::StoreError;
-use crate::folder::{self, Elsewhere};
-
-/// The oldest PostgreSQL that is taken, as `server_version_num` has it.
-const OLDEST: i64 = 140_000;
+use crate::folder::Elsewhere;
 
 /// Everybody who serves the database holds this advisory lock for as long as it is connected, shared with the others. Who
 /// needs the database for itself takes it alone.
@@ -78,91 +75,9 @@ impl Location {
         }
     }
 
-    /// A connection that may write. Folders and the file are made where they are absent.
-    ///
-    /// # Errors
-    /// [`StoreError::Unfit`] when it is not where this service's database is, or what else is wrong.
-    pub(super) fn connect(&self) -> Result<Connection, StoreError> {
-        match self {
-            Self::Folder { folder, .. } => {
-                folder::expect_here(folder)?;
-                folder::make(folder)?;
-                let opened = sqlite::connect(&folder::database(folder))
-                    .map_err(|e| StoreError::data_dir(folder, e))?;
-                Ok(Connection::sqlite(opened))
-            }
-            Self::Server { server, folder, sealing_key } => {
-                sealing_key.parent().map_or(Ok(()), folder::make)?;
-                let connection = reach(server)?;
-                folder::expect_elsewhere(folder, never_served(&connection)?)?;
-                Ok(connection)
-            }
-        }
-    }
-
-    /// A connection that looks at the database and makes nothing; `None` where there is none yet.
-    pub(super) fn connect_to_look(&self) -> Result<Option<Connection>, Failure> {
-        let connection = match self {
-            Self::Folder { folder, .. } => {
-                folder::expect_here(folder)?;
-                let file = folder::database(folder);
-                if !file.is_file() {
-                    return Ok(None);
-                }
-                sqlite::read_only(&file)?
-            }
-            Self::Server { server, folder, .. } => {
-                let connection = reach(server)?;
-                folder::expect_elsewhere(folder, never_served(&connection)?)?;
-                connection
-            }
-        };
-        Ok(if schema::is_empty(&connection)? { None } else { Some(connection) })
-    }
-
-    /// A connection that may only read, to a database that this process serves.
-    pub(super) fn connect_to_read(&self) -> Result<Connection, Failure> {
-        match self {
-            Self::Folder { folder, .. } => Ok(sqlite::connect_to_read(&folder::database(folder))?),
-            Self::Server { server, .. } => {
-                let connection = server.connect()?;
-                settle(&connection)?;
-                connection.batch("SET default_transaction_read_only = on")?;
-                Ok(connection)
-            }
-        }
-    }
-
     /// True of a database that several processes may serve side by side.
     pub(super) fn is_shared(&self) -> bool {
         matches!(self, Self::Server { .. })
-    }
-
-    /// A connection to a database that is to be made, whatever was there before: the folder may remember one that is lost.
-    pub(super) fn connect_to_restore(&self) -> Result<Connection, StoreError> {
-        match self {
-            Self::Folder { .. } => self.connect(),
-            Self::Server { server, sealing_key, .. } => {
-                sealing_key.parent().map_or(Ok(()), folder::make)?;
-                Ok(reach(server)?)
-            }
-        }
-    }
-
-    /// A connection by which all of the database is read, however long that takes; none where there is no file.
-    pub(super) fn connect_to_save(&self) -> Result<Option<Connection>, Failure> {
-        match self {
-            Self::Folder { folder, .. } => {
-                folder::expect_here(folder)?;
-                let file = Some(folder::database(folder)).filter(|file| file.is_file());
-                Ok(file.map(|file| sqlite::connect_to_save(&file)).transpose()?)
-            }
-            Self::Server { .. } => {
-                let connection = self.connect_to_read()?;
-                connection.batch("SET statement_timeout = 0; SET idle_in_transaction_session_timeout = 0")?;
-                Ok(Some(connection))
-            }
-        }
     }
 
     /// Takes a place among those who serve a database of a server, for as long as the connection lasts; whoever has the
@@ -241,37 +156,4 @@ fn lock(connection: &Connection, sql: &str) -> Result<bool, Failure> {
 /// True of a database in which no store's life has begun.
 pub(super) fn never_served(connection: &Connection) -> Result<bool, Failure> {
     Ok(schema::is_empty(connection)? || life(connection)?.generation == [0; 16])
-}
-
-/// Connects to a server that this program can use, with a session of its own.
-pub(super) fn reach(server: &Server) -> Result<Connection, Failure> {
-    let Some(connection) = server.connect_session()? else {
-        let told = "between this program and the server of DATABASE_URL stands a pool that gives the server's sessions away \
-                    after each transaction or statement (PgBouncer's pool_mode=transaction): settings, locks and messages \
-                    of a session are lost there. Name the server itself, or set pool_mode=session";
-        return Err(StoreError::Unfit(told.to_owned()).into());
-    };
-    settle(&connection)?;
-    Ok(connection)
-}
-
-/// A transaction of ours that hangs must not hold up everybody else, and a session whose network is gone must not keep the
-/// lock of the one that serves.
-fn settle(connection: &Connection) -> Result<(), Failure> {
-    let sql = "SELECT CAST(current_setting('server_version_num') AS BIGINT)";
-    let version: i64 = connection.query_one(sql, params![], |row| row.get(0))?;
-    if version < OLDEST {
-        let told = format!(
-            "the server of DATABASE_URL is PostgreSQL {}; PostgreSQL 14 or newer is needed",
-            version / 10_000
-        );
-        return Err(StoreError::Unfit(told).into());
-    }
-    connection.batch(
-        "SET synchronous_commit = on; SET lock_timeout = '10s'; SET statement_timeout = '60s';
-         SET idle_in_transaction_session_timeout = '5s'; SET client_min_messages = warning;
-         SET tcp_keepalives_idle = 5; SET tcp_keepalives_interval = 1; SET tcp_keepalives_count = 3;
-         SET tcp_user_timeout = '5s'",
-    )?;
-    Ok(())
 }

@@ -6,6 +6,7 @@ mod backup;
 mod check;
 mod clients;
 mod clusters;
+mod connect;
 mod copy;
 mod database;
 mod failure;

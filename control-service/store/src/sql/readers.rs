@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use portcullis_sql::{Backend, Connection};
 use tokio::sync::Semaphore;
 
+use super::connect::Purpose;
 use super::failure::Failure;
 use super::location::{Location, PATIENCE};
 use crate::StoreError;
@@ -17,14 +18,11 @@ const MOST_WRITING: usize = 2;
 /// Of these, those that are kept when nobody needs them.
 const IDLE: usize = 4;
 
-/// How a connection is opened.
-type Connect = fn(&Location) -> Result<Connection, Failure>;
-
 /// Connections that are opened when they are needed.
 #[derive(Clone)]
 pub(super) struct Readers {
     location: Location,
-    connect: Connect,
+    purpose: Purpose,
     idle: Arc<Idle>,
     places: Arc<Semaphore>,
     /// Turns false when the database cannot be read: whoever writes to it next finds out whether it is up again.
@@ -48,16 +46,16 @@ impl Drop for Idle {
 impl Readers {
     /// Connections that may only read.
     pub(super) fn new(location: Location, up: Arc<AtomicBool>) -> Self {
-        Self::opened_by(location, Location::connect_to_read, MOST, up)
+        Self::opened_for(location, Purpose::Read, MOST, up)
     }
 
     /// Connections that may write what no other process writes.
     pub(super) fn that_write(location: Location, up: Arc<AtomicBool>) -> Self {
-        Self::opened_by(location, |location| Ok(location.connect()?), MOST_WRITING, up)
+        Self::opened_for(location, Purpose::Write, MOST_WRITING, up)
     }
 
-    fn opened_by(location: Location, connect: Connect, most: usize, up: Arc<AtomicBool>) -> Self {
-        Self { location, connect, idle: Arc::default(), places: Arc::new(Semaphore::new(most)), up }
+    fn opened_for(location: Location, purpose: Purpose, most: usize, up: Arc<AtomicBool>) -> Self {
+        Self { location, purpose, idle: Arc::default(), places: Arc::new(Semaphore::new(most)), up }
     }
 
     /// Where they lead.
@@ -88,12 +86,12 @@ impl Readers {
             let _place = place;
             let connection = match readers.take() {
                 Some(connection) => connection,
-                None => (readers.connect)(&readers.location)?,
+                None => readers.location.connect(readers.purpose)?,
             };
             let outcome = query(&connection);
             match &outcome {
                 // The others lead to the same server, and each would fail once more.
-                Err(Failure(StoreError::Disconnected(_))) => readers.forget(),
+                Err(Failure(error)) if error.is_disconnected() => readers.forget(),
                 _ => readers.put_back(connection),
             }
             outcome

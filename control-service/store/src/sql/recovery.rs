@@ -10,6 +10,7 @@ use portcullis_control_domain::cluster::Administer;
 use portcullis_control_domain::recovery::{AuditExport, Closing, Recovery, Verdict, event};
 
 use super::audit;
+use super::connect::Purpose;
 use super::failure::Failure;
 use super::location::Location;
 use super::restoration::{end, under_way, write};
@@ -61,7 +62,7 @@ fn close(transaction: &mut Transaction<'_>, closing: &Closing) -> Result<bool, F
 /// # Errors
 /// [`BackupError`] when there is no store, or the database fails.
 pub fn recovery(location: &Location) -> Result<Option<Recovery>, BackupError> {
-    let connection = location.connect_to_save()?.ok_or(BackupError::NoStore)?;
+    let connection = location.connect_if_there(Purpose::Save)?.ok_or(BackupError::NoStore)?;
     match schema::known_version(&connection)? {
         0 => Err(BackupError::NoStore),
         version if version < SINCE => Ok(None),

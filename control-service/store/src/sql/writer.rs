@@ -10,6 +10,7 @@ use portcullis_sql::Connection;
 use tokio::sync::{mpsc, oneshot};
 
 use super::audit::Recorder;
+use super::connect::Purpose;
 use super::failure::Failure;
 use super::location::{Location, PATIENCE};
 use super::news::Followed;
@@ -217,7 +218,7 @@ impl Written {
     fn begin(&mut self) -> Result<(), Failure> {
         match self.connection.begin() {
             Err(error) if error.is_disconnected() => {
-                let connection = self.location.connect()?;
+                let connection = self.location.connect(Purpose::Write)?;
                 self.location.serve(&connection)?;
                 self.connection = connection;
                 tracing::info!(%error, "connected to the database server again");

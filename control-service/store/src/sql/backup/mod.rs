@@ -18,6 +18,7 @@ use portcullis_protocol::audit::hex;
 use portcullis_sql::{Connection, params};
 use sha2::{Digest, Sha256};
 
+use super::connect::Purpose;
 use super::failure::Failure;
 use super::life::life;
 use super::location::Location;
@@ -47,7 +48,7 @@ const SEALED_AS: &str = "backup manifest";
 /// # Errors
 /// [`BackupError`] with what to do; there is no file of that name then.
 pub fn create(location: &Location, file: &Path) -> Result<Manifest, BackupError> {
-    let source = location.connect_to_save()?.ok_or(BackupError::NoStore)?;
+    let source = location.connect_if_there(Purpose::Save)?.ok_or(BackupError::NoStore)?;
     let key = SealingKey::load(location.sealing_key(), false).map_err(StoreError::from);
     // Before the moment that is saved: nothing is missing up to here.
     let made_at_ms = now_ms();

@@ -13,6 +13,7 @@ use crate::StoreError;
 use crate::folder;
 use crate::seal::SealingKey;
 use crate::sql::audit::Recorder;
+use crate::sql::connect::Purpose;
 use crate::sql::failure::Failure;
 use crate::sql::location::Location;
 use crate::sql::restoration::{end, under_way};
@@ -53,8 +54,7 @@ impl Backup {
     }
 
     fn restore_server(&self, location: &Location) -> Result<(), BackupError> {
-        let target = location.connect_to_restore()?;
-        target.batch("SET statement_timeout = 0; SET idle_in_transaction_session_timeout = 0")?;
+        let target = location.connect(Purpose::Fill)?;
         // Dropped before its commit, the connection takes everything back.
         target.begin()?;
         if !schema::is_empty(&target)? {

@@ -9,6 +9,7 @@ use std::collections::BTreeMap;
 
 use portcullis_sql::{Backend, Connection, SqlError, params};
 
+use super::connect::Purpose;
 use super::failure::Failure;
 use super::location::Location;
 use super::{Database, schema, tables};
@@ -43,7 +44,7 @@ impl Database {
     /// # Errors
     /// [`StoreError`] when it is not one of this version, cannot be reached, or the sealing key cannot be had.
     pub fn check(location: &Location, tell: &mut dyn FnMut(&str)) -> Result<Option<Checked>, StoreError> {
-        let Some(connection) = location.connect_to_look()? else { return Ok(None) };
+        let Some(connection) = location.connect_if_there(Purpose::Look)? else { return Ok(None) };
         schema::expect_current(&connection)?;
         let key = SealingKey::load(location.sealing_key(), false)?;
         if connection.backend() == Backend::Postgres {
@@ -86,7 +87,7 @@ impl Check<'_> {
         look: impl FnOnce(&mut Self) -> Result<(), Failure>,
     ) -> Result<(), Failure> {
         match look(self) {
-            Err(Failure(error @ StoreError::Disconnected(_))) => return Err(error.into()),
+            Err(Failure(error)) if error.is_disconnected() => return Err(error.into()),
             Err(error) => self.fault(part, &error.to_string()),
             Ok(()) => {}
         }
@@ -106,7 +107,7 @@ impl Check<'_> {
             self.part("tables", |check| {
                 match table.content(connection).map_err(Failure::from) {
                     Ok(content) => rows += content.rows,
-                    Err(Failure(error @ StoreError::Disconnected(_))) => return Err(error.into()),
+                    Err(Failure(error)) if error.is_disconnected() => return Err(error.into()),
                     Err(error) => check.fault("tables", &[&*table.name, ": ", &error.to_string()].concat()),
                 }
                 Ok(())
