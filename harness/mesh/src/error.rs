@@ -33,7 +33,7 @@ pub enum MeshError {
     /// A downloaded file is not the one that is pinned.
     #[error(
         "{file} has SHA-256 {found}, but {pins} pins {expected}: it is not used. \
-         Delete it, and check the package index that pip is set up to use"
+         Delete it, and check the package index that it comes from"
     )]
     Checksum {
         /// The file.

@@ -33,8 +33,10 @@ pub struct Postgres {
 /// How a server is set up.
 #[derive(Debug, Clone)]
 pub struct Setup {
-    /// The folder of PostgreSQL's programs.
+    /// The folder of the server's programs.
     pub programs: PathBuf,
+    /// The folder of the programs that speak to it, which may be newer.
+    pub clients: PathBuf,
     /// A port of 127.0.0.1; without one there is the socket alone.
     pub port: Option<u16>,
     /// The server's certificate for TLS at that port.
@@ -44,17 +46,21 @@ pub struct Setup {
 }
 
 impl Setup {
-    /// The pinned server, behind a socket. `PORTCULLIS_POSTGRES` names the programs of another one, so that the same tests
-    /// run on it.
+    /// The pinned server, behind a socket. `PORTCULLIS_POSTGRES` names another one, so that the same tests run on it: the
+    /// folder of its programs, or the major version of one that `portcullis-mesh tools --postgres` has installed.
     ///
     /// # Errors
     /// When PostgreSQL is not installed (`make tools`).
     pub fn new() -> Result<Self> {
+        let clients = tools::installed_postgres(&paths::root())?;
         let programs = match std::env::var_os("PORTCULLIS_POSTGRES") {
+            Some(major) if major.to_str().is_some_and(|major| major.parse::<u32>().is_ok()) => {
+                tools::installed_postgres_server(&paths::root(), &major.to_string_lossy())?
+            }
             Some(programs) => PathBuf::from(programs),
-            None => tools::installed_postgres(&paths::root())?,
+            None => clients.clone(),
         };
-        Ok(Self { programs, port: None, tls: None, admits: Vec::new() })
+        Ok(Self { programs, clients, port: None, tls: None, admits: Vec::new() })
     }
 
     /// The same with a port of 127.0.0.1 that is free.
@@ -232,7 +238,7 @@ fn look_at_children(process: u32) -> Result<Vec<Pid>> {
 impl Setup {
     /// A program that speaks to the server through its socket.
     fn client(&self, program: &str, folder: &Path) -> Command {
-        let mut client = command(&self.programs, program);
+        let mut client = command(&self.clients, program);
         client.arg("--host").arg(folder);
         if let Some(port) = self.port {
             client.args(["--port", &port.to_string()]);
@@ -250,7 +256,7 @@ async fn serve(setup: &Setup, folder: &Path) -> Result<Process> {
     until("PostgreSQL", &log, async || {
         process.check()?;
         let mut ask = setup.client("pg_isready", folder);
-        let told = ask.output().await.map_err(MeshError::io("run", setup.programs.join("pg_isready")))?;
+        let told = ask.output().await.map_err(MeshError::io("run", setup.clients.join("pg_isready")))?;
         Ok(if told.status.success() {
             Seen::Done(())
         } else {

