@@ -7,6 +7,7 @@ mod extract;
 pub mod listen;
 mod mesh;
 mod openapi;
+mod opening;
 mod operations;
 mod platform;
 mod problem;
@@ -24,6 +25,7 @@ use axum::middleware::{self, Next};
 use portcullis_control_services::metrics::Metrics;
 
 pub use openapi::openapi;
+pub use opening::{Opening, closed, waiting};
 pub use problem::{Problem, ProblemKind};
 pub use state::{MeshState, MeshToken, OperationsState, Pepper, PlatformState, Stopping};
 

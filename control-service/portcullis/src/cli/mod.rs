@@ -23,6 +23,7 @@ mod whoami;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use base64::Engine;
 use clap::{Parser, Subcommand};
@@ -204,6 +205,9 @@ enum ConfigCommand {
     Schema,
 }
 
+/// How long a service that has ended waits for what it still asks of its database.
+const LEAVE: Duration = Duration::from_secs(5);
+
 impl Cli {
     /// Runs the command. Exit codes: 0 done; 1 failed, or `config diff` found something; 2 wrong usage, or
     /// `config diff` failed; 3 done, but not everywhere yet; 4 `explain`: the credential would be refused.
@@ -220,7 +224,10 @@ impl Command {
                 let config = Config::load(&config.path)?;
                 log_to_stderr(&config.log);
                 let runtime = tokio::runtime::Runtime::new().map_err(CommandError::Runtime)?;
-                Ok(runtime.block_on(serve(config, ready_file.as_deref()))?)
+                let outcome = runtime.block_on(serve(config, ready_file.as_deref()));
+                // A database that hangs keeps a thread for as long as it does.
+                runtime.shutdown_timeout(LEAVE);
+                Ok(outcome?)
             }
             Self::BootstrapAdmin { config, break_glass, expires_in } => {
                 let mut database = Database::open(&location::of(&Config::load(&config.path)?)?)?;

@@ -62,15 +62,16 @@ pub(super) async fn assemble(
     let rollout = Arc::new(Rollout::new(store.clone(), Arc::clone(&workers)));
     let replicas = Arc::new(Replicas::new(store.clone(), Arc::clone(&workers)));
     let signing = SigningKeys::new(store.clone(), Arc::clone(&issuers), Arc::clone(&rollout), config).await?;
+    let as_of = store.hub().revision();
+    let presence = Arc::new(Presence::new(store.known_clusters().await?, as_of, config.offline_after));
     let led = store.term();
+    // Last of all that can fail: it begins to fetch.
     let led = match issuers.apply(&config.policy).await {
         Ok(()) => led,
         // It is published when this replica leads again.
         Err(StoreError::Superseded) => None,
         Err(error) => return Err(error),
     };
-    let as_of = store.hub().revision();
-    let presence = Arc::new(Presence::new(store.known_clusters().await?, as_of, config.offline_after));
     let providers = Providers::new(&config.policy.introspection, Some(Arc::clone(&replicas)));
     let providers = Arc::new(Current::new(providers));
     let principals = Arc::new(Current::new(config.policy.principals.clone()));
@@ -102,7 +103,6 @@ pub(super) async fn assemble(
 
 /// Opens the database, which blocks.
 async fn open(location: Location, settings: Settings) -> Result<(Store, Pepper), StoreError> {
-    tracing::info!(database = location.kind(), "opening the database");
     let opening = tokio::task::spawn_blocking(move || {
         let database = Database::open_to_serve(&location)?;
         let pepper = Pepper(Arc::new(database.secrets().api_key_pepper.clone()));

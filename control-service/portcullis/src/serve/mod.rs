@@ -2,6 +2,7 @@
 
 mod assemble;
 mod lead;
+mod opening;
 mod reload;
 
 use std::fmt;
@@ -19,8 +20,8 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
-use crate::location::{self, LocationError};
-use assemble::{Running, assemble};
+use crate::location::LocationError;
+use assemble::Running;
 use reload::reload;
 
 /// How often last uses of API keys are written and ended revocations removed.
@@ -106,7 +107,12 @@ pub async fn serve(config: Config, ready_file: Option<&Path>) -> Result<(), Serv
     let mut terminate = signal(SignalKind::terminate()).map_err(system("a handler for SIGTERM"))?;
     let mut interrupt = signal(SignalKind::interrupt()).map_err(system("a handler for SIGINT"))?;
     let (stop, stopping) = watch::channel(false);
-    let (service, states) = assemble(&config, location::of(&config)?, stopping.clone()).await?;
+    let opening = opening::opened(&config, [&mesh, &platform, &operations], stopping.clone());
+    let (service, states) = tokio::select! {
+        opened = opening => opened?,
+        _ = terminate.recv() => return stopped("SIGTERM"),
+        _ = interrupt.recv() => return stopped("SIGINT"),
+    };
     let address = |listener: &TcpListener| listener.local_addr().map_err(system("an address"));
     let bound =
         Bound { mesh: address(&mesh)?, platform: address(&platform)?, operations: address(&operations)? };
@@ -142,6 +148,12 @@ pub async fn serve(config: Config, ready_file: Option<&Path>) -> Result<(), Serv
     end(&service, servers).await;
     tracing::info!("stopped");
     lost.map_or(Ok(()), |error| Err(error.into()))
+}
+
+/// Ends before anything was served.
+fn stopped(signal: &str) -> Result<(), ServeError> {
+    tracing::info!("{signal}: stopped before there was a database");
+    Ok(())
 }
 
 /// Lets requests under way end, and writes what waits.

@@ -128,6 +128,14 @@ pub struct Gauges {
 }
 
 impl Metrics {
+    /// The text of a service that waits for its database, of which nothing else can be told yet.
+    #[must_use]
+    pub fn without_a_database() -> String {
+        let mut text = Exposition::default();
+        text.single(&STORE_UP, 0);
+        text.into_text()
+    }
+
     /// Counts a request by listener and status.
     pub fn request(&self, listener: &'static str, status: u16) {
         let mut requests = self.requests.lock().unwrap_or_else(PoisonError::into_inner);
