@@ -65,12 +65,19 @@ test-e2e: build tools ## The scenario on the real istiod and the real Envoy
 # The newest PostgreSQL that the system's package manager has installed: an older one than that of `make tools`, and with TLS.
 SYSTEM_POSTGRES := $(lastword $(sort $(wildcard /usr/lib/postgresql/*/bin /usr/pgsql-*/bin)))
 
+# The oldest PostgreSQL that is taken, and the one before that of `make tools`.
+OTHER_POSTGRES := 14 17
+
 test-full: test ## All tests, the slow ones too
 	$(CARGO) test --locked -p portcullis-tests --features slow -- --test-threads 1
 	$(CARGO) test --locked -p portcullis-proxy-wasm --features slow --test attacks native_gateway
 	$(CARGO) test --locked -p portcullis-control --features slow --test many_keys --test database --test openapi
+	$(CARGO) test --locked -p portcullis-control --features slow --test conversion -- --nocapture a_million
 	@test -n "$(SYSTEM_POSTGRES)" || { echo "PostgreSQL is missing: install that of the system, which is an older one (Debian: apt install postgresql)" >&2; exit 1; }
-	PORTCULLIS_POSTGRES=$(SYSTEM_POSTGRES) $(CARGO) test --locked -p portcullis-control-store --test conformance
+	$(MESH) tools $(addprefix --postgres ,$(OTHER_POSTGRES))
+	for version in $(OTHER_POSTGRES) $(SYSTEM_POSTGRES); do \
+		PORTCULLIS_POSTGRES=$$version $(CARGO) test --locked -p portcullis-control-store --test conformance || exit 1; \
+	done
 	$(MAKE) soak
 
 check: fmt deny ## Formatting, lints, licences, bans

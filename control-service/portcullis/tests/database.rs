@@ -1,5 +1,5 @@
-//! What only programs of the system can show: a PostgreSQL with TLS, the real PgBouncer, a disk that is full, a clock that
-//! jumps. `make test-full` runs it; what is not installed is an error that says what to install.
+//! What only programs of the system can show: a PostgreSQL with TLS, the real PgBouncer, a disk that is full or can only be
+//! read, a clock that jumps. `make test-full` runs it; what is not installed is an error that says what to install.
 
 #![cfg(feature = "slow")]
 

@@ -6,33 +6,9 @@ use std::process::Command;
 
 use portcullis_mesh::paths;
 use portcullis_mesh::postgres::Postgres;
-use reqwest::Method;
-use serde_json::json;
 
-use common::{GATEWAY, Server, run_in, stdout, until};
-
-/// Changes are refused as they should be where there is no database to write to, and nothing of them is left.
-async fn refuses(service: &Server) {
-    let body = json!({"id": "late", "tenant": "acme", "placement": "on_premises"});
-    let told = service.expect(503, Method::POST, "/v1/clusters", Some(body)).await;
-    assert_eq!(told["reason"], "store_unavailable", "{told}");
-    let told = service.expect(503, Method::POST, "/v1/clusters/orders/suspend", None).await;
-    assert_eq!(told["reason"], "store_unavailable", "{told}");
-    let (ready, why) = service.ready().await;
-    assert!(!ready && why.contains("database"), "{why}");
-    assert_eq!(service.metric("portcullis_store_up").await, 0);
-}
-
-async fn is_well_again(service: &Server) {
-    until("the service is ready again", async || service.ready().await.0).await;
-    assert_eq!(service.metric("portcullis_store_up").await, 1);
-    assert_eq!(service.state_of("orders").await, "pending", "what was refused was not done");
-    service.register("late").await;
-    service.expect(200, Method::POST, "/v1/clusters/orders/suspend", None).await;
-    let config = service.config();
-    let checked = run_in(service.folder.path(), &["store", "check", "--config", config.to_str().unwrap()]);
-    assert!(stdout(&checked).contains("everything fits together"));
-}
+use common::outage::{is_well_again, refuses};
+use common::{GATEWAY, Server};
 
 /// Its files grow no more, as on a disk that is full; its log neither.
 #[tokio::test]

@@ -74,7 +74,7 @@ fn a_url_that_cannot_be_used_is_told_without_its_password() {
         ("postgresql://u:hunter2@127.0.0.1:1/portcullis?sslmode=disable", "check that it runs"),
     ] {
         let mut command = portcullis();
-        command.env("DATABASE_URL", url).args(["serve", "--config"]).arg(&config);
+        command.env("DATABASE_URL", url).args(["bootstrap-admin", "--config"]).arg(&config);
         let output = command.output().unwrap();
         let text = String::from_utf8_lossy(&output.stderr);
         assert!(!output.status.success() && text.contains(told) && !text.contains("hunter2"), "{text}");

@@ -2,6 +2,7 @@
 
 #![allow(dead_code, reason = "every test binary uses a part of it")]
 
+pub(crate) mod outage;
 pub(crate) mod replicas;
 
 use std::ops::Deref;
@@ -217,9 +218,19 @@ impl Server {
 
     /// Starts it again over the same folder.
     pub(crate) async fn restart(&mut self) {
+        self.begin();
+        self.until_serving().await;
+    }
+
+    /// The same, without waiting until it serves; where it listens is known when the configuration says so.
+    pub(crate) fn begin(&mut self) {
         self.kill();
-        let (child, bound) = spawn(self.folder.path()).await;
-        self.child = child;
+        self.child = begun(self.folder.path());
+    }
+
+    /// Waits until a service that was begun serves.
+    pub(crate) async fn until_serving(&mut self) {
+        let bound = bound(self.folder.path(), &mut self.child).await;
         self.access = Access { http: client(), bound, ..self.access.clone() };
     }
 
@@ -467,20 +478,31 @@ fn client() -> Client {
 }
 
 async fn spawn(folder: &Path) -> (Child, Value) {
+    let mut child = begun(folder);
+    let bound = bound(folder, &mut child).await;
+    (child, bound)
+}
+
+fn begun(folder: &Path) -> Child {
     let ready = folder.join("ready");
     // It is not there before the first start.
     let _ = std::fs::remove_file(&ready);
     let log = std::fs::File::options().create(true).append(true).open(folder.join("log")).unwrap();
-    let mut child = portcullis_in(folder)
+    portcullis_in(folder)
         .args(["serve", "--config", folder.join("control.yaml").to_str().unwrap(), "--ready-file"])
         .arg(&ready)
         .stderr(log)
         .spawn()
-        .unwrap();
+        .unwrap()
+}
+
+/// Where it listens, once it serves.
+async fn bound(folder: &Path, child: &mut Child) -> Value {
+    let ready = folder.join("ready");
     let begun = Instant::now();
     loop {
         if let Ok(text) = std::fs::read_to_string(&ready) {
-            return (child, serde_json::from_str(&text).unwrap());
+            return serde_json::from_str(&text).unwrap();
         }
         let ended = child.try_wait().unwrap();
         if ended.is_some() || begun.elapsed() > PATIENCE {

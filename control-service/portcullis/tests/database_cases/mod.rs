@@ -1,4 +1,5 @@
 mod clock;
 mod disk;
 mod pool;
+mod read_only;
 mod tls;

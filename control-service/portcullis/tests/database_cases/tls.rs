@@ -81,17 +81,22 @@ async fn a_server_is_used_when_its_certificate_is_good_and_refused_with_the_reas
     server.restart().await.unwrap();
     refused(&good, "certificate is not valid now");
     server.kill().await.unwrap();
-    refused(&good, "check that it runs");
+    refused_by(&["store", "check"], &good, "check that it runs");
 }
 
 /// A service is not started on a database, and says why, without the password.
 fn refused(url: &str, wanted: &str) {
+    refused_by(&["serve"], url, wanted);
+}
+
+/// The same of any command.
+fn refused_by(words: &[&str], url: &str, wanted: &str) {
     let folder = tempfile::tempdir().unwrap();
     std::fs::write(folder.path().join("token"), common::MESH_TOKEN).unwrap();
     std::fs::write(folder.path().join("database-url"), url).unwrap();
     common::write_config(folder.path(), &common::configuration());
     let config = folder.path().join("control.yaml");
-    let output = run_in(folder.path(), &["serve", "--config", config.to_str().unwrap()]);
+    let output = run_in(folder.path(), &[words, &["--config", config.to_str().unwrap()]].concat());
     let told = String::from_utf8(output.stderr).unwrap();
     assert!(!output.status.success() && told.contains(wanted), "{url}: {told}");
     assert!(!told.contains("sesame"), "{told}");

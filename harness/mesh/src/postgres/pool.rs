@@ -74,10 +74,16 @@ impl Pool {
         Ok(Self { port, _process: process })
     }
 
+    /// Where it listens: `HOST:PORT`.
+    #[must_use]
+    pub fn address(&self) -> String {
+        format!("127.0.0.1:{}", self.port)
+    }
+
     /// The URL of the server's database `pooled` through the pool.
     #[must_use]
     pub fn url(&self) -> String {
-        format!("postgresql://{OWNER}@127.0.0.1:{}/pooled?sslmode=disable", self.port)
+        format!("postgresql://{OWNER}@{}/pooled?sslmode=disable", self.address())
     }
 }
 
