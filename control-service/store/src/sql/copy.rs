@@ -60,8 +60,7 @@ impl Database {
             }
             Err(error) => {
                 // A key of a store that is not there hurts nobody, but its file would be in the way of another one.
-                let _ = (made && !error.is_disconnected())
-                    .then(|| std::fs::remove_file(new_key));
+                let _ = (made && !error.is_disconnected()).then(|| std::fs::remove_file(new_key));
                 Err(error)
             }
         }
