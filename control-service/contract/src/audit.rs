@@ -6,7 +6,6 @@ use portcullis_control_domain::audit::{
 use portcullis_control_domain::caller::Reach;
 use portcullis_control_domain::rollout::WorkerReport;
 use portcullis_protocol::audit::hex;
-use portcullis_protocol::wire::AuditRecord;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -93,7 +92,7 @@ fn is_code(text: &str) -> bool {
     text.len() <= 64 && text.starts_with(|c: char| c.is_ascii_lowercase()) && text.bytes().all(sound)
 }
 
-/// A record as JSON; the members are those of [`AuditRecord`], and who sent it.
+/// A record as JSON; the members are those of [`portcullis_protocol::wire::AuditRecord`], and who sent it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct RecordReport {
     /// Its position in the log.
@@ -331,6 +330,8 @@ pub struct ProxyList {
 
 #[cfg(test)]
 mod tests {
+    use portcullis_protocol::wire::AuditRecord;
+
     use super::*;
 
     #[test]
