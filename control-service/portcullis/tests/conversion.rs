@@ -3,8 +3,8 @@
 
 mod common;
 
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::path::PathBuf;
+use std::process::{Child, Stdio};
 use std::time::{Duration, Instant};
 
 use portcullis_control_domain::audit::leaf_hash;
@@ -55,7 +55,7 @@ struct Old {
 
 enum Place {
     File(PathBuf),
-    Server { url: String, log: PathBuf },
+    Server { url: String },
 }
 
 impl Old {
@@ -72,7 +72,7 @@ impl Old {
         let url = server.database("portcullis").await.unwrap();
         let folder = tempfile::tempdir().unwrap();
         std::fs::write(folder.path().join("database-url"), &url).unwrap();
-        (server, Self::configured(folder, Place::Server { url, log: at.join("data/pg_wal") }))
+        (server, Self::configured(folder, Place::Server { url }))
     }
 
     fn configured(folder: TempDir, place: Place) -> Self {
@@ -119,7 +119,7 @@ impl Old {
                 let connection = rusqlite::Connection::open(file).unwrap();
                 all.for_each(|sql| connection.execute_batch(&sql).unwrap());
             }
-            Place::Server { url, .. } => {
+            Place::Server { url } => {
                 let connection = DatabaseServer::parse(url).unwrap().connect().unwrap();
                 all.for_each(|sql| connection.batch(&sql).unwrap());
             }
@@ -149,7 +149,7 @@ impl Old {
                 connection.busy_timeout(PATIENCE).unwrap();
                 connection.query_row(sql, [], |row| row.get(0)).ok()
             }
-            Place::Server { url, .. } => {
+            Place::Server { url } => {
                 let connection = DatabaseServer::parse(url).unwrap().connect().unwrap();
                 connection.query_one(sql, &[], |row| row.get(0)).ok()
             }
@@ -166,7 +166,7 @@ impl Old {
     fn migrate(&self) -> Child {
         let mut command = portcullis();
         command.args(["store", "migrate", "--config"]).arg(self.folder.path().join("control.yaml"));
-        if let Place::Server { url, .. } = &self.place {
+        if let Place::Server { url } = &self.place {
             command.env("DATABASE_URL", url);
         }
         command.stdout(Stdio::null()).spawn().unwrap()
@@ -186,17 +186,6 @@ impl Old {
             assert_eq!(self.count(&same), Some(1), "what was published of {n}");
         }
         assert_eq!(self.converted(), None, "the old table is gone");
-    }
-
-    /// How much the database's log beside its tables holds.
-    fn log_bytes(&self) -> u64 {
-        let size = |path: &Path| std::fs::metadata(path).map_or(0, |found| found.len());
-        match &self.place {
-            Place::File(file) => size(&file.with_extension("db-wal")),
-            Place::Server { log, .. } => {
-                std::fs::read_dir(log).unwrap().flatten().map(|file| size(&file.path())).sum()
-            }
-        }
     }
 }
 
@@ -234,58 +223,73 @@ async fn a_conversion_that_is_cut_off_goes_on_on_a_server() {
     drop(server);
 }
 
-/// The most memory that a process has had, in bytes; 0 when it has ended.
 #[cfg(feature = "slow")]
-fn peak_memory(process: u32) -> u64 {
-    let status = std::fs::read_to_string(format!("/proc/{process}/status")).unwrap_or_default();
-    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")?.trim().strip_suffix(" kB"));
-    line.and_then(|kib| kib.parse::<u64>().ok()).unwrap_or(0) * 1024
-}
+mod cost {
+    use std::path::Path;
 
-/// What a conversion costs, in parts that are all of one size: so ten times as many records take ten times as long, and no
-/// more memory or log.
-#[cfg(feature = "slow")]
-fn takes_its_time_and_little_else(old: &Old, what: &str, log_bound: u64) {
-    const RECORDS: u64 = 1_000_000;
-    old.fill(RECORDS);
-    let (mut child, begun, before) = (old.migrate(), Instant::now(), old.log_bytes());
-    let (mut memory, mut log) = (0, before);
-    let outcome = loop {
-        if let Some(outcome) = child.try_wait().unwrap() {
-            break outcome;
+    use super::*;
+
+    /// How much a database's log beside its tables holds: a file, or those of a folder.
+    fn log_bytes(log: &Path) -> u64 {
+        let size = |path: &Path| std::fs::metadata(path).map_or(0, |found| found.len());
+        match std::fs::read_dir(log) {
+            Ok(files) => files.flatten().map(|file| size(&file.path())).sum(),
+            Err(_) => size(log),
         }
-        memory = memory.max(peak_memory(child.id()));
-        log = log.max(old.log_bytes());
-        std::thread::sleep(Duration::from_millis(50));
-    };
-    let took = begun.elapsed();
-    assert!(outcome.success());
-    println!(
-        "{what}: {RECORDS} records converted in {:.0} s, {} MiB of memory, {} MiB of log (before: {} MiB); ten million \
-         would take {:.0} min",
-        took.as_secs_f64(),
-        memory >> 20,
-        log >> 20,
-        before >> 20,
-        took.as_secs_f64() * 10.0 / 60.0
-    );
-    assert!(memory < 256 << 20, "{memory} bytes of memory");
-    assert!(log < log_bound, "{log} bytes of log");
-    old.is_whole(RECORDS);
-}
+    }
 
-#[cfg(feature = "slow")]
-#[test]
-fn a_million_records_are_converted_in_a_file_without_much_memory_or_log() {
-    takes_its_time_and_little_else(&Old::in_a_file(), "SQLite", 256 << 20);
-}
+    /// The most memory that a process has had, in bytes; 0 when it has ended.
+    fn peak_memory(process: u32) -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{process}/status")).unwrap_or_default();
+        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")?.trim().strip_suffix(" kB"));
+        line.and_then(|kib| kib.parse::<u64>().ok()).unwrap_or(0) * 1024
+    }
 
-#[cfg(feature = "slow")]
-#[tokio::test]
-async fn a_million_records_are_converted_on_a_server_without_much_memory_or_log() {
-    let (server, old) = Old::on_a_server("million").await;
-    // The server keeps up to max_wal_size of it, 1 GiB, and a checkpoint under way lets it grow meanwhile.
-    let convert = move || takes_its_time_and_little_else(&old, "PostgreSQL", 2 << 30);
-    tokio::task::spawn_blocking(convert).await.unwrap();
-    drop(server);
+    /// It goes on in parts that are all of one size: ten times as many records take ten times as long, and no more memory
+    /// or log.
+    fn takes_its_time_and_little_else(old: &Old, log: &Path, log_bound: u64) {
+        const RECORDS: u64 = 1_000_000;
+        old.fill(RECORDS);
+        let (mut child, begun, before) = (old.migrate(), Instant::now(), log_bytes(log));
+        let (mut memory, mut most) = (0, before);
+        let outcome = loop {
+            if let Some(outcome) = child.try_wait().unwrap() {
+                break outcome;
+            }
+            memory = memory.max(peak_memory(child.id()));
+            most = most.max(log_bytes(log));
+            std::thread::sleep(Duration::from_millis(50));
+        };
+        let took = begun.elapsed().as_secs_f64();
+        assert!(outcome.success());
+        println!(
+            "{}: {RECORDS} records converted in {took:.0} s, {} MiB of memory, {} MiB of log (before: {} MiB); ten million \
+             would take {:.0} min",
+            log.display(),
+            memory >> 20,
+            most >> 20,
+            before >> 20,
+            took * 10.0 / 60.0
+        );
+        assert!(memory < 256 << 20, "{memory} bytes of memory");
+        assert!(most < log_bound, "{most} bytes of log");
+        old.is_whole(RECORDS);
+    }
+
+    #[test]
+    fn a_million_records_are_converted_in_a_file_without_much_memory_or_log() {
+        let old = Old::in_a_file();
+        let log = old.folder.path().join("data/portcullis.db-wal");
+        takes_its_time_and_little_else(&old, &log, 256 << 20);
+    }
+
+    #[tokio::test]
+    async fn a_million_records_are_converted_on_a_server_without_much_memory_or_log() {
+        let (server, old) = Old::on_a_server("million").await;
+        let log = paths::target().join("postgres/conversion-million/data/pg_wal");
+        // The server keeps up to max_wal_size of it, 1 GiB, and a checkpoint under way lets it grow meanwhile.
+        let convert = move || takes_its_time_and_little_else(&old, &log, 2 << 30);
+        tokio::task::spawn_blocking(convert).await.unwrap();
+        drop(server);
+    }
 }

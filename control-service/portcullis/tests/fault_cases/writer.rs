@@ -84,7 +84,8 @@ impl Writer {
     async fn administer(&mut self, world: &World, n: usize) {
         let Some(id) = self.cluster(n) else { return };
         let replica = world.replica(self.name + n);
-        let (what, wanted) = if n % 2 == 0 { ("suspend", "suspended") } else { ("resume", "active") };
+        let (what, wanted) =
+            if n.is_multiple_of(2) { ("suspend", "suspended") } else { ("resume", "active") };
         let (path, request) =
             (["/v1/clusters/", &id, "/", what].concat(), format!("{what}-{}-{n}", self.name));
         let done =
@@ -100,7 +101,7 @@ impl Writer {
     async fn heartbeat(&mut self, world: &World, n: usize) {
         let Some(id) = self.cluster(n) else { return };
         let replica = world.replica(self.name + n);
-        let status = if n % 2 == 0 { "online" } else { "degraded" };
+        let status = if n.is_multiple_of(2) { "online" } else { "degraded" };
         let token = &self.clusters[&id].token;
         let url = replica.url("platform", &["/v1/clusters/", &id, "/heartbeat"].concat());
         let call = replica.http.post(url).bearer_auth(token).json(&json!({"status": status}));

@@ -103,7 +103,6 @@ impl Release<'_> {
 #[cfg(test)]
 mod tests {
     use super::super::{envoy, postgres};
-    use super::*;
 
     #[test]
     fn the_default_versions_are_pinned() {
