@@ -10,6 +10,7 @@ use super::backup::ExportedError;
 use super::client::ClientError;
 use super::diff::DiffError;
 use super::explain::ExplainError;
+use super::lint::LintError;
 use super::plugins::PluginsError;
 use super::test_identity::TestIdentityError;
 use crate::location::LocationError;
@@ -46,6 +47,11 @@ pub(super) enum CommandError {
     #[error(transparent)]
     Plugins(#[from] PluginsError),
     #[error(transparent)]
+    Lint(#[from] LintError),
+    /// Something was found, and is printed already.
+    #[error("{0} findings")]
+    Found(usize),
+    #[error(transparent)]
     Explain(#[from] ExplainError),
     #[error(transparent)]
     TestIdentity(#[from] TestIdentityError),
@@ -71,6 +77,7 @@ impl CommandError {
             {
                 ExitCode::from(NO_READER)
             }
+            Self::Found(_) => ExitCode::FAILURE,
             error => {
                 // Nothing is left to tell when standard error is gone.
                 let _ = writeln!(std::io::stderr(), "portcullis: {error}");
@@ -80,7 +87,7 @@ impl CommandError {
                     ) => ExitCode::from(3),
                     Self::Explain(ExplainError::Refused(_)) => ExitCode::from(4),
                     Self::Diff(DiffError::Different { .. }) => ExitCode::FAILURE,
-                    Self::Diff(_) | Self::DiffFile(_) => ExitCode::from(2),
+                    Self::Diff(_) | Self::DiffFile(_) | Self::Lint(_) => ExitCode::from(2),
                     _ => ExitCode::FAILURE,
                 }
             }

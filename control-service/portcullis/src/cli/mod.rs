@@ -11,6 +11,7 @@ mod diff;
 mod error;
 mod explain;
 mod keys;
+mod lint;
 mod output;
 mod plugins;
 mod proxies;
@@ -113,6 +114,9 @@ enum Command {
         #[command(flatten)]
         question: explain::Question,
     },
+    /// Find what rendered manifests let in, or do not do, although Istio takes them. Exit codes: 0 nothing; 1 something; 2 it
+    /// cannot be told.
+    Lint(lint::Lint),
     /// Show how issuers' keys are doing.
     Issuers {
         #[command(flatten)]
@@ -209,8 +213,8 @@ enum ConfigCommand {
 const LEAVE: Duration = Duration::from_secs(5);
 
 impl Cli {
-    /// Runs the command. Exit codes: 0 done; 1 failed, or `config diff` found something; 2 wrong usage, or
-    /// `config diff` failed; 3 done, but not everywhere yet; 4 `explain`: the credential would be refused.
+    /// Runs the command. Exit codes: 0 done; 1 failed, or `config diff` or `lint` found something; 2 wrong usage, or
+    /// one of these two failed; 3 done, but not everywhere yet; 4 `explain`: the credential would be refused.
     #[must_use]
     pub fn run(self) -> ExitCode {
         self.command.run().map_or_else(|error| error.tell(), |()| ExitCode::SUCCESS)
@@ -265,6 +269,11 @@ impl Command {
                 run(diff::diff(&connection, &config))
             }
             Self::Config { command: ConfigCommand::Schema } => print(SCHEMA.trim_end()),
+            Self::Lint(wanted) => {
+                let linted = wanted.run()?;
+                print(linted.output.trim_end())?;
+                if linted.found > 0 { Err(CommandError::Found(linted.found)) } else { Ok(()) }
+            }
             Self::Explain { config, question } => Ok(explain::run(&Config::load(&config.path)?, &question)?),
             Self::TestIdentity(wanted) => print(&wanted.run()?),
             Self::Whoami { connection } => run(whoami::whoami(&connection)),

@@ -1,0 +1,80 @@
+//! What Istio takes although it opens a hole, or does nothing: found in rendered manifests before they are applied.
+//!
+//! Istio's own `validate` and `analyze` say whether resources are well formed; this says what they let in, knowing what the
+//! filter of Portcullis removes, writes and checks.
+
+pub mod node;
+pub mod report;
+pub mod resource;
+pub mod rule;
+pub mod rules;
+mod schemas;
+pub mod selector;
+pub mod world;
+
+use report::Finding;
+use resource::Resource;
+use rule::{Found, Level, Place, Rule};
+use world::World;
+
+/// The annotation that silences rules at a resource: lines of a code and the reason.
+pub const IGNORE: &str = "portcullis.dev/lint-ignore";
+
+/// Says that an annotation silences nothing.
+pub const BAD_IGNORE: Rule = Rule {
+    code: "PL001",
+    name: "ignored-without-a-reason",
+    level: Level::Error,
+    why: "A finding may be meant to be so, but whoever reads the manifest next has to know why. A code that no rule has \
+          silences nothing.",
+    fix: "Write lines of a code and the reason: `PL501 the old billing host cannot do mutual TLS until March`.",
+    check: |world, found| {
+        for resource in world.all() {
+            let Some(annotation) = resource.annotation(IGNORE) else { continue };
+            for line in annotation.text().unwrap_or_default().lines().filter(|line| !line.trim().is_empty()) {
+                let (code, reason) = line.trim().split_once(' ').unwrap_or((line.trim(), ""));
+                if !rules::RULES.iter().any(|rule| rule.code == code) {
+                    found.at(resource, annotation, format!("{code:?} is the code of no rule"));
+                } else if reason.trim().is_empty() {
+                    found.at(resource, annotation, format!("{code} is silenced without a reason"));
+                }
+            }
+        }
+    },
+};
+
+/// All that was found, in the order of files and lines.
+#[derive(Debug)]
+pub struct Findings(Vec<(&'static Rule, Place)>);
+
+impl Findings {
+    /// Each of them.
+    #[must_use]
+    pub fn list(&self) -> Vec<Finding<'_>> {
+        self.0.iter().map(|(rule, place)| Finding { rule, place }).collect()
+    }
+}
+
+/// Looks at resources that are applied together.
+#[must_use]
+pub fn lint(resources: Vec<Resource>) -> Findings {
+    let world = World::new(resources);
+    let mut list: Vec<(&'static Rule, Place)> = Vec::new();
+    for rule in rules::RULES {
+        let mut found = Found::default();
+        (rule.check)(&world, &mut found);
+        let told = found.0.into_iter().filter(|(resource, _)| !ignores(resource, rule.code));
+        list.extend(told.map(|(_, place)| (rule, place)));
+    }
+    list.sort_by(|(one, a), (other, b)| (&a.file, a.line, one.code).cmp(&(&b.file, b.line, other.code)));
+    list.dedup_by(|(one, a), (other, b)| one.code == other.code && a == b);
+    Findings(list)
+}
+
+/// Whether a resource silences a rule with a reason.
+fn ignores(resource: &Resource, code: &str) -> bool {
+    let text = resource.annotation(IGNORE).and_then(|node| node.text()).unwrap_or_default();
+    text.lines()
+        .filter_map(|line| line.trim().split_once(' '))
+        .any(|(one, why)| one == code && !why.trim().is_empty())
+}

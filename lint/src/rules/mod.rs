@@ -1,0 +1,45 @@
+//! The rules. A new one is a file, or a function in one, its line here, and two fixtures.
+
+mod authentication;
+mod conditions;
+mod fields;
+mod plugins;
+mod policies;
+mod routes;
+mod tls;
+
+use crate::rule::Rule;
+
+/// Every rule, by its code.
+pub const RULES: &[Rule] = &[
+    crate::BAD_IGNORE,
+    plugins::WITHOUT_PRIORITY,
+    plugins::FAILS_OPEN,
+    plugins::DOES_NOT_RELOAD,
+    plugins::SAME_PRIORITY,
+    plugins::CONFIGURATION,
+    plugins::WRONG_PHASE,
+    plugins::MATCHES_NOTHING,
+    plugins::PORT_WITHOUT_FILTER,
+    plugins::CALLOUT_CLUSTER,
+    authentication::ALONE,
+    authentication::CUSTOM_SEES_FORGED,
+    policies::RULE_SKIPPED,
+    policies::MISSING_VALUE,
+    policies::ALLOWS_EVERYBODY,
+    policies::ROLES_INCOMPLETE,
+    policies::NO_WORKLOAD,
+    conditions::CLIENTS_HEADER,
+    conditions::HEADER_WITHOUT_FILTER,
+    conditions::NEVER_MATCHES,
+    conditions::SPELT_ANOTHER_WAY,
+    conditions::PATHS_NOT_NORMALISED,
+    tls::NOT_STRICT,
+    tls::MUTUAL_TLS_OFF,
+    tls::ALERT_FLAPS,
+    routes::NOT_BY_CLUSTER,
+    routes::TO_MESH_API,
+    routes::HIDDEN_CORS,
+    routes::UNGUARDED_WAY,
+    fields::UNKNOWN,
+];
