@@ -1,7 +1,7 @@
 //! The audit log: each record once, gaps known, nothing changed afterwards.
 
 use portcullis_control_domain::api_key::NewApiKey;
-use portcullis_control_domain::audit::{DecisionName, RecordQuery, RejectReason, Sender};
+use portcullis_control_domain::audit::{DecisionName, Hop, RecordQuery, RejectReason, Sender};
 use portcullis_control_domain::caller::Reach;
 use portcullis_identity::SourceType;
 use portcullis_identity::ids::SpiffeId;
