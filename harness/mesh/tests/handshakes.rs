@@ -1,0 +1,149 @@
+//! Which TLS a client and a workload may speak (B25): the public port as `components/public-tls` has it, and the mesh inside.
+
+use std::sync::Arc;
+
+use portcullis_mesh::http::Request;
+use portcullis_mesh::overlay::Overlay;
+use portcullis_mesh::wait::{self, Seen};
+use portcullis_mesh::{Mesh, Options};
+use serde_json::{Value, json};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio_rustls::TlsConnector;
+use tokio_rustls::rustls::crypto::aws_lc_rs;
+use tokio_rustls::rustls::pki_types::pem::PemObject;
+use tokio_rustls::rustls::pki_types::{CertificateDer, ServerName};
+use tokio_rustls::rustls::version::TLS13;
+use tokio_rustls::rustls::{ClientConfig, ProtocolVersion, RootCertStore};
+
+const NAMES: [&str; 2] =
+    ["api.alfred-platform.example.com", "acme-hosted.clusters.alfred-platform.example.com"];
+
+/// A record, and an alert in it (RFC 8446 §5.1, §6.2).
+const ALERT: u8 = 21;
+const PROTOCOL_VERSION: u8 = 70;
+
+/// What B25 wants: AES-GCM or ChaCha20, and forward secrecy.
+const INSIDE: [&str; 6] = [
+    "ECDHE-ECDSA-AES256-GCM-SHA384",
+    "ECDHE-RSA-AES256-GCM-SHA384",
+    "ECDHE-ECDSA-CHACHA20-POLY1305",
+    "ECDHE-RSA-CHACHA20-POLY1305",
+    "ECDHE-ECDSA-AES128-GCM-SHA256",
+    "ECDHE-RSA-AES128-GCM-SHA256",
+];
+
+/// Opens the public port in this mesh's own copy of the overlay; at 8443, which needs no privilege.
+async fn open(mesh: &Mesh) {
+    let overlay = Overlay::local(mesh.manifests());
+    overlay.edit_list("components", |list| list.push("../../components/public-tls".into())).unwrap();
+    let address = mesh.plan().ingress_tls();
+    let operations = json!([
+        {"op": "replace", "path": "/spec/servers/2/port/number", "value": address.port()},
+        {"op": "add", "path": "/spec/servers/2/bind", "value": address.ip().to_string()},
+        {"op": "replace", "path": "/spec/servers/2/hosts", "value": [NAMES[0], "*.clusters.alfred-platform.example.com"]},
+    ]);
+    let patch = json!({"target": {"kind": "Gateway", "name": "ingress"}, "patch": operations.to_string()});
+    overlay.edit_list("patches", |patches| patches.push(patch)).unwrap();
+    mesh.apply().await.unwrap();
+    wait::until("the public port", &mesh.log("ingressgateway"), async || {
+        Ok(match TcpStream::connect(address).await {
+            Ok(_) => Seen::Done(()),
+            Err(error) => Seen::NotYet(error.to_string()),
+        })
+    })
+    .await
+    .unwrap();
+}
+
+async fn tls_1_3(mesh: &Mesh, name: &'static str) -> Result<ProtocolVersion, String> {
+    let mut roots = RootCertStore::empty();
+    roots.add(CertificateDer::from_pem_slice(mesh.clients_root().as_bytes()).unwrap()).unwrap();
+    let config = ClientConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
+        .with_protocol_versions(&[&TLS13])
+        .unwrap()
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    let stream = TcpStream::connect(mesh.plan().ingress_tls()).await.unwrap();
+    let name = ServerName::try_from(name).unwrap();
+    let connected = TlsConnector::from(Arc::new(config)).connect(name, stream).await;
+    connected.map(|tls| tls.get_ref().1.protocol_version().unwrap()).map_err(|error| error.to_string())
+}
+
+/// What the server answers to who offers TLS 1.2 and nothing newer, with the best that it has: type of the record, and its end.
+async fn tls_1_2(mesh: &Mesh, name: &str) -> (u8, u8) {
+    let mut stream = TcpStream::connect(mesh.plan().ingress_tls()).await.unwrap();
+    stream.write_all(&hello_1_2(name)).await.unwrap();
+    let mut head = [0; 5];
+    stream.read_exact(&mut head).await.unwrap();
+    let mut body = vec![0; usize::from(u16::from_be_bytes([head[3], head[4]]))];
+    stream.read_exact(&mut body).await.unwrap();
+    (head[0], *body.last().unwrap())
+}
+
+/// A ClientHello of RFC 5246; rustls as it is built here speaks nothing older than TLS 1.3.
+fn hello_1_2(name: &str) -> Vec<u8> {
+    let sized = |bytes: &[u8]| [&u16::try_from(bytes.len()).unwrap().to_be_bytes()[..], bytes].concat();
+    let extension = |kind: u8, bytes: &[u8]| [&[0, kind][..], &sized(bytes)].concat();
+    let extensions = [
+        // server_name: a host
+        extension(0, &sized(&[&[0][..], &sized(name.as_bytes())].concat())),
+        // supported_groups: secp256r1, x25519
+        extension(10, &sized(&[0, 23, 0, 29])),
+        // signature_algorithms: ecdsa_secp256r1_sha256, rsa_pss_rsae_sha256
+        extension(13, &sized(&[4, 3, 8, 4])),
+    ]
+    .concat();
+    // ECDHE-ECDSA and ECDHE-RSA with AES128-GCM-SHA256
+    let ciphers = sized(&[0xc0, 0x2b, 0xc0, 0x2f]);
+    let hello = [&[3, 3][..], &[7; 32], &[0], &ciphers, &[1, 0], &sized(&extensions)].concat();
+    let message = [&[1, 0][..], &sized(&hello)].concat();
+    [&[22, 3, 1][..], &sized(&message)].concat()
+}
+
+/// The TLS parameters of all listeners of a proxy.
+async fn parameters_of_listeners(admin: std::net::SocketAddr) -> Vec<Value> {
+    let page = Request::get(admin, "/config_dump?resource=dynamic_listeners").send().await.unwrap().json();
+    let mut found = Vec::new();
+    collect(&page, &mut found);
+    found
+}
+
+fn collect(value: &Value, found: &mut Vec<Value>) {
+    match value {
+        Value::Array(items) => items.iter().for_each(|item| collect(item, found)),
+        Value::Object(fields) => {
+            found.extend(fields.get("common_tls_context").map(|context| context["tls_params"].clone()));
+            fields.values().for_each(|field| collect(field, found));
+        }
+        _ => {}
+    }
+}
+
+#[tokio::test]
+async fn the_public_port_speaks_tls_1_3_alone_and_the_mesh_nothing_without_forward_secrecy() {
+    let options = Options { plugins: false, private_manifests: true, ..Options::default() };
+    let mesh = Mesh::start(options, &mut |line| eprintln!("{line}")).await.unwrap();
+    open(&mesh).await;
+    for name in NAMES {
+        assert_eq!(tls_1_3(&mesh, name).await, Ok(ProtocolVersion::TLSv1_3), "{name}");
+        assert_eq!(tls_1_2(&mesh, name).await, (ALERT, PROTOCOL_VERSION), "{name}");
+    }
+    let stranger = tls_1_3(&mesh, "admin.alfred-platform.example.com").await;
+    assert!(stranger.is_err(), "who asks for another name gets no certificate: {stranger:?}");
+
+    for admin in [mesh.plan().ingress_admin(), mesh.plan().hosted_admin(), mesh.plan().control_admin()] {
+        let all = parameters_of_listeners(admin).await;
+        // Istio says nothing of the gateway's port for the mesh, and Envoy's own list has forward secrecy, too.
+        let silent = all.iter().filter(|parameters| parameters.is_null()).count();
+        assert_eq!(silent, usize::from(admin == mesh.plan().ingress_admin()), "{admin}: {all:?}");
+        assert!(all.len() > silent, "{admin}");
+        for parameters in all.into_iter().filter(|parameters| !parameters.is_null()) {
+            let ciphers: Vec<_> = parameters["cipher_suites"].as_array().into_iter().flatten().collect();
+            assert_eq!(ciphers, INSIDE, "{admin}: {parameters}");
+            let least = parameters["tls_minimum_protocol_version"].as_str().unwrap_or_default();
+            assert!(["TLSv1_2", "TLSv1_3"].contains(&least), "{admin}: {parameters}");
+        }
+    }
+    mesh.stop().await;
+}
