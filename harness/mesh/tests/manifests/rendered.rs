@@ -1,0 +1,202 @@
+//! Overlays of `istio-manifests`, built by the pinned kustomize from a copy whose settings are filled in.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::LazyLock;
+
+use portcullis_mesh::paths;
+use portcullis_mesh::tools::{self, Tools};
+use serde::Deserialize;
+use serde_json::Value;
+use tempfile::TempDir;
+
+/// All that is applied to a cluster.
+pub(crate) const OVERLAYS: [&str; 4] =
+    ["overlays/dev", "overlays/staging", "overlays/prod", "data-cluster/on-premises"];
+
+static TOOLS: LazyLock<Tools> =
+    LazyLock::new(|| tools::install(&paths::root(), None, &mut |line| eprintln!("{line}")).unwrap());
+
+/// One of the pinned programs.
+pub(crate) fn tool(which: impl FnOnce(&'static Tools) -> &'static PathBuf) -> Command {
+    Command::new(which(&TOOLS))
+}
+
+pub(crate) fn manifests() -> PathBuf {
+    paths::root().join("istio-manifests")
+}
+
+/// The YAML files of the manifests, by their paths within.
+pub(crate) fn files() -> Vec<String> {
+    let mut found = Vec::new();
+    list(&manifests(), &mut found);
+    found.retain(|file| file.ends_with(".yaml"));
+    assert!(found.len() > 40, "only {} files", found.len());
+    found
+}
+
+fn list(folder: &Path, found: &mut Vec<String>) {
+    for entry in std::fs::read_dir(folder).unwrap().flatten() {
+        if entry.path().is_dir() {
+            list(&entry.path(), found);
+        } else {
+            found.push(entry.path().strip_prefix(manifests()).unwrap().to_string_lossy().into_owned());
+        }
+    }
+}
+
+pub(crate) fn documents(text: &str) -> Vec<Value> {
+    let all = serde_norway::Deserializer::from_str(text).map(|one| Value::deserialize(one).unwrap());
+    all.filter(|one| one["kind"].is_string()).collect()
+}
+
+pub(crate) fn kind_and_name(resource: &Value) -> String {
+    let metadata = &resource["metadata"];
+    format!("{} {}/{}", resource["kind"], metadata["namespace"], metadata["name"])
+}
+
+/// The pods that a resource makes.
+pub(crate) fn pods(resource: &Value) -> Option<&Value> {
+    let spec = resource["spec"].pointer("/jobTemplate/spec").unwrap_or(&resource["spec"]);
+    spec.pointer("/template/spec").filter(|pod| pod["containers"].is_array())
+}
+
+/// The settings of an overlay, in a copy of the manifests.
+pub(crate) struct Settings {
+    copy: TempDir,
+    overlay: String,
+}
+
+impl Settings {
+    /// With every example taken in, as an operator would who has decided.
+    pub(crate) fn filled(overlay: &str) -> Self {
+        let copy = tempfile::tempdir().unwrap();
+        for file in files() {
+            let target = copy.path().join(&file);
+            std::fs::create_dir_all(target.parent().unwrap()).unwrap();
+            std::fs::copy(manifests().join(&file), target).unwrap();
+        }
+        let settings = Self { copy, overlay: overlay.to_owned() };
+        settings.edit(|text| text.lines().map(taken_in).collect::<Vec<_>>().join("\n") + "\n");
+        settings
+    }
+
+    /// What the overlay leaves open.
+    pub(crate) fn undecided(overlay: &str) -> Vec<String> {
+        let text = std::fs::read_to_string(manifests().join(overlay).join("settings.yaml")).unwrap();
+        let open = text.lines().filter(|line| taken_in(line) != *line);
+        open.map(|line| line.trim_matches(['#', ' ']).split(':').next().unwrap().to_owned()).collect()
+    }
+
+    pub(crate) fn without(self, key: &str) -> Self {
+        let line = format!("  {key}: ");
+        self.edit(|text| text.lines().filter(|one| !one.starts_with(&line)).collect::<Vec<_>>().join("\n"));
+        self
+    }
+
+    pub(crate) fn with_domain(self, domain: &str) -> Self {
+        self.edit(|text| text.replace("alfred-platform.example.com", domain));
+        self
+    }
+
+    pub(crate) fn with_component(self, name: &str) -> Self {
+        let last = "- ../../components/settings\n";
+        self.edit_file("kustomization.yaml", |text| {
+            assert!(text.contains(last), "{text}");
+            text.replace(last, &format!("- ../../components/{name}\n{last}"))
+        });
+        self
+    }
+
+    fn edit(&self, edit: impl FnOnce(String) -> String) {
+        self.edit_file("settings.yaml", edit);
+    }
+
+    fn edit_file(&self, name: &str, edit: impl FnOnce(String) -> String) {
+        let file = self.copy.path().join(&self.overlay).join(name);
+        let text = std::fs::read_to_string(&file).unwrap();
+        std::fs::write(&file, edit(text)).unwrap();
+    }
+
+    /// As `kubectl apply -k` would build it.
+    pub(crate) fn build(self) -> Result<Rendered, String> {
+        let folder = self.copy.path().join(&self.overlay);
+        let built = tool(|tools| &tools.kustomize).arg("build").arg(folder).output().unwrap();
+        if !built.status.success() {
+            return Err(String::from_utf8(built.stderr).unwrap());
+        }
+        Ok(Rendered::new(String::from_utf8(built.stdout).unwrap()))
+    }
+}
+
+/// `  # name: example` without the mark; what has more words is prose.
+fn taken_in(line: &str) -> String {
+    let setting = line.strip_prefix("  # ").filter(|rest| {
+        let value = rest.split_once(": ").filter(|(name, _)| name.chars().all(char::is_alphanumeric));
+        value.is_some_and(|(_, value)| !value.contains(' '))
+    });
+    setting.map_or_else(|| line.to_owned(), |setting| format!("  {setting}"))
+}
+
+/// What kustomize has built.
+#[derive(Debug)]
+pub(crate) struct Rendered {
+    folder: TempDir,
+    text: String,
+    resources: Vec<Value>,
+}
+
+impl Rendered {
+    fn new(text: String) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::write(folder.path().join("rendered.yaml"), &text).unwrap();
+        let resources = documents(&text);
+        Self { folder, text, resources }
+    }
+
+    pub(crate) fn file(&self) -> PathBuf {
+        self.folder.path().join("rendered.yaml")
+    }
+
+    pub(crate) fn text(&self) -> &str {
+        &self.text
+    }
+
+    pub(crate) fn resources(&self) -> &[Value] {
+        &self.resources
+    }
+
+    pub(crate) fn all(&self, kind: &str, name: &str) -> Vec<&Value> {
+        let fits = |one: &&Value| one["kind"] == kind && one["metadata"]["name"] == name;
+        self.resources.iter().filter(fits).collect()
+    }
+
+    pub(crate) fn named(&self, kind: &str, name: &str) -> Value {
+        let all = self.all(kind, name);
+        assert_eq!(all.len(), 1, "{kind} {name}");
+        all[0].clone()
+    }
+
+    pub(crate) fn edited(&self, from: &str, to: &str) -> Self {
+        assert!(self.text.contains(from), "{from}");
+        Self::new(self.text.replace(from, to))
+    }
+
+    /// What kubeconform says by the schemas of `harness/schemas`.
+    pub(crate) fn conform(&self) -> Result<String, String> {
+        let schemas = paths::root().join("harness/schemas");
+        let place = |name: &str| schemas.join(name).to_string_lossy().into_owned();
+        let said = tool(|tools| &tools.kubeconform)
+            .args(["-strict", "-summary", "-output", "json"])
+            .args(["-schema-location", &place("kubernetes/{{.ResourceKind}}{{.KindSuffix}}.json")])
+            .args([
+                "-schema-location",
+                &place("crds/{{.Group}}_{{.ResourceAPIVersion}}_{{.ResourceKind}}.json"),
+            ])
+            .arg(self.file())
+            .output()
+            .unwrap();
+        let text = String::from_utf8(said.stdout).unwrap();
+        if said.status.success() { Ok(text) } else { Err(text) }
+    }
+}
