@@ -230,7 +230,7 @@ impl Presence {
     /// # Errors
     /// [`StoreError`] when the store fails; what was not written is written next time.
     pub async fn flush(&self, store: &Store) -> Result<(), StoreError> {
-        let heard: Vec<_> = {
+        let mut heard: Vec<_> = {
             let mut liveness = self.lock();
             let take = |(id, known): (&ClusterId, &mut Liveness)| {
                 let unwritten = std::mem::take(&mut known.unwritten);
@@ -238,6 +238,8 @@ impl Presence {
             };
             liveness.iter_mut().filter_map(take).collect()
         };
+        // Those that stand side by side on the database's pages are written together.
+        heard.sort_unstable();
         for (done, chunk) in heard.chunks(CHUNK).enumerate() {
             if let Err(error) = self.flush_chunk(store, chunk).await {
                 let mut liveness = self.lock();

@@ -25,6 +25,16 @@ impl Backend {
             Self::Postgres => "CAST(extract(epoch FROM clock_timestamp()) * 1000 AS BIGINT)",
         }
     }
+
+    /// The elements of a JSON array, which is the statement's parameter `?1`, as a table with the column `value`: so a
+    /// statement takes as many rows as one likes, and stays one statement.
+    #[must_use]
+    pub fn elements(self) -> &'static str {
+        match self {
+            Self::Sqlite => "json_each(?1)",
+            Self::Postgres => "json_array_elements(CAST(CAST(?1 AS TEXT) AS JSON))",
+        }
+    }
 }
 
 /// A name that those who changed something call, and that others listen to.

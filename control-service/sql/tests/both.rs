@@ -71,6 +71,24 @@ async fn many_rows_are_added_at_once_or_none() {
 }
 
 #[tokio::test]
+async fn one_statement_takes_as_many_rows_as_there_are_in_a_list() {
+    on_both("elements", |connection| {
+        let sql = [
+            "INSERT INTO thing (id, size) SELECT value ->> 0, CAST(value ->> 1 AS BIGINT) FROM ",
+            connection.backend().elements(),
+        ]
+        .concat();
+        for (list, added) in [("[]", 0), (r#"[["a", 1], ["\"b' ?1", 9007199254740993]]"#, 2)] {
+            assert_eq!(connection.execute(&sql, params![list]).unwrap(), added);
+        }
+        let read = |row: &Row<'_>| Ok((row.get::<String>(0)?, row.get::<u64>(1)?));
+        let all = connection.query("SELECT id, size FROM thing ORDER BY size", params![], read).unwrap();
+        assert_eq!(all, [("a".to_owned(), 1), ("\"b' ?1".to_owned(), 9_007_199_254_740_993)]);
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn values_come_back_as_they_went() {
     on_both("values", |connection| {
         let insert = "INSERT INTO thing (id, size, bytes, alive) VALUES (?1, ?2, ?3, ?4)";

@@ -15,7 +15,9 @@ pub(crate) struct Usage(Mutex<HashMap<String, u64>>);
 impl Usage {
     /// Takes note of a record. A refused request is no use of the key.
     pub(crate) fn note(&self, record: &AuditRecord) {
-        if record.credential != "api_key" || record.key_id.is_empty() || record.decision != "allow" {
+        // PostgreSQL's text holds no zero byte, and the id of no key does.
+        let is_an_id = !record.key_id.is_empty() && !record.key_id.contains('\0');
+        if record.credential != "api_key" || !is_an_id || record.decision != "allow" {
             return;
         }
         let mut used = self.0.lock().unwrap_or_else(PoisonError::into_inner);
@@ -27,8 +29,9 @@ impl Usage {
     }
 
     /// The uses since the last time.
-    pub(crate) fn take(&self) -> HashMap<String, u64> {
-        std::mem::take(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner))
+    pub(crate) fn take(&self) -> Vec<(String, u64)> {
+        let used = std::mem::take(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner));
+        used.into_iter().collect()
     }
 }
 
@@ -55,10 +58,11 @@ mod tests {
             ("api_key", "b", "refuse", 9),
             ("jwt", "c", "allow", 9),
             ("api_key", "", "allow", 9),
+            ("api_key", "a\0", "allow", 9),
         ] {
             usage.note(&record(credential, key, decision, time));
         }
-        assert_eq!(usage.take(), HashMap::from([("a".to_owned(), 5)]));
+        assert_eq!(usage.take(), [("a".to_owned(), 5)]);
         assert!(usage.take().is_empty());
     }
 }

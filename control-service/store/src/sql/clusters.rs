@@ -24,15 +24,18 @@ use super::failure::Failure;
 use super::leader::Term;
 use super::limits::Making;
 use super::transaction::Transaction;
-use super::words;
+use super::{times, words};
 use crate::StoreError;
 
 pub(super) const COLUMNS: &str = "id, tenant, placement, region, administrative, observed, version, created_at_ms, \
                        last_heartbeat_at_ms, token_digest, suspended_by";
 
 /// A time is written unless a newer one is there. One of the future was written before the clock was set back.
-const NOTE_TIME: &str = "UPDATE cluster SET last_heartbeat_at_ms = ?2
-    WHERE id = ?1 AND (coalesce(last_heartbeat_at_ms, 0) < ?2 OR last_heartbeat_at_ms > ?3) RETURNING observed";
+const NOTE_TIMES: [&str; 2] = [
+    "UPDATE cluster SET last_heartbeat_at_ms = noted.at_ms",
+    "WHERE id = noted.name AND (coalesce(last_heartbeat_at_ms, 0) < noted.at_ms OR last_heartbeat_at_ms > ?2)
+     RETURNING id, observed",
+];
 
 /// By how much a heartbeat's time may be in the future without being one of before the clock was set back.
 const FUTURE_MS: u64 = 5_000;
@@ -221,8 +224,8 @@ impl Store {
             .await
     }
 
-    /// Writes down how long ago clusters were last heard of; everything else goes first. Returns what they have reported of
-    /// those of which nobody knew anything newer.
+    /// Writes down how long ago clusters were last heard of, each cluster once; everything else goes first. Returns what
+    /// those have reported of which nobody knew anything newer.
     ///
     /// # Errors
     /// [`StoreError`] when the database fails; nothing is written then.
@@ -234,17 +237,10 @@ impl Store {
             .run_bulk(move |transaction| {
                 let connection = transaction.connection();
                 let now_ms = connection.now_ms()?;
-                let mut noted = Vec::with_capacity(heard.len());
-                for (id, ago) in heard {
-                    let ago_ms = millis(ago);
-                    let at_ms = now_ms.saturating_sub(ago_ms);
-                    let observed =
-                        connection.query_optional(NOTE_TIME, params![id.as_str(), at_ms, now_ms], |row| {
-                            row.parse(0)
-                        })?;
-                    noted.extend(observed.map(|observed| (id, observed)));
-                }
-                Ok(noted)
+                let at_ms = |ago| now_ms.saturating_sub(millis(ago));
+                let list = times::list(heard.iter().map(|(id, ago)| (id.as_str(), at_ms(*ago))));
+                let read = |row: &Row<'_>| Ok((row.parse(0)?, row.parse(1)?));
+                Ok(connection.query(&times::update(connection, NOTE_TIMES), params![list, now_ms], read)?)
             })
             .await
     }

@@ -13,12 +13,12 @@ use portcullis_identity::SourceType;
 use portcullis_protocol::audit::keyed_hash;
 use portcullis_sql::{Connection, Row, SqlError, params};
 
-use super::Store;
 use super::failure::Failure;
 use super::limits::Making;
 use super::revocations::revoke_tokens;
 use super::transaction::Transaction;
 use super::words::words;
+use super::{Store, times};
 use crate::StoreError;
 
 pub(super) const COLUMNS: &str =
@@ -26,6 +26,11 @@ pub(super) const COLUMNS: &str =
     revoked_at_ms, last_used_at_ms, replaced_by";
 /// Where the digest stands behind these.
 pub(super) const DIGEST: usize = 11;
+
+const NOTE_USES: [&str; 2] = [
+    "UPDATE api_key SET last_used_at_ms = noted.at_ms",
+    "WHERE id = noted.name AND coalesce(last_used_at_ms, 0) < noted.at_ms",
+];
 
 pub(super) fn read(row: &Row<'_>) -> Result<ApiKey, SqlError> {
     Ok(ApiKey {
@@ -217,21 +222,20 @@ impl Store {
     /// Writes when keys were last used.
     ///
     /// # Errors
-    /// [`StoreError`] when the database fails; the times are lost then.
+    /// [`StoreError`] when the database fails; the times that are not written are lost then.
     pub async fn write_usage(&self) -> Result<(), StoreError> {
-        let used = self.usage.take();
-        if used.is_empty() {
-            return Ok(());
-        }
-        self.writer
-            .run_bulk(move |transaction| {
-                let update = "UPDATE api_key SET last_used_at_ms = ?2
-                    WHERE id = ?1 AND coalesce(last_used_at_ms, 0) < ?2";
-                for (id, time_ms) in used {
-                    transaction.connection().execute(update, params![id, time_ms])?;
-                }
+        let mut used = self.usage.take();
+        // Those that stand side by side on the database's pages are written together.
+        used.sort_unstable();
+        for chunk in used.chunks(times::AT_ONCE) {
+            let list = times::list(chunk.iter().map(|(id, at_ms)| (id.as_str(), *at_ms)));
+            let job = move |transaction: &mut Transaction<'_>| {
+                let connection = transaction.connection();
+                connection.execute(&times::update(connection, NOTE_USES), params![list])?;
                 Ok(())
-            })
-            .await
+            };
+            self.writer.run_bulk(job).await?;
+        }
+        Ok(())
     }
 }

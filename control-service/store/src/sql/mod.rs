@@ -36,6 +36,7 @@ mod snapshot;
 mod sqlite;
 mod store;
 mod tables;
+mod times;
 mod transaction;
 mod vouched;
 mod wishes;

@@ -126,7 +126,10 @@ async fn the_use_of_a_key_is_written_down(world: World) {
     };
     let (key, _, _) = store.create_api_key(new, &[7; 32], action("/v1/keys")).await.unwrap();
     let used = AuditRecord { credential: "api_key".to_owned(), key_id: key.id.clone(), ..record(1) };
-    store.ingest(gateway("a"), batch(&[used], 0)).await.unwrap();
+    // Ids that no key has keep no other from being written, whatever they are and however many there are.
+    let others = (2..1_200).map(|n| AuditRecord { key_id: format!("{n}\0\"'"), sequence: n, ..used.clone() });
+    let records: Vec<_> = others.chain([used.clone()]).collect();
+    store.ingest(gateway("a"), batch(&records, 0)).await.unwrap();
     store.write_usage().await.unwrap();
     let keys = store.api_keys(Reach::Platform, None, String::new(), 9).await.unwrap();
     assert_eq!(keys.items.first().and_then(|key| key.last_used_at_ms), Some(1_001));

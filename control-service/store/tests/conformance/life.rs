@@ -104,6 +104,7 @@ async fn who_was_not_heard_of_is_told_and_only_the_leader_writes_it_down(world: 
         [("c".parse().unwrap(), Observed::Pending)],
         "an older time than is known changes nothing"
     );
+    assert_eq!(store.note_times(Vec::new()).await.unwrap(), []);
     let silent = async |seconds| {
         let silent = store.silent_clusters(Duration::from_secs(seconds), 9).await.unwrap();
         silent.into_iter().map(|silent| silent.id.to_string()).collect::<Vec<_>>()
