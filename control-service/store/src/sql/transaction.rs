@@ -10,7 +10,7 @@ use portcullis_protocol::wire::{AuditRecord, RecordKind};
 use portcullis_sql::{Connection, params};
 use prost::Message;
 
-use super::audit::{Recorder, append};
+use super::audit::{Incoming, Recorder, append};
 use super::failure::Failure;
 use super::life::{CHANGED, Life, life};
 use super::sealed;
@@ -275,7 +275,7 @@ impl<'c> Transaction<'c> {
         let record = AuditRecord { stream: self.recorder.stream.to_vec(), sequence: sequence + 1, ..record };
         let parsed = Parsed::new(record.encode_to_vec())
             .ok_or_else(|| Failure::database("an audit record of its own is not readable".to_owned()))?;
-        append(self.connection, self.recorder, &Sender::control(), &[parsed])?;
+        append(self.connection, self.recorder, &Sender::control(), &[Incoming::one(parsed)])?;
         Ok(())
     }
 

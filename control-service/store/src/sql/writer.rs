@@ -96,11 +96,27 @@ impl Writer {
         self.submit(&self.bulk, job).await
     }
 
+    /// Puts such a job behind those that wait already; what comes of it can be waited for later.
+    pub(super) async fn begin_bulk<T: Send + 'static>(
+        &self,
+        job: impl FnOnce(&mut Transaction<'_>) -> Result<T, Failure> + Send + 'static,
+    ) -> Result<Pending<'_, T>, StoreError> {
+        self.begin(&self.bulk, job).await
+    }
+
     async fn submit<T: Send + 'static>(
         &self,
         queue: &mpsc::Sender<Message>,
         job: impl FnOnce(&mut Transaction<'_>) -> Result<T, Failure> + Send + 'static,
     ) -> Result<T, StoreError> {
+        self.begin(queue, job).await?.done().await
+    }
+
+    async fn begin<T: Send + 'static>(
+        &self,
+        queue: &mpsc::Sender<Message>,
+        job: impl FnOnce(&mut Transaction<'_>) -> Result<T, Failure> + Send + 'static,
+    ) -> Result<Pending<'_, T>, StoreError> {
         let (reply, answer) = oneshot::channel();
         let job: Job = Box::new(move |transaction| {
             let outcome = transaction.and_then(|transaction| transaction.nested(job));
@@ -111,8 +127,7 @@ impl Writer {
         });
         let sent = tokio::time::timeout(PATIENCE, queue.send(Message::Run(job))).await;
         sent.map_err(|_| self.location.silent())?.map_err(|_| StoreError::Closed)?;
-        let answer = tokio::time::timeout(PATIENCE, answer).await.map_err(|_| self.location.silent())?;
-        answer.map_err(|_| StoreError::Closed)?
+        Ok(Pending { answer, location: &self.location })
     }
 
     /// Ends the thread when everything sent before is written.
@@ -122,6 +137,20 @@ impl Writer {
             // An error means that the thread has ended, which is what was asked for.
             let _ = closed.await;
         }
+    }
+}
+
+/// What comes of a job.
+pub(super) struct Pending<'w, T> {
+    answer: oneshot::Receiver<Result<T, StoreError>>,
+    location: &'w Location,
+}
+
+impl<T> Pending<'_, T> {
+    /// Returns when the job is durable.
+    pub(super) async fn done(self) -> Result<T, StoreError> {
+        let answer = tokio::time::timeout(PATIENCE, self.answer).await.map_err(|_| self.location.silent())?;
+        answer.map_err(|_| StoreError::Closed)?
     }
 }
 

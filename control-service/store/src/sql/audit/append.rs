@@ -4,17 +4,15 @@ use std::borrow::Cow;
 use std::collections::hash_map::Entry;
 use std::collections::{HashMap, HashSet};
 
-use portcullis_control_domain::audit::{
-    DataSubject, Ingested, LogBody, LogEntry, Parsed, RejectReason, Sender, commitment,
-};
+use portcullis_control_domain::audit::{Ingested, LogEntry, Parsed, RejectReason, Sender};
 use portcullis_control_domain::clock::now_ms;
-use portcullis_control_domain::random;
 use portcullis_protocol::audit::hex;
 use portcullis_sql::{Connection, ToValue, Value, params};
 
 use super::super::failure::Failure;
 use super::super::restoration::audit_from;
 use super::evidence::Evidence;
+use super::incoming::Incoming;
 use super::recorder::{Recorder, Subjects};
 use super::streams::{StoredStream, count_rejected, load_stream, plain, tenants};
 
@@ -26,17 +24,17 @@ pub(in crate::sql) fn append(
     connection: &Connection,
     recorder: &Recorder,
     sender: &Sender,
-    records: &[Parsed],
+    records: &[Incoming],
 ) -> Result<Ingested, Failure> {
     let mut outcome = Ingested::default();
     let tenants = tenants(connection, sender)?;
     let mut log = Appending::begin(connection, recorder, sender, records)?;
-    for parsed in records {
-        if let Err(unfit) = sender.judge(parsed.record(), &tenants) {
+    for incoming in records {
+        if let Err(unfit) = sender.judge(incoming.parsed.record(), &tenants) {
             outcome.reject(unfit, 1);
             continue;
         }
-        match log.take(parsed)? {
+        match log.take(incoming)? {
             Taken::Stored => outcome.ack.stored += 1,
             Taken::Repeated => outcome.ack.duplicates += 1,
             Taken::Refused(unfit) => outcome.reject(unfit, 1),
@@ -66,7 +64,6 @@ struct Appending<'a> {
     received_ms: u64,
     /// The index of the newest record.
     index: u64,
-    salts: Vec<[u8; 32]>,
     rows: Vec<NewRecord<'a>>,
 }
 
@@ -81,14 +78,12 @@ impl<'a> Appending<'a> {
         connection: &'a Connection,
         recorder: &'a Recorder,
         sender: &'a Sender,
-        records: &'a [Parsed],
+        records: &[Incoming],
     ) -> Result<Self, Failure> {
         let mut numbers: HashMap<_, Vec<i64>> = HashMap::new();
-        for parsed in records {
+        for Incoming { parsed, .. } in records {
             numbers.entry(parsed.stream()).or_default().push(parsed.sequence());
         }
-        let mut salts = vec![[0; 32]; records.len()];
-        random::fill(salts.as_flattened_mut());
         Ok(Self {
             connection,
             recorder,
@@ -98,12 +93,12 @@ impl<'a> Appending<'a> {
             streams: HashMap::new(),
             received_ms: now_ms(),
             index: size(connection)?,
-            salts,
             rows: Vec::with_capacity(records.len()),
         })
     }
 
-    fn take(&mut self, parsed: &'a Parsed) -> Result<Taken, Failure> {
+    fn take(&mut self, incoming: &'a Incoming) -> Result<Taken, Failure> {
+        let parsed = &incoming.parsed;
         let numbers = self.numbers.get(&parsed.stream()).map(Vec::as_slice).unwrap_or_default();
         let open = match self.streams.entry(parsed.stream()) {
             Entry::Occupied(known) => known.into_mut(),
@@ -118,7 +113,7 @@ impl<'a> Appending<'a> {
         let id = open.stored.id;
         if open.there.insert(parsed.sequence()) {
             open.stored.stream.stored(parsed.sequence());
-            let row = self.row(id, parsed)?;
+            let row = self.row(id, incoming)?;
             self.rows.push(row);
             return Ok(Taken::Stored);
         }
@@ -136,15 +131,11 @@ impl<'a> Appending<'a> {
         Ok(Taken::Repeated)
     }
 
-    fn row(&mut self, stream_id: i64, parsed: &'a Parsed) -> Result<NewRecord<'a>, Failure> {
-        let salt = self.salts.pop().unwrap_or_else(random::random);
-        let (parts, record) = (parsed.parts(), parsed.record());
-        let about = DataSubject::of(record, self.received_ms);
-        let (subject_id, sealed) = sealed(&mut self.subjects, &about, &salt, &parts.personal)?;
-        let body = LogBody { principal: self.sender.principal(), open: &parts.open, sealed: &sealed };
-        let body = body.encode().ok_or_else(|| Failure::database("an audit record is too long"))?;
+    fn row(&mut self, stream_id: i64, incoming: &'a Incoming) -> Result<NewRecord<'a>, Failure> {
+        let (parsed, record) = (&incoming.parsed, incoming.parsed.record());
+        let committed = incoming.committed(self.sender, &self.subjects, self.received_ms)?;
         self.index += 1;
-        let commitment = commitment(&salt, &body);
+        let commitment = committed.commitment;
         let entry = LogEntry { index: self.index, received_ms: self.received_ms, commitment };
         Ok(NewRecord {
             position: self.index,
@@ -152,11 +143,14 @@ impl<'a> Appending<'a> {
             sequence: parsed.sequence(),
             entry: Some(entry.encode()),
             leaf: None,
-            request: self.recorder.keys().request(&record.request_id),
+            request: committed.request,
             cluster: Some(plain(&record.cluster)).filter(|cluster| !cluster.is_empty()),
-            subject_id,
-            salt,
-            body,
+            subject_id: committed.subject_id,
+            salt: committed.salt,
+            body: match committed {
+                Cow::Borrowed(committed) => Cow::Borrowed(committed.body.as_slice()),
+                Cow::Owned(committed) => Cow::Owned(committed.body),
+            },
         })
     }
 
@@ -199,22 +193,6 @@ impl OpenStream {
     }
 }
 
-/// Encrypts what tells of a data subject.
-pub(super) fn sealed(
-    subjects: &mut Subjects<'_>,
-    about: &DataSubject<'_>,
-    salt: &[u8; 32],
-    personal: &[u8],
-) -> Result<(Option<i64>, Vec<u8>), Failure> {
-    if personal.is_empty() {
-        return Ok((None, Vec::new()));
-    }
-    let held = subjects.key(about)?;
-    let sealed = held.key.seal(salt, personal);
-    let sealed = sealed.ok_or_else(|| Failure::database("an audit record cannot be encrypted"))?;
-    Ok((Some(held.id), sealed))
-}
-
 /// A row of the log.
 pub(super) struct NewRecord<'a> {
     pub(super) position: u64,
@@ -226,7 +204,7 @@ pub(super) struct NewRecord<'a> {
     pub(super) cluster: Option<Cow<'a, str>>,
     pub(super) subject_id: Option<i64>,
     pub(super) salt: [u8; 32],
-    pub(super) body: Vec<u8>,
+    pub(super) body: Cow<'a, [u8]>,
 }
 
 pub(super) fn write(connection: &Connection, records: &[NewRecord<'_>]) -> Result<(), Failure> {
@@ -253,7 +231,7 @@ pub(super) fn write(connection: &Connection, records: &[NewRecord<'_>]) -> Resul
             new.cluster.to_value(),
             new.subject_id.to_value(),
             new.salt.to_value(),
-            new.body.to_value(),
+            Value::Bytes(&new.body),
         ]
     }
     if records.is_empty() {

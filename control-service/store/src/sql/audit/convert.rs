@@ -8,7 +8,7 @@ use portcullis_sql::{Connection, params};
 
 use super::super::failure::Failure;
 use super::super::schema::has_table;
-use super::append::{NewRecord, sealed, write};
+use super::append::{NewRecord, write};
 use super::recorder::{Recorder, Subjects};
 use super::streams::plain;
 use crate::subject_key::AuditKeys;
@@ -71,10 +71,10 @@ fn convert_part(connection: &Connection, recorder: &Recorder) -> Result<Option<u
         connection.batch("DROP TABLE audit_record_before")?;
         return Ok(None);
     };
-    let mut subjects = recorder.subjects(connection)?;
+    let subjects = recorder.subjects(connection)?;
     let rows: Vec<_> = found
         .into_iter()
-        .map(|before| before.converted(&mut subjects, recorder.keys()))
+        .map(|before| before.converted(&subjects, recorder.keys()))
         .collect::<Result<_, _>>()?;
     write(connection, &rows)?;
     // So that the file does not grow to twice its size.
@@ -93,13 +93,14 @@ struct Before {
 
 impl Before {
     /// What is encrypted is all of the record, since its leaf hash is of all of it.
-    fn converted(self, subjects: &mut Subjects<'_>, keys: &AuditKeys) -> Result<NewRecord<'static>, Failure> {
+    fn converted(self, subjects: &Subjects<'_>, keys: &AuditKeys) -> Result<NewRecord<'static>, Failure> {
         let unreadable = || Failure::database(format!("audit record {} is not readable", self.position));
         let parsed = Parsed::new(self.bytes).ok_or_else(unreadable)?;
         let (parts, record, salt) = (parsed.parts(), parsed.record(), random());
         let about = DataSubject::of(record, record.time_ms);
         let whole = if parts.personal.is_empty() { &[][..] } else { parsed.bytes() };
-        let (subject_id, sealed) = sealed(subjects, &about, &salt, whole)?;
+        let held = (!whole.is_empty()).then(|| subjects.key(&about)).transpose()?;
+        let sealed = held.as_ref().map(|held| held.seal(&salt, whole)).transpose()?.unwrap_or_default();
         let body = LogBody { principal: &self.principal, open: &parts.open, sealed: &sealed };
         let cluster = plain(&record.cluster);
         Ok(NewRecord {
@@ -110,9 +111,9 @@ impl Before {
             leaf: Some(self.leaf),
             request: keys.request(&record.request_id),
             cluster: (!cluster.is_empty()).then(|| Cow::Owned(cluster.into_owned())),
-            subject_id,
+            subject_id: held.map(|held| held.id),
             salt,
-            body: body.encode().ok_or_else(unreadable)?,
+            body: Cow::Owned(body.encode().ok_or_else(unreadable)?),
         })
     }
 }

@@ -6,6 +6,7 @@ use portcullis_protocol::wire::{AuditBatch, AuditRecord};
 use super::super::Store;
 use super::super::transaction::Transaction;
 use super::append::append;
+use super::incoming::Incoming;
 use super::streams::{count_rejected, settle};
 use crate::StoreError;
 
@@ -34,10 +35,11 @@ impl Store {
         if sender.is_gateway() {
             parsed.iter().for_each(|p| self.usage.note(p.record()));
         }
-        let mut parsed = parsed.into_iter();
-        while parsed.len() > 0 {
-            let chunk: Vec<_> = parsed.by_ref().take(CHUNK).collect();
-            let (sender, settled) = (sender.clone(), settled.filter(|_| parsed.len() == 0));
+        let mut incoming = Incoming::all(&self.recorder, &sender, parsed).into_iter();
+        let mut parts = Vec::new();
+        while incoming.len() > 0 {
+            let chunk: Vec<_> = incoming.by_ref().take(CHUNK).collect();
+            let (sender, settled) = (sender.clone(), settled.filter(|_| incoming.len() == 0));
             let job = move |transaction: &mut Transaction<'_>| {
                 let mut part = append(transaction.connection(), transaction.recorder(), &sender, &chunk)?;
                 if let Some(settled) = settled
@@ -47,7 +49,11 @@ impl Store {
                 }
                 Ok(part)
             };
-            outcome.add(self.writer.run_bulk(job).await?);
+            // They share a commit where they can.
+            parts.push(self.writer.begin_bulk(job).await?);
+        }
+        for part in parts {
+            outcome.add(part.done().await?);
         }
         self.notices.tell(&sender, &outcome.refusals);
         Ok(outcome)

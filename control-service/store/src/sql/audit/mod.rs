@@ -4,6 +4,7 @@ mod append;
 mod convert;
 mod erase;
 mod evidence;
+mod incoming;
 mod ingest;
 #[cfg(test)]
 mod plans;
@@ -15,4 +16,5 @@ pub(super) use append::append;
 pub(super) use convert::{convert, is_converted};
 pub(super) use erase::erase;
 pub(super) use evidence::{Evidence, FROM};
+pub(super) use incoming::Incoming;
 pub(super) use recorder::{AUDIT_KEYS, Recorder};

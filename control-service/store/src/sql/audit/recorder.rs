@@ -28,7 +28,19 @@ pub(in crate::sql) struct Recorder {
 /// Keys as they were when so many had been deleted.
 struct AtHand {
     erasures: u64,
+    which: KeysAtHand,
     keys: LruCache<[u8; 32], Held>,
+}
+
+/// Keys at hand since they were forgotten last. What was encrypted by others may be so by keys that are gone.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct KeysAtHand(u64);
+
+impl AtHand {
+    fn forget(&mut self) {
+        self.keys.clear();
+        self.which.0 += 1;
+    }
 }
 
 /// The key of a data subject, and its place in the database.
@@ -36,6 +48,14 @@ struct AtHand {
 pub(super) struct Held {
     pub(super) id: i64,
     pub(super) key: SubjectKey,
+}
+
+impl Held {
+    /// Encrypts what tells of the data subject in the record with this salt.
+    pub(super) fn seal(&self, salt: &[u8; 32], personal: &[u8]) -> Result<Vec<u8>, Failure> {
+        let sealed = self.key.seal(salt, personal);
+        sealed.ok_or_else(|| Failure::database("an audit record cannot be encrypted"))
+    }
 }
 
 /// What the secret behind all keys of data subjects is called.
@@ -49,7 +69,7 @@ impl Recorder {
     }
 
     pub(in crate::sql) fn with(secret: &[u8; 32]) -> Self {
-        let at_hand = Mutex::new(AtHand { erasures: 0, keys: LruCache::new(AT_HAND) });
+        let at_hand = Mutex::new(AtHand { erasures: 0, which: KeysAtHand(0), keys: LruCache::new(AT_HAND) });
         Self { stream: random(), keys: Arc::new(AuditKeys::of(secret)), at_hand }
     }
 
@@ -59,7 +79,15 @@ impl Recorder {
 
     /// Forgets all keys at hand: some of them may have been made in a transaction that was taken back.
     pub(in crate::sql) fn forget(&self) {
-        self.lock().keys.clear();
+        self.lock().forget();
+    }
+
+    /// The key of a data subject, if it is at hand. Whether it is good will show in a transaction only.
+    pub(super) fn at_hand(&self, subject: &DataSubject<'_>) -> Option<(Held, KeysAtHand)> {
+        let short = short(&subject.name());
+        let mut at_hand = self.lock();
+        let held = at_hand.keys.get(&short)?.clone();
+        Some((held, at_hand.which))
     }
 
     /// The data subjects of a database, in an open transaction. Where keys were deleted, by whichever process, those at
@@ -69,10 +97,10 @@ impl Recorder {
         let erasures: u64 = connection.query_one(sql, params![], |row| row.get(0))?;
         let mut at_hand = self.lock();
         if at_hand.erasures != erasures {
-            at_hand.keys.clear();
+            at_hand.forget();
             at_hand.erasures = erasures;
         }
-        Ok(Subjects { connection, keys: &self.keys, at_hand })
+        Ok(Subjects { connection, recorder: self, at_hand: at_hand.which })
     }
 
     fn lock(&self) -> MutexGuard<'_, AtHand> {
@@ -83,41 +111,58 @@ impl Recorder {
 /// The data subjects of a database.
 pub(super) struct Subjects<'r> {
     connection: &'r Connection,
-    keys: &'r AuditKeys,
-    at_hand: MutexGuard<'r, AtHand>,
+    recorder: &'r Recorder,
+    at_hand: KeysAtHand,
+}
+
+/// By what a key is found at hand.
+fn short(name: &[u8]) -> [u8; 32] {
+    Sha256::digest(name).into()
 }
 
 impl Subjects<'_> {
+    /// What keys are wrapped and names are hashed with.
+    pub(super) fn keys(&self) -> &AuditKeys {
+        self.recorder.keys()
+    }
+
+    /// The keys that are good in this transaction.
+    pub(super) fn at_hand(&self) -> KeysAtHand {
+        self.at_hand
+    }
+
     /// The key of a data subject, which is made for one who has none.
-    pub(super) fn key(&mut self, subject: &DataSubject<'_>) -> Result<&Held, Failure> {
+    pub(super) fn key(&self, subject: &DataSubject<'_>) -> Result<Held, Failure> {
         let name = subject.name();
-        let short = Sha256::digest(&name).into();
-        if !self.at_hand.keys.contains(&short) {
-            let held = self.find_or_make(subject, &name)?;
-            self.at_hand.keys.put(short, held);
+        let short = short(&name);
+        if let Some(held) = self.recorder.lock().keys.get(&short) {
+            return Ok(held.clone());
         }
-        self.at_hand.keys.get(&short).ok_or_else(|| Failure::database("the key of a data subject is gone"))
+        let held = self.find_or_make(subject, &name)?;
+        self.recorder.lock().keys.put(short, held.clone());
+        Ok(held)
     }
 
     fn find_or_make(&self, subject: &DataSubject<'_>, name: &[u8]) -> Result<Held, Failure> {
-        let name = self.keys.name(name);
+        let keys = self.recorder.keys();
+        let name = keys.name(name);
         let find = "SELECT id, wrapped_key FROM audit_subject WHERE name = ?1";
         let found = self
             .connection
             .query_optional(find, params![name], |row| Ok((row.get(0)?, row.get::<Vec<u8>>(1)?)))?;
         if let Some((id, wrapped)) = found {
-            let key = self.keys.unwrap(&name, &wrapped);
+            let key = keys.unwrap(&name, &wrapped);
             let key = key.ok_or_else(|| Failure::database("the key of a data subject does not open"))?;
             return Ok(Held { id, key });
         }
         let made = SubjectKey::generate()
-            .and_then(|(key, bytes)| Some((key, self.keys.wrap(&name, &bytes)?)))
+            .and_then(|(key, bytes)| Some((key, keys.wrap(&name, &bytes)?)))
             .ok_or_else(|| Failure::database("no key can be made for a data subject"))?;
         let (key, wrapped) = made;
         let id = i64::from_be_bytes(random()) & i64::MAX;
         self.connection.execute(
             "INSERT INTO audit_subject (id, name, lookup, wrapped_key) VALUES (?1, ?2, ?3, ?4)",
-            params![id, name, self.keys.lookup(subject), wrapped],
+            params![id, name, keys.lookup(subject), wrapped],
         )?;
         Ok(Held { id, key })
     }
