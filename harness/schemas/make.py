@@ -2,7 +2,7 @@
 """Makes these schemas anew: make.py SWAGGER_JSON FOLDER_OF_CRDS, into the folder that it is in.
 
 SWAGGER_JSON is api/openapi-spec/swagger.json of a Kubernetes release. FOLDER_OF_CRDS has CustomResourceDefinitions as
-JSON, one a file (kubectl get crd -o json, or kustomize cfg of a release's YAML)."""
+JSON, one a file, as lint/schemas has them or as `kubectl get crd NAME -o json` prints them."""
 import json
 import pathlib
 import sys
