@@ -56,7 +56,26 @@ async fn open(mesh: &Mesh) {
     .unwrap();
 }
 
+/// Has the public port want the PROXY protocol, as `components/proxy-protocol` does.
+async fn behind_a_load_balancer(mesh: &Mesh) {
+    let overlay = Overlay::local(mesh.manifests());
+    overlay.edit_list("components", |list| list.push("../../components/proxy-protocol".into())).unwrap();
+    let operations = json!([
+        {"op": "replace", "path": "/metadata/namespace", "value": "istio-system"},
+        {"op": "replace", "path": "/spec/configPatches/0/match/listener/portNumber",
+            "value": mesh.plan().ingress_tls().port()},
+    ]);
+    let target = json!({"kind": "EnvoyFilter", "name": "proxy-protocol"});
+    let patch = json!({"target": target, "patch": operations.to_string()});
+    overlay.edit_list("patches", |patches| patches.push(patch)).unwrap();
+    mesh.apply().await.unwrap();
+}
+
 async fn tls_1_3(mesh: &Mesh, name: &'static str) -> Result<ProtocolVersion, String> {
+    tls_1_3_after(mesh, name, "").await
+}
+
+async fn tls_1_3_after(mesh: &Mesh, name: &'static str, before: &str) -> Result<ProtocolVersion, String> {
     let mut roots = RootCertStore::empty();
     roots.add(CertificateDer::from_pem_slice(mesh.clients_root().as_bytes()).unwrap()).unwrap();
     let config = ClientConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
@@ -64,7 +83,8 @@ async fn tls_1_3(mesh: &Mesh, name: &'static str) -> Result<ProtocolVersion, Str
         .unwrap()
         .with_root_certificates(roots)
         .with_no_client_auth();
-    let stream = TcpStream::connect(mesh.plan().ingress_tls()).await.unwrap();
+    let mut stream = TcpStream::connect(mesh.plan().ingress_tls()).await.unwrap();
+    stream.write_all(before.as_bytes()).await.unwrap();
     let name = ServerName::try_from(name).unwrap();
     let connected = TlsConnector::from(Arc::new(config)).connect(name, stream).await;
     connected.map(|tls| tls.get_ref().1.protocol_version().unwrap()).map_err(|error| error.to_string())
@@ -145,5 +165,27 @@ async fn the_public_port_speaks_tls_1_3_alone_and_the_mesh_nothing_without_forwa
             assert!(["TLSv1_2", "TLSv1_3"].contains(&least), "{admin}: {parameters}");
         }
     }
+    mesh.stop().await;
+}
+
+/// B2.
+#[tokio::test]
+async fn behind_a_load_balancer_nobody_comes_without_the_proxy_protocol() {
+    let options = Options { plugins: false, private_manifests: true, ..Options::default() };
+    let mesh = Mesh::start(options, &mut |line| eprintln!("{line}")).await.unwrap();
+    open(&mesh).await;
+    assert_eq!(tls_1_3(&mesh, NAMES[0]).await, Ok(ProtocolVersion::TLSv1_3));
+    behind_a_load_balancer(&mesh).await;
+    let told = "PROXY TCP4 203.0.113.7 203.0.113.1 40000 443\r\n";
+    wait::until("the PROXY protocol", &mesh.log("ingressgateway"), async || {
+        Ok(match tls_1_3_after(&mesh, NAMES[0], told).await {
+            Ok(_) => Seen::Done(()),
+            Err(error) => Seen::NotYet(error),
+        })
+    })
+    .await
+    .unwrap();
+    let refused = tls_1_3(&mesh, NAMES[0]).await;
+    assert!(refused.is_err(), "a client that tells no address: {refused:?}");
     mesh.stop().await;
 }
