@@ -4,6 +4,7 @@
 mod cluster;
 mod programs;
 mod rendered;
+mod routes;
 mod text;
 
 use serde_json::Value;
