@@ -1,7 +1,7 @@
 //! Queries of the audit log, and which proxy has which revision.
 
 use portcullis_control_domain::audit::{
-    AuditRow, DataSubject, DecisionName, Erased, Hop, LogEntry, LogProof, Order, RecordQuery,
+    AuditRow, DataSubject, DecisionName, Erased, Hop, LogEntry, LogProof, Order, RecordQuery, RecordedCaller,
 };
 use portcullis_control_domain::caller::Reach;
 use portcullis_control_domain::rollout::WorkerReport;
@@ -45,6 +45,9 @@ pub struct RecordFilter {
     /// Records before this index: `next` of the page before, where the newest come first.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub before: Option<u64>,
+    /// Where to go on: `cursor` of the page before, with the same order.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cursor: Option<String>,
     /// Entries at most.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 1000))]
@@ -59,7 +62,7 @@ impl RecordFilter {
         *reach == Reach::Platform && *self == Self { after, limit, ..Self::default() }
     }
 
-    /// The query of somebody of this reach.
+    /// The query of somebody of this reach, but for the cursor.
     ///
     /// # Errors
     /// [`Invalid`].
@@ -68,6 +71,13 @@ impl RecordFilter {
             return Err(Invalid(
                 "reason: write a code such as key_unknown: small letters, digits and _, up to 64 characters",
             ));
+        }
+        let by_index = self.after > 0 || self.before.is_some();
+        if by_index && reach != Reach::Platform {
+            return Err(Invalid("after, before: are of the whole log, of which you see a part; give cursor"));
+        }
+        if by_index && self.cursor.is_some() {
+            return Err(Invalid("cursor: goes on from the page before; leave after and before out"));
         }
         Ok(RecordQuery {
             reach,
@@ -95,12 +105,15 @@ fn is_code(text: &str) -> bool {
 /// A record as JSON; the members are those of [`portcullis_protocol::wire::AuditRecord`], and who sent it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct RecordReport {
-    /// Its position in the log.
-    pub index: u64,
-    /// The stream that it came in, hexadecimal.
-    pub stream: String,
-    /// Its number there.
-    pub sequence: u64,
+    /// Its position in the log; null for who sees a part of the log, since it tells how many others there are.
+    pub index: Option<u64>,
+    /// What to ask for its entry by, in place of the index where that is null.
+    #[serde(default)]
+    pub reference: Option<String>,
+    /// The stream that it came in, hexadecimal; null as the index is.
+    pub stream: Option<String>,
+    /// Its number there; null as the index is.
+    pub sequence: Option<u64>,
     /// When the request came, milliseconds since the Unix epoch.
     pub time_ms: u64,
     /// Node id of the proxy.
@@ -151,6 +164,9 @@ pub struct RecordReport {
     pub mode: String,
     /// The root id that recorded it, `sidecar` or `control`.
     pub hop: String,
+    /// Who called, of what the service itself records: `subject` is a text, and this says what it stands for.
+    #[serde(default)]
+    pub caller: Option<RecordedCaller>,
     /// Who sent the record; empty for the service itself.
     pub principal: String,
     /// Roles and scopes that were left out.
@@ -177,10 +193,13 @@ pub struct RecordReport {
 impl From<AuditRow> for RecordReport {
     fn from(row: AuditRow) -> Self {
         let AuditRow { index, entry, leaf, erased, principal, record } = row;
+        let caller = RecordedCaller::of(&record).filter(|_| erased.is_none());
         Self {
-            index,
-            stream: hex(&record.stream),
-            sequence: record.sequence,
+            index: Some(index),
+            reference: None,
+            stream: Some(hex(&record.stream)),
+            sequence: Some(record.sequence),
+            caller,
             time_ms: record.time_ms,
             proxy: record.proxy,
             request_id: record.request_id,
@@ -220,17 +239,29 @@ impl From<AuditRow> for RecordReport {
     }
 }
 
+impl RecordReport {
+    /// For somebody who sees a part of the log: without all that tells how many other records there are.
+    #[must_use]
+    pub fn within_bounds(self, reference: String) -> Self {
+        Self { index: None, stream: None, sequence: None, entry: None, reference: Some(reference), ..self }
+    }
+}
+
 /// A page of records.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct RecordList {
     /// The records, in the order that was asked for.
     pub records: Vec<RecordReport>,
-    /// Where to go on: as `after`, or as `before` where the newest come first.
+    /// Where to go on: as `after`, or as `before` where the newest come first; null for who sees a part of the log.
     pub next: Option<u64>,
+    /// Where to go on: as `cursor`, whoever asks.
+    #[serde(default)]
+    pub cursor: Option<String>,
     /// Name of the store's life, hexadecimal.
     #[serde(default)]
     pub generation: String,
-    /// The newest revision of the snapshot when the log was read: every change up to it is in the log.
+    /// The newest revision of the snapshot when the log was read: every change up to it is in the log. 0 for who sees a
+    /// part of the log.
     #[serde(default)]
     pub revision: u64,
     /// When it was read, milliseconds since the Unix epoch.

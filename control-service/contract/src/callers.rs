@@ -1,5 +1,6 @@
 //! Who calls.
 
+use portcullis_control_domain::audit::RecordedCaller;
 use portcullis_control_domain::caller::{Caller, CallerCredential, Permission, RoleParts};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -24,7 +25,7 @@ pub struct WhoAmI {
 
 impl From<Caller> for WhoAmI {
     fn from(caller: Caller) -> Self {
-        let subject = caller.subject();
+        let subject = RecordedCaller::from(&caller).subject();
         let permissions = caller.role.permissions().collect();
         let (issuer, key_id) = match caller.credential {
             CallerCredential::Token { id } => (None, Some(id)),

@@ -5,7 +5,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::Refused;
-use crate::audit::{AuditEvent, LOCAL_OPERATOR};
+use crate::audit::{AuditEvent, RecordedCaller};
 use crate::caller::{Caller, Person, Role};
 use crate::tokens::{Token, TokenKind};
 
@@ -78,8 +78,7 @@ impl Administrator {
 #[must_use]
 pub fn bootstrap_event(id: &str, exists: bool) -> AuditEvent {
     AuditEvent {
-        subject: LOCAL_OPERATOR.to_owned(),
-        key_id: id.to_owned(),
+        by: RecordedCaller::LocalOperator { key_id: id.to_owned() },
         method: "CLI".to_owned(),
         path: if exists { "/bootstrap-admin/break-glass" } else { "/bootstrap-admin" }.to_owned(),
         ..AuditEvent::default()

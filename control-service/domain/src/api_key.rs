@@ -6,6 +6,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::Refused;
+use crate::schema;
 use crate::tokens::Token;
 
 /// A key to be made.
@@ -31,11 +32,13 @@ pub struct ApiKey {
     /// Its public id.
     pub id: String,
     /// The tenant it belongs to.
-    pub tenant: String,
+    #[schemars(with = "schema::TenantId")]
+    pub tenant: TenantId,
     /// Whom it speaks for.
     pub subject: String,
     /// What kind of caller holds it.
-    pub source_type: String,
+    #[schemars(with = "schema::SourceType")]
+    pub source_type: SourceType,
     /// Roles.
     pub roles: Vec<String>,
     /// Scopes.
@@ -80,9 +83,9 @@ impl ApiKey {
     pub fn made(new: NewApiKey, id: &str, now_ms: u64) -> Self {
         Self {
             id: id.to_owned(),
-            tenant: new.tenant.into(),
+            tenant: new.tenant,
             subject: new.subject.into(),
-            source_type: new.source_type.as_str().to_owned(),
+            source_type: new.source_type,
             roles: new.roles.into_iter().map(Into::into).collect(),
             scopes: new.scopes.into_iter().map(Into::into).collect(),
             created_at_ms: now_ms,

@@ -5,6 +5,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::Refused;
+use crate::schema;
 
 /// Longest lifetime of a service token in seconds.
 pub const MAX_SERVICE_TOKEN_S: u32 = 900;
@@ -34,7 +35,8 @@ pub struct ServiceClient {
     /// Its id.
     pub id: String,
     /// The tenant it belongs to.
-    pub tenant: String,
+    #[schemars(with = "schema::TenantId")]
+    pub tenant: TenantId,
     /// Roles of its tokens.
     pub roles: Vec<String>,
     /// Scopes that it may ask for.
@@ -68,7 +70,7 @@ impl ServiceClient {
     pub fn made(new: NewServiceClient, now_ms: u64) -> Self {
         Self {
             id: new.id.into(),
-            tenant: new.tenant.into(),
+            tenant: new.tenant,
             roles: new.roles.into_iter().map(Into::into).collect(),
             scopes: new.scopes.into_iter().map(Into::into).collect(),
             audiences: new.audiences,

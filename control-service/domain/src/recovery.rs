@@ -8,7 +8,7 @@ mod export;
 
 use serde::{Deserialize, Serialize};
 
-use crate::audit::AuditEvent;
+use crate::audit::{AuditEvent, RecordedCaller};
 use crate::clock::rfc3339;
 
 pub use export::{AuditExport, Change, Closing, ExportGap, Exported};
@@ -130,13 +130,8 @@ impl Recovery {
 
 /// What is audited of a restore and of what follows it.
 #[must_use]
-pub fn event(by: &str, what: &str) -> AuditEvent {
-    AuditEvent {
-        subject: by.to_owned(),
-        method: "CLI".to_owned(),
-        path: ["/backup/", what].concat(),
-        ..AuditEvent::default()
-    }
+pub fn event(by: RecordedCaller, what: &str) -> AuditEvent {
+    AuditEvent { by, method: "CLI".to_owned(), path: ["/backup/", what].concat(), ..AuditEvent::default() }
 }
 
 #[cfg(test)]

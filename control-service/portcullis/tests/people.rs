@@ -417,6 +417,37 @@ async fn a_token_that_a_person_made_ends_with_them_and_with_the_rule_that_let_th
     }
 }
 
+/// An identity provider calls people what it likes.
+#[tokio::test]
+async fn a_person_who_is_called_like_a_token_is_told_apart_from_it() {
+    let world = World::start().await;
+    let name = format!("admin:{}", world.server.admin.split('_').nth(1).unwrap());
+    let person = world.staff.token(&json!({"groups": ["root"], "sub": name}));
+    let (_, who) = world.call(&person, Method::GET, "/v1/whoami").await;
+    let called = format!("person:{name}");
+    assert_eq!((&who["subject"], &who["issuer"]), (&json!(called), &json!(STAFF)));
+    let nowhere = "/v1/clusters/none";
+    assert_eq!(world.call(&person, Method::DELETE, nowhere).await.0, 404);
+    world.server.expect(404, Method::DELETE, nowhere, None).await;
+    let callers = async |subject: &str| {
+        let path = format!("/v1/audit/records?reason=cluster_unknown&limit=1000&subject={subject}");
+        let found = world.server.expect(200, Method::GET, &path, None).await;
+        let records = found["records"].as_array().unwrap();
+        records.iter().map(|record| record["caller"].clone()).collect::<Vec<_>>()
+    };
+    let token = json!({"kind": "token", "id": name.strip_prefix("admin:").unwrap()});
+    let of_idp = json!({"kind": "person", "issuer": STAFF, "subject": name, "key_id": "k1"});
+    assert_eq!((callers(&name).await, callers(&called).await), (vec![token.clone()], vec![of_idp]));
+    // Each is erased, and revoked, for itself.
+    let erasure = Some(json!({"issuer": STAFF, "subject": called}));
+    world.server.expect(200, Method::POST, "/v1/audit/erasures", erasure).await;
+    assert_eq!((callers(&name).await, callers(&called).await), (vec![token], vec![]));
+    let body = Some(json!({"name": format!("user:ops {STAFF} {name}")}));
+    world.server.expect(201, Method::POST, "/v1/revocations", body).await;
+    assert_eq!(world.patiently(&person, "/v1/whoami").await.0, 401);
+    world.server.expect(200, Method::GET, "/v1/whoami", None).await;
+}
+
 #[tokio::test]
 async fn rules_are_reloaded_and_without_any_no_token_of_others_counts() {
     let world = World::start().await;

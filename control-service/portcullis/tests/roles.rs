@@ -406,14 +406,84 @@ async fn every_change_and_every_refusal_says_by_which_role() {
     assert!(!seen.is_empty() && seen.iter().all(|record| record["tenant"] == "acme"), "{seen:?}");
     let own = seen.iter().find(|record| record["path"] == suspend.as_str()).unwrap();
     // So with the entries of the log.
-    let entry = async |index: u64| {
+    let entry = async |index: &str| {
         let (status, answer) =
             auditor.call(&server, "GET", &format!("/v1/audit/entries/{index}"), None).await;
         (status, answer["reason"].clone(), answer["detail"].clone())
     };
-    assert_eq!(entry(own["index"].as_u64().unwrap()).await.0, 200);
-    let platforms = entry(1).await;
-    assert_eq!((platforms.0, &platforms), (404, &entry(1_000_000).await));
+    assert_eq!(entry(own["reference"].as_str().unwrap()).await.0, 200);
+    let platforms = entry("1").await;
+    assert_eq!((platforms.0, &platforms), (404, &entry("1000000").await));
+}
+
+#[tokio::test]
+async fn a_tenants_auditor_is_not_told_how_many_records_others_have() {
+    let server = start().await;
+    let acme = Who::new(&server, 0, &roles()[0]).await;
+    let of = async |tenant: &str| {
+        let auditor = json!({"role": "auditor", "tenant": tenant});
+        Who::of(&server, &auditor, &acme).await
+    };
+    let (auditor, other) = (of("acme").await, of(GLOBEX).await);
+    for n in 0..3 {
+        for tenant in ["acme", GLOBEX, GLOBEX] {
+            let key = json!({"tenant": tenant, "subject": format!("s-{n}"), "source_type": "worker"});
+            server.expect(201, Method::POST, "/v1/api-keys", Some(key)).await;
+        }
+    }
+    let ask = async |who: &Who, query: &str| {
+        who.call(&server, "GET", &["/v1/audit/records?limit=1", query].concat(), None).await
+    };
+    for order in ["oldest", "newest"] {
+        let (mut query, mut seen, mut last) = (format!("&order={order}"), Vec::new(), String::new());
+        loop {
+            let (status, page) = ask(&auditor, &query).await;
+            assert_eq!(status, 200, "{page}");
+            assert_eq!(
+                (&page["next"], &page["newest_index"], &page["revision"]),
+                (&Value::Null, &Value::Null, &json!(0))
+            );
+            for record in page["records"].as_array().unwrap() {
+                assert_eq!(record["tenant"], "acme");
+                for told in ["index", "sequence", "stream", "entry"] {
+                    assert_eq!(record[told], Value::Null, "{told}: {record}");
+                }
+                seen.push(text(&record["path"]));
+            }
+            let Some(cursor) = page["cursor"].as_str() else { break };
+            last = format!("&order={order}&cursor={cursor}");
+            query.clone_from(&last);
+        }
+        let keys = seen.iter().filter(|path| path.starts_with("/v1/api-keys/")).count();
+        assert_eq!(keys, 4, "{seen:?}");
+        // It is good for whoever got it, as it is.
+        let own = ask(&auditor, &last).await;
+        assert_eq!((own.0, ask(&other, &last).await.0), (200, 400));
+        assert_eq!(ask(&auditor, &[&last[..last.len() - 1], "x"].concat()).await.0, 400);
+    }
+    for place in ["&after=1", "&before=9", "&cursor=7", "&cursor="] {
+        assert_eq!(ask(&auditor, place).await.0, 400, "{place}");
+    }
+    // A record is verified by its reference, by nobody else's, and not by an index that is tried out.
+    let (_, page) = ask(&auditor, "").await;
+    let reference = text(&page["records"][0]["reference"]);
+    let path = ["/v1/audit/entries/", &reference].concat();
+    assert_eq!(other.call(&server, "GET", &path, None).await.0, 404);
+    for index in 1..30 {
+        let path = format!("/v1/audit/entries/{index}");
+        assert_eq!(auditor.call(&server, "GET", &path, None).await.0, 404);
+    }
+    let mut verify = common::portcullis();
+    verify.env("PORTCULLIS_TOKEN", &auditor.token).env("PORTCULLIS_SERVER", server.url("platform", ""));
+    let shown = common::stdout(&verify.args(["audit", "verify", &reference]).output().unwrap());
+    assert!(shown.contains("entry: commitment"), "{shown}");
+    // The platform sees everything, and may go on by either.
+    let all = server.expect(200, Method::GET, "/v1/audit/records?limit=1", None).await;
+    assert_eq!((&all["next"], &all["records"][0]["index"]), (&json!(1), &json!(1)));
+    for place in [format!("after={}", all["next"]), format!("cursor={}", text(&all["cursor"]))] {
+        let page = server.expect(200, Method::GET, &format!("/v1/audit/records?limit=1&{place}"), None).await;
+        assert_eq!(page["records"][0]["index"], 2, "{place}");
+    }
 }
 
 #[tokio::test]
@@ -446,7 +516,7 @@ async fn the_command_line_makes_tokens_of_a_role_and_says_why_one_is_refused() {
     let bound = text(&server.expect(201, Method::POST, "/v1/administrators", Some(bound)).await["token"]);
     let beyond = command(
         &bound,
-        &["clusters", "register", "globex-1", "--tenant", "globex", "--placement", "on-premises"],
+        &["clusters", "register", "globex-1", "--tenant", "globex", "--placement", "on_premises"],
     );
     let beyond = String::from_utf8(beyond.stderr).unwrap();
     assert!(beyond.contains("permission_denied"), "{beyond}");

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use portcullis_control_config::{Config, ServiceTokens};
 use portcullis_control_domain::Refused;
-use portcullis_control_domain::audit::AuditEvent;
+use portcullis_control_domain::audit::{AuditEvent, RecordedCaller};
 use portcullis_control_domain::signing::{KeyChange, Look, Purpose, Rotation, SigningKey, due};
 use portcullis_control_store::{Store, StoreError, Term};
 use portcullis_identity::CredentialKind;
@@ -135,7 +135,7 @@ impl SigningKeys {
         for purpose in [Purpose::Identity, Purpose::Service] {
             let Some(change) = self.due(purpose, now_ms).await? else { continue };
             let action = AuditEvent {
-                subject: "control-service".to_owned(),
+                by: RecordedCaller::Service,
                 method: "ROTATE".to_owned(),
                 path: ["/signing-keys/", purpose.as_str()].concat(),
                 ..AuditEvent::default()

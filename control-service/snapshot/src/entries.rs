@@ -95,9 +95,9 @@ pub fn of_api_key(key: &ApiKey, digest: &[u8; 32]) -> Edit {
     }
     let value = wire::ApiKey {
         id: key.id.clone(),
-        tenant: key.tenant.clone(),
+        tenant: key.tenant.to_string(),
         subject: key.subject.clone(),
-        source_type: key.source_type.clone(),
+        source_type: key.source_type.as_str().to_owned(),
         roles: key.roles.clone(),
         scopes: key.scopes.clone(),
         expires_at: key.expires_at_s.unwrap_or(0),

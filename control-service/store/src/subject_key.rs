@@ -17,17 +17,19 @@ use crate::seal::{decrypt, encrypt};
 /// its keeper choose later whom a record tells of.
 const CHECK: [u8; 32] = [0; 32];
 
-/// What wraps the keys of data subjects, and what names are hashed with.
+/// What wraps the keys of data subjects, what names are hashed with, and what hides places in the log.
 pub(crate) struct AuditKeys {
     wrapping: Zeroizing<[u8; 32]>,
     naming: Zeroizing<[u8; 32]>,
+    hiding: Zeroizing<[u8; 32]>,
 }
 
 impl AuditKeys {
-    /// Both follow from one sealed secret.
+    /// All follow from one sealed secret.
     pub(crate) fn of(secret: &[u8; 32]) -> Self {
         let key = |purpose| Zeroizing::new(derive_key(secret, purpose));
-        Self { wrapping: key("audit subject keys"), naming: key("audit subject names") }
+        let (wrapping, naming) = (key("audit subject keys"), key("audit subject names"));
+        Self { wrapping, naming, hiding: key("audit places") }
     }
 
     /// The name under which a data subject's key is kept: without our key nobody can try out whose it is.
@@ -46,6 +48,18 @@ impl AuditKeys {
     /// The same, of the name alone.
     pub(crate) fn lookup_name(&self, subject: &str) -> [u8; 32] {
         keyed_hash(&*self.naming, &[b"subject\0", subject.as_bytes()].concat())
+    }
+
+    /// A place in the log as somebody is told it who may not know how long the log is: another text each time, and good for
+    /// whoever it was made for alone.
+    pub(crate) fn hide(&self, whose: &str, place: u64) -> Option<Vec<u8>> {
+        encrypt(&self.hiding, whose.as_bytes(), &place.to_be_bytes())
+    }
+
+    /// The place that [`Self::hide`] hid.
+    pub(crate) fn place(&self, whose: &str, hidden: &[u8]) -> Option<u64> {
+        let place = decrypt(&self.hiding, whose.as_bytes(), hidden)?;
+        place.as_slice().try_into().ok().map(u64::from_be_bytes)
     }
 
     /// By what a request id is found. Two may have the same, so the record has to be looked at.
@@ -152,6 +166,16 @@ mod tests {
         assert!(keys().unwrap(&[4; 32], &wrapped).is_none());
         assert!(AuditKeys::of(&[2; 32]).unwrap(&[3; 32], &wrapped).is_none());
         assert!(!format!("{again:?}").contains(&portcullis_protocol::audit::hex(&*bytes)));
+    }
+
+    #[test]
+    fn a_hidden_place_tells_nothing_and_is_good_for_one_tenant_alone() {
+        let (one, again) = (keys().hide("acme", 7).unwrap(), keys().hide("acme", 7).unwrap());
+        assert_ne!(one, again, "nobody sees that two are the same");
+        assert_eq!((keys().place("acme", &one), keys().place("acme", &again)), (Some(7), Some(7)));
+        assert_eq!((keys().place("globex", &one), keys().place("", &one)), (None, None));
+        let changed = [&one[..one.len() - 1], &[one[one.len() - 1] ^ 1]].concat();
+        assert_eq!((keys().place("acme", &changed), keys().place("acme", &[])), (None, None));
     }
 
     #[test]

@@ -12,7 +12,7 @@ use portcullis_control_contract::clusters::{
     ClusterChanged, ClusterList, ClusterListQuery, HeartbeatRequest, HeartbeatResponse, Registered,
     Registration,
 };
-use portcullis_control_domain::audit::AuditEvent;
+use portcullis_control_domain::audit::{AuditEvent, RecordedCaller};
 use portcullis_control_domain::caller::{Caller, Reach};
 use portcullis_control_domain::cluster::{Administer, Cluster};
 use portcullis_control_domain::pause::PauseName;
@@ -147,7 +147,7 @@ impl Heartbeats {
     async fn refuse(&self, id: ClusterId, key_id: String, action: AuditEvent) -> Problem {
         let told = invalid();
         let from = PauseName::cluster_caller(&action.client_address);
-        let action = AuditEvent { credential: "cluster_token", key_id, ..action };
+        let action = AuditEvent { by: RecordedCaller::Cluster { key_id }, ..action };
         let mut record = action.record(told.kind().status(), told.kind().code());
         match self.store.cluster(Reach::Platform, id).await {
             Ok(cluster) => {

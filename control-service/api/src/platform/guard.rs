@@ -11,7 +11,7 @@ use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{MethodFilter, MethodRouter, on};
 use portcullis_control_contract::calls::{Access, Call};
-use portcullis_control_domain::audit::AuditEvent;
+use portcullis_control_domain::audit::{AuditEvent, RecordedCaller};
 use portcullis_control_domain::caller::{Caller, Permission};
 use portcullis_control_domain::pause::PauseName;
 use portcullis_control_domain::tokens::{Token, TokenKind};
@@ -97,7 +97,7 @@ async fn guarded(
     let caller = match guard.authenticate(token.as_deref().map(String::as_str), from).await {
         Ok(caller) => caller,
         Err(Unknown { problem, whose }) => {
-            return guard.refuse(whose.of(action), problem).await.into_response();
+            return guard.refuse(AuditEvent { by: whose, ..action }, problem).await.into_response();
         }
     };
     let action = action.by(&caller);
@@ -150,39 +150,18 @@ pub(super) fn action(request: &Request) -> AuditEvent {
 /// Why nobody is known to call.
 struct Unknown {
     problem: Problem,
-    whose: Whose,
+    /// What is recorded of it: who was verified, or who says so.
+    whose: RecordedCaller,
 }
 
-/// What is recorded of a token that is refused.
-#[derive(Default)]
-struct Whose {
-    subject: String,
-    issuer: String,
-    credential: &'static str,
-    key_id: String,
-}
-
-impl Whose {
-    /// A name that a token of this service claims for itself is not believed, but it is worth a record.
-    fn claimed(token: &Token) -> Self {
-        let (subject, key_id) = (["admin:", token.id()].concat(), token.id().to_owned());
-        Self { subject, key_id, credential: "admin_token", issuer: String::new() }
-    }
-
-    /// Of a person's token that is verified, and refused for something else.
-    fn person(subject: String, issuer: String) -> Self {
-        Self { subject, issuer, credential: "jwt", key_id: String::new() }
-    }
-
-    fn of(self, action: AuditEvent) -> AuditEvent {
-        let Self { subject, issuer, credential, key_id } = self;
-        AuditEvent { subject, issuer, credential, key_id, ..action }
-    }
+/// Somebody whose token is verified, as far as that goes.
+fn person(subject: String, issuer: String) -> RecordedCaller {
+    RecordedCaller::Person { issuer, subject, key_id: String::new() }
 }
 
 impl From<StoreError> for Unknown {
     fn from(error: StoreError) -> Self {
-        Self { problem: error.into(), whose: Whose::default() }
+        Self { problem: error.into(), whose: RecordedCaller::Nobody }
     }
 }
 
@@ -191,25 +170,24 @@ impl From<NobodyKnown> for Unknown {
         let told = nobody.to_string();
         let refused = |told: &str| Problem::new(ProblemKind::TokenInvalid, told);
         let (problem, whose) = match nobody {
-            NobodyKnown::None => (refused("this is no token of the platform API"), Whose::default()),
+            NobodyKnown::None => (refused("this is no token of the platform API"), RecordedCaller::Nobody),
             NobodyKnown::Refused(why) => {
                 let name = |text: Option<String>| text.unwrap_or_default();
-                let whose = why.whose.map_or_else(Whose::default, |whose| {
-                    let subject = name(whose.subject.map(Into::into));
-                    Whose::person(subject, name(whose.issuer.map(Into::into)))
-                });
-                (refused(&told), Whose { credential: "jwt", ..whose })
+                let whose = why.whose.map(|whose| *whose);
+                let (subject, issuer) = whose.map(|whose| (whose.subject, whose.issuer)).unzip();
+                let subject = name(subject.flatten().map(Into::into));
+                (refused(&told), person(subject, name(issuer.flatten().map(Into::into))))
             }
             NobodyKnown::NoRole { subject, issuer } => {
-                (Problem::new(ProblemKind::PermissionDenied, told), Whose::person(subject, issuer))
+                (Problem::new(ProblemKind::PermissionDenied, told), person(subject, issuer))
             }
-            NobodyKnown::Busy => (Problem::new(ProblemKind::CallersBusy, told), Whose::default()),
-            NobodyKnown::Store(error) => (error.into(), Whose::default()),
+            NobodyKnown::Busy => (Problem::new(ProblemKind::CallersBusy, told), RecordedCaller::Nobody),
+            NobodyKnown::Store(error) => (error.into(), RecordedCaller::Nobody),
             NobodyKnown::Failed(_) => {
                 tracing::error!(error = told, "a person's token cannot be judged");
                 let problem =
                     Problem::new(ProblemKind::StoreUnavailable, "try again; the service's log says more");
-                (problem, Whose::default())
+                (problem, RecordedCaller::Nobody)
             }
         };
         Self { problem, whose }
@@ -223,7 +201,7 @@ impl Guard {
             let told = "send Authorization: Bearer with a token that `portcullis bootstrap-admin` or `admins create` \
                         printed, or with one of an identity provider that platformCallers names";
             let problem = Problem::new(ProblemKind::TokenMissing, told);
-            return Err(Unknown { problem, whose: Whose::default() });
+            return Err(Unknown { problem, whose: RecordedCaller::Nobody });
         };
         // A secret of this service is none of an identity provider's, and is shown to no code that reads those.
         let Some(token) = Token::parse(TokenKind::Administrator, text) else {
@@ -231,7 +209,7 @@ impl Guard {
         };
         let refused = |told: &str| Unknown {
             problem: Problem::new(ProblemKind::TokenInvalid, told),
-            whose: Whose::claimed(&token),
+            whose: RecordedCaller::Token { id: token.id().to_owned() },
         };
         let caller = self.store.caller(&token).await?;
         let caller = caller.ok_or_else(|| refused("this is no token of the platform API"))?;

@@ -2,26 +2,18 @@
 
 use portcullis_protocol::wire::AuditRecord;
 
+use super::recorded_caller::RecordedCaller;
 use super::sender::{CONTROL_HOP, CONTROL_PROXY};
-use crate::caller::{Caller, CallerCredential, Permission, Reach, Role};
+use crate::caller::{Caller, Permission, Reach, Role};
 use crate::clock::now_ms;
-
-/// Who does what is done on the service's machine.
-pub const LOCAL_OPERATOR: &str = "local-operator";
 
 /// Who did what by the platform API: what the audit log gets of it.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct AuditEvent {
-    /// The caller, or `cluster:<id>`.
-    pub subject: String,
-    /// Who issued the caller's credential, if that was not this service.
-    pub issuer: String,
+    /// Who.
+    pub by: RecordedCaller,
     /// By which role; none where none counts, and then nothing that belongs to somebody can be changed.
     pub role: Option<Role>,
-    /// `admin_token`, `jwt` or `cluster_token`.
-    pub credential: &'static str,
-    /// Public id of the token.
-    pub key_id: String,
     /// HTTP method.
     pub method: String,
     /// Path without its query.
@@ -36,20 +28,7 @@ impl AuditEvent {
     /// The same, by this caller.
     #[must_use]
     pub fn by(self, caller: &Caller) -> Self {
-        let (credential, key_id, issuer) = match &caller.credential {
-            CallerCredential::Token { id } => ("admin_token", id.clone(), String::new()),
-            CallerCredential::Person { issuer, key_id, .. } => {
-                ("jwt", key_id.clone().unwrap_or_default(), issuer.clone())
-            }
-        };
-        Self {
-            subject: caller.subject(),
-            issuer,
-            role: Some(caller.role.clone()),
-            credential,
-            key_id,
-            ..self
-        }
+        Self { by: caller.into(), role: Some(caller.role.clone()), ..self }
     }
 
     /// What its caller can touch.
@@ -75,17 +54,13 @@ impl AuditEvent {
             stage: "platform-api".to_owned(),
             reason: reason.to_owned(),
             status: status.into(),
-            subject: self.subject.clone(),
-            issuer: self.issuer.clone(),
             role: self.role.as_ref().map(|role| role.name().as_str()).unwrap_or_default().to_owned(),
-            credential: self.credential.to_owned(),
-            key_id: self.key_id.clone(),
             method: self.method.clone(),
             path: self.path.clone(),
             client_address: self.client_address.clone(),
             mode: "enforce".to_owned(),
             hop: CONTROL_HOP.to_owned(),
-            ..AuditRecord::default()
+            ..self.by.record()
         }
     }
 }

@@ -75,6 +75,15 @@ impl RecordQuery {
         !self.filters() && self.subject.is_none() && self.cluster.is_none()
     }
 
+    /// Goes on from a place in the log, in the order that is asked for.
+    #[must_use]
+    pub fn going_on_at(self, place: u64) -> Self {
+        match self.order {
+            Order::Oldest => Self { after: place, ..self },
+            Order::Newest => Self { before: Some(place), ..self },
+        }
+    }
+
     /// Whether a record that was opened is the one of the request that is asked for. Of one that is erased that cannot be
     /// told any more.
     #[must_use]

@@ -50,15 +50,6 @@ pub enum CallerCredential {
 }
 
 impl Caller {
-    /// What names it in audit records.
-    #[must_use]
-    pub fn subject(&self) -> String {
-        match &self.credential {
-            CallerCredential::Token { id } => ["admin:", id].concat(),
-            CallerCredential::Person { subject, .. } => subject.clone(),
-        }
-    }
-
     /// The id of the caller's token, if it is one of this service.
     #[must_use]
     pub fn token_id(&self) -> Option<&str> {

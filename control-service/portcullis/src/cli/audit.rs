@@ -34,8 +34,8 @@ pub(super) enum Audit {
     Status,
     /// Check that a record is the one that the log's entry was made for.
     Verify {
-        /// Its index in the log.
-        index: u64,
+        /// Its index in the log, or its reference where records have no index.
+        index: String,
     },
     /// Delete the key of a person: what records tell of them cannot be read any more. There is no way back.
     Erase(Erase),
@@ -74,6 +74,9 @@ pub(super) struct Records {
     /// Before this index: where the newest come first, `next` of the page before.
     #[arg(long)]
     before: Option<u64>,
+    /// Where to go on: `cursor` of the page before.
+    #[arg(long, conflicts_with_all = ["after", "before"])]
+    cursor: Option<String>,
     /// At most so many, up to 1000.
     #[arg(long, default_value_t = 100)]
     limit: usize,
@@ -117,10 +120,24 @@ impl From<Records> for RecordFilter {
             newest,
             after,
             before,
+            cursor,
             limit,
         } = wanted;
         let (order, limit) = (if newest { Order::Newest } else { Order::Oldest }, Some(limit));
-        Self { request_id, subject, tenant, cluster, decision, reason, hop, order, after, before, limit }
+        Self {
+            request_id,
+            subject,
+            tenant,
+            cluster,
+            decision,
+            reason,
+            hop,
+            order,
+            after,
+            before,
+            cursor,
+            limit,
+        }
     }
 }
 
@@ -135,9 +152,10 @@ pub(super) async fn audit(connection: &Connection, command: Audit) -> Result<(),
             run::<RecordList>(connection, Call::get(&["v1", "audit", "records"]).query(&filter)).await
         }
         Audit::Verify { index } => {
-            let call = Call::get(&["v1", "audit", "entries", &index.to_string()]);
-            let proof: ProofReport = ask(connection, call).await?;
-            let verified = verify(index, &proof).map_err(|problem| ClientError::Proof(index, problem))?;
+            let proof: ProofReport = ask(connection, Call::get(&["v1", "audit", "entries", &index])).await?;
+            // A reference does not tell which entry it is.
+            let wanted = index.parse().unwrap_or(proof.index);
+            let verified = verify(wanted, &proof).map_err(|problem| ClientError::Proof(wanted, problem))?;
             Ok(print(connection, &written(&verified))?)
         }
         Audit::Erase(Erase { tenant, issuer, subject, unverified_on }) => {
@@ -163,9 +181,15 @@ async fn export(connection: &Connection, path: &Path, after: u64) -> Result<(), 
             std::fs::remove_file(path).map_err(failed)?;
             return Err(ClientError::BeyondEnd { after, newest });
         }
+        if page.records.iter().any(|record| record.index.is_none())
+            || (page.next.is_none() && page.cursor.is_some())
+        {
+            std::fs::remove_file(path).map_err(failed)?;
+            return Err(ClientError::PartOfLog);
+        }
         let text = serde_json::to_string(&page).map_err(|error| ClientError::Answer(error.to_string()))?;
         file.write_all([text.as_bytes(), b"\n"].concat().as_slice()).map_err(failed)?;
-        last = page.records.last().map_or(last, |record| record.index);
+        last = page.records.last().and_then(|record| record.index).unwrap_or(last);
         let Some(next) = page.next else { break };
         after = next;
     }

@@ -4,7 +4,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use portcullis_control_config::ServiceTokens;
-use portcullis_control_domain::audit::AuditEvent;
+use portcullis_control_domain::audit::{AuditEvent, RecordedCaller};
 use portcullis_control_domain::client::ServiceClient;
 use portcullis_control_domain::clock::now_ms;
 use portcullis_control_domain::pause::PauseName;
@@ -147,10 +147,7 @@ impl TokenEndpoint {
     ) -> Result<(ServiceClient, AuditEvent), TokenError> {
         let mut action = AuditEvent {
             role: None,
-            issuer: String::new(),
-            subject: String::new(),
-            credential: "client_secret",
-            key_id: String::new(),
+            by: RecordedCaller::Client { id: String::new(), key_id: String::new() },
             method: "POST".to_owned(),
             path: "/oauth2/token".to_owned(),
             request_id: call.request_id.clone(),
@@ -163,8 +160,8 @@ impl TokenEndpoint {
             Ok(proof) => {
                 let token = Token::parse(TokenKind::ServiceClient, &proof.secret);
                 // What a caller says of itself is not believed before it is checked, but it is worth a record.
-                action.subject = ["client:", &proof.id].concat();
-                action.key_id = token.as_ref().map(|t| t.id().to_owned()).unwrap_or_default();
+                let key_id = token.as_ref().map(|t| t.id().to_owned()).unwrap_or_default();
+                action.by = RecordedCaller::Client { id: proof.id.clone(), key_id };
                 let proved = self.authenticate(&proof.id, token.as_ref()).await?;
                 proved.map_err(|name| {
                     failures_of.push(name);
@@ -309,7 +306,7 @@ impl TokenEndpoint {
 fn refusal(action: &AuditEvent, client: &ServiceClient, error: &TokenError) -> AuditRecord {
     let mut record = action.record(error.status(), error.code());
     STAGE.clone_into(&mut record.stage);
-    record.tenant.clone_from(&client.tenant);
+    record.tenant = client.tenant.to_string();
     record
 }
 
@@ -317,7 +314,7 @@ fn refusal(action: &AuditEvent, client: &ServiceClient, error: &TokenError) -> A
 fn record_of(action: &AuditEvent, client: &ServiceClient, grant: &Grant, issued: &Issued) -> AuditRecord {
     let mut record = action.record(200, "");
     STAGE.clone_into(&mut record.stage);
-    record.tenant.clone_from(&client.tenant);
+    record.tenant = client.tenant.to_string();
     record.path = [record.path.as_str(), "/", &issued.id].concat();
     if !grant.actors.is_empty() {
         record.subject.clone_from(&grant.subject);

@@ -44,7 +44,7 @@ pub(super) fn client_credentials(
 ) -> Result<Grant, TokenError> {
     Ok(Grant {
         subject: client.id.clone(),
-        tenant: client.tenant.clone(),
+        tenant: client.tenant.to_string(),
         roles: client.roles.clone(),
         scopes: scopes(client, request, &client.scopes)?,
         audiences: audiences(client, request)?,
@@ -68,7 +68,7 @@ pub(super) fn exchange(
     if !client.may_exchange {
         return Err(TokenError::UnauthorizedClient);
     }
-    if subject.tenant.as_str() != client.tenant {
+    if subject.tenant != client.tenant {
         return Err(TokenError::InvalidGrant("the subject belongs to another tenant than the client"));
     }
     // Otherwise a service would become an agent by its own word: whoever has an actor is one.
@@ -85,7 +85,7 @@ pub(super) fn exchange(
     let roles = subject.roles.iter().map(Role::to_string);
     Ok(Grant {
         subject: subject.subject.to_string(),
-        tenant: client.tenant.clone(),
+        tenant: client.tenant.to_string(),
         roles: roles.filter(|role| client.roles.contains(role)).collect(),
         scopes: scopes(client, request, &own)?,
         audiences: audiences(client, request)?,
@@ -153,7 +153,7 @@ mod tests {
         let words = |text: &str| text.split(' ').map(str::to_owned).collect();
         ServiceClient {
             id: "svc-agent".to_owned(),
-            tenant: "acme".to_owned(),
+            tenant: "acme".parse().unwrap(),
             roles: words("reader writer"),
             scopes: words("a b"),
             audiences: words("portcullis other"),

@@ -25,7 +25,7 @@ pub(super) const COLUMNS: &str =
 pub(super) fn read(row: &Row<'_>) -> Result<ServiceClient, SqlError> {
     Ok(ServiceClient {
         id: row.get(0)?,
-        tenant: row.get(1)?,
+        tenant: row.parse(1)?,
         roles: words(row, 2)?,
         scopes: words(row, 3)?,
         audiences: words(row, 4)?,
@@ -44,7 +44,7 @@ fn find(connection: &Connection, id: &str) -> Result<Option<ServiceClient>, Fail
 
 /// A client, for whoever does this: what is beyond their reach is not there.
 fn within(connection: &Connection, id: &str, action: &AuditEvent) -> Result<ServiceClient, Failure> {
-    let found = find(connection, id)?.filter(|client| action.reach().has_tenant(&client.tenant));
+    let found = find(connection, id)?.filter(|client| action.reach().has_tenant(client.tenant.as_str()));
     Ok(found.ok_or(Refused::ServiceClientUnknown)?)
 }
 
@@ -88,11 +88,15 @@ impl Store {
         let (made, limits) = (client.clone(), self.limits());
         self.writer
             .run(move |transaction| {
-                if !action.reach().has_tenant(&client.tenant) {
+                if !action.reach().has_tenant(client.tenant.as_str()) {
                     return Err(Refused::OutOfReach.into());
                 }
-                let making =
-                    Making { what: Made::ServiceClients, tenant: &client.tenant, in_place_of: "", limits };
+                let making = Making {
+                    what: Made::ServiceClients,
+                    tenant: client.tenant.as_str(),
+                    in_place_of: "",
+                    limits,
+                };
                 making.allow(transaction.connection(), &action)?;
                 let added = transaction.connection().execute(
                     "INSERT INTO service_client (id, tenant, roles, scopes, audiences, may_exchange,
@@ -100,7 +104,7 @@ impl Store {
                          VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10) ON CONFLICT (id) DO NOTHING",
                     params![
                         client.id,
-                        client.tenant,
+                        client.tenant.as_str(),
                         client.roles.join(" "),
                         client.scopes.join(" "),
                         client.audiences.join(" "),
@@ -116,7 +120,7 @@ impl Store {
                 }
                 let mut record = action.record(201, "");
                 record.path = [record.path.as_str(), "/", &client.id].concat();
-                record.tenant = client.tenant;
+                record.tenant = client.tenant.into();
                 transaction.record(record)
             })
             .await?;
@@ -146,7 +150,7 @@ impl Store {
                     params![id, client.previous_until_ms, secret_id, digest],
                 )?;
                 let mut record = action.record(200, "");
-                record.tenant.clone_from(&client.tenant);
+                record.tenant = client.tenant.to_string();
                 transaction.record(record)?;
                 Ok(client)
             })
@@ -168,7 +172,7 @@ impl Store {
                 within(transaction.connection(), &id, &action)?;
                 let (client, revision) = revoke(transaction, &id)?;
                 let mut record = action.record(200, "");
-                record.tenant.clone_from(&client.tenant);
+                record.tenant = client.tenant.to_string();
                 transaction.record(record)?;
                 Ok((client, revision))
             })

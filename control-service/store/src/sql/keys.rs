@@ -35,9 +35,9 @@ const NOTE_USES: [&str; 2] = [
 pub(super) fn read(row: &Row<'_>) -> Result<ApiKey, SqlError> {
     Ok(ApiKey {
         id: row.get(0)?,
-        tenant: row.get(1)?,
+        tenant: row.parse(1)?,
         subject: row.get(2)?,
-        source_type: row.get(3)?,
+        source_type: source_type(row)?,
         roles: words(row, 4)?,
         scopes: words(row, 5)?,
         created_at_ms: row.get(6)?,
@@ -48,6 +48,11 @@ pub(super) fn read(row: &Row<'_>) -> Result<ApiKey, SqlError> {
     })
 }
 
+fn source_type(row: &Row<'_>) -> Result<SourceType, SqlError> {
+    let found = SourceType::from_name(&row.get::<String>(3)?);
+    found.ok_or(SqlError::Column { index: 3, wanted: "source type" })
+}
+
 fn find(connection: &Connection, id: &str) -> Result<Option<ApiKey>, Failure> {
     let sql = ["SELECT ", COLUMNS, " FROM api_key WHERE id = ?1"].concat();
     Ok(connection.query_optional(&sql, params![id], read)?)
@@ -55,13 +60,13 @@ fn find(connection: &Connection, id: &str) -> Result<Option<ApiKey>, Failure> {
 
 /// A key, for whoever does this: what is beyond their reach is not there.
 fn within(connection: &Connection, id: &str, action: &AuditEvent) -> Result<ApiKey, Failure> {
-    let found = find(connection, id)?.filter(|key| action.reach().has_tenant(&key.tenant));
+    let found = find(connection, id)?.filter(|key| action.reach().has_tenant(key.tenant.as_str()));
     Ok(found.ok_or(Refused::ApiKeyUnknown)?)
 }
 
 /// A key that passes for a person makes its holder one, whoever holds it.
-fn may_have(action: &AuditEvent, source_type: &str) -> Result<(), Refused> {
-    let fits = source_type != SourceType::Human.as_str() || action.may(Permission::ApiKeysHuman);
+fn may_have(action: &AuditEvent, source_type: SourceType) -> Result<(), Refused> {
+    let fits = source_type != SourceType::Human || action.may(Permission::ApiKeysHuman);
     if fits { Ok(()) } else { Err(Refused::HumanKey) }
 }
 
@@ -72,9 +77,9 @@ fn insert(transaction: &mut Transaction<'_>, key: &ApiKey, digest: &[u8; 32]) ->
         params![
             key.id,
             digest,
-            key.tenant,
+            key.tenant.as_str(),
             key.subject,
-            key.source_type,
+            key.source_type.as_str(),
             key.roles.join(" "),
             key.scopes.join(" "),
             key.created_at_ms,
@@ -119,14 +124,15 @@ impl Store {
         let revision = self
             .writer
             .run(move |transaction| {
-                if !action.reach().has_tenant(&stored.tenant) {
+                if !action.reach().has_tenant(stored.tenant.as_str()) {
                     return Err(Refused::OutOfReach.into());
                 }
-                may_have(&action, &stored.source_type)?;
-                let making = Making { what: Made::ApiKeys, tenant: &stored.tenant, in_place_of: "", limits };
+                may_have(&action, stored.source_type)?;
+                let making =
+                    Making { what: Made::ApiKeys, tenant: stored.tenant.as_str(), in_place_of: "", limits };
                 making.allow(transaction.connection(), &action)?;
                 let mut record = action.record(201, "");
-                record.tenant.clone_from(&stored.tenant);
+                record.tenant = stored.tenant.to_string();
                 record.path = [record.path.as_str(), "/", &stored.id].concat();
                 transaction.record(record)?;
                 insert(transaction, &stored, &digest)
@@ -154,12 +160,13 @@ impl Store {
             .writer
             .run(move |transaction| {
                 let mut old = within(transaction.connection(), &id, &action)?;
-                may_have(&action, &old.source_type)?;
-                let making = Making { what: Made::ApiKeys, tenant: &old.tenant, in_place_of: &id, limits };
+                may_have(&action, old.source_type)?;
+                let making =
+                    Making { what: Made::ApiKeys, tenant: old.tenant.as_str(), in_place_of: &id, limits };
                 making.allow(transaction.connection(), &action)?;
                 let new = old.rotate(new_id, how, now_ms())?;
                 let mut record = action.record(201, "");
-                record.tenant.clone_from(&old.tenant);
+                record.tenant = old.tenant.to_string();
                 record.path = [record.path.as_str(), "/", &new.id].concat();
                 transaction.record(record)?;
                 insert(transaction, &new, &digest)?;
@@ -185,7 +192,7 @@ impl Store {
                 within(transaction.connection(), &id, &action)?;
                 let (key, revision) = revoke(transaction, &id)?;
                 let mut record = action.record(200, "");
-                record.tenant.clone_from(&key.tenant);
+                record.tenant = key.tenant.to_string();
                 transaction.record(record)?;
                 Ok((key, revision))
             })

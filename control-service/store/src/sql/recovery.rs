@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use portcullis_control_domain::Refused;
-use portcullis_control_domain::audit::LOCAL_OPERATOR;
+use portcullis_control_domain::audit::RecordedCaller;
 use portcullis_control_domain::caller::Reach;
 use portcullis_control_domain::clock::now_ms;
 use portcullis_control_domain::cluster::Administer;
@@ -23,9 +23,6 @@ const LOOK: Duration = Duration::from_secs(1);
 
 /// The version of the tables that first knew of restores.
 const SINCE: usize = 9;
-
-/// Who does what happens by itself.
-const ITSELF: &str = "control-service";
 
 /// Does again what closed something; false when it is not there, and so cannot be used either.
 fn close(transaction: &mut Transaction<'_>, closing: &Closing) -> Result<bool, Failure> {
@@ -88,8 +85,10 @@ impl Database {
                 if !close(transaction, &change.what)? {
                     not_there.push(change.index);
                 }
-                transaction
-                    .record(event(LOCAL_OPERATOR, &["recover: ", &change.call].concat()).record(200, ""))?;
+                transaction.record(
+                    event(RecordedCaller::local_operator(), &["recover: ", &change.call].concat())
+                        .record(200, ""),
+                )?;
             }
             recovery.take(export, reaches);
             write(transaction.connection(), &recovery)?;
@@ -111,7 +110,7 @@ impl Database {
                 return Err(StoreError::LossIsGreater { since_ms: recovery.covered_until_ms }.into());
             }
             end(transaction.connection(), Some(since_ms))?;
-            transaction.record(event(LOCAL_OPERATOR, "accept-loss").record(200, ""))
+            transaction.record(event(RecordedCaller::local_operator(), "accept-loss").record(200, ""))
         })?;
         Ok(())
     }
@@ -181,7 +180,7 @@ impl Store {
                 match found {
                     Some(recovery) if recovery.verdict(now_ms()) == Verdict::Complete => {
                         end(transaction.connection(), None)?;
-                        transaction.record(event(ITSELF, "recovered").record(200, ""))?;
+                        transaction.record(event(RecordedCaller::Service, "recovered").record(200, ""))?;
                         Ok(None)
                     }
                     found => Ok(found),

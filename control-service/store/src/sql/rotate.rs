@@ -1,6 +1,6 @@
 //! Changing the sealing key, also while the database is served.
 
-use portcullis_control_domain::audit::{AuditEvent, LOCAL_OPERATOR};
+use portcullis_control_domain::audit::{AuditEvent, RecordedCaller};
 
 use super::transaction::Transaction;
 use super::{Database, sealed};
@@ -51,7 +51,7 @@ impl Database {
 
     fn commit(&self, mut transaction: Transaction<'_>, path: &str) -> Result<(), StoreError> {
         let event = AuditEvent {
-            subject: LOCAL_OPERATOR.to_owned(),
+            by: RecordedCaller::local_operator(),
             method: "CLI".to_owned(),
             path: path.to_owned(),
             ..AuditEvent::default()

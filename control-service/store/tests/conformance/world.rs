@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use portcullis_control_domain::Refused;
-use portcullis_control_domain::audit::AuditEvent;
+use portcullis_control_domain::audit::{AuditEvent, RecordedCaller};
 use portcullis_control_domain::caller::{Caller, CallerCredential, Role};
 use portcullis_control_domain::cluster::{NewCluster, Placement};
 use portcullis_control_snapshot::Settings;
@@ -141,9 +141,8 @@ pub(crate) fn caller(role: Role) -> Caller {
 /// An action of an administrator.
 pub(crate) fn action(path: &str) -> AuditEvent {
     AuditEvent {
-        subject: "admin".to_owned(),
+        by: RecordedCaller::Token { id: "1".to_owned() },
         role: Some(Role::Administrator),
-        credential: "admin_token",
         method: "POST".to_owned(),
         path: path.to_owned(),
         ..AuditEvent::default()

@@ -53,7 +53,10 @@ fn take(path: &Path, page: &RecordList, recovery: &Recovery, told: &mut Told) ->
         return Err(ExportedError::Other(path.to_owned()));
     }
     for RecordReport { index, time_ms, hop, decision, method, path: changed, erased, .. } in &page.records {
-        let (index, time_ms) = (*index, *time_ms);
+        // Who sees a part of the log exports nothing.
+        let (Some(index), time_ms) = (*index, *time_ms) else {
+            return Err(ExportedError::Other(path.to_owned()));
+        };
         let record =
             Exported { index, time_ms, hop, decision, method, path: changed, erased: erased.is_some() };
         let added = told.export.add(&record, recovery.covered_index);

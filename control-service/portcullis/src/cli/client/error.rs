@@ -89,6 +89,11 @@ pub(in crate::cli) enum ClientError {
     /// The export cannot be written.
     #[error("the export {0} cannot be written: {1}; an export overwrites nothing")]
     Export(PathBuf, std::io::Error),
+    /// Only some records can be seen.
+    #[error(
+        "an export is of the whole log, and this token sees a part of it: use one of an administrator, or of an auditor of the platform"
+    )]
+    PartOfLog,
     /// There is nothing there, nor will there be what comes before.
     #[error(
         "the audit log ends with record {newest}: there is none after {after}; give --after as the last export printed it"

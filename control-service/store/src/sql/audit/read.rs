@@ -8,7 +8,7 @@ use portcullis_control_domain::audit::{
     AuditRow, AuditStatus, Erased, LogProof, Order, RecordQuery, StreamStatus,
 };
 use portcullis_control_domain::caller::Reach;
-use portcullis_protocol::audit::hex;
+use portcullis_protocol::audit::{hex, unhex};
 use portcullis_protocol::wire::AuditRecord;
 use portcullis_sql::{Connection, Value, params};
 use sha2::{Digest, Sha256};
@@ -34,6 +34,23 @@ impl Store {
     pub async fn records(&self, query: RecordQuery) -> Result<(Vec<AuditRow>, Option<u64>), StoreError> {
         let keys = Arc::clone(self.recorder.keys());
         self.readers.run(move |connection| records(connection, &keys, &query)).await
+    }
+
+    /// A place in the log, for somebody of this reach to give back.
+    ///
+    /// # Errors
+    /// [`StoreError`] when it cannot be encrypted.
+    pub fn audit_cursor(&self, reach: &Reach, place: u64) -> Result<String, StoreError> {
+        let hidden = self.recorder.keys().hide(reach.bounds().0.unwrap_or_default(), place);
+        hidden
+            .map(|hidden| hex(&hidden))
+            .ok_or_else(|| StoreError::Database("a place in the audit log cannot be encrypted".to_owned()))
+    }
+
+    /// The place that [`Self::audit_cursor`] gave somebody of this reach; `None` of anything else.
+    #[must_use]
+    pub fn audit_place(&self, reach: &Reach, cursor: &str) -> Option<u64> {
+        self.recorder.keys().place(reach.bounds().0.unwrap_or_default(), &unhex(cursor)?)
     }
 
     /// The newest index of the log; 0 while it is empty.

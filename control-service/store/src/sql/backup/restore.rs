@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use portcullis_control_domain::audit::LOCAL_OPERATOR;
+use portcullis_control_domain::audit::RecordedCaller;
 use portcullis_control_domain::clock::now_ms;
 use portcullis_control_domain::random::random;
 use portcullis_control_domain::recovery::{NOBODY_KNOWS, RESERVE, event};
@@ -118,6 +118,6 @@ fn begin(
     signing_keys::remove_all(connection)?;
     let recorder = Recorder::load_or_make(connection, key)?;
     let mut transaction = Transaction::begun(connection, key, &recorder)?;
-    transaction.record(event(LOCAL_OPERATOR, "restore").record(200, ""))?;
+    transaction.record(event(RecordedCaller::local_operator(), "restore").record(200, ""))?;
     transaction.commit().map(drop)
 }
