@@ -132,7 +132,7 @@ pub(super) const UNGUARDED_WAY: Rule = Rule {
     fix: "Bind the route to the guarded gateway, or run the plugin at that one.",
     check: |world, found| {
         let guarded: Vec<String> = world.guarded_routes().map(Resource::title).collect();
-        let data: Vec<String> = world.guarded_routes().flat_map(|service| clusters(service)).collect();
+        let data: Vec<String> = world.guarded_routes().flat_map(clusters).collect();
         let others = world.of("VirtualService").filter(|service| !guarded.contains(&service.title()));
         for service in others.filter(|service| !only_in_mesh(service)) {
             for destination in destinations(service) {
