@@ -14,34 +14,9 @@ pub mod world;
 
 use report::Finding;
 use resource::Resource;
-use rule::{Found, Level, Place, Rule};
+use rule::{Found, Place, Rule};
+pub use rules::{BAD_IGNORE, IGNORE};
 use world::World;
-
-/// The annotation that silences rules at a resource: lines of a code and the reason.
-pub const IGNORE: &str = "portcullis.dev/lint-ignore";
-
-/// Says that an annotation silences nothing.
-pub const BAD_IGNORE: Rule = Rule {
-    code: "PL001",
-    name: "ignored-without-a-reason",
-    level: Level::Error,
-    why: "A finding may be meant to be so, but whoever reads the manifest next has to know why. A code that no rule has \
-          silences nothing.",
-    fix: "Write lines of a code and the reason: `PL501 the old billing host cannot do mutual TLS until March`.",
-    check: |world, found| {
-        for resource in world.all() {
-            let Some(annotation) = resource.annotation(IGNORE) else { continue };
-            for line in annotation.text().unwrap_or_default().lines().filter(|line| !line.trim().is_empty()) {
-                let (code, reason) = line.trim().split_once(' ').unwrap_or((line.trim(), ""));
-                if !rules::RULES.iter().any(|rule| rule.code == code) {
-                    found.at(resource, annotation, format!("{code:?} is the code of no rule"));
-                } else if reason.trim().is_empty() {
-                    found.at(resource, annotation, format!("{code} is silenced without a reason"));
-                }
-            }
-        }
-    },
-};
 
 /// All that was found, in the order of files and lines.
 #[derive(Debug)]

@@ -8,11 +8,11 @@ mod policies;
 mod routes;
 mod tls;
 
-use crate::rule::Rule;
+use crate::rule::{Level, Rule};
 
 /// Every rule, by its code.
 pub const RULES: &[Rule] = &[
-    crate::BAD_IGNORE,
+    BAD_IGNORE,
     plugins::WITHOUT_PRIORITY,
     plugins::FAILS_OPEN,
     plugins::DOES_NOT_RELOAD,
@@ -43,3 +43,29 @@ pub const RULES: &[Rule] = &[
     routes::UNGUARDED_WAY,
     fields::UNKNOWN,
 ];
+
+/// The annotation that silences rules at a resource: lines of a code and the reason.
+pub const IGNORE: &str = "portcullis.dev/lint-ignore";
+
+/// Says that an annotation silences nothing.
+pub const BAD_IGNORE: Rule = Rule {
+    code: "PL001",
+    name: "ignored-without-a-reason",
+    level: Level::Error,
+    why: "A finding may be meant to be so, but whoever reads the manifest next has to know why. A code that no rule has \
+          silences nothing.",
+    fix: "Write lines of a code and the reason: `PL501 the old billing host cannot do mutual TLS until March`.",
+    check: |world, found| {
+        for resource in world.all() {
+            let Some(annotation) = resource.annotation(IGNORE) else { continue };
+            for line in annotation.text().unwrap_or_default().lines().filter(|line| !line.trim().is_empty()) {
+                let (code, reason) = line.trim().split_once(' ').unwrap_or((line.trim(), ""));
+                if !RULES.iter().any(|rule| rule.code == code) {
+                    found.at(resource, annotation, format!("{code:?} is the code of no rule"));
+                } else if reason.trim().is_empty() {
+                    found.at(resource, annotation, format!("{code} is silenced without a reason"));
+                }
+            }
+        }
+    },
+};

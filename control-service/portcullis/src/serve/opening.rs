@@ -10,8 +10,8 @@ use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
-use super::ServeError;
 use super::assemble::{Running, States, assemble};
+use super::error::ServeError;
 use crate::location;
 
 /// How often a server that is away is asked.
