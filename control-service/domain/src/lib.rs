@@ -18,6 +18,7 @@ pub mod issuer;
 pub mod limits;
 mod listed;
 pub mod log_throttle;
+mod made;
 pub mod pause;
 pub mod random;
 pub mod recovery;

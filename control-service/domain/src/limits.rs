@@ -1,37 +1,7 @@
 //! How much a tenant may make by its own administrators. The platform's are not bound.
 
 use crate::Refused;
-use crate::text_enum::text_enum;
-
-text_enum!(
-    /// What a tenant can make.
-    Made {
-        /// Clusters.
-        Clusters = "clusters",
-        /// API keys.
-        ApiKeys = "apiKeys",
-        /// Clients of the token endpoint.
-        ServiceClients = "serviceClients",
-        /// Tokens of the platform API.
-        Administrators = "administrators",
-        /// Revocations.
-        Revocations = "revocations",
-    }
-);
-
-impl Made {
-    /// What people call several of them.
-    #[must_use]
-    pub fn words(self) -> &'static str {
-        match self {
-            Self::Clusters => "clusters",
-            Self::ApiKeys => "API keys",
-            Self::ServiceClients => "service clients",
-            Self::Administrators => "tokens of the platform API",
-            Self::Revocations => "revocations",
-        }
-    }
-}
+pub use crate::made::Made;
 
 /// How much of each a tenant may have. What was made within a day counts although it has ended: otherwise somebody who
 /// makes and ends things by turns would fill the database with them.

@@ -1,4 +1,4 @@
-use crate::limits::Made;
+use crate::made::Made;
 
 /// Why something asked of the store is not done. These are answers, not failures.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
