@@ -8,23 +8,16 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use portcullis_envoy::abi::{
-    AbiError, Answer, Callout, CalloutFailure, CalloutId, ConfigEvents, Counter, FilterEvents, Gauge,
-    Histogram, LogLevel, MainHandle, Setup, StreamWaker, log,
+    Answer, CalloutFailure, CalloutId, ConfigEvents, Counter, FilterEvents, LogLevel, MainHandle, Setup, log,
 };
 
+use crate::config::{Config, Metrics, PANIC};
 use crate::stream::Stream;
 
+mod config;
 mod stream;
 
 portcullis_envoy::module!(new_config);
-
-/// The event by which a stream asks the main thread to look at the queue of callouts.
-const LOOK: u32 = 7;
-/// The event by which a stream asks the main thread to panic.
-const PANIC: u32 = 8;
-
-/// What outlives configurations: lines that streams left behind when they were complete.
-static JOURNAL: Mutex<Vec<String>> = Mutex::new(Vec::new());
 
 fn new_config(setup: &Setup<'_>) -> Result<Box<dyn ConfigEvents>, String> {
     let text = String::from_utf8_lossy(setup.config()).into_owned();
@@ -45,86 +38,6 @@ fn new_config(setup: &Setup<'_>) -> Result<Box<dyn ConfigEvents>, String> {
         ticks: AtomicU64::new(0),
         state: Mutex::default(),
     }))))
-}
-
-#[derive(Clone, Copy)]
-struct Metrics {
-    requests: Counter,
-    panics: Counter,
-    ticks: Counter,
-    open: Gauge,
-    level: Gauge,
-    sizes: Histogram,
-    marks: Histogram,
-}
-
-impl Metrics {
-    fn define(setup: &Setup<'_>) -> Result<Self, AbiError> {
-        Ok(Self {
-            requests: setup.define_counter("probe_requests")?,
-            panics: setup.define_counter("probe_panics")?,
-            ticks: setup.define_counter("probe_ticks")?,
-            open: setup.define_gauge("probe_open")?,
-            level: setup.define_gauge("probe_level")?,
-            sizes: setup.define_histogram("probe_sizes")?,
-            marks: setup.define_histogram("probe_marks")?,
-        })
-    }
-}
-
-#[derive(Default)]
-struct State {
-    /// Streams to wake at the next tick, with the thread that held them.
-    held: Vec<StreamWaker>,
-    /// Callouts that streams have asked for: cluster, path, time-out, and whom to tell.
-    asked: Vec<(String, String, Duration, StreamWaker)>,
-    under_way: Vec<(CalloutId, StreamWaker)>,
-    /// What the last callout has come to.
-    outcome: String,
-    polling: bool,
-}
-
-struct Config {
-    name: String,
-    poll: bool,
-    period: Option<Duration>,
-    metrics: Metrics,
-    ticks: AtomicU64,
-    state: Mutex<State>,
-}
-
-impl Config {
-    fn note(&self, line: &str) {
-        JOURNAL.lock().unwrap().push(line.to_owned());
-    }
-
-    fn call(
-        &self,
-        main: &MainHandle<'_>,
-        cluster: &str,
-        path: &str,
-        timeout: Duration,
-    ) -> Result<CalloutId, AbiError> {
-        let headers: [(&[u8], &[u8]); 3] =
-            [(b":method", b"POST"), (b":path", path.as_bytes()), (b":authority", b"probe")];
-        main.callout(&Callout { cluster, headers: &headers, body: b"asked", timeout })
-    }
-
-    /// Sends what streams have asked for.
-    fn look(&self, main: &MainHandle<'_>) {
-        let asked = std::mem::take(&mut self.state.lock().unwrap().asked);
-        for (cluster, path, timeout, waker) in asked {
-            let sent = self.call(main, &cluster, &path, timeout);
-            let mut state = self.state.lock().unwrap();
-            match sent {
-                Ok(id) => state.under_way.push((id, waker)),
-                Err(error) => {
-                    state.outcome = format!("not sent: {}", error.fault);
-                    waker.wake(1);
-                }
-            }
-        }
-    }
 }
 
 /// A configuration, shared with its streams.

@@ -9,7 +9,7 @@ use portcullis_envoy::abi::{
     StreamHandle, TrailersAction, panics,
 };
 
-use crate::{Config, JOURNAL, LOOK, PANIC};
+use crate::config::{Config, JOURNAL, LOOK, PANIC};
 
 /// How much of a body is read.
 const BODY_LIMIT: usize = 10;
