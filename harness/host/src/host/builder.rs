@@ -45,6 +45,13 @@ pub struct HostBuilder {
     misuse_is_failure: bool,
 }
 
+impl Host {
+    /// Starts the description of a host.
+    pub fn builder() -> HostBuilder {
+        HostBuilder::default()
+    }
+}
+
 impl Default for HostBuilder {
     fn default() -> Self {
         Self {

@@ -16,6 +16,23 @@ use crate::world::{CallEnd, CallState, Event, Misuse};
 const LIVELOCK: usize = 10_000;
 
 impl Host {
+    /// Moves virtual time on; ticks, time-outs and answers happen in their order on the way.
+    pub fn advance(&mut self, by: Duration) {
+        let until = self.world.lock().clock.elapsed().saturating_add(by);
+        self.run_until(until);
+        self.world.lock().clock.move_to(until);
+    }
+
+    /// Virtual time since the host started.
+    pub fn elapsed(&self) -> Duration {
+        self.world.lock().clock.elapsed()
+    }
+
+    /// Sets the wall clock (nanoseconds since 1970); timers and the monotonic clock are not touched.
+    pub fn set_wall_clock(&mut self, unix_nanos: u64) {
+        self.world.lock().clock.set_unix_nanos(unix_nanos);
+    }
+
     /// Lets everything happen that is due now.
     pub(crate) fn settle(&mut self) {
         let now = self.elapsed();

@@ -1,6 +1,7 @@
 //! What a test can see and touch beside the traffic.
 
-use super::{Host, StartFailure};
+use super::Host;
+use super::failure::StartFailure;
 use crate::codes::Status;
 use crate::error::VmFailure;
 use crate::message::Answer;
@@ -194,14 +195,34 @@ impl Host {
     }
 }
 
+impl Drop for Host {
+    /// Misuse of the ABI that no test looked at is a failure of the test, and so is a fault that never struck.
+    fn drop(&mut self) {
+        let idle = self.world.faults.disarm();
+        let misuse = list(&self.misuse());
+        if std::thread::panicking() && !misuse.is_empty() {
+            // It may be the cause of what failed.
+            eprintln!("the module misused the Proxy-Wasm ABI:\n{misuse}");
+        }
+        if !self.misuse_is_failure || std::thread::panicking() {
+            return;
+        }
+        assert!(
+            misuse.is_empty(),
+            "the module misused the Proxy-Wasm ABI (see HostBuilder::allow_misuse):\n{misuse}"
+        );
+        assert!(idle.is_empty(), "{}", never_struck(&idle));
+    }
+}
+
 /// What a test is told whose faults never struck.
-pub(super) fn never_struck(faults: &[Fault]) -> String {
+fn never_struck(faults: &[Fault]) -> String {
     let all: String = faults.iter().map(|fault| format!("  {fault}\n")).collect();
     format!("faults were asked for that never struck:\n{all}")
 }
 
 /// Misuse as text, one line for all that is alike in call, callback and reason.
-pub(super) fn list(misuse: &[Misuse]) -> String {
+fn list(misuse: &[Misuse]) -> String {
     let mut kinds: Vec<(&Misuse, usize)> = Vec::new();
     for each in misuse {
         let like = |known: &Misuse| {

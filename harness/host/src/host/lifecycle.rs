@@ -1,6 +1,7 @@
 //! Start, reload, new configuration, drain.
 
 use super::Host;
+use super::failure::StartFailure;
 use super::thread::{Handle, Thread};
 use super::traffic::DOWNSTREAM_CONNECTION_TERMINATION;
 use crate::codes::Callback;
@@ -10,18 +11,6 @@ use crate::spec::FailurePolicy;
 use crate::vm::Vm;
 use crate::vm_id::VmId;
 use crate::world::CallState;
-
-/// A plugin that could not be set up on a thread although its canary could. Envoy leaves it out of that
-/// thread's filter chains, whatever its failure policy says.
-#[derive(Debug)]
-pub struct StartFailure {
-    /// The plugin, by its place in the chain.
-    pub plugin: usize,
-    /// Where.
-    pub vm: VmId,
-    /// Why.
-    pub error: StartError,
-}
 
 impl Host {
     /// Tries all plugins in canaries, then sets them up on every thread.

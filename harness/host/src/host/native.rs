@@ -4,20 +4,13 @@ use std::sync::PoisonError;
 
 use super::Host;
 use super::call::{CONTINUE, Called, HEADERS_AWAIT, STOP};
+use super::opened::Opened;
 use crate::codes::Callback;
 use crate::error::StartError;
 use crate::flow::{Dir, Link, Reply, Slot, StreamRef};
 use crate::native::{NativeFilter, NativePlugin, PluginHandle, StreamHandle, Wish, Wishes};
 use crate::vm_id::VmId;
 use crate::world::{CallEnd, CallState, Event};
-
-/// A stream in a native filter, and what that asked for.
-pub(super) struct Opened {
-    filter: Box<dyn NativeFilter>,
-    wishes: Wishes,
-    /// It answered the stream itself: as in Envoy it is not shown its own answer.
-    replied: bool,
-}
 
 impl Host {
     /// Configures every native plugin and lets it tick.

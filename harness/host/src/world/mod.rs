@@ -1,6 +1,7 @@
 //! Everything that lies outside the VMs and is shared by them: time, data, queues, metrics, logs, other
 //! services. One world belongs to one host; nothing in it is global to the process.
 
+mod call;
 mod calls;
 mod clock;
 mod faults;
@@ -9,20 +10,20 @@ mod logs;
 mod metrics;
 mod random;
 mod shared;
+mod state;
 mod trace;
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
 
 use crate::codes::{LogLevel, Status};
-use crate::message::Answer;
 use crate::property::PropertyTree;
 use crate::upstream::Upstream;
 
-pub use calls::{Call, CallKind, CallState};
-pub(crate) use calls::{CallStart, unreachable};
+pub(crate) use call::CallStart;
+pub use call::{Call, CallKind, CallState};
+pub(crate) use calls::unreachable;
 pub(crate) use clock::{CallEnd, Clock, Event};
 pub use faults::Fault;
 pub(crate) use faults::{Effect, Faults};
@@ -32,6 +33,7 @@ pub use logs::LogLine;
 pub use metrics::{Metric, Metrics};
 pub(crate) use random::Random;
 pub(crate) use shared::{Listener, Queues, SharedData};
+pub(crate) use state::State;
 pub(crate) use trace::{Arg, Entry};
 pub use trace::{Hostcall, Misuse, Trace};
 
@@ -44,23 +46,6 @@ pub(crate) struct World {
     pub(crate) properties: PropertyTree,
     next_id: AtomicU64,
     state: Mutex<State>,
-}
-
-pub(crate) struct State {
-    pub(crate) clock: Clock,
-    pub(crate) random: Random,
-    pub(crate) shared_data: SharedData,
-    pub(crate) queues: Queues,
-    pub(crate) metrics: Metrics,
-    pub(crate) logs: Vec<LogLine>,
-    pub(crate) trace: Trace,
-    pub(crate) misuse: Vec<Misuse>,
-    pub(crate) clusters: BTreeMap<String, Upstream>,
-    pub(crate) calls: Vec<Call>,
-    /// Clusters that plugins called and that there are not.
-    pub(crate) unknown_clusters: Vec<String>,
-    /// Calls that wait for the test to answer them.
-    pub(crate) held: BTreeMap<u64, CallStart>,
 }
 
 impl World {
@@ -116,19 +101,4 @@ pub(crate) struct Settings {
     pub(crate) seed: u64,
     pub(crate) clusters: BTreeMap<String, Upstream>,
     pub(crate) properties: PropertyTree,
-}
-
-impl State {
-    pub(crate) fn enqueue(&mut self, token: u32, entry: Vec<u8>) -> Result<(), Status> {
-        let Listener { vm, key, root } = self.queues.enqueue(token, entry)?;
-        self.clock.schedule(Duration::ZERO, Event::QueueReady { vm, key, root, token });
-        Ok(())
-    }
-
-    /// Ends a call that waits for the test; `false` if there is no such call.
-    pub(crate) fn answer_held(&mut self, id: u64, answer: Answer) -> bool {
-        let Some(call) = self.held.remove(&id) else { return false };
-        self.schedule_answer(call, answer);
-        true
-    }
 }

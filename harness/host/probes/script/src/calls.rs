@@ -1,7 +1,7 @@
 //! The hostcalls by the names that scripts use.
 
 use crate::abi::*;
-use crate::escape;
+use crate::text::escape;
 
 /// A header's status and value.
 pub fn header(map: u32, name: &[u8]) -> (u32, Vec<u8>) {
