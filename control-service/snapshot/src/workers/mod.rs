@@ -1,107 +1,25 @@
 //! Which worker of which proxy has which revision.
 
+mod known;
+mod scope;
 mod sighting;
+mod worker;
 
-use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use portcullis_control_domain::clock::millis;
 use portcullis_control_domain::rollout::{RolloutProgress, SilentWorker, WorkerReport};
-use portcullis_identity::ids::{ClusterId, SpiffeId};
+use portcullis_identity::ids::SpiffeId;
 use tokio::sync::{Notify, watch};
 
 use crate::View;
+use known::Known;
+pub use known::POLLS;
+pub use scope::RolloutScope;
 use sighting::merged;
 pub use sighting::{OtherReplica, Sighting};
-
-/// Long polls of one sidecar's principal at a time. A worker has one open.
-pub const POLLS: usize = 64;
-/// Workers remembered at most; beyond that, those that were away longest are dropped.
-const MAX_WORKERS: usize = 10_000;
-/// Between two polls of a worker there is a moment. So short a one is not written down.
-const BETWEEN_POLLS: Duration = Duration::from_millis(300);
-
-/// A worker: whose it is, and what it calls itself. The second is free text.
-type Key = (SpiffeId, String);
-
-#[derive(Debug)]
-struct Worker {
-    proxy: String,
-    view: View,
-    acknowledged: u64,
-    polls: u32,
-    polled: Instant,
-    last_seen: Instant,
-    stale_after: Duration,
-    /// What other replicas are told of it.
-    written: Option<Written>,
-}
-
-/// What of a worker is written down for other replicas when it changes.
-#[derive(Debug, PartialEq, Eq)]
-struct Written {
-    view: View,
-    proxy: String,
-    acknowledged: u64,
-    stale_after: Duration,
-    /// When it was last heard of, unless it polls.
-    away_since: Option<Instant>,
-}
-
-impl Worker {
-    /// Since when nothing was heard of it; zero while it polls.
-    fn silence(&self, now: Instant) -> Duration {
-        if self.polls > 0 { Duration::ZERO } else { now.saturating_duration_since(self.last_seen) }
-    }
-
-    fn seen(&self, (principal, id): &Key, now: Instant) -> Sighting {
-        Sighting {
-            principal: principal.to_string(),
-            worker: id.clone(),
-            proxy: self.proxy.clone(),
-            view: self.view.to_string(),
-            acknowledged: self.acknowledged,
-            polling: self.polls > 0,
-            polled_ago: now.saturating_duration_since(self.polled),
-            silence: self.silence(now),
-            stale_after: self.stale_after,
-        }
-    }
-
-    fn to_write(&self, now: Instant) -> Written {
-        let is_away = self.silence(now) >= BETWEEN_POLLS;
-        Written {
-            view: self.view.clone(),
-            proxy: self.proxy.clone(),
-            acknowledged: self.acknowledged,
-            stale_after: self.stale_after,
-            away_since: is_away.then_some(self.last_seen),
-        }
-    }
-}
-
-/// Whom a change concerns.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum RolloutScope<'a> {
-    /// Gateways alone.
-    Gateways,
-    /// Gateways, and the sidecars of a cluster.
-    Cluster(&'a ClusterId),
-    /// Gateways and all sidecars.
-    Everybody,
-}
-
-impl RolloutScope<'_> {
-    fn includes(self, view: &str) -> bool {
-        let is = |one: View| view == one.to_string();
-        match self {
-            Self::Everybody => true,
-            Self::Gateways => is(View::Gateway),
-            Self::Cluster(id) => is(View::Gateway) || is(View::Public(id.clone())),
-        }
-    }
-}
+use worker::{Key, Worker};
 
 /// What a poll says of its worker.
 #[derive(Debug, Clone, Copy)]
@@ -125,15 +43,6 @@ pub struct WorkerChanges {
     pub gone: Vec<(String, String)>,
     /// Whether a worker is between two polls, as far as one can tell.
     pub unsettled: bool,
-}
-
-#[derive(Debug, Default)]
-struct Known {
-    own: HashMap<Key, Worker>,
-    others: Vec<OtherReplica>,
-    /// Those of `own` that are written down and were dropped.
-    gone: Vec<Key>,
-    anew: bool,
 }
 
 /// All workers that are alive.
@@ -326,46 +235,11 @@ impl Workers {
     }
 }
 
-impl Known {
-    /// Drops a worker that is away, if the list is too long for one more of this principal: a sidecar has no more of
-    /// them than polls, and only gateways displace gateways.
-    fn make_room(&mut self, principal: &SpiffeId, gateway: bool) {
-        if !gateway && self.own.keys().filter(|(owner, _)| owner == principal).count() >= POLLS {
-            self.drop_oldest(|owner, _| owner == principal);
-        }
-        let is_sidecar = |_: &SpiffeId, worker: &Worker| worker.view != View::Gateway;
-        if self.own.len() >= MAX_WORKERS && !self.drop_oldest(is_sidecar) && gateway {
-            self.drop_oldest(|_, _| true);
-        }
-    }
-
-    /// Drops the one that has been away longest; false when there is none.
-    fn drop_oldest(&mut self, which: impl Fn(&SpiffeId, &Worker) -> bool) -> bool {
-        let away = self.own.iter().filter(|((owner, _), worker)| worker.polls == 0 && which(owner, worker));
-        let oldest = away.min_by_key(|(_, worker)| worker.last_seen).map(|(key, _)| key.clone());
-        oldest.is_some_and(|key| self.drop_one(key))
-    }
-
-    fn drop_one(&mut self, key: Key) -> bool {
-        let Some(worker) = self.own.remove(&key) else { return false };
-        if worker.written.is_some() {
-            self.gone.push(key);
-        }
-        true
-    }
-
-    /// Drops those that do not count and cannot serve any more.
-    fn forget(&mut self, now: Instant, forget_after: Duration) {
-        let over = |worker: &Worker| worker.silence(now) >= worker.stale_after.max(forget_after);
-        let gone: Vec<Key> = self.own.iter().filter(|(_, w)| over(w)).map(|(key, _)| key.clone()).collect();
-        for key in gone {
-            self.drop_one(key);
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use portcullis_identity::ids::ClusterId;
+
+    use super::known::MAX_WORKERS;
     use super::*;
 
     fn name(text: &str) -> SpiffeId {
