@@ -6,13 +6,14 @@ use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::sync::{Arc, Mutex};
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use ed25519_compact::{KeyPair, Seed};
 use portcullis_identity::{ClusterId, KeyId};
 use portcullis_identity::{Minter, testing};
+use portcullis_mesh::idp::now_s;
 use portcullis_mesh::wait::PATIENCE;
 use serde_json::{Value, json};
 
@@ -21,10 +22,6 @@ const CLUSTER: &str = "acme-hosted";
 
 /// How often a program is asked while a new key is waited for.
 const AGAIN: Duration = Duration::from_millis(200);
-
-fn now_s() -> u64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs()
-}
 
 fn minter(seed: u8, kid: &str, issuer: &str) -> Minter {
     Minter::new([seed; 32], KeyId::new(kid).unwrap(), issuer, 60)

@@ -9,12 +9,9 @@ use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use common::{GATEWAY, Server, portcullis, run, stdout, text};
 use jwt_simple::prelude::*;
+use portcullis_mesh::idp::{now_s, sign};
 use reqwest::Method;
 use serde_json::{Value, json};
-
-fn now_s() -> u64 {
-    std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_secs()
-}
 
 /// Runs `explain` with the credential on standard input.
 fn explain(server: &Server, credential: &str) -> Output {
@@ -59,18 +56,7 @@ fn token(idp: &Ed25519KeyPair, extra: &Value) -> String {
     let mut claims = json!({"iss": "https://idp.example.com", "aud": "portcullis", "sub": "ann", "tenant": "acme",
         "client_id": "web", "mfa": "yes", "iat": now_s(), "exp": now_s() + 100});
     claims.as_object_mut().unwrap().extend(extra.as_object().unwrap().clone());
-    let claims = JWTClaims {
-        issued_at: None,
-        expires_at: None,
-        invalid_before: None,
-        issuer: None,
-        subject: None,
-        audiences: None,
-        jwt_id: None,
-        nonce: None,
-        custom: claims,
-    };
-    idp.sign(claims).unwrap()
+    sign(|claims| idp.sign(claims), &claims).unwrap()
 }
 
 #[tokio::test]

@@ -5,15 +5,12 @@ mod common;
 use std::time::{Duration, Instant};
 
 use common::{AT_ONCE, GATEWAY, LONG_POLL, Reader, SIDECAR, Server, text, until};
+use portcullis_mesh::idp::now_s;
 use portcullis_protocol::audit::keyed_hash;
 use portcullis_protocol::wire::{AuditBatch, AuditRecord};
 use prost::Message;
 use reqwest::Method;
 use serde_json::{Value, json};
-
-fn now_s() -> u64 {
-    std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_secs()
-}
 
 fn ends(reader: &Reader, key: &str) -> Option<u64> {
     let digest = keyed_hash(reader.state.pepper().unwrap(), key.as_bytes());

@@ -9,6 +9,7 @@ use common::{GATEWAY, PATIENCE, Server, text, until};
 use jwt_simple::prelude::*;
 use portcullis_authn::{KeyRing, PureRust, Verified, is_revoked, jwt};
 use portcullis_identity::CredentialKind;
+use portcullis_mesh::idp::{now_s, sign};
 use portcullis_model::Reason;
 use portcullis_model::state::SnapshotState;
 use reqwest::{Method, Response};
@@ -17,10 +18,6 @@ use serde_json::{Value, json};
 const ISSUER: &str = "https://portcullis.example.com";
 const EXCHANGE: &str = "urn:ietf:params:oauth:grant-type:token-exchange";
 const ACCESS_TOKEN: &str = "urn:ietf:params:oauth:token-type:access_token";
-
-fn now_s() -> u64 {
-    std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_secs()
-}
 
 /// A service that gives out tokens, and an identity provider of which it has the public key.
 async fn start(edit: impl FnOnce(&mut Value)) -> (Server, Ed25519KeyPair) {
@@ -46,24 +43,7 @@ fn token_of(idp: &Ed25519KeyPair, extra: &Value) -> String {
     let mut claims = json!({"iss": "https://idp.example.com", "aud": "portcullis", "sub": "ann", "tenant": "acme",
         "roles": ["reader", "owner"], "scope": "a b", "iat": now_s(), "exp": now_s() + 100});
     claims.as_object_mut().unwrap().extend(extra.as_object().unwrap().clone());
-    let empty = Claims::create(Duration::from_secs(1).into());
-    let mut claims = empty_claims(empty, claims);
-    claims.nonce = None;
-    idp.sign(claims).unwrap()
-}
-
-fn empty_claims(empty: JWTClaims<NoCustomClaims>, custom: Value) -> JWTClaims<Value> {
-    JWTClaims {
-        issued_at: None,
-        expires_at: None,
-        invalid_before: None,
-        issuer: None,
-        subject: None,
-        audiences: None,
-        jwt_id: None,
-        nonce: empty.nonce,
-        custom,
-    }
+    sign(|claims| idp.sign(claims), &claims).unwrap()
 }
 
 async fn client(server: &Server, id: &str, extra: Value) -> String {

@@ -4,15 +4,12 @@ mod common;
 
 use common::{Server, text, until};
 use jwt_simple::prelude::*;
+use portcullis_mesh::idp::{now_s, sign};
 use reqwest::Method;
 use serde_json::{Value, json};
 
 const STAFF: &str = "https://staff.example.com";
 const ACME: &str = "https://idp.acme.example";
-
-fn now_s() -> u64 {
-    std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_secs()
-}
 
 /// An identity provider: what signs, and its entry in the configuration.
 #[derive(Clone)]
@@ -48,20 +45,8 @@ impl Idp {
         let mut all = json!({"iss": self.issuer, "aud": "platform", "sub": "ann", "iat": now_s(), "exp": now_s() + 100});
         all.as_object_mut().unwrap().extend(claims.as_object().unwrap().clone());
         all.as_object_mut().unwrap().retain(|_, value| !value.is_null());
-        let empty = Claims::create(Duration::from_secs(1));
-        let claims = JWTClaims {
-            issued_at: None,
-            expires_at: None,
-            invalid_before: None,
-            issuer: None,
-            subject: None,
-            audiences: None,
-            jwt_id: None,
-            nonce: empty.nonce,
-            custom: all,
-        };
         let header = HeaderOptions { signature_type: kind.map(str::to_owned), ..HeaderOptions::default() };
-        self.key.sign_with_options(claims, &header).unwrap()
+        sign(|claims| self.key.sign_with_options(claims, &header), &all).unwrap()
     }
 }
 

@@ -22,8 +22,8 @@ use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 
 use self::listen::TlsListener;
-pub use self::served::{AUDIENCE, CLIENT, ISSUER, ISSUER_BEFORE, OPAQUE_PREFIX, Served, claims, now_s};
-use self::served::{sign, token_error};
+use self::served::token_error;
+pub use self::served::{AUDIENCE, CLIENT, ISSUER, ISSUER_BEFORE, OPAQUE_PREFIX, Served, claims, now_s, sign};
 pub use self::sign_in::PERSON;
 use crate::error::Result;
 use crate::pki::Leaf;

@@ -67,7 +67,10 @@ pub(super) struct SignIn {
 }
 
 /// Signs exactly these claims by what a key does.
-pub(super) fn sign(
+///
+/// # Errors
+/// When the key cannot sign.
+pub fn sign(
     by: impl FnOnce(JWTClaims<Value>) -> std::result::Result<String, jwt_simple::Error>,
     claims: &Value,
 ) -> Result<String> {
