@@ -26,6 +26,7 @@ mod refused;
 pub mod revocation;
 pub mod rollout;
 pub mod schema;
+pub mod sealing;
 pub mod secret;
 pub mod signing;
 mod text_enum;

@@ -1,6 +1,6 @@
 //! A connection to either database.
 
-use std::ops::ControlFlow;
+use std::ops::{ControlFlow, Deref};
 use std::time::Duration;
 
 use crate::postgres::{self, Postgres};
@@ -66,6 +66,18 @@ pub struct Connection(Driver);
 enum Driver {
     Sqlite(Sqlite),
     Postgres(Box<Postgres>),
+}
+
+/// A connection on which a transaction was begun: what must stand in one asks for this, and begins none of its own.
+#[derive(Clone, Copy)]
+pub struct Begun<'c>(&'c Connection);
+
+impl Deref for Begun<'_> {
+    type Target = Connection;
+
+    fn deref(&self) -> &Connection {
+        self.0
+    }
 }
 
 impl Connection {
@@ -199,7 +211,7 @@ impl Connection {
     ///
     /// # Errors
     /// [`SqlError`] when it does not come to its turn in time, or the database fails.
-    pub fn begin(&self) -> Result<(), SqlError> {
+    pub fn begin(&self) -> Result<Begun<'_>, SqlError> {
         match &self.0 {
             Driver::Sqlite(driver) => driver.batch("BEGIN IMMEDIATE"),
             Driver::Postgres(driver) => driver.batch(postgres::BEGIN).inspect_err(|_| {
@@ -207,7 +219,8 @@ impl Connection {
                 // there is none, there is nothing to take back.
                 let _ = driver.batch("ROLLBACK");
             }),
-        }
+        }?;
+        Ok(Begun(self))
     }
 
     /// Runs queries that see one and the same moment of the database.
@@ -307,9 +320,11 @@ impl Connection {
     ///
     /// # Errors
     /// [`SqlError`] as of [`Self::begin`] and [`Self::commit`], or what the job fails with.
-    pub fn exclusively<T, E: From<SqlError>>(&self, job: impl FnOnce() -> Result<T, E>) -> Result<T, E> {
-        self.begin()?;
-        let outcome = job();
+    pub fn exclusively<T, E: From<SqlError>>(
+        &self,
+        job: impl FnOnce(Begun<'_>) -> Result<T, E>,
+    ) -> Result<T, E> {
+        let outcome = job(self.begin()?);
         match &outcome {
             Ok(_) => self.commit()?,
             // What went wrong first is told; the database takes back what is not committed in any case.

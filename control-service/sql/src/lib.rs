@@ -16,7 +16,7 @@ mod sqlite;
 mod value;
 
 pub use crate::postgres::Tls;
-pub use connection::{Backend, Channel, Connection};
+pub use connection::{Backend, Begun, Channel, Connection};
 pub use error::{Obstacle, SqlError};
 pub use row::{Column, Row};
 pub use server::{Server, ServerError};

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use portcullis_mesh::paths;
 use portcullis_mesh::postgres::Postgres;
-use portcullis_sql::{Backend, Channel, Connection, Row, SqlError, Tls, Value, params};
+use portcullis_sql::{Backend, Begun, Channel, Connection, Row, SqlError, Tls, Value, params};
 
 const TABLE: [(Backend, &str); 2] = [
     (
@@ -55,13 +55,14 @@ async fn many_rows_are_added_at_once_or_none() {
         let row =
             |name| [Value::Text(name), Value::Integer(7), Value::Bytes(&[0, 255]), Value::Boolean(true)];
         let columns = ["id", "size", "bytes", "alive"];
-        let add = || connection.append("thing", &columns, names.iter().map(|name| row(name.as_str())));
+        let add =
+            |_: Begun<'_>| connection.append("thing", &columns, names.iter().map(|name| row(name.as_str())));
         connection.exclusively(add).unwrap();
         let all = connection.query("SELECT id, size, bytes, alive FROM thing ORDER BY id", params![], read);
         let wanted = |name: &String| (name.clone(), Some(7), Some(vec![0, 255]), true);
         assert_eq!(all.unwrap(), names.iter().map(wanted).collect::<Vec<_>>());
         let none = [Value::Text("none"), Value::Null, Value::Null, Value::Boolean(false)];
-        let twice = || connection.append("thing", &columns, [none, row("0001")]);
+        let twice = |_: Begun<'_>| connection.append("thing", &columns, [none, row("0001")]);
         assert!(connection.exclusively(twice).is_err());
         let count = "SELECT count(*) FROM thing";
         let left: i64 = connection.query_one(count, params![], |row| row.get(0)).unwrap();

@@ -4,6 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Instant;
 
+use portcullis_control_domain::sealing::SealingKeySource;
 use portcullis_control_snapshot::Settings;
 use portcullis_control_store::{Database, Location, Server, Store};
 use portcullis_mesh::paths;
@@ -88,7 +89,7 @@ async fn on_postgres(folder: &Path, effort: Effort, load: Load, report: &mut Rep
     let server = Postgres::start(&folder.join("postgres")).await.map_err(failed(ON_POSTGRES))?;
     let url = server.database("bench").await.map_err(failed(ON_POSTGRES))?;
     let server = Arc::new(Server::parse(&url).map_err(failed(ON_POSTGRES))?);
-    let sealing_key = folder.join("sealing.key");
+    let sealing_key = SealingKeySource::File(folder.join("sealing.key"));
     let (server_of_it, folder) = (Arc::clone(&server), folder.join("data"));
     let location = Location::Server { server: server_of_it, folder, sealing_key };
     let store = store(location, ON_POSTGRES).await?;
@@ -150,6 +151,6 @@ fn copy(server: &Server, rows: u64) -> std::result::Result<f64, SqlError> {
         },
     );
     let begun = Instant::now();
-    connection.exclusively(|| connection.append("audit_copy", &COLUMNS, values))?;
+    connection.exclusively(|_| connection.append("audit_copy", &COLUMNS, values))?;
     Ok(found.len() as f64 / begun.elapsed().as_secs_f64())
 }

@@ -59,9 +59,32 @@ fn a_word_that_is_no_level_is_refused_and_the_key_may_lie_elsewhere() {
         assert_eq!(fields(&format!("{GOOD}log: {{level: '{level}'}}")), ["log.level"], "{level}");
     }
     let config = parse(&format!("{GOOD}log: {{level: 'warn,portcullis_control=debug'}}")).unwrap();
-    assert_eq!(config.sealing_key, config.data_dir.join("sealing.key"));
+    assert_eq!(config.sealing_key, SealingKeySource::File(config.data_dir.join("sealing.key")));
     let elsewhere = GOOD.replace("dataDir: data", "dataDir: data, sealingKeyFile: /run/key");
-    assert_eq!(parse(&elsewhere).unwrap().sealing_key, Path::new("/run/key"));
+    assert_eq!(parse(&elsewhere).unwrap().sealing_key, SealingKeySource::File("/run/key".into()));
+}
+
+#[test]
+fn the_sealing_key_comes_from_a_file_or_from_a_command() {
+    let with = |more: &str| GOOD.replace("dataDir: data", &["dataDir: data, ", more].concat());
+    let config = parse(&with("sealingKeyCommand: [bin/keys, --region, '']")).unwrap();
+    let program = config.file.with_file_name("bin/keys");
+    let arguments = vec!["--region".to_owned(), String::new()];
+    assert_eq!(config.sealing_key, SealingKeySource::Command(KeyCommand { program, arguments }));
+    let SealingKeySource::Command(command) = parse(&with("sealingKeyCommand: [keys]")).unwrap().sealing_key
+    else {
+        panic!("a command")
+    };
+    assert_eq!(command.program, Path::new("keys"), "it is looked up in PATH");
+    for bad in
+        ["[]", "['']", "keys", "[keys, 1]", r#"[keys, "\0"]"#, r#"["\0"]"#, "[keys], sealingKeyFile: key"]
+    {
+        assert_eq!(
+            fields(&with(&["sealingKeyCommand: ", bad].concat())),
+            ["store.sealingKeyCommand"],
+            "{bad}"
+        );
+    }
 }
 
 #[test]

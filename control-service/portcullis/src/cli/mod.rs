@@ -176,7 +176,8 @@ enum Command {
 #[derive(Debug, Subcommand)]
 enum SealingKeyCommand {
     /// Put a new key into the first line of the key file and seal everything by it; a key that somebody has put there
-    /// already is taken. The old ones stay in the file: backups that were made before need them.
+    /// already, or that the command of store.sealingKeyCommand prints first, is taken. The old ones stay in the file:
+    /// backups that were made before need them.
     Rotate {
         #[command(flatten)]
         config: ConfigFile,
@@ -244,7 +245,7 @@ impl Command {
                 let mut database = Database::open(&location::of(&Config::load(&config.path)?)?)?;
                 let resealed = database.rotate_sealing_key(forget_old)?;
                 print(&format!(
-                    "{resealed} secrets are sealed by the new key; keep a copy of its file, apart from backups"
+                    "{resealed} secrets are sealed by the new key; keep a copy of it, apart from backups"
                 ))
             }
             Self::SnapshotKey { config } => {

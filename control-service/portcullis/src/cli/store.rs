@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use clap::Subcommand;
 use portcullis_control_config::Config;
+use portcullis_control_domain::sealing::SealingKeySource;
 use portcullis_control_store::{Checked, Copied, Database, FolderLock, Location, Migrated, StoreError};
 use portcullis_protocol::audit::hex;
 
@@ -67,7 +68,9 @@ impl StoreCommand {
                         sealing_key: config.sealing_key.clone(),
                     },
                     (Some(folder), None) => Location::folder(&folder),
-                    (Some(folder), Some(sealing_key)) => Location::Folder { folder, sealing_key },
+                    (Some(folder), Some(file)) => {
+                        Location::Folder { folder, sealing_key: SealingKeySource::File(file) }
+                    }
                 };
                 tell(&Database::copy(&from, &to)?, &config)
             }
@@ -100,9 +103,9 @@ fn tell(copied: &Copied, config: &Config) -> Result<(), CommandError> {
     }
     print(&format!(
         "copied and compared: generation {}, revision {}. Start `portcullis serve` with DATABASE_URL from now on; the \
-         folder is not served from any more. What is sealed opens with {} alone: keep it",
+         folder is not served from any more. What is sealed opens with the key {} alone: keep it",
         hex(&copied.generation),
         copied.revision,
-        config.sealing_key.display()
+        config.sealing_key
     ))
 }

@@ -100,6 +100,7 @@ fn settings() -> Vec<Variation> {
         ("listeners.headerSeconds", "/listeners/headerSeconds", json!(29)),
         ("store.dataDir", "/store/dataDir", json!("elsewhere")),
         ("store.sealingKeyFile", "/store/sealingKeyFile", json!("elsewhere.key")),
+        ("store.sealingKeyCommand", "/store/sealingKeyCommand", json!(["keys"])),
         ("store.backend", "/store/backend", json!("sqlite")),
         ("mesh.tokenFile", "/mesh/tokenFile", json!("mesh-token-2")),
         ("mesh.gateways", "/mesh/gateways", json!(["spiffe://cluster.local/ns/a/sa/b"])),

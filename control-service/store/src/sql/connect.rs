@@ -9,7 +9,7 @@ use std::path::Path;
 use portcullis_sql::{Connection, params};
 
 use super::failure::Failure;
-use super::location::{Location, never_served};
+use super::location::{Location, make_place, never_served};
 use super::{schema, sqlite};
 use crate::StoreError;
 use crate::folder;
@@ -63,7 +63,7 @@ impl Location {
             }
             Self::Server { server, folder, sealing_key } => {
                 if purpose.writes() {
-                    sealing_key.parent().map_or(Ok(()), folder::make)?;
+                    make_place(sealing_key)?;
                 }
                 let connection = server.connect()?;
                 expect_supported(&connection)?;

@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use portcullis_control_domain::backup::TableDigest;
+use portcullis_control_domain::sealing::SealingKeySource;
 use portcullis_sql::{Backend, Connection, params};
 
 use super::audit::is_converted;
@@ -51,7 +52,7 @@ impl Database {
         Secrets::load(&source, &key)?;
         let target = to.connect(Purpose::Fill)?;
         to.alone(&target)?;
-        let made = key.copy(sealing_key, new_key)?;
+        let made = key.copy(new_key)?;
         let marked = [folder.as_path(), own.as_path()];
         match over(&source, &target, Marker { folders: marked, life, begun }) {
             Ok(tables) => {
@@ -60,7 +61,12 @@ impl Database {
             }
             Err(error) => {
                 // A key of a store that is not there hurts nobody, but its file would be in the way of another one.
-                let _ = (made && !error.is_disconnected()).then(|| std::fs::remove_file(new_key));
+                if let SealingKeySource::File(file) = new_key
+                    && made
+                    && !error.is_disconnected()
+                {
+                    let _ = std::fs::remove_file(file);
+                }
                 Err(error)
             }
         }

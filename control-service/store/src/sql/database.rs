@@ -77,8 +77,9 @@ impl Database {
     fn opened(location: &Location, connection: Connection) -> Result<Self, StoreError> {
         let sealed = sealed::any(&connection)?;
         let key = SealingKey::load(location.sealing_key(), !sealed)?;
-        let secrets = Secrets::load_or_make(&connection, &key)?;
-        let recorder = connection.exclusively(|| Recorder::load_or_make(&connection, &key))?;
+        let (secrets, recorder) = connection.exclusively(|begun| {
+            Ok::<_, Failure>((Secrets::load_or_make(begun, &key)?, Recorder::load_or_make(begun, &key)?))
+        })?;
         let recorder = Arc::new(recorder);
         audit::convert(&connection, &recorder)?;
         Ok(Self { location: location.clone(), connection, secrets, sealing: key, recorder })

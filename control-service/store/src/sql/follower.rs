@@ -13,7 +13,7 @@ use super::failure::Failure;
 use super::life::{CHANGED, life};
 use super::location::Location;
 use super::news::Followed;
-use super::schema;
+use super::{schema, sealed};
 use crate::StoreError;
 
 /// How often it looks when nobody calls. A heartbeat that changes nothing waits for one look.
@@ -113,7 +113,9 @@ impl Thread {
         };
         // Both before the look: it sees at least as much.
         let (begun, known) = (Instant::now(), self.followed.hub.revision());
-        connection.at_one_moment(|| self.followed.catch_up(connection, life(connection)?, known))?;
+        sealed::opening(&self.followed.sealing, || {
+            connection.at_one_moment(|| self.followed.catch_up(connection, life(connection)?, known))
+        })?;
         self.followed.hub.freshness().confirm(begun);
         Ok(())
     }

@@ -75,7 +75,7 @@ impl Leader {
         let mut beat_ms = 0;
         match &mut candidate {
             Candidate::Alone => {
-                let epoch = connection.exclusively(|| raise(connection))?.0;
+                let epoch = connection.exclusively(|_| raise(connection))?.0;
                 beat_ms = now_ms();
                 tell.send_replace(Some(Term { epoch, watched_since: Some(Instant::now()) }));
             }
@@ -203,7 +203,7 @@ impl Among {
             return Ok(None);
         }
         // Among the groups of writes: one under an older epoch has ended before, or is refused.
-        let (epoch, last_ms) = connection.exclusively(|| raise(connection))?;
+        let (epoch, last_ms) = connection.exclusively(|_| raise(connection))?;
         Ok(Some((epoch, last_ms, connection.now_ms()?)))
     }
 

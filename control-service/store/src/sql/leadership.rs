@@ -24,8 +24,9 @@ impl Store {
     /// Brings the entries that follow from secrets and settings up to date, as the leader.
     ///
     /// # Errors
-    /// [`StoreError::Superseded`], or the database fails.
+    /// [`StoreError::Superseded`], [`StoreError::Seal`], or the database fails.
     pub async fn publish_settings(&self, term: Term) -> Result<(), StoreError> {
+        self.read_sealing_key().await?;
         let (sealing, settings) = (self.sealing.clone(), self.settings.clone());
         self.writer
             .run(move |transaction| {

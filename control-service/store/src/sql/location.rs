@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use portcullis_control_domain::sealing::SealingKeySource;
 use portcullis_sql::{Connection, Server, params};
 
 use super::failure::Failure;
@@ -29,8 +30,8 @@ pub enum Location {
     Folder {
         /// The folder.
         folder: PathBuf,
-        /// The file of the sealing key.
-        sealing_key: PathBuf,
+        /// Where the sealing key comes from.
+        sealing_key: SealingKeySource,
     },
     /// A PostgreSQL server. The sealing key is never there.
     Server {
@@ -38,14 +39,14 @@ pub enum Location {
         server: Arc<Server>,
         /// The folder of this service's own, which says that the database is elsewhere.
         folder: PathBuf,
-        /// The file of the sealing key.
-        sealing_key: PathBuf,
+        /// Where the sealing key comes from.
+        sealing_key: SealingKeySource,
     },
 }
 
 impl Location {
-    /// The file of the sealing key.
-    pub(super) fn sealing_key(&self) -> &Path {
+    /// Where the sealing key comes from.
+    pub(super) fn sealing_key(&self) -> &SealingKeySource {
         match self {
             Self::Folder { sealing_key, .. } | Self::Server { sealing_key, .. } => sealing_key,
         }
@@ -54,7 +55,8 @@ impl Location {
     /// A folder with the file and the sealing key in it.
     #[must_use]
     pub fn folder(folder: &Path) -> Self {
-        Self::Folder { folder: folder.to_owned(), sealing_key: folder.join("sealing.key") }
+        let sealing_key = SealingKeySource::File(folder.join("sealing.key"));
+        Self::Folder { folder: folder.to_owned(), sealing_key }
     }
 
     /// Why a caller is not kept waiting any longer: the database did not answer in time.
@@ -136,6 +138,14 @@ impl Location {
             tracing::warn!("the database of DATABASE_URL is not the one that this service had before");
         }
         now.write(folder)
+    }
+}
+
+/// Has there be a folder for the file of a sealing key.
+pub(super) fn make_place(sealing_key: &SealingKeySource) -> Result<(), StoreError> {
+    match sealing_key {
+        SealingKeySource::File(path) => path.parent().map_or(Ok(()), folder::make),
+        SealingKeySource::Command(_) => Ok(()),
     }
 }
 

@@ -35,8 +35,9 @@ impl Store {
     /// Makes these the entries of their kinds, as the leader: a policy's, but for the issuers and their keys.
     ///
     /// # Errors
-    /// [`StoreError::Superseded`], or the database fails.
+    /// [`StoreError::Superseded`], [`StoreError::Seal`], or the database fails.
     pub async fn set_policy(&self, term: Term, entries: Entries) -> Result<(), StoreError> {
+        self.read_sealing_key().await?;
         self.writer
             .run(move |transaction| {
                 transaction.is_led_by(term)?;

@@ -8,16 +8,22 @@ use crate::StoreError;
 
 impl Database {
     /// Has every secret sealed by a new sealing key, which is put into the first line of its file; where somebody has put
-    /// one there already, by that one. The old keys stay in the file, for old backups, unless they are to be forgotten.
-    /// Returns how many secrets were sealed anew. Cut off at any point, it leaves a store that opens, and goes on when it
-    /// is run again.
+    /// one there already, or a command prints one, by that one. The old keys stay in the file, for old backups, unless they
+    /// are to be forgotten. Returns how many secrets were sealed anew. Cut off at any point, it leaves a store that opens,
+    /// and goes on when it is run again.
     ///
     /// # Errors
-    /// [`StoreError`] when the file cannot be written, a secret does not open, or the database fails.
+    /// [`StoreError`] when the file cannot be written, a command prints no new key, a secret does not open, or the database
+    /// fails.
     pub fn rotate_sealing_key(&mut self, forget_old: bool) -> Result<usize, StoreError> {
+        if forget_old {
+            self.sealing.forgettable()?;
+        }
+        // A command takes its time, and everybody would wait for the transaction.
+        self.sealing.refresh()?;
         // While a transaction writes, nobody else does: neither to the database nor, by this, to the file.
         let transaction = Transaction::begin(&self.connection, &self.sealing, &self.recorder)?;
-        self.sealing.refresh()?;
+        self.sealing.refresh_file()?;
         let mut resealed = sealed::rewrap_all(&self.connection, &self.sealing)?;
         if resealed == 0 {
             // The new key is in the file before anything is sealed by it, and the old one still is.
@@ -36,7 +42,7 @@ impl Database {
         let mut resealed = 0;
         loop {
             let transaction = Transaction::begin(&self.connection, &self.sealing, &self.recorder)?;
-            self.sealing.refresh()?;
+            self.sealing.refresh_file()?;
             let late = sealed::rewrap_all(&self.connection, &self.sealing)?;
             if late == 0 {
                 // Everything is sealed by the first key, durably, and nobody seals anything meanwhile.

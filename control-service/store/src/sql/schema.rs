@@ -63,7 +63,7 @@ fn newest(steps: Steps) -> usize {
 /// # Errors
 /// [`StoreError::Newer`], or a step fails; nothing is changed then.
 pub(super) fn migrate(connection: &Connection) -> Result<Migrated, Failure> {
-    connection.exclusively(|| migrate_within(connection))
+    connection.exclusively(|_| migrate_within(connection))
 }
 
 /// The same in a transaction that was begun already.
@@ -89,7 +89,7 @@ pub(super) fn migrate_within(connection: &Connection) -> Result<Migrated, Failur
 /// # Errors
 /// As of [`expect_current`], or the database fails.
 pub(super) fn make(connection: &Connection) -> Result<(), Failure> {
-    connection.exclusively(|| {
+    connection.exclusively(|_| {
         if !is_empty(connection)? {
             expect_current(connection)?;
         }

@@ -3,28 +3,50 @@
 use portcullis_control_domain::random::random;
 use portcullis_protocol::audit::hex;
 use portcullis_protocol::wire::RecordKind;
-use portcullis_sql::{Connection, params};
+use portcullis_sql::{Begun, Connection, params};
 use zeroize::Zeroizing;
 
 use super::failure::Failure;
-use crate::seal::{Sealed, SealingKey};
+use crate::StoreError;
+use crate::seal::{SealError, Sealed, SealingKey, Wrapped};
 
 /// True when the database holds secrets, so that its sealing key must be there.
 pub(super) fn any(connection: &Connection) -> Result<bool, Failure> {
     Ok(connection.query_one("SELECT EXISTS (SELECT 1 FROM secret)", params![], |row| row.get(0))?)
 }
 
-/// Opens a secret; makes it when it is not there yet.
+/// Runs what opens secrets, outside of any transaction; once more when one does not open, with the keys as their source has
+/// them by then: the secrets may have been sealed anew.
+pub(super) fn opening<T>(key: &SealingKey, job: impl Fn() -> Result<T, Failure>) -> Result<T, Failure> {
+    match job() {
+        Err(Failure(StoreError::Seal(SealError::DoesNotOpen { .. }))) => {
+            key.refresh()?;
+            job()
+        }
+        outcome => outcome,
+    }
+}
+
+/// One of the secrets that are there: all are sealed by the same key.
+pub(super) fn any_wrapped(connection: &Connection) -> Result<Option<Wrapped>, Failure> {
+    let sql = "SELECT name, wrapped_key FROM secret ORDER BY name LIMIT 1";
+    let wrapped = connection
+        .query_optional(sql, params![], |row| Ok(Wrapped { name: row.get(0)?, wrapped_key: row.get(1)? }));
+    Ok(wrapped?)
+}
+
+/// Opens a secret; makes it when it is not there yet. In a transaction: of two processes that made it at once, one would go on
+/// with a secret that nobody has.
 pub(super) fn load_or_make(
-    connection: &Connection,
+    begun: Begun<'_>,
     key: &SealingKey,
     name: &str,
 ) -> Result<Zeroizing<[u8; 32]>, Failure> {
-    if let Some(secret) = load(connection, key, name)? {
+    if let Some(secret) = load(&begun, key, name)? {
         return Ok(secret);
     }
     let secret = Zeroizing::new(random::<32>());
-    store(connection, key, name, &*secret)?;
+    store(&begun, key, name, &*secret)?;
     Ok(secret)
 }
 
@@ -87,7 +109,7 @@ pub(super) fn store(
     name: &str,
     secret: &[u8],
 ) -> Result<(), Failure> {
-    let sealed = key.seal(name, secret)?;
+    let sealed = key.seal(name, secret, any_wrapped(connection)?.as_ref())?;
     connection.execute(
         "INSERT INTO secret (name, wrapped_key, ciphertext) VALUES (?1, ?2, ?3) ON CONFLICT (name)
             DO UPDATE SET wrapped_key = excluded.wrapped_key, ciphertext = excluded.ciphertext",

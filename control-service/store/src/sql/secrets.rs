@@ -4,7 +4,7 @@ use portcullis_control_domain::signing::SigningKey;
 use portcullis_control_snapshot::Settings;
 use portcullis_control_snapshot::entries::Entries;
 use portcullis_protocol::snapshot::public_key;
-use portcullis_sql::Connection;
+use portcullis_sql::{Begun, Connection};
 use zeroize::Zeroizing;
 
 use super::failure::Failure;
@@ -27,13 +27,11 @@ pub struct Secrets {
 }
 
 impl Secrets {
-    pub(super) fn load_or_make(connection: &Connection, key: &SealingKey) -> Result<Self, Failure> {
-        connection.exclusively(|| {
-            Ok(Self {
-                snapshot_seed: sealed::load_or_make(connection, key, SNAPSHOT_SEED)?,
-                api_key_pepper: sealed::load_or_make(connection, key, API_KEY_PEPPER)?,
-                signing_keys: signing_keys::load_or_make(connection, key)?,
-            })
+    pub(super) fn load_or_make(begun: Begun<'_>, key: &SealingKey) -> Result<Self, Failure> {
+        Ok(Self {
+            snapshot_seed: sealed::load_or_make(begun, key, SNAPSHOT_SEED)?,
+            api_key_pepper: sealed::load_or_make(begun, key, API_KEY_PEPPER)?,
+            signing_keys: signing_keys::load_or_make(begun, key)?,
         })
     }
 

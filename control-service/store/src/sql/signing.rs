@@ -66,7 +66,7 @@ impl Store {
     /// [`StoreError`] when the database fails or a secret does not open.
     pub async fn signing_keys(&self) -> Result<Vec<SigningKey>, StoreError> {
         let sealing = std::sync::Arc::clone(&self.sealing);
-        self.readers.run(move |connection| load(connection, &sealing)).await
+        self.readers.run(move |connection| sealed::opening(&sealing, || load(connection, &sealing))).await
     }
 
     /// All keys as [`Self::signing_keys`], and the time by the database's clock.
@@ -75,7 +75,11 @@ impl Store {
     /// [`StoreError`] when the database fails or a secret does not open.
     pub async fn signing_keys_now(&self) -> Result<(Vec<SigningKey>, u64), StoreError> {
         let sealing = std::sync::Arc::clone(&self.sealing);
-        self.readers.run(move |connection| Ok((load(connection, &sealing)?, connection.now_ms()?))).await
+        let now = move |connection: &Connection| {
+            let keys = sealed::opening(&sealing, || load(connection, &sealing))?;
+            Ok((keys, connection.now_ms()?))
+        };
+        self.readers.run(now).await
     }
 
     /// Adds the record of a token that a key has signed; false when that key is not the one that signs any more, and
@@ -104,13 +108,15 @@ impl Store {
     /// One that another replica has made already changes nothing.
     ///
     /// # Errors
-    /// [`Refused::RotationUnderWay`] when another new key waits, [`StoreError::Superseded`], or the database fails.
+    /// [`Refused::RotationUnderWay`] when another new key waits, [`StoreError::Superseded`], [`StoreError::Seal`], or the
+    /// database fails.
     pub async fn change_signing_key(
         &self,
         term: Option<Term>,
         change: KeyChange,
         action: AuditEvent,
     ) -> Result<u64, StoreError> {
+        self.read_sealing_key().await?;
         let (sealing, settings) =
             (std::sync::Arc::clone(&self.sealing), std::sync::Arc::clone(&self.settings));
         self.writer

@@ -2,7 +2,7 @@
 
 use portcullis_control_domain::clock::now_ms;
 use portcullis_control_domain::signing::{Purpose, SigningKey};
-use portcullis_sql::{Connection, params};
+use portcullis_sql::{Begun, Connection, params};
 
 use super::failure::Failure;
 use super::sealed;
@@ -17,17 +17,14 @@ pub(super) fn secret_name(kid: &str) -> String {
 }
 
 /// Loads all keys; makes the first of each purpose, which signs at once, since no token is older.
-pub(super) fn load_or_make(
-    connection: &Connection,
-    sealing: &SealingKey,
-) -> Result<Vec<SigningKey>, Failure> {
-    adopt_first_identity_key(connection, sealing)?;
-    let mut keys = load(connection, sealing)?;
+pub(super) fn load_or_make(begun: Begun<'_>, sealing: &SealingKey) -> Result<Vec<SigningKey>, Failure> {
+    adopt_first_identity_key(begun, sealing)?;
+    let mut keys = load(&begun, sealing)?;
     for purpose in [Purpose::Identity, Purpose::Service] {
         if !keys.iter().any(|k| k.purpose == purpose && k.signs()) {
             let mut key = SigningKey::generate(purpose);
             key.signs_from_ms = Some(key.created_at_ms);
-            insert(connection, sealing, &key)?;
+            insert(&begun, sealing, &key)?;
             keys.push(key);
         }
     }
@@ -35,13 +32,13 @@ pub(super) fn load_or_make(
 }
 
 /// Schema 1 had one identity key, as a plain secret.
-fn adopt_first_identity_key(connection: &Connection, sealing: &SealingKey) -> Result<(), Failure> {
+fn adopt_first_identity_key(begun: Begun<'_>, sealing: &SealingKey) -> Result<(), Failure> {
     let name = "identity_seed";
-    if let Some(seed) = sealed::load(connection, sealing, name)? {
+    if let Some(seed) = sealed::load(&begun, sealing, name)? {
         let mut key = SigningKey::from_seed(Purpose::Identity, seed, now_ms());
         key.signs_from_ms = Some(key.created_at_ms);
-        insert(connection, sealing, &key)?;
-        sealed::remove(connection, name)?;
+        insert(&begun, sealing, &key)?;
+        sealed::remove(&begun, name)?;
     }
     Ok(())
 }

@@ -66,7 +66,8 @@ impl Store {
     pub fn start(mut database: Database, settings: Settings) -> Result<Self, StoreError> {
         database.location.serve(&database.connection)?;
         // Whoever served it until now may have changed them since it was opened.
-        database.secrets = Secrets::load_or_make(&database.connection, &database.sealing)?;
+        let sealing = &database.sealing;
+        database.secrets = database.connection.exclusively(|begun| Secrets::load_or_make(begun, sealing))?;
         let leader = Arc::new(Leader::start(&database.location, &database.connection)?);
         let entries = database.secrets.entries(&settings);
         // In any case this gives the store its life.
@@ -123,6 +124,15 @@ impl Store {
     #[must_use]
     pub fn hub(&self) -> &Arc<Hub> {
         &self.hub
+    }
+
+    /// Reads the sealing key again, before something is sealed by it: whoever has taken it away since must hear so from
+    /// whoever needs it, and another process may have changed it. Not in the transaction, since a command takes its time.
+    pub(super) async fn read_sealing_key(&self) -> Result<(), StoreError> {
+        let sealing = Arc::clone(&self.sealing);
+        let read = tokio::task::spawn_blocking(move || sealing.refresh()).await;
+        Ok(read
+            .map_err(|error| StoreError::Database(format!("the sealing key could not be read: {error}")))??)
     }
 
     /// What must be so before something is decided by the snapshot, or by what else is remembered of the database.

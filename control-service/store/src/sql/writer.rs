@@ -245,13 +245,13 @@ impl Written {
 
     /// Begins a transaction; on a new connection where the server had broken off the one before, which shows only now.
     fn begin(&mut self) -> Result<(), Failure> {
-        match self.connection.begin() {
+        match self.connection.begin().map(|_| ()) {
             Err(error) if error.is_disconnected() => {
                 let connection = self.location.connect(Purpose::Write)?;
                 self.location.serve(&connection)?;
                 self.connection = connection;
                 tracing::info!(%error, "connected to the database server again");
-                Ok(self.connection.begin()?)
+                Ok(self.connection.begin().map(|_| ())?)
             }
             outcome => Ok(outcome?),
         }

@@ -353,7 +353,7 @@ fn make_old(connection: &Connection, records: &[AuditRecord]) {
         "INSERT INTO audit_record (position, stream_id, sequence, request_id, subject, cluster, bytes, leaf)
         VALUES (?1, 1, ?1, ?2, ?3, ?4, ?5, ?6)";
     connection
-        .exclusively(|| {
+        .exclusively(|_| {
             for record in records {
                 let AuditRecord { sequence, request_id, subject, cluster, .. } = record;
                 let bytes = record.encode_to_vec();

@@ -6,6 +6,7 @@ use portcullis_control_domain::Refused;
 use portcullis_control_domain::audit::{AuditEvent, RecordedCaller};
 use portcullis_control_domain::caller::{Caller, CallerCredential, Role};
 use portcullis_control_domain::cluster::{NewCluster, Placement};
+use portcullis_control_domain::sealing::SealingKeySource;
 use portcullis_control_snapshot::Settings;
 use portcullis_control_store::{Database, Location, Server, Store, StoreError};
 use portcullis_mesh::paths;
@@ -37,7 +38,7 @@ impl World {
     pub(crate) async fn on(server: &Postgres, name: &str) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let url = server.database(name).await.unwrap();
-        let sealing_key = folder.path().join("sealing.key");
+        let sealing_key = SealingKeySource::File(folder.path().join("sealing.key"));
         let server = Arc::new(Server::parse(&url).unwrap());
         let location = Location::Server { server, folder: folder.path().to_owned(), sealing_key };
         Self { location, url: Some(url), _folder: folder }
@@ -46,7 +47,7 @@ impl World {
     /// The same database by another URL.
     pub(crate) fn as_user(&self, url: &str) -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let sealing_key = folder.path().join("sealing.key");
+        let sealing_key = SealingKeySource::File(folder.path().join("sealing.key"));
         let server = Arc::new(Server::parse(url).unwrap());
         let location = Location::Server { server, folder: folder.path().to_owned(), sealing_key };
         Self { location, url: Some(url.to_owned()), _folder: folder }

@@ -33,7 +33,7 @@ pub(in crate::sql) fn convert(connection: &Connection, recorder: &Recorder) -> R
     }
     let mut converted = 0;
     while let Some(part) =
-        connection.exclusively(|| convert_part(connection, recorder)).inspect_err(|_| recorder.forget())?
+        connection.exclusively(|_| convert_part(connection, recorder)).inspect_err(|_| recorder.forget())?
     {
         converted += part;
         if converted % TELL_EVERY == 0 {

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use lru::LruCache;
 use portcullis_control_domain::audit::DataSubject;
 use portcullis_control_domain::random::random;
-use portcullis_sql::{Connection, params};
+use portcullis_sql::{Begun, Connection, params};
 use sha2::{Digest, Sha256};
 
 use super::super::failure::Failure;
@@ -62,10 +62,9 @@ impl Held {
 pub(in crate::sql) const AUDIT_KEYS: &str = "audit_keys";
 
 impl Recorder {
-    /// With the keys of a database, in the transaction that is under way: of two processes that made them at once, one
-    /// would write what nobody opens.
-    pub(in crate::sql) fn load_or_make(connection: &Connection, key: &SealingKey) -> Result<Self, Failure> {
-        Ok(Self::with(&*sealed::load_or_make(connection, key, AUDIT_KEYS)?))
+    /// With the keys of a database, which are made where they are absent.
+    pub(in crate::sql) fn load_or_make(begun: Begun<'_>, key: &SealingKey) -> Result<Self, Failure> {
+        Ok(Self::with(&*sealed::load_or_make(begun, key, AUDIT_KEYS)?))
     }
 
     pub(in crate::sql) fn with(secret: &[u8; 32]) -> Self {
@@ -208,7 +207,7 @@ mod tests {
     fn a_key_that_was_made_in_vain_is_forgotten() {
         let connection = database();
         let recorder = Recorder::with(&[1; 32]);
-        let made = connection.exclusively(|| {
+        let made = connection.exclusively(|_| {
             let made = recorder.subjects(&connection)?.key(&ZOE)?.id;
             Err::<(), _>(Failure::database(made.to_string()))
         });

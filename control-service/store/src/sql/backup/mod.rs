@@ -22,7 +22,7 @@ use super::connect::Purpose;
 use super::failure::Failure;
 use super::life::life;
 use super::location::Location;
-use super::{audit, schema};
+use super::{audit, schema, sealed};
 use crate::StoreError;
 use crate::seal::SealingKey;
 pub use error::BackupError;
@@ -111,7 +111,8 @@ fn newest_record(connection: &Connection) -> Result<(u64, String), Failure> {
 fn write_manifest(target: &Connection, manifest: &Manifest, key: &SealingKey) -> Result<(), Failure> {
     let text = serde_json::to_string(manifest)
         .map_err(|error| Failure::database(format!("the manifest cannot be written: {error}")))?;
-    let sealed = key.seal(SEALED_AS, &Sha256::digest(text.as_bytes()))?;
+    let sealed =
+        key.seal(SEALED_AS, &Sha256::digest(text.as_bytes()), sealed::any_wrapped(target)?.as_ref())?;
     target.execute(
         "INSERT INTO backup (id, manifest, wrapped_key, ciphertext) VALUES (1, ?1, ?2, ?3)",
         params![text, sealed.wrapped_key, sealed.ciphertext],

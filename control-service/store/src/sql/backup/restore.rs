@@ -6,7 +6,7 @@ use portcullis_control_domain::audit::RecordedCaller;
 use portcullis_control_domain::clock::now_ms;
 use portcullis_control_domain::random::random;
 use portcullis_control_domain::recovery::{NOBODY_KNOWS, RESERVE, event};
-use portcullis_sql::{Connection, params};
+use portcullis_sql::{Begun, Connection, params};
 
 use super::{Backup, BackupError, Draft, copied};
 use crate::StoreError;
@@ -47,25 +47,25 @@ impl Backup {
         let key = self.opened_by(location)?;
         let draft = Draft::begin(file)?;
         let target = draft.database()?;
-        target.begin()?;
-        self.fill(&target, &key)?;
+        self.fill(target.begin()?, &key)?;
         drop(target);
         draft.keep()
     }
 
     fn restore_server(&self, location: &Location) -> Result<(), BackupError> {
+        let key = self.opened_by(location)?;
         let target = location.connect(Purpose::Fill)?;
         // Dropped before its commit, the connection takes everything back.
-        target.begin()?;
+        let begun = target.begin()?;
         if !schema::is_empty(&target)? {
             return Err(BackupError::NotEmpty("the database of DATABASE_URL".to_owned()));
         }
-        let key = self.opened_by(location)?;
-        self.fill(&target, &key)
+        self.fill(begun, &key)
     }
 
     /// Writes everything in the transaction that was begun, reads it again, and commits.
-    fn fill(&self, target: &Connection, key: &SealingKey) -> Result<(), BackupError> {
+    fn fill(&self, begun: Begun<'_>, key: &SealingKey) -> Result<(), BackupError> {
+        let target: &Connection = &begun;
         let manifest = self.manifest();
         schema::make_version(target, manifest.schema)?;
         if schema::known_version(target)? != manifest.schema {
@@ -80,19 +80,20 @@ impl Backup {
             }
         }
         schema::migrate_within(target)?;
-        Ok(begin(target, key, manifest.made_at_ms, manifest.audit_index)?)
+        Ok(begin(begun, key, manifest.made_at_ms, manifest.audit_index)?)
     }
 }
 
 /// Makes a new life of what was restored. Numbers go on above all that the life before can have given out since the
 /// backup, and keys that sign tokens are made anew: those of the backup may have been replaced because they were stolen.
 fn begin(
-    connection: &Connection,
+    begun: Begun<'_>,
     key: &SealingKey,
     made_at_ms: u64,
     audit_index: u64,
 ) -> Result<(), Failure> {
     // A backup of a store that was still recovering lacks more than came after it, and nothing tells that any more.
+    let connection: &Connection = &begun;
     let unfinished = under_way(connection)?;
     end(connection, None)?;
     let covered_until_ms =
@@ -116,7 +117,7 @@ fn begin(
         params![random::<16>(), RESERVE],
     )?;
     signing_keys::remove_all(connection)?;
-    let recorder = Recorder::load_or_make(connection, key)?;
+    let recorder = Recorder::load_or_make(begun, key)?;
     let mut transaction = Transaction::begun(connection, key, &recorder)?;
     transaction.record(event(RecordedCaller::local_operator(), "restore").record(200, ""))?;
     transaction.commit().map(drop)

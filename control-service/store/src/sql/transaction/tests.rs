@@ -1,5 +1,6 @@
 use std::collections::BTreeMap;
 
+use portcullis_control_domain::sealing::SealingKeySource;
 use portcullis_control_snapshot::{Ask, View};
 use portcullis_protocol::snapshot::MAX_VALUE;
 
@@ -15,7 +16,8 @@ pub(crate) fn database() -> Connection {
 
 pub(crate) fn sealing() -> SealingKey {
     let folder = tempfile::tempdir().unwrap();
-    SealingKey::load(&folder.path().join("sealing.key"), true).unwrap()
+    let file = SealingKeySource::File(folder.path().join("sealing.key"));
+    SealingKey::load(&file, true).unwrap()
 }
 
 fn write<T>(
