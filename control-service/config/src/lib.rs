@@ -16,6 +16,7 @@ mod platform_callers;
 mod policy;
 mod resources;
 mod schema;
+mod sealing_key;
 mod section;
 mod signing;
 mod warnings;
@@ -24,7 +25,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use portcullis_control_domain::configuration::{Difference, Effect};
-use portcullis_control_domain::sealing::{KeyCommand, SealingKeySource};
+use portcullis_control_domain::sealing::SealingKeySource;
 use portcullis_control_domain::text_file;
 use portcullis_control_snapshot::Settings;
 use portcullis_model::errors::FieldErrors;
@@ -168,7 +169,7 @@ fn read(file: &Path, mut root: Section<'_>, document: Document) -> Option<Config
     let mut store = root.section("store");
     let data_dir = store.required::<PathBuf>("dataDir", "the folder for the database and its sealing key");
     let data_dir = data_dir.map(|data_dir| folder.join(data_dir));
-    let sealing_key = sealing_key(folder, data_dir.as_deref(), &mut store);
+    let sealing_key = sealing_key::read(folder, data_dir.as_deref(), &mut store);
     let backend = store.optional::<Backend>("backend");
     store.finish();
     let mut mesh = root.section("mesh");
@@ -200,35 +201,6 @@ fn read(file: &Path, mut root: Section<'_>, document: Document) -> Option<Config
         policy,
         document,
     })
-}
-
-/// Where the sealing key comes from: beside the database unless it is said.
-fn sealing_key(folder: &Path, data_dir: Option<&Path>, store: &mut Section<'_>) -> Option<SealingKeySource> {
-    let (has_file, has_command) = (store.has("sealingKeyFile"), store.has("sealingKeyCommand"));
-    let file = store.optional::<PathBuf>("sealingKeyFile");
-    let command = store.optional::<Vec<String>>("sealingKeyCommand");
-    if has_file && has_command {
-        store.error(
-            "sealingKeyCommand",
-            "give either sealingKeyFile or sealingKeyCommand: the key comes from one place",
-        );
-        return None;
-    }
-    if !has_command {
-        let file = file.map(|file| folder.join(file)).or_else(|| Some(data_dir?.join("sealing.key")));
-        return file.map(SealingKeySource::File);
-    }
-    let mut words = command?.into_iter();
-    let program = words.next().filter(|program| !program.is_empty());
-    let arguments: Vec<String> = words.collect();
-    let Some(program) = program.filter(|_| !arguments.iter().any(|word| word.contains('\0'))) else {
-        let told = "begins with the program, then its arguments, each a text of its own: [/usr/local/bin/keys, --region, eu]";
-        store.error("sealingKeyCommand", told);
-        return None;
-    };
-    // A name without a folder is looked up in PATH.
-    let program = if program.contains('/') { folder.join(program) } else { program.into() };
-    Some(SealingKeySource::Command(KeyCommand { program, arguments }))
 }
 
 /// No two of the service's issuers and of those that it believes may be the same: one would pass for the other.

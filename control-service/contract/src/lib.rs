@@ -8,6 +8,7 @@ pub mod administrators;
 pub mod audit;
 pub mod callers;
 pub mod calls;
+pub mod changes;
 pub mod clients;
 pub mod clusters;
 pub mod configuration;

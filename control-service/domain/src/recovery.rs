@@ -9,9 +9,10 @@ mod export;
 use serde::{Deserialize, Serialize};
 
 use crate::audit::{AuditEvent, RecordedCaller};
+use crate::caller::Caller;
 use crate::clock::rfc3339;
 
-pub use export::{AuditExport, Change, Closing, ExportGap, Exported};
+pub use export::{AuditExport, Change, Closing, ExportGap, Left, Told};
 
 /// By how much revisions and indexes of the audit log go on above those of the backup: more than can have been given out
 /// since it was made.
@@ -104,26 +105,65 @@ impl Recovery {
         }
     }
 
-    /// Why nobody is let through, and what to do, for people.
+    /// Whether it is certain that the caller is still one: whoever got their token after the restore, since nothing that is
+    /// missing can have revoked it.
+    #[must_use]
+    pub fn knows(&self, caller: &Caller) -> bool {
+        caller.made_at_ms.is_some_and(|made_at_ms| made_at_ms >= self.restored_at_ms)
+    }
+
+    /// Why nobody is let through, since when, what opens the service, and the command to go on with, for people.
     #[must_use]
     pub fn reason(&self, now_ms: u64) -> String {
-        let since = rfc3339(self.covered_until_ms);
+        let restored = format!("restored from a backup at {}; ", rfc3339(self.restored_at_ms));
+        let (known, since) = (self.covered_revision, rfc3339(self.covered_until_ms));
         let accept = format!(
-            "give `portcullis backup recover --audit-export FILE` newer audit records, or, if there are none, accept that \
-             changes are lost: `portcullis backup accept-loss --since {since}`"
+            "accept that changes are lost: `portcullis backup accept-loss --config control.yaml --since {since}`"
         );
-        match self.verdict(now_ms) {
-            Verdict::Complete | Verdict::Waits => {
-                "restored from a backup; the audit export covers what is known, and gateways are waited for"
-                    .to_owned()
+        let go_on = format!(
+            "give newer audit records: `portcullis backup recover --config control.yaml --audit-export FILE`; or, if there \
+             are none, {accept}"
+        );
+        restored
+            + &match self.verdict(now_ms) {
+                Verdict::Complete | Verdict::Waits => format!(
+                    "audit exports tell of every change up to revision {known}, {since}, and gateways are waited for: {}. The \
+                     service opens by itself {} s after the first poll of a gateway at the mesh listener, if none that polls \
+                     holds more than revision {known}; if no gateway is left that could poll, {accept}",
+                    self.polled(),
+                    SETTLES_MS / 1000
+                ),
+                Verdict::NoExport => format!(
+                    "what was changed after {since} is not known, and no audit export tells of it up to the end of the log; \
+                     polls of gateways alone do not open the service ({}): {go_on}",
+                    self.polled()
+                ),
+                Verdict::Behind => format!(
+                    "what is known ends at revision {known}, {since}, and a gateway holds more ({}): {go_on}",
+                    self.polled()
+                ),
             }
-            Verdict::NoExport => {
-                format!("restored from a backup; what was changed after {since} is not known: {accept}")
+    }
+
+    /// Which gateways have polled since the restore.
+    fn polled(&self) -> String {
+        match (self.held_since_ms, self.held_revision) {
+            (Some(since), Some(held)) if held < NOBODY_KNOWS => {
+                format!(
+                    "the first polled at {}, and the newest revision that one holds is {held}",
+                    rfc3339(since)
+                )
             }
-            Verdict::Behind => format!(
-                "restored from a backup; what is known ends at revision {}, {since}, and a gateway holds more: {accept}",
-                self.covered_revision
-            ),
+            (Some(since), _) => {
+                format!(
+                    "the first polled at {}, and one holds revisions of another life of the store",
+                    rfc3339(since)
+                )
+            }
+            (None, Some(_)) => {
+                "the backup is of a store that was restored itself, and lacked changes".to_owned()
+            }
+            (None, None) => "none has polled since the restore".to_owned(),
         }
     }
 }
@@ -137,6 +177,7 @@ pub fn event(by: RecordedCaller, what: &str) -> AuditEvent {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::caller::{CallerCredential, Role};
 
     fn restored() -> Recovery {
         Recovery {
@@ -157,17 +198,31 @@ mod tests {
         assert_eq!(recovery.verdict(6_000), Verdict::NoExport);
         assert!(recovery.holds(&[7; 16], 50, 6_000));
         assert_eq!(recovery.verdict(u64::MAX), Verdict::NoExport);
-        assert!(recovery.reason(6_000).contains("accept-loss --since 1970-01-01T00:00:01Z"));
+        let told = recovery.reason(6_000);
+        for part in [
+            "restored from a backup at 1970-01-01T00:00:05Z",
+            "`portcullis backup recover --config control.yaml --audit-export FILE`",
+            "`portcullis backup accept-loss --config control.yaml --since 1970-01-01T00:00:01Z`",
+        ] {
+            assert!(told.contains(part), "{told}");
+        }
     }
 
     #[test]
     fn an_export_counts_when_gateways_hold_no_more_than_it_tells() {
         let mut recovery = Recovery { exports: 1, covered_revision: 60, ..restored() };
         assert_eq!(recovery.verdict(u64::MAX), Verdict::Waits, "no gateway has come");
+        let told = recovery.reason(u64::MAX);
+        assert!(
+            told.contains("none has polled since") && told.contains("10 s after the first poll"),
+            "{told}"
+        );
         assert!(!recovery.holds(&[], 0, 6_000), "one that restarted knows nothing");
         assert!(recovery.holds(&[7; 16], 60, 6_000));
         assert!(!recovery.holds(&[7; 16], 59, 7_000));
         assert_eq!(recovery.verdict(15_999), Verdict::Waits);
+        let told = recovery.reason(15_999);
+        assert!(told.contains("the first polled at 1970-01-01T00:00:06Z, and the newest revision"), "{told}");
         assert_eq!(recovery.verdict(16_000), Verdict::Complete);
         assert!(recovery.holds(&[7; 16], 61, 15_000));
         assert_eq!(recovery.verdict(u64::MAX), Verdict::Behind);
@@ -188,6 +243,21 @@ mod tests {
         recovery.take(&clear, Some((60, 2_000)));
         assert_eq!((recovery.covered_index, recovery.covered_revision), (14, 60));
         assert_eq!(recovery.verdict(u64::MAX), Verdict::Complete);
+    }
+
+    #[test]
+    fn only_a_token_of_after_the_restore_is_certainly_good() {
+        let (credential, role) = (CallerCredential::Token { id: "0a".to_owned() }, Role::Administrator);
+        let caller = |made_at_ms| Caller {
+            credential: credential.clone(),
+            role: role.clone(),
+            expires_at_s: None,
+            made_at_ms,
+            voucher: None,
+        };
+        for (made_at_ms, known) in [(None, false), (Some(4_999), false), (Some(5_000), true)] {
+            assert_eq!(restored().knows(&caller(made_at_ms)), known, "{made_at_ms:?}");
+        }
     }
 
     #[test]

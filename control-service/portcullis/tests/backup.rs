@@ -4,7 +4,7 @@ mod common;
 
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
-use std::process::{Output, Stdio};
+use std::process::{Command, Output, Stdio};
 use std::time::Duration;
 
 use portcullis_mesh::paths;
@@ -225,17 +225,39 @@ async fn a_restored_service_is_closed_until_it_has_recovered(from: Option<&str>,
 
     let folder = folder_like(&old, to);
     let told = stdout(&restore(folder.path(), &file, &["--audit-export", records.to_str().unwrap()]));
-    for part in ["POST /v1/clusters/orders/suspend", "POST /v1/revocations/sub:eve/1", "NOT done again"] {
+    for part in [
+        "done again: cluster orders, suspended by the platform (record ",
+        "done again: sub:eve/1, revoked by the platform (record ",
+        "POST /v1/revocations/sub:eve/1",
+        "NOT done again: revocation of sub:mallory, taken back: a restore opens nothing",
+        "NOT done again: cluster later: its secret is in no backup",
+    ] {
         assert!(told.contains(part), "{part}: {told}");
     }
     let new = Server::start_as(folder, &old).await;
     let (status, told) = ready(&new).await;
     assert!(status == 503 && told.contains("gateways are waited for"), "{status} {told}");
+    assert!(
+        told.contains("none has polled since the restore") && told.contains("10 s after the first poll"),
+        "{told}"
+    );
     let answer = new.api(Method::GET, "/v1/clusters").send().await.unwrap();
     assert_eq!(answer.status().as_u16(), 503);
     assert_eq!(text(&answer.json::<Value>().await.unwrap()["reason"]), "store_recovering");
     let answer = new.api(Method::POST, "/v1/clusters/acme/resume").send().await.unwrap();
     assert_eq!(answer.status().as_u16(), 503, "nothing is opened");
+    // Whoever had a token before the restore may be revoked by what is missing; whoever gets one now is not.
+    let config = new.config();
+    let arguments = ["bootstrap-admin", "--break-glass", "--config", config.to_str().unwrap()];
+    let newcomer = new.by(&stdout(&run_in(new.folder.path(), &arguments)));
+    for path in ["/v1/whoami", "/v1/clusters", "/v1/api-keys", "/v1/audit/records", "/v1/proxies"] {
+        newcomer.expect(200, Method::GET, path, None).await;
+        let problem = new.expect(503, Method::GET, path, None).await;
+        assert!(text(&problem["detail"]).contains("bootstrap-admin --break-glass"), "{problem}");
+    }
+    for path in ["/v1/clusters/acme/resume", "/v1/signing-keys/identity"] {
+        newcomer.expect(503, Method::POST, path, None).await;
+    }
     new.expect(200, Method::POST, "/v1/clusters/acme/suspend", None).await;
     let refused = polled(&new, &gateway, revision).await;
     assert_eq!(refused, (503, "store_recovering".to_owned()));
@@ -276,6 +298,45 @@ async fn a_server_is_restored_on_a_file_and_recovers() {
     a_restored_service_is_closed_until_it_has_recovered(Some(&url), None).await;
 }
 
+/// What owner and tenant have closed is theirs after a restore, too, and theirs to take back.
+#[tokio::test]
+async fn a_closing_stays_whose_it_was() {
+    let old = service(None).await;
+    let token = async |role: &str, cluster: Option<&str>| {
+        let body = json!({"role": role, "tenant": "acme", "cluster": cluster});
+        text(&old.expect(201, Method::POST, "/v1/administrators", Some(body)).await["token"])
+    };
+    let (owner, tenant) = (token("cluster-owner", Some("orders")).await, token("tenant-admin", None).await);
+    let file = create(old.folder.path(), "backup");
+    old.by(&owner).expect(200, Method::POST, "/v1/clusters/orders/suspend", None).await;
+    old.by(&tenant).expect(200, Method::POST, "/v1/clusters/acme/suspend", None).await;
+    old.expect(200, Method::POST, "/v1/clusters/acme/suspend", None).await;
+    let person = "user:acme https://idp.example.com ann";
+    let body = json!({"name": person, "note": ""});
+    old.by(&tenant).expect(201, Method::POST, "/v1/revocations", Some(body)).await;
+    let mut gateway = old.reader("gateway", GATEWAY, "01");
+    gateway.sync(&old).await;
+    let records = export(&old, "records");
+    let folder = folder_like(&old, None);
+    let told = stdout(&restore(folder.path(), &file, &["--audit-export", records.to_str().unwrap()]));
+    assert!(told.contains("cluster orders, suspended by the owner"), "{told}");
+    let new = Server::start_as(folder, &old).await;
+    assert_eq!(polled(&new, &gateway, gateway.state.revision()).await.0, 503);
+    until("the service has recovered", async || ready(&new).await.0 == 200).await;
+    for (id, held) in [("orders", json!(["owner"])), ("acme", json!(["tenant", "platform"]))] {
+        let cluster = new.expect(200, Method::GET, &["/v1/clusters/", id].concat(), None).await;
+        assert_eq!(cluster["suspended_by"], held, "{cluster}");
+    }
+    let all = new.expect(200, Method::GET, "/v1/revocations", None).await;
+    let mine = all["revocations"].as_array().unwrap().iter().find(|found| found["name"] == person).unwrap();
+    assert_eq!(mine["made_by"], "tenant");
+    new.by(&tenant).expect(403, Method::POST, "/v1/clusters/acme/resume", None).await;
+    new.by(&owner).expect(200, Method::POST, "/v1/clusters/orders/resume", None).await;
+    assert_ne!(new.state_of("orders").await, "suspended");
+    let query = "/v1/revocations?name=user%3Aacme%20https%3A%2F%2Fidp.example.com%20ann";
+    new.by(&tenant).expect(200, Method::DELETE, query, None).await;
+}
+
 #[tokio::test]
 async fn where_nobody_knows_what_is_missing_the_operator_has_to_accept_it() {
     let old = service(None).await;
@@ -292,7 +353,10 @@ async fn where_nobody_knows_what_is_missing_the_operator_has_to_accept_it() {
     let folder = new.folder.path();
     let told = stdout(&command(folder, &["status"]));
     let since = told.rsplit_once("--since ").unwrap().1.trim_end_matches('`');
-    assert!(refused(&command(folder, &["accept-loss", "--since", "2999-01-01T00:00:00Z"])).contains(since));
+    for never in ["2999-01-01T00:00:00Z", "1999-01-01T00:00:00Z"] {
+        let told = refused(&command(folder, &["accept-loss", "--since", never]));
+        assert!(told.contains(&[" to ", since, ": --since ", since].concat()), "{told}");
+    }
     tokio::time::sleep(Duration::from_secs(12)).await;
     assert_eq!(ready(&new).await.0, 503, "time alone opens nothing");
     stdout(&command(folder, &["accept-loss", "--since", since]));
@@ -383,8 +447,8 @@ async fn only_an_export_that_tells_all_counts() {
     }
     let told = recover(&whole);
     assert!(told.contains("gateways are waited for"), "{told}");
-    assert_eq!(told.matches("done again: record").count(), 1, "{told}");
-    assert_eq!(told.matches("not there: record").count(), 1, "{told}");
+    assert_eq!(told.matches("done again: cluster orders, suspended").count(), 1, "{told}");
+    assert_eq!(told.matches("not there: cluster later").count(), 1, "{told}");
     let (exports, index, _) = known(folder);
     assert!(exports == 1 && index >= from + 2, "{exports} {index}");
 }
@@ -431,66 +495,124 @@ async fn what_lies_where_a_backup_is_written_is_not_written_to() {
     assert_eq!(std::fs::read_to_string(&victim).unwrap(), "somebody's");
 }
 
-/// Ends a command after a while; true when it had come to its end.
-fn killed_after(folder: &Path, arguments: &[&str], after: Duration) -> bool {
+/// Ends a command as soon as it is seen at work; false when it had come to its end before that.
+async fn killed_at_work(folder: &Path, arguments: &[&str], mut at_work: impl AsyncFnMut() -> bool) -> bool {
     let mut command = portcullis();
     if let Ok(url) = std::fs::read_to_string(folder.join("database-url")) {
         command.env("DATABASE_URL", url);
     }
     command.args(arguments).arg("--config").arg(folder.join("control.yaml"));
     let mut child = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
-    std::thread::sleep(after);
-    child.kill().unwrap();
-    child.wait().unwrap().success()
+    let id = child.id().to_string();
+    let signal = |name: &str| Command::new("kill").args(["-s", name, &id]).status().unwrap();
+    // It is looked at while it stands still, so that it cannot have come to its end meanwhile.
+    while child.try_wait().unwrap().is_none() {
+        signal("STOP");
+        if at_work().await {
+            child.kill().unwrap();
+            break;
+        }
+        signal("CONT");
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    !child.wait().unwrap().success()
+}
+
+/// How often it is tried to catch a command at work.
+const TRIES: usize = 50;
+
+/// A service that has enough to be saved that it can be caught at that.
+async fn service_with_much() -> Server {
+    let service = service(None).await;
+    for n in 0..300 {
+        let body = json!({"name": format!("jti:{n}"), "note": "x".repeat(1000)});
+        service.expect(201, Method::POST, "/v1/revocations", Some(body)).await;
+    }
+    service
 }
 
 #[tokio::test]
-async fn what_is_killed_leaves_nothing_half_done() {
-    let (_server, url) = postgres("killed").await;
-    for url in [None, Some(url.as_str())] {
-        let mut old = service(None).await;
-        for n in 0..300 {
-            let body = json!({"name": format!("jti:{n}"), "note": "x".repeat(1000)});
-            old.expect(201, Method::POST, "/v1/revocations", Some(body)).await;
-        }
-        let folder = old.folder.path().to_owned();
-        let file = folder.join("backup");
-        for ms in [0, 2, 5, 10, 15, 20, 30, 40] {
-            let done = killed_after(
-                &folder,
-                &["backup", "create", "--file", file.to_str().unwrap()],
-                Duration::from_millis(ms),
-            );
-            assert!(done || !file.exists() || verify(&folder, &file).status.success(), "after {ms} ms");
-            if file.exists() {
-                std::fs::remove_file(&file).unwrap();
-            }
-        }
-        create(&folder, "backup");
-        old.kill();
-        let empty = folder_like(&old, url);
-        let mut ms = 0;
-        while !killed_after(
-            empty.path(),
-            &["backup", "restore", file.to_str().unwrap()],
-            Duration::from_millis(ms),
-        ) {
-            let there = command(empty.path(), &["status"]);
-            let told = [there.stdout, there.stderr].concat();
-            let told = String::from_utf8_lossy(&told);
-            // All of it, or nothing.
-            assert!(
-                told.contains("nobody is let through") || told.contains("no store"),
-                "after {ms} ms: {told}"
-            );
-            if told.contains("nobody is let through") {
+async fn a_backup_that_is_killed_leaves_nothing_that_looks_like_one() {
+    let service = service_with_much().await;
+    let folder = service.folder.path();
+    let (file, partial) = (folder.join("backup"), folder.join("backup.partial"));
+    // From when it is begun to when something has been written.
+    for size in [0, 1, 100_000] {
+        let mut caught = 0;
+        for _ in 0..TRIES {
+            let arguments = ["backup", "create", "--file", file.to_str().unwrap()];
+            let at_work = async || partial.metadata().is_ok_and(|there| there.len() >= size);
+            let killed = killed_at_work(folder, &arguments, at_work).await;
+            if killed && !file.exists() {
+                assert!(partial.exists(), "it was at work");
+                assert!(refused(&verify(folder, &partial)).contains("no backup"), "{size}");
+                caught += 1;
                 break;
             }
-            ms += 10;
+            // It had been given its name: then it is whole.
+            stdout(&verify(folder, &file));
+            std::fs::remove_file(&file).unwrap();
         }
-        let new = Server::start_as(empty, &old).await;
-        assert_eq!(ready(&new).await.0, 503);
+        assert_eq!(caught, 1, "not caught at work once in {TRIES} times");
+        create(folder, "backup");
+        assert!(!partial.exists(), "what was left is removed");
+        std::fs::remove_file(&file).unwrap();
     }
+}
+
+#[tokio::test]
+async fn a_restore_into_a_file_that_is_killed_leaves_nothing() {
+    let mut old = service_with_much().await;
+    let file = create(old.folder.path(), "backup");
+    old.kill();
+    let arguments = ["backup", "restore", file.to_str().unwrap()];
+    for _ in 0..TRIES {
+        let folder = folder_like(&old, None);
+        let partial = folder.path().join("data/portcullis.db.partial");
+        let killed = killed_at_work(folder.path(), &arguments, async || partial.exists()).await;
+        if !killed || folder.path().join("data/portcullis.db").exists() {
+            assert!(stdout(&command(folder.path(), &["status"])).contains("nobody is let through"));
+            continue;
+        }
+        assert!(partial.exists(), "it was at work");
+        assert!(refused(&command(folder.path(), &["status"])).contains("no store"));
+        stdout(&restore(folder.path(), &file, &[]));
+        let new = Server::start_as(folder, &old).await;
+        assert_eq!(ready(&new).await.0, 503);
+        return;
+    }
+    panic!("not caught at work once in {TRIES} times");
+}
+
+#[tokio::test]
+async fn a_restore_into_a_server_that_is_killed_leaves_nothing() {
+    let (server, _) = postgres("killed").await;
+    let mut old = service_with_much().await;
+    let file = create(old.folder.path(), "backup");
+    old.kill();
+    let arguments = ["backup", "restore", file.to_str().unwrap()];
+    for n in 0..TRIES {
+        let name = format!("killed{n}");
+        let folder = folder_like(&old, Some(&server.database(&name).await.unwrap()));
+        let writing = format!(
+            "DO $$ BEGIN IF NOT EXISTS (SELECT FROM pg_stat_activity WHERE datname = '{name}' AND backend_xid IS NOT NULL)
+                THEN RAISE 'not yet'; END IF; END $$"
+        );
+        let at_work = async || server.run("postgres", &writing).await.is_ok();
+        let killed = killed_at_work(folder.path(), &arguments, at_work).await;
+        // The server may take a moment to see that nobody is there any more.
+        let status = command(folder.path(), &["status"]);
+        if !killed || status.status.success() {
+            assert!(stdout(&status).contains("nobody is let through"), "all of it, or nothing");
+            continue;
+        }
+        assert!(refused(&status).contains("no store"));
+        stdout(&restore(folder.path(), &file, &[]));
+        let new = Server::start_as(folder, &old).await;
+        assert_eq!(ready(&new).await.0, 503);
+        return;
+    }
+    panic!("not caught at work once in {TRIES} times");
 }
 
 /// The sealing key changes under a running service; what is killed meanwhile leaves a store that opens.
@@ -506,10 +628,15 @@ async fn the_sealing_key_changes_under_a_running_service(url: Option<&str>) {
         text.lines().map(str::to_owned).collect::<Vec<_>>()
     };
     let (file, before) = (create(&folder, "before"), keys());
-    for ms in [5, 10, 20, 40, 80] {
-        killed_after(&folder, &["sealing-key", "rotate"], Duration::from_millis(ms));
-        assert!(!run(&["snapshot-key"]).is_empty(), "after {ms} ms");
+    let mut caught = 0;
+    for _ in 0..5 {
+        let there = keys().len();
+        // The new key is in the file, and what is sealed by it may not be there yet.
+        let killed = killed_at_work(&folder, &["sealing-key", "rotate"], async || keys().len() > there).await;
+        caught += u32::from(killed);
+        assert!(!run(&["snapshot-key"]).is_empty());
     }
+    assert!(caught > 0, "not caught at work once");
     run(&["sealing-key", "rotate"]);
     assert!(
         keys().first() != before.first() && keys().last() == before.last(),

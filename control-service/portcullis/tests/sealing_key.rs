@@ -48,7 +48,7 @@ fn refused(output: &Output) -> String {
 
 fn backup(folder: &Path, name: &str) -> PathBuf {
     let file = folder.join(name);
-    stdout(&command(folder, &["backup", "create", "--output", file.to_str().unwrap()]));
+    stdout(&command(folder, &["backup", "create", "--file", file.to_str().unwrap()]));
     file
 }
 

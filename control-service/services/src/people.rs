@@ -104,5 +104,5 @@ fn caller_of(callers: &[PlatformCallers], known: Known) -> Result<Caller, Nobody
     let person = Person { tenant: principal.tenant, issuer: issuer.clone(), subject: subject.clone() };
     let voucher = Some(Box::new(Voucher { person, configured, revoked_by, claims }));
     let credential = CallerCredential::Person { issuer, subject, key_id };
-    Ok(Caller { credential, role, expires_at_s: Some(principal.expires_at), voucher })
+    Ok(Caller { credential, role, expires_at_s: Some(principal.expires_at), voucher, made_at_ms: None })
 }

@@ -92,14 +92,18 @@ pub enum StoreError {
     /// There is nothing to recover.
     #[error("the store was not restored from a backup, or has recovered already: there is nothing to do")]
     NotRecovering,
-    /// More may be missing than was accepted.
+    /// What was accepted is not what may be missing.
     #[error(
-        "changes may be missing from {since} on, which is earlier; write --since {since} to accept that",
-        since = rfc3339(*since_ms)
+        "changes may be missing from {latest} on, and the audit log begins at {earliest}; accept that with a time from \
+         {earliest} to {latest}: --since {latest}",
+        earliest = rfc3339(*earliest_ms),
+        latest = rfc3339(*latest_ms)
     )]
-    LossIsGreater {
-        /// From when on, milliseconds since the Unix epoch.
-        since_ms: u64,
+    LossOutOfRange {
+        /// The earliest time that can be meant, milliseconds since the Unix epoch.
+        earliest_ms: u64,
+        /// The latest one.
+        latest_ms: u64,
     },
     /// The store is shutting down.
     #[error("the store is closed")]

@@ -6,11 +6,10 @@ use std::sync::Arc;
 use axum::Router;
 use axum::extract::{ConnectInfo, FromRef, Request, State};
 use axum::handler::Handler;
-use axum::http::Method;
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{MethodFilter, MethodRouter, on};
-use portcullis_control_contract::calls::{Access, Call};
+use portcullis_control_contract::calls::{Access, Call, Effect};
 use portcullis_control_domain::audit::{AuditEvent, RecordedCaller};
 use portcullis_control_domain::caller::{Caller, Permission};
 use portcullis_control_domain::pause::PauseName;
@@ -26,6 +25,7 @@ use crate::PlatformState;
 use crate::extract::{bearer, request_id};
 use crate::openapi::Takes;
 use crate::problem::{Problem, ProblemKind, ReasonOf};
+use crate::recovering::{Taken, nobodys, taken};
 use crate::timed::{Timed, timed};
 
 /// Characters of a path in an audit record at most: those of refused calls are anybody's.
@@ -55,8 +55,12 @@ impl Routes {
                 route.route_layer(middleware::from_fn_with_state(Takes::of(call), only_what_is_described));
         }
         if let Access::Needs(permission) = call.access() {
-            let check = (self.guard.clone(), permission);
+            let check = (self.guard.clone(), call, permission);
             route = route.route_layer(middleware::from_fn_with_state(check, guarded));
+        }
+        if taken(call) == Taken::Nobodys {
+            let store = self.guard.store.clone();
+            route = route.route_layer(middleware::from_fn_with_state(store, nobodys));
         }
         let times = Timed { metrics: Arc::clone(&self.guard.metrics), call: call.name() };
         route = route.route_layer(middleware::from_fn_with_state(times, timed));
@@ -87,7 +91,7 @@ impl FromRef<PlatformState> for Guard {
 /// Checks who calls and whether their role may do this, tells handlers, and audits what no handler has: refusals and
 /// reads of the audit log. A change is audited in the transaction that makes it.
 async fn guarded(
-    State((guard, permission)): State<(Guard, Permission)>,
+    State((guard, call, permission)): State<(Guard, Call, Permission)>,
     mut request: Request,
     next: Next,
 ) -> Response {
@@ -101,9 +105,11 @@ async fn guarded(
         }
     };
     let action = action.by(&caller);
-    let reads = request.method() == Method::GET || request.method() == Method::HEAD;
-    let reads_audit = reads && request.uri().path().starts_with("/v1/audit/");
-    let response = if !caller.role.may(permission) {
+    let reads = call.effect().reads();
+    let unknown = guard.store.may_look(&caller).err().filter(|_| taken(call) == Taken::Newcomers);
+    let response = if let Some(error) = unknown {
+        Problem::from(error).into_response()
+    } else if !caller.role.may(permission) {
         denied(&caller, permission).into_response()
     } else if !reads && request.uri().path().contains('%') {
         // The audit log has the path as it came, and a restore does again what it tells.
@@ -115,7 +121,7 @@ async fn guarded(
         next.run(request).await
     };
     let status = response.status().as_u16();
-    if reads_audit || status == 403 || (!reads && status >= 400) {
+    if call.effect() == Effect::ReadsAudit || status == 403 || (!reads && status >= 400) {
         let reason = response.extensions().get::<ReasonOf>().map_or("", |r| r.0);
         if let Err(error) = guard.store.record(action, status, reason).await {
             // An answer that cannot be audited is not given.

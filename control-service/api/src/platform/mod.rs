@@ -17,10 +17,8 @@ mod revocations;
 
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
-use axum::middleware;
 
 use crate::PlatformState;
-use crate::recovering::closing_only;
 use guard::Routes;
 
 /// Bytes of a body at most.
@@ -42,6 +40,5 @@ pub(crate) fn routes(state: &PlatformState) -> Router<PlatformState> {
     ];
     let routes =
         parts.into_iter().fold(Routes::new(state), |routes, part: fn(Routes) -> Routes| part(routes));
-    let recovering = middleware::from_fn_with_state(state.store.clone(), closing_only);
-    routes.into_router().route_layer(recovering).layer(DefaultBodyLimit::max(MAX_BODY))
+    routes.into_router().layer(DefaultBodyLimit::max(MAX_BODY))
 }

@@ -6,6 +6,7 @@ mod published;
 mod resources;
 mod rules;
 
+use portcullis_control_domain::sealing::{KeyCommand, SealingKeySource};
 use portcullis_control_snapshot::View;
 use portcullis_identity::ids::{ClusterId, SpiffeId};
 use sha2::{Digest, Sha256};
@@ -76,14 +77,16 @@ fn the_sealing_key_comes_from_a_file_or_from_a_command() {
         panic!("a command")
     };
     assert_eq!(command.program, Path::new("keys"), "it is looked up in PATH");
-    for bad in
-        ["[]", "['']", "keys", "[keys, 1]", r#"[keys, "\0"]"#, r#"["\0"]"#, "[keys], sealingKeyFile: key"]
-    {
-        assert_eq!(
-            fields(&with(&["sealingKeyCommand: ", bad].concat())),
-            ["store.sealingKeyCommand"],
-            "{bad}"
-        );
+    for (bad, field) in [
+        ("[]", "store.sealingKeyCommand"),
+        ("['']", "store.sealingKeyCommand"),
+        ("keys", "store.sealingKeyCommand"),
+        ("[keys, 1]", "store.sealingKeyCommand[1]"),
+        (r#"[keys, "\0"]"#, "store.sealingKeyCommand"),
+        (r#"["\0"]"#, "store.sealingKeyCommand"),
+        ("[keys], sealingKeyFile: key", "store.sealingKeyCommand"),
+    ] {
+        assert_eq!(fields(&with(&["sealingKeyCommand: ", bad].concat())), [field], "{bad}");
     }
 }
 

@@ -19,5 +19,5 @@ pub use parts::{DataSubject, Parts, say_the_same};
 pub use query::{AuditRow, AuditStatus, Erased, LogProof, Order, RecordQuery, StreamStatus};
 pub use record::Parsed;
 pub use recorded_caller::RecordedCaller;
-pub use sender::{Refusals, RejectReason, Sender, Tenants};
+pub use sender::{CONTROL_HOP, Refusals, RejectReason, Sender, Tenants};
 pub use stream::{Settled, Stream};

@@ -10,7 +10,7 @@ use portcullis_protocol::audit::SIDECAR_HOP;
 use portcullis_protocol::wire::AuditRecord;
 
 /// `hop` and `proxy` of the service's own records, and how its callers prove themselves.
-pub(super) const CONTROL_HOP: &str = "control";
+pub const CONTROL_HOP: &str = "control";
 pub(super) const CONTROL_PROXY: &str = "control-service";
 const CONTROL_CREDENTIALS: [&str; 2] = ["admin_token", "cluster_token"];
 

@@ -24,6 +24,8 @@ pub struct Caller {
     pub expires_at_s: Option<u64>,
     /// The person by whose word it is good, where there is one.
     pub voucher: Option<Box<Voucher>>,
+    /// When this service made the credential, milliseconds since the Unix epoch; `None` of somebody else's.
+    pub made_at_ms: Option<u64>,
 }
 
 /// How long a token is good that a person makes, in seconds. Nothing tells the service that somebody has lost a role at

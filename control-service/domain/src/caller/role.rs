@@ -5,7 +5,7 @@ use portcullis_identity::ids::{ClusterId, TenantId};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Permission, Reach};
+use super::{Authority, Permission, Reach};
 use crate::text_enum::text_enum;
 
 text_enum!(
@@ -153,6 +153,18 @@ impl RoleName {
             Self::Auditor => AUDITOR.contains(&what),
             Self::TenantAdmin => TENANT_ADMIN.contains(&what),
             Self::ClusterOwner => CLUSTER_OWNER.contains(&what),
+        }
+    }
+}
+
+impl RoleName {
+    /// Whose word it is what somebody of this role says.
+    #[must_use]
+    pub fn authority(self) -> Authority {
+        match self {
+            Self::Administrator | Self::Operator | Self::Auditor => Authority::Platform,
+            Self::TenantAdmin => Authority::Tenant,
+            Self::ClusterOwner => Authority::Owner,
         }
     }
 }

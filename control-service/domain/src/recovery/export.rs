@@ -1,19 +1,22 @@
 //! What audit records that were taken out of the service tell of changes.
 
+use std::fmt;
+
 use portcullis_identity::ids::ClusterId;
-use portcullis_protocol::audit::unhex;
+
+use crate::caller::Authority;
 
 /// A change that closes something.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Closing {
-    /// A cluster was suspended.
-    Suspended(ClusterId),
+    /// A cluster was suspended, by this authority.
+    Suspended(ClusterId, Authority),
     /// A cluster was retired.
     Retired(ClusterId),
     /// An API key was revoked, or another one took its place.
     ApiKeyEnded(String),
-    /// Something was revoked by its name.
-    Revoked(String),
+    /// Something was revoked by its name, by this authority.
+    Revoked(String, Authority),
     /// A client of the token endpoint was revoked.
     ClientRevoked(String),
     /// A client of the token endpoint got another secret.
@@ -22,6 +25,46 @@ pub enum Closing {
     AdministratorRevoked(String),
     /// A data subject was erased from the audit log; the name under which its key was kept.
     SubjectErased([u8; 32]),
+}
+
+impl fmt::Display for Closing {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Suspended(id, by) => write!(f, "cluster {id}, suspended by the {}", by.as_str()),
+            Self::Retired(id) => write!(f, "cluster {id}, retired"),
+            Self::ApiKeyEnded(id) => write!(f, "API key {id}, ended"),
+            Self::Revoked(name, by) => write!(f, "{name}, revoked by the {}", by.as_str()),
+            Self::ClientRevoked(id) => write!(f, "service client {id}, revoked"),
+            Self::ClientSecretReplaced(id) => write!(f, "secret of service client {id}, ended"),
+            Self::AdministratorRevoked(id) => write!(f, "token pca_{id}_…, revoked"),
+            Self::SubjectErased(_) => f.write_str("a person, erased from the audit log"),
+        }
+    }
+}
+
+/// What a change made or opened. It is not done again.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Left {
+    /// What it is, by its kind and name.
+    pub thing: String,
+    /// Why it is not done again, and what to do.
+    pub why: &'static str,
+}
+
+/// What a record tells of a change.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Told {
+    /// That there was none.
+    Nothing,
+    /// Not what was changed: the name was not recorded, or was erased.
+    Unclear,
+    /// What it closed, and what it made or opened.
+    Done {
+        /// What is done again.
+        closes: Option<Closing>,
+        /// What is not.
+        leaves: Option<Left>,
+    },
 }
 
 /// A change, and where the audit log has it.
@@ -35,25 +78,6 @@ pub struct Change<T> {
     pub call: String,
     /// What it did.
     pub what: T,
-}
-
-/// What of an exported record tells of changes.
-#[derive(Debug, Clone, Copy)]
-pub struct Exported<'a> {
-    /// Index in the log.
-    pub index: u64,
-    /// When it was, milliseconds since the Unix epoch.
-    pub time_ms: u64,
-    /// Who recorded it; only the service itself records changes.
-    pub hop: &'a str,
-    /// `allow` when it was done.
-    pub decision: &'a str,
-    /// HTTP method.
-    pub method: &'a str,
-    /// Path, with what was changed.
-    pub path: &'a str,
-    /// Whether it cannot be read any more.
-    pub erased: bool,
 }
 
 /// Records are left out.
@@ -76,8 +100,8 @@ pub struct AuditExport {
     pub last_index: u64,
     /// What closed something.
     pub closings: Vec<Change<Closing>>,
-    /// What opened something or made something new, by its method and path. It is not done again.
-    pub others: Vec<Change<()>>,
+    /// What opened something or made something new. It is not done again.
+    pub left: Vec<Change<Left>>,
     /// Records of changes that do not tell what was changed: the name was not recorded, or was erased. While there are
     /// any, something may be missing.
     pub unclear: Vec<u64>,
@@ -88,8 +112,8 @@ impl AuditExport {
     ///
     /// # Errors
     /// [`ExportGap`] when one is missing before it.
-    pub fn add(&mut self, record: &Exported<'_>, known: u64) -> Result<(), ExportGap> {
-        let Exported { index, time_ms, .. } = *record;
+    pub fn add(&mut self, record: Change<Told>, known: u64) -> Result<(), ExportGap> {
+        let Change { index, time_ms, call, what } = record;
         if index <= self.last_index.max(known) {
             return Ok(());
         }
@@ -98,61 +122,16 @@ impl AuditExport {
             return Err(ExportGap { wanted, found: index });
         }
         self.last_index = index;
-        if record.hop != "control" || record.decision != "allow" {
-            return Ok(());
-        }
-        let call = [record.method, " ", record.path].concat();
-        match told(record.method, record.path) {
-            Told::Unclear => self.unclear.push(index),
-            _ if record.erased && record.method != "GET" => self.unclear.push(index),
+        match what {
             Told::Nothing => {}
-            Told::Closes(what) => self.closings.push(Change { index, time_ms, call, what }),
-            Told::Other => self.others.push(Change { index, time_ms, call, what: () }),
+            Told::Unclear => self.unclear.push(index),
+            Told::Done { closes, leaves } => {
+                let call = || call.clone();
+                self.closings.extend(closes.map(|what| Change { index, time_ms, call: call(), what }));
+                self.left.extend(leaves.map(|what| Change { index, time_ms, call: call(), what }));
+            }
         }
         Ok(())
-    }
-}
-
-enum Told {
-    Closes(Closing),
-    Other,
-    Unclear,
-    Nothing,
-}
-
-/// What a call of the platform API changed.
-fn told(method: &str, path: &str) -> Told {
-    let Some(rest) = path.strip_prefix("/v1/") else { return Told::Nothing };
-    let parts: Vec<_> = rest.split('/').collect();
-    let cluster = |id: &str, what: fn(ClusterId) -> Closing| {
-        ClusterId::new(id).map_or(Told::Unclear, |id| Told::Closes(what(id)))
-    };
-    match (method, parts.as_slice()) {
-        ("GET" | "HEAD", _) => Told::Nothing,
-        // Older versions recorded an id as it was sent. What is revoked by its name was never part of the path.
-        (_, [first, ..]) if *first != "revocations" && rest.contains('%') => Told::Unclear,
-        ("POST", ["clusters", id, "suspend"]) => cluster(id, Closing::Suspended),
-        ("DELETE", ["clusters", id]) => cluster(id, Closing::Retired),
-        ("DELETE", ["api-keys", id]) | ("POST", ["api-keys", id, "rotate", ..]) => {
-            Told::Closes(Closing::ApiKeyEnded((*id).to_owned()))
-        }
-        ("DELETE", ["service-clients", id]) => Told::Closes(Closing::ClientRevoked((*id).to_owned())),
-        ("POST", ["service-clients", id, "rotate"]) => {
-            Told::Closes(Closing::ClientSecretReplaced((*id).to_owned()))
-        }
-        ("DELETE", ["administrators", id]) => Told::Closes(Closing::AdministratorRevoked((*id).to_owned())),
-        ("POST", ["audit", "erasures", name]) => {
-            let name = unhex(name).and_then(|bytes| bytes.try_into().ok());
-            name.map_or(Told::Unclear, |name| Told::Closes(Closing::SubjectErased(name)))
-        }
-        // Older versions did not record what was revoked.
-        ("POST", ["revocations"]) => Told::Unclear,
-        // A name may have slashes.
-        ("POST", ["revocations", ..]) => {
-            let name = rest.strip_prefix("revocations/").unwrap_or_default();
-            Told::Closes(Closing::Revoked(name.to_owned()))
-        }
-        _ => Told::Other,
     }
 }
 
@@ -160,67 +139,40 @@ fn told(method: &str, path: &str) -> Told {
 mod tests {
     use super::*;
 
-    fn record<'a>(index: u64, method: &'a str, path: &'a str) -> Exported<'a> {
-        Exported { index, time_ms: 1, hop: "control", decision: "allow", method, path, erased: false }
+    fn record(index: u64, what: Told) -> Change<Told> {
+        Change { index, time_ms: 1, call: "POST /".to_owned(), what }
     }
 
-    fn all(records: &[Exported<'_>], known: u64) -> Result<AuditExport, ExportGap> {
+    fn all(records: &[Change<Told>], known: u64) -> Result<AuditExport, ExportGap> {
         let mut export = AuditExport::default();
-        records.iter().try_for_each(|record| export.add(record, known)).map(|()| export)
+        records.iter().try_for_each(|told| export.add(told.clone(), known)).map(|()| export)
     }
 
     #[test]
-    fn what_closes_is_told_and_what_opens_is_only_named() {
+    fn what_is_known_already_is_passed_over_and_the_rest_is_sorted() {
+        let ended = Closing::ApiKeyEnded("k1".to_owned());
+        let left = Left { thing: "API key k2".to_owned(), why: "" };
+        let done = |closes, leaves| Told::Done { closes, leaves };
         let found = all(
             &[
-                record(4, "POST", "/v1/clusters/old/suspend"),
-                record(5, "POST", "/v1/clusters/a/suspend"),
-                record(6, "POST", "/v1/clusters/a/resume"),
-                record(7, "POST", "/v1/revocations/user:acme https://idp.example ann"),
-                record(8, "DELETE", "/v1/revocations/sub:x"),
-                record(9, "POST", "/v1/api-keys/k1/rotate/k2"),
-                record(10, "GET", "/v1/audit/records"),
-                Exported { decision: "refuse", ..record(11, "DELETE", "/v1/clusters/b") },
-                Exported { hop: "gateway", ..record(12, "DELETE", "/v1/clusters/b") },
+                record(4, Told::Unclear),
+                record(5, done(Some(ended.clone()), Some(left.clone()))),
+                record(6, Told::Nothing),
+                record(7, Told::Unclear),
+                record(7, Told::Unclear),
             ],
             4,
         )
         .unwrap();
-        let closings: Vec<_> = found.closings.into_iter().map(|change| change.what).collect();
-        let revoked = Closing::Revoked("user:acme https://idp.example ann".to_owned());
-        let suspended = Closing::Suspended(ClusterId::new("a").unwrap());
-        assert_eq!(closings, [suspended, revoked, Closing::ApiKeyEnded("k1".to_owned())]);
-        let others: Vec<_> = found.others.into_iter().map(|change| change.call).collect();
-        assert_eq!(others, ["POST /v1/clusters/a/resume", "DELETE /v1/revocations/sub:x"]);
-        assert_eq!(found.last_index, 12);
+        assert_eq!(found.closings.iter().map(|change| &change.what).collect::<Vec<_>>(), [&ended]);
+        assert_eq!(found.left.iter().map(|change| &change.what).collect::<Vec<_>>(), [&left]);
+        assert_eq!((found.unclear, found.last_index), (vec![7], 7));
     }
 
     #[test]
     fn a_record_that_is_left_out_is_noticed() {
-        let gap = all(&[record(5, "GET", "/"), record(7, "GET", "/")], 4);
+        let gap = all(&[record(5, Told::Nothing), record(7, Told::Nothing)], 4);
         assert_eq!(gap, Err(ExportGap { wanted: 6, found: 7 }));
-        assert_eq!(all(&[record(6, "GET", "/")], 4), Err(ExportGap { wanted: 5, found: 6 }));
-    }
-
-    #[test]
-    fn a_change_that_cannot_be_told_is_not_passed_over() {
-        let erased = Exported { erased: true, ..record(2, "DELETE", "") };
-        let read = Exported { erased: true, ..record(4, "GET", "") };
-        let found =
-            all(&[record(1, "POST", "/v1/revocations"), erased, record(3, "GET", "/"), read], 0).unwrap();
-        assert_eq!(found.unclear, [1, 2]);
-    }
-
-    #[test]
-    fn an_id_that_is_none_is_not_passed_over() {
-        let records = [
-            record(1, "POST", "/v1/clusters/%61cme/suspend"),
-            record(2, "DELETE", "/v1/administrators/%32fd"),
-            record(3, "DELETE", "/v1/clusters/No_Id"),
-            record(4, "POST", "/v1/revocations/user:100%25"),
-        ];
-        let found = all(&records, 0).unwrap();
-        assert_eq!(found.unclear, [1, 2, 3]);
-        assert_eq!(found.closings[0].what, Closing::Revoked("user:100%25".to_owned()));
+        assert_eq!(all(&[record(6, Told::Nothing)], 4), Err(ExportGap { wanted: 5, found: 6 }));
     }
 }

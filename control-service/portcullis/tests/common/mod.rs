@@ -241,6 +241,11 @@ impl Server {
 }
 
 impl Access {
+    /// The same service, called by whoever has this token.
+    pub(crate) fn by(&self, token: &str) -> Self {
+        Self { admin: token.to_owned(), ..self.clone() }
+    }
+
     /// Address of a listener.
     pub(crate) fn url(&self, listener: &str, path: &str) -> String {
         ["http://", self.bound[listener].as_str().unwrap(), path].concat()

@@ -121,11 +121,14 @@ impl Store {
                     Ok((read(row)?, vouched::read(row, 9)?, row.get::<[u8; 32]>(10)?))
                 })?;
                 let known = found.filter(|(.., stored)| bool::from(stored.ct_eq(&digest)));
-                Ok(known.map(|(Administrator { id, role, expires_at_s, .. }, voucher, _)| Caller {
-                    credential: CallerCredential::Token { id },
-                    role,
-                    expires_at_s,
-                    voucher: voucher.map(Box::new),
+                Ok(known.map(|(Administrator { id, role, expires_at_s, created_at_ms, .. }, voucher, _)| {
+                    Caller {
+                        credential: CallerCredential::Token { id },
+                        role,
+                        expires_at_s,
+                        voucher: voucher.map(Box::new),
+                        made_at_ms: Some(created_at_ms),
+                    }
                 }))
             })
             .await

@@ -5,7 +5,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use portcullis_control_domain::audit::AuditEvent;
-use portcullis_control_domain::caller::Reach;
+use portcullis_control_domain::caller::{Authority, Reach};
 use portcullis_control_domain::clock::{millis, now_ms};
 use portcullis_control_domain::cluster::{
     Administer, Administrative, Cluster, ClusterQuery, Heartbeat, KnownCluster, NewCluster, Observation,
@@ -106,6 +106,16 @@ pub(super) fn administer(
     what: Administer,
 ) -> Result<(Cluster, u64), Failure> {
     change(transaction, (id, reach), |cluster| cluster.administer(what, reach.authority()))
+}
+
+/// Suspends a cluster by the word of this authority, whoever tells of it.
+pub(super) fn suspend(
+    transaction: &mut Transaction<'_>,
+    id: &ClusterId,
+    by: Authority,
+) -> Result<(), Failure> {
+    change(transaction, (id, &Reach::Platform), |cluster| cluster.administer(Administer::Suspend, by))
+        .map(drop)
 }
 
 fn register(

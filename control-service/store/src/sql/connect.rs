@@ -6,10 +6,11 @@
 
 use std::path::Path;
 
+use portcullis_control_domain::sealing::SealingKeySource;
 use portcullis_sql::{Connection, params};
 
 use super::failure::Failure;
-use super::location::{Location, make_place, never_served};
+use super::location::{Location, never_served};
 use super::{schema, sqlite};
 use crate::StoreError;
 use crate::folder;
@@ -46,6 +47,14 @@ impl Purpose {
 
     fn is_patient(self) -> bool {
         matches!(self, Self::Save | Self::Fill)
+    }
+}
+
+/// Has there be a folder for the file of a sealing key.
+fn make_place(sealing_key: &SealingKeySource) -> Result<(), StoreError> {
+    match sealing_key {
+        SealingKeySource::File(path) => path.parent().map_or(Ok(()), folder::make),
+        SealingKeySource::Command(_) => Ok(()),
     }
 }
 

@@ -141,14 +141,6 @@ impl Location {
     }
 }
 
-/// Has there be a folder for the file of a sealing key.
-pub(super) fn make_place(sealing_key: &SealingKeySource) -> Result<(), StoreError> {
-    match sealing_key {
-        SealingKeySource::File(path) => path.parent().map_or(Ok(()), folder::make),
-        SealingKeySource::Command(_) => Ok(()),
-    }
-}
-
 /// Tries to get a lock for as long as its holders may take to leave; false when they stay.
 fn lock(connection: &Connection, sql: &str) -> Result<bool, Failure> {
     let begun = Instant::now();

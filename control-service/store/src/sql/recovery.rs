@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use portcullis_control_domain::Refused;
 use portcullis_control_domain::audit::RecordedCaller;
-use portcullis_control_domain::caller::Reach;
+use portcullis_control_domain::caller::{Caller, Reach};
 use portcullis_control_domain::clock::now_ms;
 use portcullis_control_domain::cluster::Administer;
 use portcullis_control_domain::recovery::{AuditExport, Closing, Recovery, Verdict, event};
@@ -27,14 +27,12 @@ const SINCE: usize = 9;
 /// Does again what closed something; false when it is not there, and so cannot be used either.
 fn close(transaction: &mut Transaction<'_>, closing: &Closing) -> Result<bool, Failure> {
     let outcome = match closing {
-        Closing::Suspended(id) => {
-            clusters::administer(transaction, (id, &Reach::Platform), Administer::Suspend).map(drop)
-        }
+        Closing::Suspended(id, by) => clusters::suspend(transaction, id, *by),
         Closing::Retired(id) => {
             clusters::administer(transaction, (id, &Reach::Platform), Administer::Retire).map(drop)
         }
         Closing::ApiKeyEnded(id) => keys::revoke(transaction, id).map(drop),
-        Closing::Revoked(name) => revocations::keep(transaction, name).map(drop),
+        Closing::Revoked(name, by) => revocations::keep(transaction, name, *by).map(drop),
         Closing::ClientRevoked(id) => clients::revoke(transaction, id).map(drop),
         Closing::ClientSecretReplaced(id) => clients::end_secrets(transaction, id),
         Closing::SubjectErased(name) => audit::erase(transaction.connection(), name).map(drop),
@@ -105,9 +103,12 @@ impl Database {
     pub fn accept_loss(&mut self, since_ms: u64) -> Result<(), StoreError> {
         self.write(|transaction| {
             let recovery = under_way(transaction.connection())?.ok_or(StoreError::NotRecovering)?;
+            let latest_ms = recovery.covered_until_ms;
+            let earliest_ms =
+                audit::oldest_ms(transaction.connection())?.map_or(0, |oldest| oldest.min(latest_ms));
             // People write whole seconds.
-            if since_ms / 1000 > recovery.covered_until_ms / 1000 {
-                return Err(StoreError::LossIsGreater { since_ms: recovery.covered_until_ms }.into());
+            if !(earliest_ms / 1000..=latest_ms / 1000).contains(&(since_ms / 1000)) {
+                return Err(StoreError::LossOutOfRange { earliest_ms, latest_ms }.into());
             }
             end(transaction.connection(), Some(since_ms))?;
             transaction.record(event(RecordedCaller::local_operator(), "accept-loss").record(200, ""))
@@ -117,6 +118,22 @@ impl Database {
 }
 
 impl Store {
+    /// Whether somebody may look at what is there: in a restored store that does not know yet what it lacks, only by a
+    /// token that was made since, which nothing that is missing can have revoked.
+    ///
+    /// # Errors
+    /// [`StoreError::Recovering`].
+    pub fn may_look(&self, caller: &Caller) -> Result<(), StoreError> {
+        match self.recovery() {
+            Some(recovery) if !recovery.knows(caller) => Err(StoreError::Recovering(format!(
+                "{}. To look at what is there meanwhile, make a token by `portcullis bootstrap-admin --break-glass` on the \
+                 service's machine",
+                recovery.reason(now_ms())
+            ))),
+            _ => Ok(()),
+        }
+    }
+
     /// What a restored store waits for; nobody is let through while it does. `None` when it waits for nothing.
     #[must_use]
     pub fn recovery(&self) -> Option<Recovery> {

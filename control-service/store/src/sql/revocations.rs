@@ -1,7 +1,7 @@
 //! Revocations of tokens, subjects, keys and clients.
 
 use portcullis_control_domain::audit::AuditEvent;
-use portcullis_control_domain::caller::Reach;
+use portcullis_control_domain::caller::{Authority, Reach};
 use portcullis_control_domain::clock::now_ms;
 use portcullis_control_domain::limits::Made;
 use portcullis_control_domain::revocation::{Revocation, is_within, names_within};
@@ -57,11 +57,14 @@ fn named(action: &AuditEvent, status: u16, name: &str) -> AuditRecord {
     record
 }
 
-/// Makes a revocation one without an end.
-pub(super) fn keep(transaction: &mut Transaction<'_>, name: &str) -> Result<u64, Failure> {
-    let sql = "INSERT INTO revocation (name, note, created_at_ms) VALUES (?1, ?2, ?3)
-        ON CONFLICT (name) DO UPDATE SET expires_at_s = NULL, made_by = 'platform'";
-    transaction.connection().execute(sql, params![name, "done again after a restore", now_ms()])?;
+/// Makes a revocation one without an end, by the word of this authority; of a higher one it stays.
+pub(super) fn keep(transaction: &mut Transaction<'_>, name: &str, by: Authority) -> Result<u64, Failure> {
+    // No owner of a cluster revokes.
+    let by = by.max(Authority::Tenant).as_str();
+    let sql = "INSERT INTO revocation (name, note, created_at_ms, made_by) VALUES (?1, ?2, ?3, ?4)
+        ON CONFLICT (name) DO UPDATE SET expires_at_s = NULL,
+            made_by = CASE excluded.made_by WHEN 'platform' THEN 'platform' ELSE revocation.made_by END";
+    transaction.connection().execute(sql, params![name, "done again after a restore", now_ms(), by])?;
     transaction.publish_revocation(name, true)
 }
 

@@ -30,7 +30,13 @@ fn person(subject: &str, more: &[&str]) -> Caller {
     let voucher = Voucher { person, configured: IDP.parse().unwrap(), revoked_by, claims };
     let credential =
         CallerCredential::Person { issuer: IDP.to_owned(), subject: subject.to_owned(), key_id: None };
-    Caller { credential, role: Role::Administrator, expires_at_s: None, voucher: Some(Box::new(voucher)) }
+    Caller {
+        credential,
+        role: Role::Administrator,
+        expires_at_s: None,
+        voucher: Some(Box::new(voucher)),
+        made_at_ms: None,
+    }
 }
 
 async fn make(store: &Store, by: &Caller) -> Token {

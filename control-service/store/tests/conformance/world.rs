@@ -136,7 +136,7 @@ pub(crate) fn new_cluster(id: &str, tenant: &str) -> NewCluster {
 pub(crate) fn caller(role: Role) -> Caller {
     let (issuer, subject) = ("https://staff.example".to_owned(), "root".to_owned());
     let credential = CallerCredential::Person { issuer, subject, key_id: None };
-    Caller { credential, role, expires_at_s: None, voucher: None }
+    Caller { credential, role, expires_at_s: None, voucher: None, made_at_ms: None }
 }
 
 /// An action of an administrator.

@@ -4,8 +4,9 @@ use std::fs::File;
 use std::io::BufReader;
 use std::path::{Path, PathBuf};
 
-use portcullis_control_contract::audit::{RecordList, RecordReport};
-use portcullis_control_domain::recovery::{AuditExport, ExportGap, Exported, Recovery};
+use portcullis_control_contract::audit::RecordList;
+use portcullis_control_contract::changes;
+use portcullis_control_domain::recovery::{AuditExport, Change, ExportGap, Recovery};
 use portcullis_protocol::audit::hex;
 
 /// Why an export is not taken.
@@ -52,14 +53,12 @@ fn take(path: &Path, page: &RecordList, recovery: &Recovery, told: &mut Told) ->
     if page.generation != hex(&recovery.generation) {
         return Err(ExportedError::Other(path.to_owned()));
     }
-    for RecordReport { index, time_ms, hop, decision, method, path: changed, erased, .. } in &page.records {
+    for record in &page.records {
         // Who sees a part of the log exports nothing.
-        let (Some(index), time_ms) = (*index, *time_ms) else {
-            return Err(ExportedError::Other(path.to_owned()));
-        };
-        let record =
-            Exported { index, time_ms, hop, decision, method, path: changed, erased: erased.is_some() };
-        let added = told.export.add(&record, recovery.covered_index);
+        let Some(index) = record.index else { return Err(ExportedError::Other(path.to_owned())) };
+        let call = [record.method.as_str(), " ", &record.path].concat();
+        let change = Change { index, time_ms: record.time_ms, call, what: changes::told(record) };
+        let added = told.export.add(change, recovery.covered_index);
         added.map_err(|error| ExportedError::Records(path.to_owned(), error))?;
     }
     // Of a page that leaves records out nobody knows whether it has the end of the log; records that come while the page

@@ -8,6 +8,7 @@ use clap::Subcommand;
 use portcullis_control_config::Config;
 use portcullis_control_domain::backup::Manifest;
 use portcullis_control_domain::clock::{now_ms, parse_rfc3339, rfc3339};
+use portcullis_control_domain::recovery::{Change, Left};
 use portcullis_control_store::{Backup, Database, FolderLock, Location, StoreError, create_backup, recovery};
 
 use super::config_file::ConfigFile;
@@ -139,15 +140,15 @@ fn recover(location: &Location, files: &[PathBuf]) -> Result<(), CommandError> {
     let exported::Told { export, reaches } = exported::read(files, &before)?;
     let (now, not_there) = Database::open(location)?.recover(&export, reaches)?;
     for change in &export.closings {
-        let done = if not_there.contains(&change.index) { "not there" } else { "done again" };
-        print(&format!("{done}: record {}, {}: {}", change.index, rfc3339(change.time_ms), change.call))?;
+        let (what, at) = (&change.what, place(change));
+        print(&match not_there.contains(&change.index) {
+            true => format!("not there: {what}: it was made after the backup, and is gone with it ({at})"),
+            false => format!("done again: {what} ({at})"),
+        })?;
     }
-    for change in &export.others {
-        let time = rfc3339(change.time_ms);
-        print(&format!(
-            "NOT done again, do it yourself if it is to hold: record {}, {time}: {}",
-            change.index, change.call
-        ))?;
+    for change in &export.left {
+        let Left { thing, why } = &change.what;
+        print(&format!("NOT done again: {thing}: {why} ({})", place(change)))?;
     }
     for index in &export.unclear {
         print(&format!(
@@ -155,6 +156,11 @@ fn recover(location: &Location, files: &[PathBuf]) -> Result<(), CommandError> {
         ))?;
     }
     print(&["nobody is let through: ", &now.reason(now_ms())].concat())
+}
+
+/// Where the audit log has a change.
+fn place<T>(change: &Change<T>) -> String {
+    format!("record {}, {}: {}", change.index, rfc3339(change.time_ms), change.call)
 }
 
 fn summary(manifest: &Manifest) -> String {

@@ -17,4 +17,5 @@ pub(super) use convert::{convert, is_converted};
 pub(super) use erase::erase;
 pub(super) use evidence::{Evidence, FROM};
 pub(super) use incoming::Incoming;
+pub(super) use read::oldest_ms;
 pub(super) use recorder::{AUDIT_KEYS, Recorder};

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use portcullis_control_domain::Refused;
 use portcullis_control_domain::audit::{
-    AuditRow, AuditStatus, Erased, LogProof, Order, RecordQuery, StreamStatus,
+    AuditRow, AuditStatus, Erased, LogEntry, LogProof, Order, RecordQuery, StreamStatus,
 };
 use portcullis_control_domain::caller::Reach;
 use portcullis_protocol::audit::{hex, unhex};
@@ -25,6 +25,13 @@ const MAX_GAPS: usize = 20;
 const MAX_STREAMS: usize = 500;
 /// Rows that one query looks through at most, when it filters by what has no index.
 const MAX_SCAN: u64 = 20_000;
+
+/// When the oldest record was received, milliseconds since the Unix epoch; `None` where nothing tells.
+pub(in crate::sql) fn oldest_ms(connection: &Connection) -> Result<Option<u64>, Failure> {
+    let sql = "SELECT entry FROM audit_record ORDER BY position LIMIT 1";
+    let oldest = connection.query_optional(sql, params![], |row| row.get::<Option<Vec<u8>>>(0))?;
+    Ok(oldest.flatten().and_then(|entry| LogEntry::decode(&entry)).map(|entry| entry.received_ms))
+}
 
 impl Store {
     /// Records in the order that is asked for, and where to go on if there may be more.

@@ -86,14 +86,13 @@ impl Backup {
 
 /// Makes a new life of what was restored. Numbers go on above all that the life before can have given out since the
 /// backup, and keys that sign tokens are made anew: those of the backup may have been replaced because they were stolen.
-fn begin(
-    begun: Begun<'_>,
-    key: &SealingKey,
-    made_at_ms: u64,
-    audit_index: u64,
-) -> Result<(), Failure> {
+fn begin(begun: Begun<'_>, key: &SealingKey, made_at_ms: u64, audit_index: u64) -> Result<(), Failure> {
     // A backup of a store that was still recovering lacks more than came after it, and nothing tells that any more.
     let connection: &Connection = &begun;
+    // Whoever got a token after the restore is known by that: no clock may make one of before look so.
+    let newest_token = "SELECT coalesce(max(created_at_ms), 0) FROM administrator";
+    let newest_token: u64 = connection.query_one(newest_token, params![], |row| row.get(0))?;
+    let restored_at_ms = now_ms().max(newest_token + 1);
     let unfinished = under_way(connection)?;
     end(connection, None)?;
     let covered_until_ms =
@@ -105,7 +104,7 @@ fn begin(
                 revision, CAST(?3 AS BIGINT), 0, CAST(?4 AS BIGINT), CAST(?5 AS BIGINT)
              FROM snapshot_life",
         params![
-            now_ms(),
+            restored_at_ms,
             covered_until_ms,
             audit_index,
             unfinished.map(|_| NOBODY_KNOWS),
