@@ -1,7 +1,7 @@
 //! Keys in a file that only its owner can read: read, and written whole or not at all.
 
 use std::io::{ErrorKind, Write};
-use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use portcullis_control_domain::text_file;
@@ -23,11 +23,18 @@ pub(super) fn read(path: &Path) -> Result<Option<Zeroizing<String>>, FileError> 
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(error.into()),
     };
-    let mode = std::fs::metadata(path)?.permissions().mode();
-    if mode & 0o077 != 0 {
-        return Err(FileError::Open(mode & 0o777));
+    let file = std::fs::metadata(path)?;
+    if !is_private(file.mode(), file.uid(), rustix::process::geteuid().as_raw()) {
+        return Err(FileError::Open(file.mode() & 0o777));
     }
     Ok(Some(text))
+}
+
+/// Whether nobody reads a file but its owner, or, where it is root's and this process is not, the process' group: so
+/// Kubernetes mounts a Secret for a pod that does not run as root.
+const fn is_private(mode: u32, owner: u32, me: u32) -> bool {
+    let others = if owner == 0 && me != 0 { 0o037 } else { 0o077 };
+    mode & others == 0
 }
 
 /// Writes a file under another name that only its owner can read, and makes it durable.
@@ -60,5 +67,26 @@ pub(super) fn create(path: &Path, text: &str) -> std::io::Result<bool> {
     match linked {
         Err(error) if error.kind() == ErrorKind::AlreadyExists => Ok(false),
         linked => linked.map(|()| true),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_key_is_read_by_its_owner_and_where_it_is_roots_by_the_process_group() {
+        const ME: u32 = 65532;
+        for (mode, owner, me, private) in [
+            (0o100_600, ME, ME, true),
+            (0o100_640, ME, ME, false),
+            (0o100_440, 0, ME, true),
+            (0o100_640, 0, ME, true),
+            (0o100_660, 0, ME, false),
+            (0o100_444, 0, ME, false),
+            (0o100_440, 0, 0, false),
+        ] {
+            assert_eq!(is_private(mode, owner, me), private, "{mode:o} of {owner} for {me}");
+        }
     }
 }
