@@ -12,8 +12,8 @@ use portcullis_control_services::Current;
 use portcullis_control_services::issuers::Issuers;
 use portcullis_control_services::metrics::{Gauges, Metrics};
 use portcullis_control_services::rollout::Rollout;
-use portcullis_control_services::standing::Standing;
-use portcullis_control_store::Store;
+use portcullis_control_services::standing::{Agreement, Standing};
+use portcullis_control_store::{Store, StoreError};
 
 use crate::{OperationsState, Stopping};
 
@@ -34,20 +34,43 @@ async fn ready(
     if !store.is_open() || *stopping.borrow() {
         return not_ready("the store is closed or the service is stopping");
     }
-    if let Err(error) = store.check_fresh() {
-        return not_ready(&error.to_string());
-    }
+    // First of all: a replica that has not heard of its database is not the one to be looked at.
     if !store.is_up() {
         return not_ready("the database cannot be used; the service's log says why");
     }
-    match &*standing.get() {
-        Standing::Unpublished => not_ready("no replica has published its configuration yet"),
-        Standing::Agrees => (StatusCode::OK, "ready\n").into_response(),
-        Standing::Differs { own, leaders } => {
-            let told =
-                format!("ready\nthe leader's configuration counts, {leaders}; this replica's is {own}\n");
-            (StatusCode::OK, told).into_response()
+    match store.check_fresh() {
+        Ok(()) => {}
+        Err(StoreError::Behind(_)) => {
+            let silence = store.hub().freshness().age().as_secs();
+            return not_ready(&format!(
+                "the database has not answered this replica for {silence} s, so it may lack what is new"
+            ));
         }
+        Err(error) => return not_ready(&error.to_string()),
+    }
+    let standing = standing.get();
+    if standing.configuration == Agreement::Unpublished {
+        return not_ready("no replica has published its configuration yet");
+    }
+    (StatusCode::OK, ["ready\n", &among_others(&store, &standing)].concat()).into_response()
+}
+
+/// What a replica is among others; nothing where there can be none.
+fn among_others(store: &Store, standing: &Standing) -> String {
+    if !store.is_shared() {
+        return String::new();
+    }
+    let (own, leader) = (store.replica().as_str(), &standing.leader);
+    let who = match own == leader {
+        true => format!("this is replica {own}, which leads\n"),
+        false => format!("this is replica {own}; replica {leader} leads\n"),
+    };
+    match &standing.configuration {
+        Agreement::Differs(parts) => {
+            let parts = parts.join(", ");
+            format!("{who}the leader's configuration counts; this replica has another one in: {parts}\n")
+        }
+        Agreement::Agrees | Agreement::Unpublished => who,
     }
 }
 

@@ -199,7 +199,12 @@ impl From<StoreError> for Problem {
                 return Self::new(ProblemKind::StoreUnavailable, detail);
             }
             _ => {
-                tracing::error!(%error, "the store failed");
+                // What every call would fail by the log has once, from who writes.
+                if error.is_outage() {
+                    tracing::debug!(%error, "the store failed");
+                } else {
+                    tracing::error!(%error, "the store failed");
+                }
                 return Self::new(ProblemKind::StoreUnavailable, "try again; the service's log says more");
             }
         };

@@ -6,6 +6,7 @@
 mod difference;
 mod error;
 mod files;
+mod fingerprint;
 mod introspection;
 mod issuer;
 mod keys;
@@ -28,12 +29,14 @@ use portcullis_control_domain::configuration::{Difference, Effect};
 use portcullis_control_domain::sealing::SealingKeySource;
 use portcullis_control_domain::text_file;
 use portcullis_control_snapshot::Settings;
+use portcullis_control_snapshot::entries::EntryError;
 use portcullis_model::errors::FieldErrors;
 use serde::Deserialize;
 
 pub use difference::{Document, differences};
 pub use error::LoadError;
 pub use files::{Authorities, Remote, is_trustworthy};
+pub use fingerprint::Fingerprint;
 pub use introspection::{ClientAuth, IntrospectionConfig};
 pub use issuer::IssuerConfig;
 pub use keys::KeySource;
@@ -122,6 +125,14 @@ impl Config {
             identity_lifetime_s: self.identity.lifetime_s,
             issuer_secrets: self.policy.issuer_secrets(),
         }
+    }
+
+    /// A name for each part of it. `key` is the service's own, so that nobody who reads a name can try out what leads to it.
+    ///
+    /// # Errors
+    /// [`EntryError`] when something cannot be written as JSON.
+    pub fn fingerprint(&self, key: &[u8; 32]) -> Result<Fingerprint, EntryError> {
+        Fingerprint::of(&self.document, &self.policy.issuers, &self.mesh_token_digest, key)
     }
 
     /// What of a new file is not in use until a restart. Empty when nothing would change by one.

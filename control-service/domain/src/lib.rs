@@ -19,6 +19,7 @@ pub mod limits;
 mod listed;
 pub mod log_throttle;
 mod made;
+pub mod outage_log;
 pub mod pause;
 pub mod random;
 pub mod recovery;

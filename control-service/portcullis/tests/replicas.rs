@@ -8,7 +8,7 @@ use portcullis_protocol::wire::RecordKind;
 use reqwest::Method;
 use serde_json::{Value, json};
 
-use common::replicas::Replicas;
+use common::replicas::{Replicas, leader, leads};
 use common::{GATEWAY, PATIENCE, SLACK, Server, text, until};
 
 async fn is_ready(server: &Server) -> (u16, String) {
@@ -34,7 +34,8 @@ async fn a_filter_may_poll_any_replica_and_change_replicas() {
         .await;
     }
     for server in replicas.iter() {
-        assert_eq!(is_ready(server).await, (200, "ready\n".to_owned()));
+        let (status, told) = is_ready(server).await;
+        assert!(status == 200 && !told.contains("configuration"), "{told}");
         let list = server.expect(200, Method::GET, "/v1/clusters?limit=100", None).await;
         assert_eq!(list["clusters"].as_array().unwrap().len(), 30);
     }
@@ -61,9 +62,13 @@ async fn a_replica_without_its_database_is_not_ready_and_answers_nothing_as_fres
     gateway.sync(server).await;
     replicas.database.kill().await.unwrap();
     let server = &replicas[1];
-    until("it says why it is not ready", async || is_ready(server).await.1.contains("could not confirm"))
-        .await;
-    assert_eq!(is_ready(server).await.0, 503);
+    until("it says why it is not ready", async || {
+        is_ready(server).await
+            == (503, "not ready: the database cannot be used; the service's log says why\n".into())
+    })
+    .await;
+    until("it counts as behind", async || server.metric("portcullis_replica_behind").await == 1).await;
+    assert!(is_ready(server).await.1.contains("the database cannot be used"), "no replica is blamed for it");
     let refused = gateway.ask(server, 0).await;
     assert_eq!(refused.status(), 503);
     let problem: serde_json::Value = refused.json().await.unwrap();
@@ -90,7 +95,9 @@ async fn a_new_filter_is_told_in_time_that_its_replica_is_behind_a_database_that
     let begun = Instant::now();
     let refused = gateway.ask(server, 0).await;
     let took = begun.elapsed();
+    let (ready, told) = server.ready().await;
     replicas.database.unpause().unwrap();
+    assert!(!ready && told.contains("not ready: the database "), "{told}");
     assert!(took < Duration::from_secs(4) + SLACK, "{took:?}");
     assert_eq!(refused.status(), 503);
     assert_eq!(refused.json::<Value>().await.unwrap()["reason"], "replica_behind");
@@ -98,32 +105,23 @@ async fn a_new_filter_is_told_in_time_that_its_replica_is_behind_a_database_that
     gateway.sync(server).await;
 }
 
-async fn leads(server: &Server) -> bool {
-    let Ok(answer) = server.http.get(server.url("operations", "/metrics")).send().await else { return false };
-    answer.text().await.is_ok_and(|text| text.contains("portcullis_replica_leads 1\n"))
-}
-
-async fn leader(replicas: &[Server], but: usize) -> Option<usize> {
-    for (n, server) in replicas.iter().enumerate() {
-        if n != but && leads(server).await {
-            return Some(n);
-        }
-    }
-    None
+/// Which one leads, but for one.
+async fn leader_but(replicas: &[Server], but: usize) -> Option<usize> {
+    leader(replicas).await.filter(|n| *n != but)
 }
 
 /// Waits until another one than the one that led does.
 async fn next_leader(replicas: &[Server], before: usize) -> usize {
     let begun = Instant::now();
-    until("another one leads", async || leader(replicas, before).await.is_some()).await;
+    until("another one leads", async || leader_but(replicas, before).await.is_some()).await;
     assert!(begun.elapsed() < Duration::from_secs(5) + SLACK, "{:?}", begun.elapsed());
-    leader(replicas, before).await.unwrap()
+    leader_but(replicas, before).await.unwrap()
 }
 
 #[tokio::test]
 async fn another_one_leads_when_the_leader_is_killed_or_hangs() {
     let mut replicas = Replicas::start("lead", 3).await;
-    assert_eq!(leader(&replicas, 9).await, Some(0), "who was first leads");
+    assert_eq!(leader(&replicas).await, Some(0), "who was first leads");
     replicas[0].kill();
     let second = next_leader(&replicas[1..], 9).await + 1;
     replicas[0].restart().await;
@@ -137,7 +135,7 @@ async fn another_one_leads_when_the_leader_is_killed_or_hangs() {
     assert!(begun.elapsed() < Duration::from_secs(5) + SLACK, "{:?}", begun.elapsed());
     replicas[second].signal("CONT");
     until("who hung leads no more", async || !leads(&replicas[second]).await).await;
-    assert!(leader(&replicas, second).await.is_some());
+    assert!(leader_but(&replicas, second).await.is_some());
 }
 
 #[tokio::test]
@@ -211,8 +209,14 @@ async fn the_leaders_configuration_counts_and_another_one_is_told() {
     };
     let second = replicas[0].join(other).await;
     let (status, told) = is_ready(&second).await;
-    assert!(status == 200 && told.contains("the leader's configuration counts"), "{status} {told}");
-    assert_eq!(is_ready(&replicas[0]).await, (200, "ready\n".to_owned()));
+    let differs =
+        "the leader's configuration counts; this replica has another one in: issuers, sourceRules\n";
+    assert!(status == 200 && told.contains(differs), "{status} {told}");
+    let (status, leads_by) = is_ready(&replicas[0]).await;
+    let named =
+        leads_by.strip_prefix("ready\nthis is replica ").unwrap().strip_suffix(", which leads\n").unwrap();
+    assert_eq!((status, named.len()), (200, 16));
+    assert!(told.contains(&["; replica ", named, " leads\n"].concat()), "{told}");
     assert_eq!(policy_of(&second).await, (vec!["people".to_owned()], 0));
     second.until_logged("the leader has another configuration").await;
     replicas[0].kill();

@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 use portcullis_control_domain::cluster::{
     Administrative, Cluster, Heartbeat, KnownCluster, Observation, Observed, effective,
 };
+use portcullis_control_domain::outage_log::OutageLog;
 use portcullis_control_store::{Store, StoreError, Term};
 use portcullis_identity::ids::ClusterId;
 use portcullis_model::decision::ClusterState;
@@ -199,25 +200,26 @@ impl Presence {
         Ok((!news).then(|| effective(known.administrative, known.observed)))
     }
 
-    /// Looks once, as the leader, for clusters that fell silent.
+    /// Looks once, as the leader, for clusters that fell silent; false when this was not the time for it.
     ///
     /// # Errors
     /// [`StoreError`] when the store fails; the next sweep tries again.
-    async fn sweep(&self, store: &Store, term: Term) -> Result<(), StoreError> {
+    async fn sweep(&self, store: &Store, term: Term) -> Result<bool, StoreError> {
         let silence = self.silence(store);
-        // Where the database's clock was set, or nobody led, a silence is none before its whole time has passed anew.
+        // Where the database's clock was set, nobody led, or this process did not run, a silence is none before its whole
+        // time has passed anew: heartbeats wait in sockets that were not read.
         if !term.has_watched_for(silence) {
-            return Ok(());
+            return Ok(false);
         }
         let mut silent = store.silent_clusters(silence, CHUNK).await?;
         silent.retain(|cluster| !self.was_heard_within(&cluster.id, silence));
         if silent.is_empty() {
-            return Ok(());
+            return Ok(true);
         }
         for cluster in store.fell_silent(term, silent).await? {
             tracing::info!(cluster = %cluster.id, state = cluster.state.as_str(), "cluster state changed");
         }
-        Ok(())
+        Ok(true)
     }
 
     /// What this replica heard and has not written yet.
@@ -225,11 +227,12 @@ impl Presence {
         self.lock().get(id).is_some_and(|known| known.heard.is_some_and(|(_, at)| at.elapsed() < time))
     }
 
-    /// Writes down the times of heartbeats, and puts right what was written over by an older word.
+    /// Writes down the times of heartbeats, and puts right what was written over by an older word; false when there was
+    /// nothing to write.
     ///
     /// # Errors
     /// [`StoreError`] when the store fails; what was not written is written next time.
-    pub async fn flush(&self, store: &Store) -> Result<(), StoreError> {
+    pub async fn flush(&self, store: &Store) -> Result<bool, StoreError> {
         let mut heard: Vec<_> = {
             let mut liveness = self.lock();
             let take = |(id, known): (&ClusterId, &mut Liveness)| {
@@ -251,7 +254,7 @@ impl Presence {
                 return Err(error);
             }
         }
-        Ok(())
+        Ok(!heard.is_empty())
     }
 
     async fn flush_chunk(&self, store: &Store, chunk: &[(ClusterId, Instant)]) -> Result<(), StoreError> {
@@ -281,35 +284,32 @@ impl Presence {
 
     /// Sweeps while this replica leads, and flushes, until it is dropped.
     pub async fn keep(&self, store: &Store) {
-        let period = (self.offline_after / 4).min(Duration::from_secs(1));
-        let mut tick = tokio::time::interval(period);
+        let mut outage = OutageLog::new("heartbeats could not be written", "heartbeats are written again");
+        let mut tick = tokio::time::interval((self.offline_after / 4).min(Duration::from_secs(1)));
         tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         let mut flushed = Instant::now();
-        let mut excused = None;
         loop {
-            let waits = Instant::now();
             tick.tick().await;
-            // A suspended machine or a stopped process: heartbeats wait in sockets that were not read.
-            let stalled = waits.elapsed().saturating_sub(period);
-            if stalled >= period {
-                tracing::warn!(?stalled, "the service did not run for a while; no cluster is blamed for it");
-                excused = Some(Instant::now());
-            }
-            let is_excused = excused.is_some_and(|since: Instant| since.elapsed() < self.silence(store));
-            let mut outcome = match store.term().filter(|_| !is_excused) {
-                Some(term) => self.sweep(store, term).await,
-                None => Ok(()),
-            };
-            if outcome.is_ok() && flushed.elapsed() >= self.flush_every() {
-                flushed = Instant::now();
-                outcome = self.flush(store).await;
-            }
-            match outcome {
-                Ok(()) => {}
+            match self.round(store, &mut flushed).await {
+                Ok(true) => outage.worked(),
+                // Nothing was asked of the database, so nothing is known of it.
+                Ok(false) => {}
                 Err(StoreError::Superseded) => tracing::info!("another replica looks after the clusters now"),
-                Err(error) => tracing::error!(%error, "heartbeats could not be written"),
+                Err(error) => outage.failed(&error),
             }
         }
+    }
+
+    async fn round(&self, store: &Store, flushed: &mut Instant) -> Result<bool, StoreError> {
+        let mut asked = match store.term() {
+            Some(term) => self.sweep(store, term).await?,
+            None => false,
+        };
+        if flushed.elapsed() >= self.flush_every() {
+            *flushed = Instant::now();
+            asked |= self.flush(store).await?;
+        }
+        Ok(asked)
     }
 }
 

@@ -3,6 +3,7 @@
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use portcullis_control_domain::outage_log::OutageLog;
 use portcullis_control_snapshot::Workers;
 use portcullis_control_store::{LEASE, Replica, Store, StoreError};
 
@@ -90,24 +91,16 @@ impl Replicas {
         if !self.store.is_shared() {
             return std::future::pending().await;
         }
+        let mut outage = OutageLog::new(
+            "other replicas cannot be told that this one lives",
+            "other replicas are told that this one lives again",
+        );
         let mut renewals = 0_u32;
-        let mut fails = false;
         loop {
             renewals = renewals.wrapping_add(1);
-            let pause = match self.renew(renewals.is_multiple_of(TIDY_EVERY)).await {
-                Ok(settled) => {
-                    fails = false;
-                    if settled { RENEW } else { SETTLE }
-                }
-                Err(error) => {
-                    // An outage is told once.
-                    if !std::mem::replace(&mut fails, true) {
-                        tracing::warn!(%error, "other replicas cannot be told that this one lives");
-                    }
-                    RENEW
-                }
-            };
-            tokio::time::sleep(pause).await;
+            let settled = self.renew(renewals.is_multiple_of(TIDY_EVERY)).await;
+            outage.note(settled.as_ref().err());
+            tokio::time::sleep(if settled.unwrap_or(true) { RENEW } else { SETTLE }).await;
         }
     }
 
@@ -122,11 +115,15 @@ impl Replicas {
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
         let lapsed = known.renewed.is_none_or(|at| at.elapsed() >= LEASE - MARGIN);
         let had_share = known.share.is_some() && !lapsed && !is_new;
-        let share = share_of(self.store.replica().as_str(), &living, had_share);
+        let own = self.store.replica().as_str();
+        let share = share_of(own, &living, had_share);
         let living: Vec<String> = living.iter().map(|replica| replica.id.as_str().to_owned()).collect();
         let settled = share.is_some() && living == known.living;
+        if let Some(Share { rank, of }) = share.filter(|share| known.share != Some(*share)) {
+            tracing::info!(rank, of, "this process' part of what all may do together");
+        }
         if living != known.living {
-            tracing::info!(replicas = living.len(), "processes that serve the database");
+            tracing::info!(replica = own, replicas = living.len(), "processes that serve the database");
         }
         *known = Known { living, share, renewed: Some(begun) };
         Ok(settled)

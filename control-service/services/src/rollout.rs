@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use portcullis_control_domain::caller::Reach;
+use portcullis_control_domain::outage_log::OutageLog;
 use portcullis_control_domain::rollout::{RolloutProgress, WorkerReport};
 use portcullis_control_snapshot::{PollReport, Polling, RolloutScope, Sighting, View, Workers};
 use portcullis_control_store::{LEASE, ReplicaId, ReplicaWorkers, Store, StoreError};
@@ -225,7 +226,11 @@ impl Rollout {
         if !self.store.is_shared() {
             return std::future::pending().await;
         }
-        let (mut unsettled, mut fails) = (false, false);
+        let mut outage = OutageLog::new(
+            "other replicas cannot be told of this one's workers",
+            "other replicas are told of this one's workers again",
+        );
+        let mut unsettled = false;
         loop {
             if unsettled {
                 // Whether something moved or the time is over is the same.
@@ -233,19 +238,10 @@ impl Rollout {
             } else {
                 self.workers.moved().await;
             }
-            match self.record().await {
-                Ok(between) => {
-                    (unsettled, fails) = (between, false);
-                    tokio::time::sleep(GROUP).await;
-                }
-                Err(error) => {
-                    // An outage is told once.
-                    if !std::mem::replace(&mut fails, true) {
-                        tracing::warn!(%error, "other replicas cannot be told of this one's workers");
-                    }
-                    tokio::time::sleep(RETRY).await;
-                }
-            }
+            let recorded = self.record().await;
+            outage.note(recorded.as_ref().err());
+            unsettled = recorded.as_ref().map_or(unsettled, |between| *between);
+            tokio::time::sleep(if recorded.is_ok() { GROUP } else { RETRY }).await;
         }
     }
 }

@@ -7,6 +7,7 @@ use std::time::Duration;
 use portcullis_control_config::{Config, ServiceTokens};
 use portcullis_control_domain::Refused;
 use portcullis_control_domain::audit::{AuditEvent, RecordedCaller};
+use portcullis_control_domain::outage_log::OutageLog;
 use portcullis_control_domain::signing::{KeyChange, Look, Purpose, Rotation, SigningKey, due};
 use portcullis_control_store::{Store, StoreError, Term};
 use portcullis_identity::CredentialKind;
@@ -114,11 +115,15 @@ impl SigningKeys {
 
     /// Takes every step when it is due, while this replica leads, until it is dropped.
     pub async fn keep(&self) {
+        let mut outage = OutageLog::new(
+            "the signing keys cannot be kept up to date",
+            "the signing keys are kept up to date again",
+        );
         loop {
             match self.look().await {
                 // Another replica leads now, and does it.
-                Ok(()) | Err(StoreError::Superseded) => {}
-                Err(error) => tracing::error!(%error, "the signing keys cannot be looked at"),
+                Ok(()) | Err(StoreError::Superseded) => outage.worked(),
+                Err(error) => outage.failed(&error),
             }
             tokio::select! {
                 () = tokio::time::sleep(LOOK) => {}
@@ -132,6 +137,7 @@ impl SigningKeys {
         let now_ms = self.refresh().await?;
         let Some(term) = self.store.term() else { return Ok(()) };
         self.begin_term(term).await?;
+        let mut outcome = Ok(());
         for purpose in [Purpose::Identity, Purpose::Service] {
             let Some(change) = self.due(purpose, now_ms).await? else { continue };
             let action = AuditEvent {
@@ -143,12 +149,11 @@ impl SigningKeys {
             match self.carry_out(Some(term), change, action).await {
                 // Somebody has begun a change, or leads, at another replica.
                 Ok(()) | Err(StoreError::Refused(Refused::RotationUnderWay) | StoreError::Superseded) => {}
-                Err(error) => {
-                    tracing::error!(%error, purpose = purpose.as_str(), "a signing key could not be changed");
-                }
+                // The other purpose gets its turn all the same.
+                Err(error) => outcome = Err(error),
             }
         }
-        Ok(())
+        outcome
     }
 
     /// Who led before may have gone before it had published the newest key of this service's own: what workers have

@@ -252,17 +252,6 @@ impl Connection {
         }
     }
 
-    /// Calls a channel's name when the transaction is committed, so that whoever listens looks at the database.
-    ///
-    /// # Errors
-    /// [`SqlError`] when the database fails.
-    pub fn notify(&self, channel: Channel) -> Result<(), SqlError> {
-        match &self.0 {
-            Driver::Sqlite(_) => Ok(()),
-            Driver::Postgres(driver) => driver.batch(&["NOTIFY ", channel.0].concat()),
-        }
-    }
-
     /// Waits until a channel's name is called that this connection listens to, or the time is over; true when it was.
     ///
     /// # Errors
@@ -290,9 +279,22 @@ impl Connection {
     /// # Errors
     /// [`SqlError`] when the database fails. Nothing was written then, unless it is disconnected: then nobody knows.
     pub fn commit(&self) -> Result<(), SqlError> {
+        self.commit_after("", None)
+    }
+
+    /// As [`Self::commit`], after statements that have no parameters and find nothing, each ended by a semicolon. When it is
+    /// committed, whoever listens to the channel is called, to look at the database. All of it is one way to a server and
+    /// back. A file has no others who could listen.
+    ///
+    /// # Errors
+    /// As of [`Self::commit`].
+    pub fn commit_after(&self, statements: &str, call: Option<Channel>) -> Result<(), SqlError> {
         match &self.0 {
-            Driver::Sqlite(driver) => driver.batch("COMMIT"),
-            Driver::Postgres(driver) => driver.batch(postgres::COMMIT),
+            Driver::Sqlite(driver) => driver.batch(&[statements, "COMMIT"].concat()),
+            Driver::Postgres(driver) => {
+                let call = call.map_or_else(String::new, |channel| ["NOTIFY ", channel.0, ";"].concat());
+                driver.batch(&[statements, &call, postgres::COMMIT].concat())
+            }
         }
     }
 

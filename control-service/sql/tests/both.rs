@@ -208,7 +208,7 @@ async fn queries_at_one_moment_do_not_see_what_comes_between() {
 }
 
 #[tokio::test]
-async fn a_call_is_heard_when_it_is_committed_and_not_before() {
+async fn a_call_is_heard_when_it_is_committed_and_not_otherwise() {
     let server = Postgres::start(&paths::target().join("postgres/sql-calls")).await.unwrap();
     let url = server.database("calls").await.unwrap();
     let job = move || {
@@ -216,10 +216,14 @@ async fn a_call_is_heard_when_it_is_committed_and_not_before() {
             (Channel::new("something_new"), Duration::from_millis(50), Duration::from_secs(60));
         let (caller, listener) = (postgres(&url), postgres(&url));
         listener.listen(channel).unwrap();
-        caller.begin().unwrap();
-        caller.notify(channel).unwrap();
-        assert!(!listener.wait(short).unwrap());
-        caller.commit().unwrap();
+        let call = |statements| {
+            caller.begin().unwrap();
+            caller.commit_after(statements, Some(channel))
+        };
+        assert!(call("SELECT nonsense;").is_err());
+        caller.rollback().unwrap();
+        assert!(!listener.wait(short).unwrap(), "what is not committed is not heard");
+        call("").unwrap();
         assert!(listener.wait(long).unwrap());
         assert!(!listener.wait(short).unwrap(), "it is heard once");
         assert!(!sqlite().wait(short).unwrap(), "a file has nobody who could call");

@@ -20,7 +20,7 @@ pub use folder::FolderLock;
 pub use portcullis_sql::{Server, ServerError};
 pub use seal::SealError;
 pub use sql::{
-    Backup, BackupError, Checked, Copied, Database, KeyWish, LEASE, Location, Migrated, Replica, ReplicaId,
-    ReplicaWorkers, Secrets, Store, Term, WishState, create_backup, recovery,
+    Backup, BackupError, Checked, Copied, Database, KeyWish, LEASE, Leadership, Location, Migrated, Replica,
+    ReplicaId, ReplicaWorkers, Secrets, Store, Term, WishState, create_backup, recovery,
 };
 pub use subject_key::open as open_personal;

@@ -20,6 +20,14 @@ impl TokenBucket {
         Self { burst, every_ms: every_ms.max(1), left: burst, filled_ms: 0 }
     }
 
+    /// One that was empty so long ago, and of which nothing was taken since.
+    #[must_use]
+    pub fn emptied(burst: u32, every_ms: u64, ago_ms: u64, now_ms: u64) -> Self {
+        let every_ms = every_ms.max(1);
+        let left = u32::try_from(ago_ms / every_ms).unwrap_or(burst).min(burst);
+        Self { burst, every_ms, left, filled_ms: now_ms }
+    }
+
     /// Takes one; false when there is none. A clock that goes back gives nothing, until it goes on.
     pub fn take(&mut self, now_ms: u64) -> bool {
         self.filled_ms = self.filled_ms.min(now_ms);
@@ -75,6 +83,12 @@ impl Default for KeyRefreshLimiter {
 }
 
 impl KeyRefreshLimiter {
+    /// As it is at the latest when the last question went out so long ago, whoever asked.
+    #[must_use]
+    pub fn asked(ago_ms: u64, now_ms: u64) -> Self {
+        Self { bucket: TokenBucket::emptied(BURST, EVERY_MS, ago_ms, now_ms), lately: Vec::new() }
+    }
+
     /// Whether a question about this key may go out; if so, it is taken as asked.
     pub fn admit(&mut self, key_id: &str, now_ms: u64) -> KeyRefreshAdmission {
         self.lately.retain(|(_, asked_ms)| now_ms.saturating_sub(*asked_ms) < EVERY_MS);
@@ -105,6 +119,12 @@ impl Default for DoubtLimiter {
 }
 
 impl DoubtLimiter {
+    /// As it is at the latest when the last question went out so long ago, whoever asked.
+    #[must_use]
+    pub fn asked(ago_ms: u64, now_ms: u64) -> Self {
+        Self(TokenBucket::emptied(1, DOUBT_EVERY_MS, ago_ms, now_ms))
+    }
+
     /// Whether a question may go out; if so, it is taken as asked.
     pub fn admit(&mut self, now_ms: u64) -> bool {
         self.0.take(now_ms)
@@ -133,6 +153,32 @@ mod tests {
             [bucket.take(100), bucket.take(100), bucket.take(100), bucket.take(100)],
             [true, true, true, false]
         );
+    }
+
+    /// Whoever asks on in the place of another does not know what that one has left. It takes the least that may be.
+    #[test]
+    fn two_who_ask_one_after_the_other_keep_the_bound_of_one() {
+        let (now, mut granted) = (1_000_000, 0);
+        let mut ask = |limiter: &mut KeyRefreshLimiter, at_ms: u64| {
+            let key = ["made-up-", &granted.to_string()].concat();
+            granted += usize::from(limiter.admit(&key, at_ms) == KeyRefreshAdmission::Granted);
+            granted
+        };
+        let mut first = KeyRefreshLimiter::default();
+        (0..9).for_each(|_| drop(ask(&mut first, now)));
+        let mut second = KeyRefreshLimiter::asked(1_000, 7);
+        let after = |seconds: u64| 7 + seconds * 1_000;
+        assert_eq!([ask(&mut second, after(0)), ask(&mut second, after(4))], [4, 4]);
+        assert_eq!(
+            [ask(&mut second, after(5)), ask(&mut second, after(6)), ask(&mut second, after(10))],
+            [5, 5, 6]
+        );
+        let mut rested = KeyRefreshLimiter::asked(3_600_000, 7);
+        let had = |n: &u64| rested.admit(&n.to_string(), 7) == KeyRefreshAdmission::Granted;
+        assert_eq!((0..9).filter(had).count(), 4);
+        let mut doubts = DoubtLimiter::asked(59_000, 7);
+        assert!(!doubts.admit(7) && doubts.admit(7 + DOUBT_EVERY_MS));
+        assert!(DoubtLimiter::asked(60_000, 7).admit(7));
     }
 
     #[test]

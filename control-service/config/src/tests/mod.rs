@@ -1,4 +1,5 @@
 mod documents;
+mod fingerprint;
 mod issuers;
 mod platform_callers;
 mod providers;

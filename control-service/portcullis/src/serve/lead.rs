@@ -2,34 +2,36 @@
 
 use std::time::Duration;
 
-use portcullis_control_config::Config;
-use portcullis_control_services::issuers::document_without_fetch;
-use portcullis_control_services::standing::Standing;
-use portcullis_control_snapshot::entries::{EntryError, OfKind, json};
-use portcullis_control_store::{StoreError, Term};
-use portcullis_protocol::audit::{hex, keyed_hash};
+use portcullis_control_config::Fingerprint;
+use portcullis_control_domain::outage_log::OutageLog;
+use portcullis_control_services::standing::{Agreement, Standing};
+use portcullis_control_store::{Leadership, StoreError, Term};
 
 use super::assemble::Running;
 
 /// How often the configuration is compared with the one that is published.
 const LOOK: Duration = Duration::from_secs(2);
 
-/// What this replica has published as the leader.
+/// What this replica has published as the leader, and what is told of that.
 pub(super) struct Led {
-    term: Term,
-    configuration: String,
+    published: Option<(Term, Option<Fingerprint>)>,
+    outage: OutageLog,
 }
 
 /// Looks once, before anything is served.
-pub(super) async fn begin(service: &Running) -> Option<Led> {
-    let mut led = service.led.map(|term| Led { term, configuration: String::new() });
+pub(super) async fn begin(service: &Running) -> Led {
+    let outage = OutageLog::new(
+        "what the leader publishes is not up to date",
+        "what the leader publishes is up to date again",
+    );
+    let mut led = Led { published: service.led.map(|term| (term, None)), outage };
     look(service, &mut led).await;
     led
 }
 
 /// Publishes this replica's configuration when it begins to lead, and compares it while another one does, until it is
 /// dropped.
-pub(super) async fn lead(service: &Running, mut led: Option<Led>) {
+pub(super) async fn lead(service: &Running, mut led: Led) {
     let mut terms = service.store.terms();
     loop {
         tokio::select! {
@@ -40,63 +42,82 @@ pub(super) async fn lead(service: &Running, mut led: Option<Led>) {
     }
 }
 
-async fn look(service: &Running, led: &mut Option<Led>) {
-    match step(service, led).await {
-        Ok(()) | Err(StoreError::Superseded) => {}
-        Err(error) => tracing::error!(%error, "what the leader publishes is not up to date"),
+async fn look(service: &Running, led: &mut Led) {
+    match step(service, &mut led.published).await {
+        Ok(()) | Err(StoreError::Superseded) => led.outage.worked(),
+        Err(error) => led.outage.failed(&error),
     }
 }
 
-async fn step(service: &Running, led: &mut Option<Led>) -> Result<(), StoreError> {
-    let (store, config) = (&service.store, service.config.get());
-    let own = name(&config, &service.pepper.0)?;
+async fn step(
+    service: &Running,
+    published: &mut Option<(Term, Option<Fingerprint>)>,
+) -> Result<(), StoreError> {
+    let store = &service.store;
+    let own = service.config.get().fingerprint(&service.pepper.0)?;
     let Some(term) = store.term() else {
-        if led.take().is_some() {
+        if published.take().is_some() {
             service.issuers.rest().await;
         }
-        compare(service, Standing::of(own, store.published_configuration().await?));
-        return Ok(());
+        return compare(service, &own).await;
     };
-    if led.as_ref().is_none_or(|led| led.term.epoch() != term.epoch()) {
+    if published.as_ref().is_none_or(|(led, _)| led.epoch() != term.epoch()) {
         store.publish_settings(term).await?;
         service.issuers.lead().await?;
-        *led = Some(Led { term, configuration: String::new() });
+        *published = Some((term, None));
     }
-    if let Some(led) = led.as_mut().filter(|led| led.configuration != own) {
-        store.publish_configuration(term, own.clone()).await?;
-        led.configuration.clone_from(&own);
+    if let Some((_, named)) = published.as_mut().filter(|(_, named)| named.as_ref() != Some(&own)) {
+        store.publish_configuration(term, own.to_text()).await?;
+        *named = Some(own.clone());
     }
-    compare(service, Standing::of(own.clone(), own));
-    Ok(())
+    compare(service, &own).await
 }
 
 /// Takes note of how this replica stands, and tells what an operator should look at once.
-fn compare(service: &Running, now: Standing) {
-    if *service.standing.get() == now {
-        return;
+async fn compare(service: &Running, own: &Fingerprint) -> Result<(), StoreError> {
+    let Leadership { leader, configuration } = service.store.leadership().await?;
+    let configuration = agreement(own, &configuration);
+    let now = Standing { leader, configuration };
+    let before = service.standing.get();
+    if *before == now {
+        return Ok(());
     }
-    if let Standing::Differs { own, leaders } = &now {
+    if let Agreement::Differs(parts) = &now.configuration
+        && before.configuration != now.configuration
+    {
         tracing::warn!(
-            own,
-            leaders,
+            leader = now.leader,
+            parts = parts.join(", "),
             "the leader has another configuration, and what it says counts; give all replicas the same"
         );
     }
     service.standing.set(now);
+    Ok(())
 }
 
-/// A name of what filters get by a configuration, and of how often what happens. It tells nothing of the secrets in it:
-/// whoever knows the rest could try them out otherwise.
-fn name(config: &Config, key: &[u8; 32]) -> Result<String, EntryError> {
-    let policy = &config.policy;
-    let pairs = |of_kind: OfKind| of_kind.into_iter().collect::<Vec<_>>();
-    let entries: Vec<_> =
-        policy.entries()?.into_iter().map(|(kind, of_kind)| (kind as i32, pairs(of_kind))).collect();
-    let issuers: Vec<_> = policy.issuers.iter().map(document_without_fetch).collect();
-    let rest = format!(
-        "{:?}",
-        (&config.identity, &config.service_tokens, config.offline_after, policy.jwks_refresh)
-    );
-    let digest = keyed_hash(key, &json(&(entries, issuers, rest))?);
-    Ok(hex(digest.first_chunk::<8>().unwrap_or(&[0; 8])))
+fn agreement(own: &Fingerprint, published: &str) -> Agreement {
+    if published.is_empty() {
+        return Agreement::Unpublished;
+    }
+    // What cannot be read is another version's.
+    let parts = own.differing(&Fingerprint::read(published).unwrap_or_default());
+    if parts.is_empty() { Agreement::Agrees } else { Agreement::Differs(parts) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_published_counts() {
+        let of = |text: &str| Fingerprint::read(text).unwrap();
+        let own = of(r#"{"issuers":"a","identity":"b"}"#);
+        let stands = |published: &str| agreement(&own, published);
+        assert_eq!(stands(""), Agreement::Unpublished);
+        assert_eq!(stands(r#"{"identity":"b","issuers":"a"}"#), Agreement::Agrees);
+        let differs =
+            |parts: &[&str]| Agreement::Differs(parts.iter().map(|part| (*part).to_owned()).collect());
+        assert_eq!(stands(r#"{"identity":"b","issuers":"c"}"#), differs(&["issuers"]));
+        assert_eq!(stands("another version's"), differs(&["identity", "issuers"]));
+    }
 }

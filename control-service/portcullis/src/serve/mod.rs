@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use portcullis_control_api::{self as api, listen};
 use portcullis_control_config::{Config, Listeners};
+use portcullis_control_domain::outage_log::OutageLog;
 use portcullis_control_store::{FolderLock, Store, StoreError};
 use serde::Serialize;
 use tokio::net::TcpListener;
@@ -146,16 +147,28 @@ async fn recovered(service: &Running) {
 
 /// Writes and removes what is late without harm, until it is dropped.
 async fn tidy(store: &Store) {
+    let mut uses =
+        OutageLog::new("times of API keys could not be written", "times of API keys are written again");
+    let mut ends =
+        OutageLog::new("ended revocations could not be removed", "ended revocations are removed again");
     loop {
         tokio::time::sleep(TIDY).await;
-        if let Err(error) = store.write_usage().await {
-            tracing::error!(%error, "times of API keys could not be written");
+        match store.write_usage().await {
+            Ok(true) => uses.worked(),
+            // There were none, so nothing is known of the database.
+            Ok(false) => {}
+            Err(error) => uses.failed(&error),
         }
         let Some(term) = store.term() else { continue };
         match store.remove_ended_revocations(term).await {
-            Ok(0) | Err(StoreError::Superseded) => {}
-            Ok(removed) => tracing::info!(removed, "revocations that have ended are removed"),
-            Err(error) => tracing::error!(%error, "ended revocations could not be removed"),
+            Err(StoreError::Superseded) => {}
+            Ok(removed) => {
+                ends.worked();
+                if removed > 0 {
+                    tracing::info!(removed, "revocations that have ended are removed");
+                }
+            }
+            Err(error) => ends.failed(&error),
         }
     }
 }

@@ -4,6 +4,7 @@
 
 pub(crate) mod outage;
 pub(crate) mod replicas;
+pub(crate) mod wire;
 
 use std::ops::Deref;
 use std::path::{Path, PathBuf};
@@ -142,8 +143,14 @@ impl Server {
 
     /// One more replica of this service: the same database, sealing key and administrator.
     pub(crate) async fn join(&self, edit: impl FnOnce(&mut Value)) -> Self {
+        let url = std::fs::read_to_string(self.folder.path().join("database-url")).unwrap();
+        self.join_at(&url, edit).await
+    }
+
+    /// The same, with another URL of the database.
+    pub(crate) async fn join_at(&self, url: &str, edit: impl FnOnce(&mut Value)) -> Self {
         let folder = tempfile::tempdir().unwrap();
-        std::fs::copy(self.folder.path().join("database-url"), folder.path().join("database-url")).unwrap();
+        std::fs::write(folder.path().join("database-url"), url).unwrap();
         let sealing_key = self.folder.path().join("data/sealing.key");
         configure(folder.path(), |config| {
             config["store"]["sealingKeyFile"] = json!(sealing_key);

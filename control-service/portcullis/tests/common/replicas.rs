@@ -48,3 +48,19 @@ impl Replicas {
         Self { all, database }
     }
 }
+
+/// Whether a replica says that it leads. One that cannot be asked does not.
+pub(crate) async fn leads(server: &Server) -> bool {
+    let Ok(answer) = server.http.get(server.url("operations", "/metrics")).send().await else { return false };
+    answer.text().await.is_ok_and(|text| text.contains("portcullis_replica_leads 1\n"))
+}
+
+/// Which one leads.
+pub(crate) async fn leader(replicas: &[Server]) -> Option<usize> {
+    for (n, server) in replicas.iter().enumerate() {
+        if leads(server).await {
+            return Some(n);
+        }
+    }
+    None
+}

@@ -19,7 +19,7 @@ pub(crate) struct Found {
     audit: Value,
 }
 
-/// All of a list that is answered in parts.
+/// All of a list that is answered in parts. `path` has a query.
 async fn all(server: &Server, path: &str, list: &str) -> Vec<Value> {
     let mut found = Vec::new();
     let mut after = Value::Null;
@@ -30,7 +30,7 @@ async fn all(server: &Server, path: &str, list: &str) -> Vec<Value> {
             other => ["&after=", &other.to_string()].concat(),
         };
         let mut page =
-            server.expect(200, Method::GET, &[path, "?limit=1000", &after_that].concat(), None).await;
+            server.expect(200, Method::GET, &[path, "&limit=1000", &after_that].concat(), None).await;
         found.append(page[list].as_array_mut().unwrap());
         after = page["next"].take();
         if after.is_null() {
@@ -41,10 +41,10 @@ async fn all(server: &Server, path: &str, list: &str) -> Vec<Value> {
 
 impl Found {
     pub(crate) async fn at(server: &Server) -> Self {
-        let clusters = all(server, "/v1/clusters", "clusters").await;
+        let clusters = all(server, "/v1/clusters?tenant=acme", "clusters").await;
         let clusters = clusters.into_iter().map(|cluster| (text(&cluster["id"]), cluster)).collect();
         let mut requests = HashMap::new();
-        for record in all(server, "/v1/audit/records", "records").await {
+        for record in all(server, "/v1/audit/records?hop=control", "records").await {
             *requests.entry(text(&record["request_id"])).or_default() += 1;
         }
         let audit = server.expect(200, Method::GET, "/v1/audit/status", None).await;
@@ -55,17 +55,20 @@ impl Found {
         self.clusters.len()
     }
 
-    /// What was acknowledged to somebody is so, and is on record once.
-    pub(crate) fn holds(&self, writer: &Writer) {
+    /// What was acknowledged to somebody is so, and is on record once; or what is not.
+    pub(crate) fn holds(&self, writer: &Writer) -> Result<(), String> {
         for (id, allowed) in &writer.clusters {
-            let found = self.clusters.get(id).unwrap_or_else(|| panic!("{id} is gone"));
+            let found = self.clusters.get(id).ok_or_else(|| format!("{id} is gone"))?;
             let (administrative, observed) = (text(&found["administrative"]), text(&found["observed"]));
-            assert!(allowed.administrative.contains(&*administrative), "{found} is not {allowed:?}");
-            assert!(allowed.observed.contains(&*observed), "{found} is not {allowed:?}");
+            let is_allowed =
+                allowed.administrative.contains(&*administrative) && allowed.observed.contains(&*observed);
+            is_allowed.then_some(()).ok_or_else(|| format!("{found} is not {allowed:?}"))?;
         }
         for request in &writer.acknowledged {
-            assert_eq!(self.requests.get(request), Some(&1), "{request}");
+            let times = self.requests.get(request).copied().unwrap_or_default();
+            (times == 1).then_some(()).ok_or_else(|| format!("{request} is on record {times} times"))?;
         }
+        Ok(())
     }
 
     /// What was delivered is there once, and nothing is missing.

@@ -15,6 +15,9 @@ pub(crate) use found::Found;
 pub(crate) use poller::{Poller, rollout};
 pub(crate) use writer::{Delivered, Writer};
 
+/// How many there are.
+pub(crate) const REPLICAS: usize = 3;
+
 /// Where the replicas are at the moment, and whether it goes on.
 pub(crate) struct World {
     replicas: RwLock<Vec<Access>>,
@@ -45,9 +48,11 @@ impl World {
         !self.stopped.load(Ordering::Acquire)
     }
 
-    pub(crate) async fn is_ready(&self, server: &Server) -> bool {
-        let answer = server.http.get(server.url("operations", "/readyz")).send().await;
-        answer.is_ok_and(|answer| answer.status() == 200)
+    /// Whether every filter polls with a revision.
+    async fn is_everywhere(&self, server: &Server, revision: u64) -> bool {
+        let proxies = server.expect(200, reqwest::Method::GET, "/v1/proxies", None).await;
+        let workers = proxies["workers"].as_array().unwrap();
+        workers.iter().all(|worker| worker["revision"].as_u64().unwrap() >= revision)
     }
 
     /// Filters that poll another replica each time.

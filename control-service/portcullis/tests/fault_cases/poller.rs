@@ -1,20 +1,22 @@
 //! Filters that poll.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use reqwest::Method;
 use tokio::task::JoinSet;
 
-use super::{Found, PAUSE, World};
-use crate::common::{Access, GATEWAY, Reader, Server};
+use super::{Found, PAUSE, REPLICAS, World};
+use crate::common::{self, Access, GATEWAY, Reader, Server};
 
 /// A filter. [`Reader`] refuses a page that would lead it back.
 pub(crate) struct Poller {
     reader: Reader,
     at: usize,
     pub(crate) pages: usize,
-    pub(crate) resyncs: usize,
+    /// The replicas that have answered it.
+    answered_by: BTreeSet<usize>,
     /// When it had which revision.
     had: Vec<(u64, Instant)>,
 }
@@ -22,7 +24,7 @@ pub(crate) struct Poller {
 impl Poller {
     pub(crate) fn new(server: &Server, n: usize) -> Self {
         let reader = server.reader("gateway", GATEWAY, &format!("{n:02x}"));
-        Self { reader, at: n, pages: 0, resyncs: 0, had: Vec::new() }
+        Self { reader, at: n, pages: 0, answered_by: BTreeSet::new(), had: Vec::new() }
     }
 
     /// One poll; false when the replica did not answer it.
@@ -34,10 +36,14 @@ impl Poller {
             return false;
         }
         let Ok(bytes) = answer.bytes().await else { return false };
+        let (before, generation) = (self.reader.state.revision(), self.reader.state.generation().to_vec());
         let page = self.reader.take(&bytes);
+        let revision = self.reader.state.revision();
+        let goes_on = page.generation == generation && !page.reset && revision >= before;
+        assert!(goes_on || self.pages == 0, "a filter begins once: {before}, {revision}");
         self.pages += 1;
-        self.resyncs += usize::from(page.reset);
-        self.had.push((self.reader.state.revision(), Instant::now()));
+        self.answered_by.insert(self.at % REPLICAS);
+        self.had.push((revision, Instant::now()));
         true
     }
 
@@ -63,8 +69,9 @@ impl Poller {
         }
     }
 
-    /// It has in the end what a replica has, and what that one says of each cluster.
+    /// It has in the end what a replica has, and what that one says of each cluster. All of them have answered it.
     pub(crate) async fn ends_with(&mut self, server: &Server, found: &Found) {
+        assert_eq!(self.answered_by.len(), REPLICAS);
         self.reader.sync(server).await;
         found.is_what(&self.reader.state);
     }
@@ -78,6 +85,14 @@ pub(crate) struct Took {
     samples: usize,
 }
 
+impl Took {
+    fn of(mut took: Vec<Duration>) -> Self {
+        took.sort_unstable();
+        let at = |percent: usize| took[(took.len() * percent / 100).min(took.len() - 1)];
+        Self { p50: at(50), p99: at(99), longest: at(100), samples: took.len() }
+    }
+}
+
 impl std::fmt::Display for Took {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let Self { p50, p99, longest, samples } = self;
@@ -85,33 +100,33 @@ impl std::fmt::Display for Took {
     }
 }
 
-/// How long suspensions by each of the replicas take to those who poll the others, from the call on.
-pub(crate) async fn rollout(world: &Arc<World>, server: &Server) -> Took {
+/// How long suspensions by each of the replicas take to those who poll the others, from the call on, and to be answered.
+pub(crate) async fn rollout(world: &Arc<World>, server: &Server) -> (Took, Took) {
     let stopped = Arc::new(tokio::sync::Notify::new());
     let mut pollers = JoinSet::new();
     for n in 0..10 {
         pollers.spawn(Poller::new(server, n).stay(Arc::clone(world), Arc::clone(&stopped)));
     }
     server.register("measured").await;
-    let mut changes = Vec::new();
+    let (mut changes, mut calls) = (Vec::new(), Vec::new());
     for n in 0..100 {
         tokio::time::sleep(PAUSE).await;
         let what = if n % 2 == 0 { "suspend" } else { "resume" };
         let (replica, begun) = (world.replica(n), Instant::now());
         let path = ["/v1/clusters/measured/", what].concat();
         let changed = replica.expect(200, Method::POST, &path, None).await;
-        changes.push((n % 3, changed["revision"].as_u64().unwrap(), begun));
+        calls.push(begun.elapsed());
+        changes.push((n % REPLICAS, changed["revision"].as_u64().unwrap(), begun));
     }
-    tokio::time::sleep(Duration::from_secs(1)).await;
+    let last = changes.last().map_or(0, |(_, revision, _)| *revision);
+    common::until("everybody has the last one", async || world.is_everywhere(server, last).await).await;
     stopped.notify_waiters();
     let mut took = Vec::new();
     for poller in pollers.join_all().await {
-        for (_, revision, begun) in changes.iter().filter(|(by, _, _)| *by != poller.at % 3) {
+        for (_, revision, begun) in changes.iter().filter(|(by, _, _)| *by != poller.at % REPLICAS) {
             let had = poller.had.iter().find(|(had, _)| had >= revision).map(|(_, at)| *at);
             took.push(had.expect("every change reaches every poller") - *begun);
         }
     }
-    took.sort_unstable();
-    let at = |percent: usize| took[(took.len() * percent / 100).min(took.len() - 1)];
-    Took { p50: at(50), p99: at(99), longest: at(100), samples: took.len() }
+    (Took::of(took), Took::of(calls))
 }

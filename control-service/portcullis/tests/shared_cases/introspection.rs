@@ -11,7 +11,7 @@ use serde_json::json;
 use tokio::net::TcpListener;
 
 use crate::common::replicas::Replicas;
-use crate::common::{GATEWAY, Server, until};
+use crate::common::{GATEWAY, Server};
 
 /// How long a call lasts: the provider never answers.
 const TIMEOUT: Duration = Duration::from_millis(1_500);
@@ -55,17 +55,8 @@ async fn all_replicas_together_ask_a_provider_no_more_than_one_would() {
     .await;
     // Each notices the others within a second; until then the first one has the whole, and the others none.
     for server in replicas.iter() {
-        until("every replica knows of all", async || {
-            server
-                .log()
-                .lines()
-                .rev()
-                .find(|line| line.contains("processes that serve the database"))
-                .is_some_and(|line| line.contains("replicas=3") || line.contains("\"replicas\":3"))
-        })
-        .await;
+        server.until_logged("of=3").await;
     }
-    tokio::time::sleep(Duration::from_secs(1)).await;
     // Each from a source of its own, so that no source takes what is free.
     let mut tasks = tokio::task::JoinSet::new();
     for n in 0..30 {

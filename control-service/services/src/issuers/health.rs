@@ -29,7 +29,8 @@ pub(super) struct Health {
     /// Failures in a row, and until when the issuer wants not to be asked.
     pub failures: u32,
     pub not_before_ms: u64,
-    /// When it is asked next.
+    /// When it was asked last, and when it is asked next.
+    pub asked_at_ms: u64,
     pub next_at_ms: u64,
 }
 
@@ -48,6 +49,11 @@ impl Watched {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
+    /// It is asked now.
+    pub(super) fn asked(&self, now_ms: u64) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).asked_at_ms = now_ms;
+    }
+
     /// Goes on where another replica was.
     pub(super) fn resumed(&self, from: &Resume) {
         let mut health = self.0.lock().unwrap_or_else(PoisonError::into_inner);
@@ -57,6 +63,7 @@ impl Watched {
         health.last_error.clone_from(&from.last_error);
         health.failures = from.failures;
         health.not_before_ms = from.not_before_ms;
+        health.asked_at_ms = from.asked_at_ms;
         health.next_at_ms = from.next_at_ms;
     }
 

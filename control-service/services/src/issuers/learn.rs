@@ -19,6 +19,8 @@ impl Issuers {
     /// Fetches once and publishes what is new.
     pub(super) async fn fetch(&self, watch: &Watch, fetch_state: &mut FetchState) -> Ended {
         let issuer = &watch.issuer;
+        watch.health.asked(now_ms());
+        self.news.notify_one();
         let ended = match watch.fetcher.fetch().await {
             Ok(fetched) => match self.learned(watch, fetched, &mut fetch_state.told).await {
                 Ok(false) => {
@@ -31,7 +33,9 @@ impl Issuers {
                     Ended::Good
                 }
                 Err(error) => {
-                    tracing::error!(%issuer, %error, "keys could not be stored");
+                    if fetch_state.outage.failed(&error.to_string(), || true) {
+                        tracing::error!(%issuer, %error, "keys could not be stored");
+                    }
                     Ended::NotTaken
                 }
             },

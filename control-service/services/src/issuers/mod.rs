@@ -19,7 +19,8 @@ use portcullis_control_config::Policy;
 use portcullis_control_domain::clock::{millis, now_ms};
 use portcullis_control_domain::issuer::{KeyState, StoredKeys};
 use portcullis_control_domain::random::random_number;
-use portcullis_control_store::{Store, StoreError};
+use portcullis_control_store::{Store, StoreError, Term};
+use portcullis_model::outage::Outage;
 use portcullis_model::pace::{KeyRefreshAdmission, TokenBucket};
 use portcullis_model::policy::IssuerDocument;
 use tokio::sync::{Mutex, Notify, Semaphore};
@@ -33,7 +34,7 @@ use document::{CurrentKeys, document};
 pub use document::{document_with_fetch, document_without_fetch};
 pub use fetch::FetchError;
 use fetch::Fetcher;
-use watch::{Ended, FetchState, Watch};
+use watch::{Ended, FetchState, Handover, Watch};
 use word::Word;
 
 /// How often the age of an issuer's keys is looked at.
@@ -114,7 +115,10 @@ impl Issuers {
         for warning in policy.warnings() {
             tracing::warn!("{warning}");
         }
-        self.take_over(policy, Word::default()).await
+        let begins = self.known.lock().await.policy.is_none();
+        // Whoever led before may have asked an issuer a moment ago.
+        let word = if begins && self.store.is_shared() { self.last_word().await } else { None };
+        self.take_over(policy, word.unwrap_or_default(), begins).await
     }
 
     /// Publishes the current policy anew, with the keys that were fetched last by whichever replica, and goes on to
@@ -132,7 +136,7 @@ impl Issuers {
         match policy {
             Some(policy) => {
                 let word = self.last_word().await.unwrap_or_default();
-                self.take_over(&policy, word).await
+                self.take_over(&policy, word, true).await
             }
             None => Ok(()),
         }
@@ -143,9 +147,21 @@ impl Issuers {
         self.known.lock().await.tasks = JoinSet::new();
     }
 
-    async fn take_over(self: &Arc<Self>, policy: &Policy, word: Word) -> Result<(), StoreError> {
+    /// `begins`: with this it begins to lead, if it does.
+    async fn take_over(
+        self: &Arc<Self>,
+        policy: &Policy,
+        word: Word,
+        begins: bool,
+    ) -> Result<(), StoreError> {
         let mut known = self.known.lock().await;
         let term = self.store.term();
+        // Of the very first leader there is none before it.
+        let follows = |term: &Term| begins && self.store.is_shared() && term.epoch() > 1;
+        let handover = term.as_ref().filter(|term| follows(term)).map(|_| self.handover());
+        if let Some(Handover { since_start_ms, .. }) = handover {
+            *self.pace.lock().await = TokenBucket::emptied(ALL_BURST, ALL_EVERY_MS, 0, since_start_ms);
+        }
         if let Some(term) = term {
             self.store.set_policy(term, policy.entries()?).await?;
         }
@@ -162,7 +178,7 @@ impl Issuers {
                     let from = from.filter(|from| from.source == fetcher.url().as_str());
                     let kept = known.keys.get(issuer.issuer.as_str());
                     let kept = kept.filter(|kept| kept.source == fetcher.url().as_str());
-                    let watch = Arc::new(Watch::new(issuer, fetcher, kept, from));
+                    let watch = Arc::new(Watch::new(issuer, fetcher, kept, from, handover));
                     known.watches.insert(watch.issuer.clone(), Arc::clone(&watch));
                     if term.is_some() {
                         let next = from.map_or(Duration::ZERO, |from| from.next(policy.jwks_refresh));
@@ -180,6 +196,10 @@ impl Issuers {
             known.tasks.spawn(Arc::clone(self).serve_wishes());
         }
         Ok(())
+    }
+
+    fn handover(&self) -> Handover {
+        Handover { now_ms: now_ms(), since_start_ms: millis(self.started.elapsed()) }
     }
 
     /// Publishes the service's own issuer beside the configured ones.
@@ -285,7 +305,7 @@ impl Issuers {
     /// Takes an issuer's keys out of use when it has not confirmed them for too long. What a good fetch
     /// brings puts them back. Apart from the fetches, one of which may hang just then.
     async fn expire(self: Arc<Self>, watch: Arc<Watch>) {
-        let mut told = false;
+        let (mut told, mut outage) = (false, Outage::default());
         loop {
             let expired = watch.health.get().state(now_ms()) == KeyState::Expired;
             if expired && !told {
@@ -295,7 +315,9 @@ impl Issuers {
                             "keys are older than maxStaleSeconds: every token of this issuer is refused");
                     }
                     Err(error) => {
-                        tracing::error!(issuer = %watch.issuer, %error, "expired keys are still published");
+                        if outage.failed(&error.to_string(), || true) {
+                            tracing::error!(issuer = %watch.issuer, %error, "expired keys are still published");
+                        }
                         tokio::time::sleep(LOOK).await;
                         continue;
                     }

@@ -41,7 +41,24 @@ pub(super) struct FetchState {
     pub(super) told: Vec<LeftOut>,
 }
 
+/// What another replica may have asked before this one goes on.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Handover {
+    /// The times by the two clocks that count.
+    pub(super) now_ms: u64,
+    pub(super) since_start_ms: u64,
+}
+
 impl FetchState {
+    /// Filters' wishes go on at what may be left of them: nobody knows of each what the replica before has granted, but
+    /// when it asked the issuer last. Where not even that is known, it may have been just now.
+    fn continues(&mut self, last_ms: u64, handover: Handover) {
+        let Handover { now_ms, since_start_ms } = handover;
+        let ago_ms = if last_ms == 0 { 0 } else { now_ms.saturating_sub(last_ms) };
+        self.refresh_limiter = KeyRefreshLimiter::asked(ago_ms, since_start_ms);
+        self.doubts = DoubtLimiter::asked(ago_ms, since_start_ms);
+    }
+
     /// Goes on where another replica was.
     pub(super) fn resumed(from: &Resume, now_ms: u64) -> Self {
         let rest = Duration::from_millis(from.not_before_ms.saturating_sub(now_ms)).min(LONGEST_ASKED);
@@ -71,10 +88,15 @@ impl Watch {
         fetcher: Fetcher,
         kept: Option<&StoredKeys>,
         from: Option<&Resume>,
+        handover: Option<Handover>,
     ) -> Self {
-        let health = Watched::since(kept.map_or(0, |kept| kept.fetched_at_ms), issuer.max_stale);
+        let fetched_at_ms = kept.map_or(0, |kept| kept.fetched_at_ms);
+        let health = Watched::since(fetched_at_ms, issuer.max_stale);
         from.inspect(|from| health.resumed(from));
-        let fetch_state = from.map(|from| FetchState::resumed(from, now_ms())).unwrap_or_default();
+        let mut fetch_state = from.map(|from| FetchState::resumed(from, now_ms())).unwrap_or_default();
+        if let Some(handover) = handover {
+            fetch_state.continues(fetched_at_ms.max(health.get().asked_at_ms), handover);
+        }
         Self { issuer: issuer.issuer.to_string(), fetcher, health, fetch_state: Mutex::new(fetch_state) }
     }
 
@@ -85,6 +107,7 @@ impl Watch {
             source: self.fetcher.url().to_string(),
             failures: health.failures,
             not_before_ms: health.not_before_ms,
+            asked_at_ms: health.asked_at_ms,
             next_at_ms: health.next_at_ms,
             fetched: health.fetched,
             failed: health.failed,

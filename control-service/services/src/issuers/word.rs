@@ -27,6 +27,9 @@ pub(super) struct Resume {
     pub(super) failures: u32,
     /// Until when the issuer wants not to be asked, milliseconds since the Unix epoch.
     pub(super) not_before_ms: u64,
+    /// When it was asked last. Services of before did not tell it.
+    #[serde(default)]
+    pub(super) asked_at_ms: u64,
     /// When it is asked next.
     pub(super) next_at_ms: u64,
     /// Good and failed fetches.

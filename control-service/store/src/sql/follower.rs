@@ -4,13 +4,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use portcullis_model::outage::Outage;
+use portcullis_control_domain::outage_log::OutageLog;
 use portcullis_sql::Connection;
 use tokio::sync::watch;
 
 use super::connect::Purpose;
 use super::failure::Failure;
-use super::life::{CHANGED, life};
+use super::life::CHANGED;
 use super::location::Location;
 use super::news::Followed;
 use super::{schema, sealed};
@@ -41,7 +41,11 @@ impl Follower {
     pub(super) fn start(location: Location, followed: Followed) -> Result<Self, StoreError> {
         let (tell, unfit) = watch::channel(None);
         let ended = Arc::new(AtomicBool::new(false));
-        let thread = Thread { location, followed, ended: Arc::clone(&ended), outage: Outage::default() };
+        let outage = OutageLog::new(
+            "this replica cannot follow the database",
+            "this replica follows the database again",
+        );
+        let thread = Thread { location, followed, ended: Arc::clone(&ended), outage };
         std::thread::Builder::new()
             .name("store-follower".to_owned())
             .spawn(move || {
@@ -72,7 +76,7 @@ struct Thread {
     location: Location,
     followed: Followed,
     ended: Arc<AtomicBool>,
-    outage: Outage,
+    outage: OutageLog,
 }
 
 impl Thread {
@@ -81,13 +85,13 @@ impl Thread {
         let mut connection = None;
         while !self.ended.load(Ordering::Acquire) {
             match self.round(&mut connection) {
-                Ok(()) => self.is_well(),
+                Ok(()) => self.outage.worked(),
                 Err(Failure(error @ (StoreError::Unfit(_) | StoreError::Newer { .. }))) => {
                     return Some(error);
                 }
                 Err(error) => {
                     connection = None;
-                    self.is_ill(&error);
+                    self.outage.failed(&error);
                     std::thread::sleep(PAUSE);
                 }
             }
@@ -111,26 +115,10 @@ impl Thread {
                 connection.insert(made)
             }
         };
-        // Both before the look: it sees at least as much.
-        let (begun, known) = (Instant::now(), self.followed.hub.revision());
-        sealed::opening(&self.followed.sealing, || {
-            connection.at_one_moment(|| self.followed.catch_up(connection, life(connection)?, known))
-        })?;
+        // Before the look: it sees at least as much.
+        let begun = Instant::now();
+        sealed::opening(&self.followed.sealing, || self.followed.look(connection))?;
         self.followed.hub.freshness().confirm(begun);
         Ok(())
-    }
-
-    fn is_well(&mut self) {
-        if self.outage.over().is_some() {
-            tracing::info!("this replica follows the database again");
-        }
-    }
-
-    /// An outage is told once, not with each attempt.
-    fn is_ill(&mut self, error: &Failure) {
-        let told = error.to_string();
-        if self.outage.failed(&told, || true) {
-            tracing::error!(error = told, "this replica cannot follow the database");
-        }
     }
 }

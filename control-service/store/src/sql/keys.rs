@@ -226,11 +226,11 @@ impl Store {
             .await
     }
 
-    /// Writes when keys were last used.
+    /// Writes when keys were last used; false when none was since.
     ///
     /// # Errors
     /// [`StoreError`] when the database fails; the times that are not written are lost then.
-    pub async fn write_usage(&self) -> Result<(), StoreError> {
+    pub async fn write_usage(&self) -> Result<bool, StoreError> {
         let mut used = self.usage.take();
         // Those that stand side by side on the database's pages are written together.
         used.sort_unstable();
@@ -243,6 +243,6 @@ impl Store {
             };
             self.writer.run_bulk(job).await?;
         }
-        Ok(())
+        Ok(!used.is_empty())
     }
 }

@@ -1,12 +1,21 @@
 //! What the leader publishes as such, and how the others learn of it.
 
-use portcullis_sql::params;
+use portcullis_sql::{Row, SqlError, params};
 use tokio::sync::watch;
 
 use super::Store;
 use super::leader::Term;
 use super::secrets::Secrets;
 use crate::StoreError;
+
+/// What the database says of who leads.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Leadership {
+    /// Which replica leads, or did last; empty before the first.
+    pub leader: String,
+    /// A name of the configuration that it has published; empty before the first.
+    pub configuration: String,
+}
 
 impl Store {
     /// This replica's term, while it leads.
@@ -52,12 +61,14 @@ impl Store {
             .await
     }
 
-    /// Which configuration the leader has published; empty before the first.
+    /// Who leads, and by which configuration.
     ///
     /// # Errors
     /// [`StoreError`] when the database fails.
-    pub async fn published_configuration(&self) -> Result<String, StoreError> {
-        let sql = "SELECT configuration FROM leadership";
-        self.readers.run(move |connection| Ok(connection.query_one(sql, params![], |row| row.get(0))?)).await
+    pub async fn leadership(&self) -> Result<Leadership, StoreError> {
+        let sql = "SELECT leader, configuration FROM leadership";
+        let read =
+            |row: &Row<'_>| Ok::<_, SqlError>(Leadership { leader: row.get(0)?, configuration: row.get(1)? });
+        self.readers.run(move |connection| Ok(connection.query_one(sql, params![], read)?)).await
     }
 }

@@ -15,6 +15,11 @@ pub(super) struct Life {
     pub(super) floor: u64,
 }
 
+impl Life {
+    /// Before the first write.
+    pub(super) const NONE: Self = Self { generation: [0; 16], revision: 0, floor: 0 };
+}
+
 /// Reads the store's life; zeros before the first write.
 pub(super) fn life(connection: &Connection) -> Result<Life, Failure> {
     let found = connection.query_optional(
@@ -22,5 +27,5 @@ pub(super) fn life(connection: &Connection) -> Result<Life, Failure> {
         params![],
         |row| Ok(Life { generation: row.get(0)?, revision: row.get(1)?, floor: row.get(2)? }),
     )?;
-    Ok(found.unwrap_or(Life { generation: [0; 16], revision: 0, floor: 0 }))
+    Ok(found.unwrap_or(Life::NONE))
 }

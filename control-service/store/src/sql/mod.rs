@@ -48,6 +48,7 @@ pub use check::Checked;
 pub use copy::Copied;
 pub use database::Database;
 pub use leader::Term;
+pub use leadership::Leadership;
 pub use location::Location;
 pub use recovery::recovery;
 pub use replica_id::ReplicaId;

@@ -7,6 +7,7 @@ use portcullis_control_domain::audit::RecordedCaller;
 use portcullis_control_domain::caller::{Caller, Reach};
 use portcullis_control_domain::clock::now_ms;
 use portcullis_control_domain::cluster::Administer;
+use portcullis_control_domain::outage_log::OutageLog;
 use portcullis_control_domain::recovery::{AuditExport, Closing, Recovery, Verdict, event};
 
 use super::audit;
@@ -168,8 +169,14 @@ impl Store {
 
     /// Waits until a restored store has what it lacks, or somebody accepted the loss; at once where none was restored.
     pub async fn recovered(&self) {
+        let mut outage = OutageLog::new(
+            "it cannot be told whether the restored store has recovered",
+            "it can be told again whether the restored store has recovered",
+        );
         while self.recovery().is_some() {
-            match self.look_at_recovery().await {
+            let looked = self.look_at_recovery().await;
+            outage.note(looked.as_ref().err());
+            match looked {
                 Ok(None) => {
                     tracing::warn!("the restored store has recovered: requests are let through again");
                     self.recovery.send_replace(None);
@@ -181,10 +188,7 @@ impl Store {
                     self.recovery.send_replace(Some(recovery));
                     tokio::time::sleep(LOOK).await;
                 }
-                Err(error) => {
-                    tracing::error!(%error, "it cannot be told whether the restored store has recovered");
-                    tokio::time::sleep(LOOK).await;
-                }
+                Err(_) => tokio::time::sleep(LOOK).await,
             }
         }
     }

@@ -5,6 +5,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use portcullis_control_snapshot::{OtherReplica, Sighting, WorkerChanges};
@@ -213,15 +214,21 @@ impl Store {
     /// [`StoreError`] when the database fails.
     pub async fn renew_lease(&self, members: String, tidy: bool) -> Result<(Vec<Replica>, bool), StoreError> {
         let replica = self.replica.clone();
-        self.beside
-            .run(move |connection| {
-                let is_new = renew(connection, &replica, &members)?;
-                if tidy {
-                    remove_dead(connection)?;
-                }
-                Ok((living(connection)?, is_new))
-            })
-            .await
+        let renewed = self.beside.run(move |connection| {
+            let is_new = renew(connection, &replica, &members)?;
+            if tidy {
+                remove_dead(connection)?;
+            }
+            Ok((living(connection)?, is_new))
+        });
+        // Later it is of no use, and a database that is silent for so long is away.
+        tokio::time::timeout(LEASE, renewed).await.unwrap_or_else(|_| {
+            self.up.store(false, Ordering::Release);
+            Err(StoreError::Disconnected(format!(
+                "the database server gave no answer within {} s",
+                LEASE.as_secs()
+            )))
+        })
     }
 
     /// Writes down what changed of the workers that poll this process; false when what was written before is lost.

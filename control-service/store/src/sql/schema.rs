@@ -23,6 +23,7 @@ const SQLITE: Steps = &[
     (10, include_str!("schema/sqlite/10.sql")),
     (11, include_str!("schema/sqlite/11.sql")),
     (12, include_str!("schema/sqlite/12.sql")),
+    (13, include_str!("schema/sqlite/13.sql")),
 ];
 
 /// A version means the same in both databases. PostgreSQL came with the fourth.
@@ -36,6 +37,7 @@ const POSTGRES: Steps = &[
     (10, include_str!("schema/postgres/10.sql")),
     (11, include_str!("schema/postgres/11.sql")),
     (12, include_str!("schema/postgres/12.sql")),
+    (13, include_str!("schema/postgres/13.sql")),
 ];
 
 fn steps(connection: &Connection) -> Steps {

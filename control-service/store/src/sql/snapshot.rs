@@ -63,11 +63,29 @@ fn stored_changes(connection: &Connection, known: u64) -> Result<Vec<Change>, Fa
 
 /// An entry as it is stored.
 fn stored_change(row: &Row<'_>) -> Result<Change, Failure> {
-    let number: i32 = row.get(0)?;
-    let kind = RecordKind::try_from(number)
-        .map_err(|_| Failure::database(format!("snapshot entry of unknown kind {number}")))?;
-    let (key, value): (Vec<u8>, Option<Vec<u8>>) = (row.get(1)?, row.get(3)?);
-    Ok(Change { kind, key: key.into(), revision: row.get(2)?, value: value.map(Into::into) })
+    change(row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?)
+}
+
+fn change(kind: i32, key: Vec<u8>, revision: u64, value: Option<Vec<u8>>) -> Result<Change, Failure> {
+    let kind = RecordKind::try_from(kind)
+        .map_err(|_| Failure::database(format!("snapshot entry of unknown kind {kind}")))?;
+    Ok(Change { kind, key: key.into(), revision, value: value.map(Into::into) })
+}
+
+/// The store's life, and the newest change of each entry after a revision, with digests in the place of secrets: one
+/// statement, which sees one moment.
+pub(super) fn life_and_news(connection: &Connection, known: u64) -> Result<(Life, Vec<Change>), Failure> {
+    let sql = "SELECT life.generation, life.revision, life.floor, entry.kind, entry.key, entry.revision, entry.value
+        FROM snapshot_life AS life LEFT JOIN snapshot_entry AS entry ON entry.revision > ?1 ORDER BY entry.revision";
+    let (mut found, mut changes) = (Life::NONE, Vec::new());
+    connection.each(sql, params![known], |row| {
+        found = Life { generation: row.get(0)?, revision: row.get(1)?, floor: row.get(2)? };
+        if let Some(kind) = row.get::<Option<i32>>(3)? {
+            changes.push(change(kind, row.get(4)?, row.get(5)?, row.get(6)?)?);
+        }
+        Ok::<_, Failure>(())
+    })?;
+    Ok((found, changes))
 }
 
 /// Puts the secret in the place of its digest. The digest must not be sent in its place: as a secret it would be one that

@@ -9,7 +9,6 @@ use portcullis_control_domain::histogram::{Histogram, Observed};
 use portcullis_control_domain::limits::TenantLimits;
 use portcullis_control_domain::recovery::Recovery;
 use portcullis_control_snapshot::{Hub, Settings};
-use portcullis_model::outage::Outage;
 use portcullis_sql::params;
 use tokio::sync::watch;
 
@@ -68,7 +67,9 @@ impl Store {
         // Whoever served it until now may have changed them since it was opened.
         let sealing = &database.sealing;
         database.secrets = database.connection.exclusively(|begun| Secrets::load_or_make(begun, sealing))?;
-        let leader = Arc::new(Leader::start(&database.location, &database.connection)?);
+        let replica = ReplicaId::generate();
+        let leader = Leader::start(&database.location, &database.connection, &replica)?;
+        let leader = Arc::new(leader);
         let entries = database.secrets.entries(&settings);
         // In any case this gives the store its life.
         database.write(|transaction| match leader.term() {
@@ -80,7 +81,6 @@ impl Store {
         let up = Arc::new(AtomicBool::new(true));
         let readers = Readers::new(database.location.clone(), Arc::clone(&up));
         let beside = Readers::that_write(database.location.clone(), Arc::clone(&up));
-        let replica = ReplicaId::generate();
         let recovery = Arc::new(watch::Sender::new(under_way(&database.connection)?));
         let (sealing, settings) = (Arc::new(database.sealing), Arc::new(settings));
         let followed = Followed { hub: Arc::clone(&hub), sealing: Arc::clone(&sealing) };
@@ -93,7 +93,7 @@ impl Store {
             connection: database.connection,
             followed,
             recorder: Arc::clone(&database.recorder),
-            outage: Outage::default(),
+            outage: Written::outage(),
             up: Arc::clone(&up),
             commits: Arc::clone(&commits),
         })?;

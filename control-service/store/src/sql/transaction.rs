@@ -23,6 +23,9 @@ const MAX_TOMBSTONES: u64 = 20_000;
 /// They are counted once in so many revisions: counting walks through all of them.
 const COUNT_EVERY: u64 = 256;
 
+/// Gives up the savepoint of a job.
+const RELEASE: &str = "RELEASE job;";
+
 /// An open transaction. Dropped without [`Transaction::commit`], it leaves nothing.
 pub(super) struct Transaction<'c> {
     connection: &'c Connection,
@@ -32,6 +35,8 @@ pub(super) struct Transaction<'c> {
     life: Life,
     changes: Vec<Change>,
     open: bool,
+    /// Whether the savepoint of a job stands. It is given up with what comes next, which spares a way to a server and back.
+    has_savepoint: bool,
     /// Why nothing more can be done in it: the database has taken it back, or does not say what is so.
     broken: Option<Failure>,
     /// The first failure of a job that others would have met as well.
@@ -70,10 +75,11 @@ impl<'c> Transaction<'c> {
             connection,
             sealing,
             recorder,
-            before: Life { generation: [0; 16], revision: 0, floor: 0 },
-            life: Life { generation: [0; 16], revision: 0, floor: 0 },
+            before: Life::NONE,
+            life: Life::NONE,
             changes: Vec::new(),
             open: true,
+            has_savepoint: false,
             broken: None,
             outage: None,
         };
@@ -119,26 +125,34 @@ impl<'c> Transaction<'c> {
             return Err(why.clone());
         }
         let (life, changes) = (self.life, self.changes.len());
-        self.connection.execute("SAVEPOINT job", params![])?;
+        self.set_savepoint()?;
         let outcome = job(self);
         if let Err(error) = &outcome {
             self.outage = self.outage.take().or_else(|| error.0.is_outage().then(|| error.clone()));
             self.recorder.forget();
             // A disk that is full makes SQLite take everything back, savepoints included. The next statement would begin a
             // transaction of its own, and the next job be kept though its group is not.
-            if self.connection.execute("ROLLBACK TO job", params![]).is_err() {
+            if self.connection.batch("ROLLBACK TO job").is_err() {
                 self.broken = Some(error.clone());
                 return outcome;
             }
             self.life = life;
             self.changes.truncate(changes);
         }
-        if let Err(error) = self.connection.execute("RELEASE job", params![]) {
+        outcome
+    }
+
+    /// What follows can be taken back by itself. What was before cannot any more.
+    fn set_savepoint(&mut self) -> Result<(), Failure> {
+        let sql =
+            if self.has_savepoint { [RELEASE, "SAVEPOINT job"].concat() } else { "SAVEPOINT job".to_owned() };
+        if let Err(error) = self.connection.batch(&sql) {
             let error = Failure::from(error);
             self.broken = Some(error.clone());
             return Err(error);
         }
-        outcome
+        self.has_savepoint = true;
+        Ok(())
     }
 
     /// Why jobs of this transaction failed that would have failed whatever they wanted.
@@ -284,14 +298,14 @@ impl<'c> Transaction<'c> {
         if let Some(why) = self.broken.take() {
             return Err(why);
         }
-        if self.life != self.before {
-            self.connection.execute(
-                "UPDATE snapshot_life SET revision = ?1, floor = ?2",
-                params![self.life.revision, self.life.floor],
-            )?;
-            self.connection.notify(CHANGED)?;
+        // First of all: where the database has taken back all of it, there is no savepoint, and nothing is to be kept.
+        let mut last = if self.has_savepoint { RELEASE.to_owned() } else { String::new() };
+        let is_news = self.life != self.before;
+        if is_news {
+            let Life { revision, floor, .. } = self.life;
+            last += &format!("UPDATE snapshot_life SET revision = {revision}, floor = {floor};");
         }
-        self.connection.commit()?;
+        self.connection.commit_after(&last, is_news.then_some(CHANGED))?;
         self.open = false;
         let floor = if self.life.floor > self.before.floor { self.life.floor } else { 0 };
         Ok(Published { changes: std::mem::take(&mut self.changes), floor })

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use portcullis_control_domain::histogram::Histogram;
-use portcullis_model::outage::Outage;
+use portcullis_control_domain::outage_log::OutageLog;
 use portcullis_sql::Connection;
 use tokio::sync::{mpsc, oneshot};
 
@@ -188,7 +188,7 @@ pub(super) struct Written {
     pub(super) followed: Followed,
     pub(super) recorder: Arc<Recorder>,
     /// What was told of groups that failed.
-    pub(super) outage: Outage,
+    pub(super) outage: OutageLog,
     /// Whether it did not.
     pub(super) up: Arc<AtomicBool>,
     /// How long commits took.
@@ -229,18 +229,15 @@ impl Written {
         closing
     }
 
-    /// Takes note of whether the database took what it was given. An outage is told once, not with each attempt.
+    /// What is told of groups that fail.
+    pub(super) fn outage() -> OutageLog {
+        OutageLog::new("a group of writes failed", "the database takes what is written to it again")
+    }
+
+    /// Takes note of whether the database took what it was given.
     fn note(&mut self, failure: Option<&Failure>) {
         self.up.store(failure.is_none(), Ordering::Release);
-        match failure.map(ToString::to_string) {
-            Some(error) if self.outage.failed(&error, || true) => {
-                tracing::error!(error, "a group of writes failed");
-            }
-            None if self.outage.over().is_some() => {
-                tracing::info!("the database takes what is written to it again");
-            }
-            _ => {}
-        }
+        self.outage.note(failure);
     }
 
     /// Begins a transaction; on a new connection where the server had broken off the one before, which shows only now.
@@ -250,7 +247,7 @@ impl Written {
                 let connection = self.location.connect(Purpose::Write)?;
                 self.location.serve(&connection)?;
                 self.connection = connection;
-                tracing::info!(%error, "connected to the database server again");
+                tracing::info!("connected to the database server again, which had broken off");
                 Ok(self.connection.begin().map(|_| ())?)
             }
             outcome => Ok(outcome?),
@@ -291,7 +288,7 @@ mod tests {
             connection,
             followed: Followed { hub: Arc::new(hub), sealing: Arc::new(sealing) },
             recorder,
-            outage: Outage::default(),
+            outage: Written::outage(),
             up: Arc::default(),
             commits: Arc::default(),
         })

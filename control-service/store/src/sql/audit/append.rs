@@ -207,19 +207,20 @@ pub(super) struct NewRecord<'a> {
     pub(super) body: Cow<'a, [u8]>,
 }
 
+const COLUMNS: [&str; 10] = [
+    "position",
+    "stream_id",
+    "sequence",
+    "entry",
+    "leaf",
+    "request",
+    "cluster",
+    "subject_id",
+    "salt",
+    "body",
+];
+
 pub(super) fn write(connection: &Connection, records: &[NewRecord<'_>]) -> Result<(), Failure> {
-    let columns = [
-        "position",
-        "stream_id",
-        "sequence",
-        "entry",
-        "leaf",
-        "request",
-        "cluster",
-        "subject_id",
-        "salt",
-        "body",
-    ];
     fn values<'v>(new: &'v NewRecord<'_>) -> [Value<'v>; 10] {
         [
             new.position.to_value(),
@@ -234,11 +235,21 @@ pub(super) fn write(connection: &Connection, records: &[NewRecord<'_>]) -> Resul
             Value::Bytes(&new.body),
         ]
     }
-    if records.is_empty() {
-        Ok(())
-    } else {
-        Ok(connection.append("audit_record", &columns, records.iter().map(values))?)
+    match records {
+        [] => {}
+        // The record of a change, which others wait for. To begin and end what is for many takes a server longer.
+        [one] => {
+            let columns = COLUMNS.join(", ");
+            let sql = [
+                "INSERT INTO audit_record (",
+                &columns,
+                ") VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)",
+            ];
+            connection.execute(&sql.concat(), &values(one))?;
+        }
+        many => connection.append("audit_record", &COLUMNS, many.iter().map(values))?,
     }
+    Ok(())
 }
 
 /// Records in the log. There is one writer at a time, so the next one's index is one more.
