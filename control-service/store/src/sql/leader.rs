@@ -76,7 +76,7 @@ impl Leader {
         let (tell, term) = watch::channel(None);
         let mut beat_ms = 0;
         let mut candidate = if location.is_shared() {
-            let mut among = Candidate::Among(Among::new(location.clone(), replica.clone()));
+            let mut among = Candidate::Among(Box::new(Among::new(location.clone(), replica.clone())));
             among.round(&tell, &mut beat_ms);
             among
         } else {
@@ -129,7 +129,7 @@ fn raise(connection: &Connection, replica: &ReplicaId) -> Result<u64, Failure> {
 
 enum Candidate {
     Alone,
-    Among(Among),
+    Among(Box<Among>),
 }
 
 impl Candidate {
