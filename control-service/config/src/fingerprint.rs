@@ -11,22 +11,12 @@ use super::difference::Document;
 use super::issuer::IssuerConfig;
 use super::keys::KeySource;
 
-/// What replicas must have alike. Where each listens, what it logs and where its files lie is its own.
-pub(crate) const PARTS: [&str; 13] = [
-    "mesh.gateways",
-    "mesh.sidecars",
-    "mesh.workerForgetSeconds",
-    "identity",
-    "serviceTokens",
-    "clusters",
-    "jwksRefreshSeconds",
-    "issuers",
-    "platformCallers",
-    "introspection",
-    "workloads",
-    "sourceRules",
-    "resources",
-];
+/// The sections that are each replica's own: where it listens, where its files lie, what it logs. Everything else replicas
+/// must have alike.
+const OWN: [&str; 3] = ["listeners", "store", "log"];
+
+/// Each of this section's fields is a part of its own, but for those that name the mesh token.
+const MESH: &str = "mesh";
 
 /// The part of the mesh token, which no field holds.
 const MESH_TOKEN: &str = "the mesh token";
@@ -56,9 +46,7 @@ impl Fingerprint {
         let all = self.0.keys().chain(other.0.keys().filter(|part| !self.0.contains_key(*part)));
         all.filter(|part| self.0.get(*part) != other.0.get(*part)).cloned().collect()
     }
-}
 
-impl Fingerprint {
     /// Names what is written, with defaults, and what files hold: the mesh token, and keys of issuers.
     pub(crate) fn of(
         document: &Document,
@@ -68,15 +56,29 @@ impl Fingerprint {
     ) -> Result<Self, EntryError> {
         let name = |said: &[u8]| hex(keyed_hash(key, said).first_chunk::<8>().unwrap_or(&[0; 8]));
         let mut parts = BTreeMap::new();
-        for part in PARTS {
-            let field = ["/", &part.replace('.', "/")].concat();
-            let said = document.value().pointer(&field).map(without_files).unwrap_or_default();
+        for (part, said) in parts_of(document.value()) {
             let held = if part == "issuers" { keys_of(issuers)? } else { Vec::new() };
-            parts.insert(part.to_owned(), name(&json(&(said, held))?));
+            parts.insert(part, name(&json(&(without_files(said), held))?));
         }
         parts.insert(MESH_TOKEN.to_owned(), name(mesh_token_digest));
         Ok(Self(parts))
     }
+}
+
+/// What replicas must have alike, by name.
+fn parts_of(document: &Value) -> Vec<(String, &Value)> {
+    let mut parts = Vec::new();
+    for (section, said) in document.as_object().into_iter().flatten() {
+        match (section.as_str(), said) {
+            (own, _) if OWN.contains(&own) => {}
+            (MESH, Value::Object(fields)) => {
+                let alike = fields.iter().filter(|(name, _)| !name.starts_with("token"));
+                parts.extend(alike.map(|(name, said)| ([MESH, ".", name].concat(), said)));
+            }
+            (section, said) => parts.push((section.to_owned(), said)),
+        }
+    }
+    parts
 }
 
 /// The keys of issuers that are not fetched.
