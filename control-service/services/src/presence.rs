@@ -175,12 +175,17 @@ impl Presence {
         if let Some(state) = known {
             return Ok(state);
         }
-        let observation = store.observe(vec![Heartbeat { id, observed: reported, version }]).await?;
+        let observation =
+            store.observe(vec![Heartbeat { id: id.clone(), observed: reported, version }]).await?;
         self.observed(&observation);
+        if let Some(known) = self.lock().get_mut(&id) {
+            known.heard = Some((reported, arrived));
+        }
         observation.clusters.first().map(|cluster| cluster.state).ok_or(HeartbeatError::Token)
     }
 
-    /// Takes note of a heartbeat; returns the cluster's state if it says what is known already.
+    /// Takes note of a heartbeat that says what is known already, and returns the cluster's state. One that says something
+    /// else counts once it is written: who was told that it failed may have reported otherwise elsewhere by then.
     fn hear(
         &self,
         id: &ClusterId,
@@ -194,10 +199,12 @@ impl Presence {
         if known.administrative == Administrative::Retired {
             return Err(HeartbeatError::Retired);
         }
+        if known.observed != reported || (version.is_some() && known.version.as_deref() != version) {
+            return Ok(None);
+        }
         known.heard = Some((reported, Instant::now()));
         known.unwritten = true;
-        let news = known.observed != reported || (version.is_some() && known.version.as_deref() != version);
-        Ok((!news).then(|| effective(known.administrative, known.observed)))
+        Ok(Some(effective(known.administrative, known.observed)))
     }
 
     /// Looks once, as the leader, for clusters that fell silent; false when this was not the time for it.
@@ -237,16 +244,16 @@ impl Presence {
             let mut liveness = self.lock();
             let take = |(id, known): (&ClusterId, &mut Liveness)| {
                 let unwritten = std::mem::take(&mut known.unwritten);
-                known.heard.filter(|_| unwritten).map(|(_, at)| (id.clone(), at))
+                known.heard.filter(|_| unwritten).map(|(reported, at)| (id.clone(), reported, at))
             };
             liveness.iter_mut().filter_map(take).collect()
         };
         // Those that stand side by side on the database's pages are written together.
-        heard.sort_unstable();
+        heard.sort_unstable_by(|(one, ..), (other, ..)| one.cmp(other));
         for (done, chunk) in heard.chunks(CHUNK).enumerate() {
             if let Err(error) = self.flush_chunk(store, chunk).await {
                 let mut liveness = self.lock();
-                for (id, _) in heard.iter().skip(done * CHUNK) {
+                for (id, ..) in heard.iter().skip(done * CHUNK) {
                     if let Some(known) = liveness.get_mut(id) {
                         known.unwritten = true;
                     }
@@ -257,29 +264,17 @@ impl Presence {
         Ok(!heard.is_empty())
     }
 
-    async fn flush_chunk(&self, store: &Store, chunk: &[(ClusterId, Instant)]) -> Result<(), StoreError> {
-        let ago = chunk.iter().map(|(id, at)| (id.clone(), at.elapsed())).collect();
-        let noted = store.note_times(ago).await?;
-        let wrong = self.differing(&noted);
-        if wrong.is_empty() {
-            return Ok(());
-        }
-        let observation = store.observe(wrong).await?;
+    async fn flush_chunk(
+        &self,
+        store: &Store,
+        chunk: &[(ClusterId, Observed, Instant)],
+    ) -> Result<(), StoreError> {
+        let observation = store.note_times(chunk.to_vec()).await?;
         self.observed(&observation);
         for cluster in observation.clusters {
             tracing::info!(cluster = %cluster.id, state = cluster.state.as_str(), "cluster state put right");
         }
         Ok(())
-    }
-
-    /// The clusters that the store has in another state than they reported here, where that was the newest word.
-    fn differing(&self, noted: &[(ClusterId, Observed)]) -> Vec<Heartbeat> {
-        let liveness = self.lock();
-        let differs = |(id, stored): &(ClusterId, Observed)| {
-            let (reported, _) = liveness.get(id)?.heard?;
-            (reported != *stored).then(|| Heartbeat { id: id.clone(), observed: reported, version: None })
-        };
-        noted.iter().filter_map(differs).collect()
     }
 
     /// Sweeps while this replica leads, and flushes, until it is dropped.
@@ -378,14 +373,11 @@ mod tests {
     }
 
     #[test]
-    fn what_the_store_has_otherwise_than_it_was_reported_is_put_right() {
+    fn a_heartbeat_that_says_something_new_counts_once_it_is_written() {
         let presence = presence(Observed::Online);
-        assert_eq!(presence.differing(&[(id(), Observed::Offline)]), [], "nothing was reported here");
-        assert!(!presence.was_heard_within(&id(), Duration::from_secs(60)));
-        presence.lock().get_mut(&id()).unwrap().heard = Some((Observed::Online, Instant::now()));
-        assert_eq!(presence.differing(&[(id(), Observed::Online)]), []);
-        let wrong = presence.differing(&[(id(), Observed::Offline)]);
-        assert_eq!(wrong, [Heartbeat { id: id(), observed: Observed::Online, version: None }]);
-        assert!(presence.was_heard_within(&id(), Duration::from_secs(60)));
+        let hear = |reported| presence.hear(&id(), [0; 32], reported, None).unwrap();
+        let was_heard = || presence.was_heard_within(&id(), Duration::from_secs(60));
+        assert!(hear(Observed::Degraded).is_none() && !was_heard());
+        assert!(hear(Observed::Online).is_some() && was_heard());
     }
 }

@@ -1,8 +1,9 @@
 //! Data clusters in the database. Every change of a state is published to the filters with it.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use portcullis_control_domain::audit::AuditEvent;
 use portcullis_control_domain::caller::{Authority, Reach};
@@ -234,23 +235,35 @@ impl Store {
             .await
     }
 
-    /// Writes down how long ago clusters were last heard of, each cluster once; everything else goes first. Returns what
-    /// those have reported of which nobody knew anything newer.
+    /// Writes down when clusters were last heard of, and what they reported then; everything else goes first. Of those of
+    /// which nobody knows anything newer the state is put right where it is another one; these are returned.
     ///
     /// # Errors
     /// [`StoreError`] when the database fails; nothing is written then.
     pub async fn note_times(
         &self,
-        heard: Vec<(ClusterId, Duration)>,
-    ) -> Result<Vec<(ClusterId, Observed)>, StoreError> {
+        heard: Vec<(ClusterId, Observed, Instant)>,
+    ) -> Result<Observation, StoreError> {
+        let order = Arc::clone(&self.observations);
         self.writer
             .run_bulk(move |transaction| {
                 let connection = transaction.connection();
                 let now_ms = connection.now_ms()?;
-                let at_ms = |ago| now_ms.saturating_sub(millis(ago));
-                let list = times::list(heard.iter().map(|(id, ago)| (id.as_str(), at_ms(*ago))));
-                let read = |row: &Row<'_>| Ok((row.parse(0)?, row.parse(1)?));
-                Ok(connection.query(&times::update(connection, NOTE_TIMES), params![list, now_ms], read)?)
+                // Only now: what waited for its turn would seem to be newer than it is, and than what others wrote meanwhile.
+                let at_ms = |at: &Instant| now_ms.saturating_sub(millis(at.elapsed()));
+                let list = times::list(heard.iter().map(|(id, _, at)| (id.as_str(), at_ms(at))));
+                let read = |row: &Row<'_>| Ok((row.parse::<ClusterId>(0)?, row.parse::<Observed>(1)?));
+                let noted =
+                    connection.query(&times::update(connection, NOTE_TIMES), params![list, now_ms], read)?;
+                let noted: HashMap<_, _> = noted.into_iter().collect();
+                let wrong = heard.into_iter().filter_map(|(id, observed, _)| {
+                    let is_wrong = noted.get(&id).is_some_and(|stored| *stored != observed);
+                    is_wrong.then_some(Heartbeat { id, observed, version: None })
+                });
+                let wrong = wrong.collect();
+                let clusters = observe(transaction, wrong)?;
+                let order = order.fetch_add(1, Ordering::Relaxed) + 1;
+                Ok(Observation { clusters, revision: transaction.revision(), order })
             })
             .await
     }

@@ -1,6 +1,6 @@
 //! Clusters, policy, and what is left after a restart, a failure or a newer version.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use portcullis_control_domain::Refused;
 use portcullis_control_domain::caller::Reach;
@@ -25,6 +25,7 @@ on_both! {
     everything_is_there_after_a_restart,
     keys_of_issuers_are_kept,
     who_was_not_heard_of_is_told_and_only_the_leader_writes_it_down,
+    what_was_heard_before_is_not_the_last_word_for_being_written_late,
 }
 
 fn new(id: &str, tenant: &str) -> NewCluster {
@@ -90,6 +91,33 @@ async fn a_clusters_state_is_what_operators_and_heartbeats_say(world: World) {
     assert!(matches!(missing, Err(StoreError::Refused(Refused::ClusterUnknown))), "{missing:?}");
 }
 
+/// Its writing waits while another one has the database, as on a busy machine.
+async fn what_was_heard_before_is_not_the_last_word_for_being_written_late(world: World) {
+    let store = world.store().await;
+    register(&store, "a", "acme").await;
+    let before = Instant::now();
+    tokio::time::sleep(Duration::from_millis(20)).await;
+    store.observe(vec![heartbeat("a", Observed::Online)]).await.unwrap();
+    let (holding, held) = tokio::sync::oneshot::channel();
+    let busy = world.sql(move |connection| {
+        connection.begin().unwrap();
+        holding.send(()).unwrap();
+        std::thread::sleep(Duration::from_millis(500));
+        connection.rollback().unwrap();
+    });
+    let late = async {
+        held.await.unwrap();
+        store.note_times(vec![("a".parse().unwrap(), Observed::Degraded, before)]).await.unwrap()
+    };
+    let ((), noted) = tokio::join!(busy, late);
+    assert_eq!(noted.clusters, []);
+    let a = store.cluster(Reach::Platform, "a".parse().unwrap()).await.unwrap();
+    assert_eq!(a.observed, Observed::Online);
+    let newer = vec![("a".parse().unwrap(), Observed::Degraded, Instant::now())];
+    let noted = store.note_times(newer).await.unwrap();
+    assert_eq!(noted.clusters.iter().map(|a| a.observed).collect::<Vec<_>>(), [Observed::Degraded]);
+}
+
 async fn who_was_not_heard_of_is_told_and_only_the_leader_writes_it_down(world: World) {
     let store = world.store().await;
     let term = store.term().unwrap();
@@ -97,14 +125,15 @@ async fn who_was_not_heard_of_is_told_and_only_the_leader_writes_it_down(world: 
         register(&store, id, "acme").await;
     }
     store.observe(vec![heartbeat("a", Observed::Online), heartbeat("b", Observed::Degraded)]).await.unwrap();
-    let ago = |id: &str, seconds| (id.parse().unwrap(), Duration::from_secs(seconds));
-    let noted = store.note_times(vec![ago("b", 20), ago("c", 40), ago("gone", 0)]).await.unwrap();
-    assert_eq!(
-        noted,
-        [("c".parse().unwrap(), Observed::Pending)],
-        "an older time than is known changes nothing"
-    );
-    assert_eq!(store.note_times(Vec::new()).await.unwrap(), []);
+    let ago = |id: &str, reported, seconds| {
+        let at = Instant::now().checked_sub(Duration::from_secs(seconds)).unwrap();
+        (id.parse().unwrap(), reported, at)
+    };
+    let (online, pending) = (Observed::Online, Observed::Pending);
+    let heard = vec![ago("b", online, 20), ago("c", pending, 40), ago("gone", online, 0)];
+    let noted = store.note_times(heard).await.unwrap();
+    assert_eq!(noted.clusters, [], "an older time than is known changes nothing");
+    assert_eq!(store.note_times(Vec::new()).await.unwrap().clusters, []);
     let silent = async |seconds| {
         let silent = store.silent_clusters(Duration::from_secs(seconds), 9).await.unwrap();
         silent.into_iter().map(|silent| silent.id.to_string()).collect::<Vec<_>>()
