@@ -101,7 +101,7 @@ async fn a_new_filter_is_told_in_time_that_its_replica_is_behind_a_database_that
     assert!(took < Duration::from_secs(4) + SLACK, "{took:?}");
     assert_eq!(refused.status(), 503);
     assert_eq!(refused.json::<Value>().await.unwrap()["reason"], "replica_behind");
-    until("it is ready again", async || is_ready(server).await.0 == 200).await;
+    until("it answers again", async || gateway.ask(server, 0).await.status() == 200).await;
     gateway.sync(server).await;
 }
 
