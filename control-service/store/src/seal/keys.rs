@@ -7,7 +7,7 @@ use zeroize::Zeroizing;
 /// Keys at most.
 pub(super) const MOST_KEYS: usize = 16;
 
-type Key = Zeroizing<[u8; 32]>;
+pub(super) type Key = Zeroizing<[u8; 32]>;
 
 /// At least one key. The first one seals.
 #[derive(Clone)]

@@ -21,7 +21,7 @@ use zeroize::Zeroizing;
 use cipher::binding;
 pub(crate) use cipher::{decrypt, encrypt};
 pub use error::SealError;
-use keys::{Keys, MOST_KEYS};
+use keys::{Key, Keys, MOST_KEYS};
 
 /// A secret as it is stored.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -240,11 +240,7 @@ impl SealingKey {
 }
 
 /// The key by which a data key is wrapped, and the data key.
-fn unwrap<'k>(
-    keys: &'k Keys,
-    name: &str,
-    wrapped_key: &[u8],
-) -> Result<(&'k Zeroizing<[u8; 32]>, Zeroizing<[u8; 32]>), SealError> {
+fn unwrap<'k>(keys: &'k Keys, name: &str, wrapped_key: &[u8]) -> Result<(&'k Key, Key), SealError> {
     let binding = binding("key", name);
     let mut opened = keys.iter().filter_map(|key| {
         let data_key = decrypt(key, &binding, wrapped_key)?;
