@@ -11,7 +11,6 @@ mod error;
 mod filters;
 mod h2load;
 mod http;
-mod ingest;
 mod latency;
 mod mesh_api;
 mod open_loop;

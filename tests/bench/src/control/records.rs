@@ -11,7 +11,7 @@ use prost::Message;
 
 /// What is delivered.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Load {
+pub(super) struct Load {
     /// Streams that deliver at the same time, each one batch after the other.
     pub streams: u8,
     /// Records of a batch.
@@ -22,12 +22,12 @@ pub(crate) struct Load {
 
 impl Load {
     /// Records in all.
-    pub(crate) fn records(&self) -> u64 {
+    pub(super) fn records(&self) -> u64 {
         u64::from(self.streams) * self.batch * self.batches
     }
 
     /// All batches, by stream. Each round has streams of its own.
-    pub(crate) fn deliveries(&self, round: u8) -> Vec<Vec<AuditBatch>> {
+    pub(super) fn deliveries(&self, round: u8) -> Vec<Vec<AuditBatch>> {
         let streams = (0..self.streams).map(|stream| {
             let mut id = [7; 16];
             [id[0], id[1]] = [round, stream];
@@ -85,7 +85,7 @@ fn record(stream: [u8; 16], sequence: u64) -> AuditRecord {
 ///
 /// # Errors
 /// What the store says, or that it did not store everything.
-pub(crate) async fn deliver(store: &Store, deliveries: Vec<Vec<AuditBatch>>) -> Result<Duration, String> {
+pub(super) async fn deliver(store: &Store, deliveries: Vec<Vec<AuditBatch>>) -> Result<Duration, String> {
     let id = SpiffeId::new("spiffe://cluster.local/ns/istio-system/sa/ingressgateway");
     let sender = Arc::new(Sender::gateway(&id.map_err(|e| e.to_string())?));
     let begun = Instant::now();

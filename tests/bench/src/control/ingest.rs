@@ -1,4 +1,4 @@
-//! What the control service's store bears: audit records a second, durable, with all indexes.
+//! Audit records that the store takes in a second, durable, with all indexes.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -7,13 +7,13 @@ use std::time::Instant;
 use portcullis_control_domain::sealing::SealingKeySource;
 use portcullis_control_snapshot::Settings;
 use portcullis_control_store::{Database, Location, Server, Store};
-use portcullis_mesh::paths;
 use portcullis_mesh::postgres::Postgres;
 use portcullis_sql::{Connection, SqlError, ToValue, params};
 use serde_json::{Value, json};
 
-use crate::error::{BenchError, Result};
-use crate::ingest::{Load, deliver};
+use super::failed;
+use super::records::{Load, deliver};
+use crate::error::Result;
 use crate::proc::processor_ns;
 use crate::report::{Report, Target};
 use crate::setup::Effort;
@@ -29,19 +29,10 @@ const COLUMNS: [&str; 9] =
 ///
 /// # Errors
 /// When a database cannot be used, or does not store everything.
-pub(crate) fn measure(effort: Effort, report: &mut Report) -> Result<()> {
-    let runtime = tokio::runtime::Runtime::new().map_err(failed(ON_SQLITE))?;
-    let folder = paths::target().join("bench/control");
-    if folder.exists() {
-        std::fs::remove_dir_all(&folder).map_err(BenchError::io("empty", &folder))?;
-    }
+pub(super) async fn measure(folder: &Path, effort: Effort, report: &mut Report) -> Result<()> {
     let load = Load { streams: 8, batch: 1_000, batches: if effort.quick { 5 } else { 25 } };
-    runtime.block_on(on_sqlite(&folder, effort, load, report))?;
-    runtime.block_on(on_postgres(&folder, effort, load, report))
-}
-
-fn failed<E: std::fmt::Display>(what: &'static str) -> impl Fn(E) -> BenchError {
-    move |error| BenchError::invalid(what, error.to_string())
+    on_sqlite(folder, effort, load, report).await?;
+    on_postgres(folder, effort, load, report).await
 }
 
 fn inputs(load: Load, rest: Value) -> Value {
