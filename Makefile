@@ -95,8 +95,9 @@ deny:
 soak: wasm native tools ## Ten million requests while the snapshot changes: memory must stay flat
 	$(CARGO) run --locked --release -p portcullis-bench -- soak
 
-bench: wasm native ## Measure (QUICK=1: under two minutes); writes target/bench.json
-	$(CARGO) run --locked --release -p portcullis-bench -- $(if $(QUICK),--quick,)
+bench: wasm native ## Measure (QUICK=1: under three minutes); writes target/bench.json
+	$(CARGO) build --locked --release -p portcullis-bench -p portcullis-control
+	$(TARGET)/release/portcullis-bench $(if $(QUICK),--quick,)
 	$(CARGO) run --locked --release -p portcullis-proxy-wasm --example testhost_speed
 
 FUZZ_SECONDS ?= 120

@@ -197,6 +197,16 @@ impl Postgres {
         self.signal_children(Signal::STOP)
     }
 
+    /// The ids of the server's process and of its children.
+    ///
+    /// # Errors
+    /// When its children cannot be found.
+    pub fn processes(&self) -> Result<Vec<u32>> {
+        let Some(server) = self.process.id() else { return Ok(Vec::new()) };
+        let all = look_at_children(server)?.into_iter().map(|pid| pid.as_raw_nonzero().get().unsigned_abs());
+        Ok(all.chain([server]).collect())
+    }
+
     /// Lets it go on.
     ///
     /// # Errors

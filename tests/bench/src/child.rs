@@ -30,11 +30,8 @@ impl Cores {
     /// # Errors
     /// When there is only one: load and proxy would take turns, and nothing measured would mean anything.
     pub(crate) fn choose() -> Result<Self> {
-        let allowed = rustix::thread::sched_getaffinity(None)
-            .map_err(|e| BenchError::io("read the processors of", "this process")(e.into()))?;
-        let mut usable = (0..CpuSet::MAX_CPU).filter(|core| allowed.is_set(*core));
-        match (usable.next(), usable.next()) {
-            (Some(proxy), Some(load)) => Ok(Self { proxy, load }),
+        match usable()?.as_slice() {
+            [proxy, load, ..] => Ok(Self { proxy: *proxy, load: *load }),
             _ => Err(BenchError::Missing {
                 what: "a second processor".into(),
                 remedy: "run the benchmark where at least two processors are allowed (taskset -p $$)".into(),
@@ -51,6 +48,16 @@ impl Cores {
         rustix::thread::sched_setaffinity(None, &set(&[self.load]))
             .map_err(|e| BenchError::io("pin to its core", "this process")(e.into()))
     }
+}
+
+/// The processors that this process may use.
+///
+/// # Errors
+/// When the kernel does not tell.
+pub(crate) fn usable() -> Result<Vec<usize>> {
+    let allowed = rustix::thread::sched_getaffinity(None)
+        .map_err(|e| BenchError::io("read the processors of", "this process")(e.into()))?;
+    Ok((0..CpuSet::MAX_CPU).filter(|core| allowed.is_set(*core)).collect())
 }
 
 /// Runs this process, and all that it starts from now on, before almost everything else on the machine.

@@ -116,7 +116,7 @@ enum Part {
     Scale,
     /// Hostcalls per request and what each costs.
     Breakdown,
-    /// Audit records that the control service's store takes in a second. Needs no Envoy.
+    /// What the control service bears: audit records, heartbeats, polls. Needs no Envoy.
     Control,
 }
 

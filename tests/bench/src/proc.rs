@@ -1,6 +1,10 @@
 //! What Linux tells of a process: processor time and memory (proc(5)).
 
 use std::path::PathBuf;
+use std::time::Duration;
+
+/// Milliseconds of a tick, in which `/proc/<pid>/stat` counts on every machine that Linux runs on today.
+const TICK_MS: u64 = 10;
 
 /// V8 keeps at least so much address space free behind a Wasm memory, so that no access needs a check.
 const GUARD: u64 = 4 << 30;
@@ -14,6 +18,26 @@ pub(crate) fn processor_ns(pid: u32, wanted: impl Fn(&str) -> bool) -> u64 {
         wanted(name.trim()).then(|| times.split(' ').next()?.parse::<u64>().ok()).flatten()
     };
     tasks.filter_map(|task| used(task.path())).sum()
+}
+
+/// Processor time of a process and of all threads that it ever had, to a hundredth of a second.
+pub(crate) fn processor_time(pid: u32) -> Option<Duration> {
+    Some(Duration::from_millis(ticks(pid)?.iter().take(2).sum::<u64>() * TICK_MS))
+}
+
+/// The same of processes together, and of those children of theirs that have ended.
+pub(crate) fn processor_time_of(pids: &[u32]) -> Duration {
+    let ticks = pids.iter().filter_map(|pid| ticks(*pid)).flatten();
+    Duration::from_millis(ticks.sum::<u64>() * TICK_MS)
+}
+
+/// User and system time of a process, and of its children that have ended.
+fn ticks(pid: u32) -> Option<[u64; 4]> {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    // Its name stands in parentheses, and may hold anything.
+    let fields: Vec<_> = stat.rsplit_once(')')?.1.split_whitespace().collect();
+    let tick = |field: usize| fields.get(field)?.parse().ok();
+    Some([tick(11)?, tick(12)?, tick(13)?, tick(14)?])
 }
 
 /// The id of the thread of this name.
@@ -74,7 +98,11 @@ mod tests {
 
     #[test]
     fn this_process_has_used_time_and_memory() {
+        let begun = std::time::Instant::now();
+        while begun.elapsed() < Duration::from_millis(50) {}
         assert!(processor_ns(std::process::id(), |_| true) > 0);
+        let whole = processor_time(std::process::id()).unwrap();
+        assert!(whole > Duration::ZERO && whole <= processor_time_of(&[std::process::id()]));
         assert!(resident_mib(std::process::id()).unwrap() > 0.1);
     }
 }
