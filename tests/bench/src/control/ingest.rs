@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 
 use super::failed;
 use super::records::{Load, deliver};
-use crate::error::Result;
+use crate::error::{BenchError, Result};
 use crate::proc::processor_ns;
 use crate::report::{Report, Target};
 use crate::setup::Effort;
@@ -82,6 +82,7 @@ async fn on_postgres(folder: &Path, effort: Effort, load: Load, report: &mut Rep
     let server = Arc::new(Server::parse(&url).map_err(failed(ON_POSTGRES))?);
     let sealing_key = SealingKeySource::File(folder.join("sealing.key"));
     let (server_of_it, folder) = (Arc::clone(&server), folder.join("data"));
+    std::fs::create_dir_all(&folder).map_err(BenchError::io("create", &folder))?;
     let location = Location::Server { server: server_of_it, folder, sealing_key };
     let store = store(location, ON_POSTGRES).await?;
     let (mut rates, mut used, mut of_copy, mut copies) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
