@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use portcullis_control_domain::api_key::NewApiKey;
 use portcullis_control_domain::audit::AuditEvent;
-use portcullis_control_domain::caller::Role;
+use portcullis_control_domain::caller::{Caller, CallerCredential, Role};
 use portcullis_control_domain::cluster::{Heartbeat, NewCluster, Observed, Placement};
 use portcullis_control_snapshot::Settings;
 use portcullis_control_store::{Database, Location, Store};
@@ -106,14 +106,11 @@ where
 }
 
 fn action(path: &str) -> AuditEvent {
-    AuditEvent {
-        subject: "admin:bench".to_owned(),
-        role: Some(Role::Administrator),
-        credential: "admin_token",
-        method: "POST".to_owned(),
-        path: path.to_owned(),
-        ..AuditEvent::default()
-    }
+    let credential = CallerCredential::Token { id: "bench".to_owned() };
+    let role = Role::Administrator;
+    let caller = Caller { credential, role, expires_at_s: None, voucher: None, made_at_ms: None };
+    let (method, path) = ("POST".to_owned(), path.to_owned());
+    AuditEvent { method, path, ..AuditEvent::default() }.by(&caller)
 }
 
 /// The order of ids has nothing to do with that of numbers, or what is written together would stand together.
