@@ -82,3 +82,8 @@ impl BenchError {
         Self::Invalid { what: what.into(), why: why.into() }
     }
 }
+
+/// A measurement that something came between.
+pub(crate) fn failed<E: std::fmt::Display>(what: &'static str) -> impl Fn(E) -> BenchError {
+    move |error| BenchError::invalid(what, error.to_string())
+}

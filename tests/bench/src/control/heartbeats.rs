@@ -11,10 +11,9 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 use super::connection::Connection;
-use super::failed;
 use super::filled::VERSION;
 use super::service::Service;
-use crate::error::{BenchError, Result};
+use crate::error::{BenchError, Result, failed};
 use crate::report::{Report, Target};
 
 /// Each cluster reports once in so long.

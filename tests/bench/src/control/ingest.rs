@@ -11,9 +11,8 @@ use portcullis_mesh::postgres::Postgres;
 use portcullis_sql::{Connection, SqlError, ToValue, params};
 use serde_json::{Value, json};
 
-use super::failed;
 use super::records::{Load, deliver};
-use crate::error::{BenchError, Result};
+use crate::error::{BenchError, Result, failed};
 use crate::proc::processor_ns;
 use crate::report::{Report, Target};
 use crate::setup::Effort;

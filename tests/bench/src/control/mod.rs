@@ -20,7 +20,7 @@ use portcullis_mesh::paths;
 use portcullis_mesh::postgres::Postgres;
 use serde_json::json;
 
-use crate::error::{BenchError, Result};
+use crate::error::{BenchError, Result, failed};
 use crate::proc;
 use crate::report::Report;
 use crate::setup::Effort;
@@ -96,8 +96,4 @@ async fn copy(data: &Path, folder: &Path, url: &str) -> Result<()> {
     let copy = tokio::task::spawn_blocking(move || Database::copy(&from, &to));
     copy.await.map_err(failed(HEARTBEATS_PG))?.map_err(failed(HEARTBEATS_PG))?;
     Ok(())
-}
-
-fn failed<E: std::fmt::Display>(what: &'static str) -> impl Fn(E) -> BenchError {
-    move |error| BenchError::invalid(what, error.to_string())
 }

@@ -10,11 +10,10 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 use super::connection::Connection;
-use super::failed;
 use super::filled::{Filled, Size, fill};
 use super::reader::Reader;
 use super::service::Service;
-use crate::error::{BenchError, Result};
+use crate::error::{BenchError, Result, failed};
 use crate::report::Report;
 use crate::stats::quantile;
 

@@ -5,11 +5,10 @@ use std::time::Instant;
 use portcullis_protocol::wire::RecordKind;
 use serde_json::json;
 
-use super::failed;
 use super::filled::{Filled, Size};
 use super::reader::{Answer, Reader};
 use super::service::Service;
-use crate::error::{BenchError, Result};
+use crate::error::{BenchError, Result, failed};
 use crate::report::{Report, Target};
 
 const NAME: &str = "snapshot_100k_ms";
