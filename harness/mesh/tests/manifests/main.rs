@@ -2,6 +2,7 @@
 //! the API server, Istio's own validation and analysis, and the programs that will read it.
 
 mod cluster;
+mod holes;
 mod programs;
 mod rendered;
 mod routes;
