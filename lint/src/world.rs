@@ -101,6 +101,21 @@ impl World {
         self.guarding(selector).next().is_some()
     }
 
+    /// Whether one of our plugins that authenticate runs wherever this speaks of.
+    #[must_use]
+    pub fn guards_all(&self, selector: &Selector) -> bool {
+        self.guarding(selector).any(|ours| ours.selector.covers(selector))
+    }
+
+    /// Whether one of our plugins that authenticate runs at this port of every pod of a `Gateway`.
+    #[must_use]
+    pub fn guards_port(&self, gateway: &Resource, port: i64) -> bool {
+        // Pods of another namespace than the Gateway's are possible, but who makes them has to be let in there first.
+        let pods =
+            Selector { namespace: Some(gateway.namespace().to_owned()), ..Self::gateway_selector(gateway) };
+        self.guarding(&pods).any(|ours| ours.runs_at(port) && ours.selector.covers(&pods))
+    }
+
     /// Our plugins that authenticate where this speaks of.
     pub fn guarding<'a>(&'a self, selector: &'a Selector) -> impl Iterator<Item = &'a Ours> {
         let authenticating = self.ours.iter().filter(|ours| AUTHENTICATING.contains(&ours.root.as_str()));
@@ -129,24 +144,38 @@ impl World {
     /// Whether what this speaks of is a gateway.
     #[must_use]
     pub fn is_gateway(&self, selector: &Selector) -> bool {
-        let mut gateways = self.of("Gateway").map(Self::gateway_selector);
+        let istio = self.of("Gateway").filter(|gateway| gateway.group() == "networking.istio.io");
+        let mut gateways = istio.map(Self::gateway_selector);
         !selector.labels.is_empty() && gateways.any(|gateway| gateway.overlaps(selector))
     }
 
     /// `VirtualService`s of guarded gateways.
     pub fn guarded_routes(&self) -> impl Iterator<Item = &Resource> {
-        self.of("VirtualService").filter(|service| {
-            let mut named = service.node.list_at("spec.gateways").iter().filter_map(Node::text);
-            named.any(|name| {
-                self.guarded_gateways().any(|gateway| is_named(gateway, name, service.namespace()))
-            })
-        })
+        let guarded = |service: &&Resource| self.guarded_gateways().any(|gateway| is_bound(service, gateway));
+        self.of("VirtualService").filter(guarded)
+    }
+
+    /// Whether any `VirtualService` is bound to a gateway.
+    #[must_use]
+    pub fn has_routes(&self, gateway: &Resource) -> bool {
+        self.of("VirtualService").any(|service| is_bound(service, gateway))
     }
 }
 
-/// Whether a gateway is meant by `NAME` or `NAMESPACE/NAME`.
+/// Whether a `VirtualService` is bound to a gateway.
+fn is_bound(service: &Resource, gateway: &Resource) -> bool {
+    let mut named = service.node.list_at("spec.gateways").iter().filter_map(Node::text);
+    named.any(|name| is_named(gateway, name, service.namespace()))
+}
+
+/// Whether a gateway is meant by `NAME`, `NAMESPACE/NAME`, `./NAME`, or in the old form `NAME.NAMESPACE.svc.cluster.local`.
 fn is_named(gateway: &Resource, name: &str, from: &str) -> bool {
-    let (namespace, name) = name.split_once('/').unwrap_or((from, name));
+    let (namespace, name) = match (name.split_once('/'), name.split_once('.')) {
+        (Some((".", name)), _) => (from, name),
+        (Some(pair), _) => pair,
+        (None, Some((name, rest))) => (rest.split('.').next().unwrap_or(rest), name),
+        (None, None) => (from, name),
+    };
     gateway.namespace() == namespace && gateway.name() == name
 }
 

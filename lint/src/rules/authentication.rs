@@ -20,7 +20,7 @@ pub(super) const ALONE: Rule = Rule {
             let selector = world.selector(authentication);
             let covered = world
                 .of("AuthorizationPolicy")
-                .any(|policy| requires_principal(policy) && covers(&world.selector(policy), &selector));
+                .any(|policy| requires_principal(policy) && world.selector(policy).covers(&selector));
             if !covered && !guarded(world, &selector) {
                 found.path(
                     authentication,
@@ -32,14 +32,9 @@ pub(super) const ALONE: Rule = Rule {
     },
 };
 
-/// Whether a policy speaks of all that a `RequestAuthentication` speaks of, or of part of it.
-fn covers(policy: &Selector, authentication: &Selector) -> bool {
-    policy.covers(authentication) || policy.overlaps(authentication)
-}
-
 /// Whether the filter itself has refused whoever has no identity by then.
 fn guarded(world: &World, selector: &Selector) -> bool {
-    !selector.labels.is_empty() && world.guards(selector)
+    !selector.labels.is_empty() && world.guards_all(selector)
 }
 
 fn requires_principal(policy: &Resource) -> bool {
@@ -92,5 +87,10 @@ fn stripped_early(world: &World, selector: &Selector) -> bool {
             patches.filter_map(|patch| patch.at("patch.value.typed_config.early_header_mutation_extensions"));
         early.map(|extensions| extensions.json().to_string()).any(|text| text.contains("portcullis"))
     };
-    world.of("EnvoyFilter").any(|filter| strips(filter) && world.selector(filter).overlaps(selector))
+    // Of a policy for more than our plugins guard, only their headers matter.
+    let covers = |filter: &Resource| {
+        let stripped = world.selector(filter);
+        stripped.covers(selector) || world.guarding(selector).all(|ours| stripped.covers(&ours.selector))
+    };
+    world.of("EnvoyFilter").any(|filter| strips(filter) && covers(filter))
 }

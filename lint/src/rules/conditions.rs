@@ -26,9 +26,11 @@ pub(super) const CLIENTS_HEADER: Rule = Rule {
     check: |world, found| {
         let guarded = |policy: &Resource| world.guards(&world.selector(policy));
         for (policy, action) in policies(world).filter(|(policy, _)| guarded(policy)) {
-            let field = if action == "DENY" { "notValues" } else { "values" };
-            let granting =
-                |c: &&Node| action != "AUDIT" && action != "CUSTOM" && !c.list_at(field).is_empty();
+            // What is denied by a header is not denied to who leaves it out.
+            let granting = |c: &&Node| match action {
+                "ALLOW" => !c.list_at("values").is_empty(),
+                action => action == "DENY",
+            };
             for condition in conditions(policy).filter(granting) {
                 let Some(name) = header(condition).filter(|name| !reserved(name) && !name.starts_with(':'))
                 else {
@@ -53,7 +55,7 @@ pub(super) const HEADER_WITHOUT_FILTER: Rule = Rule {
           the gateway's word only if nobody else may call.",
     fix: "Run the filter there in role `sidecar`, or name the gateway's principal in `from` of the same rule.",
     check: |world, found| {
-        let bare = |policy: &Resource| !world.ours().is_empty() && !world.guards(&world.selector(policy));
+        let bare = |policy: &Resource| !world.ours().is_empty() && !world.guards_all(&world.selector(policy));
         for (policy, action) in policies(world).filter(|(policy, _)| bare(policy)) {
             let field = if action == "DENY" { "notValues" } else { "values" };
             for rule in policy.node.list_at("spec.rules") {

@@ -41,6 +41,7 @@ pub const RULES: &[Rule] = &[
     routes::TO_MESH_API,
     routes::HIDDEN_CORS,
     routes::UNGUARDED_WAY,
+    routes::OTHER_KIND,
     fields::UNKNOWN,
 ];
 

@@ -186,16 +186,17 @@ pub(super) const PORT_WITHOUT_FILTER: Rule = Rule {
     fix: "Add the port to `match.ports` of the plugin, or take the server away.",
     check: |world, found| {
         for server in world.guarded_servers() {
-            let selector = World::gateway_selector(server.gateway);
             let Some(port) = port_of(server.node) else { continue };
             let protocol = server.node.text_at("port.protocol").to_uppercase();
-            let redirects = server.node.at("tls.httpsRedirect").is_some_and(|n| n.json() == true);
+            // A proxy in front can say that the client came by TLS: then nothing is redirected.
+            let redirects = server.node.at("tls.httpsRedirect").is_some_and(|n| n.json() == true)
+                && !world.has_routes(server.gateway);
             let passed = server.node.text_at("tls.mode").ends_with("PASSTHROUGH");
             if matches!(protocol.as_str(), "TCP" | "TLS" | "MONGO" | "MYSQL" | "REDIS") || passed {
                 let message = format!("port {port} carries {protocol} past the filter");
                 found.on(server.gateway, server.node.line_of("port"), message);
-            } else if !redirects && !world.guarding(&selector).any(|ours| ours.runs_at(port)) {
-                let message = format!("no plugin that authenticates runs at port {port}");
+            } else if !redirects && !world.guards_port(server.gateway, port) {
+                let message = format!("no plugin that authenticates runs at port {port} of every pod");
                 found.on(server.gateway, server.node.line_of("port"), message);
             }
         }

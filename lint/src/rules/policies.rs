@@ -209,11 +209,19 @@ fn asks_for_nothing(rule: &Node) -> bool {
     rule.list_at("when").is_empty() && open("from", "source") && open("to", "operation")
 }
 
-/// Whether all of its fields are `["*"]`; one that asks for any principal still asks for one.
+/// What holds for everything.
+const STARS: [&str; 5] = ["*", "/*", "/{**}", "0.0.0.0/0", "::/0"];
+/// Fields that say neither who nor what: a port, and exceptions of which [`MISSING_VALUE`] does not speak.
+const NOTHING_SAID: [&str; 5] = ["ports", "notPorts", "notMethods", "notIpBlocks", "notRemoteIpBlocks"];
+
+/// Whether its fields hold for everything; one that asks for any principal still asks for one.
 fn only_stars(node: &Node) -> bool {
-    let star = |list: &Node| list.items().iter().any(|item| item.text() == Some("*"));
-    let who = ["principals", "requestPrincipals", "serviceAccounts"];
-    node.members().iter().all(|entry| star(&entry.node) && !who.contains(&entry.key.as_str()))
+    const WHO: [&str; 3] = ["principals", "requestPrincipals", "serviceAccounts"];
+    let star = |list: &Node| list.items().iter().filter_map(Node::text).any(|item| STARS.contains(&item));
+    node.members().iter().all(|entry| {
+        let key = entry.key.as_str();
+        NOTHING_SAID.contains(&key) || star(&entry.node) && !WHO.contains(&key)
+    })
 }
 
 /// A DENY by role that roles which were left out get round.

@@ -144,6 +144,28 @@ pub(super) const UNGUARDED_WAY: Rule = Rule {
     },
 };
 
+/// A way in of another kind.
+pub(super) const OTHER_KIND: Rule = Rule {
+    code: "PL605",
+    name: "way-in-of-another-kind",
+    level: Level::Error,
+    why: "Istio also opens ways by Kubernetes' `Ingress` and by the routes of the Gateway API. They are chosen by host and \
+          path, not by the cluster that was checked, and a `WasmPlugin` with a selector does not run at every gateway that \
+          they make.",
+    fix: "Write a `VirtualService` for the guarded gateway. An `Ingress` that leads to that gateway itself may say so where \
+          it is silenced.",
+    check: |world, found| {
+        const ROUTES: [&str; 5] = ["HTTPRoute", "GRPCRoute", "TLSRoute", "TCPRoute", "Gateway"];
+        let gateway_api =
+            |r: &Resource| r.group() == "gateway.networking.k8s.io" && ROUTES.contains(&r.kind());
+        let ingress = |r: &Resource| r.group() == "networking.k8s.io" && r.kind() == "Ingress";
+        let guarded = !world.ours().is_empty();
+        for way in world.all().filter(|resource| guarded && (gateway_api(resource) || ingress(resource))) {
+            found.path(way, "spec", "opens a way that the cluster that was checked does not choose");
+        }
+    },
+};
+
 /// Hosts to which a guarded route leads when the filter has placed a request.
 fn clusters(service: &Resource) -> Vec<String> {
     let placed = |route: &&Node| {

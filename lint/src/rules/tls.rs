@@ -117,12 +117,12 @@ fn threshold_of(expression: &str) -> Option<u64> {
     let (_, after) = expression.rsplit_once('<')?;
     let product = after.split(|c: char| !(c.is_ascii_digit() || c.is_whitespace() || c == '*')).next()?;
     let factors: Option<Vec<u64>> = product.split('*').map(|factor| factor.trim().parse().ok()).collect();
-    factors.map(|factors| factors.iter().product())
+    factors?.into_iter().try_fold(1_u64, u64::checked_mul)
 }
 
 /// Seconds of `2160h30m5s`.
 fn go_duration_s(text: &str) -> Option<u64> {
-    let mut seconds = 0;
+    let mut seconds = 0_u64;
     let mut rest = text;
     while !rest.is_empty() {
         let digits = rest.find(|c: char| !c.is_ascii_digit()).filter(|digits| *digits > 0)?;
@@ -133,7 +133,7 @@ fn go_duration_s(text: &str) -> Option<u64> {
             's' => 1,
             _ => return None,
         };
-        seconds += number.parse::<u64>().ok()?.checked_mul(factor)?;
+        seconds = number.parse::<u64>().ok()?.checked_mul(factor)?.checked_add(seconds)?;
         rest = unit.get(1..)?;
     }
     (!text.is_empty()).then_some(seconds)
@@ -155,5 +155,7 @@ mod tests {
             Some(2_592_000)
         );
         assert_eq!(threshold_of("up < 1"), None);
+        assert_eq!(threshold_of(&format!("{metric} < {} * {}", u64::MAX, u64::MAX)), None);
+        assert_eq!(go_duration_s(&format!("{}s1s", u64::MAX)), None);
     }
 }
