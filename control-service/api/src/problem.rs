@@ -190,7 +190,12 @@ impl From<StoreError> for Problem {
             },
             // The log has it once, from where it was noticed.
             StoreError::Behind(_) => ProblemKind::ReplicaBehind,
-            StoreError::Recovering(_) => ProblemKind::StoreRecovering,
+            // Since when revocations are missing is not for whoever asks: it may be one of those who are revoked.
+            StoreError::Recovering(_) => {
+                let detail = "an operator has to open the service: its log, /readyz of the operations listener and \
+                    `portcullis backup status` say how";
+                return Self::new(ProblemKind::StoreRecovering, detail);
+            }
             // It does not pass by itself, and where the file lies is not the caller's to know.
             StoreError::Seal(_) => {
                 tracing::error!(%error, "the sealing key cannot be used");

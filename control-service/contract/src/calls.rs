@@ -23,8 +23,10 @@ pub enum Effect {
     Reads,
     /// The same of the audit log, which tells of persons and so of whoever looks at it.
     ReadsAudit,
-    /// Closes something for somebody, and opens nothing.
+    /// Closes something for somebody, and opens nothing. Another call takes it back.
     Closes,
+    /// Closes something for good: nothing takes it back.
+    Ends,
     /// Ends something, and gives out what takes its place.
     Replaces,
     /// Takes away what is not to be known any more, for good.
@@ -140,7 +142,7 @@ calls! {
     /// Resumes a cluster.
     ResumeCluster = POST "/v1/clusters/{id}/resume", Needs(Permission::ClustersResume), Opens;
     /// Retires a cluster.
-    RetireCluster = DELETE "/v1/clusters/{id}", Needs(Permission::ClustersRetire), Closes;
+    RetireCluster = DELETE "/v1/clusters/{id}", Needs(Permission::ClustersRetire), Ends;
     /// A cluster is there.
     Heartbeat = POST "/v1/clusters/{id}/heartbeat", Cluster, Reports;
     /// Lists API keys.
@@ -150,7 +152,7 @@ calls! {
     /// Replaces an API key.
     RotateApiKey = POST "/v1/api-keys/{id}/rotate", Needs(Permission::ApiKeysWrite), Replaces;
     /// Revokes an API key.
-    RevokeApiKey = DELETE "/v1/api-keys/{id}", Needs(Permission::ApiKeysWrite), Closes;
+    RevokeApiKey = DELETE "/v1/api-keys/{id}", Needs(Permission::ApiKeysWrite), Ends;
     /// Lists service clients.
     ListServiceClients = GET "/v1/service-clients", Needs(Permission::ServiceClientsRead), Reads;
     /// Makes a service client.
@@ -158,7 +160,7 @@ calls! {
     /// Gives a service client a new secret.
     RotateServiceClient = POST "/v1/service-clients/{id}/rotate", Needs(Permission::ServiceClientsWrite), Replaces;
     /// Revokes a service client.
-    RevokeServiceClient = DELETE "/v1/service-clients/{id}", Needs(Permission::ServiceClientsWrite), Closes;
+    RevokeServiceClient = DELETE "/v1/service-clients/{id}", Needs(Permission::ServiceClientsWrite), Ends;
     /// Lists revocations.
     ListRevocations = GET "/v1/revocations", Needs(Permission::RevocationsRead), Reads;
     /// Revokes something.
@@ -188,7 +190,7 @@ calls! {
     /// Gives out such a token.
     CreateAdministrator = POST "/v1/administrators", Needs(Permission::AdministratorsWrite), Makes;
     /// Revokes such a token.
-    RevokeAdministrator = DELETE "/v1/administrators/{id}", Needs(Permission::AdministratorsWrite), Closes;
+    RevokeAdministrator = DELETE "/v1/administrators/{id}", Needs(Permission::AdministratorsWrite), Ends;
     /// The key set of identity tokens.
     IdentityKeys = GET "/v1/identity/jwks", Anybody, Reads;
     /// Gives out a service token.

@@ -32,7 +32,7 @@ pub fn told(record: &RecordReport) -> Told {
     let Some(recorded) = Call::recorded(method, path) else { return Told::Unclear };
     match recorded.call.effect() {
         Effect::Reads | Effect::ReadsAudit | Effect::Reports | Effect::Issues => Told::Nothing,
-        Effect::Closes | Effect::Replaces | Effect::Erases | Effect::Makes | Effect::Opens => {
+        Effect::Closes | Effect::Ends | Effect::Replaces | Effect::Erases | Effect::Makes | Effect::Opens => {
             changed(&recorded, record).unwrap_or(Told::Unclear)
         }
     }
@@ -146,7 +146,7 @@ mod tests {
                 Told::Unclear => panic!("{call:?} is unclear"),
             };
             let wanted = match call.effect() {
-                Effect::Closes | Effect::Erases => (true, false),
+                Effect::Closes | Effect::Ends | Effect::Erases => (true, false),
                 Effect::Replaces => (true, true),
                 Effect::Makes | Effect::Opens => (false, true),
                 Effect::Reads | Effect::ReadsAudit | Effect::Reports | Effect::Issues => (false, false),

@@ -215,6 +215,8 @@ async fn a_restored_service_is_closed_until_it_has_recovered(from: Option<&str>,
     let mut old = service(from).await;
     let keys = old.expect(200, Method::GET, "/v1/api-keys", None).await;
     let key = text(&keys["api_keys"][0]["id"]);
+    let key_path = ["/v1/api-keys/", &key].concat();
+    old.register("spare").await;
     let file = create(old.folder.path(), "backup");
     changes_after(&old, &key).await;
     let mut gateway = old.reader("gateway", GATEWAY, "01");
@@ -250,14 +252,39 @@ async fn a_restored_service_is_closed_until_it_has_recovered(from: Option<&str>,
     let config = new.config();
     let arguments = ["bootstrap-admin", "--break-glass", "--config", config.to_str().unwrap()];
     let newcomer = new.by(&stdout(&run_in(new.folder.path(), &arguments)));
+    let none = new.by("no token");
+    let untold = |problem: &Value| {
+        let detail = text(&problem["detail"]);
+        assert!(
+            !detail.contains("restored") && !detail.contains("polled") && !detail.contains("--since"),
+            "{detail}"
+        );
+    };
+    let heartbeat = new.heartbeat("acme", "no token", None).await;
+    assert_eq!(heartbeat.0.as_u16(), 503);
+    untold(&heartbeat.1);
+    untold(&new.expect(503, Method::POST, "/oauth2/token", None).await);
+    untold(&new.expect(503, Method::POST, "/v1/clusters/acme/resume", None).await);
+    none.expect(401, Method::POST, "/v1/clusters/acme/resume", None).await;
+    // What is ended for good is not ended by somebody who may be revoked.
+    for path in [
+        "/v1/clusters/acme",
+        &key_path,
+        "/v1/service-clients/svc-batch",
+        "/v1/administrators/x?with_made=true",
+    ] {
+        untold(&new.expect(503, Method::DELETE, path, None).await);
+    }
     for path in ["/v1/whoami", "/v1/clusters", "/v1/api-keys", "/v1/audit/records", "/v1/proxies"] {
         newcomer.expect(200, Method::GET, path, None).await;
         let problem = new.expect(503, Method::GET, path, None).await;
         assert!(text(&problem["detail"]).contains("bootstrap-admin --break-glass"), "{problem}");
     }
     for path in ["/v1/clusters/acme/resume", "/v1/signing-keys/identity"] {
-        newcomer.expect(503, Method::POST, path, None).await;
+        let problem = newcomer.expect(503, Method::POST, path, None).await;
+        assert!(text(&problem["detail"]).contains("none has polled since the restore"), "{problem}");
     }
+    newcomer.expect(200, Method::DELETE, "/v1/clusters/spare", None).await;
     new.expect(200, Method::POST, "/v1/clusters/acme/suspend", None).await;
     let refused = polled(&new, &gateway, revision).await;
     assert_eq!(refused, (503, "store_recovering".to_owned()));

@@ -25,7 +25,7 @@ use crate::PlatformState;
 use crate::extract::{bearer, request_id};
 use crate::openapi::Takes;
 use crate::problem::{Problem, ProblemKind, ReasonOf};
-use crate::recovering::{Taken, nobodys, taken};
+use crate::recovering::{Taken, nobodys, refused, taken};
 use crate::timed::{Timed, timed};
 
 /// Characters of a path in an audit record at most: those of refused calls are anybody's.
@@ -57,8 +57,7 @@ impl Routes {
         if let Access::Needs(permission) = call.access() {
             let check = (self.guard.clone(), call, permission);
             route = route.route_layer(middleware::from_fn_with_state(check, guarded));
-        }
-        if taken(call) == Taken::Nobodys {
+        } else if taken(call) == Taken::Nobodys {
             let store = self.guard.store.clone();
             route = route.route_layer(middleware::from_fn_with_state(store, nobodys));
         }
@@ -106,9 +105,8 @@ async fn guarded(
     };
     let action = action.by(&caller);
     let reads = call.effect().reads();
-    let unknown = guard.store.may_look(&caller).err().filter(|_| taken(call) == Taken::Newcomers);
-    let response = if let Some(error) = unknown {
-        Problem::from(error).into_response()
+    let response = if let Some(problem) = refused(&guard.store, call, &caller) {
+        problem.into_response()
     } else if !caller.role.may(permission) {
         denied(&caller, permission).into_response()
     } else if !reads && request.uri().path().contains('%') {

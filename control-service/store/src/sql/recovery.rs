@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use portcullis_control_domain::Refused;
 use portcullis_control_domain::audit::RecordedCaller;
-use portcullis_control_domain::caller::{Caller, Reach};
+use portcullis_control_domain::caller::Reach;
 use portcullis_control_domain::clock::now_ms;
 use portcullis_control_domain::cluster::Administer;
 use portcullis_control_domain::outage_log::OutageLog;
@@ -119,22 +119,6 @@ impl Database {
 }
 
 impl Store {
-    /// Whether somebody may look at what is there: in a restored store that does not know yet what it lacks, only by a
-    /// token that was made since, which nothing that is missing can have revoked.
-    ///
-    /// # Errors
-    /// [`StoreError::Recovering`].
-    pub fn may_look(&self, caller: &Caller) -> Result<(), StoreError> {
-        match self.recovery() {
-            Some(recovery) if !recovery.knows(caller) => Err(StoreError::Recovering(format!(
-                "{}. To look at what is there meanwhile, make a token by `portcullis bootstrap-admin --break-glass` on the \
-                 service's machine",
-                recovery.reason(now_ms())
-            ))),
-            _ => Ok(()),
-        }
-    }
-
     /// What a restored store waits for; nobody is let through while it does. `None` when it waits for nothing.
     #[must_use]
     pub fn recovery(&self) -> Option<Recovery> {
