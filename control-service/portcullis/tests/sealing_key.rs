@@ -9,10 +9,10 @@ use std::time::{Duration, Instant};
 use portcullis_mesh::paths;
 use portcullis_mesh::postgres::Postgres;
 use reqwest::Method;
-use serde_json::json;
+use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use common::{Server, run_in, stdout};
+use common::{GATEWAY, Server, run_in, stdout, until, write_config};
 
 /// What a program may say that nobody else must.
 const SECRET: &str = "hunter2-said-on-standard-error";
@@ -161,6 +161,49 @@ async fn a_service_whose_command_fails_says_so_and_goes_on() {
     script(folder, &format!("cat {}", folder.join("keys").display()));
     service.expect(202, Method::POST, "/v1/signing-keys/identity", None).await;
     assert!(!service.log().contains(SECRET), "{}", service.log());
+}
+
+/// A change of the policy may close something. It counts while the keys cannot be read, and who may call counts at once.
+#[tokio::test]
+async fn a_policy_is_published_while_the_command_fails() {
+    let service = service(None).await;
+    let folder = service.folder.path();
+    let view = ["/mesh/v1/snapshot?view=gateway&worker=01&nonce=", &"0".repeat(32)].concat();
+    let status = async || service.mesh(Method::GET, &view, GATEWAY).send().await.unwrap().status().as_u16();
+    assert_eq!(status().await, 200);
+    script(folder, "exit 1");
+    let mut config: Value =
+        serde_json::from_str(&std::fs::read_to_string(service.config()).unwrap()).unwrap();
+    config["mesh"]["gateways"] = json!(["spiffe://cluster.local/ns/other/sa/gateway"]);
+    config["sourceRules"] = json!([]);
+    write_config(folder, &config);
+    until("the gateway is none any more", async || status().await == 403).await;
+    service.until_logged("configuration reloaded").await;
+    assert!(service.log().contains("what was read last is used"), "{}", service.log());
+}
+
+#[tokio::test]
+async fn a_replica_that_begins_to_lead_publishes_while_the_command_fails() {
+    let (_server, url) = postgres("leads").await;
+    let mut first = service(Some(&url)).await;
+    let words = json!(["/bin/sh", first.folder.path().join("script")]);
+    let second = first
+        .join(|config| {
+            let store = config["store"].as_object_mut().unwrap();
+            store.remove("sealingKeyFile");
+            store.insert("sealingKeyCommand".to_owned(), words);
+            config["sourceRules"] = json!([]);
+        })
+        .await;
+    until("they differ", async || second.ready().await.1.contains("sourceRules")).await;
+    script(first.folder.path(), "exit 1");
+    first.kill();
+    until("the other one leads, by its own rules", async || {
+        let (ready, told) = second.ready().await;
+        ready && told.contains("which leads") && !told.contains("sourceRules")
+    })
+    .await;
+    assert!(second.log().contains("what was read last is used"), "{}", second.log());
 }
 
 /// The script of the documents, with a program in the place of the one that it calls.

@@ -41,6 +41,8 @@ pub(super) async fn reload(service: &Running, hangup: &mut Signal) {
     // The file may have changed since the service was started by it, so the first look is at all of it.
     let mut seen = None;
     let mut told = None;
+    // What was taken over in part is taken over whole, also where the file says again what it did before.
+    let mut half = false;
     loop {
         let asked = tokio::select! {
             _ = hangup.recv() => true,
@@ -52,14 +54,16 @@ pub(super) async fn reload(service: &Running, hangup: &mut Signal) {
             continue;
         }
         let wanted = text.as_ref().ok().cloned();
-        match take_over(&config, text, service, asked).await {
+        match take_over(&config, text, service, asked || half).await {
             Ok(new) => {
                 service.config.set(new);
-                (seen, told) = (wanted, None);
+                (seen, told, half) = (wanted, None, false);
             }
             Err(error) => {
                 // What the database did not take is tried again with the next look.
-                seen = wanted.filter(|_| !matches!(error, ReloadError::Store(_)));
+                let again = matches!(error, ReloadError::Store(_));
+                half |= again;
+                seen = wanted.filter(|_| !again);
                 refuse(&error, service, asked, &mut told);
             }
         }
@@ -70,7 +74,15 @@ pub(super) async fn reload(service: &Running, hangup: &mut Signal) {
 fn refuse(error: &ReloadError, service: &Running, asked: bool, told: &mut Option<String>) {
     let text = error.to_string();
     if asked || told.as_ref() != Some(&text) {
-        tracing::error!(%error, "the new configuration is not used; the old one stays");
+        match error {
+            ReloadError::Store(_) => tracing::error!(
+                %error,
+                "the new configuration cannot be published and is tried again; who may call, and limits, count already"
+            ),
+            ReloadError::Load(_) | ReloadError::Unreadable(_) => {
+                tracing::error!(%error, "the new configuration is not used; the old one stays");
+            }
+        }
     }
     *told = Some(text);
     let now = service.configuration.get();
@@ -108,7 +120,11 @@ async fn take_over(
 }
 
 async fn apply(config: &Config, new: &Config, service: &Running) -> Result<(), StoreError> {
-    // The providers first: what the old ones say must not be kept by filters as the new ones' word.
+    // Who may call and how much needs nothing of the database, and waits for nothing: it may close something.
+    service.principals.set(new.policy.principals.clone());
+    service.people.set(new.policy.platform_callers.clone());
+    service.store.limit_tenants(new.policy.tenant_limits);
+    // The providers before the issuers: what the old ones say must not be kept by filters as the new ones' word.
     let providers = |policy: &Policy| {
         let replicas = Some(Arc::clone(&service.replicas));
         service.providers.set(Providers::new(&policy.introspection, replicas));
@@ -118,9 +134,6 @@ async fn apply(config: &Config, new: &Config, service: &Running) -> Result<(), S
         providers(&config.policy);
         return Err(error);
     }
-    service.principals.set(new.policy.principals.clone());
-    service.people.set(new.policy.platform_callers.clone());
-    service.store.limit_tenants(new.policy.tenant_limits);
     Ok(())
 }
 

@@ -35,7 +35,7 @@ impl Store {
     /// # Errors
     /// [`StoreError::Superseded`], [`StoreError::Seal`], or the database fails.
     pub async fn publish_settings(&self, term: Term) -> Result<(), StoreError> {
-        self.read_sealing_key().await?;
+        self.try_to_read_sealing_key().await;
         let (sealing, settings) = (self.sealing.clone(), self.settings.clone());
         self.writer
             .run(move |transaction| {

@@ -135,6 +135,14 @@ impl Store {
             .map_err(|error| StoreError::Database(format!("the sealing key could not be read: {error}")))??)
     }
 
+    /// The same before a policy is published, which must not wait for a key: it may close something. While the key cannot be
+    /// read, those in memory seal. They do so only where they are the ones that the secrets there are sealed by.
+    pub(super) async fn try_to_read_sealing_key(&self) {
+        if let Err(error) = self.read_sealing_key().await {
+            tracing::warn!(%error, "the sealing key cannot be read again; what was read last is used");
+        }
+    }
+
     /// What must be so before something is decided by the snapshot, or by what else is remembered of the database.
     ///
     /// # Errors
