@@ -29,6 +29,9 @@ pub enum SqlError {
     /// A statement was run while another one's rows were looked at.
     #[error("the connection is in use by a query")]
     Busy,
+    /// The system gives no random bytes.
+    #[error("the operating system gives no random bytes: {0}")]
+    Random(getrandom::Error),
     /// The connection has no session of the server's to itself.
     #[error("what one session says does not reach another one")]
     NoSession,

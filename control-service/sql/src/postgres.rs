@@ -4,7 +4,6 @@ use std::cell::RefCell;
 use std::collections::HashMap;
 use std::error::Error;
 use std::ops::ControlFlow;
-use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use ::postgres::binary_copy::BinaryCopyInWriter;
@@ -35,6 +34,13 @@ pub enum Tls {
     On(Box<ClientConfig>),
 }
 
+/// A name that nobody else listens to: replicas in containers have the same process id.
+fn channel() -> Result<String, SqlError> {
+    let mut random = [0; 16];
+    getrandom::fill(&mut random).map_err(SqlError::Random)?;
+    Ok(format!("portcullis_{:032x}", u128::from_ne_bytes(random)))
+}
+
 /// A connection and the statements that it has prepared.
 pub(crate) struct Postgres(RefCell<Session>);
 
@@ -62,8 +68,7 @@ impl Postgres {
     /// behind a pool that gives the server's sessions away after each transaction hears nothing. By simple queries alone:
     /// such a pool may mix up prepared statements.
     pub(crate) fn hears(&self, other: &Self) -> Result<bool, SqlError> {
-        static ASKED: AtomicU32 = AtomicU32::new(0);
-        let channel = format!("portcullis_{}_{}", std::process::id(), ASKED.fetch_add(1, Ordering::Relaxed));
+        let channel = channel()?;
         let mut session = self.0.try_borrow_mut().map_err(|_| SqlError::Busy)?;
         session.client.batch_execute(&["LISTEN ", &channel].concat())?;
         other.batch(&["NOTIFY ", &channel].concat())?;
@@ -226,4 +231,19 @@ impl ToSql for Parameter<'_> {
 
 fn unfit(ty: &Type) -> Box<dyn Error + Sync + Send> {
     ["a parameter does not fit into a column of type ", ty.name()].concat().into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_session_is_told_by_a_name_that_no_other_has() {
+        let (one, other) = (channel().unwrap(), channel().unwrap());
+        assert_ne!(one, other);
+        for name in [one, other] {
+            let digits = name.strip_prefix("portcullis_").unwrap();
+            assert!(digits.len() == 32 && digits.bytes().all(|byte| byte.is_ascii_hexdigit()), "{name}");
+        }
+    }
 }
