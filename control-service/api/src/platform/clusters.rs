@@ -25,7 +25,7 @@ use portcullis_control_store::{Store, StoreError};
 use portcullis_identity::ids::ClusterId;
 
 use super::guard::{Routes, action};
-use super::refusal::refuse;
+use super::refusal::{paused, refuse};
 use crate::extract::{Body, ClusterPath, OptionalBody, Parameters, bearer};
 use crate::{PlatformState, Problem, ProblemKind};
 
@@ -147,6 +147,11 @@ impl Heartbeats {
     async fn refuse(&self, id: ClusterId, key_id: String, action: AuditEvent) -> Problem {
         let told = invalid();
         let from = PauseName::cluster_caller(&action.client_address);
+        match self.store.pause_of(from).await {
+            Ok(None) => {}
+            Ok(Some(pause)) => return paused(&self.metrics.refused_clusters, pause),
+            Err(error) => return error.into(),
+        }
         let action = AuditEvent { by: RecordedCaller::Cluster { key_id }, ..action };
         let mut record = action.record(told.kind().status(), told.kind().code());
         match self.store.cluster(Reach::Platform, id).await {

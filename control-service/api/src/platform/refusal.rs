@@ -1,5 +1,7 @@
 //! Refusing callers who have not proved who they are.
 
+use std::time::Duration;
+
 use portcullis_control_domain::pause::PauseName;
 use portcullis_control_services::metrics::Family;
 use portcullis_control_store::Store;
@@ -21,12 +23,14 @@ pub(super) async fn refuse(
             refused.count(&["audited"]);
             problem
         }
-        Ok(Some(pause)) => {
-            refused.count(&["paused"]);
-            let told = "try again later, with the right token";
-            Problem::new(ProblemKind::TooManyRefusals, told).retry_after(pause)
-        }
+        Ok(Some(pause)) => paused(refused, pause),
         // An answer that cannot be audited is not given.
         Err(error) => error.into(),
     }
+}
+
+/// Refuses a call of an address that must wait.
+pub(super) fn paused(refused: &Family, pause: Duration) -> Problem {
+    refused.count(&["paused"]);
+    Problem::new(ProblemKind::TooManyRefusals, "try again later, with the right token").retry_after(pause)
 }
