@@ -1,5 +1,7 @@
 //! Taking in records: those of filters by the batch, and those of the service's own.
 
+use std::sync::Arc;
+
 use portcullis_control_domain::audit::{AuditEvent, Ingested, Parsed, RejectReason, Sender, Settled};
 use portcullis_protocol::wire::{AuditBatch, AuditRecord};
 
@@ -35,11 +37,11 @@ impl Store {
         if sender.is_gateway() {
             parsed.iter().for_each(|p| self.usage.note(p.record()));
         }
-        let mut incoming = Incoming::all(&self.recorder, &sender, parsed).into_iter();
+        let mut parsed = parsed.into_iter();
         let mut parts = Vec::new();
-        while incoming.len() > 0 {
-            let chunk: Vec<_> = incoming.by_ref().take(CHUNK).collect();
-            let (sender, settled) = (sender.clone(), settled.filter(|_| incoming.len() == 0));
+        while parsed.len() > 0 {
+            let chunk = self.incoming(&sender, parsed.by_ref().take(CHUNK).collect()).await?;
+            let (sender, settled) = (sender.clone(), settled.filter(|_| parsed.len() == 0));
             let job = move |transaction: &mut Transaction<'_>| {
                 let mut part = append(transaction.connection(), transaction.recorder(), &sender, &chunk)?;
                 if let Some(settled) = settled
@@ -57,6 +59,13 @@ impl Store {
         }
         self.notices.tell(&sender, &outcome.refusals);
         Ok(outcome)
+    }
+
+    /// Records with what can be made of them early. They are encrypted, which takes a while: not where requests wait.
+    async fn incoming(&self, sender: &Sender, records: Vec<Parsed>) -> Result<Vec<Incoming>, StoreError> {
+        let (recorder, sender) = (Arc::clone(&self.recorder), sender.clone());
+        let made = tokio::task::spawn_blocking(move || Incoming::all(&recorder, &sender, records)).await;
+        made.map_err(|error| StoreError::Database(format!("audit records could not be made: {error}")))
     }
 
     /// Adds a record of something that an administrator did or tried.
