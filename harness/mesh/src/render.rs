@@ -20,6 +20,9 @@ use crate::tools::Tools;
 /// The names of the files with the certificate that clients see: what a `credentialName` of the manifests says.
 pub(crate) const CLIENT_TLS: &str = "client-tls";
 
+/// Where the gateway of a cluster has the Secrets that are its volumes.
+const VOLUMES: &str = "/etc/portcullis/";
+
 /// The `WasmPlugin`s of a run.
 #[derive(Debug, Clone)]
 pub struct Plugins {
@@ -195,10 +198,16 @@ impl Renderer {
         }
     }
 
-    /// Without Kubernetes there is no Secret that a `credentialName` could name: the certificate is in files.
+    /// Without Kubernetes there is no Secret that a `credentialName` could name or a volume show: the certificate is in files.
     fn certificate_from_files(&self, tls: &mut Value) {
         let Some(tls) = tls.as_object_mut() else { return };
-        if let Some(Value::String(name)) = tls.remove("credentialName") {
+        let volume = |path: &Value| {
+            let rest = path.as_str()?.strip_prefix(VOLUMES)?;
+            Some(rest.strip_suffix("/tls.crt")?.to_owned())
+        };
+        let of_volume = tls.get("serverCertificate").and_then(volume);
+        let named = tls.remove("credentialName").and_then(|name| name.as_str().map(ToOwned::to_owned));
+        if let Some(name) = named.or(of_volume) {
             let path = |extension| self.run_dir.join("pki").join([name.as_str(), extension].concat());
             tls.insert("serverCertificate".to_owned(), path(".pem").to_string_lossy().into());
             tls.insert("privateKey".to_owned(), path(".key").to_string_lossy().into());

@@ -115,3 +115,49 @@ fn every_namespace_denies_by_default() {
         assert!(!used.is_empty() && used == denied, "{overlay}: pods in {used:?}, denied in {denied:?}");
     }
 }
+
+/// Who may list the secrets of a namespace has all of them, and names (`resourceNames`) do not narrow that.
+#[test]
+fn no_account_reads_secrets() {
+    for overlay in OVERLAYS {
+        let rendered = Settings::filled(overlay).build().unwrap();
+        for resource in rendered.resources() {
+            for rule in resource["rules"].as_array().into_iter().flatten() {
+                let read = rule["resources"].as_array().into_iter().flatten();
+                let read = read.filter(|name| *name == "secrets" || *name == "*").count();
+                assert_eq!(read, 0, "{overlay}: {}", kind_and_name(resource));
+            }
+            let bound = &resource["roleRef"]["name"];
+            let wide = ["admin", "cluster-admin", "edit"].iter().any(|role| bound == role);
+            assert!(!wide, "{overlay}: {}", kind_and_name(resource));
+        }
+    }
+}
+
+/// A14: the certificate comes to the gateway as a volume.
+#[test]
+fn the_gateway_has_the_one_certificate_that_it_shows_and_no_other() {
+    for overlay in OVERLAYS.iter().filter(|overlay| overlay.starts_with("overlays/")) {
+        let rendered = Settings::filled(overlay).build().unwrap();
+        let gateway = rendered.named("Gateway", "ingress");
+        let tls =
+            gateway["spec"]["servers"].as_array().unwrap().iter().find(|one| one["port"]["number"] == 443);
+        let tls = &tls.unwrap()["tls"];
+        assert!(tls["credentialName"].is_null(), "{overlay}: {tls}");
+
+        let deployment = rendered.named("Deployment", "api-gateway");
+        let pod = pods(&deployment).unwrap();
+        let volumes = pod["volumes"].as_array().unwrap();
+        let secrets: Vec<_> = volumes.iter().filter(|volume| !volume["secret"].is_null()).collect();
+        assert_eq!(secrets.len(), 1, "{overlay}: {volumes:?}");
+        let certificate = rendered.named("Certificate", "client-tls");
+        assert_eq!(secrets[0]["secret"]["secretName"], certificate["spec"]["secretName"], "{overlay}");
+
+        let mounts = pod["containers"][0]["volumeMounts"].as_array().unwrap();
+        let mount = mounts.iter().find(|mount| mount["name"] == secrets[0]["name"]).unwrap();
+        assert_eq!(mount["readOnly"], true, "{overlay}");
+        let folder = mount["mountPath"].as_str().unwrap();
+        assert_eq!(tls["serverCertificate"], format!("{folder}/tls.crt"), "{overlay}");
+        assert_eq!(tls["privateKey"], format!("{folder}/tls.key"), "{overlay}");
+    }
+}
