@@ -59,6 +59,12 @@ async fn open(mesh: &Mesh) {
 /// Has the public port want the PROXY protocol, as `components/proxy-protocol` does.
 async fn behind_a_load_balancer(mesh: &Mesh) {
     let overlay = Overlay::local(mesh.manifests());
+    // Whom its policies let come; here there is nobody who would enforce them.
+    let local = json!({"config.kubernetes.io/local-config": "true"});
+    let settings = json!({"apiVersion": "v1", "kind": "ConfigMap", "data": {"proxyCidr": "127.0.0.1/32"},
+        "metadata": {"name": "settings", "annotations": local}});
+    overlay.write("settings.yaml", &settings).unwrap();
+    overlay.edit_list("resources", |list| list.push("settings.yaml".into())).unwrap();
     overlay.edit_list("components", |list| list.push("../../components/proxy-protocol".into())).unwrap();
     let operations = json!([
         {"op": "replace", "path": "/metadata/namespace", "value": "istio-system"},

@@ -3,6 +3,7 @@
 
 mod cluster;
 mod holes;
+mod network;
 mod programs;
 mod rendered;
 mod routes;
@@ -23,8 +24,8 @@ fn every_overlay_is_one_that_the_api_server_and_istio_take() {
 /// What an overlay may take in beside what ours have.
 #[test]
 fn every_component_that_an_overlay_may_add_is_taken_too() {
-    for component in ["proxy-protocol", "http-proxy-in-front"] {
-        let settings = Settings::filled("overlays/prod").with_component(component);
+    for (overlay, component, setting) in network::COMPONENTS {
+        let settings = Settings::filled(overlay).with_component(component).with(setting, "192.0.2.0/28");
         is_taken(&settings.build().unwrap_or_else(|error| panic!("{component}: {error}")), component);
     }
 }

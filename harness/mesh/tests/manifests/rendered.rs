@@ -94,17 +94,30 @@ impl Settings {
         self
     }
 
+    /// Decides what only an added component asks for.
+    pub(crate) fn with(self, key: &str, value: &str) -> Self {
+        self.edit(|text| format!("{text}\n  {key}: {value}\n"));
+        self
+    }
+
     pub(crate) fn with_domain(self, domain: &str) -> Self {
         self.edit(|text| text.replace("alfred-platform.example.com", domain));
         self
     }
 
     pub(crate) fn with_component(self, name: &str) -> Self {
-        let last = "- ../../components/settings\n";
+        let beside = if self.overlay.starts_with("overlays/") { "../../components/" } else { "../" };
+        let last = format!("- {beside}settings\n");
         self.edit_file("kustomization.yaml", |text| {
-            assert!(text.contains(last), "{text}");
-            text.replace(last, &format!("- ../../components/{name}\n{last}"))
+            assert!(text.contains(&last), "{text}");
+            text.replace(&last, &format!("- {beside}{name}\n{last}"))
         });
+        self
+    }
+
+    /// One more entry of `patches`, the last list of an overlay.
+    pub(crate) fn with_patch(self, entry: &str) -> Self {
+        self.edit_file("kustomization.yaml", |text| format!("{text}{entry}"));
         self
     }
 
