@@ -14,6 +14,8 @@ use super::assemble::{Running, States, assemble};
 use super::error::ServeError;
 use crate::location;
 
+/// For so long whoever waits for what the service lacks may end first.
+const HANDING_OVER: Duration = Duration::from_millis(500);
 /// How often a server that is away is asked.
 const AGAIN: Duration = Duration::from_secs(1);
 /// When it is told again that it is away; each time after twice as long, and at last after the longest.
@@ -56,6 +58,9 @@ pub(super) async fn opened(
         tracing::info!(waited_s = opening.borrow().age().as_secs(), "the database is there");
     }
     done.send_replace(true);
+    // They take no more connections once this has gone on, or one that comes next would be told that there is no database.
+    let ended = async { while servers.join_next().await.is_some() {} };
+    let _ = tokio::time::timeout(HANDING_OVER, ended).await;
     // What is answered just now is answered to its end, beside what comes next.
     servers.detach_all();
     Ok(opened)

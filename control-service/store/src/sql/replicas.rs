@@ -99,8 +99,8 @@ fn sighting(row: &Row<'_>) -> Result<Sighting, SqlError> {
     })
 }
 
-/// Writes everything at once; false when the server had lost this process' row, and the rest with it. A count that begins
-/// anew begins at a number that was never reached, or others would take it for the old one.
+/// Writes everything at once; false when the server had lost what was written before. A count that begins anew begins at a
+/// number that was never reached, or others would take it for the old one.
 fn write(connection: &Connection, replica: &ReplicaId, changes: &WorkerChanges) -> Result<bool, Failure> {
     if changes.anew {
         connection.execute("DELETE FROM worker WHERE replica = ?1", params![replica.0])?;
@@ -133,16 +133,19 @@ fn write(connection: &Connection, replica: &ReplicaId, changes: &WorkerChanges) 
          )
          INSERT INTO replica (id, seen_at_ms, changed, members) SELECT CAST(?1 AS TEXT), now.ms, now.ms, '' FROM ",
         &now(),
-        " ON CONFLICT (id) DO UPDATE SET changed = replica.changed + 1 RETURNING xmax <> 0",
+        " ON CONFLICT (id) DO UPDATE SET changed =
+            CASE replica.changed WHEN 0 THEN excluded.changed ELSE replica.changed + 1 END
+         RETURNING EXISTS (SELECT 1 FROM replica AS before WHERE before.id = ?1 AND before.changed <> 0)",
     ]
     .concat();
-    Ok(connection.query_one(&sql, params![replica.0, changed, gone], |row| row.get(0))?)
+    let was_there: bool = connection.query_one(&sql, params![replica.0, changed, gone], |row| row.get(0))?;
+    Ok(was_there || changes.anew)
 }
 
-/// Renews the lease; true when there was none.
+/// Renews the lease; true when there was none. What this process knows of its workers is not written then (`changed` is 0).
 fn renew(connection: &Connection, replica: &ReplicaId, members: &str) -> Result<bool, Failure> {
     let sql = [
-        "INSERT INTO replica (id, seen_at_ms, changed, members) SELECT CAST(?1 AS TEXT), now.ms, now.ms,
+        "INSERT INTO replica (id, seen_at_ms, changed, members) SELECT CAST(?1 AS TEXT), now.ms, 0,
             CAST(?2 AS TEXT) FROM ",
         &now(),
         " ON CONFLICT (id) DO UPDATE SET seen_at_ms = excluded.seen_at_ms, members = excluded.members
@@ -263,7 +266,8 @@ impl Store {
                 })?;
                 let mut others: HashMap<_, _> = others.into_iter().collect();
                 for (id, other) in &mut others {
-                    if known.get(id) != Some(&other.changed) {
+                    // Who has not written what it knows since the server lost it still has the workers of before.
+                    if other.changed != 0 && known.get(id) != Some(&other.changed) {
                         other.sightings = Some(workers_of(connection, id)?.into());
                     }
                 }

@@ -71,7 +71,16 @@ async fn a_replica_reads_what_another_knows_of_its_workers_and_only_what_is_new(
     assert_eq!(others(&other).await.iter().map(|seen| &*seen.worker).collect::<Vec<_>>(), ["03"]);
     // The server has crashed, and its unlogged tables are empty.
     run(&world, "TRUNCATE replica, worker").await;
+    // Whoever says first that it lives has not said yet whom it knows: what it knew before holds on.
+    assert!(one.renew_lease(String::new(), false).await.unwrap().1);
+    let told = other.other_workers(HashMap::new()).await.unwrap();
+    assert!(told.len() == 1 && told.values().all(|one| one.changed == 0 && one.sightings.is_none()));
     assert!(!one.write_workers(changes(Vec::new())).await.unwrap(), "all of it is to be written again");
+    let anew = WorkerChanges { anew: true, ..changes(vec![seen("03", 1)]) };
+    assert!(one.write_workers(anew).await.unwrap());
+    assert_eq!(others(&other).await.iter().map(|seen| &*seen.worker).collect::<Vec<_>>(), ["03"]);
+    run(&world, "TRUNCATE replica, worker").await;
+    assert!(!one.write_workers(changes(Vec::new())).await.unwrap(), "also where it says so first");
 }
 
 #[tokio::test]
