@@ -1,6 +1,7 @@
 //! Revocations of tokens, subjects, keys and clients.
 
-use portcullis_model::claims::{REVOKED_USER, read_user_name};
+use portcullis_identity::ids::TenantId;
+use portcullis_model::claims::{REVOKED_SERVICE_CLIENT, REVOKED_USER, read_user_name, service_client_name};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -13,7 +14,7 @@ const TOKENS_S: u64 = 3600;
 /// Something that is revoked.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Revocation {
-    /// `jti:…`, `sub:…`, `sid:…`, `kid:…`, `client:…` or `user:…`.
+    /// `jti:…`, `sub:…`, `sid:…`, `kid:…`, `client:…` or `user:…`; of a deleted service client `service_client:…`.
     pub name: String,
     /// Why, for people.
     pub note: String,
@@ -54,16 +55,19 @@ pub fn names_within(tenant: &str) -> (String, String) {
 }
 
 impl Revocation {
-    /// Ends the tokens that an API key led to. Gateways drop the key itself; sidecars know only those tokens.
+    /// Ends the tokens that an API key led to. Gateways drop the key itself; sidecars know only those tokens. This
+    /// service made up the id, so it is nobody else's key.
     #[must_use]
     pub fn of_api_key(id: &str, now_ms: u64) -> Self {
         Self::of_tokens(["kid:", id].concat(), "the API key was revoked", now_ms)
     }
 
-    /// Ends every token that a client of the token endpoint got.
+    /// Ends every token that a client of the token endpoint got, and no other: a tenant's administrator chooses its id
+    /// and may delete it, and tokens of other issuers and tenants may name a client of that id.
     #[must_use]
-    pub fn of_service_client(id: &str, now_ms: u64) -> Self {
-        Self::of_tokens(["client:", id].concat(), "the service client was revoked", now_ms)
+    pub fn of_service_client(tenant: &TenantId, id: &str, now_ms: u64) -> Self {
+        let name = [REVOKED_SERVICE_CLIENT, ":", &service_client_name(tenant, id)].concat();
+        Self::of_tokens(name, "the service client was revoked", now_ms)
     }
 
     /// What its name stands for gets no new tokens, so the revocation ends with the last of the old ones.
@@ -96,6 +100,7 @@ mod tests {
             "sub:ann",
             "kid:1",
             "client:svc-a",
+            "service_client:acme svc-a",
             "user:acme",
             "user:acme - a b",
         ] {

@@ -297,7 +297,7 @@ async fn a_restored_service_is_closed_until_it_has_recovered(from: Option<&str>,
     assert_ne!(gateway.state.generation(), before, "a new life");
     assert!(gateway.state.revision() > 1_000_000_000_000 && gateway.state.is_revoked("sub:eve/1"));
     assert!(gateway.state.is_revoked("sub:mallory"), "what was opened again stays closed");
-    assert!(gateway.state.is_revoked("client:svc-batch"));
+    assert!(gateway.state.is_revoked("service_client:acme svc-batch"));
     for (id, state) in [("orders", "suspended"), ("acme", "suspended")] {
         assert_eq!(new.state_of(id).await, state);
     }

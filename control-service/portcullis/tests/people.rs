@@ -309,6 +309,31 @@ async fn a_revocation_ends_people_with_the_next_call() {
     assert_eq!(world.patiently(&admin, "/v1/whoami").await.0, 200);
 }
 
+#[tokio::test]
+async fn a_tenants_deleted_client_ends_no_person_whose_client_is_called_the_same() {
+    let world = World::start().await;
+    let admin = world.acme.token(&json!({"groups": ["admin"], "tenant": "acme"}));
+    let person = world.staff.token(&json!({"groups": ["root"], "client_id": "svc-portal"}));
+    let url = world.server.url("platform", "/v1/administrators");
+    let made = world.server.http.post(url).bearer_auth(&person).json(&json!({"role": "operator"}));
+    let made: Value = made.send().await.unwrap().json().await.unwrap();
+    let token = text(&made["token"]);
+    let body = json!({"id": "svc-portal", "tenant": "acme", "audiences": ["portcullis"]});
+    let url = world.server.url("platform", "/v1/service-clients");
+    let created = world.server.http.post(url).bearer_auth(&admin).json(&body).send().await.unwrap();
+    assert_eq!(created.status(), 201);
+    assert_eq!(world.call(&admin, Method::DELETE, "/v1/service-clients/svc-portal").await.0, 200);
+    for token in [&person, &token] {
+        assert_eq!(world.patiently(token, "/v1/whoami").await.0, 200);
+    }
+    // The platform may mean every client of that name, and says so by hand.
+    let body = Some(json!({"name": "client:svc-portal"}));
+    world.server.expect(201, Method::POST, "/v1/revocations", body).await;
+    for token in [&person, &token] {
+        assert_eq!(world.patiently(token, "/v1/whoami").await.0, 401);
+    }
+}
+
 /// The same keys sign ID tokens, whose audience is whichever application asked.
 #[tokio::test]
 async fn access_tokens_are_told_from_id_tokens_by_what_the_configuration_says() {

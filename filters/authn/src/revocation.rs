@@ -2,7 +2,9 @@
 
 use portcullis_identity::ids::Subject;
 use portcullis_identity::{CredentialKind, Principal};
-use portcullis_model::claims::{REVOKED_USER, read_user_name, user_name};
+use portcullis_model::claims::{
+    REVOKED_SERVICE_CLIENT, REVOKED_USER, read_user_name, service_client_name, user_name,
+};
 use portcullis_model::state::SnapshotState;
 
 /// Whether a principal's credential has been revoked: by token id, session, key or client, or by the subject
@@ -41,15 +43,19 @@ fn any_revocable(
     if any_user(principal, snapshot, test) {
         return true;
     }
+    let any_client = |id: &str, test: &mut dyn FnMut(&str, &str) -> bool| {
+        test("client", id)
+            || (own && test(REVOKED_SERVICE_CLIENT, &service_client_name(&principal.tenant, id)))
+    };
     let mut subject =
-        |subject: &Subject| test("sub", subject.as_str()) || (own && test("client", subject.as_str()));
+        |subject: &Subject| test("sub", subject.as_str()) || (own && any_client(subject.as_str(), test));
     subject(&principal.subject)
         || principal.actors.iter().any(subject)
         || principal.derived_from.iter().any(|name| test("", name))
         || principal.session_id.as_deref().is_some_and(|id| test("sid", id))
         || principal.token_id.as_deref().is_some_and(|id| test("jti", id))
         || principal.key_id.as_ref().is_some_and(|id| test("kid", id.as_str()))
-        || principal.client_id.as_ref().is_some_and(|id| test("client", id.as_str()))
+        || principal.client_id.as_ref().is_some_and(|id| any_client(id.as_str(), test))
 }
 
 /// Whether a test holds for a person: whom the credential speaks for, who acts, or from whose token it comes. An issuer

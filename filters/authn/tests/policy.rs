@@ -206,12 +206,15 @@ fn an_exchanged_token_ends_with_everything_that_led_to_it() {
         "client:svc-a",
         "client:svc-b",
         "client:ann",
+        "service_client:acme svc-a",
+        "service_client:acme svc-b",
     ];
     document["credential"] = json!("service_token");
     for name in names {
         assert!(revoked(&document, name), "{name}");
     }
     assert!(!revoked(&document, "jti:t-2") && !revoked(&document, "client:reader"));
+    assert!(!revoked(&document, "service_client:globex svc-a"), "a client of another tenant");
     // What any other issuer says under that name is its own affair, and so are its subjects' names.
     document["credential"] = json!("jwt");
     let found: Vec<_> = names.into_iter().filter(|name| revoked(&document, name)).collect();

@@ -36,6 +36,17 @@ pub fn user_name(tenant: &TenantId, issuer: Option<&IssuerId>, subject: &Subject
 /// Stands for the issuer of credentials that have none: API keys and workloads.
 pub const NO_ISSUER: &str = "-";
 
+/// The kind of revocation that ends what a client of the token endpoint got, when it is deleted. It is of service
+/// tokens alone, and of one tenant: another issuer's clients may be called the same, and a tenant's administrator
+/// chooses the name.
+pub const REVOKED_SERVICE_CLIENT: &str = "service_client";
+
+/// What a revocation of a client of the token endpoint is called, behind [`REVOKED_SERVICE_CLIENT`].
+#[must_use]
+pub fn service_client_name(tenant: &TenantId, id: &str) -> String {
+    [tenant.as_str(), id].join(" ")
+}
+
 /// Whether a text is what [`user_name`] makes.
 #[must_use]
 pub fn is_user_name(text: &str) -> bool {

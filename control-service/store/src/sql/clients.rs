@@ -57,7 +57,7 @@ pub(super) fn revoke(transaction: &mut Transaction<'_>, id: &str) -> Result<(Ser
         return Ok((client, transaction.revision()));
     }
     connection.execute("UPDATE service_client SET revoked_at_ms = ?2 WHERE id = ?1", params![id, now])?;
-    let revision = revoke_tokens(transaction, &Revocation::of_service_client(id, now))?;
+    let revision = revoke_tokens(transaction, &Revocation::of_service_client(&client.tenant, id, now))?;
     Ok((client, revision))
 }
 

@@ -133,7 +133,7 @@ async fn a_service_client_has_two_secrets_for_a_while(world: World) {
         []
     );
     let ends = store.revocations(Reach::Platform, String::new(), 5).await.unwrap();
-    assert!(ends.items.iter().any(|revocation| revocation.name == "client:etl"));
+    assert!(ends.items.iter().any(|revocation| revocation.name == "service_client:acme etl"));
 }
 
 async fn a_revocation_stands_until_it_is_taken_back_or_has_ended(world: World) {
