@@ -17,7 +17,9 @@ impl Usage {
     pub(crate) fn note(&self, record: &AuditRecord) {
         // PostgreSQL's text holds no zero byte, and the id of no key does.
         let is_an_id = !record.key_id.is_empty() && !record.key_id.contains('\0');
-        if record.credential != "api_key" || !is_an_id || record.decision != "allow" {
+        // Nor does the database hold a time beyond this: those of other keys would be lost with it.
+        let is_a_time = i64::try_from(record.time_ms).is_ok();
+        if record.credential != "api_key" || !is_an_id || !is_a_time || record.decision != "allow" {
             return;
         }
         let mut used = self.0.lock().unwrap_or_else(PoisonError::into_inner);
@@ -59,6 +61,8 @@ mod tests {
             ("jwt", "c", "allow", 9),
             ("api_key", "", "allow", 9),
             ("api_key", "a\0", "allow", 9),
+            ("api_key", "a", "allow", u64::MAX),
+            ("api_key", "d", "allow", i64::MAX.unsigned_abs() + 1),
         ] {
             usage.note(&record(credential, key, decision, time));
         }
