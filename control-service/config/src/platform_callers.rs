@@ -1,5 +1,7 @@
 //! Which people of an issuer may call the platform API, and by which role.
 
+use std::collections::BTreeSet;
+
 use portcullis_control_domain::caller::{Role, RoleName, RoleParts};
 use portcullis_identity::ids::{ClusterId, IssuerId, TenantId};
 use portcullis_model::claims::{Claims, claim, has_any};
@@ -60,26 +62,49 @@ impl PlatformCallers {
         self.roles.iter().find(fits)
     }
 
-    /// Those of the claims that give somebody their role, and no others: by them it can be told later whether the rules
-    /// still do.
+    /// The paths of all claims that the rules look at. Of two that lead into each other the shorter one comes first.
+    #[must_use]
+    pub fn looked_at(&self) -> BTreeSet<Vec<String>> {
+        let of_rule = |rule: &RoleRule| {
+            let conditions = rule.when.iter().map(|wanted| wanted.claim.clone());
+            let cluster = Some(rule.cluster_claim.clone()).filter(|path| !path.is_empty());
+            conditions.chain(cluster).collect::<Vec<_>>()
+        };
+        self.roles.iter().flat_map(of_rule).collect()
+    }
+
+    /// Those of the claims that the rules look at, and no others. By them it can be told later what the rules of then
+    /// make of somebody, also where another rule comes first.
     #[must_use]
     pub fn telling(&self, claims: &Claims) -> Claims {
         let mut told = Claims::new();
-        let Some(rule) = self.rule(claims) else { return told };
-        for wanted in &rule.when {
-            let fits = |value: &&Value| wanted.any_of.iter().any(|any| any.is(value));
-            match claim(claims, &wanted.claim) {
-                Some(Value::Array(members)) => {
-                    put(&mut told, &wanted.claim, members.iter().filter(fits).cloned().collect());
-                }
-                Some(value) => put(&mut told, &wanted.claim, value.clone()),
-                None => {}
+        for path in self.looked_at() {
+            if let Some(value) = claim(claims, &path) {
+                put(&mut told, &path, value.clone());
             }
         }
-        if let (RoleName::ClusterOwner, Some(cluster)) = (rule.role, claim(claims, &rule.cluster_claim)) {
-            put(&mut told, &rule.cluster_claim, cluster.clone());
-        }
         told
+    }
+
+    /// The role of somebody of whom these claims were kept, and whether they had them. None where a rule that may come
+    /// before theirs asks for what was not looked at then: it might have made them somebody else.
+    #[must_use]
+    pub fn role_again(
+        &self,
+        claims: &Claims,
+        looked_at: &BTreeSet<Vec<String>>,
+        tenant: &TenantId,
+    ) -> Option<Role> {
+        let is_known = |path: &[String]| looked_at.iter().any(|known| path.starts_with(known));
+        for rule in &self.roles {
+            let fits = |wanted: &RequiredClaim| has_any(claims, &wanted.claim, &wanted.any_of);
+            if rule.when.iter().any(|wanted| is_known(&wanted.claim) && !fits(wanted)) {
+                continue;
+            }
+            let all_known = rule.when.iter().all(|wanted| is_known(&wanted.claim));
+            return if all_known { self.role(claims, tenant) } else { None };
+        }
+        None
     }
 
     /// The role of somebody whose verified token says this, and belongs to this tenant.
@@ -98,15 +123,14 @@ impl PlatformCallers {
     }
 }
 
-/// Puts a value where a path leads to; two lists become one.
+/// Puts a value where a path leads to.
 fn put(claims: &mut Claims, path: &[String], value: Value) {
     let Some((first, rest)) = path.split_first() else { return };
     let there = claims.entry(first).or_insert(Value::Null);
-    match (there, rest, value) {
-        (Value::Array(there), [], Value::Array(more)) => there.extend(more),
-        (there, [], value) => *there = value,
-        (Value::Object(inner), rest, value) => put(inner, rest, value),
-        (there, rest, value) => {
+    match (there, rest) {
+        (there, []) => *there = value,
+        (Value::Object(inner), rest) => put(inner, rest, value),
+        (there, rest) => {
             let mut inner = Claims::new();
             put(&mut inner, rest, value);
             *there = Value::Object(inner);
@@ -287,7 +311,7 @@ mod tests {
     }
 
     #[test]
-    fn what_gave_a_role_tells_it_again_and_nothing_else_of_the_person() {
+    fn what_the_rules_look_at_tells_a_role_again_and_nothing_else_of_the_person() {
         let mut two = rule(RoleName::ClusterOwner, "owners", None);
         let more = json!([
             {"claim": ["groups"], "anyOf": ["eu", "us"]},
@@ -298,14 +322,48 @@ mod tests {
         let claims = json!({"groups": ["owners", "choir", "eu"], "realm": {"verified": true, "name": "x"},
             "cluster": "c-1", "email": "ann@example.com", "sub": "ann"});
         let Value::Object(claims) = claims else { panic!("no claims") };
-        let told = own.telling(&claims);
-        let wanted = json!({"groups": ["owners", "eu"], "realm": {"verified": true}, "cluster": "c-1"});
+        let (told, paths) = (own.telling(&claims), own.looked_at());
+        let wanted =
+            json!({"groups": ["owners", "choir", "eu"], "realm": {"verified": true}, "cluster": "c-1"});
         assert_eq!(Value::Object(told.clone()), wanted);
         let acme = "acme".parse().unwrap();
-        assert_eq!(own.role(&told, &acme), own.role(&claims, &acme));
-        let other = callers(None, vec![rule(RoleName::TenantAdmin, "choir", None)]);
-        assert!(other.role(&claims, &acme).is_some() && other.role(&told, &acme).is_none());
+        assert!(own.role(&claims, &acme).is_some());
+        assert_eq!(own.role_again(&told, &paths, &acme), own.role(&claims, &acme));
+        let gone = callers(None, vec![rule(RoleName::TenantAdmin, "nobody", None)]);
+        assert_eq!(gone.role_again(&told, &paths, &acme), None);
         assert_eq!(own.telling(&Claims::new()), Claims::new());
+    }
+
+    #[test]
+    fn a_rule_that_is_put_first_counts_for_claims_that_were_kept_before() {
+        let root = rule(RoleName::Administrator, "root", None);
+        let own = callers(Some("ops"), vec![root.clone()]);
+        let claims = json!({"groups": ["root", "contractors"], "realm": {"kind": "guest"}});
+        let Value::Object(claims) = claims else { panic!("no claims") };
+        let (told, paths) = (own.telling(&claims), own.looked_at());
+        let ops = "ops".parse().unwrap();
+        let again = |first: RoleRule| {
+            let now = callers(Some("ops"), vec![first, root.clone()]);
+            now.role_again(&told, &paths, &ops)
+        };
+        let acme = Role::Auditor(Some("acme".parse().unwrap()));
+        assert_eq!(again(rule(RoleName::Auditor, "contractors", Some("acme"))), Some(acme));
+        assert_eq!(again(rule(RoleName::Auditor, "choir", Some("acme"))), Some(Role::Administrator));
+        // Nobody looked at this claim, so nobody knows whether the rule fits.
+        let mut unknown = rule(RoleName::Auditor, "root", Some("acme"));
+        let more = json!([{"claim": ["realm", "kind"], "anyOf": ["guest"]}]);
+        unknown.when.extend(serde_json::from_value::<Vec<RequiredClaim>>(more).unwrap());
+        assert_eq!(again(unknown.clone()), None);
+        // It does not, where what is known of it does not.
+        unknown.when[0] = rule(RoleName::Auditor, "choir", None).when.remove(0);
+        assert_eq!(again(unknown), Some(Role::Administrator));
+        // Of a claim whose whole was kept every part is known, and what was not there is known to be missing.
+        let whole = BTreeSet::from([vec!["groups".to_owned()], vec!["realm".to_owned()]]);
+        let mut part = rule(RoleName::Auditor, "root", Some("acme"));
+        part.when[0].claim = vec!["realm".to_owned(), "kind".to_owned()];
+        let now = callers(Some("ops"), vec![part, root.clone()]);
+        assert_eq!(now.role_again(&told, &whole, &ops), Some(Role::Administrator));
+        assert_eq!(own.role_again(&told, &BTreeSet::new(), &ops), None);
     }
 
     #[test]

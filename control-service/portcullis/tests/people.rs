@@ -373,7 +373,7 @@ async fn access_tokens_are_told_from_id_tokens_by_what_the_configuration_says() 
 #[tokio::test]
 async fn a_token_that_a_person_made_ends_with_them_and_with_the_rule_that_let_them() {
     let world = World::start().await;
-    let root = world.staff.token(&json!({"groups": ["root"], "sid": "s-1"}));
+    let root = world.staff.token(&json!({"groups": ["root", "contractors"], "sid": "s-1"}));
     let make = async |by: &str, body: Value| {
         let url = world.server.url("platform", "/v1/administrators");
         let answer = world.server.http.post(url).bearer_auth(by).json(&body).send().await.unwrap();
@@ -411,6 +411,24 @@ async fn a_token_that_a_person_made_ends_with_them_and_with_the_rule_that_let_th
         .await;
         for token in [&token, &second] {
             assert_eq!(world.patiently(token, "/v1/whoami").await.0, wanted, "{role}");
+        }
+    }
+
+    // A rule that is put first and makes somebody less of them reaches what they made as administrator.
+    config["platformCallers"][0]["roles"]
+        .as_array_mut()
+        .unwrap()
+        .insert(0, json!({"role": "auditor", "tenant": "acme", "when": has("contractors")}));
+    for (group, role, wanted) in [("contractors", "auditor", 401), ("strangers", "administrator", 200)] {
+        config["platformCallers"][0]["roles"][0]["when"] = has(group);
+        common::write_config(world.server.folder.path(), &config);
+        world.server.signal("HUP");
+        until("the rules are read", async || {
+            world.call(&root, Method::GET, "/v1/whoami").await.1["role"] == role
+        })
+        .await;
+        for token in [&token, &second] {
+            assert_eq!(world.patiently(token, "/v1/whoami").await.0, wanted, "{group}");
         }
     }
 

@@ -73,7 +73,8 @@ impl People {
     pub fn vouches(&self, voucher: &Voucher, role: &Role) -> bool {
         let callers = self.callers.get();
         let rules = callers.iter().find(|callers| callers.issuer == voucher.configured);
-        let own = rules.and_then(|rules| rules.role(&voucher.claims, &voucher.person.tenant));
+        let own = rules
+            .and_then(|rules| rules.role_again(&voucher.claims, &voucher.looked_at, &voucher.person.tenant));
         own.is_some_and(|own| own.may_grant(role))
     }
 
@@ -96,13 +97,14 @@ fn caller_of(callers: &[PlatformCallers], known: Known) -> Result<Caller, Nobody
     let rules = callers.iter().find(|callers| callers.issuer == configured);
     // Who acts for a person is not that person.
     let rules = rules.filter(|_| principal.actors.is_empty());
-    let given = rules.and_then(|own| Some((own.role(&claims, &principal.tenant)?, own.telling(&claims))));
-    let Some((role, claims)) = given else {
+    let given = rules
+        .and_then(|own| Some((own.role(&claims, &principal.tenant)?, own.telling(&claims), own.looked_at())));
+    let Some((role, claims, looked_at)) = given else {
         return Err(NobodyKnown::NoRole { subject, issuer });
     };
     let key_id = principal.key_id.as_ref().map(ToString::to_string);
     let person = Person { tenant: principal.tenant, issuer: issuer.clone(), subject: subject.clone() };
-    let voucher = Some(Box::new(Voucher { person, configured, revoked_by, claims }));
+    let voucher = Some(Box::new(Voucher { person, configured, revoked_by, claims, looked_at }));
     let credential = CallerCredential::Person { issuer, subject, key_id };
     Ok(Caller { credential, role, expires_at_s: Some(principal.expires_at), voucher, made_at_ms: None })
 }

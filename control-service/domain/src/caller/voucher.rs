@@ -1,5 +1,7 @@
 //! By whose word a token of the platform API is good.
 
+use std::collections::BTreeSet;
+
 use portcullis_identity::ids::{IssuerId, TenantId};
 use portcullis_model::claims::Claims;
 use schemars::JsonSchema;
@@ -30,8 +32,11 @@ pub struct Voucher {
     pub configured: IssuerId,
     /// Whatever of these is revoked would have ended the credential by which they called.
     pub revoked_by: Vec<String>,
-    /// Those of their claims that gave them the role.
+    /// Those of their claims that the rules of the time looked at, whichever gave them the role.
     pub claims: Claims,
+    /// Where those stand in a token, also those that theirs did not have.
+    #[serde(default)]
+    pub looked_at: BTreeSet<Vec<String>>,
 }
 
 impl Voucher {

@@ -27,7 +27,8 @@ fn person(subject: &str, more: &[&str]) -> Caller {
         Person { tenant: "ops".parse().unwrap(), issuer: IDP.to_owned(), subject: subject.to_owned() };
     let revoked_by = more.iter().map(|name| (*name).to_owned()).chain([name]).collect();
     let claims = serde_json::from_str(r#"{"groups": ["root"]}"#).unwrap();
-    let voucher = Voucher { person, configured: IDP.parse().unwrap(), revoked_by, claims };
+    let looked_at = [vec!["groups".to_owned()]].into();
+    let voucher = Voucher { person, configured: IDP.parse().unwrap(), revoked_by, claims, looked_at };
     let credential =
         CallerCredential::Person { issuer: IDP.to_owned(), subject: subject.to_owned(), key_id: None };
     Caller {
