@@ -163,7 +163,7 @@ impl Store {
                 may_have(&action, old.source_type)?;
                 let making =
                     Making { what: Made::ApiKeys, tenant: old.tenant.as_str(), in_place_of: &id, limits };
-                making.allow(transaction.connection(), &action)?;
+                making.allow_replacement(transaction.connection(), &action, old.created_at_ms)?;
                 let new = old.rotate(new_id, how, now_ms())?;
                 let mut record = action.record(201, "");
                 record.tenant = old.tenant.to_string();

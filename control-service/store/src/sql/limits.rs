@@ -24,8 +24,12 @@ const SERVICE_CLIENTS: &str = "SELECT count(*) FROM service_client WHERE tenant 
     AND (created_at_ms > ?2 OR revoked_at_ms IS NULL)";
 const ADMINISTRATORS: &str = "SELECT count(*) FROM administrator WHERE tenant = ?1 AND id <> ?3
     AND (created_at_ms > ?2 OR (revoked_at_ms IS NULL AND (expires_at_s IS NULL OR expires_at_s > ?4)))";
-/// Of a tenant's names, from the first to the one behind them.
-const REVOCATIONS: &str = "SELECT count(*) FROM revocation WHERE name >= ?1 AND name < ?2";
+/// Of a tenant's names, from the first to the one behind them; those that the platform made are not the tenant's.
+const REVOCATIONS: &str =
+    "SELECT count(*) FROM revocation WHERE name >= ?1 AND name < ?2 AND made_by = 'tenant'";
+
+/// Whether a key `?1` took the place of another one.
+const REPLACES: &str = "SELECT EXISTS (SELECT 1 FROM api_key WHERE replaced_by = ?1)";
 
 /// Something that somebody is about to make.
 pub(super) struct Making<'a> {
@@ -45,6 +49,22 @@ impl Making<'_> {
         }
         let there = self.there(connection, now_ms())?;
         Ok(self.limits.allow(self.what, there)?)
+    }
+
+    /// Whether whoever does this may make it in the place of a key that was made at this time. It may have leaked, so
+    /// no bound keeps anybody from replacing it. But a key that took another's place within a day is replaced within the
+    /// bound: otherwise somebody who replaces one again and again would fill the database.
+    pub(super) fn allow_replacement(
+        &self,
+        connection: &Connection,
+        action: &AuditEvent,
+        replaced_ms: u64,
+    ) -> Result<(), Failure> {
+        if now_ms().saturating_sub(replaced_ms) >= COUNTS_FOR_MS {
+            return Ok(());
+        }
+        let took_a_place = connection.query_one(REPLACES, params![self.in_place_of], |row| row.get(0))?;
+        if took_a_place { self.allow(connection, action) } else { Ok(()) }
     }
 
     fn there(&self, connection: &Connection, now_ms: u64) -> Result<u64, Failure> {
