@@ -311,7 +311,13 @@ async fn a_revocation_ends_people_with_the_next_call() {
 
 #[tokio::test]
 async fn a_tenants_deleted_client_ends_no_person_whose_client_is_called_the_same() {
-    let world = World::start().await;
+    let (staff, acme) = (Idp::new(STAFF), Idp::new(ACME));
+    let server = Server::start_with(|config| {
+        configure(config, &staff, &acme);
+        config["serviceTokens"] = json!({"issuer": "https://p.example.com", "audiences": ["portcullis"]});
+    })
+    .await;
+    let world = World { server, staff, acme };
     let admin = world.acme.token(&json!({"groups": ["admin"], "tenant": "acme"}));
     let person = world.staff.token(&json!({"groups": ["root"], "client_id": "svc-portal"}));
     let url = world.server.url("platform", "/v1/administrators");
