@@ -15,7 +15,6 @@ pub mod world;
 use report::Finding;
 use resource::Resource;
 use rule::{Found, Place, Rule};
-pub use rules::{BAD_IGNORE, IGNORE};
 use world::World;
 
 /// All that was found, in the order of files and lines.
@@ -36,20 +35,11 @@ pub fn lint(resources: Vec<Resource>) -> Findings {
     let world = World::new(resources);
     let mut list: Vec<(&'static Rule, Place)> = Vec::new();
     for rule in rules::RULES {
-        let mut found = Found::default();
+        let mut found = Found::by(rule);
         (rule.check)(&world, &mut found);
-        let told = found.0.into_iter().filter(|(resource, _)| !ignores(resource, rule.code));
-        list.extend(told.map(|(_, place)| (rule, place)));
+        list.extend(found.places.into_iter().map(|place| (rule, place)));
     }
     list.sort_by(|(one, a), (other, b)| (&a.file, a.line, one.code).cmp(&(&b.file, b.line, other.code)));
     list.dedup_by(|(one, a), (other, b)| one.code == other.code && a == b);
     Findings(list)
-}
-
-/// Whether a resource silences a rule with a reason.
-fn ignores(resource: &Resource, code: &str) -> bool {
-    let text = resource.annotation(IGNORE).and_then(|node| node.text()).unwrap_or_default();
-    text.lines()
-        .filter_map(|line| line.trim().split_once(' '))
-        .any(|(one, why)| one == code && !why.trim().is_empty())
 }

@@ -4,6 +4,9 @@ use std::sync::Arc;
 
 use crate::node::{Node, NotYaml};
 
+/// The annotation that silences rules at a resource: lines of a code and the reason.
+pub const IGNORE: &str = "portcullis.dev/lint-ignore";
+
 /// A resource of a file.
 #[derive(Clone, Debug)]
 pub struct Resource {
@@ -62,9 +65,22 @@ impl Resource {
         format!("{} {}/{}", self.kind(), self.namespace(), self.name())
     }
 
-    /// The value of an annotation.
+    /// The annotation that silences rules here.
     #[must_use]
-    pub fn annotation(&self, name: &str) -> Option<&Node> {
-        self.node.at("metadata.annotations")?.get(name)
+    pub fn silencer(&self) -> Option<&Node> {
+        self.node.at("metadata.annotations")?.get(IGNORE)
+    }
+
+    /// What is silenced here: codes of rules, each with the reason, which is empty where nobody gave one.
+    pub fn silenced(&self) -> impl Iterator<Item = (&str, &str)> {
+        let lines = self.silencer().and_then(Node::text).unwrap_or_default().lines().map(str::trim);
+        let pair = |line| str::split_once(line, ' ').map_or((line, ""), |(code, why)| (code, why.trim()));
+        lines.filter(|line| !line.is_empty()).map(pair)
+    }
+
+    /// Whether a rule is silenced here, with a reason.
+    #[must_use]
+    pub fn silences(&self, rule: &str) -> bool {
+        self.silenced().any(|(code, why)| code == rule && !why.is_empty())
     }
 }

@@ -22,8 +22,7 @@ pub struct Rule {
 }
 
 /// How bad a finding is.
-#[derive(Clone, Copy, Debug, Eq, PartialEq, serde::Serialize)]
-#[serde(rename_all = "lowercase")]
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Level {
     /// Somebody gets through who must not, or nobody does.
     Error,
@@ -44,11 +43,18 @@ pub struct Place {
     pub message: String,
 }
 
-/// What one rule found.
-#[derive(Debug, Default)]
-pub struct Found(pub(crate) Vec<(Resource, Place)>);
+/// What one rule found, but for what is silenced.
+#[derive(Debug)]
+pub struct Found {
+    code: &'static str,
+    pub(crate) places: Vec<Place>,
+}
 
 impl Found {
+    pub(crate) const fn by(rule: &Rule) -> Self {
+        Self { code: rule.code, places: Vec::new() }
+    }
+
     /// At a node of a resource.
     pub fn at(&mut self, resource: &Resource, node: &Node, message: impl Into<String>) {
         self.on(resource, node.line, message);
@@ -56,8 +62,10 @@ impl Found {
 
     /// At a line of a resource.
     pub fn on(&mut self, resource: &Resource, line: usize, message: impl Into<String>) {
-        let (file, title) = (resource.file.to_string(), resource.title());
-        self.0.push((resource.clone(), Place { file, line, resource: title, message: message.into() }));
+        if !resource.silences(self.code) {
+            let (file, title) = (resource.file.to_string(), resource.title());
+            self.places.push(Place { file, line, resource: title, message: message.into() });
+        }
     }
 
     /// At the deepest member of a path that is there.

@@ -5,95 +5,47 @@ use std::sync::LazyLock;
 
 use serde_json::Value;
 
+macro_rules! files {
+    ($($name:literal)*) => {
+        &[$(($name, include_str!(concat!("../schemas/", $name, ".json")))),*]
+    };
+}
+
 /// `GROUP_VERSION_KIND` and the schema.
-const FILES: &[(&str, &str)] = &[
-    ("cert-manager.io_v1_Certificate", include_str!("../schemas/cert-manager.io_v1_Certificate.json")),
-    ("cert-manager.io_v1_ClusterIssuer", include_str!("../schemas/cert-manager.io_v1_ClusterIssuer.json")),
-    ("cert-manager.io_v1_Issuer", include_str!("../schemas/cert-manager.io_v1_Issuer.json")),
-    (
-        "extensions.istio.io_v1alpha1_TrafficExtension",
-        include_str!("../schemas/extensions.istio.io_v1alpha1_TrafficExtension.json"),
-    ),
-    (
-        "extensions.istio.io_v1alpha1_WasmPlugin",
-        include_str!("../schemas/extensions.istio.io_v1alpha1_WasmPlugin.json"),
-    ),
-    (
-        "monitoring.coreos.com_v1_PodMonitor",
-        include_str!("../schemas/monitoring.coreos.com_v1_PodMonitor.json"),
-    ),
-    (
-        "monitoring.coreos.com_v1_PrometheusRule",
-        include_str!("../schemas/monitoring.coreos.com_v1_PrometheusRule.json"),
-    ),
-    (
-        "monitoring.coreos.com_v1_ServiceMonitor",
-        include_str!("../schemas/monitoring.coreos.com_v1_ServiceMonitor.json"),
-    ),
-    (
-        "networking.istio.io_v1_DestinationRule",
-        include_str!("../schemas/networking.istio.io_v1_DestinationRule.json"),
-    ),
-    ("networking.istio.io_v1_Gateway", include_str!("../schemas/networking.istio.io_v1_Gateway.json")),
-    (
-        "networking.istio.io_v1_ServiceEntry",
-        include_str!("../schemas/networking.istio.io_v1_ServiceEntry.json"),
-    ),
-    ("networking.istio.io_v1_Sidecar", include_str!("../schemas/networking.istio.io_v1_Sidecar.json")),
-    (
-        "networking.istio.io_v1_VirtualService",
-        include_str!("../schemas/networking.istio.io_v1_VirtualService.json"),
-    ),
-    (
-        "networking.istio.io_v1_WorkloadEntry",
-        include_str!("../schemas/networking.istio.io_v1_WorkloadEntry.json"),
-    ),
-    (
-        "networking.istio.io_v1_WorkloadGroup",
-        include_str!("../schemas/networking.istio.io_v1_WorkloadGroup.json"),
-    ),
-    (
-        "networking.istio.io_v1alpha3_EnvoyFilter",
-        include_str!("../schemas/networking.istio.io_v1alpha3_EnvoyFilter.json"),
-    ),
-    (
-        "networking.istio.io_v1beta1_ProxyConfig",
-        include_str!("../schemas/networking.istio.io_v1beta1_ProxyConfig.json"),
-    ),
-    (
-        "security.istio.io_v1_AuthorizationPolicy",
-        include_str!("../schemas/security.istio.io_v1_AuthorizationPolicy.json"),
-    ),
-    (
-        "security.istio.io_v1_PeerAuthentication",
-        include_str!("../schemas/security.istio.io_v1_PeerAuthentication.json"),
-    ),
-    (
-        "security.istio.io_v1_RequestAuthentication",
-        include_str!("../schemas/security.istio.io_v1_RequestAuthentication.json"),
-    ),
-    ("skupper.io_v2alpha1_AccessGrant", include_str!("../schemas/skupper.io_v2alpha1_AccessGrant.json")),
-    ("skupper.io_v2alpha1_AccessToken", include_str!("../schemas/skupper.io_v2alpha1_AccessToken.json")),
-    (
-        "skupper.io_v2alpha1_AttachedConnector",
-        include_str!("../schemas/skupper.io_v2alpha1_AttachedConnector.json"),
-    ),
-    (
-        "skupper.io_v2alpha1_AttachedConnectorBinding",
-        include_str!("../schemas/skupper.io_v2alpha1_AttachedConnectorBinding.json"),
-    ),
-    ("skupper.io_v2alpha1_Certificate", include_str!("../schemas/skupper.io_v2alpha1_Certificate.json")),
-    ("skupper.io_v2alpha1_Connector", include_str!("../schemas/skupper.io_v2alpha1_Connector.json")),
-    ("skupper.io_v2alpha1_Link", include_str!("../schemas/skupper.io_v2alpha1_Link.json")),
-    ("skupper.io_v2alpha1_Listener", include_str!("../schemas/skupper.io_v2alpha1_Listener.json")),
-    (
-        "skupper.io_v2alpha1_MultiKeyListener",
-        include_str!("../schemas/skupper.io_v2alpha1_MultiKeyListener.json"),
-    ),
-    ("skupper.io_v2alpha1_RouterAccess", include_str!("../schemas/skupper.io_v2alpha1_RouterAccess.json")),
-    ("skupper.io_v2alpha1_SecuredAccess", include_str!("../schemas/skupper.io_v2alpha1_SecuredAccess.json")),
-    ("skupper.io_v2alpha1_Site", include_str!("../schemas/skupper.io_v2alpha1_Site.json")),
-    ("telemetry.istio.io_v1_Telemetry", include_str!("../schemas/telemetry.istio.io_v1_Telemetry.json")),
+const FILES: &[(&str, &str)] = files![
+    "cert-manager.io_v1_Certificate"
+    "cert-manager.io_v1_ClusterIssuer"
+    "cert-manager.io_v1_Issuer"
+    "extensions.istio.io_v1alpha1_TrafficExtension"
+    "extensions.istio.io_v1alpha1_WasmPlugin"
+    "monitoring.coreos.com_v1_PodMonitor"
+    "monitoring.coreos.com_v1_PrometheusRule"
+    "monitoring.coreos.com_v1_ServiceMonitor"
+    "networking.istio.io_v1_DestinationRule"
+    "networking.istio.io_v1_Gateway"
+    "networking.istio.io_v1_ServiceEntry"
+    "networking.istio.io_v1_Sidecar"
+    "networking.istio.io_v1_VirtualService"
+    "networking.istio.io_v1_WorkloadEntry"
+    "networking.istio.io_v1_WorkloadGroup"
+    "networking.istio.io_v1alpha3_EnvoyFilter"
+    "networking.istio.io_v1beta1_ProxyConfig"
+    "security.istio.io_v1_AuthorizationPolicy"
+    "security.istio.io_v1_PeerAuthentication"
+    "security.istio.io_v1_RequestAuthentication"
+    "skupper.io_v2alpha1_AccessGrant"
+    "skupper.io_v2alpha1_AccessToken"
+    "skupper.io_v2alpha1_AttachedConnector"
+    "skupper.io_v2alpha1_AttachedConnectorBinding"
+    "skupper.io_v2alpha1_Certificate"
+    "skupper.io_v2alpha1_Connector"
+    "skupper.io_v2alpha1_Link"
+    "skupper.io_v2alpha1_Listener"
+    "skupper.io_v2alpha1_MultiKeyListener"
+    "skupper.io_v2alpha1_RouterAccess"
+    "skupper.io_v2alpha1_SecuredAccess"
+    "skupper.io_v2alpha1_Site"
+    "telemetry.istio.io_v1_Telemetry"
 ];
 
 static SCHEMAS: LazyLock<HashMap<&str, Value>> = LazyLock::new(|| {

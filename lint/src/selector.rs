@@ -16,6 +16,11 @@ pub fn labels(node: Option<&Node>) -> Labels {
     members.iter().filter_map(|entry| pair(&entry.key, &entry.node)).collect()
 }
 
+/// Whether all of the few labels are among the many.
+fn within(few: &Labels, many: &Labels) -> bool {
+    few.iter().all(|(key, value)| many.get(key) == Some(value))
+}
+
 /// Something with labels that runs.
 #[derive(Clone, Debug)]
 pub struct Workload {
@@ -48,30 +53,27 @@ impl Selector {
     /// Whether it speaks of this workload.
     #[must_use]
     pub fn selects(&self, workload: &Workload) -> bool {
-        let here = match (&self.namespace, &workload.namespace) {
-            (Some(one), Some(other)) => one == other,
-            _ => true,
-        };
-        here && self.labels.iter().all(|(key, value)| workload.labels.get(key) == Some(value))
+        self.is_of(&workload.namespace) && within(&self.labels, &workload.labels)
+    }
+
+    /// Whether it may speak of what runs in this namespace; `None`: in any.
+    #[must_use]
+    pub fn is_of(&self, namespace: &Option<String>) -> bool {
+        self.namespace.is_none() || namespace.is_none() || self.namespace == *namespace
     }
 
     /// Whether both may speak of the same workload: neither asks for a label that the other asks for with another value,
     /// and all that one asks for is asked for by the other.
     #[must_use]
     pub fn overlaps(&self, other: &Self) -> bool {
-        let same_place = match (&self.namespace, &other.namespace) {
-            (Some(one), Some(other)) => one == other,
-            _ => true,
-        };
-        let within =
-            |few: &Labels, many: &Labels| few.iter().all(|(key, value)| many.get(key) == Some(value));
-        same_place && (within(&self.labels, &other.labels) || within(&other.labels, &self.labels))
+        let alike = within(&self.labels, &other.labels) || within(&other.labels, &self.labels);
+        self.is_of(&other.namespace) && alike
     }
 
     /// Whether whatever the other speaks of is spoken of here.
     #[must_use]
     pub fn covers(&self, other: &Self) -> bool {
         let place = self.namespace.is_none() || self.namespace == other.namespace;
-        place && self.labels.iter().all(|(key, value)| other.labels.get(key) == Some(value))
+        place && within(&self.labels, &other.labels)
     }
 }

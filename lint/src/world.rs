@@ -122,6 +122,11 @@ impl World {
         authenticating.filter(|ours| ours.selector.overlaps(selector))
     }
 
+    /// Istio's gateways; those of the Gateway API are of another group.
+    fn gateways(&self) -> impl Iterator<Item = &Resource> {
+        self.of("Gateway").filter(|gateway| is_istios(gateway))
+    }
+
     /// The workloads of a `Gateway`: those of every namespace.
     #[must_use]
     pub fn gateway_selector(gateway: &Resource) -> Selector {
@@ -130,8 +135,7 @@ impl World {
 
     /// Gateways at which a plugin of ours authenticates.
     pub fn guarded_gateways(&self) -> impl Iterator<Item = &Resource> {
-        let istio = self.of("Gateway").filter(|gateway| gateway.group() == "networking.istio.io");
-        istio.filter(|gateway| self.guards(&Self::gateway_selector(gateway)))
+        self.gateways().filter(|gateway| self.guards(&Self::gateway_selector(gateway)))
     }
 
     /// Servers of the guarded gateways.
@@ -144,8 +148,7 @@ impl World {
     /// Whether what this speaks of is a gateway.
     #[must_use]
     pub fn is_gateway(&self, selector: &Selector) -> bool {
-        let istio = self.of("Gateway").filter(|gateway| gateway.group() == "networking.istio.io");
-        let mut gateways = istio.map(Self::gateway_selector);
+        let mut gateways = self.gateways().map(Self::gateway_selector);
         !selector.labels.is_empty() && gateways.any(|gateway| gateway.overlaps(selector))
     }
 
@@ -184,13 +187,10 @@ impl Ours {
         if !plugin_check::is_plugin(&is_plugin_view(resource)) {
             return None;
         }
-        let matches = resource.node.list_at("spec.match");
-        let ports = matches.iter().flat_map(|m| m.list_at("ports")).filter_map(|p| p.at("number")?.int());
-        let every = matches.iter().any(|m| m.list_at("ports").is_empty());
         Some(Self {
             selector: Selector::of(resource, root_namespace),
             root: resource.node.text_at("spec.pluginName").to_owned(),
-            ports: if every { Vec::new() } else { ports.collect() },
+            ports: ports(resource),
             resource: resource.clone(),
         })
     }
@@ -206,6 +206,15 @@ impl Ours {
     pub fn config(&self, path: &str) -> &str {
         self.resource.node.at("spec.pluginConfig").map(|config| config.text_at(path)).unwrap_or_default()
     }
+}
+
+/// The ports that a plugin names; none: all of them.
+pub(crate) fn ports(plugin: &Resource) -> Vec<i64> {
+    let matches = plugin.node.list_at("spec.match");
+    if matches.iter().any(|m| m.list_at("ports").is_empty()) {
+        return Vec::new();
+    }
+    matches.iter().flat_map(|m| m.list_at("ports")).filter_map(|port| port.at("number")?.int()).collect()
 }
 
 /// As much of a resource as tells whether it is a plugin of ours.
@@ -236,6 +245,10 @@ fn move_down(node: &mut Node, lines: usize) {
     }
 }
 
+fn is_istios(gateway: &Resource) -> bool {
+    gateway.group() == "networking.istio.io"
+}
+
 /// What runs by a resource.
 fn workloads(resource: &Resource) -> Vec<Workload> {
     let namespace = Some(resource.namespace().to_owned());
@@ -249,8 +262,9 @@ fn workloads(resource: &Resource) -> Vec<Workload> {
         "Pod" => one("metadata.labels"),
         "WorkloadEntry" => one("spec.labels"),
         "WorkloadGroup" => one("spec.metadata.labels"),
-        "Gateway" if resource.group() == "networking.istio.io" => {
-            vec![Workload { namespace: None, labels: labels(resource.node.at("spec.selector")) }]
+        "Gateway" if is_istios(resource) => {
+            let Selector { namespace, labels } = World::gateway_selector(resource);
+            vec![Workload { namespace, labels }]
         }
         _ => Vec::new(),
     }

@@ -45,11 +45,8 @@ pub const RULES: &[Rule] = &[
     fields::UNKNOWN,
 ];
 
-/// The annotation that silences rules at a resource: lines of a code and the reason.
-pub const IGNORE: &str = "portcullis.dev/lint-ignore";
-
 /// Says that an annotation silences nothing.
-pub const BAD_IGNORE: Rule = Rule {
+const BAD_IGNORE: Rule = Rule {
     code: "PL001",
     name: "ignored-without-a-reason",
     level: Level::Error,
@@ -58,12 +55,11 @@ pub const BAD_IGNORE: Rule = Rule {
     fix: "Write lines of a code and the reason: `PL501 the old billing host cannot do mutual TLS until March`.",
     check: |world, found| {
         for resource in world.all() {
-            let Some(annotation) = resource.annotation(IGNORE) else { continue };
-            for line in annotation.text().unwrap_or_default().lines().filter(|line| !line.trim().is_empty()) {
-                let (code, reason) = line.trim().split_once(' ').unwrap_or((line.trim(), ""));
+            let Some(annotation) = resource.silencer() else { continue };
+            for (code, reason) in resource.silenced() {
                 if !RULES.iter().any(|rule| rule.code == code) {
                     found.at(resource, annotation, format!("{code:?} is the code of no rule"));
-                } else if reason.trim().is_empty() {
+                } else if reason.is_empty() {
                     found.at(resource, annotation, format!("{code} is silenced without a reason"));
                 }
             }

@@ -5,7 +5,7 @@ use portcullis_plugin_check as plugin_check;
 use crate::node::Node;
 use crate::resource::Resource;
 use crate::rule::{Level, Rule};
-use crate::world::{Ours, World};
+use crate::world::{Ours, World, ports};
 
 /// A plugin without a priority.
 pub(super) const WITHOUT_PRIORITY: Rule = Rule {
@@ -91,14 +91,6 @@ fn collide(world: &World, one: &Resource, other: &Resource) -> bool {
     let (ports, others) = (ports(one), ports(other));
     let meet = ports.is_empty() || others.is_empty() || ports.iter().any(|port| others.contains(port));
     same && meet && world.selector(one).overlaps(&world.selector(other))
-}
-
-fn ports(plugin: &Resource) -> Vec<i64> {
-    let matches = plugin.node.list_at("spec.match");
-    if matches.iter().any(|m| m.list_at("ports").is_empty()) {
-        return Vec::new();
-    }
-    matches.iter().flat_map(|m| m.list_at("ports")).filter_map(|port| port.at("number")?.int()).collect()
 }
 
 /// A `pluginConfig` that the filter refuses.

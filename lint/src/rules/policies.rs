@@ -281,12 +281,10 @@ pub(super) const NO_WORKLOAD: Rule = Rule {
         ];
         for resource in world.all().filter(|resource| KINDS.contains(&resource.kind())) {
             let selector = world.selector(resource);
-            let here =
-                |n: &Option<String>| selector.namespace.is_none() || n.is_none() || *n == selector.namespace;
             let known = world
                 .workloads()
                 .iter()
-                .any(|workload| workload.namespace.is_some() && here(&workload.namespace));
+                .any(|workload| workload.namespace.is_some() && selector.is_of(&workload.namespace));
             let selected = world.workloads().iter().any(|workload| selector.selects(workload));
             if known && !selected && !selector.labels.is_empty() {
                 found.path(
