@@ -1,21 +1,19 @@
 //! `portcullis lint` finds nothing in the manifests of this project, and in those of Istio's own samples only what is meant.
 
+#[cfg(feature = "slow")]
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use portcullis_lint::lint;
 use portcullis_lint::report::text;
 use portcullis_lint::resource::Resource;
+use portcullis_mesh::paths::root;
 use portcullis_mesh::tools;
 
 /// What stands in the manifests until an operator, or the local mesh, puts in the key of a control service.
 const PLACEHOLDER: &str = "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=";
 /// A public key.
 const KEY: &str = "11qYAYKxCrfVS/7TyWQHOg7hcvPapiMlrwIaaPcHURo=";
-
-fn root() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().to_owned()
-}
 
 fn rendered(overlay: &str) -> Vec<Resource> {
     let tools = tools::install(&root(), None, &mut |_| ()).unwrap();

@@ -57,14 +57,8 @@ pub struct RoleRule {
 }
 
 impl PlatformCallers {
-    fn rule(&self, claims: &Claims) -> Option<&RoleRule> {
-        let fits = |rule: &&RoleRule| rule.when.iter().all(|w| has_any(claims, &w.claim, &w.any_of));
-        self.roles.iter().find(fits)
-    }
-
     /// The paths of all claims that the rules look at. Of two that lead into each other the shorter one comes first.
-    #[must_use]
-    pub fn looked_at(&self) -> BTreeSet<Vec<String>> {
+    fn looked_at(&self) -> BTreeSet<Vec<String>> {
         let of_rule = |rule: &RoleRule| {
             let conditions = rule.when.iter().map(|wanted| wanted.claim.clone());
             let cluster = Some(rule.cluster_claim.clone()).filter(|path| !path.is_empty());
@@ -73,17 +67,17 @@ impl PlatformCallers {
         self.roles.iter().flat_map(of_rule).collect()
     }
 
-    /// Those of the claims that the rules look at, and no others. By them it can be told later what the rules of then
-    /// make of somebody, also where another rule comes first.
+    /// Those of the claims that the rules look at, and no others, and where they look. By them it can be told later what the
+    /// rules of then make of somebody, also where another rule comes first.
     #[must_use]
-    pub fn telling(&self, claims: &Claims) -> Claims {
-        let mut told = Claims::new();
-        for path in self.looked_at() {
-            if let Some(value) = claim(claims, &path) {
-                put(&mut told, &path, value.clone());
+    pub fn telling(&self, claims: &Claims) -> (Claims, BTreeSet<Vec<String>>) {
+        let (mut told, paths) = (Claims::new(), self.looked_at());
+        for path in &paths {
+            if let Some(value) = claim(claims, path) {
+                put(&mut told, path, value.clone());
             }
         }
-        told
+        (told, paths)
     }
 
     /// The role of somebody of whom these claims were kept, and whether they had them. None where a rule that may come
@@ -97,12 +91,11 @@ impl PlatformCallers {
     ) -> Option<Role> {
         let is_known = |path: &[String]| looked_at.iter().any(|known| path.starts_with(known));
         for rule in &self.roles {
-            let fits = |wanted: &RequiredClaim| has_any(claims, &wanted.claim, &wanted.any_of);
-            if rule.when.iter().any(|wanted| is_known(&wanted.claim) && !fits(wanted)) {
+            if rule.when.iter().any(|wanted| is_known(&wanted.claim) && !fits(claims, wanted)) {
                 continue;
             }
             let all_known = rule.when.iter().all(|wanted| is_known(&wanted.claim));
-            return if all_known { self.role(claims, tenant) } else { None };
+            return if all_known { self.role_by(rule, claims, tenant) } else { None };
         }
         None
     }
@@ -110,7 +103,12 @@ impl PlatformCallers {
     /// The role of somebody whose verified token says this, and belongs to this tenant.
     #[must_use]
     pub fn role(&self, claims: &Claims, tenant: &TenantId) -> Option<Role> {
-        let rule = self.rule(claims)?;
+        let rule = self.roles.iter().find(|rule| rule.when.iter().all(|wanted| fits(claims, wanted)))?;
+        self.role_by(rule, claims, tenant)
+    }
+
+    /// What a rule makes of somebody whom it fits.
+    fn role_by(&self, rule: &RoleRule, claims: &Claims, tenant: &TenantId) -> Option<Role> {
         let of_token = self.tenant.is_none().then(|| tenant.clone());
         let cluster = match rule.role {
             RoleName::ClusterOwner => {
@@ -169,10 +167,19 @@ pub(crate) fn read(root: &mut Section<'_>, issuers: &[IssuerConfig]) -> Vec<Plat
     all
 }
 
+fn fits(claims: &Claims, wanted: &RequiredClaim) -> bool {
+    has_any(claims, &wanted.claim, &wanted.any_of)
+}
+
+/// A condition that names no claim, or no value of it.
+fn asks_for_nothing(wanted: &RequiredClaim) -> bool {
+    wanted.any_of.is_empty() || !issuer::is_path(&wanted.claim)
+}
+
 fn access_tokens(section: &mut Section<'_>) -> AccessTokens {
     let claim: Option<RequiredClaim> = section.filled("accessTokenClaim");
     let dedicated: bool = section.optional("dedicatedAudience").unwrap_or_default();
-    if claim.as_ref().is_some_and(|claim| claim.any_of.is_empty() || !issuer::is_path(&claim.claim)) {
+    if claim.as_ref().is_some_and(asks_for_nothing) {
         section.error(
             "accessTokenClaim",
             "needs `claim`, a path of member names, and `anyOf`, what only access tokens have there: for example {claim: [typ], anyOf: [Bearer]} of Keycloak",
@@ -234,8 +241,7 @@ fn role(mut rule: Section<'_>, of_platform: bool) -> Option<RoleRule> {
         rule.required("role", "administrator, operator, auditor, tenant-admin or cluster-owner");
     let absent = !rule.stands("when");
     let when: Option<Vec<RequiredClaim>> = rule.filled("when");
-    let bad = |w: &RequiredClaim| w.any_of.is_empty() || !issuer::is_path(&w.claim);
-    if absent || when.iter().flatten().any(bad) {
+    if absent || when.iter().flatten().any(asks_for_nothing) {
         rule.error("when", "must have conditions, each with `claim`, a path of member names, and `anyOf`, the accepted values; otherwise everybody of the issuer had this role");
     }
     let tenant: Option<TenantId> = rule.optional("tenant");
@@ -322,7 +328,7 @@ mod tests {
         let claims = json!({"groups": ["owners", "choir", "eu"], "realm": {"verified": true, "name": "x"},
             "cluster": "c-1", "email": "ann@example.com", "sub": "ann"});
         let Value::Object(claims) = claims else { panic!("no claims") };
-        let (told, paths) = (own.telling(&claims), own.looked_at());
+        let (told, paths) = own.telling(&claims);
         let wanted =
             json!({"groups": ["owners", "choir", "eu"], "realm": {"verified": true}, "cluster": "c-1"});
         assert_eq!(Value::Object(told.clone()), wanted);
@@ -331,7 +337,7 @@ mod tests {
         assert_eq!(own.role_again(&told, &paths, &acme), own.role(&claims, &acme));
         let gone = callers(None, vec![rule(RoleName::TenantAdmin, "nobody", None)]);
         assert_eq!(gone.role_again(&told, &paths, &acme), None);
-        assert_eq!(own.telling(&Claims::new()), Claims::new());
+        assert_eq!(own.telling(&Claims::new()).0, Claims::new());
     }
 
     #[test]
@@ -340,7 +346,7 @@ mod tests {
         let own = callers(Some("ops"), vec![root.clone()]);
         let claims = json!({"groups": ["root", "contractors"], "realm": {"kind": "guest"}});
         let Value::Object(claims) = claims else { panic!("no claims") };
-        let (told, paths) = (own.telling(&claims), own.looked_at());
+        let (told, paths) = own.telling(&claims);
         let ops = "ops".parse().unwrap();
         let again = |first: RoleRule| {
             let now = callers(Some("ops"), vec![first, root.clone()]);

@@ -77,12 +77,8 @@ impl Administrator {
 /// What is audited when somebody makes an administrator on the service's machine. `exists`: there was one already.
 #[must_use]
 pub fn bootstrap_event(id: &str, exists: bool) -> AuditEvent {
-    AuditEvent {
-        by: RecordedCaller::LocalOperator { key_id: id.to_owned() },
-        method: "CLI".to_owned(),
-        path: if exists { "/bootstrap-admin/break-glass" } else { "/bootstrap-admin" }.to_owned(),
-        ..AuditEvent::default()
-    }
+    let path = if exists { "/bootstrap-admin/break-glass" } else { "/bootstrap-admin" };
+    AuditEvent::on_the_machine(RecordedCaller::LocalOperator { key_id: id.to_owned() }, path)
 }
 
 #[cfg(test)]

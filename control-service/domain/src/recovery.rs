@@ -171,7 +171,7 @@ impl Recovery {
 /// What is audited of a restore and of what follows it.
 #[must_use]
 pub fn event(by: RecordedCaller, what: &str) -> AuditEvent {
-    AuditEvent { by, method: "CLI".to_owned(), path: ["/backup/", what].concat(), ..AuditEvent::default() }
+    AuditEvent::on_the_machine(by, ["/backup/", what].concat())
 }
 
 #[cfg(test)]

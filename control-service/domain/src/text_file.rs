@@ -22,6 +22,14 @@ pub fn read(path: &Path) -> io::Result<String> {
     text(read_bytes(path)?)
 }
 
+/// Reads a text of a file, or for `-` from standard input.
+///
+/// # Errors
+/// As for [`read`].
+pub fn read_named(path: &Path) -> io::Result<String> {
+    if path == Path::new("-") { read_from(io::stdin(), u64::MAX) } else { read(path) }
+}
+
 /// The same from standard input or a file that is open, up to so many bytes.
 ///
 /// # Errors

@@ -7,12 +7,11 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::time::Duration;
 
-use portcullis_mesh::paths;
-use portcullis_mesh::postgres::Postgres;
 use reqwest::Method;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
+use common::database::{configured, postgres, refused};
 use common::{GATEWAY, Reader, Server, portcullis, run_in, stdout, text, until};
 
 /// A service on one of the databases, with a bit of everything in it.
@@ -34,16 +33,8 @@ async fn service(url: Option<&str>) -> Server {
     service
 }
 
-async fn postgres(name: &str) -> (Postgres, String) {
-    let folder = paths::target().join("postgres").join(["backup-", name].concat());
-    let server = Postgres::start(&folder).await.unwrap();
-    let url = server.database("portcullis").await.unwrap();
-    (server, url)
-}
-
 fn command(folder: &Path, arguments: &[&str]) -> Output {
-    let config = folder.join("control.yaml");
-    run_in(folder, &[&["backup"], arguments, &["--config", config.to_str().unwrap()]].concat())
+    configured(folder, &[&["backup"], arguments].concat())
 }
 
 fn create(folder: &Path, name: &str) -> PathBuf {
@@ -55,11 +46,6 @@ fn create(folder: &Path, name: &str) -> PathBuf {
 
 fn verify(folder: &Path, file: &Path) -> Output {
     command(folder, &["verify", file.to_str().unwrap()])
-}
-
-fn refused(output: &Output) -> String {
-    assert_eq!(output.status.code(), Some(1), "{}", String::from_utf8_lossy(&output.stdout));
-    String::from_utf8(output.stderr.clone()).unwrap()
 }
 
 /// One backup under writes is one state: every change that it has is there with its audit record.
@@ -100,7 +86,7 @@ async fn a_backup_of_a_file_under_writes_is_one_state() {
 
 #[tokio::test]
 async fn a_backup_of_a_server_under_writes_is_one_state() {
-    let (_server, url) = postgres("writes").await;
+    let (_server, url) = postgres("backup-writes").await;
     a_backup_under_writes_is_one_state(Some(&url)).await;
 }
 
@@ -173,11 +159,6 @@ fn export(service: &Server, name: &str) -> PathBuf {
     file
 }
 
-async fn ready(service: &Server) -> (u16, String) {
-    let answer = service.http.get(service.url("operations", "/readyz")).send().await.unwrap();
-    (answer.status().as_u16(), answer.text().await.unwrap())
-}
-
 /// A poll of a gateway that holds what the reader holds; the status, and the reason if it is refused.
 async fn polled(service: &Server, reader: &Reader, revision: u64) -> (u16, String) {
     let hex = portcullis_protocol::audit::hex;
@@ -237,7 +218,7 @@ async fn a_restored_service_is_closed_until_it_has_recovered(from: Option<&str>,
         assert!(told.contains(part), "{part}: {told}");
     }
     let new = Server::start_as(folder, &old).await;
-    let (status, told) = ready(&new).await;
+    let (status, told) = new.readiness().await;
     assert!(status == 503 && told.contains("gateways are waited for"), "{status} {told}");
     assert!(
         told.contains("none has polled since the restore") && told.contains("10 s after the first poll"),
@@ -288,7 +269,7 @@ async fn a_restored_service_is_closed_until_it_has_recovered(from: Option<&str>,
     new.expect(200, Method::POST, "/v1/clusters/acme/suspend", None).await;
     let refused = polled(&new, &gateway, revision).await;
     assert_eq!(refused, (503, "store_recovering".to_owned()));
-    until("the service has recovered", async || ready(&new).await.0 == 200).await;
+    until("the service has recovered", async || new.readiness().await.0 == 200).await;
 
     let (folder, config) = (new.folder.path(), new.config());
     stdout(&run_in(folder, &["store", "check", "--config", config.to_str().unwrap()]));
@@ -315,13 +296,13 @@ async fn a_restored_service_is_closed_until_it_has_recovered(from: Option<&str>,
 
 #[tokio::test]
 async fn a_file_is_restored_on_a_server_and_recovers() {
-    let (_server, url) = postgres("to-server").await;
+    let (_server, url) = postgres("backup-to-server").await;
     a_restored_service_is_closed_until_it_has_recovered(None, Some(&url)).await;
 }
 
 #[tokio::test]
 async fn a_server_is_restored_on_a_file_and_recovers() {
-    let (_server, url) = postgres("to-file").await;
+    let (_server, url) = postgres("backup-to-file").await;
     a_restored_service_is_closed_until_it_has_recovered(Some(&url), None).await;
 }
 
@@ -349,7 +330,7 @@ async fn a_closing_stays_whose_it_was() {
     assert!(told.contains("cluster orders, suspended by the owner"), "{told}");
     let new = Server::start_as(folder, &old).await;
     assert_eq!(polled(&new, &gateway, gateway.state.revision()).await.0, 503);
-    until("the service has recovered", async || ready(&new).await.0 == 200).await;
+    until("the service has recovered", async || new.readiness().await.0 == 200).await;
     for (id, held) in [("orders", json!(["owner"])), ("acme", json!(["tenant", "platform"]))] {
         let cluster = new.expect(200, Method::GET, &["/v1/clusters/", id].concat(), None).await;
         assert_eq!(cluster["suspended_by"], held, "{cluster}");
@@ -376,7 +357,7 @@ async fn where_nobody_knows_what_is_missing_the_operator_has_to_accept_it() {
     let new = Server::start_as(folder, &old).await;
     // The gateway holds a change that the export does not know.
     assert_eq!(polled(&new, &gateway, gateway.state.revision() + 1).await.0, 503);
-    until("the reason is told", async || ready(&new).await.1.contains("a gateway holds more")).await;
+    until("the reason is told", async || new.readiness().await.1.contains("a gateway holds more")).await;
     let folder = new.folder.path();
     let told = stdout(&command(folder, &["status"]));
     let since = told.rsplit_once("--since ").unwrap().1.trim_end_matches('`');
@@ -385,9 +366,9 @@ async fn where_nobody_knows_what_is_missing_the_operator_has_to_accept_it() {
         assert!(told.contains(&[" to ", since, ": --since ", since].concat()), "{told}");
     }
     tokio::time::sleep(Duration::from_secs(12)).await;
-    assert_eq!(ready(&new).await.0, 503, "time alone opens nothing");
+    assert_eq!(new.readiness().await.0, 503, "time alone opens nothing");
     stdout(&command(folder, &["accept-loss", "--since", since]));
-    until("the service is open", async || ready(&new).await.0 == 200).await;
+    until("the service is open", async || new.readiness().await.0 == 200).await;
     gateway.sync(&new).await;
     let all = new.expect(200, Method::GET, "/v1/audit/records", None).await;
     assert!(all["records"].as_array().unwrap().iter().any(|record| record["path"] == "/backup/accept-loss"));
@@ -396,7 +377,7 @@ async fn where_nobody_knows_what_is_missing_the_operator_has_to_accept_it() {
 
 #[tokio::test]
 async fn only_an_empty_store_is_restored_and_only_with_its_sealing_key() {
-    let (_server, url) = postgres("empty").await;
+    let (_server, url) = postgres("backup-empty").await;
     for url in [None, Some(url.as_str())] {
         let old = service(url).await;
         let file = create(old.folder.path(), "backup");
@@ -605,7 +586,7 @@ async fn a_restore_into_a_file_that_is_killed_leaves_nothing() {
         assert!(refused(&command(folder.path(), &["status"])).contains("no store"));
         stdout(&restore(folder.path(), &file, &[]));
         let new = Server::start_as(folder, &old).await;
-        assert_eq!(ready(&new).await.0, 503);
+        assert_eq!(new.readiness().await.0, 503);
         return;
     }
     panic!("not caught at work once in {TRIES} times");
@@ -613,7 +594,7 @@ async fn a_restore_into_a_file_that_is_killed_leaves_nothing() {
 
 #[tokio::test]
 async fn a_restore_into_a_server_that_is_killed_leaves_nothing() {
-    let (server, _) = postgres("killed").await;
+    let (server, _) = postgres("backup-killed").await;
     let mut old = service_with_much().await;
     let file = create(old.folder.path(), "backup");
     old.kill();
@@ -636,7 +617,7 @@ async fn a_restore_into_a_server_that_is_killed_leaves_nothing() {
         assert!(refused(&status).contains("no store"));
         stdout(&restore(folder.path(), &file, &[]));
         let new = Server::start_as(folder, &old).await;
-        assert_eq!(ready(&new).await.0, 503);
+        assert_eq!(new.readiness().await.0, 503);
         return;
     }
     panic!("not caught at work once in {TRIES} times");
@@ -690,7 +671,7 @@ async fn the_sealing_key_changes_under_a_service_with_a_file() {
 
 #[tokio::test]
 async fn the_sealing_key_changes_under_a_service_with_a_server() {
-    let (_server, url) = postgres("sealing").await;
+    let (_server, url) = postgres("backup-sealing").await;
     the_sealing_key_changes_under_a_running_service(Some(&url)).await;
 }
 

@@ -9,13 +9,13 @@ use std::time::{Duration, Instant};
 
 use portcullis_control_domain::audit::leaf_hash;
 use portcullis_control_store::Server as DatabaseServer;
-use portcullis_mesh::paths;
 use portcullis_mesh::postgres::Postgres;
 use portcullis_protocol::audit::hex;
 use portcullis_protocol::wire::AuditRecord;
 use prost::Message;
 use tempfile::TempDir;
 
+use common::database::postgres;
 use common::{PATIENCE, portcullis, run_in};
 
 /// Records that go into the old table by one statement.
@@ -67,9 +67,7 @@ impl Old {
     }
 
     async fn on_a_server(name: &str) -> (Postgres, Self) {
-        let at = paths::target().join("postgres").join(["conversion-", name].concat());
-        let server = Postgres::start(&at).await.unwrap();
-        let url = server.database("portcullis").await.unwrap();
+        let (server, url) = postgres(&["conversion-", name].concat()).await;
         let folder = tempfile::tempdir().unwrap();
         std::fs::write(folder.path().join("database-url"), &url).unwrap();
         (server, Self::configured(folder, Place::Server { url }))
@@ -226,6 +224,8 @@ async fn a_conversion_that_is_cut_off_goes_on_on_a_server() {
 #[cfg(feature = "slow")]
 mod cost {
     use std::path::Path;
+
+    use portcullis_mesh::paths;
 
     use super::*;
 

@@ -4,9 +4,7 @@ mod common;
 
 use std::process::Command;
 
-use portcullis_mesh::paths;
-use portcullis_mesh::postgres::Postgres;
-
+use common::database::postgres;
 use common::outage::{is_well_again, refuses};
 use common::{GATEWAY, Server};
 
@@ -41,8 +39,7 @@ async fn a_disk_that_takes_no_more_is_told_and_used_again() {
 
 #[tokio::test]
 async fn a_server_that_can_only_be_read_is_told_and_used_again() {
-    let server = Postgres::start(&paths::target().join("postgres/service-reads")).await.unwrap();
-    let url = server.database("portcullis").await.unwrap();
+    let (server, url) = postgres("service-reads").await;
     let service = Server::start_on(&url).await;
     service.register("orders").await;
     let read_only = async |whether: &str| {

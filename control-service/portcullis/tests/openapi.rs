@@ -369,12 +369,11 @@ mod slow {
     use std::path::Path;
     use std::process::Command;
 
-    use portcullis_mesh::paths;
-    use portcullis_mesh::postgres::Postgres;
     use reqwest::Method;
     use serde_json::json;
 
     use super::common::Server;
+    use super::common::database::postgres;
 
     fn done(command: &mut Command) {
         let status = command.status().unwrap_or_else(|error| panic!("{command:?}: {error}"));
@@ -430,8 +429,7 @@ mod slow {
 
     #[tokio::test]
     async fn schemathesis_finds_nothing_on_postgresql() {
-        let database = Postgres::start(&paths::target().join("postgres/schemathesis")).await.unwrap();
-        let url = database.database("portcullis").await.unwrap();
+        let (_database, url) = postgres("schemathesis").await;
         schemathesis(&Server::start_on_with(&url, tokens).await).await;
     }
 }

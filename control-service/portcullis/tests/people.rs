@@ -404,12 +404,8 @@ async fn a_token_that_a_person_made_ends_with_them_and_with_the_rule_that_let_th
     assert_eq!(of_second["expires_at_s"], end);
     let second = text(&second["token"]);
 
-    // The rule goes, and comes back.
-    let mut config = common::configuration();
-    configure(&mut config, &world.staff, &world.acme);
-    for (role, wanted) in [("auditor", 401), ("administrator", 200)] {
-        config["platformCallers"][0]["roles"][0]["role"] = json!(role);
-        common::write_config(world.server.folder.path(), &config);
+    let by_these_rules = async |config: &Value, role: &str, wanted: u16| {
+        common::write_config(world.server.folder.path(), config);
         world.server.signal("HUP");
         until("the rules are read", async || {
             world.call(&root, Method::GET, "/v1/whoami").await.1["role"] == role
@@ -418,6 +414,14 @@ async fn a_token_that_a_person_made_ends_with_them_and_with_the_rule_that_let_th
         for token in [&token, &second] {
             assert_eq!(world.patiently(token, "/v1/whoami").await.0, wanted, "{role}");
         }
+    };
+
+    // The rule goes, and comes back.
+    let mut config = common::configuration();
+    configure(&mut config, &world.staff, &world.acme);
+    for (role, wanted) in [("auditor", 401), ("administrator", 200)] {
+        config["platformCallers"][0]["roles"][0]["role"] = json!(role);
+        by_these_rules(&config, role, wanted).await;
     }
 
     // A rule that is put first and makes somebody less of them reaches what they made as administrator.
@@ -427,15 +431,7 @@ async fn a_token_that_a_person_made_ends_with_them_and_with_the_rule_that_let_th
         .insert(0, json!({"role": "auditor", "tenant": "acme", "when": has("contractors")}));
     for (group, role, wanted) in [("contractors", "auditor", 401), ("strangers", "administrator", 200)] {
         config["platformCallers"][0]["roles"][0]["when"] = has(group);
-        common::write_config(world.server.folder.path(), &config);
-        world.server.signal("HUP");
-        until("the rules are read", async || {
-            world.call(&root, Method::GET, "/v1/whoami").await.1["role"] == role
-        })
-        .await;
-        for token in [&token, &second] {
-            assert_eq!(world.patiently(token, "/v1/whoami").await.0, wanted, "{group}");
-        }
+        by_these_rules(&config, role, wanted).await;
     }
 
     // The person is revoked, for as long as their own token would have lived.

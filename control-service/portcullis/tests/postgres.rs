@@ -2,23 +2,15 @@
 
 mod common;
 
-use portcullis_mesh::paths;
-use portcullis_mesh::postgres::Postgres;
 use reqwest::Method;
 use serde_json::json;
 
+use common::database::postgres;
 use common::{GATEWAY, Server, portcullis, run_in, stdout, until};
-
-async fn server(name: &str) -> (Postgres, String) {
-    let folder = paths::target().join("postgres").join(["service-", name].concat());
-    let server = Postgres::start(&folder).await.unwrap();
-    let url = server.database("portcullis").await.unwrap();
-    (server, url)
-}
 
 #[tokio::test]
 async fn the_service_does_on_a_server_what_it_does_on_a_file() {
-    let (_server, url) = server("whole").await;
+    let (_server, url) = postgres("service-whole").await;
     let mut service = Server::start_on(&url).await;
     let token = common::text(&service.register("orders").await["token"]);
     assert_eq!(service.heartbeat("orders", &token, None).await.0, 200);
@@ -41,7 +33,7 @@ async fn the_service_does_on_a_server_what_it_does_on_a_file() {
 
 #[tokio::test]
 async fn a_server_that_is_away_is_told_and_used_again() {
-    let (mut database, url) = server("away").await;
+    let (mut database, url) = postgres("service-away").await;
     let service = Server::start_on(&url).await;
     service.register("a").await;
     database.kill().await.unwrap();

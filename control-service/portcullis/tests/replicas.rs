@@ -11,11 +11,6 @@ use serde_json::{Value, json};
 use common::replicas::{Replicas, leader, leads};
 use common::{GATEWAY, PATIENCE, SLACK, Server, text, until};
 
-async fn is_ready(server: &Server) -> (u16, String) {
-    let answer = server.http.get(server.url("operations", "/readyz")).send().await.unwrap();
-    (answer.status().as_u16(), answer.text().await.unwrap())
-}
-
 #[tokio::test]
 async fn a_filter_may_poll_any_replica_and_change_replicas() {
     let replicas = Replicas::start("change", 3).await;
@@ -34,7 +29,7 @@ async fn a_filter_may_poll_any_replica_and_change_replicas() {
         .await;
     }
     for server in replicas.iter() {
-        let (status, told) = is_ready(server).await;
+        let (status, told) = server.readiness().await;
         assert!(status == 200 && !told.contains("configuration"), "{told}");
         let list = server.expect(200, Method::GET, "/v1/clusters?limit=100", None).await;
         assert_eq!(list["clusters"].as_array().unwrap().len(), 30);
@@ -63,12 +58,15 @@ async fn a_replica_without_its_database_is_not_ready_and_answers_nothing_as_fres
     replicas.database.kill().await.unwrap();
     let server = &replicas[1];
     until("it says why it is not ready", async || {
-        is_ready(server).await
+        server.readiness().await
             == (503, "not ready: the database cannot be used; the service's log says why\n".into())
     })
     .await;
     until("it counts as behind", async || server.metric("portcullis_replica_behind").await == 1).await;
-    assert!(is_ready(server).await.1.contains("the database cannot be used"), "no replica is blamed for it");
+    assert!(
+        server.readiness().await.1.contains("the database cannot be used"),
+        "no replica is blamed for it"
+    );
     let refused = gateway.ask(server, 0).await;
     assert_eq!(refused.status(), 503);
     let problem: serde_json::Value = refused.json().await.unwrap();
@@ -80,7 +78,7 @@ async fn a_replica_without_its_database_is_not_ready_and_answers_nothing_as_fres
     assert!(metrics.contains("portcullis_replica_behind 1\n"), "{metrics}");
     replicas.database.restart().await.unwrap();
     let server = &replicas[1];
-    until("it is ready again", async || is_ready(server).await.0 == 200).await;
+    until("it is ready again", async || server.readiness().await.0 == 200).await;
     gateway.sync(server).await;
     assert_eq!(server.heartbeat("acme", &token, None).await.0, 200);
 }
@@ -208,11 +206,11 @@ async fn the_leaders_configuration_counts_and_another_one_is_told() {
         }));
     };
     let second = replicas[0].join(other).await;
-    let (status, told) = is_ready(&second).await;
+    let (status, told) = second.readiness().await;
     let differs =
         "the leader's configuration counts; this replica has another one in: issuers, sourceRules\n";
     assert!(status == 200 && told.contains(differs), "{status} {told}");
-    let (status, leads_by) = is_ready(&replicas[0]).await;
+    let (status, leads_by) = replicas[0].readiness().await;
     let named =
         leads_by.strip_prefix("ready\nthis is replica ").unwrap().strip_suffix(", which leads\n").unwrap();
     assert_eq!((status, named.len()), (200, 16));
@@ -229,6 +227,6 @@ async fn the_leaders_configuration_counts_and_another_one_is_told() {
         })
         .await;
     }
-    let told = is_ready(&replicas[0]).await.1;
+    let told = replicas[0].readiness().await.1;
     assert!(told.contains("the leader's configuration counts"), "{told}");
 }

@@ -7,12 +7,12 @@ use std::process::Output;
 use std::time::{Duration, Instant};
 
 use portcullis_mesh::paths;
-use portcullis_mesh::postgres::Postgres;
 use reqwest::Method;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use common::{GATEWAY, Server, run_in, stdout, until, write_config};
+use common::database::{configured, postgres, refused};
+use common::{GATEWAY, Server, stdout, until, write_config};
 
 /// What a program may say that nobody else must.
 const SECRET: &str = "hunter2-said-on-standard-error";
@@ -36,31 +36,14 @@ fn script(folder: &Path, text: &str) {
     std::fs::rename(new, path).unwrap();
 }
 
-fn command(folder: &Path, arguments: &[&str]) -> Output {
-    let config = folder.join("control.yaml");
-    run_in(folder, &[arguments, &["--config", config.to_str().unwrap()]].concat())
-}
-
-fn refused(output: &Output) -> String {
-    assert_eq!(output.status.code(), Some(1), "{}", String::from_utf8_lossy(&output.stdout));
-    String::from_utf8(output.stderr.clone()).unwrap()
-}
-
 fn backup(folder: &Path, name: &str) -> PathBuf {
     let file = folder.join(name);
-    stdout(&command(folder, &["backup", "create", "--file", file.to_str().unwrap()]));
+    stdout(&configured(folder, &["backup", "create", "--file", file.to_str().unwrap()]));
     file
 }
 
 fn verify(folder: &Path, file: &Path) -> Output {
-    command(folder, &["backup", "verify", file.to_str().unwrap()])
-}
-
-async fn postgres(name: &str) -> (Postgres, String) {
-    let folder = paths::target().join("postgres").join(["sealing-", name].concat());
-    let server = Postgres::start(&folder).await.unwrap();
-    let url = server.database("portcullis").await.unwrap();
-    (server, url)
+    configured(folder, &["backup", "verify", file.to_str().unwrap()])
 }
 
 /// Everything that needs the key gets it from the command, and it changes under a running service. The command takes longer
@@ -71,15 +54,15 @@ async fn the_keys_of_a_command_seal_and_change(url: Option<&str>) {
     assert!(!folder.join("data/sealing.key").exists(), "none is made");
     let first = backup(&folder, "first");
     stdout(&verify(&folder, &first));
-    let told = refused(&command(&folder, &["sealing-key", "rotate"]));
+    let told = refused(&configured(&folder, &["sealing-key", "rotate"]));
     assert!(told.contains("print a new key"), "{told}");
 
     let keys = folder.join("keys");
     std::fs::write(&keys, ["0b".repeat(32), "0a".repeat(32)].join("\n")).unwrap();
-    let told = refused(&command(&folder, &["sealing-key", "rotate", "--forget-old"]));
+    let told = refused(&configured(&folder, &["sealing-key", "rotate", "--forget-old"]));
     assert!(told.contains("without --forget-old"), "{told}");
     script(&folder, &format!("sleep 6; cat {}", keys.display()));
-    assert!(stdout(&command(&folder, &["sealing-key", "rotate"])).contains("sealed by the new key"));
+    assert!(stdout(&configured(&folder, &["sealing-key", "rotate"])).contains("sealed by the new key"));
     // The running service has read the keys before that, and takes over what they are now.
     service.expect(202, Method::POST, "/v1/signing-keys/identity", None).await;
     script(&folder, &format!("cat {}", keys.display()));
@@ -88,7 +71,7 @@ async fn the_keys_of_a_command_seal_and_change(url: Option<&str>) {
     std::fs::write(&keys, "0b".repeat(32)).unwrap();
     service.expect(202, Method::POST, "/v1/signing-keys/service", None).await;
     service.restart().await;
-    stdout(&command(&folder, &["store", "check"]));
+    stdout(&configured(&folder, &["store", "check"]));
     assert!(refused(&verify(&folder, &first)).contains("not made with this sealing key"));
     let second = backup(&folder, "second");
     stdout(&verify(&folder, &second));
@@ -98,8 +81,8 @@ async fn the_keys_of_a_command_seal_and_change(url: Option<&str>) {
     for name in ["token", "control.yaml"] {
         std::fs::copy(folder.join(name), new.path().join(name)).unwrap();
     }
-    stdout(&command(new.path(), &["backup", "restore", second.to_str().unwrap()]));
-    stdout(&command(new.path(), &["store", "check"]));
+    stdout(&configured(new.path(), &["backup", "restore", second.to_str().unwrap()]));
+    stdout(&configured(new.path(), &["store", "check"]));
     // And a key in a file is the same key.
     let config = std::fs::read_to_string(new.path().join("control.yaml")).unwrap();
     let mut config: serde_json::Value = serde_json::from_str(&config).unwrap();
@@ -108,7 +91,7 @@ async fn the_keys_of_a_command_seal_and_change(url: Option<&str>) {
     let file = new.path().join("data/sealing.key");
     std::fs::copy(&keys, &file).unwrap();
     std::fs::set_permissions(&file, std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
-    stdout(&command(new.path(), &["store", "check"]));
+    stdout(&configured(new.path(), &["store", "check"]));
 }
 
 #[tokio::test]
@@ -118,7 +101,7 @@ async fn the_keys_of_a_command_seal_a_file_and_change() {
 
 #[tokio::test]
 async fn the_keys_of_a_command_seal_a_server_and_change() {
-    let (_server, url) = postgres("command").await;
+    let (_server, url) = postgres("sealing-command").await;
     the_keys_of_a_command_seal_and_change(Some(&url)).await;
 }
 
@@ -138,9 +121,9 @@ async fn a_command_that_gives_no_keys_stops_the_start_and_what_it_says_is_not_to
     ] {
         script(folder, &text);
         let begun = Instant::now();
-        let told = refused(&command(folder, &["serve"]));
+        let told = refused(&configured(folder, &["serve"]));
         assert!(begun.elapsed() < Duration::from_secs(60), "{why}");
-        let snapshot_key = refused(&command(folder, &["snapshot-key"]));
+        let snapshot_key = refused(&configured(folder, &["snapshot-key"]));
         for told in [told, snapshot_key] {
             assert!(told.contains(why) && !told.contains(SECRET), "{why}: {told}");
         }
@@ -184,7 +167,7 @@ async fn a_policy_is_published_while_the_command_fails() {
 
 #[tokio::test]
 async fn a_replica_that_begins_to_lead_publishes_while_the_command_fails() {
-    let (_server, url) = postgres("leads").await;
+    let (_server, url) = postgres("sealing-leads").await;
     let mut first = service(Some(&url)).await;
     let words = json!(["/bin/sh", first.folder.path().join("script")]);
     let second = first

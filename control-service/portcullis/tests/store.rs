@@ -6,19 +6,11 @@ use std::path::Path;
 use std::process::Output;
 
 use portcullis_control_store::Server as DatabaseServer;
-use portcullis_mesh::paths;
-use portcullis_mesh::postgres::Postgres;
 use reqwest::Method;
 use serde_json::{Value, json};
 
+use common::database::postgres;
 use common::{GATEWAY, Server, run_in, stdout};
-
-async fn database(name: &str) -> (Postgres, String) {
-    let folder = paths::target().join("postgres").join(["store-", name].concat());
-    let server = Postgres::start(&folder).await.unwrap();
-    let url = server.database("portcullis").await.unwrap();
-    (server, url)
-}
 
 /// Runs SQL on a server, as anybody may who has its URL.
 async fn sql(url: &str, sql: &'static str) {
@@ -83,7 +75,7 @@ async fn all(service: &Server) -> Vec<Value> {
 
 #[tokio::test]
 async fn a_store_that_is_copied_lives_on_at_the_server() {
-    let (_server, url) = database("copied").await;
+    let (_server, url) = postgres("store-copied").await;
     let mut service =
         Server::start_with(|config| config["store"]["sealingKeyFile"] = json!("kept.key")).await;
     let folder = service.folder.path().to_owned();
@@ -130,7 +122,7 @@ async fn a_store_that_is_copied_lives_on_at_the_server() {
 
 #[tokio::test]
 async fn a_copy_that_fails_leaves_both_sides_as_they_were() {
-    let (server, url) = database("failed").await;
+    let (server, url) = postgres("store-failed").await;
     let mut service = Server::start().await;
     let folder = service.folder.path().to_owned();
     fill(&service).await;
@@ -169,7 +161,7 @@ async fn a_copy_that_fails_leaves_both_sides_as_they_were() {
 
 #[tokio::test]
 async fn a_copy_from_another_folder_brings_its_sealing_key() {
-    let (_server, url) = database("from").await;
+    let (_server, url) = postgres("store-from").await;
     let mut service = Server::start().await;
     fill(&service).await;
     let key = stdout(&run(service.folder.path(), &["snapshot-key"]));
@@ -204,7 +196,7 @@ async fn a_copy_from_another_folder_brings_its_sealing_key() {
 /// The server committed, and nobody was told: neither side is served until the copy is known to be good.
 #[tokio::test]
 async fn a_copy_that_was_cut_off_is_ended_by_the_next_one() {
-    let (_server, url) = database("cut").await;
+    let (_server, url) = postgres("store-cut").await;
     let mut service = Server::start().await;
     let folder = service.folder.path().to_owned();
     fill(&service).await;
@@ -225,7 +217,7 @@ async fn a_copy_that_was_cut_off_is_ended_by_the_next_one() {
 
 #[tokio::test]
 async fn a_service_is_not_started_on_a_database_that_is_not_its_own() {
-    let (server, url) = database("own").await;
+    let (server, url) = postgres("store-own").await;
     let mut service = Server::start_on(&url).await;
     let folder = service.folder.path().to_owned();
     service.register("a").await;
@@ -312,7 +304,7 @@ async fn a_schema_is_brought_up_to_date_while_nobody_serves_it_and_a_newer_one_i
 
 #[tokio::test]
 async fn a_servers_schema_is_not_changed_beneath_who_serves_it() {
-    let (_server, url) = database("migrated").await;
+    let (_server, url) = postgres("store-migrated").await;
     let mut service = Server::start_on(&url).await;
     let other = tempfile::tempdir().unwrap();
     common::write_config(other.path(), &common::configuration());
@@ -398,7 +390,7 @@ async fn check_reads_everything_and_tells_of_whatever_does_not_fit() {
 
 #[tokio::test]
 async fn check_reads_a_server_too() {
-    let (_server, url) = database("checked").await;
+    let (_server, url) = postgres("store-checked").await;
     let service = Server::start_on(&url).await;
     let folder = service.folder.path();
     fill(&service).await;

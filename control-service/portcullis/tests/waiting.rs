@@ -5,11 +5,10 @@ mod common;
 use std::net::TcpListener;
 use std::time::Duration;
 
-use portcullis_mesh::paths;
-use portcullis_mesh::postgres::Postgres;
 use reqwest::Method;
 use serde_json::{Value, json};
 
+use common::database::postgres;
 use common::{GATEWAY, Server, run_in, until};
 
 /// Listeners at ports of their own, so that it is known where a service listens before it serves.
@@ -19,13 +18,6 @@ fn at_known_ports(config: &mut Value) {
     for (name, listener) in &free {
         config["listeners"][name] = json!(listener.local_addr().unwrap());
     }
-}
-
-async fn database(name: &str) -> (Postgres, String) {
-    let folder = paths::target().join("postgres").join(["waiting-", name].concat());
-    let server = Postgres::start(&folder).await.unwrap();
-    let url = server.database("portcullis").await.unwrap();
-    (server, url)
 }
 
 /// Whether it says that it lives.
@@ -57,7 +49,7 @@ async fn serves(service: &mut Server) {
 
 #[tokio::test]
 async fn a_replica_that_starts_while_the_database_is_away_waits_and_serves_when_it_comes() {
-    let (mut database, url) = database("away").await;
+    let (mut database, url) = postgres("waiting-away").await;
     let mut service = Server::start_on_with(&url, at_known_ports).await;
     service.register("orders").await;
     service.kill();
@@ -81,7 +73,7 @@ async fn a_replica_that_starts_while_the_database_is_away_waits_and_serves_when_
 
 #[tokio::test]
 async fn a_service_that_waits_can_be_stopped() {
-    let (mut database, url) = database("stopped").await;
+    let (mut database, url) = postgres("waiting-stopped").await;
     let mut service = Server::start_on_with(&url, at_known_ports).await;
     service.kill();
     database.kill().await.unwrap();
@@ -104,7 +96,7 @@ async fn a_service_that_waits_can_be_stopped() {
 /// A server that takes nobody in at present, or can only be read, may do otherwise in a moment.
 #[tokio::test]
 async fn what_passes_by_itself_is_waited_for() {
-    let (server, url) = database("passes").await;
+    let (server, url) = postgres("waiting-passes").await;
     server
         .run(
             "portcullis",
@@ -135,7 +127,7 @@ async fn what_passes_by_itself_is_waited_for() {
 
 #[tokio::test]
 async fn what_somebody_has_to_change_ends_a_service_at_once() {
-    let (server, url) = database("wrong").await;
+    let (server, url) = postgres("waiting-wrong").await;
     let mut service = Server::start_on_with(&url, at_known_ports).await;
     service.kill();
     let refused = |url: &str| {

@@ -97,9 +97,8 @@ fn caller_of(callers: &[PlatformCallers], known: Known) -> Result<Caller, Nobody
     let rules = callers.iter().find(|callers| callers.issuer == configured);
     // Who acts for a person is not that person.
     let rules = rules.filter(|_| principal.actors.is_empty());
-    let given = rules
-        .and_then(|own| Some((own.role(&claims, &principal.tenant)?, own.telling(&claims), own.looked_at())));
-    let Some((role, claims, looked_at)) = given else {
+    let given = rules.and_then(|own| Some((own.role(&claims, &principal.tenant)?, own.telling(&claims))));
+    let Some((role, (claims, looked_at))) = given else {
         return Err(NobodyKnown::NoRole { subject, issuer });
     };
     let key_id = principal.key_id.as_ref().map(ToString::to_string);

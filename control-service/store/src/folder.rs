@@ -112,7 +112,7 @@ impl Elsewhere {
         let mut file = file.map_err(fail)?;
         writeln!(file, "{text}").and_then(|()| file.sync_all()).map_err(fail)?;
         std::fs::rename(&temporary, folder.join(ELSEWHERE)).map_err(fail)?;
-        File::open(folder).and_then(|folder| folder.sync_all()).map_err(fail)
+        settle(folder).map_err(fail)
     }
 
     /// Has folders say it; those that are not there are made.
@@ -170,6 +170,17 @@ pub(crate) fn expect_elsewhere(folder: &Path, empty: bool) -> Result<(), StoreEr
         _ => return Ok(()),
     };
     Err(StoreError::Unfit(told))
+}
+
+/// Makes durable what names a folder holds.
+fn settle(folder: &Path) -> std::io::Result<()> {
+    File::open(folder)?.sync_all()
+}
+
+/// The same of the folder in which a file is.
+pub(crate) fn settle_parent(file: &Path) -> std::io::Result<()> {
+    let folder = file.parent().filter(|folder| !folder.as_os_str().is_empty());
+    settle(folder.unwrap_or_else(|| Path::new(".")))
 }
 
 #[cfg(test)]

@@ -27,6 +27,7 @@ pub mod fair;
 pub mod grants;
 pub mod issuer;
 pub mod mapping;
+pub mod metric;
 pub mod origin;
 pub mod outage;
 pub mod pace;

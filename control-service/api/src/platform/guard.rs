@@ -100,7 +100,7 @@ async fn guarded(
     let caller = match guard.authenticate(token.as_deref().map(String::as_str), from).await {
         Ok(caller) => caller,
         Err(Unknown { problem, whose }) => {
-            return guard.refuse(AuditEvent { by: whose, ..action }, problem).await.into_response();
+            return guard.refuse(from, AuditEvent { by: whose, ..action }, problem).await.into_response();
         }
     };
     let action = action.by(&caller);
@@ -226,7 +226,7 @@ impl Guard {
     }
 
     /// Refuses a call without a token that is good.
-    async fn refuse(&self, action: AuditEvent, problem: Problem) -> Problem {
+    async fn refuse(&self, from: PauseName, action: AuditEvent, problem: Problem) -> Problem {
         let kind = problem.kind();
         if !matches!(
             kind,
@@ -234,7 +234,6 @@ impl Guard {
         ) {
             return problem;
         }
-        let from = PauseName::platform_caller(&action.client_address);
         let record = action.record(kind.status(), kind.code());
         refuse(&self.store, &self.metrics.refused_callers, from, record, problem).await
     }

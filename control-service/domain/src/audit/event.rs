@@ -63,4 +63,19 @@ impl AuditEvent {
             ..self.by.record()
         }
     }
+
+    /// The record of an action that is done, with the name of the thing behind the path: so a store that was restored from
+    /// a backup can be told what was done since.
+    #[must_use]
+    pub fn record_of(&self, status: u16, name: &str) -> AuditRecord {
+        let mut record = self.record(status, "");
+        record.path = [record.path.as_str(), "/", name].concat();
+        record
+    }
+
+    /// What somebody does on the service's machine.
+    #[must_use]
+    pub fn on_the_machine(by: RecordedCaller, path: impl Into<String>) -> Self {
+        Self { by, method: "CLI".to_owned(), path: path.into(), ..Self::default() }
+    }
 }

@@ -136,10 +136,5 @@ fn files(path: &Path) -> Result<Vec<PathBuf>, LintError> {
 }
 
 fn read(path: &Path) -> Result<String, LintError> {
-    let text = if path == Path::new("-") {
-        text_file::read_from(std::io::stdin(), u64::MAX)
-    } else {
-        text_file::read(path)
-    };
-    text.map_err(|source| LintError::Unreadable { path: path.to_owned(), source })
+    text_file::read_named(path).map_err(|source| LintError::Unreadable { path: path.to_owned(), source })
 }

@@ -31,9 +31,7 @@ use clap::{Parser, Subcommand};
 use portcullis_control_config::{Config, SCHEMA};
 use portcullis_control_contract::MAX_LIFE_S;
 use portcullis_control_domain::clock::now_ms;
-use portcullis_control_store::Database;
 
-use crate::location;
 use crate::serve::serve;
 use config_file::ConfigFile;
 use error::CommandError;
@@ -235,21 +233,21 @@ impl Command {
                 Ok(outcome?)
             }
             Self::BootstrapAdmin { config, break_glass, expires_in } => {
-                let mut database = Database::open(&location::of(&Config::load(&config.path)?)?)?;
+                let mut database = config.database()?;
                 let token =
                     database.bootstrap_administrator(break_glass, expires_in.map(|s| now_ms() / 1000 + s))?;
                 print(token.ok_or(CommandError::AdministratorExists)?.reveal())
             }
             Self::Backup { command } => command.run(),
             Self::SealingKey { command: SealingKeyCommand::Rotate { config, forget_old } } => {
-                let mut database = Database::open(&location::of(&Config::load(&config.path)?)?)?;
+                let mut database = config.database()?;
                 let resealed = database.rotate_sealing_key(forget_old)?;
                 print(&format!(
                     "{resealed} secrets are sealed by the new key; keep a copy of it, apart from backups"
                 ))
             }
             Self::SnapshotKey { config } => {
-                let database = Database::open(&location::of(&Config::load(&config.path)?)?)?;
+                let database = config.database()?;
                 let key = database.secrets().snapshot_public_key();
                 print(&base64::engine::general_purpose::STANDARD.encode(key))
             }

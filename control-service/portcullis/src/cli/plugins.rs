@@ -101,10 +101,5 @@ fn describe(plugin: &Value) -> String {
 }
 
 fn read(path: &Path) -> Result<String, PluginsError> {
-    let text = if path == Path::new("-") {
-        text_file::read_from(std::io::stdin(), u64::MAX)
-    } else {
-        text_file::read(path)
-    };
-    text.map_err(|source| PluginsError::Unreadable { path: path.to_owned(), source })
+    text_file::read_named(path).map_err(|source| PluginsError::Unreadable { path: path.to_owned(), source })
 }

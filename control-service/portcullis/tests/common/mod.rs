@@ -2,6 +2,7 @@
 
 #![allow(dead_code, reason = "every test binary uses a part of it")]
 
+pub(crate) mod database;
 pub(crate) mod outage;
 pub(crate) mod replicas;
 pub(crate) mod wire;
@@ -180,8 +181,14 @@ impl Server {
 
     /// Whether it says that it is ready, and what it says.
     pub(crate) async fn ready(&self) -> (bool, String) {
+        let (status, told) = self.readiness().await;
+        ((200..300).contains(&status), told)
+    }
+
+    /// The status by which it says so, and what it says.
+    pub(crate) async fn readiness(&self) -> (u16, String) {
         let answer = self.http.get(self.url("operations", "/readyz")).send().await.unwrap();
-        (answer.status().is_success(), answer.text().await.unwrap())
+        (answer.status().as_u16(), answer.text().await.unwrap())
     }
 
     /// The value of a metric without labels.

@@ -2,11 +2,11 @@
 
 use std::ops::{Deref, DerefMut};
 
-use portcullis_mesh::paths;
 use portcullis_mesh::postgres::Postgres;
 use serde_json::Value;
 
 use super::Server;
+use super::database::postgres;
 
 /// The replicas of one service, as a slice; they end before their database does.
 pub(crate) struct Replicas {
@@ -36,9 +36,7 @@ impl Replicas {
 
     /// The same, with changes to their configuration.
     pub(crate) async fn start_with(test: &str, count: usize, edit: impl Fn(&mut Value)) -> Self {
-        let folder = paths::target().join("postgres").join(["replicas-", test].concat());
-        let database = Postgres::start(&folder).await.unwrap();
-        let url = database.database("portcullis").await.unwrap();
+        let (database, url) = postgres(&["replicas-", test].concat()).await;
         let first = Server::start_on_with(&url, &edit).await;
         let mut all = vec![first];
         while all.len() < count {

@@ -311,6 +311,7 @@ impl Issuers {
             if expired && !told {
                 match self.publish(&*self.known.lock().await).await {
                     Ok(()) => {
+                        outage.over();
                         tracing::error!(issuer = %watch.issuer,
                             "keys are older than maxStaleSeconds: every token of this issuer is refused");
                     }

@@ -1,27 +1,6 @@
 //! Every metric of the service, with what the documents say of it.
 
-/// What a metric is, to Prometheus.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Kind {
-    /// A number that only grows.
-    Counter,
-    /// A number that goes up and down.
-    Gauge,
-    /// Times, by upper bounds.
-    Histogram,
-}
-
-impl Kind {
-    /// Its name in the exposition.
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Counter => "counter",
-            Self::Gauge => "gauge",
-            Self::Histogram => "histogram",
-        }
-    }
-}
+pub use portcullis_model::metric::Kind;
 
 /// A metric.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

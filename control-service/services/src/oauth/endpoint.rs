@@ -312,10 +312,9 @@ fn refusal(action: &AuditEvent, client: &ServiceClient, error: &TokenError) -> A
 
 /// What is audited of a token, before it is given out.
 fn record_of(action: &AuditEvent, client: &ServiceClient, grant: &Grant, issued: &Issued) -> AuditRecord {
-    let mut record = action.record(200, "");
+    let mut record = action.record_of(200, &issued.id);
     STAGE.clone_into(&mut record.stage);
     record.tenant = client.tenant.to_string();
-    record.path = [record.path.as_str(), "/", &issued.id].concat();
     if !grant.actors.is_empty() {
         record.subject.clone_from(&grant.subject);
         record.actors.clone_from(&grant.actors);

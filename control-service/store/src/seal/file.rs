@@ -7,6 +7,8 @@ use std::path::{Path, PathBuf};
 use portcullis_control_domain::text_file;
 use zeroize::Zeroizing;
 
+use crate::folder::settle_parent;
+
 /// Why the file cannot be read.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum FileError {
@@ -54,8 +56,7 @@ pub(super) fn replace(path: &Path, text: &str) -> std::io::Result<()> {
         // What it holds is a key that nobody uses.
         let _ = std::fs::remove_file(&temporary);
     })?;
-    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
-    std::fs::File::open(folder.unwrap_or_else(|| Path::new(".")))?.sync_all()
+    settle_parent(path)
 }
 
 /// Writes a file that is not there yet; false when it is, by now.
@@ -66,7 +67,8 @@ pub(super) fn create(path: &Path, text: &str) -> std::io::Result<bool> {
     std::fs::remove_file(&temporary)?;
     match linked {
         Err(error) if error.kind() == ErrorKind::AlreadyExists => Ok(false),
-        linked => linked.map(|()| true),
+        // A key that is gone after a power failure opens nothing of what it has sealed.
+        linked => linked.and_then(|()| settle_parent(path)).map(|()| true),
     }
 }
 

@@ -2,7 +2,7 @@
 
 use portcullis_control_domain::administrator::{Administrator, bootstrap_event};
 use portcullis_control_domain::audit::AuditEvent;
-use portcullis_control_domain::caller::{Caller, CallerCredential, Person, Reach, Role, RoleParts};
+use portcullis_control_domain::caller::{Caller, CallerCredential, Person, Reach, Role, RoleParts, Voucher};
 use portcullis_control_domain::clock::now_ms;
 use portcullis_control_domain::limits::Made;
 use portcullis_control_domain::tokens::Token;
@@ -22,7 +22,13 @@ pub(super) const COLUMNS: &str =
     "id, break_glass, created_at_ms, expires_at_s, revoked_at_ms, role, tenant, cluster, made_by, voucher";
 
 pub(super) fn read(row: &Row<'_>) -> Result<Administrator, SqlError> {
-    Ok(Administrator {
+    Ok(read_vouched(row)?.0)
+}
+
+/// The same, and who vouches for the token.
+fn read_vouched(row: &Row<'_>) -> Result<(Administrator, Option<Voucher>), SqlError> {
+    let voucher = vouched::read(row, 9)?;
+    let administrator = Administrator {
         id: row.get(0)?,
         break_glass: row.get(1)?,
         created_at_ms: row.get(2)?,
@@ -30,8 +36,9 @@ pub(super) fn read(row: &Row<'_>) -> Result<Administrator, SqlError> {
         revoked_at_ms: row.get(4)?,
         role: role(row)?,
         made_by: row.get(8)?,
-        person: vouched::read(row, 9)?.map(|voucher| voucher.person),
-    })
+        person: voucher.as_ref().map(|voucher| voucher.person.clone()),
+    };
+    Ok((administrator, voucher))
 }
 
 /// The role in columns 5 to 7.
@@ -118,18 +125,18 @@ impl Store {
                 let sql = ["SELECT ", COLUMNS, ", token_digest FROM administrator WHERE id = ?1 AND ", GOOD]
                     .concat();
                 let found = connection.query_optional(&sql, params![id, now_ms() / 1000], |row| {
-                    Ok((read(row)?, vouched::read(row, 9)?, row.get::<[u8; 32]>(10)?))
+                    Ok((read_vouched(row)?, row.get::<[u8; 32]>(10)?))
                 })?;
-                let known = found.filter(|(.., stored)| bool::from(stored.ct_eq(&digest)));
-                Ok(known.map(|(Administrator { id, role, expires_at_s, created_at_ms, .. }, voucher, _)| {
-                    Caller {
+                let known = found.filter(|(_, stored)| bool::from(stored.ct_eq(&digest)));
+                Ok(known.map(
+                    |((Administrator { id, role, expires_at_s, created_at_ms, .. }, voucher), _)| Caller {
                         credential: CallerCredential::Token { id },
                         role,
                         expires_at_s,
                         voucher: voucher.map(Box::new),
                         made_at_ms: Some(created_at_ms),
-                    }
-                }))
+                    },
+                ))
             })
             .await
     }
@@ -168,9 +175,7 @@ impl Store {
                 let new = NewToken { administrator, digest, voucher };
                 insert(connection, &new)?;
                 let NewToken { administrator, .. } = new;
-                let mut record = about(&action, 201, administrator.role);
-                record.path = [record.path.as_str(), "/", &administrator.id].concat();
-                transaction.record(record)
+                transaction.record(about(action.record_of(201, &administrator.id), administrator.role))
             })
             .await?;
         Ok((made, token))
@@ -272,7 +277,7 @@ fn end(
         "UPDATE administrator SET revoked_at_ms = ?2 WHERE id = ?1",
         params![administrator.id, administrator.revoked_at_ms],
     )?;
-    transaction.record(about(action, 200, administrator.role.clone()))?;
+    transaction.record(about(action.record(200, ""), administrator.role.clone()))?;
     Ok(administrator)
 }
 
@@ -282,12 +287,12 @@ fn may_grant(action: &AuditEvent, role: &Role) -> bool {
 }
 
 /// The record of something that concerns a token of this role.
-fn about(action: &AuditEvent, status: u16, role: Role) -> AuditRecord {
+fn about(record: AuditRecord, role: Role) -> AuditRecord {
     let RoleParts { tenant, cluster, .. } = role.into();
     AuditRecord {
         tenant: tenant.map(Into::into).unwrap_or_default(),
         cluster: cluster.map(Into::into).unwrap_or_default(),
-        ..action.record(status, "")
+        ..record
     }
 }
 

@@ -118,8 +118,7 @@ impl Store {
                 if added == 0 {
                     return Err(Refused::ServiceClientExists.into());
                 }
-                let mut record = action.record(201, "");
-                record.path = [record.path.as_str(), "/", &client.id].concat();
+                let mut record = action.record_of(201, &client.id);
                 record.tenant = client.tenant.into();
                 transaction.record(record)
             })

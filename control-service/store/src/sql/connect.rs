@@ -34,6 +34,8 @@ pub(super) enum Purpose {
     Read,
     /// Looking at it, whoever serves it. Nothing is made.
     Look,
+    /// Reading all of it, whoever serves it, and however long that takes. Nothing is made.
+    Check,
     /// Saving all of it, whoever serves it, and however long that takes.
     Save,
     /// Making it, however long that takes, and whatever was there before: the folder may remember one that is lost.
@@ -46,7 +48,7 @@ impl Purpose {
     }
 
     fn is_patient(self) -> bool {
-        matches!(self, Self::Save | Self::Fill)
+        matches!(self, Self::Check | Self::Save | Self::Fill)
     }
 }
 
@@ -118,7 +120,7 @@ fn open(folder: &Path, purpose: Purpose) -> Result<Connection, Failure> {
             Connection::sqlite(opened)
         }
         Purpose::Read => sqlite::connect_to_read(&file)?,
-        Purpose::Look => sqlite::read_only(&file)?,
+        Purpose::Look | Purpose::Check => sqlite::read_only(&file)?,
         Purpose::Save => sqlite::connect_to_save(&file)?,
     })
 }

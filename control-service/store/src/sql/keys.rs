@@ -131,9 +131,8 @@ impl Store {
                 let making =
                     Making { what: Made::ApiKeys, tenant: stored.tenant.as_str(), in_place_of: "", limits };
                 making.allow(transaction.connection(), &action)?;
-                let mut record = action.record(201, "");
+                let mut record = action.record_of(201, &stored.id);
                 record.tenant = stored.tenant.to_string();
-                record.path = [record.path.as_str(), "/", &stored.id].concat();
                 transaction.record(record)?;
                 insert(transaction, &stored, &digest)
             })
@@ -165,9 +164,8 @@ impl Store {
                     Making { what: Made::ApiKeys, tenant: old.tenant.as_str(), in_place_of: &id, limits };
                 making.allow_replacement(transaction.connection(), &action, old.created_at_ms)?;
                 let new = old.rotate(new_id, how, now_ms())?;
-                let mut record = action.record(201, "");
+                let mut record = action.record_of(201, &new.id);
                 record.tenant = old.tenant.to_string();
-                record.path = [record.path.as_str(), "/", &new.id].concat();
                 transaction.record(record)?;
                 insert(transaction, &new, &digest)?;
                 let old_digest: [u8; 32] = transaction.connection().query_one(

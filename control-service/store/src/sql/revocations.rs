@@ -6,7 +6,6 @@ use portcullis_control_domain::clock::now_ms;
 use portcullis_control_domain::limits::Made;
 use portcullis_control_domain::revocation::{Revocation, is_within, names_within};
 use portcullis_control_domain::{Listed, Refused};
-use portcullis_protocol::wire::AuditRecord;
 use portcullis_sql::{Row, SqlError, params};
 
 use super::Store;
@@ -47,14 +46,6 @@ pub(super) fn revoke_tokens(
         params![name, note, created_at_ms, expires_at_s, made_by.as_str()],
     )?;
     transaction.publish_revocation(name, true)
-}
-
-/// The record of a change of a revocation. It has the name, so that a store that was restored from a backup can be told
-/// what was revoked since.
-fn named(action: &AuditEvent, status: u16, name: &str) -> AuditRecord {
-    let mut record = action.record(status, "");
-    record.path = [record.path.as_str(), "/", name].concat();
-    record
 }
 
 /// Makes a revocation one without an end, by the word of this authority; of a higher one it stays.
@@ -114,7 +105,7 @@ impl Store {
                 )?;
                 let expires_at_s = end.ok_or(Refused::RevocationExists)?;
                 let revocation = Revocation { expires_at_s, ..revocation };
-                transaction.record(named(&action, 201, &revocation.name))?;
+                transaction.record(action.record_of(201, &revocation.name))?;
                 let revision = transaction.publish_revocation(&revocation.name, true)?;
                 Ok((revocation, revision))
             })
@@ -141,7 +132,7 @@ impl Store {
                 if revocation.made_by > reach.authority() {
                     return Err(Refused::HeldAbove.into());
                 }
-                transaction.record(named(&action, 200, &name))?;
+                transaction.record(action.record_of(200, &name))?;
                 let revision = transaction.publish_revocation(&name, false)?;
                 Ok((revocation, revision))
             })

@@ -56,12 +56,7 @@ impl Database {
     }
 
     fn commit(&self, mut transaction: Transaction<'_>, path: &str) -> Result<(), StoreError> {
-        let event = AuditEvent {
-            by: RecordedCaller::local_operator(),
-            method: "CLI".to_owned(),
-            path: path.to_owned(),
-            ..AuditEvent::default()
-        };
+        let event = AuditEvent::on_the_machine(RecordedCaller::local_operator(), path);
         transaction.record(event.record(200, ""))?;
         transaction.commit()?;
         Ok(())

@@ -60,16 +60,7 @@ fn carry_out(
 }
 
 impl Store {
-    /// All keys that sign or are still published, oldest first.
-    ///
-    /// # Errors
-    /// [`StoreError`] when the database fails or a secret does not open.
-    pub async fn signing_keys(&self) -> Result<Vec<SigningKey>, StoreError> {
-        let sealing = std::sync::Arc::clone(&self.sealing);
-        self.readers.run(move |connection| sealed::opening(&sealing, || load(connection, &sealing))).await
-    }
-
-    /// All keys as [`Self::signing_keys`], and the time by the database's clock.
+    /// All keys that sign or are still published, oldest first, and the time by the database's clock.
     ///
     /// # Errors
     /// [`StoreError`] when the database fails or a secret does not open.
@@ -126,9 +117,7 @@ impl Store {
                     return Ok(transaction.revision());
                 };
                 let key = change.key();
-                let mut record = action.record(status, "");
-                record.path = [record.path.as_str(), "/", &key.kid].concat();
-                transaction.record(record)?;
+                transaction.record(action.record_of(status, &key.kid))?;
                 match settings.of_key_change(&change) {
                     Some(edit) => transaction.publish(&edit),
                     None => Ok(transaction.revision()),

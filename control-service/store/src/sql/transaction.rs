@@ -264,8 +264,13 @@ impl<'c> Transaction<'c> {
         let found = self.connection.query(sql, params![kind as i32], |row| Ok((row.get(0)?, row.get(1)?)))?;
         let found: OfKind = found.into_iter().collect();
         if is_secret(kind) {
-            // Also of those that stay as they are: services of before kept their digests alone.
-            wanted.iter().try_for_each(|(key, value)| self.keep_secret(kind, key, Some(value)))?;
+            // Also of those that stay as they are, which are not published: services of before kept their digests alone.
+            let stays =
+                |(key, value): &(&Vec<u8>, &Vec<u8>)| found.get(*key) == Some(&stored_form(kind, value));
+            wanted
+                .iter()
+                .filter(stays)
+                .try_for_each(|(key, value)| self.keep_secret(kind, key, Some(value)))?;
         }
         entries::differences(kind, wanted, &found).iter().try_for_each(|edit| self.publish(edit).map(drop))
     }

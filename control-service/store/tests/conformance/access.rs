@@ -163,7 +163,7 @@ async fn a_revocation_stands_until_it_is_taken_back_or_has_ended(world: World) {
 
 async fn a_signing_key_is_published_signs_and_goes(world: World) {
     let store = world.store().await;
-    let first = store.signing_keys().await.unwrap();
+    let first = store.signing_keys_now().await.unwrap().0;
     assert_eq!(first.iter().filter(|key| key.signs()).count(), 2, "one of each purpose");
     let new = SigningKey::generate(Purpose::Identity);
     let step = |change| store.change_signing_key(None, change, action("/v1/signing-keys"));
@@ -174,7 +174,7 @@ async fn a_signing_key_is_published_signs_and_goes(world: World) {
     let audited = store.audit_status().await.unwrap().total;
     step(KeyChange::Activate(new.clone())).await.unwrap();
     assert_eq!(store.audit_status().await.unwrap().total, audited, "another replica has taken this step");
-    let keys = store.signing_keys().await.unwrap();
+    let keys = store.signing_keys_now().await.unwrap().0;
     let signing: Vec<_> = keys.iter().filter(|k| k.purpose == Purpose::Identity && k.signs()).collect();
     assert_eq!(signing.iter().map(|key| &key.kid).collect::<Vec<_>>(), [&new.kid]);
     let old = keys.iter().find(|k| k.purpose == Purpose::Identity && !k.signs()).unwrap();
@@ -182,13 +182,13 @@ async fn a_signing_key_is_published_signs_and_goes(world: World) {
     assert!(record(&new.kid).await.unwrap());
     assert!(!record(&old.kid).await.unwrap(), "no token is given out by a key that does not sign any more");
     step(KeyChange::Forget(old.clone())).await.unwrap();
-    assert_eq!(store.signing_keys().await.unwrap().len(), 2);
+    assert_eq!(store.signing_keys_now().await.unwrap().0.len(), 2);
     let published = store.hub().excerpt(&[RecordKind::IdentityKey]);
     assert_eq!(published.records.iter().filter(|record| !record.removed).count(), 1);
     store.close().await;
     drop(store);
     let kids: Vec<_> =
-        world.store().await.signing_keys().await.unwrap().into_iter().map(|key| key.kid).collect();
+        world.store().await.signing_keys_now().await.unwrap().0.into_iter().map(|key| key.kid).collect();
     assert!(kids.contains(&new.kid) && kids.len() == 2, "the secrets open again: {kids:?}");
 }
 

@@ -1,29 +1,7 @@
 //! The families of metrics, with their labels and all values of these.
 
 use portcullis_model::Reason;
-
-/// How a metric behaves.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Kind {
-    /// It only grows.
-    Counter,
-    /// It goes up and down.
-    Gauge,
-    /// Values of which the proxy keeps the distribution.
-    Histogram,
-}
-
-impl Kind {
-    /// The name in the documentation.
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Counter => "counter",
-            Self::Gauge => "gauge",
-            Self::Histogram => "histogram",
-        }
-    }
-}
+pub use portcullis_model::metric::Kind;
 
 /// A label and every value that it can have.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

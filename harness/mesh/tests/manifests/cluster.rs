@@ -4,13 +4,13 @@ use std::collections::BTreeSet;
 
 use serde_json::Value;
 
-use crate::rendered::{OVERLAYS, Settings, kind_and_name, pods};
+use crate::rendered::{OVERLAYS, built, kind_and_name, pods};
 
 /// A1: nothing is open to the world but the gateway.
 #[test]
 fn only_the_gateway_has_an_address_outside() {
     for overlay in OVERLAYS {
-        let rendered = Settings::filled(overlay).build().unwrap();
+        let rendered = built(overlay);
         for resource in rendered.resources() {
             let outside = match resource["kind"].as_str().unwrap() {
                 "Service" => !matches!(resource["spec"]["type"].as_str(), None | Some("ClusterIP")),
@@ -28,7 +28,7 @@ fn only_the_gateway_has_an_address_outside() {
 fn every_pod_is_restricted_has_its_share_and_holds_no_secret() {
     let mut checked = 0;
     for overlay in OVERLAYS {
-        let rendered = Settings::filled(overlay).build().unwrap();
+        let rendered = built(overlay);
         for resource in rendered.resources() {
             let name = format!("{overlay}: {}", kind_and_name(resource));
             assert_ne!(resource["kind"], "Secret", "{name}: secrets are named, never written");
@@ -64,7 +64,7 @@ fn restricted(container: &Value, name: &str) {
 #[test]
 fn every_image_is_pinned_by_its_digest() {
     for overlay in OVERLAYS {
-        let rendered = Settings::filled(overlay).build().unwrap();
+        let rendered = built(overlay);
         let mut images = Vec::new();
         rendered.resources().iter().for_each(|resource| images_of(resource, &mut images));
         assert!(images.len() >= 2, "{overlay}: {images:?}");
@@ -90,7 +90,7 @@ fn images_of(value: &Value, found: &mut Vec<String>) {
 #[test]
 fn every_namespace_denies_by_default() {
     for overlay in OVERLAYS {
-        let rendered = Settings::filled(overlay).build().unwrap();
+        let rendered = built(overlay);
         let used: BTreeSet<_> = rendered
             .resources()
             .iter()
@@ -120,7 +120,7 @@ fn every_namespace_denies_by_default() {
 #[test]
 fn no_account_reads_secrets() {
     for overlay in OVERLAYS {
-        let rendered = Settings::filled(overlay).build().unwrap();
+        let rendered = built(overlay);
         for resource in rendered.resources() {
             for rule in resource["rules"].as_array().into_iter().flatten() {
                 let read = rule["resources"].as_array().into_iter().flatten();
@@ -138,7 +138,7 @@ fn no_account_reads_secrets() {
 #[test]
 fn the_gateway_has_the_one_certificate_that_it_shows_and_no_other() {
     for overlay in OVERLAYS.iter().filter(|overlay| overlay.starts_with("overlays/")) {
-        let rendered = Settings::filled(overlay).build().unwrap();
+        let rendered = built(overlay);
         let gateway = rendered.named("Gateway", "ingress");
         let tls =
             gateway["spec"]["servers"].as_array().unwrap().iter().find(|one| one["port"]["number"] == 443);

@@ -11,22 +11,20 @@ mod text;
 
 use serde_json::Value;
 
-use rendered::{OVERLAYS, Rendered, Settings, tool};
+use rendered::{OVERLAYS, Rendered, Settings, built, tool};
 
 #[test]
 fn every_overlay_is_one_that_the_api_server_and_istio_take() {
     for overlay in OVERLAYS {
-        let rendered = Settings::filled(overlay).build().unwrap_or_else(|error| panic!("{overlay}: {error}"));
-        is_taken(&rendered, overlay);
+        is_taken(built(overlay), overlay);
     }
 }
 
 /// What an overlay may take in beside what ours have.
 #[test]
 fn every_component_that_an_overlay_may_add_is_taken_too() {
-    for (overlay, component, setting) in network::COMPONENTS {
-        let settings = Settings::filled(overlay).with_component(component).with(setting, "192.0.2.0/28");
-        is_taken(&settings.build().unwrap_or_else(|error| panic!("{component}: {error}")), component);
+    for (_, component, _) in network::COMPONENTS {
+        is_taken(&network::with(component), component);
     }
 }
 
@@ -35,12 +33,13 @@ fn is_taken(rendered: &Rendered, name: &str) {
     let summary: Value = serde_json::from_str(&text).unwrap();
     let all = rendered.resources().len();
     assert_eq!(summary["summary"]["valid"], all, "{name}, of which none may be skipped: {text}");
+    let file = rendered.file();
     for command in [
         &["validate", "-f"][..],
         // That a resource is an EnvoyFilter is known; nothing else is to be warned of.
         &["analyze", "--use-kube=false", "--failure-threshold=Warning", "-S", "IST0151=EnvoyFilter *.*"],
     ] {
-        let said = tool(|tools| &tools.istioctl).args(command).arg(rendered.file()).output().unwrap();
+        let said = tool(|tools| &tools.istioctl).args(command).arg(file.path()).output().unwrap();
         assert!(said.status.success(), "{name}, istioctl {command:?}: {said:?}");
     }
 }
@@ -48,7 +47,7 @@ fn is_taken(rendered: &Rendered, name: &str) {
 /// The schemas are of use only if they refuse.
 #[test]
 fn a_field_that_is_misspelt_is_refused_by_the_schemas() {
-    let rendered = Settings::filled("overlays/prod").build().unwrap();
+    let rendered = built("overlays/prod");
     for (right, wrong) in [
         ("terminationGracePeriodSeconds", "terminationGracePeriod"),
         ("renewBeforePercentage", "renewBeforePercent"),

@@ -3,7 +3,7 @@
 use portcullis_mesh::paths;
 use serde_json::{Value, json};
 
-use crate::rendered::{OVERLAYS, Rendered, Settings, kind_and_name};
+use crate::rendered::{OVERLAYS, Rendered, Settings, built, kind_and_name};
 
 /// Components that an overlay may add, each with the setting that it asks for: addresses of somebody outside.
 pub(crate) const COMPONENTS: [(&str, &str, &str); 5] = [
@@ -18,7 +18,8 @@ pub(crate) const COMPONENTS: [(&str, &str, &str); 5] = [
 const INSIDE: [&str; 5] =
     ["10.0.0.0/8", "100.64.0.0/10", "169.254.0.0/16", "172.16.0.0/12", "192.168.0.0/16"];
 
-fn with(component: &str) -> Rendered {
+/// An overlay with this component, and an address for its setting.
+pub(crate) fn with(component: &str) -> Rendered {
     let (overlay, _, setting) = COMPONENTS.into_iter().find(|(_, name, _)| *name == component).unwrap();
     let settings = Settings::filled(overlay).with_component(component).with(setting, "192.0.2.0/28");
     settings.build().unwrap_or_else(|error| panic!("{component}: {error}"))
@@ -81,7 +82,7 @@ fn ingress_of_the_gateway(rendered: &Rendered) -> Vec<Value> {
 fn a_way_to_the_outside_leads_to_nothing_inside() {
     let mut seen = 0;
     for overlay in OVERLAYS {
-        let rendered = Settings::filled(overlay).build().unwrap();
+        let rendered = built(overlay);
         for policy in rendered.resources().iter().filter(|one| one["kind"] == "NetworkPolicy") {
             let name = format!("{overlay}: {}", kind_and_name(policy));
             for rule in policy["spec"]["egress"].as_array().into_iter().flatten() {

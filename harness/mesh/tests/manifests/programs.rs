@@ -4,13 +4,13 @@ use portcullis_control_config::Config;
 use portcullis_mesh::pki::Authority;
 use portcullis_plugin_check as check;
 
-use crate::rendered::{OVERLAYS, Settings, tool};
+use crate::rendered::{OVERLAYS, built, tool};
 
 #[test]
 fn every_plugin_is_one_that_the_filter_takes() {
     let mut checked = 0;
     for overlay in OVERLAYS {
-        let rendered = Settings::filled(overlay).build().unwrap();
+        let rendered = built(overlay);
         for plugin in rendered.resources().iter().filter(|resource| check::is_plugin(resource)) {
             let errors: Vec<_> = check::errors(plugin).iter().map(ToString::to_string).collect();
             assert!(errors.is_empty(), "{overlay}, {}: {errors:#?}", check::name(plugin));
@@ -25,7 +25,7 @@ fn every_plugin_is_one_that_the_filter_takes() {
 #[test]
 fn the_control_service_takes_its_configuration_and_knows_the_gateway() {
     for overlay in ["overlays/dev", "overlays/staging", "overlays/prod"] {
-        let rendered = Settings::filled(overlay).build().unwrap();
+        let rendered = built(overlay);
         let map = rendered.named("ConfigMap", "portcullis-control");
         let secrets = tempfile::tempdir().unwrap();
         std::fs::write(secrets.path().join("mesh-token"), "0123456789abcdef0123456789abcdef").unwrap();
@@ -52,7 +52,7 @@ fn the_control_service_takes_its_configuration_and_knows_the_gateway() {
 
 #[test]
 fn the_agents_envoy_takes_its_configuration() {
-    let rendered = Settings::filled("data-cluster/on-premises").build().unwrap();
+    let rendered = built("data-cluster/on-premises");
     let agent = rendered.named("Deployment", "tunnel-agent");
     let pod = &agent["spec"]["template"]["spec"];
     let map = pod["volumes"][0]["configMap"]["name"].as_str().unwrap();

@@ -2,13 +2,13 @@
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::sync::LazyLock;
+use std::sync::{LazyLock, OnceLock};
 
 use portcullis_mesh::paths;
 use portcullis_mesh::tools::{self, Tools};
 use serde::Deserialize;
 use serde_json::Value;
-use tempfile::TempDir;
+use tempfile::{NamedTempFile, TempDir};
 
 /// All that is applied to a cluster.
 pub(crate) const OVERLAYS: [&str; 4] =
@@ -151,24 +151,33 @@ fn taken_in(line: &str) -> String {
     setting.map_or_else(|| line.to_owned(), |setting| format!("  {setting}"))
 }
 
+/// An overlay as an operator has it who has decided what is open; built once.
+pub(crate) fn built(overlay: &str) -> &'static Rendered {
+    static BUILT: [OnceLock<Rendered>; OVERLAYS.len()] = [const { OnceLock::new() }; OVERLAYS.len()];
+    let at = OVERLAYS.iter().position(|one| *one == overlay).unwrap();
+    BUILT[at].get_or_init(|| {
+        Settings::filled(overlay).build().unwrap_or_else(|error| panic!("{overlay}: {error}"))
+    })
+}
+
 /// What kustomize has built.
 #[derive(Debug)]
 pub(crate) struct Rendered {
-    folder: TempDir,
     text: String,
     resources: Vec<Value>,
 }
 
 impl Rendered {
     fn new(text: String) -> Self {
-        let folder = tempfile::tempdir().unwrap();
-        std::fs::write(folder.path().join("rendered.yaml"), &text).unwrap();
         let resources = documents(&text);
-        Self { folder, text, resources }
+        Self { text, resources }
     }
 
-    pub(crate) fn file(&self) -> PathBuf {
-        self.folder.path().join("rendered.yaml")
+    /// A file of it, for programs.
+    pub(crate) fn file(&self) -> NamedTempFile {
+        let file = tempfile::Builder::new().suffix(".yaml").tempfile().unwrap();
+        std::fs::write(&file, &self.text).unwrap();
+        file
     }
 
     pub(crate) fn text(&self) -> &str {
@@ -199,6 +208,7 @@ impl Rendered {
     pub(crate) fn conform(&self) -> Result<String, String> {
         let schemas = paths::root().join("harness/schemas");
         let place = |name: &str| schemas.join(name).to_string_lossy().into_owned();
+        let file = self.file();
         let said = tool(|tools| &tools.kubeconform)
             .args(["-strict", "-summary", "-output", "json"])
             .args(["-schema-location", &place("kubernetes/{{.ResourceKind}}{{.KindSuffix}}.json")])
@@ -206,7 +216,7 @@ impl Rendered {
                 "-schema-location",
                 &place("crds/{{.Group}}_{{.ResourceAPIVersion}}_{{.ResourceKind}}.json"),
             ])
-            .arg(self.file())
+            .arg(file.path())
             .output()
             .unwrap();
         let text = String::from_utf8(said.stdout).unwrap();

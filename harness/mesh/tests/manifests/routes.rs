@@ -5,11 +5,11 @@ use portcullis_mesh::wait::{self, Seen};
 use portcullis_mesh::{HOSTED, Mesh, Options};
 use serde_json::json;
 
-use crate::rendered::Settings;
+use crate::rendered::built;
 
 /// Puts what `overlays/dev` has of the cluster in the place of the local mesh's own route. Its one replica is of version 1.
 async fn as_in_a_cluster(mesh: &Mesh) {
-    let rendered = Settings::filled("overlays/dev").build().unwrap();
+    let rendered = built("overlays/dev");
     let mut route = rendered.named("VirtualService", HOSTED);
     route["metadata"]["namespace"] = "istio-system".into();
     let mut connections = rendered.named("DestinationRule", "data-api");

@@ -81,7 +81,7 @@ impl BackupCommand {
     pub(super) fn run(self) -> Result<(), CommandError> {
         match self {
             Self::Create { config, file } => {
-                let location = location::of(&Config::load(&config.path)?)?;
+                let location = config.location()?;
                 let recovering = recovery(&location)?.is_some();
                 let manifest = create_backup(&location, &file)?;
                 print(&summary(&manifest))?;
@@ -110,11 +110,9 @@ impl BackupCommand {
                 print(&format!("restored the {}", summary(backup.manifest())))?;
                 if audit_export.is_empty() { status(&location) } else { recover(&location, &audit_export) }
             }
-            Self::Recover { config, audit_export } => {
-                recover(&location::of(&Config::load(&config.path)?)?, &audit_export)
-            }
+            Self::Recover { config, audit_export } => recover(&config.location()?, &audit_export),
             Self::AcceptLoss { config, since } => {
-                let location = location::of(&Config::load(&config.path)?)?;
+                let location = config.location()?;
                 recovery(&location)?.ok_or(StoreError::NotRecovering)?;
                 Database::open(&location)?.accept_loss(since)?;
                 print(
@@ -122,7 +120,7 @@ impl BackupCommand {
                      revoked or suspended after the backup and is not known is good again until you say otherwise",
                 )
             }
-            Self::Status { config } => status(&location::of(&Config::load(&config.path)?)?),
+            Self::Status { config } => status(&config.location()?),
         }
     }
 }

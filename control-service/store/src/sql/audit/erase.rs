@@ -34,8 +34,7 @@ impl Store {
         self.writer
             .run(move |transaction| {
                 erase(transaction.connection(), &name)?;
-                let path = [&action.path, "/", &hex(&name)].concat();
-                transaction.record(AuditEvent { path, ..action }.record(200, ""))?;
+                transaction.record(action.record_of(200, &hex(&name)))?;
                 Ok(hex(&name))
             })
             .await

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use portcullis_sql::Connection;
 
 use super::BackupError;
+use crate::folder::settle_parent;
 
 /// A file that is its owner's alone, and has its name when it is whole and durable. Dropped before that, it is removed;
 /// what a process leaves that was killed, the next one removes.
@@ -82,13 +83,12 @@ impl Draft {
 
     /// Makes the file durable, and gives it its name.
     pub(in crate::sql) fn keep(self) -> Result<(), BackupError> {
-        let folder = self.path.parent().filter(|folder| !folder.as_os_str().is_empty());
         let keep = || {
             self.file.sync_all()?;
             // A link, not a rename: it never takes the place of another file.
             std::fs::hard_link(&self.temporary, &self.path)?;
             std::fs::remove_file(&self.temporary)?;
-            File::open(folder.unwrap_or_else(|| Path::new(".")))?.sync_all()
+            settle_parent(&self.path)
         };
         match keep() {
             Err(error) if error.kind() == ErrorKind::AlreadyExists => {

@@ -44,13 +44,9 @@ impl Database {
     /// # Errors
     /// [`StoreError`] when it is not one of this version, cannot be reached, or the sealing key cannot be had.
     pub fn check(location: &Location, tell: &mut dyn FnMut(&str)) -> Result<Option<Checked>, StoreError> {
-        let Some(connection) = location.connect_if_there(Purpose::Look)? else { return Ok(None) };
+        let Some(connection) = location.connect_if_there(Purpose::Check)? else { return Ok(None) };
         schema::expect_current(&connection)?;
         let key = SealingKey::load(location.sealing_key(), false)?;
-        if connection.backend() == Backend::Postgres {
-            // Reading all of a long log takes as long as it takes.
-            connection.batch("SET statement_timeout = 0").map_err(Failure::from)?;
-        }
         let mut check = Check { connection: &connection, faults: BTreeMap::new(), tell };
         Ok(Some(connection.at_one_moment(|| check.all(&key))?))
     }
