@@ -37,6 +37,9 @@ enum Command {
         /// A further major version of PostgreSQL, such as 14, that tests can run on.
         #[arg(long, value_name = "MAJOR")]
         postgres: Vec<String>,
+        /// A further set of Go programs: the name of a folder of harness/tools.
+        #[arg(long)]
+        set: Vec<String>,
     },
     /// Keep the mesh running, and apply edits of istio-manifests as they are saved.
     Up(MeshArgs),
@@ -105,7 +108,7 @@ impl MeshArgs {
 /// Runs a command.
 pub(crate) async fn run(cli: Cli) -> Result<ExitCode> {
     match cli.command {
-        Command::Tools { envoy, postgres: others } => {
+        Command::Tools { envoy, postgres: others, set: sets } => {
             let tools = tools::install(&paths::root(), envoy.as_deref(), &mut say)?;
             let postgres = tools::install_postgres(&paths::root(), &mut say)?;
             let Tools { istiod, istioctl, kustomize, func_e, envoy, .. } = &tools;
@@ -115,6 +118,9 @@ pub(crate) async fn run(cli: Cli) -> Result<ExitCode> {
             for major in others {
                 let server = tools::install_postgres_server(&paths::root(), &major, &mut say)?;
                 println!("{}", server.display());
+            }
+            for set in sets {
+                println!("{}", tools::install_set(&paths::root(), &set, &mut say)?.display());
             }
             Ok(ExitCode::SUCCESS)
         }

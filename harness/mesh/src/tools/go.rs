@@ -1,4 +1,4 @@
-//! The Go tools, built from the pinned module.
+//! Go programs, each set of them built from a pinned module of its own.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -12,20 +12,56 @@ use crate::error::{MeshError, Result};
 
 const GO: Required = Required {
     tool: "go",
-    purpose: "build istiod, istioctl, kustomize, kubeconform and func-e from harness/tools",
+    purpose: "build the programs of harness/tools",
     install: "Install Go 1.26 or later from https://go.dev/dl/ and put it on PATH",
 };
 
-/// Builds the tools unless this very go.mod and go.sum were built before; returns the folder they are in.
-pub(super) fn install(module: &Path, cache: &Path, progress: &mut dyn FnMut(&str)) -> Result<PathBuf> {
-    let bin = cache.join("tools").join(fingerprint(module)?);
+/// The programs of a mesh itself.
+pub(super) const MESH: &str = "mesh";
+
+/// The module of a set: `harness/tools` itself for [`MESH`], else the folder in it that has the set's name.
+///
+/// # Errors
+/// When there is no such set; the error names those that there are.
+fn module(root: &Path, set: &str) -> Result<PathBuf> {
+    let modules = root.join("harness/tools");
+    let module = if set == MESH { modules.clone() } else { modules.join(set) };
+    if module.join("go.mod").is_file() && !set.contains(['/', '.']) {
+        return Ok(module);
+    }
+    let mut sets = vec![MESH.to_owned()];
+    for entry in fs::read_dir(&modules).map_err(MeshError::io("list", &modules))? {
+        let entry = entry.map_err(MeshError::io("list", &modules))?;
+        if entry.path().join("go.mod").is_file() {
+            sets.push(entry.file_name().to_string_lossy().into_owned());
+        }
+    }
+    sets.sort();
+    let told = format!("`{set}` is no set of programs: there are {}", sets.join(", "));
+    Err(MeshError::io("find go.mod in", &module)(std::io::Error::other(told)))
+}
+
+/// The folder of a set's programs, whether they are installed or not.
+pub(super) fn programs(root: &Path, set: &str, cache: &Path) -> Result<PathBuf> {
+    Ok(cache.join("tools").join(fingerprint(&module(root, set)?)?))
+}
+
+/// Builds a set of programs unless this very go.mod and go.sum were built before; returns the folder they are in.
+pub(super) fn install(
+    root: &Path,
+    set: &str,
+    cache: &Path,
+    progress: &mut dyn FnMut(&str),
+) -> Result<PathBuf> {
+    let module = module(root, set)?;
+    let bin = programs(root, set, cache)?;
     if bin.is_dir() {
         return Ok(bin);
     }
-    progress("building istiod, istioctl, kustomize, kubeconform and func-e (about 5 minutes the first time)");
+    progress(&format!("building the Go programs of the set `{set}` (minutes, the first time)"));
     let staging = Staging::new(cache, "tools")?;
     let mut command = Command::new(GO.tool);
-    command.args(["build", "-v", "-o"]).arg(staging.0.join("")).arg("tool").current_dir(module);
+    command.args(["build", "-v", "-o"]).arg(staging.0.join("")).arg("tool").current_dir(&module);
     // Whatever the user has set must not change what is built.
     command.env("CGO_ENABLED", "0").env("GOFLAGS", "").env("GOWORK", "off");
     let hint = "The first build downloads Go modules: check the network and GOPROXY (`go env GOPROXY`).";
@@ -33,7 +69,7 @@ pub(super) fn install(module: &Path, cache: &Path, progress: &mut dyn FnMut(&str
         progress(&format!("  … {packages} packages compiled, {} s", elapsed.as_secs()));
     })?;
     staging.publish(&bin)?;
-    progress("the Go tools are built");
+    progress(&format!("the Go programs of the set `{set}` are built"));
     Ok(bin)
 }
 
@@ -45,4 +81,18 @@ fn fingerprint(module: &Path) -> Result<String> {
         hash.update(fs::read(&path).map_err(MeshError::io("read", &path))?);
     }
     Ok(hash.finalize().iter().take(8).map(|byte| format!("{byte:02x}")).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_set_that_is_not_there_is_told_with_those_that_are() {
+        for unknown in ["kubernetis", "", "..", "../tools"] {
+            let told = module(&crate::paths::root(), unknown).unwrap_err().to_string();
+            assert!(told.contains("is no set of programs") && told.contains(MESH), "{told}");
+        }
+        assert!(module(&crate::paths::root(), MESH).unwrap().ends_with("harness/tools"));
+    }
 }

