@@ -2,12 +2,14 @@
 //! the API server, Istio's own validation and analysis, and the programs that will read it.
 
 mod cluster;
+mod gateway;
 mod holes;
 mod network;
 mod programs;
 mod rendered;
 mod routes;
 mod text;
+mod workloads;
 
 use serde_json::Value;
 
