@@ -1,12 +1,14 @@
 //! Reverse tunnels: the gateway that accepts them, and the agents that dial out.
 
 use std::net::SocketAddr;
+use std::path::Path;
 
 use serde_json::{Value, json};
 
 use super::managed::grpc_cluster;
 use super::{endpoint, forward_all, http2, runtime, socket, typed};
 use crate::block::Plan;
+use crate::error::{MeshError, Result};
 use crate::pki::{LeafFiles, Workload};
 
 /// The DNS name in the accepting gateway's certificate.
@@ -15,67 +17,48 @@ pub(crate) const HUB: &str = "tunnels.portcullis.local";
 const TLS: &str = "envoy.extensions.transport_sockets.tls.v3";
 const REVERSE: &str = "envoy.extensions.bootstrap.reverse_tunnel";
 
-/// Adds to an istiod-configured proxy what accepts tunnels: a TLS 1.3 listener for data clusters, and an
-/// egress listener from the proxy's mesh side into the tunnels.
-///
-/// Sockets are pooled by node id, and a request that names an unknown cluster is looked up as a node id: so
-/// *both* ids that a dialler claims must equal the name in its certificate.
-#[must_use]
-pub fn accepting_gateway(mut bootstrap: Value, plan: Plan, certificate: &LeafFiles, roots: &str) -> Value {
-    bootstrap["bootstrap_extensions"] = json!([{
-        "name": "envoy.bootstrap.reverse_tunnel.upstream_socket_interface",
-        "typed_config": typed(
-            &format!("{REVERSE}.upstream_socket_interface.v3.UpstreamReverseConnectionSocketInterface"),
-            json!({"stat_prefix": "tunnels"}),
-        ),
-    }]);
-    let transport = typed(
-        &format!("{TLS}.DownstreamTlsContext"),
-        json!({
-            "require_client_certificate": true,
-            "common_tls_context": {
-                "tls_params": {"tls_minimum_protocol_version": "TLSv1_3", "tls_maximum_protocol_version": "TLSv1_3"},
-                "tls_certificates": [files(certificate)],
-                "validation_context": {"trusted_ca": {"inline_string": roots}},
-            },
-        }),
-    );
-    let accept = typed(
-        "envoy.extensions.filters.network.reverse_tunnel.v3.ReverseTunnel",
-        json!({
-            "ping_interval": "2s",
-            "validation": {
-                "cluster_id_format": "%DOWNSTREAM_PEER_DNS_SAN%",
-                "node_id_format": "%DOWNSTREAM_PEER_DNS_SAN%",
-            },
-        }),
-    );
-    bootstrap["static_resources"]["listeners"] = json!([
-        {"name": "tunnels", "address": socket(plan.tunnel_accept()), "filter_chains": [{
-            "transport_socket": {"name": "envoy.transport_sockets.tls", "typed_config": transport},
-            "filters": [{"name": "envoy.filters.network.reverse_tunnel", "typed_config": accept}],
-        }]},
-        {"name": "egress", "address": socket(plan.tunnel_egress()),
-            "filter_chains": [{"filters": [forward_all("egress", "tunnels")]}]},
-    ]);
-    if let Some(clusters) = bootstrap["static_resources"]["clusters"].as_array_mut() {
-        clusters.push(tunnels_cluster());
-    }
-    bootstrap
-}
+/// What the tunnel gateway runs in a cluster, below the folder of the manifests.
+const GATEWAY: &str = "components/tunnel-gateway/envoy.yaml";
 
-/// One cluster serves every data cluster: the request's header says whose tunnel to take.
-fn tunnels_cluster() -> Value {
-    json!({
-        "name": "tunnels",
-        "connect_timeout": "5s",
-        "lb_policy": "CLUSTER_PROVIDED",
-        "cluster_type": {"name": "envoy.clusters.reverse_connection", "typed_config": typed(
-            "envoy.extensions.clusters.reverse_connection.v3.ReverseConnectionClusterConfig",
-            json!({"cleanup_interval": "60s", "host_id_format": "%REQ(x-portcullis-cluster)%"}),
-        )},
-        "typed_extension_protocol_options": http2(),
-    })
+/// Adds to an istiod-configured proxy what accepts tunnels, as the tunnel gateway of a cluster does: its listener for data
+/// clusters, and its way from the proxy's mesh side into the tunnels. Addresses and certificates are those of this run.
+///
+/// # Errors
+/// When the file cannot be read, or has no such listener.
+pub fn accepting_gateway(
+    mut bootstrap: Value,
+    manifests: &Path,
+    plan: Plan,
+    certificate: &LeafFiles,
+    roots: &str,
+) -> Result<Value> {
+    let file = manifests.join(GATEWAY);
+    let text = std::fs::read_to_string(&file).map_err(MeshError::io("read", &file))?;
+    let broken = |message: String| MeshError::Manifest { path: file.clone(), message };
+    let gateway: Value = serde_norway::from_str(&text).map_err(|error| broken(error.to_string()))?;
+    let named = |list: &str, name: &str| {
+        let all = gateway["static_resources"][list].as_array().into_iter().flatten();
+        let found = all.clone().find(|one| one["name"] == name).cloned();
+        found.ok_or_else(|| broken(format!("static_resources.{list} has no {name}")))
+    };
+    let mut tunnels = named("listeners", "tunnels")?;
+    tunnels["address"] = socket(plan.tunnel_accept());
+    let tls = tunnels.pointer_mut("/filter_chains/0/transport_socket/typed_config/common_tls_context");
+    let tls = tls.ok_or_else(|| broken("the listener tunnels has no TLS".to_owned()))?;
+    let of_this_run = json!({
+        "tls_params": tls["tls_params"],
+        "tls_certificates": [files(certificate)],
+        "validation_context": {"trusted_ca": {"inline_string": roots}},
+    });
+    *tls = of_this_run;
+    let mut egress = named("listeners", "egress")?;
+    egress["address"] = socket(plan.tunnel_egress());
+    bootstrap["bootstrap_extensions"] = gateway["bootstrap_extensions"].clone();
+    bootstrap["static_resources"]["listeners"] = json!([tunnels, egress]);
+    if let Some(clusters) = bootstrap["static_resources"]["clusters"].as_array_mut() {
+        clusters.push(named("clusters", "tunnels")?);
+    }
+    Ok(bootstrap)
 }
 
 /// Where a dialler sends the requests that come through its tunnel.

@@ -59,7 +59,8 @@ impl Mesh {
         } else if tunnel {
             let leaf =
                 self.tunnels.named(bootstrap::HUB)?.write(&self.run_dir.join("pki"), "tunnel-gateway")?;
-            accepting_gateway(bootstrap, self.plan, &leaf, &self.tunnels.root())
+            let manifests = &self.renderer.manifests;
+            accepting_gateway(bootstrap, manifests, self.plan, &leaf, &self.tunnels.root())?
         } else {
             bootstrap
         };

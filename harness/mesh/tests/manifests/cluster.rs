@@ -6,9 +6,9 @@ use serde_json::Value;
 
 use crate::rendered::{OVERLAYS, built, kind_and_name, pods};
 
-/// A1: nothing is open to the world but the gateway.
+/// A1, A4: nothing is open to the world but the gateway, and where agents dial in.
 #[test]
-fn only_the_gateway_has_an_address_outside() {
+fn only_the_gateway_and_the_end_of_tunnels_have_an_address_outside() {
     for overlay in OVERLAYS {
         let rendered = built(overlay);
         for resource in rendered.resources() {
@@ -18,8 +18,11 @@ fn only_the_gateway_has_an_address_outside() {
                 _ => pods(resource)
                     .is_some_and(|pod| pod["hostNetwork"] == true || pod.to_string().contains("hostPort")),
             };
-            let gateway = resource["metadata"]["name"] == "api-gateway" && resource["kind"] == "Service";
-            assert_eq!(outside, gateway, "{overlay}: {}", kind_and_name(resource));
+            let (namespace, name) = (&resource["metadata"]["namespace"], &resource["metadata"]["name"]);
+            let meant = resource["kind"] == "Service"
+                && ((namespace == "alfred-platform" && name == "api-gateway")
+                    || (namespace == "portcullis" && name == "tunnels"));
+            assert_eq!(outside, meant, "{overlay}: {}", kind_and_name(resource));
         }
     }
 }
@@ -45,7 +48,8 @@ fn every_pod_is_restricted_has_its_share_and_holds_no_secret() {
     assert!(checked >= 8, "only {checked} containers");
 }
 
-fn restricted(container: &Value, name: &str) {
+/// What the Pod Security level `restricted` asks of a container, a bound for its memory, and no secret in its variables.
+pub(crate) fn restricted(container: &Value, name: &str) {
     let context = &container["securityContext"];
     assert_eq!(context["allowPrivilegeEscalation"], false, "{name}");
     assert_eq!(context["readOnlyRootFilesystem"], true, "{name}");

@@ -9,6 +9,7 @@ mod programs;
 mod rendered;
 mod routes;
 mod text;
+mod tunnel;
 mod workloads;
 
 use serde_json::Value;

@@ -5,12 +5,13 @@ use serde_json::{Value, json};
 
 use crate::rendered::{OVERLAYS, Rendered, Settings, built, kind_and_name};
 
-/// Components that an overlay may add, each with the setting that it asks for: addresses of somebody outside.
-pub(crate) const COMPONENTS: [(&str, &str, &str); 5] = [
+/// Components that an overlay may add, each with the setting that it asks for: addresses of somebody outside, or an image.
+pub(crate) const COMPONENTS: [(&str, &str, &str); 6] = [
     ("overlays/prod", "proxy-protocol", "proxyCidr"),
     ("overlays/prod", "http-proxy-in-front", "proxyCidr"),
     ("overlays/prod", "registry-addresses", "registryCidr"),
     ("overlays/prod", "identity-provider-addresses", "identityProviderCidr"),
+    ("overlays/prod", "tunnel-gateway", "envoyImage"),
     ("data-cluster/on-premises", "platform-addresses", "platformCidr"),
 ];
 
@@ -26,7 +27,7 @@ pub(crate) fn with(component: &str) -> Rendered {
 }
 
 #[test]
-fn a_component_that_asks_for_addresses_is_not_built_without_them() {
+fn a_component_that_asks_for_a_setting_is_not_built_without_it() {
     for (overlay, component, setting) in COMPONENTS {
         let said = Settings::filled(overlay).with_component(component).build().unwrap_err();
         assert!(said.contains(&format!("`data.{setting}` is missing")), "{component}: {said}");

@@ -1,10 +1,9 @@
-//! The programs that read what is rendered: the filter, the control service, the agent's Envoy.
+//! The programs that read what is rendered: the filter, the control service. `tunnel.rs` has the Envoys.
 
 use portcullis_control_config::Config;
-use portcullis_mesh::pki::Authority;
 use portcullis_plugin_check as check;
 
-use crate::rendered::{OVERLAYS, built, tool};
+use crate::rendered::{OVERLAYS, built};
 
 #[test]
 fn every_plugin_is_one_that_the_filter_takes() {
@@ -48,27 +47,4 @@ fn the_control_service_takes_its_configuration_and_knows_the_gateway() {
             panic!("{overlay}: {error}");
         }
     }
-}
-
-#[test]
-fn the_agents_envoy_takes_its_configuration() {
-    let rendered = built("data-cluster/on-premises");
-    let agent = rendered.named("Deployment", "tunnel-agent");
-    let pod = &agent["spec"]["template"]["spec"];
-    let map = pod["volumes"][0]["configMap"]["name"].as_str().unwrap();
-    let text = rendered.named("ConfigMap", map)["data"]["envoy.yaml"].as_str().unwrap().to_owned();
-    let cluster = pod["containers"][0]["args"][3].as_str().unwrap();
-    assert!(text.contains(&format!("\"rc://{cluster}:{cluster}:{cluster}@platform:1\"")), "{text}");
-
-    let files = tempfile::tempdir().unwrap();
-    let authority = Authority::new("tunnels").unwrap();
-    let leaf = authority.named(cluster).unwrap();
-    for (name, text) in [("tls.crt", leaf.certificate), ("tls.key", leaf.key), ("ca.crt", authority.root())] {
-        std::fs::write(files.path().join(name), text).unwrap();
-    }
-    let text = text.replace("/run/secrets/tunnel-agent", &files.path().to_string_lossy());
-    let file = files.path().join("envoy.yaml");
-    std::fs::write(&file, text).unwrap();
-    let said = tool(|tools| &tools.envoy).args(["--mode", "validate", "-c"]).arg(&file).output().unwrap();
-    assert!(said.status.success(), "{}", String::from_utf8_lossy(&said.stderr));
 }
