@@ -43,6 +43,8 @@ pub struct Response {
     pub body: Vec<u8>,
     /// From the first byte sent to the last byte read.
     pub elapsed: Duration,
+    /// The client's own end of the connection, which is this request's alone.
+    pub from: SocketAddr,
 }
 
 impl Request {
@@ -103,6 +105,13 @@ impl Request {
         self.header("authorization", format!("Bearer {token}"))
     }
 
+    /// Sends this as the body.
+    #[must_use]
+    pub fn body(mut self, body: &str) -> Self {
+        self.body = body.as_bytes().to_vec();
+        self
+    }
+
     /// Sends JSON as the body.
     #[must_use]
     pub fn json(mut self, value: &serde_json::Value) -> Self {
@@ -148,21 +157,22 @@ impl Request {
         let start = Instant::now();
         let stream = TcpStream::connect(self.address).await.map_err(|e| e.to_string())?;
         stream.set_nodelay(true).map_err(|e| e.to_string())?;
-        match &self.tls {
-            None => self.speak(stream, body, start).await,
+        let from = stream.local_addr().map_err(|e| e.to_string())?;
+        let (status, headers, body) = match &self.tls {
+            None => self.speak(stream, body).await?,
             Some(tls) => {
                 let stream = tls.connect(stream).await.map_err(|e| format!("cut off: no TLS: {e}"))?;
-                self.speak(stream, body, start).await
+                self.speak(stream, body).await?
             }
-        }
+        };
+        Ok(Response { status, headers, body, elapsed: start.elapsed(), from })
     }
 
     async fn speak<B>(
         &self,
         stream: impl AsyncRead + AsyncWrite + Send + Unpin + 'static,
         body: B,
-        start: Instant,
-    ) -> std::result::Result<Response, String>
+    ) -> std::result::Result<(u16, HeaderMap, Vec<u8>), String>
     where
         B: Body<Data = Bytes, Error = Infallible> + Send + 'static,
     {
@@ -182,7 +192,7 @@ impl Request {
         let (parts, body) = response.into_parts();
         let body = body.collect().await.map_err(|e| format!("cut off: {e}"))?.to_bytes().to_vec();
         driver.abort();
-        Ok(Response { status: parts.status.as_u16(), headers: parts.headers, body, elapsed: start.elapsed() })
+        Ok((parts.status.as_u16(), parts.headers, body))
     }
 
     fn failed(&self, reason: String) -> MeshError {

@@ -2,6 +2,7 @@
 //!
 //! [`Mesh::start`] runs everything in a loopback block of its own, from `istio-manifests/overlays/local`.
 
+pub mod access_log;
 pub mod block;
 pub mod bootstrap;
 pub mod control;
@@ -14,6 +15,7 @@ mod mesh;
 pub mod overlay;
 pub mod paths;
 pub mod pki;
+pub mod policy;
 mod port;
 pub mod postgres;
 pub mod process;

@@ -101,9 +101,16 @@ impl Authority {
     /// # Errors
     /// When no key can be made.
     pub fn workload(&self, workload: Workload) -> Result<Leaf> {
-        let id = workload.spiffe_id();
-        let make = || self.sign(&id, vec![SanType::URI(id.as_str().try_into()?)]);
-        make().map_err(|source| failed(&id, source))
+        self.spiffe(&workload.spiffe_id())
+    }
+
+    /// The same for any SPIFFE id.
+    ///
+    /// # Errors
+    /// When the id is no URI or no key can be made.
+    pub fn spiffe(&self, id: &str) -> Result<Leaf> {
+        let make = || self.sign(id, vec![SanType::URI(id.try_into()?)]);
+        make().map_err(|source| failed(id, source))
     }
 
     /// A certificate with one DNS name: for tunnels, the cluster's id.

@@ -11,6 +11,7 @@ use portcullis_plugin_check as check;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
+use crate::access_log::AccessLog;
 use crate::block::{DEFAULT_BLOCK, Plan};
 use crate::error::{MeshError, Result};
 use crate::process::die_with_parent;
@@ -47,6 +48,8 @@ pub struct Renderer {
     pub plugins: Option<Plugins>,
     /// The run's folder.
     pub run_dir: PathBuf,
+    /// The access log in place of that of the manifests.
+    pub access_log: Option<AccessLog>,
 }
 
 /// What was rendered.
@@ -171,6 +174,9 @@ impl Renderer {
     fn mesh_config(&self, mut mesh: Value) -> Value {
         mesh["configSources"] = json!([{"address": format!("fs://{}", self.watched().display())}]);
         mesh["defaultConfig"]["discoveryAddress"] = self.plan.istiod_xds().to_string().into();
+        if let Some(log) = &self.access_log {
+            log.ask_for(&mut mesh);
+        }
         mesh
     }
 

@@ -2,6 +2,7 @@
 //! something is wrong.
 
 mod command;
+mod private_manifests;
 
 use std::net::TcpListener;
 
@@ -10,7 +11,8 @@ use portcullis_mesh::http::Request;
 use portcullis_mesh::wait::{self, Seen};
 use serde_json::json;
 
-use command::{Mesh, Tool, private_manifests};
+use command::{Mesh, Tool};
+use private_manifests::private_manifests;
 
 /// The line after which everything runs.
 const RUNNING: &str = "Ctrl-C stops the mesh";

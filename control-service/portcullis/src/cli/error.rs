@@ -12,6 +12,7 @@ use super::diff::DiffError;
 use super::explain::ExplainError;
 use super::lint::LintError;
 use super::plugins::PluginsError;
+use super::policy::PolicyError;
 use super::test_identity::TestIdentityError;
 use crate::location::LocationError;
 use crate::serve::ServeError;
@@ -48,6 +49,8 @@ pub(super) enum CommandError {
     Plugins(#[from] PluginsError),
     #[error(transparent)]
     Lint(#[from] LintError),
+    #[error(transparent)]
+    Policy(#[from] PolicyError),
     /// Something was found, and is printed already.
     #[error("{0} findings")]
     Found(usize),
@@ -87,7 +90,7 @@ impl CommandError {
                     ) => ExitCode::from(3),
                     Self::Explain(ExplainError::Refused(_)) => ExitCode::from(4),
                     Self::Diff(DiffError::Different { .. }) => ExitCode::FAILURE,
-                    Self::Diff(_) | Self::DiffFile(_) | Self::Lint(_) => ExitCode::from(2),
+                    Self::Diff(_) | Self::DiffFile(_) | Self::Lint(_) | Self::Policy(_) => ExitCode::from(2),
                     _ => ExitCode::FAILURE,
                 }
             }

@@ -14,6 +14,7 @@ mod keys;
 mod lint;
 mod output;
 mod plugins;
+mod policy;
 mod proxies;
 mod store;
 mod table;
@@ -115,6 +116,10 @@ enum Command {
     /// Find what rendered manifests let in, or do not do, although Istio takes them. Exit codes: 0 nothing; 1 something; 2 it
     /// cannot be told.
     Lint(lint::Lint),
+    /// Try what manifests let in, before they are live, on a mesh of this machine: `policy test FILE`, `policy diff BEFORE
+    /// AFTER --cases FILE`. Exit codes: 0 all as expected, or no change; 1 something is not; 2 it cannot be tried.
+    #[command(disable_help_flag = true)]
+    Policy(policy::Policy),
     /// Show how issuers' keys are doing.
     Issuers {
         #[command(flatten)]
@@ -212,8 +217,8 @@ enum ConfigCommand {
 const LEAVE: Duration = Duration::from_secs(5);
 
 impl Cli {
-    /// Runs the command. Exit codes: 0 done; 1 failed, or `config diff` or `lint` found something; 2 wrong usage, or
-    /// one of these two failed; 3 done, but not everywhere yet; 4 `explain`: the credential would be refused.
+    /// Runs the command. Exit codes: 0 done; 1 failed, or `config diff`, `lint` or `policy` found something; 2 wrong
+    /// usage, or one of these three failed; 3 done, but not everywhere yet; 4 `explain`: the credential would be refused.
     #[must_use]
     pub fn run(self) -> ExitCode {
         self.command.run().map_or_else(|error| error.tell(), |()| ExitCode::SUCCESS)
@@ -273,6 +278,7 @@ impl Command {
                 print(linted.output.trim_end())?;
                 if linted.found > 0 { Err(CommandError::Found(linted.found)) } else { Ok(()) }
             }
+            Self::Policy(wanted) => Err(wanted.hand_over().into()),
             Self::Explain { config, question } => Ok(explain::run(&Config::load(&config.path)?, &question)?),
             Self::TestIdentity(wanted) => print(&wanted.run()?),
             Self::Whoami { connection } => run(whoami::whoami(&connection)),

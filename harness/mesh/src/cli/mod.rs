@@ -3,6 +3,7 @@
 mod console;
 mod curl;
 mod demo;
+mod policy;
 mod samples;
 mod up;
 
@@ -45,6 +46,9 @@ enum Command {
     Up(MeshArgs),
     /// Start a mesh, run the scenario, show the audit records, stop.
     Demo(MeshArgs),
+    /// Try what manifests let in, before they are live.
+    #[command(subcommand)]
+    Policy(policy::Policy),
     /// Run the sample Data API alone.
     DataApi(samples::DataApiArgs),
     /// Run the sample identity provider alone.
@@ -126,6 +130,7 @@ pub(crate) async fn run(cli: Cli) -> Result<ExitCode> {
         }
         Command::Up(args) => up::run(args.apply(Options::default())?).await,
         Command::Demo(args) => demo::run(args.apply(Scenario::options())?).await,
+        Command::Policy(wanted) => Ok(policy::run(wanted).await),
         Command::DataApi(args) => samples::data_api(args).await,
         Command::Idp(args) => samples::idp(args).await,
     }

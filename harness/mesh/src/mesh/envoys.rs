@@ -216,6 +216,9 @@ impl Mesh {
             .args(["--drain-strategy", "immediate", "--drain-time-s", &DRAIN.as_secs().to_string()])
             // Nothing of the user's environment.
             .env_clear();
+        if self.options.access_log {
+            command.args(["--file-flush-interval-msec", "20"]);
+        }
         if let (true, Some(token)) = (GUARDED.contains(&name), &self.mesh_token) {
             command.env("PORTCULLIS_MESH_TOKEN", token);
         }

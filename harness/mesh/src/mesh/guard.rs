@@ -123,7 +123,7 @@ impl Mesh {
 
     /// Waits until every reader of the gateway has the newest snapshot: each worker is one, or, with the
     /// native module, the process.
-    pub(super) async fn workers_ready(&mut self) -> Result<()> {
+    pub(crate) async fn workers_ready(&mut self) -> Result<()> {
         self.until("the filters' snapshot", "ingressgateway", async |mesh| {
             let workers = match mesh.options.gateway {
                 Target::Wasm => mesh.options.gateway_workers,

@@ -24,6 +24,14 @@ impl Mesh {
         Tls::new(&self.authority.root(), Some(&self.authority.workload(workload)?))
     }
 
+    /// TLS with a certificate of the mesh for any SPIFFE id.
+    ///
+    /// # Errors
+    /// When no certificate can be made.
+    pub fn tls_of_spiffe(&self, id: &str) -> Result<Tls> {
+        Tls::new(&self.authority.root(), Some(&self.authority.spiffe(id)?))
+    }
+
     /// TLS with a certificate that names a workload, but of an authority that the mesh does not trust.
     ///
     /// # Errors

@@ -16,6 +16,7 @@ use std::time::{Duration, Instant};
 
 use tokio::task::JoinHandle;
 
+use crate::access_log::AccessLog;
 use crate::block::{Block, Plan};
 use crate::data_api::Trust;
 use crate::error::{MeshError, Result};
@@ -169,6 +170,32 @@ impl Mesh {
             wait::until("what the proxies have accepted", &self.run_dir, prepared).await?;
         }
         Ok(start.elapsed())
+    }
+
+    /// Runs the manifests of another folder from now on, and waits until every proxy's access log says so: only what is
+    /// written with the new [`AccessLog::generation`] was decided by them at every worker.
+    ///
+    /// # Errors
+    /// [`MeshError::Manifest`] if they are refused; the ones before stay in force.
+    pub async fn change_manifests(&mut self, manifests: &Path) -> Result<()> {
+        let before = std::mem::replace(&mut self.renderer.manifests, start::found(manifests)?);
+        if let Err(error) = self.apply().await {
+            self.renderer.manifests = before;
+            return Err(error);
+        }
+        if let Some(log) = &mut self.renderer.access_log {
+            log.next();
+            let mark = self.istiod.mark();
+            self.renderer.write_mesh_config(&self.tools)?;
+            self.istiod.pushed(mark, self.managed_running()).await?;
+        }
+        self.workers_ready().await
+    }
+
+    /// Where the proxies write what became of each request, if [`Options::access_log`] asks for it.
+    #[must_use]
+    pub fn access_log(&self) -> Option<&AccessLog> {
+        self.renderer.access_log.as_ref()
     }
 
     /// Renders and applies the manifests. True if the configuration is another one than before.

@@ -26,6 +26,9 @@ pub struct Options {
     pub offline_after_s: u32,
     /// Overrides `staleAfterSeconds` of the plugins, so that a test need not wait for minutes.
     pub stale_after_s: Option<u32>,
+    /// Let every proxy write what became of each request into one file, at once, in place of the access log that the
+    /// manifests ask for.
+    pub access_log: bool,
 }
 
 impl Default for Options {
@@ -40,6 +43,7 @@ impl Default for Options {
             private_manifests: false,
             offline_after_s: 30,
             stale_after_s: None,
+            access_log: false,
         }
     }
 }

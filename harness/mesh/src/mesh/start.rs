@@ -12,6 +12,7 @@ use super::Mesh;
 use super::cluster_id::cluster_id;
 use super::envoys::{AGENT, AGENT_NODE};
 use super::options::Options;
+use crate::access_log::AccessLog;
 use crate::block::{Block, Plan};
 use crate::bootstrap::Managed;
 use crate::data_api::{self, DataApi};
@@ -48,7 +49,8 @@ impl Mesh {
         require_free(plan)?;
         let run_dir = prepare(plan)?;
         let manifests = manifests(&run_dir, &options)?;
-        let renderer = Renderer { manifests, plan, plugins: None, run_dir: run_dir.clone() };
+        let access_log = options.access_log.then(|| AccessLog::new(&run_dir));
+        let renderer = Renderer { manifests, plan, plugins: None, run_dir: run_dir.clone(), access_log };
         let istiod = Istiod::new(plan, run_dir.join("logs/istiod.log"));
         progress("making keys and certificates");
         let mut mesh = Self {
@@ -200,9 +202,13 @@ fn prepare(plan: Plan) -> Result<PathBuf> {
     fs::canonicalize(&dir).map_err(MeshError::io("find", &dir))
 }
 
+pub(super) fn found(manifests: &Path) -> Result<PathBuf> {
+    fs::canonicalize(manifests).map_err(MeshError::io("find the manifests in", manifests))
+}
+
 fn manifests(run_dir: &Path, options: &Options) -> Result<PathBuf> {
     let source = options.manifests.clone().unwrap_or_else(|| paths::root().join("istio-manifests"));
-    let source = fs::canonicalize(&source).map_err(MeshError::io("find the manifests in", &source))?;
+    let source = found(&source)?;
     if !options.private_manifests {
         return Ok(source);
     }

@@ -2,12 +2,11 @@
 
 use std::ffi::OsStr;
 use std::io::{BufRead, BufReader, Read};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{self, Command, Stdio};
 use std::sync::mpsc::{Receiver, channel};
 use std::time::{Duration, Instant};
 
-use portcullis_mesh::paths;
 use portcullis_mesh::wait::PATIENCE;
 use tempfile::TempDir;
 
@@ -16,25 +15,6 @@ const POLL: Duration = Duration::from_millis(20);
 
 fn program() -> Command {
     Command::new(env!("CARGO_BIN_EXE_portcullis-mesh"))
-}
-
-/// A copy of the manifests, to be edited.
-pub(crate) fn private_manifests() -> TempDir {
-    let copy = tempfile::tempdir().unwrap();
-    copy_tree(&paths::root().join("istio-manifests"), copy.path());
-    copy
-}
-
-fn copy_tree(from: &Path, to: &Path) {
-    std::fs::create_dir_all(to).unwrap();
-    for entry in std::fs::read_dir(from).unwrap().flatten() {
-        let target = to.join(entry.file_name());
-        if entry.path().is_dir() {
-            copy_tree(&entry.path(), &target);
-        } else {
-            std::fs::copy(entry.path(), target).unwrap();
-        }
-    }
 }
 
 /// `portcullis-mesh up` in a loopback block of its own.
