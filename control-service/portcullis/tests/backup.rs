@@ -553,7 +553,9 @@ async fn a_backup_that_is_killed_leaves_nothing_that_looks_like_one() {
             let killed = killed_at_work(folder, &arguments, at_work).await;
             if killed && !file.exists() {
                 assert!(partial.exists(), "it was at work");
-                assert!(refused(&verify(folder, &partial)).contains("no backup"), "{size}");
+                let told = refused(&verify(folder, &partial));
+                // The last that is written is what makes it a backup.
+                assert!(told.contains("no backup") || told.contains("damaged"), "{size}: {told}");
                 caught += 1;
                 break;
             }

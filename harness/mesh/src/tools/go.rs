@@ -26,7 +26,8 @@ pub(super) const MESH: &str = "mesh";
 fn module(root: &Path, set: &str) -> Result<PathBuf> {
     let modules = root.join("harness/tools");
     let module = if set == MESH { modules.clone() } else { modules.join(set) };
-    if module.join("go.mod").is_file() && !set.contains(['/', '.']) {
+    let a_name = !set.is_empty() && !set.contains(['/', '.']);
+    if a_name && module.join("go.mod").is_file() {
         return Ok(module);
     }
     let mut sets = vec![MESH.to_owned()];
