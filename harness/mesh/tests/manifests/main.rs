@@ -2,6 +2,7 @@
 //! the API server, Istio's own validation and analysis, and the programs that will read it.
 
 mod cluster;
+mod dns;
 mod gateway;
 mod holes;
 mod network;
