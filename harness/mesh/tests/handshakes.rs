@@ -1,5 +1,6 @@
 //! Which TLS a client and a workload may speak (B25): the public port as `components/public-tls` has it, and the mesh inside.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use portcullis_mesh::http::Request;
@@ -21,7 +22,9 @@ const NAMES: [&str; 2] =
 
 /// A record, and an alert in it (RFC 8446 §5.1, §6.2).
 const ALERT: u8 = 21;
+const HANDSHAKE_FAILURE: u8 = 40;
 const PROTOCOL_VERSION: u8 = 70;
+const HANDSHAKE: u8 = 22;
 
 /// What B25 wants: AES-GCM or ChaCha20, and forward secrecy.
 const INSIDE: [&str; 6] = [
@@ -96,10 +99,32 @@ async fn tls_1_3_after(mesh: &Mesh, name: &'static str, before: &str) -> Result<
     connected.map(|tls| tls.get_ref().1.protocol_version().unwrap()).map_err(|error| error.to_string())
 }
 
-/// What the server answers to who offers TLS 1.2 and nothing newer, with the best that it has: type of the record, and its end.
-async fn tls_1_2(mesh: &Mesh, name: &str) -> (u8, u8) {
-    let mut stream = TcpStream::connect(mesh.plan().ingress_tls()).await.unwrap();
-    stream.write_all(&hello_1_2(name)).await.unwrap();
+/// What a client offers that speaks nothing newer than TLS 1.2. rustls as it is built here speaks nothing older than 1.3.
+struct Offer {
+    version: [u8; 2],
+    ciphers: &'static [u8],
+}
+
+const TLS_1_2: [u8; 2] = [3, 3];
+
+/// ECDHE-ECDSA and ECDHE-RSA with AES128-GCM-SHA256.
+const BEST_OF_1_2: Offer = Offer { version: TLS_1_2, ciphers: &[0xc0, 0x2b, 0xc0, 0x2f] };
+
+/// What nobody may be answered by, inside either.
+const FORBIDDEN: [(&str, Offer, u8); 4] = [
+    // ECDHE-ECDSA-AES128-SHA, ECDHE-RSA-AES128-SHA
+    ("TLS 1.0", Offer { version: [3, 1], ciphers: &[0xc0, 0x09, 0xc0, 0x13] }, PROTOCOL_VERSION),
+    ("TLS 1.1", Offer { version: [3, 2], ciphers: &[0xc0, 0x09, 0xc0, 0x13] }, PROTOCOL_VERSION),
+    // AES128-GCM-SHA256, AES256-GCM-SHA384
+    ("no forward secrecy", Offer { version: TLS_1_2, ciphers: &[0x00, 0x9c, 0x00, 0x9d] }, HANDSHAKE_FAILURE),
+    // ECDHE-ECDSA-AES128-SHA, ECDHE-RSA-AES256-SHA, ECDHE-ECDSA-AES128-SHA256
+    ("CBC", Offer { version: TLS_1_2, ciphers: &[0xc0, 0x09, 0xc0, 0x14, 0xc0, 0x23] }, HANDSHAKE_FAILURE),
+];
+
+/// What a server answers: the type of the record, and its last byte, which of an alert is the reason.
+async fn answer_to(address: SocketAddr, offer: &Offer, name: Option<&str>) -> (u8, u8) {
+    let mut stream = TcpStream::connect(address).await.unwrap();
+    stream.write_all(&hello(offer, name)).await.unwrap();
     let mut head = [0; 5];
     stream.read_exact(&mut head).await.unwrap();
     let mut body = vec![0; usize::from(u16::from_be_bytes([head[3], head[4]]))];
@@ -107,28 +132,28 @@ async fn tls_1_2(mesh: &Mesh, name: &str) -> (u8, u8) {
     (head[0], *body.last().unwrap())
 }
 
-/// A ClientHello of RFC 5246; rustls as it is built here speaks nothing older than TLS 1.3.
-fn hello_1_2(name: &str) -> Vec<u8> {
+/// A ClientHello of RFC 5246.
+fn hello(offer: &Offer, name: Option<&str>) -> Vec<u8> {
     let sized = |bytes: &[u8]| [&u16::try_from(bytes.len()).unwrap().to_be_bytes()[..], bytes].concat();
     let extension = |kind: u8, bytes: &[u8]| [&[0, kind][..], &sized(bytes)].concat();
+    // server_name: a host
+    let named = name.map(|name| extension(0, &sized(&[&[0][..], &sized(name.as_bytes())].concat())));
     let extensions = [
-        // server_name: a host
-        extension(0, &sized(&[&[0][..], &sized(name.as_bytes())].concat())),
+        named.unwrap_or_default(),
         // supported_groups: secp256r1, x25519
         extension(10, &sized(&[0, 23, 0, 29])),
         // signature_algorithms: ecdsa_secp256r1_sha256, rsa_pss_rsae_sha256
         extension(13, &sized(&[4, 3, 8, 4])),
     ]
     .concat();
-    // ECDHE-ECDSA and ECDHE-RSA with AES128-GCM-SHA256
-    let ciphers = sized(&[0xc0, 0x2b, 0xc0, 0x2f]);
-    let hello = [&[3, 3][..], &[7; 32], &[0], &ciphers, &[1, 0], &sized(&extensions)].concat();
+    let ciphers = sized(offer.ciphers);
+    let hello = [&offer.version[..], &[7; 32], &[0], &ciphers, &[1, 0], &sized(&extensions)].concat();
     let message = [&[1, 0][..], &sized(&hello)].concat();
     [&[22, 3, 1][..], &sized(&message)].concat()
 }
 
 /// The TLS parameters of all listeners of a proxy.
-async fn parameters_of_listeners(admin: std::net::SocketAddr) -> Vec<Value> {
+async fn parameters_of_listeners(admin: SocketAddr) -> Vec<Value> {
     let page = Request::get(admin, "/config_dump?resource=dynamic_listeners").send().await.unwrap().json();
     let mut found = Vec::new();
     collect(&page, &mut found);
@@ -146,6 +171,25 @@ fn collect(value: &Value, found: &mut Vec<Value>) {
     }
 }
 
+/// At every port of the mesh: what is offered decides, before any certificate is asked for.
+async fn what_is_forbidden_is_refused_inside(mesh: &Mesh) {
+    let plan = mesh.plan();
+    for address in [
+        plan.ingress_mesh(),
+        plan.hosted_sidecar(),
+        plan.control_sidecar(),
+        plan.platform_sidecar(),
+        plan.tunnel_inbound(),
+        plan.onprem_sidecar(),
+    ] {
+        let (record, _) = answer_to(address, &BEST_OF_1_2, None).await;
+        assert_eq!(record, HANDSHAKE, "TLS 1.2 with forward secrecy at {address}");
+        for (what, offer, alert) in &FORBIDDEN {
+            assert_eq!(answer_to(address, offer, None).await, (ALERT, *alert), "{what} at {address}");
+        }
+    }
+}
+
 #[tokio::test]
 async fn the_public_port_speaks_tls_1_3_alone_and_the_mesh_nothing_without_forward_secrecy() {
     let options = Options { plugins: false, private_manifests: true, ..Options::default() };
@@ -153,11 +197,13 @@ async fn the_public_port_speaks_tls_1_3_alone_and_the_mesh_nothing_without_forwa
     open(&mesh).await;
     for name in NAMES {
         assert_eq!(tls_1_3(&mesh, name).await, Ok(ProtocolVersion::TLSv1_3), "{name}");
-        assert_eq!(tls_1_2(&mesh, name).await, (ALERT, PROTOCOL_VERSION), "{name}");
+        let answer = answer_to(mesh.plan().ingress_tls(), &BEST_OF_1_2, Some(name)).await;
+        assert_eq!(answer, (ALERT, PROTOCOL_VERSION), "{name}");
     }
     let stranger = tls_1_3(&mesh, "admin.alfred-platform.example.com").await;
     assert!(stranger.is_err(), "who asks for another name gets no certificate: {stranger:?}");
 
+    what_is_forbidden_is_refused_inside(&mesh).await;
     for admin in [mesh.plan().ingress_admin(), mesh.plan().hosted_admin(), mesh.plan().control_admin()] {
         let all = parameters_of_listeners(admin).await;
         // Istio says nothing of the gateway's port for the mesh, and Envoy's own list has forward secrecy, too.

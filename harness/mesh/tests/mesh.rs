@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 
 use portcullis_mesh::http::{Request, Response};
 use portcullis_mesh::overlay::Overlay;
+use portcullis_mesh::pki::Workload;
 use portcullis_mesh::wait::{self, Seen};
 use portcullis_mesh::{HOSTED, Impostor, Mesh, ONPREM, Options, Result};
 use serde_json::json;
@@ -37,9 +38,31 @@ async fn both_data_paths_work_and_nothing_else_does() {
         let plaintext = Request::get(sidecar, "/tables").send().await.unwrap_err().to_string();
         assert!(plaintext.contains("cut off"), "{plaintext}");
     }
+    only_the_gateway_may_call(&mesh).await;
     impostors_are_refused(&mut mesh).await;
     a_further_port_lets_nobody_in(&mesh).await;
     mesh.stop().await;
+}
+
+/// Another workload of the mesh has a certificate as good as the gateway's, and is let in nowhere (A12).
+async fn only_the_gateway_may_call(mesh: &Mesh) {
+    let plan = mesh.plan();
+    for (address, cluster) in [(plan.hosted_sidecar(), HOSTED), (plan.tunnel_inbound(), ONPREM)] {
+        let request = Request::get(address, "/tables").header("x-portcullis-cluster", cluster);
+        let as_workload = async |workload| {
+            let answer = request.clone().over(&mesh.tls_of(workload).unwrap()).send().await.unwrap();
+            (answer.status, answer.text())
+        };
+        let (status, text) = as_workload(Workload::INGRESS).await;
+        assert_eq!(status, 200, "the gateway at {cluster}: {text}");
+        for other in [Workload::CONTROL, Workload::HOSTED, Workload::TUNNEL, Workload::RUNNER] {
+            let (status, text) = as_workload(other).await;
+            assert_eq!((status, text.as_str()), (403, "RBAC: access denied"), "{other:?} at {cluster}");
+        }
+        let forged = request.clone().over(&mesh.forged_tls_of(Workload::INGRESS).unwrap()).send().await;
+        let forged = forged.unwrap_err().to_string();
+        assert!(forged.contains("cut off"), "the gateway's name, of another authority: {forged}");
+    }
 }
 
 /// A server that somebody adds to the `Gateway`, at a port that no plugin and no policy knows.

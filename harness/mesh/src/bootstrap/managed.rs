@@ -11,6 +11,9 @@ use crate::pki::Workload;
 /// The istiod release that `harness/tools/go.mod` pins.
 const ISTIO_VERSION: &str = "1.29.1";
 
+/// Region and zone of every proxy.
+pub const LOCALITY: (&str, &str) = ("local", "local-a");
+
 /// What kind of proxy istiod is to configure.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum NodeKind {
@@ -107,7 +110,12 @@ impl Managed {
     #[must_use]
     pub fn bootstrap(&self, plan: Plan, labels: &[String]) -> Value {
         json!({
-            "node": {"id": self.node_id(), "cluster": self.name, "metadata": self.metadata()},
+            "node": {
+                "id": self.node_id(),
+                "cluster": self.name,
+                "metadata": self.metadata(),
+                "locality": {"region": LOCALITY.0, "zone": LOCALITY.1},
+            },
             "admin": {"address": socket(self.admin)},
             "layered_runtime": runtime(),
             "stats_config": stats(labels),

@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use crate::error::{MeshError, Result};
 use crate::pki::write_private;
 
-pub use managed::{Managed, NodeKind};
+pub use managed::{LOCALITY, Managed, NodeKind};
 pub(crate) use tunnel::HUB;
 pub use tunnel::{Dialler, Upstream, accepting_gateway};
 

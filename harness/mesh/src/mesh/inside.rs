@@ -7,7 +7,7 @@ use crate::data_api::headers_seen;
 use crate::error::{MeshError, Result};
 use crate::http::Request;
 use crate::overlay::Overlay;
-use crate::pki::Workload;
+use crate::pki::{Leaf, Workload};
 use crate::sample::HOSTED;
 use crate::tls::Tls;
 use crate::wait::{self, Seen};
@@ -30,6 +30,14 @@ impl Mesh {
     /// When no certificate can be made.
     pub fn tls_of_spiffe(&self, id: &str) -> Result<Tls> {
         Tls::new(&self.authority.root(), Some(&self.authority.spiffe(id)?))
+    }
+
+    /// The certificate of a workload, for a server that stands in for it.
+    ///
+    /// # Errors
+    /// When no certificate can be made.
+    pub fn leaf_of(&self, workload: Workload) -> Result<Leaf> {
+        self.authority.workload(workload)
     }
 
     /// TLS with a certificate that names a workload, but of an authority that the mesh does not trust.

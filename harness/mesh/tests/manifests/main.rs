@@ -5,12 +5,15 @@ mod cluster;
 mod dns;
 mod gateway;
 mod holes;
+mod hosted;
 mod network;
 mod programs;
 mod rendered;
+mod replica;
 mod routes;
 mod text;
 mod tunnel;
+mod upstreams;
 mod workloads;
 
 use serde_json::Value;
