@@ -3,6 +3,7 @@
 //! Istio's own `validate` and `analyze` say whether resources are well formed; this says what they let in, knowing what the
 //! filter of Portcullis removes, writes and checks.
 
+mod native;
 pub mod node;
 pub mod report;
 pub mod resource;

@@ -3,6 +3,7 @@
 use portcullis_plugin_check as plugin_check;
 use serde_json::Value as Json;
 
+use crate::native;
 use crate::node::Node;
 use crate::resource::Resource;
 use crate::selector::{Selector, Workload, labels};
@@ -21,7 +22,7 @@ pub struct World {
     ours: Vec<Ours>,
 }
 
-/// A plugin of Portcullis.
+/// A plugin of Portcullis: a `WasmPlugin`, or a filter of the native module that is in the place of one.
 #[derive(Clone, Debug)]
 pub struct Ours {
     /// The resource.
@@ -51,7 +52,7 @@ impl World {
         let root = mesh.as_ref().map(|(_, node)| node.text_at("rootNamespace")).unwrap_or_default();
         let root_namespace = if root.is_empty() { "istio-system" } else { root }.to_owned();
         let workloads = resources.iter().flat_map(workloads).collect();
-        let ours = resources.iter().filter_map(|resource| Ours::of(resource, &root_namespace)).collect();
+        let ours = resources.iter().flat_map(|resource| Ours::of(resource, &root_namespace)).collect();
         Self { resources, root_namespace, mesh, workloads, ours }
     }
 
@@ -183,16 +184,15 @@ fn is_named(gateway: &Resource, name: &str, from: &str) -> bool {
 }
 
 impl Ours {
-    fn of(resource: &Resource, root_namespace: &str) -> Option<Self> {
-        if !plugin_check::is_plugin(&is_plugin_view(resource)) {
-            return None;
-        }
-        Some(Self {
-            selector: Selector::of(resource, root_namespace),
+    fn of(resource: &Resource, root_namespace: &str) -> Vec<Self> {
+        let wasm = plugin_check::is_plugin(&is_plugin_view(resource)).then(|| resource.clone());
+        let ours = |resource: Resource| Self {
+            selector: Selector::of(&resource, root_namespace),
             root: resource.node.text_at("spec.pluginName").to_owned(),
-            ports: ports(resource),
-            resource: resource.clone(),
-        })
+            ports: ports(&resource),
+            resource,
+        };
+        wasm.into_iter().chain(native::plugins(resource)).map(ours).collect()
     }
 
     /// Whether it runs at this port.

@@ -23,7 +23,7 @@ pub mod render;
 mod sample;
 pub mod scenario;
 pub mod sds;
-mod target;
+pub mod target;
 pub mod tls;
 pub mod tools;
 pub mod wait;

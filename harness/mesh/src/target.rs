@@ -29,7 +29,8 @@ pub(crate) fn is_gateway_plugin(resource: &Value) -> bool {
 }
 
 /// The `EnvoyFilter` that puts the native module where this `WasmPlugin` would be.
-pub(crate) fn native(plugin: &Value) -> Value {
+#[must_use]
+pub fn native(plugin: &Value) -> Value {
     let spec = &plugin["spec"];
     let patches: Vec<Value> = ports(spec).into_iter().map(|port| patch(spec, port)).collect();
     json!({
@@ -86,9 +87,10 @@ fn filter_of(spec: &Value) -> Value {
             "value": {
                 "dynamic_module_config": {"name": "portcullis", "metrics_namespace": "portcullis"},
                 "filter_name": root_id,
+                // Handed on as JSON.
                 "filter_config": {
-                    "@type": "type.googleapis.com/google.protobuf.StringValue",
-                    "value": spec["pluginConfig"].to_string(),
+                    "@type": "type.googleapis.com/google.protobuf.Struct",
+                    "value": spec["pluginConfig"],
                 },
             },
         },
@@ -122,8 +124,7 @@ mod tests {
         assert_eq!(patches[0]["patch"]["operation"], "INSERT_FIRST");
         let config = &patches[0]["patch"]["value"]["typed_config"]["value"];
         assert_eq!(config["filter_name"], "gateway");
-        let text = config["filter_config"]["value"].as_str().unwrap();
-        assert_eq!(serde_json::from_str::<Value>(text).unwrap(), plugin["spec"]["pluginConfig"]);
+        assert_eq!(config["filter_config"]["value"], plugin["spec"]["pluginConfig"]);
     }
 
     #[test]

@@ -6,6 +6,7 @@ mod dns;
 mod gateway;
 mod holes;
 mod hosted;
+mod native;
 mod network;
 mod programs;
 mod rendered;

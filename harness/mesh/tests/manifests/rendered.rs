@@ -115,6 +115,18 @@ impl Settings {
         self
     }
 
+    /// One that takes over what the settings have made.
+    pub(crate) fn with_last_component(self, name: &str) -> Self {
+        self.edit_file("kustomization.yaml", |text| {
+            let (settings, last) = ("- ../../components/settings\n", format!("- ../../components/{name}\n"));
+            let data = "- ../../data-cluster/settings\n";
+            let at = if text.contains(data) { data } else { settings };
+            assert!(text.contains(at), "{text}");
+            text.replace(at, &format!("{at}{last}"))
+        });
+        self
+    }
+
     /// One more entry of `patches`, the last list of an overlay.
     pub(crate) fn with_patch(self, entry: &str) -> Self {
         self.edit_file("kustomization.yaml", |text| format!("{text}{entry}"));
