@@ -136,8 +136,8 @@ fn label(rule: &Rule) -> &'static str {
 const HEAD: &str = "# `portcullis lint`
 What Istio takes although it opens a hole or does nothing, found in rendered manifests before they are applied:
 
-```sh
-kustomize build istio-manifests/overlays/local | portcullis lint -
+```sh run
+kustomize build DIR | portcullis lint -
 ```
 
 It reads files, folders of `*.yaml` and `-` for standard input, all of them together, so give it everything that is \

@@ -109,7 +109,11 @@ fn tests(sources: &[PathBuf]) -> HashSet<String> {
 }
 
 /// Pages that name tests by their function alone, in the last column of tables whose last column has this title.
-const NAMING: [(&str, &str); 2] = [("docs/THREAT-MODEL.md", "shown by"), ("CONTRIBUTING.md", "held by")];
+const NAMING: [(&str, &str); 3] = [
+    ("docs/THREAT-MODEL.md", "shown by"),
+    ("CONTRIBUTING.md", "held by"),
+    ("docs/compliance.md", "evidence"),
+];
 
 #[test]
 fn every_test_that_documents_name_exists() {
@@ -131,4 +135,21 @@ fn every_test_that_documents_name_exists() {
     }
     assert!(missing.is_empty(), "there are no such tests: {missing:?}");
     assert!(named >= 100, "only {named} tests are named");
+}
+
+#[test]
+fn every_requirement_that_compliance_names_is_one() {
+    let read = |page: &str| fs::read_to_string(root().join(page)).unwrap();
+    let (page, list) = (read("docs/compliance.md"), read("docs/requirements.md"));
+    let rows = page.lines().filter(|line| line.starts_with("| ") && line.contains('`'));
+    let mut named = 0;
+    for row in rows {
+        let cells: Vec<&str> = row.trim_matches('|').split('|').map(str::trim).collect();
+        let [_, _, _, _, requirements, _] = cells[..] else { panic!("not six cells: {row}") };
+        for requirement in requirements.split(", ") {
+            assert!(list.contains(&format!("\n| {requirement} | ")), "there is no {requirement}: {row}");
+            named += 1;
+        }
+    }
+    assert!(named >= 20, "only {named} requirements are named");
 }

@@ -11,8 +11,8 @@ const README: &str = include_str!("../../README.md");
 /// The first block of this language in the section.
 fn block(language: &str) -> String {
     let section = &README[README.find("## First steps").unwrap()..];
-    let begin = ["```", language, "\n"].concat();
-    let from = section.find(&begin).unwrap() + begin.len();
+    let begin = section.find(&["```", language].concat()).unwrap();
+    let from = begin + section[begin..].find('\n').unwrap() + 1;
     section[from..from + section[from..].find("```").unwrap()].to_owned()
 }
 

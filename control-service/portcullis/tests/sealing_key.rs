@@ -194,7 +194,7 @@ async fn a_replica_that_begins_to_lead_publishes_while_the_command_fails() {
 async fn the_script_of_the_documents_gives_the_keys() {
     let page = std::fs::read_to_string(paths::root().join("docs/backup.md")).unwrap();
     let (_, section) = page.split_once("## Keys from a key management service").unwrap();
-    let (_, text) = section.split_once("```sh\n").unwrap();
+    let (_, text) = section.split_once("```sh test:the_script_of_the_documents_gives_the_keys\n").unwrap();
     let (text, _) = text.split_once("```").unwrap();
     let encrypted = "/etc/portcullis/sealing.keys.enc";
     assert!(text.contains(encrypted) && text.contains("aws kms decrypt"), "{text}");

@@ -50,3 +50,17 @@ impl Overlay {
         self.write(NAME, &kustomization)
     }
 }
+
+/// The text of a `settings.yaml` with every example taken in, as an operator would who has decided: `  # name: example`
+/// without the mark. What has more words is prose.
+#[must_use]
+pub fn with_examples(settings: &str) -> String {
+    let taken_in = |line: &str| {
+        let setting = line.strip_prefix("  # ").filter(|rest| {
+            let value = rest.split_once(": ").filter(|(name, _)| name.chars().all(char::is_alphanumeric));
+            value.is_some_and(|(_, value)| !value.contains(' '))
+        });
+        setting.map_or_else(|| line.to_owned(), |setting| format!("  {setting}"))
+    };
+    settings.lines().flat_map(|line| [taken_in(line), "\n".to_owned()]).collect()
+}

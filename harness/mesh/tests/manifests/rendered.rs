@@ -4,8 +4,8 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::{LazyLock, OnceLock};
 
-use portcullis_mesh::paths;
 use portcullis_mesh::tools::{self, Tools};
+use portcullis_mesh::{overlay, paths};
 use serde::Deserialize;
 use serde_json::Value;
 use tempfile::{NamedTempFile, TempDir};
@@ -77,15 +77,16 @@ impl Settings {
             std::fs::copy(manifests().join(&file), target).unwrap();
         }
         let settings = Self { copy, overlay: overlay.to_owned() };
-        settings.edit(|text| text.lines().map(taken_in).collect::<Vec<_>>().join("\n") + "\n");
+        settings.edit(|text| overlay::with_examples(&text));
         settings
     }
 
     /// What the overlay leaves open.
     pub(crate) fn undecided(overlay: &str) -> Vec<String> {
         let text = std::fs::read_to_string(manifests().join(overlay).join("settings.yaml")).unwrap();
-        let open = text.lines().filter(|line| taken_in(line) != *line);
-        open.map(|line| line.trim_matches(['#', ' ']).split(':').next().unwrap().to_owned()).collect()
+        let filled = overlay::with_examples(&text);
+        let open = text.lines().zip(filled.lines()).filter(|(line, filled)| line != filled);
+        open.map(|(_, filled)| filled.trim().split(':').next().unwrap().to_owned()).collect()
     }
 
     pub(crate) fn without(self, key: &str) -> Self {
@@ -152,15 +153,6 @@ impl Settings {
         }
         Ok(Rendered::new(String::from_utf8(built.stdout).unwrap()))
     }
-}
-
-/// `  # name: example` without the mark; what has more words is prose.
-fn taken_in(line: &str) -> String {
-    let setting = line.strip_prefix("  # ").filter(|rest| {
-        let value = rest.split_once(": ").filter(|(name, _)| name.chars().all(char::is_alphanumeric));
-        value.is_some_and(|(_, value)| !value.contains(' '))
-    });
-    setting.map_or_else(|| line.to_owned(), |setting| format!("  {setting}"))
 }
 
 /// An overlay as an operator has it who has decided what is open; built once.

@@ -1,0 +1,108 @@
+//! Runs a block of commands as it is printed, beside a service that has what the pages speak of.
+
+use std::fs;
+use std::os::unix::fs::symlink;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+
+use portcullis_mesh::{overlay, paths, tools};
+use serde_json::json;
+
+use super::pages::{Block, root};
+use crate::common::{Server, text};
+
+/// A step that is known not to be everywhere (3) and a credential that would be refused (4) are answers, too.
+const PRELUDE: &str = "set -euo pipefail
+portcullis() { local code=0; command portcullis \"$@\" || code=$?; case $code in 3|4) ;; *) return $code;; esac; }
+";
+
+/// Runs a block; what it prints, if anything of it fails.
+pub(crate) async fn run(block: &Block, kustomize: &Path) -> Result<(), String> {
+    let server = Server::start_with(|config| {
+        config["serviceTokens"] =
+            json!({"issuer": "https://portcullis.example.com", "audiences": ["portcullis"]});
+    })
+    .await;
+    let folder = server.folder.path().to_owned();
+    let key = given(&server, &block.text).await;
+    fs::write(folder.join("credential"), text(&key["key"])).unwrap();
+    symlink(root().join("istio-manifests"), folder.join("istio-manifests")).unwrap();
+    fs::create_dir(folder.join("backup")).unwrap();
+    filled_overlay(&folder.join("manifests"));
+    let script = as_here(&block.text, &text(&key["api_key"]["id"]));
+    let output = bash(&server, &folder, &script, kustomize);
+    let [told, beside] = [&output.stdout, &output.stderr].map(|bytes| String::from_utf8_lossy(bytes));
+    if output.status.success() {
+        Ok(())
+    } else {
+        Err(format!("{}:\n{script}\n{told}\n{beside}", block.place))
+    }
+}
+
+/// What the pages take for granted, but for what the block makes itself.
+async fn given(server: &Server, block: &str) -> serde_json::Value {
+    for cluster in ["acme-hosted", "acme-onprem"] {
+        if !block.contains(&["clusters register ", cluster].concat()) {
+            server.register(cluster).await;
+        }
+    }
+    if !block.contains("token create svc-batch") {
+        let client = json!({"id": "svc-batch", "tenant": "acme", "roles": ["reader"]});
+        server.expect(201, reqwest::Method::POST, "/v1/service-clients", Some(client)).await;
+    }
+    server.create_key("nightly-batch").await
+}
+
+/// An overlay whose operator has decided what is open.
+fn filled_overlay(copy: &Path) {
+    let manifests = root().join("istio-manifests");
+    let mut files = Vec::new();
+    super::pages::files(&manifests, &mut files);
+    for file in files {
+        let target = copy.join(file.strip_prefix(&manifests).unwrap());
+        fs::create_dir_all(target.parent().unwrap()).unwrap();
+        fs::copy(&file, target).unwrap();
+    }
+    let settings = copy.join("overlays/prod/settings.yaml");
+    let text = overlay::with_examples(&fs::read_to_string(&settings).unwrap());
+    fs::write(settings, text).unwrap();
+}
+
+/// What a page leaves to the reader, filled in.
+fn as_here(block: &str, key: &str) -> String {
+    let filled = [
+        ("0f1e2d3c4b5a6978", key),
+        ("kustomize build DIR", "kustomize build manifests/overlays/prod"),
+        ("--file FILE", "--file backup/file"),
+        ("/backup/", "backup/"),
+        ("$(date +%F-%H%M)", "2026-01-31-0400"),
+        ("--after 181442", "--after 0"),
+        ("sid:08a5…", "sid:08a5"),
+        ("< token", "< credential"),
+        // The service of this test has a file; others try the server.
+        ("export DATABASE_URL=", "unused="),
+    ];
+    filled.into_iter().fold(block.to_owned(), |text, (printed, here)| text.replace(printed, here))
+}
+
+fn bash(server: &Server, folder: &Path, script: &str, kustomize: &Path) -> Output {
+    let programs =
+        [Path::new(env!("CARGO_BIN_EXE_portcullis")), kustomize].map(|program| program.parent().unwrap());
+    let before = std::env::var_os("PATH").unwrap();
+    let path = programs.map(Path::to_owned).into_iter().chain(std::env::split_paths(&before));
+    Command::new("bash")
+        .args(["-c", &[PRELUDE, script].concat()])
+        .current_dir(folder)
+        .env_remove("DATABASE_URL")
+        .env("PATH", std::env::join_paths(path).unwrap())
+        .env("PORTCULLIS_SERVER", server.url("platform", ""))
+        .env("PORTCULLIS_TOKEN", &server.admin)
+        .stdin(Stdio::null())
+        .output()
+        .unwrap()
+}
+
+/// The pinned kustomize.
+pub(crate) fn kustomize() -> PathBuf {
+    tools::install(&paths::root(), None, &mut |line| eprintln!("{line}")).unwrap().kustomize
+}

@@ -1,0 +1,104 @@
+//! The commands on the pages for operators: each is run, or says why it is not.
+
+mod common;
+mod document_cases {
+    pub(crate) mod pages;
+    pub(crate) mod scripts;
+}
+
+use std::collections::BTreeSet;
+use std::fs;
+
+use document_cases::pages::{Block, Class, blocks, files, root};
+use document_cases::scripts;
+use portcullis_model::Reason;
+
+#[tokio::test]
+async fn the_commands_of_the_documents_run_as_they_are_printed() {
+    let (blocks, _) = blocks();
+    let run: Vec<&Block> = blocks.iter().filter(|block| block.class == Class::Run).collect();
+    assert!(run.len() >= 8, "only {} blocks are run", run.len());
+    let kustomize = scripts::kustomize();
+    let mut failed = Vec::new();
+    for block in run {
+        failed.extend(scripts::run(block, &kustomize).await.err());
+    }
+    assert!(failed.is_empty(), "{}", failed.join("\n\n"));
+}
+
+#[test]
+fn every_block_of_commands_has_a_class_and_names_what_there_is() {
+    let (blocks, mut wrong) = blocks();
+    let mut all = Vec::new();
+    files(&root(), &mut all);
+    let sources: Vec<_> = all.iter().filter(|file| file.extension().is_some_and(|e| e == "rs")).collect();
+    let makefile = fs::read_to_string(root().join("Makefile")).unwrap();
+    for block in &blocks {
+        let missing = match &block.class {
+            Class::Test(name) => {
+                let head = format!("fn {name}(");
+                let known = sources.iter().any(|file| fs::read_to_string(file).unwrap().contains(&head));
+                if known { Vec::new() } else { vec![format!("there is no test {name}")] }
+            }
+            Class::Make => targets(&block.text, &makefile),
+            Class::Cargo => tests(&block.text, &all),
+            Class::Kubectl => folders(&block.text),
+            Class::Run | Class::Elsewhere => Vec::new(),
+        };
+        wrong.extend(missing.into_iter().map(|problem| format!("{}: {problem}", block.place)));
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+    assert!(blocks.len() >= 20, "only {} blocks of commands", blocks.len());
+}
+
+fn words_after<'a>(text: &'a str, word: &str) -> Vec<&'a str> {
+    let lines = text.lines().map(|line| line.split('#').next().unwrap_or_default());
+    let words: Vec<&str> = lines.flat_map(str::split_whitespace).collect();
+    words.windows(2).filter(|pair| pair[0] == word).map(|pair| pair[1]).collect()
+}
+
+fn targets(text: &str, makefile: &str) -> Vec<String> {
+    let known = |target: &str| makefile.lines().any(|line| line.starts_with(&format!("{target}:")));
+    let named = words_after(text, "make").into_iter().filter(|target| !known(target));
+    named.map(|target| format!("the Makefile has no target {target:?}")).collect()
+}
+
+/// Packages and test files that `cargo` is asked for.
+fn tests(text: &str, files: &[std::path::PathBuf]) -> Vec<String> {
+    let package = |name: &str| {
+        let line = format!("name = \"{name}\"");
+        let mut manifests = files.iter().filter(|file| file.ends_with("Cargo.toml"));
+        manifests.any(|file| fs::read_to_string(file).unwrap().lines().any(|one| one == line))
+    };
+    let test = |name: &str| {
+        let ends = [format!("tests/{name}.rs"), format!("tests/{name}/main.rs")];
+        files.iter().any(|file| ends.iter().any(|end| file.ends_with(end)))
+    };
+    let packages = words_after(text, "-p").into_iter().filter(|name| !package(name));
+    let tests = words_after(text, "--test").into_iter().filter(|name| !test(name));
+    let packages = packages.map(|name| format!("there is no package {name}"));
+    packages.chain(tests.map(|name| format!("there is no file of tests {name}"))).collect()
+}
+
+/// Folders of the manifests that are applied.
+fn folders(text: &str) -> Vec<String> {
+    let named = words_after(text, "-k").into_iter();
+    let missing = named.filter(|folder| !root().join(folder).join("kustomization.yaml").is_file());
+    missing.map(|folder| format!("there is nothing to apply in {folder}")).collect()
+}
+
+#[test]
+fn every_reason_has_its_place_in_troubleshooting_once() {
+    let page = fs::read_to_string(root().join("docs/operations.md")).unwrap();
+    let (_, section) = page.split_once("\n## By reason\n").unwrap();
+    let (section, _) = section.split_once("\n## ").unwrap();
+    let mut told = Vec::new();
+    for row in section.lines().filter(|line| line.starts_with('|')).skip(2) {
+        let cell = row.split('|').nth(2).unwrap();
+        told.extend(cell.split('`').skip(1).step_by(2));
+    }
+    let once: BTreeSet<&str> = told.iter().copied().collect();
+    assert_eq!(once.len(), told.len(), "a reason stands twice: {told:?}");
+    let all: BTreeSet<&str> = Reason::ALL.iter().map(|reason| reason.code()).collect();
+    assert_eq!(once, all);
+}
