@@ -2,6 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
+use crate::error::{MeshError, Result};
+
 /// The root of the source tree.
 #[must_use]
 pub fn root() -> PathBuf {
@@ -37,4 +39,9 @@ pub fn native_module() -> PathBuf {
 #[must_use]
 pub fn run_dir(block: u8) -> PathBuf {
     target().join("mesh").join(block.to_string())
+}
+
+/// A folder of manifests, as it is called from everywhere.
+pub(crate) fn manifests(folder: &Path) -> Result<PathBuf> {
+    std::fs::canonicalize(folder).map_err(MeshError::io("find the manifests in", folder))
 }

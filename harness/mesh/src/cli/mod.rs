@@ -1,5 +1,6 @@
 //! The commands.
 
+mod choice;
 mod console;
 mod curl;
 mod demo;
@@ -7,10 +8,8 @@ mod policy;
 mod samples;
 mod up;
 
-use std::fmt::{Display, Formatter};
 use std::path::PathBuf;
 use std::process::ExitCode;
-use std::str::FromStr;
 
 use clap::{Args, Parser, Subcommand};
 use portcullis_mesh::block::DEFAULT_BLOCK;
@@ -18,6 +17,7 @@ use portcullis_mesh::scenario::Scenario;
 use portcullis_mesh::tools::{self, Tools};
 use portcullis_mesh::{Options, Result, Target, paths, process};
 
+use self::choice::Choice;
 use self::console::say;
 
 /// The local Portcullis mesh: real istiod, real Envoys, the control service and tunnels on one machine.
@@ -75,27 +75,6 @@ struct MeshArgs {
     /// Worker threads of the ingress gateway.
     #[arg(long, default_value_t = 2)]
     gateway_workers: u32,
-}
-
-/// A block, or none in particular.
-#[derive(Debug, Clone, Copy)]
-struct Choice(Option<u8>);
-
-impl FromStr for Choice {
-    type Err = std::num::ParseIntError;
-
-    fn from_str(text: &str) -> std::result::Result<Self, Self::Err> {
-        if text == "any" { Ok(Self(None)) } else { text.parse().map(|number| Self(Some(number))) }
-    }
-}
-
-impl Display for Choice {
-    fn fmt(&self, f: &mut Formatter<'_>) -> std::fmt::Result {
-        match self.0 {
-            Some(number) => number.fmt(f),
-            None => f.write_str("any"),
-        }
-    }
 }
 
 impl MeshArgs {

@@ -9,7 +9,7 @@ use portcullis_mesh::policy::{
 };
 use portcullis_mesh::{Mesh, MeshError, Options, Target, paths, process};
 
-use super::Choice;
+use super::choice::Choice;
 use super::console::{interrupted, say};
 
 /// Something came out otherwise than expected, or changes.

@@ -23,6 +23,7 @@ use crate::error::{MeshError, Result};
 use crate::http::Request;
 use crate::idp::Idp;
 use crate::istiod::Istiod;
+use crate::paths;
 use crate::pki::Authority;
 use crate::process::Process;
 use crate::render::Renderer;
@@ -178,7 +179,7 @@ impl Mesh {
     /// # Errors
     /// [`MeshError::Manifest`] if they are refused; the ones before stay in force.
     pub async fn change_manifests(&mut self, manifests: &Path) -> Result<()> {
-        let before = std::mem::replace(&mut self.renderer.manifests, start::found(manifests)?);
+        let before = std::mem::replace(&mut self.renderer.manifests, paths::manifests(manifests)?);
         if let Err(error) = self.apply().await {
             self.renderer.manifests = before;
             return Err(error);

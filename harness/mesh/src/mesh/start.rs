@@ -202,13 +202,9 @@ fn prepare(plan: Plan) -> Result<PathBuf> {
     fs::canonicalize(&dir).map_err(MeshError::io("find", &dir))
 }
 
-pub(super) fn found(manifests: &Path) -> Result<PathBuf> {
-    fs::canonicalize(manifests).map_err(MeshError::io("find the manifests in", manifests))
-}
-
 fn manifests(run_dir: &Path, options: &Options) -> Result<PathBuf> {
     let source = options.manifests.clone().unwrap_or_else(|| paths::root().join("istio-manifests"));
-    let source = found(&source)?;
+    let source = paths::manifests(&source)?;
     if !options.private_manifests {
         return Ok(source);
     }
