@@ -17,27 +17,26 @@
 
 mod batch;
 pub mod courier;
+mod head;
+mod recovery;
+mod slots;
 
 use std::collections::VecDeque;
 
 use portcullis_model::backoff::pause_ms;
 use portcullis_model::config::AuditLimits;
-use portcullis_protocol::audit::{StreamId, hex, keyed_hash};
+use portcullis_protocol::audit::StreamId;
 
 use crate::journal::batch::{Batch, keep};
+pub use crate::journal::head::DEAD_MS;
+use crate::journal::head::hidden_name;
 use crate::port::Store;
 
 /// Batches that were acknowledged and are kept to be filled again.
 const SPARE: usize = 4;
 
-/// A journal whose head was not renewed for so long belongs to a VM that is gone, in milliseconds.
-pub const DEAD_MS: u64 = 5_000;
-
 /// Slots that a head announces at first; doubled when they do not suffice.
 const FIRST_SLOTS: u64 = 256;
-
-/// How often a head is renewed and the registry is looked through, in milliseconds.
-const RENEW_MS: u64 = 1_000;
 
 /// Bytes that a waiting record may take on average; with `maxWaiting` it bounds the memory.
 const BYTES_PER_RECORD: usize = 1024;
@@ -45,49 +44,8 @@ const BYTES_PER_RECORD: usize = 1024;
 /// Bytes of a record's number in its slot.
 const NUMBER_LEN: usize = 8;
 
-/// The number in the slot of a record that was taken over: beyond every acknowledged one, since it is of
-/// another stream.
-const RECOVERED: u64 = u64::MAX;
-
 /// The first and the longest pause after a failed delivery, in milliseconds.
 const RETRY_MS: (u64, u64) = (100, 5_000);
-
-/// Where a journal keeps its head and its slots: under a name that only who knows the mesh token can tell, so
-/// that a VM that is loaded anew finds them and no other plugin can write or read there. The registry, which
-/// everybody can read, lists the public names alone.
-fn hidden_name(key: &[u8; 32], name: &str) -> String {
-    let [half @ .., _, _, _, _, _, _, _, _, _, _, _, _, _, _, _, _] = keyed_hash(key, name.as_bytes());
-    format!("portcullis.{}", hex(&half))
-}
-
-/// What the head of a journal says.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct JournalHead {
-    renewed_ms: u64,
-    acknowledged: u64,
-    slots: u64,
-    /// Records that wait: for the metrics of the whole proxy.
-    waiting: u64,
-}
-
-impl JournalHead {
-    fn encode(self) -> Vec<u8> {
-        let numbers = [self.renewed_ms, self.acknowledged, self.slots, self.waiting];
-        numbers.iter().flat_map(|n| n.to_le_bytes()).collect()
-    }
-
-    fn decode(text: &[u8]) -> Option<Self> {
-        let mut numbers = text.chunks_exact(8).map(|c| c.try_into().map(u64::from_le_bytes).ok());
-        let mut next = || numbers.next()?;
-        let head = Self { renewed_ms: next()?, acknowledged: next()?, slots: next()?, waiting: next()? };
-        numbers.next().is_none().then_some(head).filter(|h| h.slots > 0)
-    }
-
-    /// Whether its worker is gone.
-    fn is_over(&self, now_ms: u64) -> bool {
-        now_ms.saturating_sub(self.renewed_ms) > DEAD_MS
-    }
-}
 
 /// The batch that is under way.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -220,47 +178,6 @@ impl Journal {
         true
     }
 
-    /// Begins a slot in the scratch buffer with the number of its record.
-    fn begin_slot(&mut self, number: u64) {
-        self.scratch.clear();
-        self.scratch.extend_from_slice(&number.to_le_bytes());
-    }
-
-    /// Writes what stands in the scratch buffer into a slot, and tells which.
-    fn write_slot(&mut self, store: &dyn Store) -> u64 {
-        let slot = self.take_slot(store);
-        let prefix = self.hidden.len().saturating_add(1);
-        self.slot_key.truncate(prefix);
-        push_number(&mut self.slot_key, slot);
-        // A slot that cannot be written leaves the record unprotected against a trap, no more.
-        store.set(&self.slot_key, &self.scratch);
-        slot
-    }
-
-    /// A slot that no waiting record uses, the most recently used first.
-    fn take_slot(&mut self, store: &dyn Store) -> u64 {
-        if let Some(slot) = self.free.pop() {
-            return slot;
-        }
-        let slot = self.used;
-        self.used = self.used.saturating_add(1);
-        if slot >= self.announced {
-            self.announced = self.announced.saturating_mul(2);
-            self.write_head(store);
-        }
-        slot
-    }
-
-    fn write_head(&self, store: &dyn Store) {
-        let head = JournalHead {
-            renewed_ms: self.renewed_ms,
-            acknowledged: self.acknowledged,
-            slots: self.announced,
-            waiting: self.waiting_here(),
-        };
-        store.set(&format!("{}.head", self.hidden), &head.encode());
-    }
-
     /// True when a whole batch waits, which should be sent as soon as the one before is acknowledged. What
     /// is less can wait for others: each delivery costs a proxy about as much as two requests.
     #[must_use]
@@ -337,93 +254,6 @@ impl Journal {
         self.spare.clear();
         self.flight = None;
         self.scratch.clear();
-    }
-
-    /// Renews the head, and takes over journals whose VM is gone. Returns how many records were recovered.
-    pub fn renew(&mut self, store: &dyn Store, now_ms: u64) -> usize {
-        if now_ms < self.renew_at_ms {
-            return 0;
-        }
-        self.renew_at_ms = now_ms.saturating_add(RENEW_MS);
-        self.renewed_ms = now_ms;
-        self.write_head(store);
-        let registry = format!("portcullis.audit.{}", self.space);
-        let (listed, version) = store.get(&registry);
-        let listed = String::from_utf8(listed).unwrap_or_default();
-        let mut names: Vec<&str> = listed.split('\n').filter(|n| !n.is_empty()).collect();
-        let (mut gone, mut waiting_elsewhere) = (Vec::new(), 0_u64);
-        for name in names.iter().filter(|n| **n != self.name) {
-            match self.head(store, name).filter(|head| !head.is_over(now_ms)) {
-                Some(head) => waiting_elsewhere = waiting_elsewhere.saturating_add(head.waiting),
-                None => gone.push((*name).to_owned()),
-            }
-        }
-        self.waiting_elsewhere = waiting_elsewhere;
-        let known = names.contains(&self.name.as_str());
-        if known && gone.is_empty() {
-            return 0;
-        }
-        names.retain(|n| !gone.iter().any(|g| g == n));
-        if !known {
-            names.push(&self.name);
-        }
-        // Whoever changes the registry first is the one who recovers; the others look again later.
-        let listed = names.join("\n");
-        if !store.swap(&registry, listed.as_bytes(), version) {
-            return 0;
-        }
-        gone.iter().map(|name| self.recover(store, name)).sum()
-    }
-
-    fn head(&self, store: &dyn Store, name: &str) -> Option<JournalHead> {
-        JournalHead::decode(&store.get(&format!("{}.head", hidden_name(&self.key, name))).0)
-    }
-
-    /// Takes over what another journal left, slot by slot, so that it outlives this VM too.
-    fn recover(&mut self, store: &dyn Store, name: &str) -> usize {
-        let Some(head) = self.head(store, name) else { return 0 };
-        let hidden = hidden_name(&self.key, name);
-        let mut found = 0_usize;
-        for at in 0..head.slots {
-            let key = format!("{hidden}.{at}");
-            let (slot, _) = store.get(&key);
-            if slot.is_empty() {
-                continue;
-            }
-            let record = slot.split_at_checked(NUMBER_LEN);
-            let number =
-                record.and_then(|(n, _)| n.try_into().map(u64::from_le_bytes).ok()).unwrap_or_default();
-            if let (Some((_, record)), true) = (record, number > head.acknowledged) {
-                self.keep_recovered(store, record);
-                found = found.saturating_add(1);
-            }
-            store.set(&key, b"");
-        }
-        store.set(&format!("{hidden}.head"), b"");
-        found
-    }
-
-    fn keep_recovered(&mut self, store: &dyn Store, record: &[u8]) {
-        self.begin_slot(RECOVERED);
-        self.scratch.extend_from_slice(record);
-        let slot = self.write_slot(store);
-        let under_way = self.flight == Some(BatchOrigin::Recovered);
-        let limit = usize::try_from(self.limits.batch).unwrap_or(usize::MAX);
-        keep(&mut self.recovered, under_way, limit, Batch::default, (RECOVERED, slot, record));
-    }
-}
-
-/// Appends a number in decimal.
-fn push_number(out: &mut String, number: u64) {
-    let start = out.len();
-    let mut rest = number;
-    loop {
-        let digit = u8::try_from(rest % 10).unwrap_or_default();
-        out.insert(start, char::from(b'0'.saturating_add(digit)));
-        rest /= 10;
-        if rest == 0 {
-            return;
-        }
     }
 }
 

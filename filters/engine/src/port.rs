@@ -3,11 +3,14 @@
 //! A target implements them: [`Proxy`] for what is there at any time, [`Stream`] for one request. Nothing
 //! above a target knows the proxy's own vocabulary.
 
+mod outcome;
+
 use std::borrow::Cow;
 use std::time::Duration;
 
 use crate::head::headers::Headers;
 use crate::metrics::MetricId;
+pub use crate::port::outcome::{Outcome, OutcomeWanted};
 
 /// Why a port could not do what was asked.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -168,42 +171,6 @@ pub trait Proxy {
 
     /// Adds a value to a histogram.
     fn observe(&self, metric: MetricId, value: u64);
-}
-
-/// What a proxy knows of a request that has ended.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Outcome {
-    /// Envoy's response flags.
-    pub flags: u64,
-    /// Duration in microseconds, where the engine did not see the beginning.
-    pub duration_us: u64,
-    /// Bytes of the request's body.
-    pub request_bytes: u64,
-    /// Bytes of the response's body.
-    pub response_bytes: u64,
-}
-
-/// The response flags that say that the upstream was not reached or did not answer: no healthy host, time-out, reset by
-/// the other side, no connection, a connection that ended.
-const UNANSWERED: u64 = 0x2 | 0x4 | 0x10 | 0x20 | 0x40;
-
-impl Outcome {
-    /// Whether the upstream was not reached, or did not answer.
-    #[must_use]
-    pub fn is_unanswered(&self) -> bool {
-        self.flags & UNANSWERED != 0
-    }
-}
-
-/// What of an [`Outcome`] the engine does not know already: each part may cost a crossing.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct OutcomeWanted {
-    /// The duration.
-    pub duration: bool,
-    /// Bytes of the request's body.
-    pub request_bytes: bool,
-    /// Bytes of the response's body.
-    pub response_bytes: bool,
 }
 
 /// One request, as the proxy shows it during a callback.

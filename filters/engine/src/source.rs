@@ -3,13 +3,14 @@
 //! Workers that share a [`PolicySource`] share one copy of the snapshot. The poll is driven by one of the
 //! plugins that share it.
 
+mod policy;
+
 use std::time::Duration;
 
-use portcullis_model::Reason;
 use portcullis_model::backoff::pause_ms;
-use portcullis_model::config::{PluginConfig, SnapshotSource, StreamRules};
+use portcullis_model::config::{PluginConfig, SnapshotSource};
 use portcullis_model::outage::Outage;
-use portcullis_model::state::SnapshotState;
+use portcullis_model::state::Applied;
 use portcullis_protocol::audit::hex;
 use portcullis_protocol::snapshot::{NONCE_LEN, verify_page};
 
@@ -17,6 +18,7 @@ use crate::guarded::{Guarded, Rebuild, Shared};
 use crate::metrics::{CallEnd, CallKind, CallOutcome, Metric};
 use crate::owner::{Claim, Owner};
 use crate::port::{Call, CallId, CalloutResponse, Proxy, Severity};
+pub use crate::source::policy::Policy;
 
 /// Name of the environment variable that holds the mesh token.
 pub const TOKEN_ENV: &str = "PORTCULLIS_MESH_TOKEN";
@@ -46,52 +48,6 @@ impl SourceKey {
     }
 }
 
-/// What decisions are taken by.
-#[derive(Debug, Default)]
-pub struct Policy {
-    /// What the polls brought.
-    pub snapshot: SnapshotState,
-    /// When the last poll was completed, by the monotonic clock in milliseconds.
-    last_completed_ms: Option<u64>,
-}
-
-impl Rebuild for Policy {
-    fn rebuild(&mut self) {
-        *self = Self::default();
-    }
-}
-
-impl Policy {
-    /// When the last poll was completed, by the monotonic clock in milliseconds.
-    pub(crate) fn last_completed_ms(&self) -> Option<u64> {
-        self.last_completed_ms
-    }
-
-    /// Whether decisions may be taken by it.
-    ///
-    /// # Errors
-    /// [`Reason::SnapshotMissing`] before the first is complete, [`Reason::SnapshotStale`] when no poll was
-    /// completed for longer than the configuration allows.
-    pub fn usable(&self, now_ms: u64, source: &SnapshotSource) -> Result<(), Reason> {
-        let Some(last) = self.last_completed_ms.filter(|_| self.snapshot.is_complete()) else {
-            return Err(Reason::SnapshotMissing);
-        };
-        let allowed = u64::from(source.stale_after_s).saturating_mul(1_000);
-        if now_ms.saturating_sub(last) > allowed {
-            return Err(Reason::SnapshotStale);
-        }
-        Ok(())
-    }
-
-    /// Until when streams that are open may go on if no further poll is completed, by the monotonic clock in
-    /// milliseconds.
-    #[must_use]
-    pub fn too_old_for_streams_at(&self, source: &SnapshotSource, rules: StreamRules) -> u64 {
-        let allowed_s = u64::from(source.stale_after_s).saturating_add(rules.stale_grace_s.into());
-        self.last_completed_ms.unwrap_or_default().saturating_add(allowed_s.saturating_mul(1_000))
-    }
-}
-
 /// State of the poll.
 #[derive(Debug, Default)]
 struct Poller {
@@ -110,6 +66,13 @@ impl Rebuild for Poller {
 }
 
 impl Poller {
+    /// Tells of a failure, and of the same one once.
+    fn tell(&mut self, proxy: &dyn Proxy, severity: Severity, line: &str) {
+        if self.outage.failed(line, || true) {
+            proxy.log(severity, line);
+        }
+    }
+
     fn failed(&mut self, now_ms: u64) {
         let pause = pause_ms(RETRY_MS, self.failures);
         self.failures = self.failures.saturating_add(1);
@@ -245,50 +208,46 @@ impl PolicySource {
     ) -> bool {
         if answer.status != Some(200) {
             let line = format!("snapshot poll of {}: {}", self.config.upstream, describe(answer.status));
-            if poller.outage.failed(&line, || true) {
-                proxy.log(Severity::Warning, &line);
-            }
+            poller.tell(proxy, Severity::Warning, &line);
             poller.failed(now_ms);
             return false;
         }
-        let taken = answer
-            .body
-            .ok_or_else(|| "the body cannot be read".to_owned())
-            .and_then(|body| {
-                verify_page(body, &self.config.key, &poller.nonce, &self.view).map_err(|e| e.to_string())
-            })
-            .and_then(|page| {
-                let content = page.page();
-                let news = content.more || !content.records.is_empty() || !content.cursor.is_empty();
-                let mut policy = self.policy.write();
-                let applied = policy.snapshot.apply(page).map_err(|e| e.to_string())?;
-                policy.last_completed_ms = Some(now_ms);
-                Ok((news, applied))
-            });
-        match taken {
+        let (news, applied) = match self.apply(answer, &poller.nonce, now_ms) {
+            Ok(taken) => taken,
             Err(error) => {
-                let line = format!("snapshot page refused: {error}");
-                if poller.outage.failed(&line, || true) {
-                    proxy.log(Severity::Error, &line);
-                }
+                poller.tell(proxy, Severity::Error, &format!("snapshot page refused: {error}"));
                 poller.failed(now_ms);
-                false
+                return false;
             }
-            Ok((news, applied)) => {
-                for entry in applied.unreadable.iter().take(10) {
-                    proxy.log(Severity::Error, &format!("snapshot entry not usable: {entry}"));
-                }
-                poller.failures = 0;
-                if let Some(failures) = poller.outage.over() {
-                    let line =
-                        format!("snapshot poll of {}: good after {failures} failures", self.config.upstream);
-                    proxy.log(Severity::Warning, &line);
-                }
-                let fast = now_ms.saturating_sub(poller.sent_ms) < IDLE_MS;
-                poller.next_ms = if fast && !news { now_ms.saturating_add(IDLE_MS) } else { 0 };
-                true
-            }
+        };
+        for entry in applied.unreadable.iter().take(10) {
+            proxy.log(Severity::Error, &format!("snapshot entry not usable: {entry}"));
         }
+        poller.failures = 0;
+        if let Some(failures) = poller.outage.over() {
+            let line = format!("snapshot poll of {}: good after {failures} failures", self.config.upstream);
+            proxy.log(Severity::Warning, &line);
+        }
+        let fast = now_ms.saturating_sub(poller.sent_ms) < IDLE_MS;
+        poller.next_ms = if fast && !news { now_ms.saturating_add(IDLE_MS) } else { 0 };
+        true
+    }
+
+    /// Verifies a page and takes it over; also tells whether it says anything new.
+    fn apply(
+        &self,
+        answer: &CalloutResponse<'_>,
+        nonce: &[u8; NONCE_LEN],
+        now_ms: u64,
+    ) -> Result<(bool, Applied), String> {
+        let body = answer.body.ok_or_else(|| "the body cannot be read".to_owned())?;
+        let page = verify_page(body, &self.config.key, nonce, &self.view).map_err(|e| e.to_string())?;
+        let content = page.page();
+        let news = content.more || !content.records.is_empty() || !content.cursor.is_empty();
+        let mut policy = self.policy.write();
+        let applied = policy.snapshot.apply(page).map_err(|e| e.to_string())?;
+        policy.last_completed_ms = Some(now_ms);
+        Ok((news, applied))
     }
 
     /// Posts to the control service; `None`, with the reason in the log, when the proxy does not take it.

@@ -4,6 +4,8 @@ use std::collections::HashMap;
 use portcullis_protocol::wire::AuditBatch;
 use prost::Message;
 
+use super::head::JournalHead;
+use super::slots::push_number;
 use super::*;
 use crate::journal::batch::MAX_BATCH_BYTES;
 

@@ -13,6 +13,7 @@ use crate::link::Link;
 use crate::plugin::{Instance, Plugin};
 use crate::port::{PortResult, Stream};
 use crate::reply::{Form, OwnedReply};
+use crate::source::Policy;
 use crate::stage::{Admission, Arrival, Context, Flow, Ticket, Unforwarded};
 use crate::waiting::{self, Awaited, HOLD_MS, Held};
 
@@ -39,24 +40,13 @@ impl Request {
             return answer(&mut exchange, Box::new(OwnedReply::readiness(usable && !is_full())));
         }
         let backlog = plugin.records && is_full();
-        let mut arrival =
-            Arrival { config: &plugin.config, head, backlog, exchange: &mut exchange, listed: None };
-        match self.admit(plugin, &mut arrival) {
-            Admission::Refuse(refusal) => return refusal.into(),
-            Admission::Answer(reply) => return answer(&mut exchange, reply),
-            Admission::Exempt => return self.exempt(stream, head, &plugin.config, &mut exchange, first),
-            Admission::Next => {}
+        if let Some(next) = self.without_policy(stream, plugin, head, &mut exchange, first, backlog) {
+            return next;
         }
-        if plugin.decides {
-            match policy.usable(link.now_ms, &worker.source.config) {
-                Err(Reason::SnapshotMissing)
-                    if self.hold_for_snapshot(stream, instance, &mut link, &mut undecided) =>
-                {
-                    return Next::Hold(undecided);
-                }
-                Err(reason) => return Refusal::new("gateway", reason).into(),
-                Ok(()) => {}
-            }
+        match self.has_policy(stream, instance, &policy, &mut link, &mut undecided) {
+            Ok(true) => {}
+            Ok(false) => return Next::Hold(undecided),
+            Err(refusal) => return refusal.into(),
         }
         if let Err(reason) = head.check() {
             return self.refusal(reason).into();
@@ -77,15 +67,60 @@ impl Request {
             now_s: now_ns / 1_000_000_000,
         };
         match self.run_stages(plugin, &mut context, first) {
-            Ok(Ran::Through(bodies)) => match self.watch(instance, &mut context) {
-                Ok(open) => Next::LetOn(bodies, open),
-                Err(_) => self.refusal(Reason::Internal).into(),
-            },
+            Ok(Ran::Through(bodies)) => self.let_through(instance, &mut context, bodies),
             Ok(Ran::Answered(reply)) => answer(&mut exchange, reply),
             Ok(Ran::Waits(stage, ticket)) => {
                 self.wait(stream, instance, &mut link, (stage, ticket), undecided)
             }
             Err(refusal) => refusal.into(),
+        }
+    }
+
+    /// What is said of a request before policy is looked at; nothing where stages have to decide.
+    fn without_policy(
+        &self,
+        stream: &dyn Stream,
+        plugin: &Plugin,
+        head: &Head<'_>,
+        exchange: &mut RequestState,
+        first: bool,
+        backlog: bool,
+    ) -> Option<Next> {
+        let mut arrival = Arrival { config: &plugin.config, head, backlog, exchange, listed: None };
+        match self.admit(plugin, &mut arrival) {
+            Admission::Refuse(refusal) => Some(refusal.into()),
+            Admission::Answer(reply) => Some(answer(exchange, reply)),
+            Admission::Exempt => Some(self.exempt(stream, head, &plugin.config, exchange, first)),
+            Admission::Next => None,
+        }
+    }
+
+    /// Whether there is policy to decide by; false where the request waits for the first.
+    fn has_policy(
+        &self,
+        stream: &dyn Stream,
+        instance: &Instance,
+        policy: &Policy,
+        link: &mut Link,
+        undecided: &mut Undecided,
+    ) -> Result<bool, Refusal> {
+        if !instance.plugin.decides {
+            return Ok(true);
+        }
+        match policy.usable(link.now_ms, &instance.worker.source.config) {
+            Ok(()) => Ok(true),
+            Err(Reason::SnapshotMissing) if self.hold_for_snapshot(stream, instance, link, undecided) => {
+                Ok(false)
+            }
+            Err(reason) => Err(Refusal::new("gateway", reason)),
+        }
+    }
+
+    /// Lets a request on that all stages have let on.
+    fn let_through(&self, instance: &Instance, context: &mut Context<'_>, bodies: Vec<BodyWish>) -> Next {
+        match self.watch(instance, context) {
+            Ok(open) => Next::LetOn(bodies, open),
+            Err(_) => self.refusal(Reason::Internal).into(),
         }
     }
 
