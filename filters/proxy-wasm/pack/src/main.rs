@@ -1,4 +1,5 @@
-//! `portcullis-pack MODULE FOLDER`: writes `portcullis.wasm` and `portcullis.names` of a built module into a folder.
+//! `portcullis-pack MODULE FOLDER`: optimises a built module, and writes `portcullis.wasm` and `portcullis.names` of
+//! what came of it into a folder.
 
 use std::error::Error;
 use std::path::PathBuf;
@@ -19,7 +20,8 @@ fn run() -> Result<(), Box<dyn Error>> {
     let (Some(module), Some(folder), None) = (paths.next(), paths.next(), paths.next()) else {
         return Err("give the built module and a folder".into());
     };
-    let built = std::fs::read(&module).map_err(|error| format!("{}: {error}", module.display()))?;
+    let optimised = portcullis_pack::optimised(&module, &folder)?;
+    let built = std::fs::read(&optimised).map_err(|error| format!("{}: {error}", optimised.display()))?;
     let packed = portcullis_pack::pack(&built)?;
     for (file, content) in
         [("portcullis.names", packed.names.as_bytes()), ("portcullis.wasm", &packed.module)]

@@ -3,6 +3,7 @@
 
 mod target;
 
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::OnceLock;
 use std::time::Duration;
@@ -25,6 +26,9 @@ use serde_json::{Value, json};
 #[allow(unused_imports, reason = "each test file uses a part of it")]
 pub use target::{Plugin, Target, install, on, plugin, process, target};
 
+/// The root of the source tree.
+const ROOT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../..");
+
 pub const UPSTREAM: &str = "outbound|9700||control.test";
 pub const ISSUER: &str = "https://idp.test";
 pub const NOW: u64 = 1_767_225_600;
@@ -33,28 +37,39 @@ const PEPPER: [u8; 32] = [2; 32];
 const IDENTITY_SEED: [u8; 32] = [3; 32];
 pub const API_KEY: &str = "pck_0001_secret";
 
-/// The module, built now: a stale one cannot pass.
+/// The module, built and optimised now, as it ships but for the names of functions: a stale one cannot pass.
 pub fn module() -> &'static Module {
     static MODULE: OnceLock<Module> = OnceLock::new();
-    MODULE.get_or_init(|| build("portcullis-proxy-wasm", "portcullis.wasm"))
+    MODULE.get_or_init(|| {
+        let built = build("portcullis-proxy-wasm", "portcullis.wasm");
+        let optimised = portcullis_pack::optimised(&built, &target_folder());
+        load(&optimised.unwrap_or_else(|error| panic!("{error}")))
+    })
 }
 
 /// The module with the stage that reads bodies.
 pub fn body_probe() -> &'static Module {
     static MODULE: OnceLock<Module> = OnceLock::new();
-    MODULE.get_or_init(|| build("portcullis-body-probe", "portcullis_body_probe.wasm"))
+    MODULE.get_or_init(|| load(&build("portcullis-body-probe", "portcullis_body_probe.wasm")))
 }
 
-fn build(package: &str, file: &str) -> Module {
-    let root = concat!(env!("CARGO_MANIFEST_DIR"), "/../..");
+fn target_folder() -> PathBuf {
+    std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| Path::new(ROOT).join("target"), PathBuf::from)
+}
+
+fn load(path: &Path) -> Module {
+    Module::from_file(path).expect("the module loads")
+}
+
+/// Where the compiler wrote it.
+fn build(package: &str, file: &str) -> PathBuf {
     let built = Command::new(env!("CARGO"))
-        .current_dir(root)
+        .current_dir(ROOT)
         .args(["build", "-q", "-p", package, "--target", "wasm32-wasip1", "--profile", "wasm"])
         .status()
         .expect("cargo runs");
     assert!(built.success(), "the module does not build");
-    let target = std::env::var("CARGO_TARGET_DIR").unwrap_or_else(|_| format!("{root}/target"));
-    Module::from_file(format!("{target}/wasm32-wasip1/wasm/{file}")).expect("the module loads")
+    target_folder().join("wasm32-wasip1/wasm").join(file)
 }
 
 /// The configuration of a gateway.
