@@ -35,4 +35,6 @@ pub(crate) mod kind {
     pub(crate) const FORWARDED: u8 = 3;
     pub(crate) const WORKLOAD: u8 = 4;
     pub(crate) const OPAQUE: u8 = 5;
+    pub(crate) const BEARER_OF_PEER: u8 = 6;
+    pub(crate) const API_KEY_OF_PEER: u8 = 7;
 }

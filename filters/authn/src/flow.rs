@@ -58,11 +58,12 @@ impl Means<'_> {
     /// Establishes the identity from the one credential that the client presents.
     pub(crate) fn presented(&self, context: &mut Context<'_>, presented: &Presented<'_>) -> Identified {
         let peer = peer(context)?;
-        let credential = match (presented.credential(), &peer) {
+        let found = match (presented.found(), &peer) {
             (Err(Reason::CredentialMissing), Some(peer)) => return self.workload(context, peer),
-            (credential, _) => credential?,
+            (found, _) => found?,
         };
         if matches!(presented.place(), Some(TokenLocation::Cookie(_))) {
+            found.look()?;
             // Under a path selector all clusters are one origin to a browser.
             if context.head.path.starts_with(b"/clusters/") {
                 return Err(Reason::CredentialUnsupported.into());
@@ -73,17 +74,14 @@ impl Means<'_> {
             // Whether the cluster wants that is looked at once the cluster is known to be the caller's.
             context.exchange.sent_by_page = page_of_another_origin(context.head).map(Box::from);
         }
-        let kind = match credential {
-            Credential::Bearer(_) => kind::BEARER,
-            Credential::ApiKey(_) => kind::API_KEY,
-        };
-        let key = with_peer(credential.bytes(), peer.as_ref());
+        let (kind, key) = as_cached(found.as_kept(), peer.as_ref());
         let revision = context.snapshot.authentication_revision();
         let digest = context.link.identities.digest(kind, &key);
         if let Some(known) = context.link.identities.get(digest, revision, context.now_s) {
-            remember_opaque(context, credential, &known, true)?;
+            remember_opaque(context, found.as_kept(), &known, true)?;
             return Ok(known);
         }
+        let credential = found.look()?;
         let Judged { verified, basis, keep } = self.judge(context, credential)?;
         let known = self.admit(context, (verified, basis), peer)?;
         if keep {
@@ -251,10 +249,41 @@ fn opaque(
     Ok(Judged { verified, basis, keep: fresh_s > 0 })
 }
 
-/// A credential as the cache knows it: with the peer, where that is a fact beside it.
-fn with_peer<'a>(credential: &'a [u8], peer: Option<&SpiffeId>) -> Cow<'a, [u8]> {
+/// A credential as the cache knows it: with the peer, where that is a fact beside it. Nobody has looked into the
+/// credential yet, so with a peer it is of another kind: whatever a client writes, it is none that came with a peer.
+/// Where the peer begins is plain, since no SPIFFE id has a NUL.
+fn as_cached<'a>(credential: Credential<'a>, peer: Option<&SpiffeId>) -> (u8, Cow<'a, [u8]>) {
+    let kind = match (credential, peer) {
+        (Credential::Bearer(_), None) => kind::BEARER,
+        (Credential::ApiKey(_), None) => kind::API_KEY,
+        (Credential::Bearer(_), Some(_)) => kind::BEARER_OF_PEER,
+        (Credential::ApiKey(_), Some(_)) => kind::API_KEY_OF_PEER,
+    };
+    let bytes = credential.bytes();
     match peer {
-        None => Cow::Borrowed(credential),
-        Some(peer) => Cow::Owned([credential, b"\0", peer.as_str().as_bytes()].concat()),
+        None => (kind, Cow::Borrowed(bytes)),
+        Some(peer) => (kind, Cow::Owned([bytes, b"\0", peer.as_str().as_bytes()].concat())),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_credential_is_one_that_came_with_a_peer() {
+        let (one, two) = ("spiffe://a/ns/x/sa/one", "spiffe://a/ns/x/sa/two");
+        let peers = [one, two].map(|id| SpiffeId::new(id).unwrap());
+        let long = format!("token\0{one}");
+        let mut seen = Vec::new();
+        for bytes in [b"token".as_slice(), b"", long.as_bytes(), b"\0"] {
+            for credential in [Credential::Bearer(bytes), Credential::ApiKey(bytes)] {
+                for peer in [None, Some(&peers[0]), Some(&peers[1])] {
+                    let key = as_cached(credential, peer);
+                    assert!(!seen.contains(&key), "{credential:?} {peer:?}");
+                    seen.push(key);
+                }
+            }
+        }
     }
 }

@@ -126,14 +126,19 @@ impl<'a> Presented<'a> {
         self.elsewhere.map(|(place, _)| place)
     }
 
-    /// The one credential.
-    ///
-    /// Envoy joins repeated `Authorization` headers by a comma, so a comma means two of them; neither a
-    /// bearer token nor an API key can contain one.
+    /// The one credential, looked at.
     ///
     /// # Errors
     /// The reason why there is not exactly one readable credential.
     pub fn credential(&self) -> Result<Credential<'a>, Reason> {
+        self.found()?.look()
+    }
+
+    /// The one credential, whatever is in it.
+    ///
+    /// # Errors
+    /// The reason why there is not exactly one credential of a length that is taken.
+    pub fn found(&self) -> Result<Found<'a>, Reason> {
         let found = match (self.authorization, self.api_key, self.elsewhere) {
             _ if self.repeated => return Err(Reason::CredentialAmbiguous),
             (None, None, None) => return Err(Reason::CredentialMissing),
@@ -142,37 +147,69 @@ impl<'a> Presented<'a> {
             (None, None, Some((place, token))) => in_place(place, token)?,
             _ => return Err(Reason::CredentialAmbiguous),
         };
-        let bytes = found.bytes();
-        if bytes.len() > MAX_CREDENTIAL_LEN {
+        if found.bytes().len() > MAX_CREDENTIAL_LEN {
             return Err(Reason::CredentialTooLarge);
         }
-        // One look for all that may be wrong, because every request pays for it.
+        Ok(Found(found))
+    }
+}
+
+/// A credential in which nobody has looked yet. Most requests come with one that was looked at, judged and kept before,
+/// and is known by its digest: for them that is all there is to do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Found<'a>(Credential<'a>);
+
+impl<'a> Found<'a> {
+    /// The credential, for its digest and for what was kept under that: whoever keeps a credential has looked at it,
+    /// and another one has another digest.
+    #[must_use]
+    pub fn as_kept(self) -> Credential<'a> {
+        self.0
+    }
+
+    /// The credential, to be judged.
+    ///
+    /// Envoy joins repeated `Authorization` headers by a comma, so a comma means two of them; neither a
+    /// bearer token nor an API key can contain one.
+    ///
+    /// # Errors
+    /// The reason why it cannot be one.
+    pub fn look(self) -> Result<Credential<'a>, Reason> {
+        let bytes = self.0.bytes();
         if scan::any(bytes, |b| b.is(b',') | b.below(b'!') | b.above(b'~')) || bytes.is_empty() {
             let comma = bytes.contains(&b',');
             return Err(if comma { Reason::CredentialAmbiguous } else { Reason::CredentialMalformed });
         }
         // Nobody else is to see it, a provider of introspection least of all.
-        if matches!(found, Credential::Bearer(token) if is_secret_of_the_service(token)) {
+        if matches!(self.0, Credential::Bearer(token) if is_secret_of_the_service(token)) {
             return Err(Reason::CredentialUnsupported);
         }
-        Ok(found)
+        Ok(self.0)
     }
 }
 
 /// Reads `Bearer <token>`; the scheme is compared without case (RFC 9110 §11.1).
 fn bearer(value: &[u8]) -> Result<Credential<'_>, Reason> {
-    let space = value.iter().position(|b| *b == b' ').ok_or(Reason::CredentialMalformed)?;
-    let (scheme, rest) = value.split_at_checked(space).ok_or(Reason::CredentialMalformed)?;
-    if scheme != b"Bearer" && !scheme.eq_ignore_ascii_case(b"bearer") {
-        let joined = value.contains(&b',');
-        return Err(if joined { Reason::CredentialAmbiguous } else { Reason::CredentialUnsupported });
-    }
+    // Nearly always written like this.
+    let usual = value.split_first_chunk().filter(|(scheme, _)| **scheme == *b"Bearer ");
+    let rest = usual.map_or_else(|| after_scheme(value), |(_, rest)| Ok(rest))?;
     let token = rest.trim_ascii();
     // A key in the Authorization header is common with API clients; its prefix tells it from a token.
     if token.starts_with(API_KEY_PREFIX) {
         return Ok(Credential::ApiKey(token));
     }
     Ok(Credential::Bearer(token))
+}
+
+/// What stands behind the scheme `Bearer`, in any case.
+fn after_scheme(value: &[u8]) -> Result<&[u8], Reason> {
+    let space = value.iter().position(|b| *b == b' ').ok_or(Reason::CredentialMalformed)?;
+    let (scheme, rest) = value.split_at_checked(space).ok_or(Reason::CredentialMalformed)?;
+    if scheme.eq_ignore_ascii_case(b"bearer") {
+        return Ok(rest);
+    }
+    let joined = value.contains(&b',');
+    Err(if joined { Reason::CredentialAmbiguous } else { Reason::CredentialUnsupported })
 }
 
 /// Tells a token from an API key in another place. A long-lived key has no business in a URL or a cookie.
