@@ -7,6 +7,7 @@ use std::sync::Arc;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use portcullis_identity::{ClusterId, SpiffeId};
+use portcullis_protocol::scan;
 
 use crate::browser::BrowserRules;
 use crate::edge::{self, Resource, TokenLocations, is_header_name};
@@ -283,8 +284,10 @@ pub fn is_reserved_header(name: &[u8]) -> bool {
     const PREFIX: &[u8] = b"x-portcullis-";
     // Most names differ here already.
     let [b'x' | b'X', b'-' | b'_', b'p' | b'P', ..] = name else { return false };
+    // Nearly always in the usual spelling, which is compared at once.
     name.get(..PREFIX.len()).is_some_and(|head| {
-        head.iter().zip(PREFIX).all(|(a, b)| a.eq_ignore_ascii_case(b) || (*a == b'_' && *b == b'-'))
+        scan::same(head, PREFIX)
+            || head.iter().zip(PREFIX).all(|(a, b)| a.eq_ignore_ascii_case(b) || (*a == b'_' && *b == b'-'))
     })
 }
 

@@ -21,17 +21,17 @@ struct Kind {
 }
 
 const KINDS: [Kind; 11] = [
-    Kind { name: "jwt_plain", status: 200, budget: 17_200, world: gateway, request: plain },
-    Kind { name: "with_body", status: 200, budget: 18_700, world: gateway, request: with_body },
-    Kind { name: "jwt", status: 200, budget: 19_800, world: gateway, request: jwt },
-    Kind { name: "api_key", status: 200, budget: 16_400, world: gateway, request: api_key },
-    Kind { name: "oauth_token", status: 200, budget: 17_350, world: provider, request: opaque },
-    Kind { name: "workload", status: 200, budget: 19_850, world: workloads, request: workload },
-    Kind { name: "identity_token", status: 200, budget: 17_200, world: sidecar, request: forwarded },
-    Kind { name: "no_credential", status: 401, budget: 17_900, world: gateway, request: nothing },
-    Kind { name: "suspended", status: 403, budget: 25_400, world: gateway, request: suspended },
-    Kind { name: "forged_jwt", status: 401, budget: 5_800_000, world: gateway, request: forged },
-    Kind { name: "unknown_api_key", status: 401, budget: 42_300, world: gateway, request: unknown_key },
+    Kind { name: "jwt_plain", status: 200, budget: 15_250, world: gateway, request: plain },
+    Kind { name: "with_body", status: 200, budget: 16_550, world: gateway, request: with_body },
+    Kind { name: "jwt", status: 200, budget: 17_400, world: gateway, request: jwt },
+    Kind { name: "api_key", status: 200, budget: 14_950, world: gateway, request: api_key },
+    Kind { name: "oauth_token", status: 200, budget: 15_750, world: provider, request: opaque },
+    Kind { name: "workload", status: 200, budget: 18_650, world: workloads, request: workload },
+    Kind { name: "identity_token", status: 200, budget: 15_600, world: sidecar, request: forwarded },
+    Kind { name: "no_credential", status: 401, budget: 16_700, world: gateway, request: nothing },
+    Kind { name: "suspended", status: 403, budget: 23_300, world: gateway, request: suspended },
+    Kind { name: "forged_jwt", status: 401, budget: 5_450_000, world: gateway, request: forged },
+    Kind { name: "unknown_api_key", status: 401, budget: 40_900, world: gateway, request: unknown_key },
 ];
 
 /// A request with the headers that a browser sends and that Envoy adds.

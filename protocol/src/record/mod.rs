@@ -146,8 +146,7 @@ fn text(out: &mut Vec<u8>, tag: u32, value: &[u8]) {
 /// A field of bytes.
 #[inline(always)]
 pub fn bytes(out: &mut Vec<u8>, tag: u32, value: &[u8]) {
-    varint(out, u64::from(tag << 3 | LENGTH_DELIMITED));
-    varint(out, u64::try_from(value.len()).unwrap_or_default());
+    key_and(out, tag << 3 | LENGTH_DELIMITED, u64::try_from(value.len()).unwrap_or_default());
     out.extend_from_slice(value);
 }
 
@@ -155,8 +154,24 @@ pub fn bytes(out: &mut Vec<u8>, tag: u32, value: &[u8]) {
 #[inline(always)]
 pub fn number(out: &mut Vec<u8>, tag: u32, value: u64) {
     if value != 0 {
-        varint(out, u64::from(tag << 3 | VARINT));
-        varint(out, value);
+        key_and(out, tag << 3 | VARINT, value);
+    }
+}
+
+/// A field's key and what follows it. Most are a byte or two, which are written together: making sure that there is
+/// room is what costs.
+#[inline(always)]
+fn key_and(out: &mut Vec<u8>, key: u32, value: u64) {
+    match (key, value) {
+        (..0x80, ..0x80) => out.extend_from_slice(&[low_byte(key.into()), low_byte(value)]),
+        (0x80..0x4000, ..0x80) => {
+            let (low, high) = (low_byte(key.into()) | 0x80, low_byte(u64::from(key) >> 7));
+            out.extend_from_slice(&[low, high, low_byte(value)]);
+        }
+        _ => {
+            varint(out, key.into());
+            varint(out, value);
+        }
     }
 }
 

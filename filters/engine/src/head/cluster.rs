@@ -88,17 +88,22 @@ fn from_host<'a>(host: &'a [u8], domain: &str) -> Option<Cow<'a, [u8]>> {
     // The shorter one first: most hosts that are no cluster's differ there.
     let (rest, end) = host.split_at_checked(host.len().checked_sub(domain.len())?)?;
     let label = without_suffix(rest, b".clusters.")?;
-    if !end.eq_ignore_ascii_case(domain.as_bytes()) {
+    if !same_but_for_case(end, domain.as_bytes()) {
         return None;
     }
-    let lower = !label.iter().any(u8::is_ascii_uppercase);
+    let lower = !scan::any(label, |bytes| bytes.above(b'A' - 1) & bytes.below(b'Z' + 1));
     Some(if lower { Cow::Borrowed(label) } else { Cow::Owned(label.to_ascii_lowercase()) })
 }
 
 /// What stands before a suffix, which is compared without case.
 fn without_suffix<'a>(text: &'a [u8], suffix: &[u8]) -> Option<&'a [u8]> {
     let (rest, end) = text.split_at_checked(text.len().checked_sub(suffix.len())?)?;
-    end.eq_ignore_ascii_case(suffix).then_some(rest)
+    same_but_for_case(end, suffix).then_some(rest)
+}
+
+/// Whether two texts are the same without case, as they nearly always are with it.
+fn same_but_for_case(a: &[u8], b: &[u8]) -> bool {
+    scan::same(a, b) || a.eq_ignore_ascii_case(b)
 }
 
 /// The segment after `/clusters/`.

@@ -177,10 +177,12 @@ fn check(buffer: &[u8]) -> Option<usize> {
     let count = usize::try_from(u32::from_le_bytes(*buffer.first_chunk::<WORD>()?)).ok()?;
     let start = data_start(count)?;
     let table = buffer.get(WORD..start)?;
-    let mut end = u64::try_from(start).ok()?;
-    for length in table.as_chunks::<WORD>().0 {
-        // Each text is followed by a NUL. So many 32-bit numbers as fit into memory do not overflow.
-        end = end.wrapping_add(u64::from(u32::from_le_bytes(*length))).wrapping_add(1);
+    // Each text is followed by a NUL.
+    let mut end = u64::try_from(count.checked_mul(2)?.checked_add(start)?).ok()?;
+    for lengths in table.as_chunks::<{ 2 * WORD }>().0 {
+        // Name and value at once. So many 32-bit numbers as fit into memory do not overflow.
+        let both = u64::from_le_bytes(*lengths);
+        end = end.wrapping_add(both & u64::from(u32::MAX)).wrapping_add(both >> 32);
     }
     (end == u64::try_from(buffer.len()).ok()?).then_some(count)
 }

@@ -20,6 +20,8 @@ pub trait Proxy: Host {
 #[derive(Debug, Default)]
 pub struct Calls {
     current: Cell<ContextId>,
+    /// The newest context that ever sent a call. Nearly every stream that ends is newer, and sent none.
+    newest_sender: Cell<ContextId>,
     outstanding: RefCell<Outstanding>,
 }
 
@@ -46,6 +48,7 @@ impl Calls {
     /// The current context sent a call.
     pub fn sent(&self, token: CallToken) {
         let context = self.current.get();
+        self.newest_sender.set(self.newest_sender.get().max(context));
         if let Ok(mut outstanding) = self.outstanding.try_borrow_mut() {
             outstanding.sender.insert(token, context);
             outstanding.by_sender.insert((context, token));
@@ -63,13 +66,12 @@ impl Calls {
 
     /// A context ended, and its calls with it.
     pub fn ended(&self, context: ContextId) {
+        if context > self.newest_sender.get() {
+            return;
+        }
         let Ok(mut outstanding) = self.outstanding.try_borrow_mut() else {
             return;
         };
-        // Nearly always, and then there is no tree to be walked.
-        if outstanding.by_sender.is_empty() {
-            return;
-        }
         let first = (context, CallToken(0));
         while let Some(&(sender, token)) = outstanding.by_sender.range(first..).next()
             && sender == context

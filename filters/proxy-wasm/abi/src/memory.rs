@@ -8,56 +8,83 @@
 //! memory that is found, cleared and freed for a few bytes of a property. What an earlier call left
 //! in a buffer is never shown, because a buffer counts only up to the size that was asked for.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 
 use crate::error::HostErrorKind;
 use crate::host::Block;
 
-/// Buffers that may wait at once. A hostcall asks for one or two; what is older belongs to a call
+/// Buffers that may wait at once besides the last one. A hostcall asks for one or two; what is older belongs to a call
 /// that failed after it had asked, and is given back.
 const WAITING: usize = 4;
 
-/// Buffers that are kept to be handed out again.
+/// Buffers that are kept to be handed out again besides the last one.
 const SPARE: usize = 4;
 
 /// The size that a buffer has at least, and the size up to which one is kept: bodies are rare.
 const KEPT: (usize, usize) = (256, 64 * 1024);
 
 /// The buffers handed to the proxy and not yet taken back, and those to be handed out.
-#[derive(Debug, Default)]
+///
+/// Nearly every hostcall asks for one buffer and takes it at once. So one of each kind stands by itself, and the lists
+/// are for the others.
+#[derive(Default)]
 pub(crate) struct Handover {
-    buffers: RefCell<Buffers>,
+    /// The one handed out last; one without memory is none.
+    handed: Cell<Block>,
+    /// The one that came back last; one without memory is none.
+    spare: Cell<Vec<u8>>,
+    others: RefCell<Others>,
 }
 
 #[derive(Debug, Default)]
-struct Buffers {
+struct Others {
     waiting: Vec<Block>,
     spare: Vec<Vec<u8>>,
 }
 
 impl Handover {
     pub(crate) const fn new() -> Self {
-        Self { buffers: RefCell::new(Buffers { waiting: Vec::new(), spare: Vec::new() }) }
+        Self {
+            handed: Cell::new(Block { buffer: Vec::new(), length: 0 }),
+            spare: Cell::new(Vec::new()),
+            others: RefCell::new(Others { waiting: Vec::new(), spare: Vec::new() }),
+        }
     }
 
     /// Memory of `size` bytes for the proxy to write into; null if there is none.
     pub(crate) fn allocate(&self, size: usize) -> *mut u8 {
-        let Ok(mut buffers) = self.buffers.try_borrow_mut() else {
-            return std::ptr::null_mut();
-        };
-        let fitting = buffers.spare.iter().rposition(|spare| spare.len() >= size);
-        let buffer = match fitting {
-            Some(at) => buffers.spare.swap_remove(at),
-            None => match fresh(size) {
-                Some(buffer) => buffer,
-                None => return std::ptr::null_mut(),
-            },
-        };
-        if buffers.waiting.len() >= WAITING {
-            buffers.waiting.remove(0);
+        let spare = self.spare.take();
+        let fits = spare.len() >= size && !spare.is_empty();
+        let buffer = if fits { Some(spare) } else { self.another(size, spare) };
+        let Some(mut buffer) = buffer else { return std::ptr::null_mut() };
+        let address = buffer.as_mut_ptr();
+        let before = self.handed.replace(Block { buffer, length: size });
+        if !before.buffer.is_empty() {
+            self.keep_waiting(before);
         }
-        buffers.waiting.push(Block { buffer, length: size });
-        buffers.waiting.last_mut().map_or(std::ptr::null_mut(), |block| block.buffer.as_mut_ptr())
+        address
+    }
+
+    /// A buffer of this size, when the one at hand is too short.
+    #[cold]
+    fn another(&self, size: usize, short: Vec<u8>) -> Option<Vec<u8>> {
+        let mut others = self.others.try_borrow_mut().ok()?;
+        let fitting = others.spare.iter().rposition(|spare| spare.len() >= size);
+        let found = fitting.map(|at| others.spare.swap_remove(at));
+        if !short.is_empty() && others.spare.len() < SPARE {
+            others.spare.push(short);
+        }
+        found.or_else(|| fresh(size))
+    }
+
+    #[cold]
+    fn keep_waiting(&self, block: Block) {
+        if let Ok(mut others) = self.others.try_borrow_mut() {
+            if others.waiting.len() >= WAITING {
+                others.waiting.remove(0);
+            }
+            others.waiting.push(block);
+        }
     }
 
     /// The buffer at `address`, of which `size` bytes count.
@@ -65,12 +92,15 @@ impl Handover {
     /// # Errors
     /// [`HostErrorKind::Malformed`] if no such buffer was handed out or it is shorter than `size`.
     pub(crate) fn lend(&self, address: *const u8, size: usize) -> Result<Block, HostErrorKind> {
-        let found = self.discard(address);
+        let mut block = self.handed.take();
+        if block.buffer.is_empty() || block.buffer.as_ptr() != address {
+            self.handed.set(block);
+            block = self.earlier(address).unwrap_or_default();
+        }
         if size == 0 {
-            found.into_iter().for_each(|block| self.give_back(block.buffer));
+            self.give_back(block.buffer);
             return Ok(Block::default());
         }
-        let block = found.ok_or(HostErrorKind::Malformed)?;
         if block.length < size {
             return Err(HostErrorKind::Malformed);
         }
@@ -94,21 +124,30 @@ impl Handover {
 
     /// Takes a buffer to be handed out again.
     pub(crate) fn give_back(&self, buffer: Vec<u8>) {
-        if (KEPT.0..=KEPT.1).contains(&buffer.len())
-            && let Ok(mut buffers) = self.buffers.try_borrow_mut()
-            && buffers.spare.len() < SPARE
+        if !(KEPT.0..=KEPT.1).contains(&buffer.len()) {
+            return;
+        }
+        let before = self.spare.replace(buffer);
+        if !before.is_empty()
+            && let Ok(mut others) = self.others.try_borrow_mut()
+            && others.spare.len() < SPARE
         {
-            buffers.spare.push(buffer);
+            others.spare.push(before);
         }
     }
 
-    fn discard(&self, address: *const u8) -> Option<Block> {
-        let mut buffers = self.buffers.try_borrow_mut().ok()?;
-        if let Some(last) = buffers.waiting.pop_if(|block| block.buffer.as_ptr() == address) {
-            return Some(last);
-        }
-        let at = buffers.waiting.iter().rposition(|block| block.buffer.as_ptr() == address)?;
-        Some(buffers.waiting.swap_remove(at))
+    /// Has a buffer handed out next, before the one that would be; that one is returned, to be given back afterwards.
+    pub(crate) fn offer(&self, buffer: Vec<u8>) -> Vec<u8> {
+        let kept = (KEPT.0..=KEPT.1).contains(&buffer.len());
+        if kept { self.spare.replace(buffer) } else { Vec::new() }
+    }
+
+    /// A buffer that was handed out before others.
+    #[cold]
+    fn earlier(&self, address: *const u8) -> Option<Block> {
+        let waiting = &mut self.others.try_borrow_mut().ok()?.waiting;
+        let at = waiting.iter().rposition(|block| block.buffer.as_ptr() == address)?;
+        Some(waiting.swap_remove(at))
     }
 }
 
@@ -160,9 +199,26 @@ mod tests {
         for _ in 0..100 {
             assert!(!handover.allocate(64).is_null());
         }
-        assert_eq!(handover.buffers.borrow().waiting.len(), WAITING);
+        assert_eq!(handover.others.borrow().waiting.len(), WAITING);
         let last = handover.allocate(64);
         assert_eq!(handover.take(last, 64), Ok(vec![0; 64]));
+    }
+
+    #[test]
+    fn what_is_offered_is_handed_out_next_and_nothing_is_lost() {
+        let handover = Handover::new();
+        let first = handover.allocate(8);
+        let block = handover.lend(first, 8).unwrap();
+        handover.give_back(vec![0; KEPT.0]);
+        let aside = handover.offer(block.buffer);
+        assert_eq!(handover.allocate(8), first);
+        let kept = aside.as_ptr();
+        handover.give_back(aside);
+        assert_eq!(handover.allocate(8).cast_const(), kept);
+        // Two are under way, and each is taken by its address.
+        assert!(handover.lend(first, 8).is_ok() && handover.lend(kept, 8).is_ok());
+        assert!(handover.offer(vec![0; KEPT.1 + 1]).is_empty());
+        assert!(handover.spare.take().is_empty(), "a large one is not kept");
     }
 
     #[test]
@@ -177,6 +233,7 @@ mod tests {
         assert_eq!(handover.lend(second, 11), Err(HostErrorKind::Malformed), "more than was asked for");
         let third = handover.allocate(64 * 1024 + 1);
         handover.give_back(handover.lend(third, 1).unwrap().buffer);
-        assert!(handover.buffers.borrow().spare.iter().all(|b| b.len() <= KEPT.1));
+        assert!(handover.others.borrow().spare.iter().all(|b| b.len() <= KEPT.1));
+        assert!(handover.spare.take().len() <= KEPT.1);
     }
 }

@@ -147,10 +147,12 @@ impl Host for WasmHost {
     }
 
     fn header_block(&self, map: MapType, reuse: Vec<u8>) -> HostResult<Block> {
-        HANDOVER.with(|handover| handover.give_back(reuse));
-        borrow("get_header_map_pairs", |data, size| unsafe {
+        let aside = HANDOVER.with(|handover| handover.offer(reuse));
+        let block = borrow("get_header_map_pairs", |data, size| unsafe {
             raw::proxy_get_header_map_pairs(map as u32, data, size)
-        })
+        });
+        HANDOVER.with(|handover| handover.give_back(aside));
+        block
     }
 
     fn header(&self, map: MapType, name: &str) -> HostResult<Option<Vec<u8>>> {
