@@ -1,12 +1,17 @@
-//! A replica of a Data API that does as it is told: one connection after the other, and each request counted.
+//! A replica of a Data API that does as it is told, over HTTP/2 as the gateway speaks it: each request is counted.
 
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use http_body_util::Full;
+use hyper::body::Bytes;
+use hyper::server::conn::http2;
+use hyper::service::service_fn;
+use hyper::{Response, StatusCode};
+use hyper_util::rt::{TokioExecutor, TokioIo};
 use portcullis_mesh::pki::Leaf;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::{JoinHandle, JoinSet};
 use tokio_rustls::TlsAcceptor;
@@ -22,7 +27,7 @@ pub(crate) enum Answer {
     Ok(Duration),
     /// 503, as an application says it.
     Unavailable,
-    /// The connection ends when the whole request is there.
+    /// The stream is reset when the request is there.
     CutOff,
 }
 
@@ -96,40 +101,24 @@ impl Replica {
 }
 
 async fn serve(acceptor: TlsAcceptor, stream: TcpStream, state: Arc<State>) {
-    let Ok(mut stream) = acceptor.accept(stream).await else { return };
-    let mut read = Vec::new();
-    while let Some(rest) = next_request(&mut stream, &mut read).await {
-        read = rest;
-        state.seen.fetch_add(1, Ordering::SeqCst);
-        let answer = *state.answer.lock().unwrap();
-        let status = match answer {
-            Answer::CutOff => return,
-            Answer::Unavailable => "503 Service Unavailable",
-            Answer::Ok(after) => {
-                tokio::time::sleep(after).await;
-                "200 OK"
-            }
-        };
-        let text = format!("HTTP/1.1 {status}\r\ncontent-length: {}\r\n\r\n{}", state.name.len(), state.name);
-        if stream.write_all(text.as_bytes()).await.is_err() {
-            return;
-        }
-    }
+    let Ok(stream) = acceptor.accept(stream).await else { return };
+    let service = service_fn(|_| answer(Arc::clone(&state)));
+    // It ends with the connection, whoever ends that.
+    let _ = http2::Builder::new(TokioExecutor::new()).serve_connection(TokioIo::new(stream), service).await;
 }
 
-/// Reads one whole request, and returns what came after it.
-async fn next_request(stream: &mut (impl AsyncReadExt + Unpin), read: &mut Vec<u8>) -> Option<Vec<u8>> {
-    loop {
-        let text = String::from_utf8_lossy(read).to_lowercase();
-        if let Some((head, _)) = text.split_once("\r\n\r\n") {
-            let length = head.lines().find_map(|line| line.strip_prefix("content-length: "));
-            let end = head.len() + 4 + length.map_or(0, |length| length.trim().parse().unwrap());
-            if read.len() >= end {
-                return Some(read.split_off(end));
-            }
+async fn answer(state: Arc<State>) -> std::io::Result<Response<Full<Bytes>>> {
+    state.seen.fetch_add(1, Ordering::SeqCst);
+    let answer = *state.answer.lock().unwrap();
+    let status = match answer {
+        Answer::CutOff => return Err(std::io::Error::other("as the test wants it")),
+        Answer::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
+        Answer::Ok(after) => {
+            tokio::time::sleep(after).await;
+            StatusCode::OK
         }
-        if stream.read_buf(read).await.ok()? == 0 {
-            return None;
-        }
-    }
+    };
+    let mut response = Response::new(Full::new(Bytes::from_static(state.name.as_bytes())));
+    *response.status_mut() = status;
+    Ok(response)
 }

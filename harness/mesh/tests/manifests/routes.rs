@@ -1,10 +1,29 @@
 //! The route of a hosted cluster, as `overlays/dev` has it, in a real gateway.
 
+use portcullis_mesh::http::Request;
 use portcullis_mesh::wait::{self, Seen};
 use portcullis_mesh::{HOSTED, Mesh, Options};
 use serde_json::json;
 
 use crate::hosted::{Hosted, placed};
+
+/// How many connections of a version of HTTP the sidecar of the cluster has taken, besides those to its admin page.
+async fn connections(mesh: &Mesh, version: &str) -> u64 {
+    let filter = format!("/stats?filter=inbound.*downstream_cx_{version}_total");
+    let page = Request::get(mesh.plan().hosted_admin(), &filter).send().await.unwrap().text();
+    let values = page.lines().filter_map(|line| line.rsplit_once(": ")?.1.parse::<u64>().ok());
+    values.sum()
+}
+
+/// B23, and why a WebSocket comes otherwise: over HTTP/2 the sidecar would end the connection with all that is on it.
+async fn by_http2_but_for_web_sockets(mesh: &Mesh) {
+    let before = connections(mesh, "http1").await;
+    assert!(connections(mesh, "http2").await > 0, "requests come over HTTP/2");
+    let socket = placed(mesh).at("/socket").header("connection", "upgrade").header("upgrade", "websocket");
+    let answer = socket.send().await.unwrap();
+    assert_eq!(answer.status, 101, "{}", answer.text());
+    assert_eq!(connections(mesh, "http1").await, before + 1, "a WebSocket comes over HTTP/1.1");
+}
 
 /// B6, B11.
 #[tokio::test]
@@ -33,5 +52,6 @@ async fn a_hosted_cluster_is_reached_by_the_version_that_is_asked_for() {
     }
     let stream = second.clone().header("accept", "text/event-stream").send().await.unwrap();
     assert_eq!(stream.status, 503, "of version 2 there is no replica: {}", stream.text());
+    by_http2_but_for_web_sockets(&mesh).await;
     mesh.stop().await;
 }

@@ -83,10 +83,10 @@ impl Cluster {
         self.two.answers(answer);
     }
 
-    /// Waits until so many connections to version 1 are what the gateway holds to.
-    async fn bears(&self, connections: u32) {
+    /// Waits until so many requests at a time to version 1 are what the gateway holds to.
+    async fn bears(&self, requests: u32) {
         let wanted = format!(
-            "|v1|data-api.acme-hosted.svc.cluster.local::default_priority::max_connections::{connections}\n"
+            "|v1|data-api.acme-hosted.svc.cluster.local::default_priority::max_requests::{requests}\n"
         );
         let page = Request::get(self.mesh.plan().ingress_admin(), "/clusters");
         wait::until("the pool", &self.log(), async || {
@@ -130,13 +130,12 @@ fn quicker(mut hosted: Hosted) -> Hosted {
     hosted
 }
 
-/// The same again with as few connections as there can be.
+/// The same again with room for one request.
 fn narrower(mut hosted: Hosted) -> Hosted {
-    replace(&mut hosted.connections, "/spec/trafficPolicy/connectionPool/tcp/maxConnections", 1024, json!(1));
     replace(
         &mut hosted.connections,
-        "/spec/trafficPolicy/connectionPool/http/http1MaxPendingRequests",
-        256,
+        "/spec/trafficPolicy/connectionPool/http/http2MaxRequests",
+        1024,
         json!(1),
     );
     hosted
@@ -223,7 +222,7 @@ async fn what_was_not_sent_goes_elsewhere(cluster: &mut Cluster) {
         sent += 1;
         assert!(sent < 1000, "nobody was ejected");
     }
-    assert!(cluster.stat("v1", "upstream_rq_retry_success").await >= 5);
+    assert!(cluster.stat("v1", "upstream_rq_retry_success").await > 0, "it took a second try");
     let retries = cluster.stat("v1", "upstream_rq_retry").await;
     assert_eq!(cluster.change().send().await.unwrap().status, 200);
     assert_eq!(cluster.stat("v1", "upstream_rq_retry").await, retries, "who is ejected is not even asked");
@@ -258,7 +257,7 @@ async fn more_than_the_pool_holds_is_refused(cluster: &Cluster) {
     }
     assert!(well >= 1 && refused >= 6, "{well} went through and {refused} were refused");
     assert_eq!(cluster.seen() - before, well, "a replica heard of no other");
-    assert!(cluster.stat("v1", "upstream_rq_pending_overflow").await >= refused);
+    assert!(cluster.stat("v1", "upstream_rq_active_overflow").await >= refused);
     cluster.hosted.apply_again(&cluster.mesh).await;
     cluster.bears(1024).await;
     cluster.answer(AT_ONCE);
