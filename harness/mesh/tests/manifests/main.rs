@@ -15,6 +15,8 @@ mod routes;
 mod text;
 mod tunnel;
 mod upstreams;
+#[cfg(feature = "slow")]
+mod valkey;
 mod workloads;
 
 use serde_json::Value;

@@ -6,12 +6,13 @@ use serde_json::{Value, json};
 use crate::rendered::{OVERLAYS, Rendered, Settings, built, kind_and_name};
 
 /// Components that an overlay may add, each with the setting that it asks for: addresses of somebody outside, or an image.
-pub(crate) const COMPONENTS: [(&str, &str, &str); 6] = [
+pub(crate) const COMPONENTS: [(&str, &str, &str); 7] = [
     ("overlays/prod", "proxy-protocol", "proxyCidr"),
     ("overlays/prod", "http-proxy-in-front", "proxyCidr"),
     ("overlays/prod", "registry-addresses", "registryCidr"),
     ("overlays/prod", "identity-provider-addresses", "identityProviderCidr"),
     ("overlays/prod", "tunnel-gateway", "envoyImage"),
+    ("overlays/prod", "valkey", "valkeyImage"),
     ("data-cluster/on-premises", "platform-addresses", "platformCidr"),
 ];
 

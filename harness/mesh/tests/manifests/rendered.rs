@@ -28,10 +28,15 @@ pub(crate) fn manifests() -> PathBuf {
 
 /// The YAML files of the manifests, by their paths within.
 pub(crate) fn files() -> Vec<String> {
-    let mut found = Vec::new();
-    list(&manifests(), &mut found);
+    let mut found = everything();
     found.retain(|file| file.ends_with(".yaml"));
     assert!(found.len() > 40, "only {} files", found.len());
+    found
+}
+
+fn everything() -> Vec<String> {
+    let mut found = Vec::new();
+    list(&manifests(), &mut found);
     found
 }
 
@@ -71,7 +76,7 @@ impl Settings {
     /// With every example taken in, as an operator would who has decided.
     pub(crate) fn filled(overlay: &str) -> Self {
         let copy = tempfile::tempdir().unwrap();
-        for file in files() {
+        for file in everything() {
             let target = copy.path().join(&file);
             std::fs::create_dir_all(target.parent().unwrap()).unwrap();
             std::fs::copy(manifests().join(&file), target).unwrap();

@@ -105,9 +105,14 @@ fn every_workload_that_stays_says_when_it_is_ready_and_when_it_lives() {
             // A sidecar of the mesh that somebody else's image is: its agent ends with it.
             let lives = if container["name"] == "istio-proxy" { "startupProbe" } else { "livenessProbe" };
             for probe in ["readinessProbe", lives] {
-                let asked = &container[probe]["httpGet"];
-                assert!(asked["path"].is_string(), "{name}, {}: {probe}", container["name"]);
-                let port = &asked["port"];
+                // What speaks no HTTP is asked for a connection.
+                let (http, tcp) = (&container[probe]["httpGet"], &container[probe]["tcpSocket"]);
+                assert!(
+                    http["path"].is_string() != tcp.is_object(),
+                    "{name}, {}: {probe}",
+                    container["name"]
+                );
+                let port = if tcp.is_object() { &tcp["port"] } else { &http["port"] };
                 let own = container["ports"].as_array().into_iter().flatten();
                 let known = own.clone().any(|one| one["name"] == *port || one["containerPort"] == *port);
                 // 15021 is the agent's.
