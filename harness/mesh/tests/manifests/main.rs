@@ -3,6 +3,7 @@
 
 mod cluster;
 mod dns;
+mod flows;
 mod gateway;
 mod holes;
 mod hosted;

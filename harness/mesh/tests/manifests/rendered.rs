@@ -160,6 +160,15 @@ impl Settings {
     }
 }
 
+/// What an overlay's example says.
+pub(crate) fn setting(path: &str, key: &str) -> String {
+    let text = std::fs::read_to_string(manifests().join(path).join("settings.yaml")).unwrap();
+    let start = format!("  {key}: ");
+    let filled = overlay::with_examples(&text);
+    let value = filled.lines().find_map(|line| line.strip_prefix(&start));
+    value.unwrap_or_else(|| panic!("{path} has no setting {key}")).to_owned()
+}
+
 /// An overlay as an operator has it who has decided what is open; built once.
 pub(crate) fn built(overlay: &str) -> &'static Rendered {
     static BUILT: [OnceLock<Rendered>; OVERLAYS.len()] = [const { OnceLock::new() }; OVERLAYS.len()];
