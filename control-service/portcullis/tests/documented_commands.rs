@@ -9,7 +9,8 @@ mod document_cases {
 use std::collections::BTreeSet;
 use std::fs;
 
-use document_cases::pages::{Block, Class, blocks, files, root};
+use common::portcullis;
+use document_cases::pages::{Block, Class, blocks, files, named_in_prose, root};
 use document_cases::scripts;
 use portcullis_model::Reason;
 
@@ -49,6 +50,31 @@ fn every_block_of_commands_has_a_class_and_names_what_there_is() {
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
     assert!(blocks.len() >= 20, "only {} blocks of commands", blocks.len());
+}
+
+/// Whether the program has the command and its options is asked of the program: with `--help` it does nothing else.
+#[test]
+fn every_command_that_a_sentence_names_is_one() {
+    let named = named_in_prose();
+    assert!(named.len() >= 40, "only {} commands", named.len());
+    let mut wrong = Vec::new();
+    for (command, page) in named {
+        // Not the value of an option, but whatever command there is.
+        let any =
+            command.strip_suffix(" …").filter(|before| !before.rsplit(' ').next().unwrap().starts_with("--"));
+        let filled = any.unwrap_or(&command).replace('…', "x").replace("TIME", "2026-01-31T12:00:00Z");
+        let words: Vec<&str> = filled.split_whitespace().skip(1).collect();
+        // What is behind `policy` another program answers.
+        if words.first() == Some(&"policy") {
+            continue;
+        }
+        let said = portcullis().args(&words).arg("--help").output().unwrap();
+        if !said.status.success() {
+            let problem = String::from_utf8_lossy(&said.stderr).lines().next().unwrap_or_default().to_owned();
+            wrong.push(format!("{page}: `{command}`: {problem}"));
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
 fn words_after<'a>(text: &'a str, word: &str) -> Vec<&'a str> {

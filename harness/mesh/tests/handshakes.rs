@@ -203,6 +203,9 @@ async fn the_public_port_speaks_tls_1_3_alone_and_the_mesh_nothing_without_forwa
     let stranger = tls_1_3(&mesh, "admin.alfred-platform.example.com").await;
     assert!(stranger.is_err(), "who asks for another name gets no certificate: {stranger:?}");
 
+    // Where data clusters dial in is as public.
+    let answer = answer_to(mesh.plan().tunnel_accept(), &BEST_OF_1_2, None).await;
+    assert_eq!(answer, (ALERT, PROTOCOL_VERSION), "the tunnel gateway");
     what_is_forbidden_is_refused_inside(&mesh).await;
     for admin in [mesh.plan().ingress_admin(), mesh.plan().hosted_admin(), mesh.plan().control_admin()] {
         let all = parameters_of_listeners(admin).await;

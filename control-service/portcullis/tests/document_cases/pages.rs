@@ -1,5 +1,6 @@
 //! The blocks of commands on the pages for operators, and of which class each is.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -118,4 +119,22 @@ pub(crate) fn files(folder: &Path, found: &mut Vec<PathBuf>) {
             found.push(path);
         }
     }
+}
+
+/// The commands of this program that sentences and tables name, each with its page: what stands before a pipe or a file.
+pub(crate) fn named_in_prose() -> BTreeMap<String, String> {
+    let mut found = BTreeMap::new();
+    for page in pages() {
+        let text = fs::read_to_string(root().join(&page)).unwrap();
+        let mut fenced = false;
+        for line in text.lines() {
+            fenced ^= line.trim_start().starts_with("```");
+            let spans =
+                line.split('`').skip(1).step_by(2).filter(|span| !fenced && span.starts_with("portcullis "));
+            let commands = spans
+                .map(|span| span.split(['|', '<', '>', '\\']).next().unwrap_or_default().trim().to_owned());
+            found.extend(commands.map(|command| (command, page.display().to_string())));
+        }
+    }
+    found
 }
