@@ -3,7 +3,7 @@
 use portcullis_mesh::http::Request;
 use portcullis_mesh::wait::{self, Seen};
 use portcullis_mesh::{HOSTED, Mesh, Options};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::hosted::{Hosted, placed};
 
@@ -23,6 +23,31 @@ async fn by_http2_but_for_web_sockets(mesh: &Mesh) {
     let answer = socket.send().await.unwrap();
     assert_eq!(answer.status, 101, "{}", answer.text());
     assert_eq!(connections(mesh, "http1").await, before + 1, "a WebSocket comes over HTTP/1.1");
+}
+
+/// Whether a manifest says it or leaves it to the mesh.
+async fn no_route_repeats_what_was_sent(mesh: &Mesh) {
+    let page = Request::get(mesh.plan().ingress_admin(), "/config_dump?resource=dynamic_route_configs");
+    let mut found = Vec::new();
+    retried_on(&page.send().await.unwrap().json(), &mut found);
+    // Those of the cluster, of the one on premises, and of the platform's own endpoints.
+    assert!(found.len() >= 8, "{found:?}");
+    for conditions in found {
+        assert_eq!(conditions, "connect-failure,refused-stream,reset-before-request");
+    }
+}
+
+fn retried_on(value: &Value, found: &mut Vec<String>) {
+    match value {
+        Value::Array(items) => items.iter().for_each(|item| retried_on(item, found)),
+        Value::Object(fields) => {
+            found.extend(
+                fields.get("retry_policy").map(|policy| policy["retry_on"].as_str().unwrap().to_owned()),
+            );
+            fields.values().for_each(|field| retried_on(field, found));
+        }
+        _ => {}
+    }
 }
 
 /// B6, B11.
@@ -53,5 +78,6 @@ async fn a_hosted_cluster_is_reached_by_the_version_that_is_asked_for() {
     let stream = second.clone().header("accept", "text/event-stream").send().await.unwrap();
     assert_eq!(stream.status, 503, "of version 2 there is no replica: {}", stream.text());
     by_http2_but_for_web_sockets(&mesh).await;
+    no_route_repeats_what_was_sent(&mesh).await;
     mesh.stop().await;
 }
