@@ -19,6 +19,7 @@ pub struct World {
     /// Istio's mesh configuration, where a ConfigMap holds it.
     mesh: Option<(Resource, Node)>,
     workloads: Vec<Workload>,
+    plugins: Vec<Resource>,
     ours: Vec<Ours>,
 }
 
@@ -52,8 +53,9 @@ impl World {
         let root = mesh.as_ref().map(|(_, node)| node.text_at("rootNamespace")).unwrap_or_default();
         let root_namespace = if root.is_empty() { "istio-system" } else { root }.to_owned();
         let workloads = resources.iter().flat_map(workloads).collect();
+        let plugins: Vec<Resource> = resources.iter().filter_map(plugin).collect();
         let ours = resources.iter().flat_map(|resource| Ours::of(resource, &root_namespace)).collect();
-        Self { resources, root_namespace, mesh, workloads, ours }
+        Self { resources, root_namespace, mesh, workloads, plugins, ours }
     }
 
     /// All of them.
@@ -64,6 +66,13 @@ impl World {
     /// Those of a kind.
     pub fn of(&self, kind: &str) -> impl Iterator<Item = &Resource> {
         self.resources.iter().filter(move |resource| resource.kind() == kind)
+    }
+
+    /// What loads a module: each `WasmPlugin`, and each `TrafficExtension` with what its `wasm` says in `spec` besides, as a
+    /// `WasmPlugin` has it.
+    #[must_use]
+    pub fn plugins(&self) -> &[Resource] {
+        &self.plugins
     }
 
     /// The plugins of Portcullis among them.
@@ -185,7 +194,7 @@ fn is_named(gateway: &Resource, name: &str, from: &str) -> bool {
 
 impl Ours {
     fn of(resource: &Resource, root_namespace: &str) -> Vec<Self> {
-        let wasm = plugin_check::is_plugin(&is_plugin_view(resource)).then(|| resource.clone());
+        let wasm = plugin(resource).filter(|plugin| plugin_check::is_plugin(&is_plugin_view(plugin)));
         let ours = |resource: Resource| Self {
             selector: Selector::of(&resource, root_namespace),
             root: resource.node.text_at("spec.pluginName").to_owned(),
@@ -217,10 +226,29 @@ pub(crate) fn ports(plugin: &Resource) -> Vec<i64> {
     matches.iter().flat_map(|m| m.list_at("ports")).filter_map(|port| port.at("number")?.int()).collect()
 }
 
+/// The plugin that a resource is.
+fn plugin(resource: &Resource) -> Option<Resource> {
+    use crate::node::Value;
+    let mut plugin = resource.clone();
+    match (resource.kind(), resource.node.at("spec.wasm")) {
+        ("WasmPlugin", _) => Some(plugin),
+        ("TrafficExtension", Some(Node { value: Value::Map(module), .. })) => {
+            let Value::Map(members) = &mut plugin.node.value else { return None };
+            let spec = members.iter_mut().find(|entry| entry.key == "spec")?;
+            if let Value::Map(fields) = &mut spec.node.value {
+                fields.extend(module.iter().cloned());
+            }
+            Some(plugin)
+        }
+        _ => None,
+    }
+}
+
 /// As much of a resource as tells whether it is a plugin of ours.
 fn is_plugin_view(resource: &Resource) -> Json {
     let labels = resource.node.at("metadata.labels").map(Node::json);
-    serde_json::json!({"kind": resource.kind(), "metadata": {"labels": labels}})
+    // A plugin has what it loads, whatever it is.
+    serde_json::json!({"kind": resource.kind(), "metadata": {"labels": labels}, "spec": {"wasm": {}}})
 }
 
 /// Istio's mesh configuration in the ConfigMap `istio`.

@@ -1,19 +1,46 @@
-//! What is wrong with a `WasmPlugin` resource, before it is applied: Istio takes any `pluginConfig`, and one with
-//! a mistake refuses every request.
+//! What is wrong with a `WasmPlugin` or `TrafficExtension` resource, before it is applied: Istio takes any `pluginConfig`, and
+//! one with a mistake refuses every request.
+
+mod schema;
 
 use portcullis_engine::Plugin;
 use portcullis_model::errors::FieldError;
 use portcullis_roots::{ROOTS, root};
 use serde_json::Value;
 
+pub use schema::schema;
+
 /// What marks the resources of Portcullis.
 const PART_OF: (&str, &str) = ("app.kubernetes.io/part-of", "portcullis");
 
-/// Whether a resource is a plugin of ours: a `WasmPlugin` with the label `app.kubernetes.io/part-of: portcullis`.
+/// Whether a resource loads a module: a `WasmPlugin`, or a `TrafficExtension` with `wasm`, which is its successor.
+#[must_use]
+pub fn loads_module(resource: &Value) -> bool {
+    place(resource).is_some()
+}
+
+/// Whether a resource is a plugin of ours: one that loads a module and has the label `app.kubernetes.io/part-of: portcullis`.
 #[must_use]
 pub fn is_plugin(resource: &Value) -> bool {
     let label = resource.pointer("/metadata/labels").and_then(|labels| labels.get(PART_OF.0));
-    resource.get("kind").is_some_and(|kind| kind == "WasmPlugin") && label.is_some_and(|l| l == PART_OF.1)
+    loads_module(resource) && label.is_some_and(|l| l == PART_OF.1)
+}
+
+/// Where it says what it loads.
+fn place(resource: &Value) -> Option<&'static str> {
+    match resource.get("kind")?.as_str()? {
+        "WasmPlugin" => Some("spec"),
+        "TrafficExtension" if resource.pointer("/spec/wasm").is_some() => Some("spec.wasm"),
+        _ => None,
+    }
+}
+
+/// What a plugin says of the module: its `spec`, or `spec.wasm` of a `TrafficExtension`. Null where it says nothing.
+#[must_use]
+pub fn module(resource: &Value) -> &Value {
+    let path: String =
+        place(resource).unwrap_or("spec").split('.').map(|part| ["/", part].concat()).collect();
+    resource.pointer(&path).unwrap_or(&Value::Null)
 }
 
 /// Its namespace and name, for messages.
@@ -27,31 +54,32 @@ pub fn name(resource: &Value) -> String {
 /// must not fail open.
 #[must_use]
 pub fn errors(resource: &Value) -> Vec<FieldError> {
-    let named = resource.pointer("/spec/pluginName").and_then(Value::as_str).unwrap_or_default();
+    let (place, module) = (place(resource).unwrap_or("spec"), module(resource));
+    let named = module.get("pluginName").and_then(Value::as_str).unwrap_or_default();
     let Some(root) = root(named.as_bytes()) else {
         let known: Vec<&str> = ROOTS.iter().map(|root| root.id).collect();
         let problem = format!("{named:?} is no root id; write one of {}", known.join(", "));
-        return vec![FieldError { field: "spec.pluginName".to_owned(), problem }];
+        return vec![FieldError { field: "pluginName".to_owned(), problem }.within(place)];
     };
-    let config = resource.pointer("/spec/pluginConfig").map(Value::to_string).unwrap_or_default();
+    let config = module.get("pluginConfig").map(Value::to_string).unwrap_or_default();
     let read = Plugin::new(root, config.as_bytes()).map(drop).err().unwrap_or_default();
-    let own = fails_open(resource).into_iter().chain(placeholder(resource));
-    own.chain(read.into_iter().map(|error| error.within("spec"))).collect()
+    let own = fails_open(module).into_iter().chain(placeholder(module));
+    own.chain(read).map(|error| error.within(place)).collect()
 }
 
 /// A plugin whose failure lets every request through.
-fn fails_open(resource: &Value) -> Option<FieldError> {
-    let strategy = resource.pointer("/spec/failStrategy")?;
+fn fails_open(module: &Value) -> Option<FieldError> {
+    let strategy = module.get("failStrategy")?;
     let problem = "lets every request through while the module fails; write FAIL_RELOAD".to_owned();
-    (strategy == "FAIL_OPEN").then(|| FieldError { field: "spec.failStrategy".to_owned(), problem })
+    (strategy == "FAIL_OPEN").then(|| FieldError { field: "failStrategy".to_owned(), problem })
 }
 
 /// The key that the manifests have before an operator puts in that of a control service: bytes of zero alone.
-fn placeholder(resource: &Value) -> Option<FieldError> {
-    let key = resource.pointer("/spec/pluginConfig/snapshot/key")?.as_str()?.trim_end_matches('=');
+fn placeholder(module: &Value) -> Option<FieldError> {
+    let key = module.pointer("/pluginConfig/snapshot/key")?.as_str()?.trim_end_matches('=');
     let problem = "is the placeholder of the manifests, and no page would ever be taken; write what `portcullis snapshot-key` prints".to_owned();
     let zeros = !key.is_empty() && key.bytes().all(|b| b == b'A');
-    zeros.then(|| FieldError { field: "spec.pluginConfig.snapshot.key".to_owned(), problem })
+    zeros.then(|| FieldError { field: "pluginConfig.snapshot.key".to_owned(), problem })
 }
 
 /// What is allowed in a resource of Istio and does nothing beside the plugin.
@@ -73,10 +101,11 @@ fn hidden_cors(resource: &Value) -> Option<String> {
 
 /// A protected resource whose clients are not told where to get a token.
 fn no_servers(resource: &Value) -> Option<String> {
-    let told = resource.pointer("/spec/pluginConfig/resource").filter(|_| is_plugin(resource))?;
+    let told = module(resource).pointer("/pluginConfig/resource").filter(|_| is_plugin(resource))?;
     let servers = told.get("authorizationServers").and_then(Value::as_array);
     let text = "resource names no authorization server, so no client finds one by itself; name the platform's in resource.authorizationServers";
-    servers.is_none_or(Vec::is_empty).then(|| ["WasmPlugin ", &name(resource), ": ", text].concat())
+    let kind = resource["kind"].as_str().unwrap_or_default();
+    servers.is_none_or(Vec::is_empty).then(|| [kind, " ", &name(resource), ": ", text].concat())
 }
 
 #[cfg(test)]

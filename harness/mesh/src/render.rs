@@ -181,8 +181,8 @@ impl Renderer {
     }
 
     fn localise(&self, resource: &mut Value) {
-        if let (Some(plugins), true) = (&self.plugins, resource["kind"] == "WasmPlugin") {
-            let spec = &mut resource["spec"];
+        if let (Some(plugins), true) = (&self.plugins, check::loads_module(resource)) {
+            let spec = module(resource);
             spec["url"] = format!("file://{}", plugins.module.display()).into();
             if spec["pluginConfig"]["snapshot"].is_object() {
                 let snapshot = &mut spec["pluginConfig"]["snapshot"];
@@ -248,7 +248,15 @@ impl Renderer {
 /// Whether a resource makes no sense without the filter: its plugins, and what takes away the headers that the
 /// filter writes. Tests of the mesh on its own write these themselves.
 fn is_of_the_filter(resource: &Value) -> bool {
-    resource["kind"] == "WasmPlugin" || resource["metadata"]["name"] == "gateway-connections"
+    check::loads_module(resource) || resource["metadata"]["name"] == "gateway-connections"
+}
+
+/// What a plugin says of its module.
+fn module(plugin: &mut Value) -> &mut Value {
+    match plugin["kind"] == "WasmPlugin" {
+        true => &mut plugin["spec"],
+        false => &mut plugin["spec"]["wasm"],
+    }
 }
 
 /// Istio takes any `pluginConfig`; the filter would refuse every request by one with a mistake.
@@ -260,7 +268,8 @@ fn check_plugin(resource: &Value, overlay: &Path) -> Result<()> {
     if errors.is_empty() {
         return Ok(());
     }
-    let message = format!("WasmPlugin {}:\n  {}", check::name(resource), errors.join("\n  "));
+    let kind = resource["kind"].as_str().unwrap_or_default();
+    let message = format!("{kind} {}:\n  {}", check::name(resource), errors.join("\n  "));
     Err(refused(overlay, &message))
 }
 

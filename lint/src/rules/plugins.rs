@@ -16,7 +16,7 @@ pub(super) const WITHOUT_PRIORITY: Rule = Rule {
           that read what it should have checked or removed.",
     fix: "Write `spec.priority`.",
     check: |world, found| {
-        for plugin in world.of("WasmPlugin").filter(|plugin| plugin.node.at("spec.priority").is_none()) {
+        for plugin in world.plugins().iter().filter(|plugin| plugin.node.at("spec.priority").is_none()) {
             found.path(
                 plugin,
                 "spec",
@@ -55,7 +55,7 @@ pub(super) const DOES_NOT_RELOAD: Rule = Rule {
     fix: "Write `failStrategy: FAIL_RELOAD` (Istio 1.27 or newer).",
     check: |world, found| {
         // The native module has no machine that would have to be started anew.
-        for ours in world.ours().iter().filter(|ours| ours.resource.kind() == "WasmPlugin") {
+        for ours in world.ours().iter().filter(|ours| ours.resource.kind() != "EnvoyFilter") {
             let strategy = ours.resource.node.text_at("spec.failStrategy");
             if !matches!(strategy, "FAIL_RELOAD" | "FAIL_OPEN") {
                 let message = "stays closed after a failure until the proxy is started anew";
@@ -74,7 +74,7 @@ pub(super) const SAME_PRIORITY: Rule = Rule {
           age.",
     fix: "Give each of them a priority of its own; the higher one runs first.",
     check: |world, found| {
-        let plugins: Vec<&Resource> = world.of("WasmPlugin").collect();
+        let plugins = world.plugins();
         for (i, plugin) in plugins.iter().enumerate() {
             for other in plugins.iter().take(i).filter(|other| collide(world, plugin, other)) {
                 let message = format!("has phase and priority of {}", other.title());
@@ -104,7 +104,7 @@ pub(super) const CONFIGURATION: Rule = Rule {
     check: |world, found| {
         for ours in world.ours() {
             let errors = plugin_check::errors(&ours.resource.node.json());
-            for error in errors.iter().filter(|error| error.field != "spec.failStrategy") {
+            for error in errors.iter().filter(|error| !error.field.ends_with(".failStrategy")) {
                 found.path(&ours.resource, &error.field, format!("{}: {}", error.field, error.problem));
             }
         }

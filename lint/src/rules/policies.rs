@@ -272,11 +272,12 @@ pub(super) const NO_WORKLOAD: Rule = Rule {
     why: "Istio takes a selector that selects nothing. What was meant to be guarded is not.",
     fix: "Write labels that the pods of that namespace have.",
     check: |world, found| {
-        const KINDS: [&str; 5] = [
+        const KINDS: [&str; 6] = [
             "AuthorizationPolicy",
             "RequestAuthentication",
             "PeerAuthentication",
             "WasmPlugin",
+            "TrafficExtension",
             "EnvoyFilter",
         ];
         for resource in world.all().filter(|resource| KINDS.contains(&resource.kind())) {

@@ -210,7 +210,11 @@ enum ConfigCommand {
         connection: client::Connection,
     },
     /// Print the JSON schema of control.yaml, for editors.
-    Schema,
+    Schema {
+        /// That of `pluginConfig` in its place.
+        #[arg(long)]
+        plugin: bool,
+    },
 }
 
 /// How long a service that has ended waits for what it still asks of its database.
@@ -272,7 +276,10 @@ impl Command {
                 let config = Config::load(&config.path).map_err(CommandError::DiffFile)?;
                 run(diff::diff(&connection, &config))
             }
-            Self::Config { command: ConfigCommand::Schema } => print(SCHEMA.trim_end()),
+            Self::Config { command: ConfigCommand::Schema { plugin: false } } => print(SCHEMA.trim_end()),
+            Self::Config { command: ConfigCommand::Schema { plugin: true } } => {
+                print(&format!("{:#}", portcullis_plugin_check::schema()))
+            }
             Self::Lint(wanted) => {
                 let linted = wanted.run()?;
                 print(linted.output.trim_end())?;

@@ -38,7 +38,7 @@ pub(super) enum PluginsError {
     },
     /// There was nothing to check.
     #[error(
-        "there is no WasmPlugin with the label app.kubernetes.io/part-of: portcullis; give the output of `kustomize build`{}", lines(.0)
+        "there is no WasmPlugin or TrafficExtension with the label app.kubernetes.io/part-of: portcullis; give the output of `kustomize build`{}", lines(.0)
     )]
     None(Vec<String>),
 }
@@ -86,17 +86,19 @@ pub(super) fn check(files: &[PathBuf]) -> Result<Checked, PluginsError> {
 
 /// A plugin that the label would make one of ours: nobody looks at it.
 fn unlabelled(resource: &Value) -> Option<String> {
-    let skipped = resource["kind"] == "WasmPlugin" && !check::is_plugin(resource);
+    let skipped = check::loads_module(resource) && !check::is_plugin(resource);
     let text = "has not the label app.kubernetes.io/part-of: portcullis and was not checked; if it is one of Portcullis, give it the label";
-    skipped.then(|| ["WasmPlugin ", &check::name(resource), " ", text].concat())
+    let kind = resource["kind"].as_str().unwrap_or_default();
+    skipped.then(|| [kind, " ", &check::name(resource), " ", text].concat())
 }
 
 /// A plugin in a line.
 fn describe(plugin: &Value) -> String {
-    let text = |path: &str| plugin.pointer(path).and_then(Value::as_str).unwrap_or("-").to_owned();
-    let config = |field: &str| text(&["/spec/pluginConfig/", field].concat());
-    let mode = plugin.pointer("/spec/pluginConfig/mode").and_then(Value::as_str).unwrap_or("enforce");
-    let (root, role, upstream) = (text("/spec/pluginName"), config("role"), config("snapshot/upstream"));
+    let module = check::module(plugin);
+    let text = |path: &str| module.pointer(path).and_then(Value::as_str).unwrap_or("-").to_owned();
+    let config = |field: &str| text(&["/pluginConfig/", field].concat());
+    let mode = module.pointer("/pluginConfig/mode").and_then(Value::as_str).unwrap_or("enforce");
+    let (root, role, upstream) = (text("/pluginName"), config("role"), config("snapshot/upstream"));
     format!("checked {}: {root}, role {role}, mode {mode}, snapshot from {upstream}", check::name(plugin))
 }
 

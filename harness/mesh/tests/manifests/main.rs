@@ -13,6 +13,7 @@ mod programs;
 mod rendered;
 mod replica;
 mod routes;
+mod schema;
 mod text;
 mod tunnel;
 mod upstreams;

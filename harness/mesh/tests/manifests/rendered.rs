@@ -133,10 +133,24 @@ impl Settings {
         self
     }
 
+    /// A kustomization of its own over the overlay, with a component.
+    pub(crate) fn below(mut self, component: &str) -> Self {
+        let finished = std::mem::replace(&mut self.overlay, "overlays/over".to_owned());
+        std::fs::create_dir_all(self.folder()).unwrap();
+        let over = format!("resources: [../../{finished}]\ncomponents: [../../components/{component}]\n");
+        std::fs::write(self.folder().join("kustomization.yaml"), over).unwrap();
+        self
+    }
+
     /// One more entry of `patches`, the last list of an overlay.
     pub(crate) fn with_patch(self, entry: &str) -> Self {
         self.edit_file("kustomization.yaml", |text| format!("{text}{entry}"));
         self
+    }
+
+    /// The overlay in the copy.
+    pub(crate) fn folder(&self) -> PathBuf {
+        self.copy.path().join(&self.overlay)
     }
 
     fn edit(&self, edit: impl FnOnce(String) -> String) {
@@ -144,15 +158,14 @@ impl Settings {
     }
 
     fn edit_file(&self, name: &str, edit: impl FnOnce(String) -> String) {
-        let file = self.copy.path().join(&self.overlay).join(name);
+        let file = self.folder().join(name);
         let text = std::fs::read_to_string(&file).unwrap();
         std::fs::write(&file, edit(text)).unwrap();
     }
 
     /// As `kubectl apply -k` would build it.
     pub(crate) fn build(self) -> Result<Rendered, String> {
-        let folder = self.copy.path().join(&self.overlay);
-        let built = tool(|tools| &tools.kustomize).arg("build").arg(folder).output().unwrap();
+        let built = tool(|tools| &tools.kustomize).arg("build").arg(self.folder()).output().unwrap();
         if !built.status.success() {
             return Err(String::from_utf8(built.stderr).unwrap());
         }
