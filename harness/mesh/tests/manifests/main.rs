@@ -5,6 +5,7 @@ mod cluster;
 mod dns;
 mod flows;
 mod gateway;
+mod grpc;
 mod holes;
 mod hosted;
 mod native;
