@@ -10,7 +10,7 @@ MESH := $(TARGET)/debug/portcullis-mesh
 QUICK ?=
 NATIVE ?=
 
-.PHONY: help toolchain wasm native build tools demo up test test-unit test-filters test-e2e test-full check fmt deny soak bench fuzz fuzz-guided clean
+.PHONY: help toolchain wasm native build tools demo up test test-unit test-filters test-e2e test-full check fmt deny scan advisories soak bench fuzz fuzz-guided clean
 
 help: ## List the targets
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z0-9-]+:.*## / {printf "  %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -93,6 +93,25 @@ fmt:
 deny:
 	@command -v cargo-deny >/dev/null || { echo "cargo-deny is missing: run 'cargo install --locked cargo-deny@0.19.0'" >&2; exit 1; }
 	cargo deny --offline check bans licenses sources
+
+scan: advisories ## Crates with advisories (ADVISORY_DB=DIR), secrets in files, listeners that no table has
+	$(TEST) --test secrets --test open_ports
+
+# A clone of RustSec's database: whoever scans says how old it may be and where it comes from.
+ADVISORY_DB ?=
+RUSTSEC := https://github.com/RustSec/advisory-db
+# What cargo-deny calls a clone of it: the last letters are a digest of the address.
+RUSTSEC_FOLDER := advisory-db-3157b0e258782691
+
+advisories:
+	@test -n "$(ADVISORY_DB)" || { echo "ADVISORY_DB is not set: git clone $(RUSTSEC) DIR, then make scan ADVISORY_DB=DIR" >&2; exit 1; }
+	@test -d "$(ADVISORY_DB)/crates" || { echo "$(ADVISORY_DB) has no folder crates: ADVISORY_DB is a clone of $(RUSTSEC)" >&2; exit 1; }
+	@command -v cargo-deny >/dev/null || { echo "cargo-deny is missing: run 'cargo install --locked cargo-deny@0.19.0'" >&2; exit 1; }
+	@folder=$$(mktemp -d) && trap 'rm -rf "$$folder"' EXIT && ln -s "$$(realpath "$(ADVISORY_DB)")" "$$folder/$(RUSTSEC_FOLDER)" && \
+	{ cat deny.toml; echo "db-path = \"$$folder\""; } > "$$folder/deny.toml" && \
+	for manifest in Cargo.toml tests/fuzz/runner/Cargo.toml; do \
+		cargo deny --offline --locked --manifest-path $$manifest --config "$$folder/deny.toml" check --hide-inclusion-graph advisories || exit 1; \
+	done
 
 soak: wasm native tools ## Ten million requests while the snapshot changes: memory must stay flat
 	$(CARGO) run --locked --release -p portcullis-bench -- soak

@@ -75,6 +75,8 @@ addresses! {
     istiod_http = (0, 1, 18081);
     /// istiod's metrics.
     istiod_monitoring = (0, 1, 15014);
+    /// istiod's page for looking at it from within (`ControlZ`).
+    istiod_control = (0, 1, 9876);
     /// The SDS server of the harness.
     sds = (0, 2, 15030);
     /// The sample identity provider.

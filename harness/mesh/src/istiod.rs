@@ -17,7 +17,9 @@ pub(crate) fn command(tools: &Tools, plan: Plan, mesh_file: &Path) -> Command {
     let mut command = Command::new(&tools.istiod);
     command
         .args(["discovery", "--registries=", "--networksConfig=/none", "--httpsAddr=", "--secureGRPCAddr="])
-        .arg("--ctrlz_port=0")
+        // It cannot be left out, and 0 is any port.
+        .arg(format!("--ctrlz_address={}", plan.istiod_control().ip()))
+        .arg(format!("--ctrlz_port={}", plan.istiod_control().port()))
         .arg("--meshConfig")
         .arg(mesh_file)
         .arg(format!("--grpcAddr={}", plan.istiod_xds()))
