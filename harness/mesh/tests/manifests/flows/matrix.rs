@@ -101,17 +101,19 @@ pub(crate) fn is_decided(world: &World, from: Option<&str>, to: Option<&str>) ->
     governed(from, Side::Egress) || governed(to, Side::Ingress)
 }
 
-/// What the table says of an overlay.
+/// What the table says of an overlay, to which a component may be added that asks for addresses.
 pub(crate) fn listed(
     table: &Table,
     overlay: &Overlay,
     world: &World,
     setting: &dyn Fn(&str) -> String,
+    added: Option<(&str, Range)>,
 ) -> Connections {
     let mut connections = Connections::default();
     for flow in &table.flows {
         let places = |name: &str| -> Vec<Place> {
-            table.ends(name, overlay, setting).iter().flat_map(Place::of).collect()
+            let ends = flow.narrowed(table.ends(name, overlay, setting), added);
+            ends.iter().flat_map(Place::of).collect()
         };
         let (sources, destinations) = (places(&flow.from), places(&flow.to));
         for from in &sources {

@@ -16,8 +16,10 @@ use std::sync::LazyLock;
 use portcullis_mesh::paths;
 use serde_json::{Value, json};
 
+use crate::network::{COMPONENTS, with};
 use crate::rendered::{OVERLAYS, built, kind_and_name, manifests, setting};
 use matrix::{Connections, differences, found, listed};
+use range::Range;
 use table::{End, Table};
 use world::{Side, World};
 
@@ -31,7 +33,7 @@ fn world(overlay: &str) -> World {
 }
 
 fn expected(overlay: &str, world: &World) -> Connections {
-    listed(&TABLE, TABLE.overlay(overlay), world, &|key| setting(overlay, key))
+    listed(&TABLE, TABLE.overlay(overlay), world, &|key| setting(overlay, key), None)
 }
 
 #[test]
@@ -40,6 +42,23 @@ fn what_the_table_lists_is_open_and_nothing_else() {
         let world = world(overlay);
         let told = differences(&expected(overlay, &world), &found(&world));
         assert!(told.is_empty(), "{overlay}:\n{}", told.join("\n"));
+    }
+}
+
+/// What an overlay may take in beside narrows a way to somebody outside, or leaves the table as it is.
+#[test]
+fn the_table_holds_with_each_component_that_may_be_added() {
+    let asked: BTreeSet<_> = COMPONENTS.iter().map(|(_, _, setting)| *setting).collect();
+    for narrowed_by in TABLE.flows.iter().filter_map(|flow| flow.narrowed_by.as_deref()) {
+        assert!(asked.contains(narrowed_by), "no component asks for {narrowed_by}");
+    }
+    for (overlay, component, asked_for) in COMPONENTS {
+        let known = TABLE.overlay(overlay);
+        let world = World::new(&TABLE, known, &with(component));
+        let added = Some((asked_for, Range::of_cidr("192.0.2.0/28")));
+        let expected = listed(&TABLE, known, &world, &|key| setting(overlay, key), added);
+        let told = differences(&expected, &found(&world));
+        assert!(told.is_empty(), "{overlay} with {component}:\n{}", told.join("\n"));
     }
 }
 

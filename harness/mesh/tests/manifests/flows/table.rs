@@ -76,7 +76,7 @@ pub(crate) struct Group {
 }
 
 #[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub(crate) struct Flow {
     pub(crate) from: String,
     pub(crate) to: String,
@@ -85,6 +85,8 @@ pub(crate) struct Flow {
     pub(crate) udp: Vec<u16>,
     pub(crate) r#for: String,
     pub(crate) remark: Option<String>,
+    /// The setting of a component that leaves its addresses alone of what is outside.
+    pub(crate) narrowed_by: Option<String>,
 }
 
 #[derive(Deserialize)]
@@ -224,5 +226,18 @@ impl Addresses {
 impl Flow {
     pub(crate) fn open(&self) -> Ports {
         Ports::of(&self.ports, &self.udp)
+    }
+
+    /// One of its sides, where a component with this setting and these addresses is added.
+    pub(crate) fn narrowed(&self, ends: Vec<End>, added: Option<(&str, Range)>) -> Vec<End> {
+        match added {
+            Some((setting, addresses))
+                if self.narrowed_by.as_deref() == Some(setting)
+                    && ends.iter().any(|end| matches!(end, End::Addresses(_))) =>
+            {
+                vec![End::Addresses(vec![addresses])]
+            }
+            _ => ends,
+        }
     }
 }
