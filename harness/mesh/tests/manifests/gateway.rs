@@ -132,6 +132,9 @@ async fn a_pod_that_ends_has_delivered_every_record(mesh: &mut Mesh) {
         mesh.idp().sign(Algorithm::Rs256, &claims(who, tenant, &extra)).unwrap()
     };
     let tokens = [token("ann@acme.example", TENANT), token("bob@globex.example", "globex")];
+    // Of a gauge that is not there the hook would learn nothing.
+    let stats = Request::get(mesh.plan().ingress_admin(), "/stats?usedonly").send().await.unwrap().text();
+    assert!(stats.contains("journal_records: ") && stats.contains("_8080.downstream_cx_active: "), "{stats}");
     let asked = mesh.get("/tables").header(SELECTOR, HOSTED);
     let until = Instant::now() + STRAGGLE;
     let busy: Vec<_> = (0..2).map(|_| tokio::spawn(clients(asked.clone(), tokens.clone(), until))).collect();
@@ -182,6 +185,16 @@ async fn a_pod_is_ready_while_its_filter_has_a_snapshot(mesh: &mut Mesh) {
     Overlay::local(mesh.manifests()).edit_list("components", Vec::clear).unwrap();
     mesh.apply().await.unwrap();
     says(mesh, 503, "the Portcullis filter is not there").await;
+}
+
+#[cfg(feature = "slow")]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_native_gateway_ends_with_its_records_delivered() {
+    let options = Options { gateway: portcullis_mesh::Target::Native, ..Options::default() };
+    let mut mesh = Mesh::start(options, &mut |line| eprintln!("{line}")).await.unwrap();
+    says(&mesh, 200, "ready").await;
+    a_pod_that_ends_has_delivered_every_record(&mut mesh).await;
+    mesh.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
