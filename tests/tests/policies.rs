@@ -94,7 +94,7 @@ async fn every_rule_is_held_by_a_case() {
     let mut unseen = Vec::new();
     for edit in Edit::all(&policies) {
         overlay.edit_list("patches", |patches| patches.push(edit.patch.clone())).unwrap();
-        runner.mesh().change_manifests(&manifests).await.unwrap();
+        runner.mesh().change_manifests(&manifests, None).await.unwrap();
         let after = runner.run(&cases).await.unwrap();
         eprintln!("{}: {} cases change", edit.what, changes(&before, &after).len());
         if !edit.is_seen(&before, &after) {

@@ -9,6 +9,9 @@ use serde_json::{Value, json};
 
 use crate::error::{MeshError, Result};
 
+/// The generation of the configuration with which a mesh starts.
+pub const FIRST: u32 = 1;
+
 /// The access log of a run.
 #[derive(Debug, Clone)]
 pub struct AccessLog {
@@ -44,7 +47,7 @@ impl AccessLog {
     /// A log in the folder of a run.
     #[must_use]
     pub fn new(run_dir: &Path) -> Self {
-        Self { file: run_dir.join("logs/access.jsonl"), generation: 1 }
+        Self { file: run_dir.join("logs/access.jsonl"), generation: FIRST }
     }
 
     /// Which configuration is the newest one. It stands in each line.

@@ -5,6 +5,7 @@
 pub mod access_log;
 pub mod block;
 pub mod bootstrap;
+mod cluster_policies;
 pub mod control;
 pub mod data_api;
 mod error;

@@ -13,6 +13,7 @@ use serde_json::{Value, json};
 
 use crate::access_log::AccessLog;
 use crate::block::{DEFAULT_BLOCK, Plan};
+use crate::cluster_policies;
 use crate::error::{MeshError, Result};
 use crate::process::die_with_parent;
 use crate::target::{self, Target};
@@ -48,6 +49,8 @@ pub struct Renderer {
     pub plugins: Option<Plugins>,
     /// The run's folder.
     pub run_dir: PathBuf,
+    /// The overlay for a cluster whose policies and plugins are run in the place of those of `overlays/local`.
+    pub policies_of: Option<PathBuf>,
     /// The access log in place of that of the manifests.
     pub access_log: Option<AccessLog>,
 }
@@ -135,19 +138,26 @@ impl Renderer {
         replace(&self.run_dir.join("mesh.yaml.new"), &target, &text)
     }
 
+    /// The resources of a folder.
+    fn built(&self, tools: &Tools, folder: &Path) -> Result<Vec<Value>> {
+        let mut build = Command::new(&tools.kustomize);
+        build.arg("build").arg(folder);
+        let text = self.run(&mut build, folder)?;
+        let documents = serde_norway::Deserializer::from_str(&text).map(Value::deserialize);
+        documents.map(|document| document.map_err(|error| refused(folder, &error))).collect()
+    }
+
     /// Builds `overlays/local` and puts it into this run's block.
     ///
     /// # Errors
     /// [`MeshError::Manifest`] when kustomize refuses it or a resource cannot be read.
     pub fn render(&self, tools: &Tools) -> Result<Rendered> {
         let overlay = self.manifests.join("overlays/local");
-        let mut build = Command::new(&tools.kustomize);
-        build.arg("build").arg(&overlay);
-        let text = self.run(&mut build, &overlay)?;
-        let mut resources = Vec::new();
-        for document in serde_norway::Deserializer::from_str(&text) {
-            let value = Value::deserialize(document).map_err(|error| refused(&overlay, &error))?;
-            resources.push(value);
+        let mut resources = self.built(tools, &overlay)?;
+        let mut warnings = Vec::new();
+        if let Some(other) = &self.policies_of {
+            let replaced = cluster_policies::replace(resources, self.built(tools, other)?, self.plan);
+            (resources, warnings) = (replaced.resources, replaced.told);
         }
         let mut mesh = json!({});
         resources.retain(|resource| {
@@ -157,7 +167,6 @@ impl Renderer {
             }
             self.plugins.is_some() || !is_of_the_filter(resource)
         });
-        let mut warnings = Vec::new();
         for resource in &mut resources {
             self.localise(resource);
             check_plugin(resource, &overlay)?;

@@ -5,7 +5,7 @@ mod private_manifests;
 use std::path::Path;
 use std::process::{Command, Output};
 
-use portcullis_mesh::overlay::Overlay;
+use portcullis_mesh::overlay::{Overlay, with_examples};
 use portcullis_mesh::paths;
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -151,15 +151,45 @@ fn mistakes_of_all_files_are_told_at_once_and_nothing_is_started() {
 }
 
 #[test]
-fn manifests_of_a_cluster_are_refused_with_what_to_give() {
-    let cases = our_cases();
-    for (overlay, part) in
-        [("overlays/prod", "overlays/local"), ("base", "has no overlays/local"), ("no-such", "no-such")]
-    {
-        let dir = paths::root().join("istio-manifests").join(overlay);
-        let output = policy(&["test", &cases, "--manifests", dir.to_str().unwrap()]);
+fn a_folder_that_is_no_manifests_is_refused_with_what_to_give() {
+    for (folder, part) in [("base", "has no overlays/local: give istio-manifests"), ("no-such", "no-such")] {
+        let dir = paths::root().join("istio-manifests").join(folder);
+        let output = policy(&["test", &our_cases(), "--manifests", dir.to_str().unwrap()]);
         let (text, said) = printed(&output);
         assert_eq!((output.status.code(), text.as_str()), (Some(2), ""), "{said}");
+        assert!(said.contains(part), "{part:?} is not in: {said}");
+    }
+}
+
+const NO_SECRETS: &str = "cases:
+- name: the secrets of the gateway's overlay
+  caller: {jwt: {}}
+  request: {cluster: acme-hosted, path: /secrets/all}
+  expect: {refused: {by: policy, policy: istio-system/no-secrets, at: gateway, status: 403}}
+";
+
+/// The policies of `overlays/dev` do what the cases of `overlays/local` say, and one that `dev` has alone does what its own
+/// case says, by the names, the port and the domain that the gateway has here.
+#[test]
+fn the_policies_of_an_overlay_for_a_cluster_are_tried_in_the_place_of_ours() {
+    let (cases, manifests) = (file(NO_SECRETS), private_manifests());
+    let dev = manifests.path().join("overlays/dev");
+    let settings = std::fs::read_to_string(dev.join("settings.yaml")).unwrap();
+    std::fs::write(dev.join("settings.yaml"), with_examples(&settings)).unwrap();
+    let to = json!([{"operation": {"ports": ["443"], "paths": ["/secrets/*"]}}]);
+    let policy_of_dev = json!({"apiVersion": "security.istio.io/v1", "kind": "AuthorizationPolicy",
+        "metadata": {"name": "no-secrets", "namespace": "alfred-platform"},
+        "spec": {"selector": {"matchLabels": {"app": "api-gateway"}}, "action": "DENY", "rules": [{"to": to}]}});
+    std::fs::write(dev.join("no-secrets.yaml"), policy_of_dev.to_string()).unwrap();
+    let kustomization = std::fs::read_to_string(dev.join("kustomization.yaml")).unwrap();
+    let with_policy = kustomization.replacen("resources:\n", "resources:\n- no-secrets.yaml\n", 1);
+    std::fs::write(dev.join("kustomization.yaml"), with_policy).unwrap();
+    let arguments = [cases.path(), dev.as_path()].map(|path| path.to_str().unwrap());
+    let output = policy(&["test", arguments[0], &our_cases(), "--manifests", arguments[1]]);
+    let (text, said) = printed(&output);
+    assert_eq!(output.status.code(), Some(0), "{text}\n{said}");
+    assert!(text.contains("refused by policy istio-system/no-secrets at gateway (403)"), "{text}");
+    for part in ["acme-hosted/minio is not run", "acme-onprem/from-tunnel-agent of overlays/local is run"] {
         assert!(said.contains(part), "{part:?} is not in: {said}");
     }
 }

@@ -5,7 +5,8 @@ use std::process::ExitCode;
 
 use clap::{Args, Subcommand, ValueEnum};
 use portcullis_mesh::policy::{
-    Case, PolicyError, Runner, changes, diff_json, diff_text, json, junit, load, manifests, options, text,
+    Case, Manifests, PolicyError, Runner, Tried, changes, diff_json, diff_text, json, junit, load, options,
+    text,
 };
 use portcullis_mesh::{Mesh, MeshError, Options, Target, paths, process};
 
@@ -24,7 +25,8 @@ pub(crate) enum Policy {
         /// Files of cases, or folders with `*.yaml` of them.
         #[arg(required = true, value_name = "FILE")]
         cases: Vec<PathBuf>,
-        /// The manifests: a folder like istio-manifests, or its overlays/local. Those of this source tree if none is given.
+        /// The manifests: a folder like istio-manifests, or one of its overlays. Of one for a cluster the policies and plugins are
+        /// run in the place of those of overlays/local. Those of this source tree if none is given.
         #[arg(long, value_name = "DIR")]
         manifests: Option<PathBuf>,
         /// The form of what is written.
@@ -39,7 +41,7 @@ pub(crate) enum Policy {
     /// Show of which cases a second version of the manifests makes something else. Exit codes: 0 of none; 1 of some; 2 they
     /// could not be tried.
     Diff {
-        /// The first version: a folder like istio-manifests.
+        /// The first version: a folder like istio-manifests, or one of its overlays.
         before: PathBuf,
         /// The second one.
         after: PathBuf,
@@ -94,46 +96,57 @@ pub(crate) enum DiffFormat {
 }
 
 impl On {
-    fn options(self, manifests: PathBuf) -> Result<Options, PolicyError> {
+    fn options(self, manifests: Manifests) -> Result<Options, PolicyError> {
         let Self { block, envoy, with_parent, native } = self;
         if with_parent {
             process::end_with_parent()?;
         }
         let gateway = if native { Target::Native } else { Target::Wasm };
-        Ok(Options { block: block.0, envoy, gateway, manifests: Some(manifests), ..options() })
+        let Manifests { folder, policies_of } = manifests;
+        Ok(Options { block: block.0, envoy, gateway, manifests: Some(folder), policies_of, ..options() })
     }
 }
 
 /// Tries them.
 pub(crate) async fn run(policy: Policy) -> ExitCode {
-    let tried = async {
-        match policy {
-            Policy::Test { cases, manifests, format, keep, on } => {
-                test(cases, manifests, format, keep, on).await
+    let ended = async {
+        let tried = async {
+            match policy {
+                Policy::Test { cases, manifests, format, keep, on } => {
+                    test(cases, manifests, format, keep, on).await
+                }
+                Policy::Diff { before, after, cases, format, on } => {
+                    diff(before, after, cases, format, on).await.map(|code| (code, None))
+                }
             }
-            Policy::Diff { before, after, cases, format, on } => diff(before, after, cases, format, on).await,
+        };
+        let (code, kept) = tokio::select! {
+            tried = tried => tried?,
+            // What was started dies with its handles.
+            interrupted = interrupted() => interrupted.map(|()| (FAILED, None))?,
+        };
+        if let Some(mesh) = kept {
+            interrupted().await?;
+            mesh.stop().await;
         }
+        Ok::<u8, PolicyError>(code)
     };
-    let ended = tokio::select! {
-        ended = tried => ended,
-        // What was started dies with its handles.
-        interrupted = interrupted() => interrupted.map(|()| FAILED).map_err(PolicyError::from),
-    };
-    ExitCode::from(ended.unwrap_or_else(|error| {
+    ExitCode::from(ended.await.unwrap_or_else(|error| {
         eprintln!("error: {error}");
         FAILED
     }))
 }
 
+/// The exit code, and the mesh if it is to be kept.
 async fn test(
     cases: Vec<PathBuf>,
     dir: Option<PathBuf>,
     format: Format,
     keep: bool,
     on: On,
-) -> Result<u8, PolicyError> {
+) -> Result<(u8, Option<Mesh>), PolicyError> {
     let cases = load(&cases)?;
-    let dir = manifests(&dir.unwrap_or_else(|| paths::root().join("istio-manifests")))?;
+    let dir = Manifests::find(&dir.unwrap_or_else(|| paths::root().join("istio-manifests")))?;
     let mut runner = start(on, dir, &cases).await?;
     let tried = runner.run(&cases).await?;
     match format {
@@ -141,14 +154,17 @@ async fn test(
         Format::Json => println!("{:#}", json(&tried)),
         Format::Junit => println!("{}", junit(&tried).map_err(unwritten)?),
     }
+    let code = if tried.iter().all(Tried::ok) { 0 } else { DIFFERS };
     let mesh = runner.into_mesh();
-    if keep {
-        super::curl::print(&mesh).await?;
-        say("the mesh stays up: Ctrl-C stops it");
-        interrupted().await?;
+    if !keep {
+        mesh.stop().await;
+        return Ok((code, None));
     }
-    mesh.stop().await;
-    Ok(if tried.iter().all(portcullis_mesh::policy::Tried::ok) { 0 } else { DIFFERS })
+    if matches!(format, Format::Text) {
+        super::curl::print(&mesh).await?;
+    }
+    say(&format!("the mesh stays up at {}: Ctrl-C stops it", mesh.plan().ingress()));
+    Ok((code, Some(mesh)))
 }
 
 async fn diff(
@@ -159,11 +175,12 @@ async fn diff(
     on: On,
 ) -> Result<u8, PolicyError> {
     let cases = load(&cases)?;
-    let (before, after) = (manifests(&before)?, manifests(&after)?);
+    let (before, after) = (Manifests::find(&before)?, Manifests::find(&after)?);
     let mut runner = start(on, before, &cases).await?;
     let first = runner.run(&cases).await?;
     say("changing to the second version");
-    runner.mesh().change_manifests(&after).await?;
+    runner.mesh().change_manifests(&after.folder, after.policies_of).await?;
+    runner.mesh().warnings().iter().for_each(|warning| say(&format!("warning: {warning}")));
     let second = runner.run(&cases).await?;
     let changed = changes(&first, &second);
     match format {
@@ -174,8 +191,12 @@ async fn diff(
     Ok(if changed.is_empty() { 0 } else { DIFFERS })
 }
 
-async fn start(on: On, manifests: PathBuf, cases: &[Case]) -> Result<Runner, PolicyError> {
-    say(&format!("{} cases on {}", cases.len(), manifests.display()));
+async fn start(on: On, manifests: Manifests, cases: &[Case]) -> Result<Runner, PolicyError> {
+    say(&format!(
+        "{} cases on {}",
+        cases.len(),
+        manifests.policies_of.as_ref().unwrap_or(&manifests.folder).display()
+    ));
     Ok(Runner::new(Mesh::start(on.options(manifests)?, &mut say).await?))
 }
 

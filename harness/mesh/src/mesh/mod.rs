@@ -178,10 +178,12 @@ impl Mesh {
     ///
     /// # Errors
     /// [`MeshError::Manifest`] if they are refused; the ones before stay in force.
-    pub async fn change_manifests(&mut self, manifests: &Path) -> Result<()> {
-        let before = std::mem::replace(&mut self.renderer.manifests, paths::manifests(manifests)?);
+    pub async fn change_manifests(&mut self, manifests: &Path, policies_of: Option<PathBuf>) -> Result<()> {
+        let manifests = paths::manifests(manifests)?;
+        let changed = Renderer { manifests, policies_of, ..self.renderer.clone() };
+        let before = std::mem::replace(&mut self.renderer, changed);
         if let Err(error) = self.apply().await {
-            self.renderer.manifests = before;
+            self.renderer = before;
             return Err(error);
         }
         if let Some(log) = &mut self.renderer.access_log {

@@ -20,6 +20,8 @@ pub struct Options {
     pub gateway_workers: u32,
     /// The folder with `overlays/local`, instead of the `istio-manifests` of this source tree.
     pub manifests: Option<PathBuf>,
+    /// The overlay for a cluster whose policies and plugins are run in the place of those of `overlays/local`.
+    pub policies_of: Option<PathBuf>,
     /// Work on a copy of the manifests, so that a test may edit them.
     pub private_manifests: bool,
     /// Seconds without a heartbeat after which a cluster is offline.
@@ -40,6 +42,7 @@ impl Default for Options {
             gateway: Target::default(),
             gateway_workers: 2,
             manifests: None,
+            policies_of: None,
             private_manifests: false,
             offline_after_s: 30,
             stale_after_s: None,

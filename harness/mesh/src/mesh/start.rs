@@ -50,7 +50,9 @@ impl Mesh {
         let run_dir = prepare(plan)?;
         let manifests = manifests(&run_dir, &options)?;
         let access_log = options.access_log.then(|| AccessLog::new(&run_dir));
-        let renderer = Renderer { manifests, plan, plugins: None, run_dir: run_dir.clone(), access_log };
+        let policies_of = options.policies_of.clone();
+        let renderer =
+            Renderer { manifests, plan, plugins: None, run_dir: run_dir.clone(), policies_of, access_log };
         let istiod = Istiod::new(plan, run_dir.join("logs/istiod.log"));
         progress("making keys and certificates");
         let mut mesh = Self {

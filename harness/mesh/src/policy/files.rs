@@ -48,31 +48,34 @@ fn files(path: &Path) -> Result<Vec<PathBuf>, PolicyError> {
     Ok(found)
 }
 
-/// The folder with `overlays/local` that is meant by a folder: itself, or the one that this overlay belongs to.
-///
-/// # Errors
-/// A folder that the local mesh cannot run, with what to give in its place.
-pub fn manifests(path: &Path) -> Result<PathBuf, PolicyError> {
-    let path = std::fs::canonicalize(path).map_err(unreadable(path))?;
-    let runs = |folder: &Path| folder.join("overlays/local/kustomization.yaml").is_file();
-    if runs(&path) {
-        return Ok(path);
-    }
-    let above = path.ancestors().nth(2).filter(|above| runs(above));
-    match above {
-        Some(above) if path.ends_with("overlays/local") => Ok(above.to_owned()),
-        Some(above) => {
-            let problem = format!(
-                "is for a cluster: its addresses, ports and names are not those of the local mesh. Give {}: cases run on \
-                 its overlays/local, which is built from the same base and components. Put a policy of this overlay alone \
-                 among the resources of a copy of overlays/local, with the names that the gateway has there",
-                above.display()
-            );
-            Err(PolicyError::Manifests { path, problem })
+/// Manifests that can be tried.
+#[derive(Debug, Clone)]
+pub struct Manifests {
+    /// The folder with `overlays/local`, which is run.
+    pub folder: PathBuf,
+    /// The overlay for a cluster whose policies and plugins are run in the place of its own.
+    pub policies_of: Option<PathBuf>,
+}
+
+impl Manifests {
+    /// The manifests that are meant by a folder: like istio-manifests, or an overlay in such a one.
+    ///
+    /// # Errors
+    /// A folder that is neither, with what to give in its place.
+    pub fn find(path: &Path) -> Result<Self, PolicyError> {
+        let path = std::fs::canonicalize(path).map_err(unreadable(path))?;
+        let runs = |folder: &Path| folder.join("overlays/local/kustomization.yaml").is_file();
+        if runs(&path) {
+            return Ok(Self { folder: path, policies_of: None });
         }
-        None => {
-            let problem = "has no overlays/local: give istio-manifests, or an edited copy of it".to_owned();
-            Err(PolicyError::Manifests { path, problem })
+        let above = path.ancestors().nth(2).filter(|above| runs(above)).map(Path::to_owned);
+        match above.filter(|above| path.parent() == Some(&above.join("overlays"))) {
+            Some(folder) if path.ends_with("local") => Ok(Self { folder, policies_of: None }),
+            Some(folder) => Ok(Self { folder, policies_of: Some(path) }),
+            None => {
+                let problem = "has no overlays/local: give istio-manifests, an edited copy of it, or an overlay of either";
+                Err(PolicyError::Manifests { path, problem: problem.to_owned() })
+            }
         }
     }
 }

@@ -16,7 +16,7 @@ mod wallet;
 pub use case::{Allowed, By, Case, Expect, Refused, State};
 pub use difference::{Change, changes, diff_json, diff_text};
 pub use error::PolicyError;
-pub use files::{load, manifests};
+pub use files::{Manifests, load};
 pub use outcome::{Outcome, Verdict};
 pub use parse::cases;
 pub use place::{Entrance, Place};

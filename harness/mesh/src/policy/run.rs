@@ -11,7 +11,7 @@ use super::case::{Case, State};
 use super::outcome::{Outcome, is_complete, way};
 use super::place::Place;
 use super::wallet::Wallet;
-use crate::access_log::{AccessLog, Hop};
+use crate::access_log::{AccessLog, FIRST, Hop};
 use crate::block::Plan;
 use crate::error::{MeshError, Result};
 use crate::http::Request;
@@ -131,7 +131,27 @@ impl Runner {
             }
             self.mesh.check()?;
         }
+        self.ask_again(&requests, &mut outcomes).await?;
         Ok(outcomes)
+    }
+
+    /// A connection that was cut off tells of no configuration. Where there was one before, such a request is sent again now:
+    /// by this time the other requests have found the new one everywhere.
+    async fn ask_again(
+        &self,
+        requests: &[(usize, Request)],
+        outcomes: &mut [(usize, Outcome)],
+    ) -> Result<()> {
+        let (log, plan) = (self.log()?, self.mesh.plan());
+        if log.generation() == FIRST {
+            return Ok(());
+        }
+        for (index, seen) in outcomes.iter_mut().filter(|(_, seen)| seen.status.is_none()) {
+            if let Some((_, request)) = requests.iter().find(|(other, _)| other == index) {
+                *seen = outcome(request, log, plan).await?;
+            }
+        }
+        Ok(())
     }
 
     fn log(&self) -> Result<&AccessLog> {
