@@ -26,8 +26,15 @@ pub(crate) struct Replaced {
     pub(crate) told: Vec<String>,
 }
 
+/// An overlay whose gateway has no plugin that is run here.
+const NO_PLUGIN: &str = "its gateway has no WasmPlugin, and what else may guard it (TrafficExtensions, a native gateway) is \
+                         not run here: give the overlay with components/gateway-plugin";
+
 /// Puts the policies of `theirs` into `ours`.
-pub(crate) fn replace(ours: Vec<Value>, theirs: Vec<Value>, plan: Plan) -> Replaced {
+///
+/// # Errors
+/// Theirs have no plugin for the gateway.
+pub(crate) fn replace(ours: Vec<Value>, theirs: Vec<Value>, plan: Plan) -> Result<Replaced, &'static str> {
     let there = Site::of(&theirs);
     let domain = domain(&ours);
     let (mut kept, mut told): (Vec<Value>, Vec<String>) = (Vec::new(), Vec::new());
@@ -40,6 +47,9 @@ pub(crate) fn replace(ours: Vec<Value>, theirs: Vec<Value>, plan: Plan) -> Repla
             }
             Err(why) => told.push(format!("{name} is not run: {why}")),
         }
+    }
+    if !kept.iter().any(|one| one["kind"] == "WasmPlugin" && namespace(one) == Workload::INGRESS.namespace) {
+        return Err(NO_PLUGIN);
     }
     let mut covered: BTreeSet<String> = kept.iter().map(|one| namespace(one).to_owned()).collect();
     covered.extend([Workload::INGRESS, Workload::CONTROL].map(|workload| workload.namespace.to_owned()));
@@ -57,7 +67,7 @@ pub(crate) fn replace(ours: Vec<Value>, theirs: Vec<Value>, plan: Plan) -> Repla
         resources.push(resource);
     }
     resources.extend(kept);
-    Replaced { resources, told }
+    Ok(Replaced { resources, told })
 }
 
 fn decides(resource: &Value) -> bool {
@@ -209,6 +219,10 @@ mod tests {
 
     /// What becomes of an overlay whose gateway is in `platform`.
     fn replaced(theirs: Vec<Value>) -> Replaced {
+        replaced_with(theirs, "WasmPlugin").unwrap()
+    }
+
+    fn replaced_with(theirs: Vec<Value>, kind: &str) -> Result<Replaced, &'static str> {
         let block = Block::take_any().unwrap();
         let plugin = |namespace, domain: &str| {
             of(
@@ -220,17 +234,23 @@ mod tests {
             )
         };
         let ours = vec![
-            plugin("istio-system", "here.example"),
+            plugin("WasmPlugin", "istio-system", "here.example"),
             of("VirtualService", "istio-system", "routes", &json!({})),
             of("AuthorizationPolicy", "acme-onprem", "from-agent", &json!({})),
         ];
         let labels = json!({"metadata": {"labels": {"app": "api-gateway", "istio": "ingressgateway"}}});
         let mut all = vec![
             of("Deployment", "platform", "api-gateway", &json!({"template": labels})),
-            plugin("platform", "there.example"),
+            plugin(kind, "platform", "there.example"),
         ];
         all.extend(theirs);
         replace(ours, all, block.plan())
+    }
+
+    #[test]
+    fn a_gateway_that_is_guarded_by_something_else_is_refused() {
+        let told = replaced_with(Vec::new(), "TrafficExtension").err().unwrap();
+        assert!(told.contains("components/gateway-plugin"), "{told}");
     }
 
     #[test]

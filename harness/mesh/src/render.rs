@@ -156,7 +156,8 @@ impl Renderer {
         let mut resources = self.built(tools, &overlay)?;
         let mut warnings = Vec::new();
         if let Some(other) = &self.policies_of {
-            let replaced = cluster_policies::replace(resources, self.built(tools, other)?, self.plan);
+            let replaced = cluster_policies::replace(resources, self.built(tools, other)?, self.plan)
+                .map_err(|problem| refused(other, &problem))?;
             (resources, warnings) = (replaced.resources, replaced.told);
         }
         let mut mesh = json!({});
