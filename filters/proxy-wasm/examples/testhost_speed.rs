@@ -77,10 +77,10 @@ fn requests_per_second(entry: world::Plugin, seconds: u64) -> Vec<f64> {
 /// Units of fuel, about one per Wasm instruction, that a request with a cached token burns: the same on every
 /// machine and in every run.
 fn cached_fuel() -> f64 {
-    let callbacks = burnt::a_request(&mut World::gateway(), |world| {
+    let burnt = burnt::a_request(&mut World::gateway(), |world| {
         world.host.request(good("acme-1")).assert_status(200);
     });
-    callbacks.values().map(|units| *units as f64).sum()
+    burnt.callbacks.values().map(|units| *units as f64).sum()
 }
 
 fn start(entry: &Plugin) {

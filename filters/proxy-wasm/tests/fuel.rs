@@ -1,7 +1,8 @@
 //! What a request burns, by kind of credential: units of fuel, about one per Wasm instruction, the same on
 //! every machine. Each kind has a budget, so that nobody makes the gateway slower without saying so here.
 //!
-//! `cargo test -p portcullis-proxy-wasm --test fuel -- --nocapture` prints the table.
+//! `cargo test -p portcullis-proxy-wasm --test fuel -- --nocapture` prints the table, and with `FUEL_PROFILE=1` in the
+//! environment for each kind the functions that burn most.
 
 mod burnt;
 mod world;
@@ -147,7 +148,7 @@ fn workloads() -> World {
 }
 
 /// Units a request, callback by callback.
-fn measure(kind: &Kind) -> burnt::ByCallback {
+fn measure(kind: &Kind) -> burnt::Burnt {
     let mut world = (kind.world)();
     let send = |world: &mut World| {
         let exchange = world.host.request((kind.request)());
@@ -157,13 +158,23 @@ fn measure(kind: &Kind) -> burnt::ByCallback {
     burnt::a_request(&mut world, send)
 }
 
+/// Those that use most, where the module is profiled.
+fn print_functions(functions: burnt::ByName) {
+    let mut functions: Vec<_> = functions.into_iter().collect();
+    functions.sort_by_key(|(_, units)| std::cmp::Reverse(*units));
+    for (name, units) in functions.iter().take(40) {
+        println!("{units:>24}  {:#}", rustc_demangle::demangle(name));
+    }
+}
+
 #[test]
 fn every_kind_of_request_stays_within_its_budget() {
     let mut over = Vec::new();
     for kind in &KINDS {
-        let callbacks = measure(kind);
+        let burnt::Burnt { callbacks, functions } = measure(kind);
         let total: u64 = callbacks.values().sum();
         println!("{:<16} {total:>7} of {:>7}  {callbacks:?}", kind.name, kind.budget);
+        print_functions(functions);
         if total > kind.budget {
             over.push(format!("{}: {total} of {}", kind.name, kind.budget));
         }

@@ -28,6 +28,7 @@ struct Inner {
     abi: AbiVersion,
     engine: Engine,
     pre: InstancePre<VmState>,
+    profiled: bool,
 }
 
 /// The version of the ABI that a module was built for.
@@ -46,10 +47,7 @@ impl Module {
     /// # Errors
     /// [`LoadError`] says what is wrong with the file or the module in it.
     pub fn from_file(path: impl AsRef<Path>) -> Result<Self, LoadError> {
-        let path = path.as_ref();
-        let bytes =
-            std::fs::read(path).map_err(|source| LoadError::Read { path: path.to_owned(), source })?;
-        let name = path.file_name().map_or_else(String::new, |name| name.to_string_lossy().into_owned());
+        let (name, bytes) = read(path.as_ref())?;
         Self::from_bytes(&name, &bytes)
     }
 
@@ -58,7 +56,17 @@ impl Module {
     /// # Errors
     /// [`LoadError`] says what is wrong with the module.
     pub fn from_bytes(name: &str, bytes: &[u8]) -> Result<Self, LoadError> {
-        Self::compile(name, bytes, disk_cache())
+        Self::compile(name, bytes, disk_cache(), false)
+    }
+
+    /// Like [`from_file`](Self::from_file), for a module of which is to be told what each function uses
+    /// ([`VmReport::functions`](crate::VmReport::functions)). It runs slower for it, and uses the same fuel.
+    ///
+    /// # Errors
+    /// As [`from_file`](Self::from_file).
+    pub fn profiled(path: impl AsRef<Path>) -> Result<Self, LoadError> {
+        let (name, bytes) = read(path.as_ref())?;
+        Self::compile(&name, &bytes, disk_cache(), true)
     }
 
     /// Like [`from_bytes`](Self::from_bytes), without the cache on disk.
@@ -66,10 +74,10 @@ impl Module {
     /// # Errors
     /// [`LoadError`] says what is wrong with the module.
     pub fn from_bytes_uncached(name: &str, bytes: &[u8]) -> Result<Self, LoadError> {
-        Self::compile(name, bytes, None)
+        Self::compile(name, bytes, None, false)
     }
 
-    fn compile(name: &str, bytes: &[u8], cache: Option<Cache>) -> Result<Self, LoadError> {
+    fn compile(name: &str, bytes: &[u8], cache: Option<Cache>, profiled: bool) -> Result<Self, LoadError> {
         let name = if name.is_empty() { "module" } else { name }.to_owned();
         let not_wasm = |reason: String| LoadError::NotWasm { name: name.clone(), reason };
         let bytes = wat::parse_bytes(bytes).map_err(|error| not_wasm(error.to_string()))?;
@@ -84,13 +92,14 @@ impl Module {
         // Both would only make the compiled code bigger and slower to take from the cache: backtraces have
         // the names of functions without them.
         config.consume_fuel(true).generate_address_map(false).native_unwind_info(false).cache(cache);
+        config.epoch_interruption(profiled);
         let engine = Engine::new(&config).map_err(|error| LoadError::Engine(format!("{error:#}")))?;
         let module =
             wasmtime::Module::new(&engine, &bytes).map_err(|error| not_wasm(format!("{error:#}")))?;
         check_exports(&name, &module)?;
         let pre = link(&name, &engine, &module)?;
         let digest = Sha256::digest(&bytes).iter().map(|byte| format!("{byte:02x}")).collect();
-        Ok(Self { inner: Arc::new(Inner { name, digest, abi, engine, pre }) })
+        Ok(Self { inner: Arc::new(Inner { name, digest, abi, engine, pre, profiled }) })
     }
 
     /// The name given when it was loaded (of a file: its last part).
@@ -123,6 +132,10 @@ impl Module {
         &self.inner.engine
     }
 
+    pub(crate) fn is_profiled(&self) -> bool {
+        self.inner.profiled
+    }
+
     pub(crate) fn pre(&self) -> &InstancePre<VmState> {
         &self.inner.pre
     }
@@ -136,6 +149,13 @@ impl std::fmt::Debug for Module {
             .field("abi", &self.inner.abi)
             .finish_non_exhaustive()
     }
+}
+
+/// A file's name and bytes.
+fn read(path: &Path) -> Result<(String, Vec<u8>), LoadError> {
+    let bytes = std::fs::read(path).map_err(|source| LoadError::Read { path: path.to_owned(), source })?;
+    let name = path.file_name().map_or_else(String::new, |name| name.to_string_lossy().into_owned());
+    Ok((name, bytes))
 }
 
 /// The user's cache of compiled code; `None` where there is no folder for it. One handle serves the process,

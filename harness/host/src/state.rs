@@ -8,6 +8,7 @@ use wasmtime::{Memory, StoreLimits, StoreLimitsBuilder, TypedFunc};
 use crate::codes::{Callback, LogLevel, MetricKind, Status};
 use crate::flow::{Dir, StreamRef};
 use crate::headers::HeaderMap;
+use crate::profile::Profile;
 use crate::spec::{PluginSpec, RootKey, VmKey};
 use crate::vm_id::VmId;
 use crate::world::{LogLine, World};
@@ -108,6 +109,7 @@ pub(crate) struct VmState {
     /// The last token given, by kind of call.
     pub(crate) last_token: [u32; 2],
     pub(crate) hostcalls: u64,
+    pub(crate) profile: Profile,
 }
 
 impl VmState {
@@ -142,6 +144,7 @@ impl VmState {
             next_metric: [4, 5, 6],
             last_token: [0, 1],
             hostcalls: 0,
+            profile: Profile::default(),
         }
     }
 

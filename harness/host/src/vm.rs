@@ -8,6 +8,7 @@ use crate::codes::{Callback, LogLevel};
 use crate::error::{FailureKind, HostFault, StartError, VmFailure};
 use crate::exports::Exports;
 use crate::plugin::Plugin;
+use crate::profile::Profile;
 use crate::spec::PluginSpec;
 use crate::state::VmState;
 use crate::vm_id::VmId;
@@ -42,6 +43,9 @@ impl Vm {
         let mut store = Store::new(module.engine(), VmState::new(id, spec, plugin.vm_key(), world));
         store.limiter(|state| &mut state.limits);
         store.set_fuel(world.limits.fuel_per_callback).map_err(|error| cannot(spec, id, &error))?;
+        if module.is_profiled() {
+            Profile::watch(&mut store, |state| &mut state.profile);
+        }
         let instance = module.pre().instantiate(&mut store);
         let instance = instance.map_err(|error| not_instantiated(spec, id, world, error))?;
         let exports = Exports::find(&instance, &mut store).map_err(|error| cannot(spec, id, &error))?;
@@ -120,7 +124,9 @@ impl Vm {
         state.enter(callback, context);
         let budget = state.world.limits.fuel_per_callback;
         let result = self.store.set_fuel(budget).and_then(|()| function.call(&mut self.store, params));
-        let used = budget.saturating_sub(self.store.get_fuel().unwrap_or(0));
+        let left = self.store.get_fuel().unwrap_or(0);
+        self.store.data_mut().profile.settle(left);
+        let used = budget.saturating_sub(left);
         self.last_fuel = used;
         self.peak_fuel = self.peak_fuel.max(used);
         self.count_fuel(callback, used);

@@ -57,8 +57,11 @@ fn target_folder() -> PathBuf {
     std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| Path::new(ROOT).join("target"), PathBuf::from)
 }
 
+/// Loads a module, with a profile where `FUEL_PROFILE` asks for one.
 fn load(path: &Path) -> Module {
-    Module::from_file(path).expect("the module loads")
+    let profiled = std::env::var_os("FUEL_PROFILE").is_some();
+    let loaded = if profiled { Module::profiled(path) } else { Module::from_file(path) };
+    loaded.expect("the module loads")
 }
 
 /// Where the compiler wrote it.

@@ -5,6 +5,7 @@ use super::failure::StartFailure;
 use crate::codes::Status;
 use crate::error::VmFailure;
 use crate::message::Answer;
+use crate::profile::FunctionFuel;
 use crate::vm::FuelUse;
 use crate::vm_id::VmId;
 use crate::world::{Call, CallState, Fault, LogLine, Metrics, Misuse, Trace};
@@ -22,6 +23,9 @@ pub struct VmReport {
     pub peak_fuel: u64,
     /// The fuel that each callback has used so far.
     pub fuel: Vec<FuelUse>,
+    /// The fuel that each function has used so far, the one that used most first; empty unless the module is
+    /// [`profiled`](crate::Module::profiled).
+    pub functions: Vec<FunctionFuel>,
     /// The number of hostcalls it made.
     pub hostcalls: u64,
     /// The number of contexts, root and stream.
@@ -166,6 +170,7 @@ impl Host {
                 last_fuel: vm.last_fuel,
                 peak_fuel: vm.peak_fuel,
                 fuel: vm.fuel.clone(),
+                functions: vm.state().profile.functions(),
                 hostcalls: vm.state().hostcalls,
                 contexts: vm.state().contexts.len(),
                 failure: vm.failed.clone(),
