@@ -224,9 +224,9 @@ mod tests {
 
     fn replaced_with(theirs: Vec<Value>, kind: &str) -> Result<Replaced, &'static str> {
         let block = Block::take_any().unwrap();
-        let plugin = |namespace, domain: &str| {
+        let plugin = |kind, namespace, domain: &str| {
             of(
-                "WasmPlugin",
+                kind,
                 namespace,
                 "plugin",
                 &json!({"selector": {"matchLabels": {"istio": "ingressgateway"}},
