@@ -72,6 +72,7 @@ test-full: test ## All tests, the slow ones too
 	$(CARGO) test --locked -p portcullis-tests --features slow -- --test-threads 1
 	$(CARGO) test --locked -p portcullis-proxy-wasm --features slow --test attacks native_gateway
 	$(TEST) --features portcullis-mesh/slow --test nginx
+	$(MESH) tools --set policies
 	$(TEST) --features portcullis-mesh/slow --test manifests -- valkey:: flows:: a_native_gateway_ends
 	$(CARGO) test --locked -p portcullis-control --features slow --test many_keys --test database --test openapi
 	$(CARGO) test --locked -p portcullis-control --features slow --test conversion -- --nocapture a_million

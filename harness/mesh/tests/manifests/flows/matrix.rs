@@ -129,12 +129,17 @@ pub(crate) fn listed(
 
 /// What the policies open.
 pub(crate) fn found(world: &World) -> Connections {
+    connections(world, evaluate::open(world))
+}
+
+/// Of all that is open, what policies have a say in.
+pub(crate) fn connections(world: &World, open: Vec<(Party, Party, Ports)>) -> Connections {
     let place = |party: Party| match party {
         Party::Pods(pod) => Place::Pods(pod.name.clone()),
         Party::Addresses(range) => Place::Addresses(range),
     };
     let mut connections = Connections::default();
-    for (from, to, ports) in evaluate::open(world) {
+    for (from, to, ports) in open {
         let (from, to) = (place(from), place(to));
         if is_decided(world, from.pods(), to.pods()) {
             connections.add(from, to, &ports);

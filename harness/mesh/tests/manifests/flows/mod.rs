@@ -1,5 +1,7 @@
 //! Who may open a connection to whom: `istio-manifests/flows.yaml` against the rendered policies, both ways.
 
+#[cfg(feature = "slow")]
+mod analyzer;
 mod evaluate;
 #[cfg(feature = "slow")]
 mod in_force;
