@@ -28,7 +28,7 @@ const HEARTBEATS: u64 = 6;
 impl Mesh {
     /// Starts the control service with the sample clusters, and sets up what the plugins need.
     pub(super) async fn start_guard(&mut self) -> Result<()> {
-        let module = paths::wasm_module();
+        let module = self.options.module.clone().unwrap_or_else(paths::wasm_module);
         // Sidecars need it, also beside a native gateway.
         require_built(&module, "portcullis.wasm", "Build it: `make wasm`")?;
         if self.options.gateway == Target::Native {

@@ -195,6 +195,13 @@ impl Mesh {
         self.workers_ready().await
     }
 
+    /// Has the plugins load another module from the next [`Mesh::apply`] on.
+    pub fn replace_module(&mut self, module: PathBuf) {
+        if let Some(plugins) = &mut self.renderer.plugins {
+            plugins.module = module;
+        }
+    }
+
     /// Where the proxies write what became of each request, if [`Options::access_log`] asks for it.
     #[must_use]
     pub fn access_log(&self) -> Option<&AccessLog> {

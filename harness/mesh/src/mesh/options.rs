@@ -16,6 +16,8 @@ pub struct Options {
     pub envoy: Option<String>,
     /// Which module guards the ingress gateway.
     pub gateway: Target,
+    /// The file of the Wasm module, instead of the one that was built.
+    pub module: Option<PathBuf>,
     /// Worker threads of the ingress gateway.
     pub gateway_workers: u32,
     /// The folder with `overlays/local`, instead of the `istio-manifests` of this source tree.
@@ -40,6 +42,7 @@ impl Default for Options {
             plugins: true,
             envoy: None,
             gateway: Target::default(),
+            module: None,
             gateway_workers: 2,
             manifests: None,
             policies_of: None,
