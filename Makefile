@@ -77,6 +77,9 @@ test-full: test ## All tests, the slow ones too
 	$(CARGO) test --locked -p portcullis-control --features slow --test many_keys --test database --test openapi
 	$(CARGO) test --locked -p portcullis-control --features slow --test conversion -- --nocapture a_million
 	$(CARGO) test --locked -p portcullis-control --features slow --test cut_off --test replica_faults
+	$(MESH) tools --set monitoring
+	$(TEST) --features portcullis-mesh/slow --test manifests -- promtool::
+	$(TEST) --features portcullis-mesh/slow --test monitoring
 	@test -n "$(SYSTEM_POSTGRES)" || { echo "PostgreSQL is missing: install that of the system, which is an older one (Debian: apt install postgresql)" >&2; exit 1; }
 	$(MESH) tools $(addprefix --postgres ,$(OTHER_POSTGRES))
 	for version in $(OTHER_POSTGRES) $(SYSTEM_POSTGRES); do \

@@ -6,6 +6,7 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 
 use portcullis_mesh::idp::{AUDIENCE, Algorithm, ISSUER, PERSON, claims};
+use portcullis_mesh::overlay::Overlay;
 use portcullis_mesh::wait::{self, Seen};
 use portcullis_mesh::{CLIENT_AGENTS, HOSTED, Mesh, Options, TENANT};
 use serde_json::{Value, json};
@@ -25,19 +26,7 @@ fn host(url: &str) -> String {
 
 /// Opens the TLS listener in this mesh's own copy of the overlay.
 async fn open_tls(mesh: &Mesh) {
-    let file = mesh.manifests().join("overlays/local/kustomization.yaml");
-    let mut text = std::fs::read_to_string(&file).unwrap();
-    for (after, more) in [
-        ("- ../../components/platform-endpoints\n", "- ../../components/client-tls\n"),
-        (
-            "      path: /spec/servers/1/bind\n      value: 127.77.1.1\n",
-            "    - op: add\n      path: /spec/servers/2/bind\n      value: 127.77.1.1\n",
-        ),
-    ] {
-        assert!(text.contains(after), "{after}");
-        text = text.replacen(after, &[after, more].concat(), 1);
-    }
-    std::fs::write(&file, text).unwrap();
+    Overlay::local(mesh.manifests()).open_tls().unwrap();
     mesh.apply().await.unwrap();
     wait::until("the TLS listener", &mesh.log("ingressgateway"), async || {
         Ok(match TcpStream::connect(mesh.plan().ingress_tls()).await {

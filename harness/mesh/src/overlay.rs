@@ -6,6 +6,9 @@ use serde_json::Value;
 
 use crate::error::{MeshError, Result};
 
+/// What every overlay is read from.
+const NAME: &str = "kustomization.yaml";
+
 /// A folder with a `kustomization.yaml`.
 #[derive(Debug, Clone)]
 pub struct Overlay(PathBuf);
@@ -39,7 +42,6 @@ impl Overlay {
     /// # Errors
     /// When the file cannot be read or written.
     pub fn edit_list(&self, field: &str, edit: impl FnOnce(&mut Vec<Value>)) -> Result<()> {
-        const NAME: &str = "kustomization.yaml";
         let path = self.path(NAME);
         let text = std::fs::read_to_string(&path).map_err(MeshError::io("read", &path))?;
         let mut kustomization: Value = serde_norway::from_str(&text)
@@ -48,6 +50,29 @@ impl Overlay {
             edit(list);
         }
         self.write(NAME, &kustomization)
+    }
+
+    /// Takes in `components/client-tls`, at the address of the mesh.
+    ///
+    /// # Errors
+    /// When the file cannot be read or written, or is not as it was.
+    pub fn open_tls(&self) -> Result<()> {
+        const AFTER: [(&str, &str); 2] = [
+            ("- ../../components/platform-endpoints\n", "- ../../components/client-tls\n"),
+            (
+                "      path: /spec/servers/1/bind\n      value: 127.77.1.1\n",
+                "    - op: add\n      path: /spec/servers/2/bind\n      value: 127.77.1.1\n",
+            ),
+        ];
+        let path = self.path(NAME);
+        let mut text = std::fs::read_to_string(&path).map_err(MeshError::io("read", &path))?;
+        for (after, more) in AFTER {
+            if !text.contains(after) {
+                return Err(MeshError::Manifest { path, message: format!("it does not say {after}") });
+            }
+            text = text.replacen(after, &[after, more].concat(), 1);
+        }
+        std::fs::write(&path, text).map_err(MeshError::io("write", &path))
     }
 }
 

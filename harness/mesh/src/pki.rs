@@ -5,6 +5,7 @@ use std::fs::OpenOptions;
 use std::io::Write;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use rcgen::{
     BasicConstraints, CertificateParams, CertifiedIssuer, DnType, ExtendedKeyUsagePurpose, IsCa, KeyPair,
@@ -128,6 +129,20 @@ impl Authority {
     pub fn server(&self, names: &[&str]) -> Result<Leaf> {
         let subject = names.first().copied().unwrap_or_default();
         dns(names).and_then(|names| self.sign(subject, names)).map_err(|source| failed(subject, source))
+    }
+
+    /// The same, good until so long after 1970.
+    ///
+    /// # Errors
+    /// As of [`Self::server`].
+    pub fn server_until(&self, names: &[&str], end: Duration) -> Result<Leaf> {
+        let subject = names.first().copied().unwrap_or_default();
+        let make = || {
+            let mut params = params(subject, dns(names)?);
+            params.not_after = date_time_ymd(1970, 1, 1) + end;
+            self.signed(&params)
+        };
+        make().map_err(|source| failed(subject, source))
     }
 
     /// The same, but its time was over long ago.

@@ -13,6 +13,7 @@ use serde_json::{Value, json};
 
 use crate::access_log::AccessLog;
 use crate::block::{DEFAULT_BLOCK, Plan};
+use crate::bootstrap::Shown;
 use crate::cluster_policies;
 use crate::error::{MeshError, Result};
 use crate::process::die_with_parent;
@@ -24,6 +25,9 @@ pub(crate) const CLIENT_TLS: &str = "client-tls";
 
 /// Where the gateway of a cluster has the Secrets that are its volumes.
 const VOLUMES: &str = "/etc/portcullis/";
+
+/// The annotation with the bounds of histograms.
+const BUCKETS: &str = "sidecar.istio.io/statsHistogramBuckets";
 
 /// The `WasmPlugin`s of a run.
 #[derive(Debug, Clone)]
@@ -117,16 +121,16 @@ impl Renderer {
         self.write_mesh(&self.render(tools)?.mesh)
     }
 
-    /// The labels of metrics that the applied mesh configuration names, `extraStatTags`.
+    /// What proxies show of their metrics: by the applied mesh configuration, and for histograms as the gateway's Deployment
+    /// says.
     ///
     /// # Errors
-    /// When the file cannot be read: [`Renderer::write_mesh_config`] writes it.
-    pub fn stat_labels(&self) -> Result<Vec<String>> {
-        let file = self.mesh_file();
-        let text = fs::read_to_string(&file).map_err(MeshError::io("read", &file))?;
-        let mesh: Value = serde_norway::from_str(&text).map_err(|error| refused(&file, &error))?;
-        let labels = mesh["defaultConfig"]["extraStatTags"].as_array().into_iter().flatten();
-        Ok(labels.filter_map(|label| label.as_str().map(ToOwned::to_owned)).collect())
+    /// When a file cannot be read: [`Renderer::write_mesh_config`] writes the first.
+    pub fn shown(&self) -> Result<Shown> {
+        let mesh: Value = read_yaml(&self.mesh_file())?;
+        let deployment = self.manifests.join("components/gateway/deployment.yaml");
+        let buckets = &read_yaml(&deployment)?["spec"]["template"]["metadata"]["annotations"][BUCKETS];
+        Shown::new(&mesh["defaultConfig"], buckets.as_str()).map_err(|error| refused(&deployment, &error))
     }
 
     fn write_mesh(&self, mesh: &Value) -> Result<()> {
@@ -281,6 +285,11 @@ fn check_plugin(resource: &Value, overlay: &Path) -> Result<()> {
     let kind = resource["kind"].as_str().unwrap_or_default();
     let message = format!("{kind} {}:\n  {}", check::name(resource), errors.join("\n  "));
     Err(refused(overlay, &message))
+}
+
+fn read_yaml(path: &Path) -> Result<Value> {
+    let text = fs::read_to_string(path).map_err(MeshError::io("read", path))?;
+    serde_norway::from_str(&text).map_err(|error| refused(path, &error))
 }
 
 fn refused(path: &Path, message: &dyn std::fmt::Display) -> MeshError {

@@ -4,7 +4,8 @@ use std::net::{IpAddr, SocketAddr};
 
 use serde_json::{Value, json};
 
-use super::{endpoint, http2, runtime, socket, stats};
+use super::stats::Shown;
+use super::{endpoint, http2, runtime, socket};
 use crate::block::Plan;
 use crate::pki::Workload;
 
@@ -106,9 +107,9 @@ impl Managed {
         format!("{kind}~{}~{}.{namespace}~{namespace}.svc.cluster.local", self.address, self.name)
     }
 
-    /// The bootstrap. `labels`: those that Istio is told of (`extraStatTags`).
+    /// The bootstrap of a proxy that shows so much of its metrics.
     #[must_use]
-    pub fn bootstrap(&self, plan: Plan, labels: &[String]) -> Value {
+    pub fn bootstrap(&self, plan: Plan, shown: &Shown) -> Value {
         json!({
             "node": {
                 "id": self.node_id(),
@@ -118,7 +119,7 @@ impl Managed {
             },
             "admin": {"address": socket(self.admin)},
             "layered_runtime": runtime(),
-            "stats_config": stats(labels),
+            "stats_config": shown.config(),
             "dynamic_resources": dynamic_resources(),
             "static_resources": {"clusters": [
                 grpc_cluster("xds-grpc", plan.istiod_xds()),

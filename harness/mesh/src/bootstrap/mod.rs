@@ -1,6 +1,7 @@
 //! Envoy bootstraps, as values that a serialiser writes.
 
 mod managed;
+mod stats;
 mod tunnel;
 
 use std::net::SocketAddr;
@@ -12,6 +13,7 @@ use crate::error::{MeshError, Result};
 use crate::pki::write_private;
 
 pub use managed::{LOCALITY, Managed, NodeKind};
+pub use stats::Shown;
 pub(crate) use tunnel::HUB;
 pub use tunnel::{Dialler, Upstream, accepting_gateway};
 
@@ -29,12 +31,6 @@ pub(crate) fn for_native_module(mut bootstrap: Value) -> Value {
     let flag = "envoy.reloadable_features.dynamic_modules_strip_custom_stat_prefix";
     bootstrap["layered_runtime"]["layers"][0]["static_layer"][flag] = true.into();
     bootstrap
-}
-
-/// How labels are told from the names of metrics: by the expressions that Istio's own bootstrap has.
-fn stats(labels: &[String]) -> Value {
-    let tag = |label: &String| json!({"tag_name": label, "regex": format!("({label}=\\.=(.*?);\\.;)")});
-    json!({"stats_tags": labels.iter().map(tag).collect::<Vec<_>>()})
 }
 
 fn socket(address: SocketAddr) -> Value {

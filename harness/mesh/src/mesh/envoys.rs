@@ -53,7 +53,7 @@ impl Mesh {
 
     fn start_proxy(&mut self, managed: &Managed) -> Result<()> {
         let tunnel = managed.workload == Workload::TUNNEL;
-        let bootstrap = managed.bootstrap(self.plan, &self.renderer.stat_labels()?);
+        let bootstrap = managed.bootstrap(self.plan, &self.renderer.shown()?);
         let bootstrap = if self.is_native(managed.name) {
             bootstrap::for_native_module(bootstrap)
         } else if tunnel {

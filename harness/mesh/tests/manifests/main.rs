@@ -1,7 +1,11 @@
 //! What an operator applies to a cluster: every overlay is built with its settings filled in, and held against the schemas of
 //! the API server, Istio's own validation and analysis, and the programs that will read it.
 
+#[cfg(feature = "slow")]
+mod alert_cases;
+mod alerts;
 mod cluster;
+mod dashboards;
 mod dns;
 mod flows;
 mod gateway;
@@ -11,6 +15,8 @@ mod hosted;
 mod native;
 mod network;
 mod programs;
+#[cfg(feature = "slow")]
+mod promtool;
 mod rendered;
 mod replica;
 mod routes;

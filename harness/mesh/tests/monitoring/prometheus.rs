@@ -1,0 +1,97 @@
+//! A real Prometheus beside a mesh.
+
+use std::fmt::Write;
+use std::net::SocketAddr;
+use std::process::Command;
+
+use hyper::Method;
+use portcullis_mesh::http::Request;
+use portcullis_mesh::process::Process;
+use portcullis_mesh::wait::{self, Seen};
+use portcullis_mesh::{Mesh, paths, tools};
+use serde_json::Value;
+
+use crate::definitions::Definitions;
+
+pub(crate) struct Prometheus {
+    process: Process,
+    address: SocketAddr,
+}
+
+impl Prometheus {
+    pub(crate) async fn start(mesh: &Mesh, definitions: &Definitions) -> Self {
+        let folder = mesh.run_dir().join("prometheus");
+        std::fs::create_dir_all(&folder).unwrap();
+        let write =
+            |name: &str, content: Value| std::fs::write(folder.join(name), content.to_string()).unwrap();
+        write("rules.yaml", definitions.hurried_rules());
+        write("prometheus.yaml", definitions.scrapes(mesh));
+        let address = mesh.plan().spare(90, 9090);
+        let program = tools::installed_set(&paths::root(), "monitoring").unwrap().join("prometheus");
+        let mut command = Command::new(program);
+        command.current_dir(&folder).args(["--config.file=prometheus.yaml", "--storage.tsdb.path=data"]);
+        command.arg(format!("--web.listen-address={address}"));
+        let process = Process::start("prometheus", command.into(), &mesh.log("prometheus")).unwrap();
+        let prometheus = Self { process, address };
+        prometheus
+            .until(mesh, "every target", "up", |up| up.len() == 6 && up.iter().all(|one| value(one) > 0.0))
+            .await;
+        prometheus
+    }
+
+    /// An instant query.
+    pub(crate) async fn ask(&self, query: &str) -> Vec<Value> {
+        let mut form = "query=".to_owned();
+        query.bytes().for_each(|byte| write!(form, "%{byte:02X}").unwrap());
+        let request = Request::get(self.address, "/api/v1/query").method(Method::POST).form(&form);
+        let answer = request.send().await.unwrap().json();
+        assert_eq!(answer["status"], "success", "{query}: {answer}");
+        answer["data"]["result"].as_array().unwrap().clone()
+    }
+
+    /// Asks until the answer is as it should be.
+    pub(crate) async fn until(
+        &self,
+        mesh: &Mesh,
+        what: &str,
+        query: &str,
+        fits: impl Fn(&[Value]) -> bool,
+    ) -> Vec<Value> {
+        wait::until(what, &mesh.log("prometheus"), async || {
+            let ready = Request::get(self.address, "/-/ready").send().await;
+            if !ready.is_ok_and(|answer| answer.status == 200) {
+                return Ok(Seen::NotYet("Prometheus is not ready".to_owned()));
+            }
+            let answer = self.ask(query).await;
+            Ok(if fits(&answer) { Seen::Done(answer) } else { Seen::NotYet(format!("{query}: {answer:?}")) })
+        })
+        .await
+        .unwrap()
+    }
+
+    pub(crate) async fn fires(&self, mesh: &Mesh, alert: &str) {
+        self.until(mesh, alert, &firing(alert), |answer| !answer.is_empty()).await;
+    }
+
+    pub(crate) async fn ends(&self, mesh: &Mesh, alert: &str) {
+        self.until(mesh, &format!("the end of {alert}"), &firing(alert), <[_]>::is_empty).await;
+    }
+
+    /// The alerts that fire now.
+    pub(crate) async fn firing(&self) -> Vec<String> {
+        let firing = self.ask("ALERTS{alertstate=\"firing\"}").await;
+        firing.iter().map(|alert| alert["metric"]["alertname"].as_str().unwrap().to_owned()).collect()
+    }
+
+    pub(crate) async fn stop(mut self) {
+        self.process.stop().await;
+    }
+}
+
+fn firing(alert: &str) -> String {
+    format!("ALERTS{{alertname=\"{alert}\",alertstate=\"firing\"}}")
+}
+
+pub(crate) fn value(sample: &Value) -> f64 {
+    sample["value"][1].as_str().unwrap().parse().unwrap()
+}
