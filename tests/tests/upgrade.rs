@@ -125,7 +125,7 @@ fn requests(mesh: &Mesh) -> Vec<(Request, u16, &'static str)> {
 /// Has the mesh run a release, and makes sure that the gateway does.
 async fn run(mesh: &mut Mesh, release: &Release) {
     mesh.replace_module(release.module.clone());
-    mesh.change_manifests(&release.manifests).await.unwrap();
+    mesh.change_manifests(&release.manifests, None).await.unwrap();
     let dump =
         Request::get(mesh.plan().ingress_admin(), "/config_dump?resource=ecds_filters").send().await.unwrap();
     assert!(dump.text().contains(release.module.to_str().unwrap()), "{}", dump.text());
