@@ -183,7 +183,6 @@ pub(crate) const CASES: &[Case] = &[
         step: 15,
         from: 4 * 1440,
         moved: Some(("> 3 *", "> 2.8 *", "> 3.3 *")),
-        ..NOTHING_ELSE
     },
     // Hardly anybody is there, and a few more come.
     Case {
@@ -194,7 +193,6 @@ pub(crate) const CASES: &[Case] = &[
         step: 15,
         from: 4 * 1440,
         moved: Some(("> 1\n", "> 0.9\n", "> 1.09\n")),
-        ..NOTHING_ELSE
     },
     Case {
         alert: "UnusualRefusals",
@@ -265,7 +263,6 @@ pub(crate) const CASES: &[Case] = &[
         step: 10,
         from: 1090,
         moved: Some(("0.25", "0.26", "0.24")),
-        ..NOTHING_ELSE
     },
     Case {
         alert: "ReplicaBehind",
