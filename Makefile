@@ -9,6 +9,8 @@ NATIVE_MODULE := $(TARGET)/native/libportcullis.so
 MESH := $(TARGET)/debug/portcullis-mesh
 QUICK ?=
 NATIVE ?=
+KUBE ?=
+ISTIO ?=
 
 .PHONY: help toolchain wasm native build tools demo up test test-unit test-filters test-e2e test-full check fmt deny scan advisories soak bench fuzz fuzz-guided clean
 
@@ -42,15 +44,15 @@ tools: toolchain ## Install istiod, istioctl, kustomize, kubeconform, func-e, En
 demo: build $(if $(NATIVE),native) ## Start the local mesh, run the scenario, show the audit records, stop (NATIVE=1: native gateway)
 	$(MESH) demo --with-parent $(if $(NATIVE),--native)
 
-up: build $(if $(NATIVE),native) ## Start the local mesh and keep it running until Ctrl-C (NATIVE=1: native gateway)
-	$(MESH) up --with-parent $(if $(NATIVE),--native)
+up: build $(if $(NATIVE),native) ## Start the local mesh and keep it running until Ctrl-C (NATIVE=1: native gateway; KUBE=1: with a Kubernetes API server; ISTIO=1.31: the newest istiod there)
+	$(MESH) up --with-parent $(if $(NATIVE),--native) $(if $(KUBE)$(ISTIO),--kubernetes) $(if $(ISTIO),--istio $(ISTIO))
 
 # One set of packages for everything: with another one dependencies have other features, and are compiled once more.
 TEST := $(CARGO) test --locked --workspace
 
 test: wasm native ## All tests but the slow ones
 	$(TEST) --no-run
-	$(MESH) tools
+	$(MESH) tools --set kubernetes
 	$(TEST) --no-fail-fast
 
 test-unit: build native tools ## Unit tests and the local mesh on its own

@@ -2,6 +2,8 @@
 
 #[cfg(feature = "slow")]
 use portcullis_mesh::Target;
+#[cfg(feature = "slow")]
+use portcullis_mesh::kubernetes::Istio;
 use portcullis_mesh::scenario::{Report, Scenario, print_row};
 use portcullis_mesh::{Mesh, Options};
 
@@ -36,4 +38,18 @@ async fn every_row_comes_out_as_expected_at_a_native_gateway() {
 #[tokio::test]
 async fn every_row_comes_out_as_expected_on_envoy_1_37() {
     go_through(Options { envoy: Some("1.37.0".to_owned()), ..Scenario::options() }).await;
+}
+
+/// What `make up KUBE=1` starts: istiod reads from a Kubernetes API server.
+#[cfg(feature = "slow")]
+#[tokio::test]
+async fn every_row_comes_out_as_expected_with_kubernetes() {
+    go_through(Options { kubernetes: Some(Istio::Pinned), ..Scenario::options() }).await;
+}
+
+/// The newest Istio that can be had.
+#[cfg(feature = "slow")]
+#[tokio::test]
+async fn every_row_comes_out_as_expected_with_kubernetes_and_istio_1_31() {
+    go_through(Options { kubernetes: Some(Istio::Next), ..Scenario::options() }).await;
 }

@@ -156,6 +156,32 @@ mod tests {
     }
 
     #[test]
+    fn a_traffic_extension_is_looked_at_as_the_plugin_that_it_replaces() {
+        let extension = |change: &dyn Fn(&mut Value)| {
+            let mut extension = plugin(|_| ());
+            extension["kind"] = json!("TrafficExtension");
+            extension["spec"] = json!({"wasm": extension["spec"]});
+            change(&mut extension);
+            extension
+        };
+        let good = extension(&|_| ());
+        assert!(is_plugin(&good) && errors(&good).is_empty());
+        let open = errors(&extension(&|one| one["spec"]["wasm"]["failStrategy"] = json!("FAIL_OPEN")));
+        assert!(open.len() == 1 && open[0].field == "spec.wasm.failStrategy", "{open:?}");
+        let mode = errors(&extension(&|one| one["spec"]["wasm"]["pluginConfig"]["mode"] = json!("off")));
+        assert!(mode.len() == 1 && mode[0].field == "spec.wasm.pluginConfig.mode", "{mode:?}");
+        let told = extension(&|one| {
+            one["spec"]["wasm"]["pluginConfig"]["resource"] = json!({"url": "https://a.test"})
+        });
+        assert!(
+            warnings(&told)[0].starts_with("TrafficExtension n/p: resource names no"),
+            "{:?}",
+            warnings(&told)
+        );
+        assert!(!is_plugin(&extension(&|one| one["spec"] = json!({"lua": {"inlineCode": ""}}))));
+    }
+
+    #[test]
     fn a_cors_policy_that_the_plugin_hides_is_told() {
         let service = |gateways: Value, policy: Value| {
             warnings(&json!({"kind": "VirtualService", "metadata": {"namespace": "n", "name": "v"},

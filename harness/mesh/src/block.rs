@@ -83,6 +83,12 @@ addresses! {
     idp = (0, 3, 8000);
     /// Its authorization server, over TLS.
     idp_sign_in = (0, 3, 8443);
+    /// The Kubernetes API server, where the mesh has one.
+    kubernetes = (0, 4, 6443);
+    /// Its etcd.
+    etcd = (0, 4, 2379);
+    /// Where other members of etcd would come; there are none.
+    etcd_peers = (0, 4, 2380);
     /// The ingress gateway: clients come here.
     ingress = (1, 1, 8080);
     /// The ingress gateway's port for clients over TLS, where `components/client-tls` opens it.

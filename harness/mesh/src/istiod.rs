@@ -1,4 +1,4 @@
-//! istiod without Kubernetes: its command line, and what its log and debug pages tell.
+//! istiod: its command line, and what its log and debug pages tell.
 
 use std::path::{Path, PathBuf};
 
@@ -11,12 +11,17 @@ use crate::http::Request;
 use crate::tools::Tools;
 use crate::wait::{Instead, Seen, until};
 
-/// The command that starts istiod with the rendered configuration.
+/// The command that starts istiod with the rendered configuration: that of the folder which the mesh file names, or that of an
+/// API server.
 #[must_use]
-pub(crate) fn command(tools: &Tools, plan: Plan, mesh_file: &Path) -> Command {
+pub(crate) fn command(tools: &Tools, plan: Plan, mesh_file: &Path, kubeconfig: Option<&Path>) -> Command {
     let mut command = Command::new(&tools.istiod);
+    command.arg("discovery").arg(
+        kubeconfig
+            .map_or_else(|| "--registries=".to_owned(), |file| format!("--kubeconfig={}", file.display())),
+    );
     command
-        .args(["discovery", "--registries=", "--networksConfig=/none", "--httpsAddr=", "--secureGRPCAddr="])
+        .args(["--networksConfig=/none", "--httpsAddr=", "--secureGRPCAddr="])
         // It cannot be left out, and 0 is any port.
         .arg(format!("--ctrlz_address={}", plan.istiod_control().ip()))
         .arg(format!("--ctrlz_port={}", plan.istiod_control().port()))
@@ -27,6 +32,10 @@ pub(crate) fn command(tools: &Tools, plan: Plan, mesh_file: &Path) -> Command {
         .arg(format!("--monitoringAddr={}", plan.istiod_monitoring()));
     command
         .env("POD_NAMESPACE", "istio-system")
+        .env("POD_NAME", "istiod")
+        // It is no pod, so the API server could not reach its webhooks.
+        .env("VALIDATION_WEBHOOK_CONFIG_NAME", "")
+        .env("INJECTION_WEBHOOK_CONFIG_NAME", "")
         // Envoy as released lacks Istio's own extensions.
         .env("PILOT_ENABLE_METADATA_EXCHANGE", "false")
         .env("PILOT_ENABLE_ALPN_FILTER", "false")

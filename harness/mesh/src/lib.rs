@@ -12,6 +12,7 @@ mod error;
 pub mod http;
 pub mod idp;
 pub mod istiod;
+pub mod kubernetes;
 mod mesh;
 pub mod overlay;
 pub mod paths;

@@ -3,6 +3,7 @@
 
 use std::fs::OpenOptions;
 use std::io::Write;
+use std::net::IpAddr;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -131,7 +132,7 @@ impl Authority {
         dns(names).and_then(|names| self.sign(subject, names)).map_err(|source| failed(subject, source))
     }
 
-    /// The same, good until so long after 1970.
+    /// A certificate of a server, good until so long after 1970.
     ///
     /// # Errors
     /// As of [`Self::server`].
@@ -145,7 +146,26 @@ impl Authority {
         make().map_err(|source| failed(subject, source))
     }
 
-    /// The same, but its time was over long ago.
+    /// A certificate of a server that is reached by its address.
+    ///
+    /// # Errors
+    /// When no key can be made.
+    pub fn at(&self, address: IpAddr) -> Result<Leaf> {
+        let subject = address.to_string();
+        self.sign(&subject, vec![SanType::IpAddress(address)]).map_err(|source| failed(&subject, source))
+    }
+
+    /// A certificate of a user of the Kubernetes API, in a group.
+    ///
+    /// # Errors
+    /// When no key can be made.
+    pub fn user(&self, name: &str, group: &str) -> Result<Leaf> {
+        let mut params = params(name, Vec::new());
+        params.distinguished_name.push(DnType::OrganizationName, group);
+        self.signed(&params).map_err(|source| failed(name, source))
+    }
+
+    /// A certificate of a server whose time was over long ago.
     ///
     /// # Errors
     /// As of [`Self::server`].
@@ -209,6 +229,15 @@ pub(crate) fn write_private(path: &Path, text: &str) -> Result<()> {
         .open(path)
         .and_then(|mut file| file.write_all(text.as_bytes()))
         .map_err(MeshError::io("write", path))
+}
+
+/// A new key pair of no certificate: the private key (PKCS #8) and the public one, both PEM.
+///
+/// # Errors
+/// When no key can be made.
+pub(crate) fn signing_key(purpose: &str) -> Result<(String, String)> {
+    let pair = KeyPair::generate().map_err(|source| failed(purpose, source))?;
+    Ok((pair.serialize_pem(), pair.public_key_pem()))
 }
 
 fn failed(subject: &str, source: rcgen::Error) -> MeshError {

@@ -16,6 +16,7 @@ use crate::block::{DEFAULT_BLOCK, Plan};
 use crate::bootstrap::Shown;
 use crate::cluster_policies;
 use crate::error::{MeshError, Result};
+use crate::kubernetes::{Kubectl, hand_over};
 use crate::process::die_with_parent;
 use crate::target::{self, Target};
 use crate::tools::Tools;
@@ -57,6 +58,8 @@ pub struct Renderer {
     pub policies_of: Option<PathBuf>,
     /// The access log in place of that of the manifests.
     pub access_log: Option<AccessLog>,
+    /// The API server that istiod reads from, in place of a folder.
+    pub kubectl: Option<Kubectl>,
 }
 
 /// What was rendered.
@@ -98,15 +101,23 @@ impl Renderer {
     /// [`MeshError::Manifest`] with what kustomize or Istio's validation says.
     pub fn apply(&self, tools: &Tools) -> Result<Applied> {
         let rendered = self.render(tools)?;
-        let resources = to_yaml(&rendered.resources)?;
+        let read = |one: &&Value| self.kubectl.is_some() || !is_of_the_api_server(one);
+        let given: Vec<Value> = rendered.resources.iter().filter(read).cloned().collect();
+        let resources = to_yaml(&given)?;
         let candidate = self.run_dir.join("candidate.yaml");
         fs::write(&candidate, &resources).map_err(MeshError::io("write", &candidate))?;
         self.validate(tools, &candidate)?;
         let watched = self.watched();
         fs::create_dir_all(&watched).map_err(MeshError::io("create", &watched))?;
         let target = watched.join("mesh.yaml");
-        let changed = fs::read(&target).map(|old| old != resources.as_bytes()).unwrap_or(true);
+        let before = fs::read_to_string(&target).unwrap_or_default();
+        let changed = before != resources;
         self.write_mesh(&rendered.mesh)?;
+        if let (true, Some(kubectl)) = (changed, &self.kubectl) {
+            let overlay = self.manifests.join("overlays/local");
+            let refused = |error: MeshError| refused(&overlay, &error);
+            hand_over(kubectl, &given, &documents(&before, &overlay)?).map_err(refused)?;
+        }
         if changed {
             fs::rename(&candidate, &target).map_err(MeshError::io("move into place", &target))?;
         }
@@ -186,7 +197,9 @@ impl Renderer {
     }
 
     fn mesh_config(&self, mut mesh: Value) -> Value {
-        mesh["configSources"] = json!([{"address": format!("fs://{}", self.watched().display())}]);
+        if self.kubectl.is_none() {
+            mesh["configSources"] = json!([{"address": format!("fs://{}", self.watched().display())}]);
+        }
         mesh["defaultConfig"]["discoveryAddress"] = self.plan.istiod_xds().to_string().into();
         if let Some(log) = &self.access_log {
             log.ask_for(&mut mesh);
@@ -210,7 +223,7 @@ impl Renderer {
         }
         if resource["kind"] == "Gateway" {
             for server in resource["spec"]["servers"].as_array_mut().into_iter().flatten() {
-                self.certificate_from_files(&mut server["tls"]);
+                server.get_mut("tls").into_iter().for_each(|tls| self.certificate_from_files(tls));
             }
         }
         if self.plan.number() != DEFAULT_BLOCK {
@@ -257,6 +270,19 @@ impl Renderer {
         let text = [output.stderr, output.stdout].concat();
         Err(refused(about, &String::from_utf8_lossy(&text).trim()))
     }
+}
+
+/// The documents of a text.
+fn documents(text: &str, path: &Path) -> Result<Vec<Value>> {
+    let all = serde_norway::Deserializer::from_str(text).map(Value::deserialize);
+    all.filter(|one| !matches!(one, Ok(Value::Null))).map(|one| one.map_err(|e| refused(path, &e))).collect()
+}
+
+/// Whether the API server reads a resource, and istiod does not.
+fn is_of_the_api_server(resource: &Value) -> bool {
+    resource["apiVersion"]
+        .as_str()
+        .is_some_and(|version| version.starts_with("admissionregistration.k8s.io/"))
 }
 
 /// Whether a resource makes no sense without the filter: its plugins, and what takes away the headers that the

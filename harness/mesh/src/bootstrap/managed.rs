@@ -9,9 +9,6 @@ use super::{endpoint, http2, runtime, socket};
 use crate::block::Plan;
 use crate::pki::Workload;
 
-/// The istiod release that `harness/tools/go.mod` pins.
-const ISTIO_VERSION: &str = "1.29.1";
-
 /// Region and zone of every proxy.
 pub const LOCALITY: (&str, &str) = ("local", "local-a");
 
@@ -107,14 +104,14 @@ impl Managed {
         format!("{kind}~{}~{}.{namespace}~{namespace}.svc.cluster.local", self.address, self.name)
     }
 
-    /// The bootstrap of a proxy that shows so much of its metrics.
+    /// The bootstrap of a proxy that shows so much of its metrics, for an istiod of this version.
     #[must_use]
-    pub fn bootstrap(&self, plan: Plan, shown: &Shown) -> Value {
+    pub fn bootstrap(&self, plan: Plan, shown: &Shown, istio: &str) -> Value {
         json!({
             "node": {
                 "id": self.node_id(),
                 "cluster": self.name,
-                "metadata": self.metadata(),
+                "metadata": self.metadata(istio),
                 "locality": {"region": LOCALITY.0, "zone": LOCALITY.1},
             },
             "admin": {"address": socket(self.admin)},
@@ -128,7 +125,7 @@ impl Managed {
         })
     }
 
-    fn metadata(&self) -> Value {
+    fn metadata(&self, istio: &str) -> Value {
         let labels: serde_json::Map<String, Value> =
             self.labels.iter().map(|(name, value)| ((*name).to_owned(), Value::from(*value))).collect();
         let mut metadata = json!({
@@ -137,7 +134,7 @@ impl Managed {
             "STATIC_LABELS": labels,
             "NAMESPACE": self.workload.namespace,
             "SERVICE_ACCOUNT": self.workload.account,
-            "ISTIO_VERSION": ISTIO_VERSION,
+            "ISTIO_VERSION": istio,
             "CLUSTER_ID": "Kubernetes",
         });
         if let NodeKind::Sidecar { workload } = self.kind {

@@ -13,6 +13,7 @@ use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
 use portcullis_mesh::block::DEFAULT_BLOCK;
+use portcullis_mesh::kubernetes::Istio;
 use portcullis_mesh::scenario::Scenario;
 use portcullis_mesh::tools::{self, Tools};
 use portcullis_mesh::{Options, Result, Target, paths, process};
@@ -72,6 +73,12 @@ struct MeshArgs {
     /// Guard the ingress gateway by the native module, libportcullis.so. Sidecars stay with the Wasm module.
     #[arg(long)]
     native: bool,
+    /// Run a Kubernetes API server, and have istiod read from it: then `kubectl` works as on a cluster.
+    #[arg(long)]
+    kubernetes: bool,
+    /// The Istio of it: 1.29, or 1.31, the newest that can be had.
+    #[arg(long, requires = "kubernetes", default_value = "1.29")]
+    istio: Istio,
     /// Worker threads of the ingress gateway.
     #[arg(long, default_value_t = 2)]
     gateway_workers: u32,
@@ -79,12 +86,13 @@ struct MeshArgs {
 
 impl MeshArgs {
     fn apply(self, options: Options) -> Result<Options> {
-        let Self { block, envoy, manifests, with_parent, native, gateway_workers } = self;
+        let Self { block, envoy, manifests, with_parent, native, kubernetes, istio, gateway_workers } = self;
         if with_parent {
             process::end_with_parent()?;
         }
         let gateway = if native { Target::Native } else { Target::Wasm };
-        Ok(Options { block: block.0, envoy, manifests, gateway, gateway_workers, ..options })
+        let kubernetes = kubernetes.then_some(istio);
+        Ok(Options { block: block.0, envoy, manifests, gateway, kubernetes, gateway_workers, ..options })
     }
 }
 

@@ -27,6 +27,10 @@ pub(crate) async fn run(options: Options) -> Result<ExitCode> {
 async fn serve(mut mesh: Mesh) -> Result<ExitCode> {
     super::curl::print(&mesh).await?;
     println!("logs: {}", mesh.run_dir().join("logs").display());
+    if let Some(kubectl) = mesh.kubectl() {
+        println!("export KUBECONFIG={}", kubectl.config().display());
+        println!("{} get wasmplugins,authorizationpolicies -A", kubectl.program().display());
+    }
     println!("edit {} and save: it is applied at once. Ctrl-C stops the mesh.", mesh.manifests().display());
     let outcome = tokio::select! {
         interrupted = interrupted() => interrupted,

@@ -53,7 +53,11 @@ impl Mesh {
 
     fn start_proxy(&mut self, managed: &Managed) -> Result<()> {
         let tunnel = managed.workload == Workload::TUNNEL;
-        let bootstrap = managed.bootstrap(self.plan, &self.renderer.shown()?);
+        let bootstrap = managed.bootstrap(
+            self.plan,
+            &self.renderer.shown()?,
+            self.options.kubernetes.unwrap_or_default().version(),
+        );
         let bootstrap = if self.is_native(managed.name) {
             bootstrap::for_native_module(bootstrap)
         } else if tunnel {

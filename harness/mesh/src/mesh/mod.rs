@@ -23,6 +23,7 @@ use crate::error::{MeshError, Result};
 use crate::http::Request;
 use crate::idp::Idp;
 use crate::istiod::Istiod;
+use crate::kubernetes::{Kubectl, Kubernetes};
 use crate::paths;
 use crate::pki::Authority;
 use crate::process::Process;
@@ -41,6 +42,7 @@ pub struct Mesh {
     tools: Tools,
     run_dir: PathBuf,
     renderer: Renderer,
+    kubernetes: Option<Kubernetes>,
     istiod: Istiod,
     idp: Idp,
     authority: Authority,
@@ -106,6 +108,12 @@ impl Mesh {
         &self.renderer.manifests
     }
 
+    /// `kubectl`, where the mesh has an API server.
+    #[must_use]
+    pub fn kubectl(&self) -> Option<&Kubectl> {
+        self.kubernetes.as_ref().map(Kubernetes::kubectl)
+    }
+
     /// A GET at the ingress gateway.
     #[must_use]
     pub fn get(&self, path: &str) -> Request {
@@ -117,6 +125,7 @@ impl Mesh {
     /// # Errors
     /// [`MeshError::Died`] for the first that does not.
     pub fn check(&mut self) -> Result<()> {
+        self.kubernetes.as_mut().map_or(Ok(()), Kubernetes::check)?;
         self.processes.values_mut().try_for_each(Process::check)
     }
 
@@ -150,6 +159,9 @@ impl Mesh {
         }
         for process in self.processes.values_mut() {
             process.kill().await;
+        }
+        if let Some(kubernetes) = self.kubernetes.take() {
+            kubernetes.stop().await;
         }
     }
 

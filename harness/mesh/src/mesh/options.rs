@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use crate::kubernetes::Istio;
 use crate::target::Target;
 
 /// How a mesh is started.
@@ -28,6 +29,8 @@ pub struct Options {
     pub private_manifests: bool,
     /// Seconds without a heartbeat after which a cluster is offline.
     pub offline_after_s: u32,
+    /// Runs a Kubernetes API server, from which this istiod reads. Without it istiod watches a folder.
+    pub kubernetes: Option<Istio>,
     /// Overrides `staleAfterSeconds` of the plugins, so that a test need not wait for minutes.
     pub stale_after_s: Option<u32>,
     /// Let every proxy write what became of each request into one file, at once, in place of the access log that the
@@ -48,6 +51,7 @@ impl Default for Options {
             policies_of: None,
             private_manifests: false,
             offline_after_s: 30,
+            kubernetes: None,
             stale_after_s: None,
             access_log: false,
         }

@@ -20,6 +20,7 @@ use crate::error::{MeshError, Result};
 use crate::http::Request;
 use crate::idp::{self, Idp};
 use crate::istiod::{self, Istiod};
+use crate::kubernetes::{Kubernetes, Programs};
 use crate::pki::{Authority, Workload};
 use crate::process::Process;
 use crate::render::{CLIENT_TLS, Renderer};
@@ -43,7 +44,12 @@ impl Mesh {
     /// When a tool is missing, an address is in use, a manifest is refused, or a component does not become
     /// ready. What was started until then is stopped.
     pub async fn start(options: Options, progress: &mut dyn FnMut(&str)) -> Result<Self> {
-        let tools = tools::install(&paths::root(), options.envoy.as_deref(), progress)?;
+        let mut tools = tools::install(&paths::root(), options.envoy.as_deref(), progress)?;
+        let programs = options.kubernetes.map(|istio| {
+            istio.take_place(&mut tools, progress)?;
+            Programs::install(istio, progress)
+        });
+        let programs = programs.transpose()?;
         let block = options.block.map_or_else(Block::take_any, Block::take)?;
         let plan = block.plan();
         require_free(plan)?;
@@ -51,8 +57,15 @@ impl Mesh {
         let manifests = manifests(&run_dir, &options)?;
         let access_log = options.access_log.then(|| AccessLog::new(&run_dir));
         let policies_of = options.policies_of.clone();
-        let renderer =
-            Renderer { manifests, plan, plugins: None, run_dir: run_dir.clone(), policies_of, access_log };
+        let renderer = Renderer {
+            manifests,
+            plan,
+            plugins: None,
+            run_dir: run_dir.clone(),
+            policies_of,
+            access_log,
+            kubectl: None,
+        };
         let istiod = Istiod::new(plan, run_dir.join("logs/istiod.log"));
         progress("making keys and certificates");
         let mut mesh = Self {
@@ -65,6 +78,7 @@ impl Mesh {
             tunnels: Authority::new("Portcullis local tunnels")?,
             clients: Authority::new("Portcullis local clients")?,
             trust: BTreeMap::new(),
+            kubernetes: None,
             processes: BTreeMap::new(),
             tasks: Vec::new(),
             run_dir,
@@ -78,6 +92,10 @@ impl Mesh {
         if mesh.options.plugins {
             progress("starting the control service");
             mesh.start_guard().await?;
+        }
+        if let Some(programs) = programs {
+            progress("starting the Kubernetes API server");
+            mesh.start_kubernetes(&programs).await?;
         }
         progress("starting istiod");
         mesh.start_istiod().await?;
@@ -122,11 +140,20 @@ impl Mesh {
         data_api::serve(api, address).await
     }
 
+    async fn start_kubernetes(&mut self, programs: &Programs) -> Result<()> {
+        let folder = self.run_dir.join("kubernetes");
+        let kubernetes = Kubernetes::start(programs, self.plan, &folder).await?;
+        self.renderer.kubectl = Some(kubernetes.kubectl().clone());
+        self.kubernetes = Some(kubernetes);
+        Ok(())
+    }
+
     /// Starts istiod with an empty folder, and gives it the configuration when its caches are in step: services
     /// that it reads while it starts are lost now and then.
     async fn start_istiod(&mut self) -> Result<()> {
         self.renderer.write_mesh_config(&self.tools)?;
-        let command = istiod::command(&self.tools, self.plan, &self.renderer.mesh_file());
+        let reader = self.kubernetes.as_ref().map(Kubernetes::reader);
+        let command = istiod::command(&self.tools, self.plan, &self.renderer.mesh_file(), reader);
         let process = Process::start("istiod", command, &self.log("istiod"))?;
         self.processes.insert("istiod".to_owned(), process);
         self.until("istiod", "istiod", async |mesh| {
@@ -167,6 +194,8 @@ async fn has_endpoints(plan: Plan) -> std::result::Result<(), Instead> {
 fn require_free(plan: Plan) -> Result<()> {
     let needed = [
         (plan.istiod_xds(), "istiod"),
+        (plan.kubernetes(), "the Kubernetes API server"),
+        (plan.etcd(), "etcd"),
         (plan.istiod_http(), "istiod"),
         (plan.istiod_monitoring(), "istiod"),
         (plan.ingress(), "the ingress gateway"),

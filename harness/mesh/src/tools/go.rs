@@ -7,6 +7,7 @@ use std::process::Command;
 use sha2::{Digest, Sha256};
 
 use super::command::{Required, run_counting};
+use super::crds;
 use super::staging::Staging;
 use crate::error::{MeshError, Result};
 
@@ -69,15 +70,17 @@ pub(super) fn install(
     run_counting(&mut command, &GO, hint, &mut |packages, elapsed| {
         progress(&format!("  … {packages} packages compiled, {} s", elapsed.as_secs()));
     })?;
+    crds::install(&GO, &module, &staging.0)?;
     staging.publish(&bin)?;
     progress(&format!("the Go programs of the set `{set}` are built"));
     Ok(bin)
 }
 
-/// What decides about the tools: the pinned module and its checksums.
+/// What decides about the tools: the pinned module, its checksums, and the definitions that go with it.
 fn fingerprint(module: &Path) -> Result<String> {
     let mut hash = Sha256::new();
-    for name in ["go.mod", "go.sum"] {
+    let definitions = Some(crds::PINS).filter(|file| module.join(file).is_file());
+    for name in ["go.mod", "go.sum"].into_iter().chain(definitions) {
         let path = module.join(name);
         hash.update(fs::read(&path).map_err(MeshError::io("read", &path))?);
     }

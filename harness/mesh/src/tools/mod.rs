@@ -7,6 +7,7 @@
 //! Maven Central. Everything lands in a cache folder of the user's.
 
 mod command;
+mod crds;
 mod envoy;
 mod go;
 mod maven;
@@ -83,6 +84,12 @@ pub fn installed_set(root: &Path, set: &str) -> Result<PathBuf> {
     }
     let told = format!("they are not installed: run `portcullis-mesh tools --set {set}`");
     Err(MeshError::io("find the programs in", &programs)(std::io::Error::other(told)))
+}
+
+/// The folder of the custom resource definitions that a set of programs goes with.
+#[must_use]
+pub fn definitions(programs: &Path) -> PathBuf {
+    crds::folder(programs)
 }
 
 /// Installs PostgreSQL, which tests of the control service's store need, and returns the folder of its programs.

@@ -1,9 +1,11 @@
 //! What an operator applies to a cluster: every overlay is built with its settings filled in, and held against the schemas of
 //! the API server, Istio's own validation and analysis, and the programs that will read it.
 
+mod admission;
 #[cfg(feature = "slow")]
 mod alert_cases;
 mod alerts;
+mod apiserver;
 mod cluster;
 mod dashboards;
 mod dns;
