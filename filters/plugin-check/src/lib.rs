@@ -51,7 +51,7 @@ pub fn name(resource: &Value) -> String {
 }
 
 /// Everything that is wrong with a plugin of ours: its root id, its `pluginConfig` by the filter's own parser, and that it
-/// must not fail open.
+/// must not fail open, nor run where there are no requests.
 #[must_use]
 pub fn errors(resource: &Value) -> Vec<FieldError> {
     let (place, module) = (place(resource).unwrap_or("spec"), module(resource));
@@ -63,7 +63,7 @@ pub fn errors(resource: &Value) -> Vec<FieldError> {
     };
     let config = module.get("pluginConfig").map(Value::to_string).unwrap_or_default();
     let read = Plugin::new(root, config.as_bytes()).map(drop).err().unwrap_or_default();
-    let own = fails_open(module).into_iter().chain(placeholder(module));
+    let own = fails_open(module).into_iter().chain(on_connections(module)).chain(placeholder(module));
     own.chain(read).map(|error| error.within(place)).collect()
 }
 
@@ -72,6 +72,12 @@ fn fails_open(module: &Value) -> Option<FieldError> {
     let strategy = module.get("failStrategy")?;
     let problem = "lets every request through while the module fails; write FAIL_RELOAD".to_owned();
     (strategy == "FAIL_OPEN").then(|| FieldError { field: "failStrategy".to_owned(), problem })
+}
+
+/// A plugin that runs on connections: no request comes to it, and each goes on as the client wrote it.
+fn on_connections(module: &Value) -> Option<FieldError> {
+    let problem = "runs the module on connections, where it guards no request; write HTTP".to_owned();
+    (module.get("type")? == "NETWORK").then(|| FieldError { field: "type".to_owned(), problem })
 }
 
 /// The key that the manifests have before an operator puts in that of a control service: bytes of zero alone.
@@ -143,6 +149,12 @@ mod tests {
             told(|plugin| plugin["spec"]["failStrategy"] = json!("FAIL_RELOAD")),
             Vec::<String>::new()
         );
+        let network = told(|plugin| plugin["spec"]["type"] = json!("NETWORK"));
+        assert!(
+            network.len() == 1 && network[0].starts_with("spec.type: runs the module on connections"),
+            "{network:?}"
+        );
+        assert_eq!(told(|plugin| plugin["spec"]["type"] = json!("HTTP")), Vec::<String>::new());
         let key = told(|plugin| {
             plugin["spec"]["pluginConfig"]["snapshot"]["key"] =
                 json!(["A".repeat(43), "=".to_owned()].concat());

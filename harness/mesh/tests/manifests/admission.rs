@@ -77,6 +77,11 @@ fn a_plugin_that_would_let_requests_through_is_refused() {
     refused(&|spec| drop(spec.as_object_mut().unwrap().remove("priority")), "write priority: 1000");
     refused(&|spec| drop(spec.as_object_mut().unwrap().remove("phase")), "spec.phase: write AUTHN");
     refused(&|spec| spec["phase"] = json!("STATS"), "spec.phase: write AUTHN");
+    refused(&|spec| spec["type"] = json!("NETWORK"), "type: NETWORK runs the module on connections");
+    refused(
+        &|spec| spec["match"] = json!([{"mode": "SERVER"}]),
+        "spec.match: at a gateway mode SERVER never",
+    );
     refused(&|spec| spec["pluginName"] = json!("gatway"), "\"gatway\" is none; write gateway,");
     refused(&|spec| drop(spec.as_object_mut().unwrap().remove("pluginConfig")), "role: write edge");
     let many =
@@ -95,10 +100,38 @@ fn a_plugin_that_would_let_requests_through_is_refused() {
     ] {
         refused(&|spec| spec["url"] = json!(url), "write oci://REGISTRY/NAME@sha256:DIGEST");
     }
+    let outwards =
+        |mode: &str| said_to(PLUGINS, &plugin(&sidecar(), |spec| spec["match"] = json!([{"mode": mode}])));
+    assert!(outwards("CLIENT").is_err_and(|said| said.contains("CLIENT is what that sends")));
+    assert_eq!(outwards("SERVER"), Ok(()));
     let mut bare = plugin(&edge(), |_| ());
     bare["metadata"]["labels"] = json!({});
     let said = said_to(PLUGINS, &bare);
     assert!(said.is_err_and(|said| said.contains("write app.kubernetes.io/part-of: portcullis")));
+}
+
+/// An edit that takes label and name of the module away at once makes it nobody else's, nor does another spelling of the name.
+#[test]
+fn a_plugin_of_ours_is_known_by_what_it_was() {
+    in_force();
+    let mut ours = plugin(&edge(), |_| ());
+    ours["metadata"]["name"] = json!("known-by-what-it-was");
+    let applied = kubectl().apply(&ours.to_string()).unwrap();
+    assert!(applied.done, "{}", applied.complaints);
+    ours["metadata"]["labels"] = json!({});
+    let refused = |plugin: &Value, told: &str| {
+        let said = kubectl().dry_run(&plugin.to_string()).unwrap();
+        assert!(!said.done && said.complaints.contains(told), "{told}: {}", said.complaints);
+    };
+    let pinned = |name: &str| json!(format!("oci://registry.test/{name}@sha256:{}", "0".repeat(64)));
+    ours["spec"]["url"] = pinned("another");
+    refused(&ours, "write app.kubernetes.io/part-of");
+    // By either of the two.
+    ours["spec"]["url"] = json!("oci://registry.test/another:1");
+    refused(&ours, "ValidatingAdmissionPolicy 'portcullis-");
+    ours["metadata"]["name"] = json!("another-spelling");
+    ours["spec"]["url"] = pinned("Portcullis");
+    refused(&ours, "write app.kubernetes.io/part-of");
 }
 
 /// The successor of a `WasmPlugin` is held to the same.
@@ -113,6 +146,11 @@ fn a_traffic_extension_is_refused_for_what_a_plugin_is() {
     };
     refused(&|spec| spec["wasm"]["failStrategy"] = json!("FAIL_OPEN"), "write FAIL_RELOAD");
     refused(&|spec| spec["wasm"]["pluginConfig"]["mode"] = json!("off"), "mode: write enforce or dry-run");
+    refused(&|spec| spec["wasm"]["type"] = json!("NETWORK"), "type: NETWORK runs the module on connections");
+    refused(
+        &|spec| spec["match"] = json!([{"mode": "SERVER"}]),
+        "spec.match: at a gateway mode SERVER never",
+    );
     refused(&|spec| spec["wasm"]["url"] = json!("oci://registry.test/portcullis:1"), "is not pinned");
     refused(&|spec| drop(spec.as_object_mut().unwrap().remove("priority")), "write priority: 1000");
 }
