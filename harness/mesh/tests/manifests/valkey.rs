@@ -10,6 +10,7 @@ use portcullis_mesh::paths;
 use portcullis_mesh::pki::Authority;
 use portcullis_mesh::process::Process;
 use portcullis_mesh::wait::{self, Seen};
+use serde_json::Value;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::process::Command;
@@ -46,6 +47,35 @@ fn program() -> PathBuf {
         .iter()
         .find_map(|name| folders.iter().map(|folder| folder.join(name)).find(|program| program.is_file()));
     found.expect("valkey-server or redis-server is missing (Debian: apt install redis-server)")
+}
+
+/// What the pod runs, with these files in the place of its own.
+fn start(pod: &Value, configuration: &Path, users: &Path) -> Command {
+    let words = pod["containers"][0]["command"].as_array().unwrap();
+    let words: Vec<_> = words.iter().map(|word| word.as_str().unwrap()).collect();
+    let [shell, flag, script] = words[..] else { panic!("{words:?}") };
+    let script = script
+        .replace("exec valkey-server", &format!("exec {}", program().display()))
+        .replace("/etc/valkey/valkey.conf", &configuration.to_string_lossy())
+        .replace("/run/secrets/valkey-users/users.acl", &users.to_string_lossy());
+    let mut command = Command::new(shell);
+    command.args([flag, &script]);
+    command
+}
+
+/// Redis's own default is a user without a password who may do all.
+#[tokio::test]
+async fn a_cache_without_a_word_about_the_default_user_does_not_start() {
+    let pod = pods(&built("overlays/dev").named("Deployment", "valkey")).unwrap().clone();
+    let folder = tempfile::tempdir().unwrap();
+    let users = folder.path().join("users.acl");
+    for text in ["user agent-core on nopass ~* +@all\n", "user default on\n", ""] {
+        std::fs::write(&users, text).unwrap();
+        let mut command = start(&pod, &folder.path().join("none"), &users);
+        let said = command.output().await.unwrap();
+        let told = String::from_utf8_lossy(&said.stderr);
+        assert!(!said.status.success() && told.contains("write a line"), "{text}: {told}");
+    }
 }
 
 /// A connection whose server has proved the name by which services know it.
@@ -103,8 +133,7 @@ async fn the_cache_speaks_tls_alone_and_knows_each_service_by_its_password_and_i
     }
     let file = folder.path().join("valkey.conf");
     std::fs::write(&file, text).unwrap();
-    let mut command = Command::new(program());
-    command.arg(&file);
+    let command = start(&pod, &file, &users);
     let log = folder.path().join("valkey.log");
     let mut server = Process::start("valkey", command, &log).unwrap();
     let mut service = wait::until("the cache", &log, async || {
@@ -124,7 +153,9 @@ async fn the_cache_speaks_tls_alone_and_knows_each_service_by_its_password_and_i
     assert_eq!(says(&mut service, &format!("AUTH agent-core {PASSWORD}")).await, "+OK");
     assert_eq!(says(&mut service, "SET agent-core:a 1").await, "+OK");
     assert_eq!(says(&mut service, "GET agent-core:a").await, "$1");
-    for forbidden in ["GET rag:a", "FLUSHALL", "CONFIG GET dir", "KEYS *", "ACL LIST", "SHUTDOWN NOSAVE"] {
+    let of_others =
+        ["GET rag:a", "KEYS *", "SCAN 0", "RANDOMKEY", "CLIENT TRACKING ON BCAST", "FUNCTION FLUSH"];
+    for forbidden in of_others.iter().chain(&["FLUSHALL", "CONFIG GET dir", "ACL LIST", "SHUTDOWN NOSAVE"]) {
         let said = says(&mut service, forbidden).await;
         assert!(said.starts_with("-NOPERM"), "{forbidden}: {said}");
     }
