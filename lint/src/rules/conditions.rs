@@ -74,6 +74,10 @@ pub(super) const HEADER_WITHOUT_FILTER: Rule = Rule {
     },
 };
 
+/// What is compared letter by letter.
+const COMPARED: [&str; 8] =
+    ["principals", "notPrincipals", "paths", "notPaths", "methods", "notMethods", "hosts", "notHosts"];
+
 /// Something that nothing ever matches.
 pub(super) const NEVER_MATCHES: Rule = Rule {
     code: "PL403",
@@ -82,13 +86,11 @@ pub(super) const NEVER_MATCHES: Rule = Rule {
     why: "Istio compares letter by letter. A DENY rule on a value that no request has denies nothing, an ALLOW rule allows \
           nothing.",
     fix: "Write the value as requests have it: methods in capitals, paths from the slash on without query and escapes, `*` \
-          only at the beginning or the end, one of the source types.",
+          only at the beginning or the end, principals without `spiffe://`, one of the source types.",
     check: |world, found| {
         for (policy, _) in policies(world) {
             for rule in policy.node.list_at("spec.rules") {
-                for (field, list) in
-                    lists(rule, &["paths", "notPaths", "methods", "notMethods", "hosts", "notHosts"])
-                {
+                for (field, list) in lists(rule, &COMPARED) {
                     for item in list.items() {
                         let text = item.text().unwrap_or_default();
                         if let Some(why) = impossible(field, text) {
@@ -99,6 +101,7 @@ pub(super) const NEVER_MATCHES: Rule = Rule {
             }
             for condition in conditions(policy) {
                 source_types(policy, condition, found);
+                principals(policy, condition, found);
             }
         }
     },
@@ -113,6 +116,9 @@ fn impossible(field: &str, text: &str) -> Option<&'static str> {
     match field.trim_start_matches("not").to_lowercase().as_str() {
         "methods" if text.chars().any(|c| c.is_ascii_lowercase()) => {
             Some("is not in capitals, as methods are")
+        }
+        "principals" if text.starts_with("spiffe://") => {
+            Some("begins with spiffe://, which Istio writes before it once more")
         }
         "paths" => impossible_path(text),
         _ => None,
@@ -136,13 +142,29 @@ fn impossible_path(text: &str) -> Option<&'static str> {
     escaped.then_some("has an escape that is undone before paths are compared")
 }
 
+fn principals(policy: &Resource, condition: &Node, found: &mut Found) {
+    if condition.text_at("key") != "source.principal" {
+        return;
+    }
+    for item in values(condition) {
+        let text = item.text().unwrap_or_default();
+        if let Some(why) = impossible("principals", text) {
+            found.at(policy, item, format!("source.principal: {text:?} {why}"));
+        }
+    }
+}
+
+fn values(condition: &Node) -> impl Iterator<Item = &Node> {
+    condition.list_at("values").iter().chain(condition.list_at("notValues"))
+}
+
 fn source_types(policy: &Resource, condition: &Node, found: &mut Found) {
     let key = condition.text_at("key").to_lowercase();
     let tells = ["request.headers[x-portcullis-source-type]", "request.auth.claims[source_type]"];
     if !tells.contains(&key.as_str()) {
         return;
     }
-    for item in condition.list_at("values").iter().chain(condition.list_at("notValues")) {
+    for item in values(condition) {
         let text = item.text().unwrap_or_default();
         if !["human", "worker", "mcp_agent"].contains(&text) && !text.contains('*') {
             found.at(

@@ -181,6 +181,9 @@ fn a_policy_that_istio_would_leave_out_is_refused() {
         (when("source.ip", json!(["10.0.0.0/33"])), "10.0.0.0/33: no address"),
         (from(json!({"ipBlocks": ["10.0.0"]})), "10.0.0: no address"),
         (from(json!({})), "each source must name something"),
+        (from(json!({"principals": ["spiffe://a/ns/b/sa/c"]})), "without spiffe://"),
+        (from(json!({"notPrincipals": ["a/ns/*/sa/c"]})), "* only at the beginning"),
+        (when("source.principal", json!(["spiffe://a/ns/b/sa/c"])), "without spiffe://"),
         (to(json!({})), "each operation must name something"),
         (to(json!({"ports": ["http"]})), "write a number in quotes"),
         (when("destination.port", json!(["0"])), "write a number in quotes"),
@@ -197,6 +200,7 @@ fn a_policy_that_istio_would_leave_out_is_refused() {
         policy(&json!({"action": "ALLOW"})),
         to(json!({"paths": ["/a/{*}/{**}", "*.png", "/"], "methods": ["GET", "*"], "ports": ["65535"]})),
         from(json!({"ipBlocks": ["10.0.0.0/8", "2001:db8::1"], "notNamespaces": ["a"]})),
+        from(json!({"principals": ["*", "a/*", "*/sa/c", "a/ns/b/sa/c"]})),
         when("request.auth.claims[a][b]", json!(["x"])),
         when("experimental.envoy.filters.network.mysql_proxy[db.table]", json!(["x"])),
     ] {
