@@ -90,6 +90,9 @@ fn forms(schema: &Value) -> Vec<Value> {
     if schema["minLength"] == 1 {
         wrong.push(json!(""));
     }
+    if let Some(most) = schema["maxItems"].as_u64() {
+        wrong.push(json!(vec!["https://a.test"; usize::try_from(most).unwrap() + 1]));
+    }
     if is("integer") {
         let bound = |name: &str| schema[name].as_i64().unwrap();
         wrong.extend([json!(bound("minimum") - 1), json!(bound("maximum") + 1), json!(1.5)]);

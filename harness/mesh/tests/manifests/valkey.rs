@@ -133,7 +133,7 @@ async fn the_cache_speaks_tls_alone_and_knows_each_service_by_its_password_and_i
     }
     let file = folder.path().join("valkey.conf");
     std::fs::write(&file, text).unwrap();
-    let command = start(&pod, &file, &users);
+    let command = start(pod, &file, &users);
     let log = folder.path().join("valkey.log");
     let mut server = Process::start("valkey", command, &log).unwrap();
     let mut service = wait::until("the cache", &log, async || {
