@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use crate::apiserver::{kubectl, said_to};
 use crate::rendered::built;
-use crate::schema::{edge, extension, plugin, sidecar, spoilt};
+use crate::schema::{edge, extension, parsed, plugin, sidecar, spoilt};
 
 const PLUGINS: &str = "/apis/extensions.istio.io/v1alpha1/namespaces/default/wasmplugins";
 const POLICIES: &str = "/apis/security.istio.io/v1/namespaces/default/authorizationpolicies";
@@ -63,6 +63,53 @@ fn what_the_filter_refuses_is_refused_by_the_api_server() {
             let named = path.rsplit('.').take(2).any(|field| told.contains(field));
             assert!(told.contains("pluginConfig") && named, "{path}: {told}");
         }
+    }
+}
+
+/// What no form tells: names and origins that the filter's own parser does not take. Both say so.
+#[test]
+fn a_name_that_the_filter_does_not_take_is_refused_by_the_api_server() {
+    in_force();
+    let with = |place: &str, value: &Value| {
+        let mut config = edge();
+        *config.pointer_mut(place).unwrap() = value.clone();
+        config["browser"]["cors"]["credentials"] = json!(false);
+        config
+    };
+    for (place, bad) in [
+        ("/tokens/headers/0/name", json!("Authorization")),
+        ("/tokens/headers/0/name", json!("x-portcullis-token")),
+        ("/tokens/cookie", json!("a b")),
+        ("/tokens/cookie", json!("a\"")),
+        ("/tokens/query", json!("a=b")),
+        ("/browser/cors/methods", json!(["get"])),
+        ("/browser/cors/methods", json!(["GET", "TRACE"])),
+        ("/browser/cors/headers", json!(["*"])),
+        ("/browser/cors/exposedHeaders", json!(["X-Portcullis-Reason"])),
+        ("/browser/cors/origins", json!(["app.example.com"])),
+        ("/browser/cors/origins", json!(["http://app.example.com"])),
+        ("/browser/cors/origins", json!(["https://app.example.com/path"])),
+    ] {
+        let config = with(place, &bad);
+        assert!(!parsed(&config), "the filter takes {place}: {bad}");
+        let told = said_to(PLUGINS, &plugin(&config, |_| ())).expect_err(place);
+        assert!(told.contains(&place.split('/').take(3).last().unwrap()[..4]), "{place}: {told}");
+    }
+    for (place, good) in [
+        ("/tokens/cookie", json!("__Host-it's!#$%&*+.^_`|~")),
+        ("/tokens/query", json!("access_token~1")),
+        ("/browser/cors/methods", json!(["GET", "M-SEARCH"])),
+        ("/browser/cors/headers", json!(["Content-Type"])),
+        ("/browser/cors/origins", json!(["*"])),
+        (
+            "/browser/cors/origins",
+            json!(["https://*.example.com:8443", "HTTPS://App_1.example.com", "https://a"]),
+        ),
+        ("/browser/cors/origins", json!(["http://localhost:3000", "http://127.0.0.1", "http://[::1]:3000"])),
+    ] {
+        let config = with(place, &good);
+        assert!(parsed(&config), "the filter refuses {place}: {good}");
+        assert_eq!(said_to(PLUGINS, &plugin(&config, |_| ())), Ok(()), "{place}: {good}");
     }
 }
 
