@@ -12,7 +12,7 @@ NATIVE ?=
 KUBE ?=
 ISTIO ?=
 
-.PHONY: help toolchain wasm native build tools demo up test test-unit test-filters test-e2e test-full check fmt deny scan advisories soak bench fuzz fuzz-guided clean
+.PHONY: help toolchain wasm native image build tools demo up test test-unit test-filters test-e2e test-full check fmt deny scan advisories soak bench fuzz fuzz-guided clean
 
 help: ## List the targets
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z0-9-]+:.*## / {printf "  %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -33,6 +33,27 @@ native: toolchain ## Build the module for Envoy itself (target/native/libportcul
 	$(CARGO) build --locked -p portcullis-envoy-so --profile native
 	@cp $(TARGET)/native/libportcullis_envoy_so.so $(NATIVE_MODULE)
 	@ls -l $(NATIVE_MODULE) | awk '{printf "%s: %.0f KiB\n", $$9, $$5 / 1024}'
+
+# What the image of the control service runs on, as rustc calls it.
+ARCHITECTURES := x86_64 aarch64
+MUSL := $(addsuffix -unknown-linux-musl,$(ARCHITECTURES))
+IMAGES := $(TARGET)/images
+# Neither where the source lies nor when it is built stands in the program: the same commit gives the same digest.
+REMAPPED := $(or $(CARGO_HOME),$(HOME)/.cargo)=/cargo $(CURDIR)=/portcullis $(abspath $(TARGET))=/target
+IMAGE_ENV := RUSTFLAGS="$(addprefix --remap-path-prefix=,$(REMAPPED))" CFLAGS="$(addprefix -ffile-prefix-map=,$(REMAPPED))" CARGO_INCREMENTAL=0
+COMMIT := --revision "$$(git describe --always --dirty --abbrev=40 --exclude '*')" --created "$$(git log -1 --format=%ct)"
+
+image: wasm ## Build the OCI layouts of control service and filter (target/images; ARCHITECTURES=x86_64 for one alone)
+	@for target in $(MUSL); do \
+		rustup target list --installed | grep -qx $$target || rustup target add $$target || \
+		{ echo "the target $$target is missing: run 'rustup target add $$target' where rustup has a network" >&2; exit 1; }; \
+	done
+	$(CARGO) build --locked --workspace --bin portcullis-mesh --bin portcullis-images
+	compiler="$$($(MESH) cross-compiler)" && PATH="$$compiler:$$PATH" CARGO_ZIGBUILD_ZIG_PATH="$$compiler/zig" $(IMAGE_ENV) \
+		$(CARGO) zigbuild --locked -p portcullis-control --bin portcullis --profile image $(addprefix --target ,$(MUSL))
+	mkdir -p $(IMAGES)
+	$(TARGET)/debug/portcullis-images filter $(COMMIT) --folder $(IMAGES)/filter --module $(WASM)
+	$(TARGET)/debug/portcullis-images control $(COMMIT) --folder $(IMAGES)/control $(MUSL:%=--program $(TARGET)/%/image/portcullis)
 
 build: wasm ## Build everything that the local mesh runs
 	$(CARGO) build --locked -p portcullis-control -p portcullis-mesh
@@ -70,7 +91,7 @@ SYSTEM_POSTGRES := $(lastword $(sort $(wildcard /usr/lib/postgresql/*/bin /usr/p
 # The oldest PostgreSQL that is taken, and the one before that of `make tools`.
 OTHER_POSTGRES := 14 17
 
-test-full: test ## All tests, the slow ones too
+test-full: test image ## All tests, the slow ones too
 	$(CARGO) test --locked -p portcullis-tests --features slow -- --test-threads 1
 	$(CARGO) test --locked -p portcullis-proxy-wasm --features slow --test attacks native_gateway
 	$(TEST) --features portcullis-mesh/slow --test nginx

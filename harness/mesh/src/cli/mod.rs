@@ -43,6 +43,8 @@ enum Command {
         #[arg(long)]
         set: Vec<String>,
     },
+    /// Install what images are built with, and print its folder alone.
+    CrossCompiler,
     /// Keep the mesh running, and apply edits of istio-manifests as they are saved.
     Up(MeshArgs),
     /// Start a mesh, run the scenario, show the audit records, stop.
@@ -113,6 +115,10 @@ pub(crate) async fn run(cli: Cli) -> Result<ExitCode> {
             for set in sets {
                 println!("{}", tools::install_set(&paths::root(), &set, &mut say)?.display());
             }
+            Ok(ExitCode::SUCCESS)
+        }
+        Command::CrossCompiler => {
+            println!("{}", tools::install_cross_compiler(&paths::root(), &mut say)?.display());
             Ok(ExitCode::SUCCESS)
         }
         Command::Up(args) => up::run(args.apply(Options::default())?).await,

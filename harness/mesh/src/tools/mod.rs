@@ -8,6 +8,7 @@
 
 mod command;
 mod crds;
+mod cross;
 mod envoy;
 mod go;
 mod maven;
@@ -90,6 +91,15 @@ pub fn installed_set(root: &Path, set: &str) -> Result<PathBuf> {
 #[must_use]
 pub fn definitions(programs: &Path) -> PathBuf {
     crds::folder(programs)
+}
+
+/// Installs what the images are built with, zig and cargo-zigbuild, and returns their folder.
+///
+/// # Errors
+/// As for [`install`].
+pub fn install_cross_compiler(root: &Path, progress: &mut dyn FnMut(&str)) -> Result<PathBuf> {
+    let (cache, _lock) = locked_cache(progress)?;
+    cross::install(root, &cache, progress)
 }
 
 /// Installs PostgreSQL, which tests of the control service's store need, and returns the folder of its programs.
