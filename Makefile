@@ -34,8 +34,8 @@ native: toolchain ## Build the module for Envoy itself (target/native/libportcul
 	@cp $(TARGET)/native/libportcullis_envoy_so.so $(NATIVE_MODULE)
 	@ls -l $(NATIVE_MODULE) | awk '{printf "%s: %.0f KiB\n", $$9, $$5 / 1024}'
 
-# What the image of the control service runs on, as rustc calls it.
-ARCHITECTURES := x86_64 aarch64
+# What the image of the control service runs on, as rustc calls it. It may be several: `x86_64 aarch64`.
+ARCHITECTURES := x86_64
 MUSL := $(addsuffix -unknown-linux-musl,$(ARCHITECTURES))
 IMAGES := $(TARGET)/images
 # Neither where the source lies nor when it is built stands in the program: the same commit gives the same digest.
@@ -43,7 +43,7 @@ REMAPPED := $(or $(CARGO_HOME),$(HOME)/.cargo)=/cargo $(CURDIR)=/portcullis $(ab
 IMAGE_ENV := RUSTFLAGS="$(addprefix --remap-path-prefix=,$(REMAPPED))" CFLAGS="$(addprefix -ffile-prefix-map=,$(REMAPPED))" CARGO_INCREMENTAL=0
 COMMIT := --revision "$$(git describe --always --dirty --abbrev=40 --exclude '*')" --created "$$(git log -1 --format=%ct)"
 
-image: wasm ## Build the OCI layouts of control service and filter (target/images; ARCHITECTURES=x86_64 for one alone)
+image: wasm ## Build the OCI layouts of control service and filter (target/images; ARCHITECTURES="x86_64 aarch64" for several kinds of machine)
 	@for target in $(MUSL); do \
 		rustup target list --installed | grep -qx $$target || rustup target add $$target || \
 		{ echo "the target $$target is missing: run 'rustup target add $$target' where rustup has a network" >&2; exit 1; }; \
@@ -92,6 +92,7 @@ SYSTEM_POSTGRES := $(lastword $(sort $(wildcard /usr/lib/postgresql/*/bin /usr/p
 OTHER_POSTGRES := 14 17
 
 test-full: test image ## All tests, the slow ones too
+	$(MESH) tools --set images
 	$(CARGO) test --locked -p portcullis-tests --features slow -- --test-threads 1
 	$(CARGO) test --locked -p portcullis-proxy-wasm --features slow --test attacks native_gateway
 	$(TEST) --features portcullis-mesh/slow --test nginx

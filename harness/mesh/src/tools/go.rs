@@ -76,15 +76,31 @@ pub(super) fn install(
     Ok(bin)
 }
 
-/// What decides about the tools: the pinned module, its checksums, and the definitions that go with it.
+/// What decides about the tools: the pinned module, its checksums, the definitions that go with it, and programs of
+/// its own.
 fn fingerprint(module: &Path) -> Result<String> {
+    let mut files = vec![module.join("go.mod"), module.join("go.sum")];
+    files.extend(Some(module.join(crds::PINS)).filter(|file| file.is_file()));
+    files.extend(own_programs(module)?);
     let mut hash = Sha256::new();
-    let definitions = Some(crds::PINS).filter(|file| module.join(file).is_file());
-    for name in ["go.mod", "go.sum"].into_iter().chain(definitions) {
-        let path = module.join(name);
+    for path in files {
         hash.update(fs::read(&path).map_err(MeshError::io("read", &path))?);
     }
     Ok(hash.finalize().iter().take(8).map(|byte| format!("{byte:02x}")).collect())
+}
+
+/// The `main.go` of each folder that is a program and no set of its own, by name.
+fn own_programs(module: &Path) -> Result<Vec<PathBuf>> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir(module).map_err(MeshError::io("list", module))? {
+        let folder = entry.map_err(MeshError::io("list", module))?.path();
+        let main = folder.join("main.go");
+        if main.is_file() && !folder.join("go.mod").is_file() {
+            found.push(main);
+        }
+    }
+    found.sort();
+    Ok(found)
 }
 
 #[cfg(test)]
@@ -98,5 +114,20 @@ mod tests {
             assert!(told.contains("is no set of programs") && told.contains(MESH), "{told}");
         }
         assert!(module(&crate::paths::root(), MESH).unwrap().ends_with("harness/tools"));
+    }
+
+    #[test]
+    fn a_program_of_a_sets_own_is_built_anew_when_it_is_changed() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = |name: &str, text: &str| fs::write(folder.path().join(name), text).unwrap();
+        fs::create_dir(folder.path().join("agent")).unwrap();
+        file("go.mod", "module tools");
+        file("go.sum", "");
+        let without = fingerprint(folder.path()).unwrap();
+        file("agent/main.go", "package main");
+        let first = fingerprint(folder.path()).unwrap();
+        file("agent/main.go", "package main // changed");
+        let second = fingerprint(folder.path()).unwrap();
+        assert!(without != first && first != second);
     }
 }
