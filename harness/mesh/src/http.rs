@@ -68,6 +68,12 @@ impl Request {
         Self::new(Method::GET, address, path)
     }
 
+    /// A GET request of `/` to the same address, with the same certificate, and with nothing else of this one.
+    #[must_use]
+    pub fn bare(&self) -> Self {
+        Self { tls: self.tls.clone(), ..Self::get(self.address, "/") }
+    }
+
     /// The same request with another path.
     #[must_use]
     pub fn at(mut self, path: &str) -> Self {

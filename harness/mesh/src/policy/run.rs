@@ -195,26 +195,30 @@ impl Runner {
     }
 }
 
-/// Sends a request until every proxy that it passes has decided it by the newest configuration.
+/// Sends a request until every proxy that it passes has decided it by the newest configuration. In between the first of them
+/// is asked for something else: the request itself, sent time and again, may be slowed down as that of somebody who guesses.
 async fn outcome(request: &Request, log: &AccessLog, plan: Plan) -> Result<Outcome> {
-    let begun = Instant::now();
-    loop {
+    let (begun, mut probing) = (Instant::now(), false);
+    while begun.elapsed() <= PATIENCE {
         let length = log.length()?;
-        let response = match request.send().await {
-            Ok(response) => response,
+        let sent = if probing { request.bare() } else { request.clone() };
+        match sent.send().await {
+            Ok(response) => {
+                let way = logged(log, length, plan, response.from).await?;
+                let is_new = way.iter().all(|(_, hop)| hop.generation == log.generation());
+                if is_new && !probing {
+                    return Ok(Outcome::of(&response, &way));
+                }
+                probing = !is_new;
+            }
+            Err(_) if probing => probing = false,
             Err(error) => return Ok(Outcome::unanswered(error.to_string())),
-        };
-        let way = logged(log, length, plan, response.from).await?;
-        if way.iter().all(|(_, hop)| hop.generation == log.generation()) {
-            return Ok(Outcome::of(&response, &way));
-        }
-        if begun.elapsed() > PATIENCE {
-            let last = "requests are decided by the one before".to_owned();
-            let (what, log) = ("the configuration at every worker".to_owned(), log.file().to_owned());
-            return Err(MeshError::NotReady { what, waited: begun.elapsed(), last, log });
         }
         tokio::time::sleep(POLL).await;
     }
+    let last = "requests are decided by the one before".to_owned();
+    let (what, log) = ("the configuration at every worker".to_owned(), log.file().to_owned());
+    Err(MeshError::NotReady { what, waited: begun.elapsed(), last, log })
 }
 
 /// What the proxies wrote of a request.
