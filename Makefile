@@ -38,7 +38,7 @@ native: toolchain ## Build the module for Envoy itself (target/native/libportcul
 ARCHITECTURES := x86_64
 MUSL := $(addsuffix -unknown-linux-musl,$(ARCHITECTURES))
 IMAGES := $(TARGET)/images
-# Neither where the source lies nor when it is built stands in the program: the same commit gives the same digest.
+# So that neither where the source lies nor when it is built stands in the program.
 REMAPPED := $(or $(CARGO_HOME),$(HOME)/.cargo)=/cargo $(CURDIR)=/portcullis $(abspath $(TARGET))=/target
 IMAGE_ENV := RUSTFLAGS="$(addprefix --remap-path-prefix=,$(REMAPPED))" CFLAGS="$(addprefix -ffile-prefix-map=,$(REMAPPED))" CARGO_INCREMENTAL=0
 COMMIT := --revision "$$(git describe --always --dirty --abbrev=40 --exclude '*')" --created "$$(git log -1 --format=%ct)"
@@ -71,9 +71,15 @@ up: build $(if $(NATIVE),native) ## Start the local mesh and keep it running unt
 # One set of packages for everything: with another one dependencies have other features, and are compiled once more.
 TEST := $(CARGO) test --locked --workspace
 
-test: wasm native ## All tests but the slow ones
+# By a name of its own, so that `make -n test` runs nothing.
+MODULES := $(MAKE) wasm native
+
+test: toolchain ## All tests but the slow ones
 	$(TEST) --no-run
-	$(MESH) tools --set kubernetes
+# The modules are linked by one processor each; the other one builds tools meanwhile.
+	@$(MESH) tools --set kubernetes & tools=$$!; \
+	$(MODULES); built=$$?; \
+	wait $$tools && exit $$built
 	$(TEST) --no-fail-fast
 
 test-unit: build native tools ## Unit tests and the local mesh on its own
