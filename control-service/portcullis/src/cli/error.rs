@@ -6,10 +6,10 @@ use std::process::ExitCode;
 use portcullis_control_config::LoadError;
 use portcullis_control_store::{BackupError, StoreError};
 
-use super::backup::ExportedError;
 use super::client::ClientError;
 use super::diff::DiffError;
 use super::explain::ExplainError;
+use super::exported::ExportedError;
 use super::lint::LintError;
 use super::plugins::PluginsError;
 use super::policy::PolicyError;

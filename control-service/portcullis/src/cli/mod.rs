@@ -10,6 +10,7 @@ mod config_file;
 mod diff;
 mod error;
 mod explain;
+mod exported;
 mod keys;
 mod lint;
 mod output;

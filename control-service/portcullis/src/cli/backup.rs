@@ -1,7 +1,5 @@
 //! Backups of the store. These commands work on the database itself, beside the running service.
 
-mod exported;
-
 use std::path::PathBuf;
 
 use clap::Subcommand;
@@ -13,9 +11,9 @@ use portcullis_control_store::{Backup, Database, FolderLock, Location, StoreErro
 
 use super::config_file::ConfigFile;
 use super::error::CommandError;
+use super::exported;
 use super::output::print;
 use crate::location;
-pub(super) use exported::ExportedError;
 
 /// What is said with each backup: without that key it is of no use.
 const KEY_IS_APART: &str = "the sealing key is NOT in the backup, and without it the backup cannot be restored: keep a copy of it, \

@@ -11,7 +11,7 @@ use portcullis_protocol::audit::hex;
 
 /// Why an export is not taken.
 #[derive(Debug, thiserror::Error)]
-pub(in crate::cli) enum ExportedError {
+pub(super) enum ExportedError {
     /// The file cannot be read.
     #[error("the audit export {0} cannot be read: {1}")]
     File(PathBuf, std::io::Error),
