@@ -24,8 +24,13 @@ toolchain:
 	@rustup target list --installed | grep -qx wasm32-wasip1 || rustup target add wasm32-wasip1 || \
 		{ echo "the target wasm32-wasip1 is missing: run 'rustup target add wasm32-wasip1' where rustup has a network" >&2; exit 1; }
 
+# So that nothing of the machine that builds stands in what it builds.
+HOME_OF_CARGO := $(or $(CARGO_HOME),$(HOME)/.cargo)
+WASM_BUILD := $(CARGO) build --locked -p portcullis-proxy-wasm --target wasm32-wasip1 --profile wasm
+
 wasm: toolchain ## Build the Wasm module (target/portcullis.wasm, and portcullis.names beside it)
-	$(CARGO) build --locked -p portcullis-proxy-wasm --target wasm32-wasip1 --profile wasm
+	@mkdir -p $(TARGET)
+	$(WASM_BUILD) --message-format json-render-diagnostics > $(TARGET)/wasm.messages
 	$(CARGO) run --locked -q -p portcullis-pack -- $(TARGET)/wasm32-wasip1/wasm/portcullis.wasm $(TARGET)
 	@ls -l $(WASM) | awk '{printf "%s: %.0f KiB\n", $$9, $$5 / 1024}'
 
@@ -38,22 +43,23 @@ native: toolchain ## Build the module for Envoy itself (target/native/libportcul
 ARCHITECTURES := x86_64
 MUSL := $(addsuffix -unknown-linux-musl,$(ARCHITECTURES))
 IMAGES := $(TARGET)/images
-# So that neither where the source lies nor when it is built stands in the program.
-REMAPPED := $(or $(CARGO_HOME),$(HOME)/.cargo)=/cargo $(CURDIR)=/portcullis $(abspath $(TARGET))=/target
+REMAPPED := $(HOME_OF_CARGO)=/cargo $(CURDIR)=/portcullis $(abspath $(TARGET))=/target
 IMAGE_ENV := RUSTFLAGS="$(addprefix --remap-path-prefix=,$(REMAPPED))" CFLAGS="$(addprefix -ffile-prefix-map=,$(REMAPPED))" CARGO_INCREMENTAL=0
 COMMIT := --revision "$$(git describe --always --dirty --abbrev=40 --exclude '*')" --created "$$(git log -1 --format=%ct)"
 
-image: wasm ## Build the OCI layouts of control service and filter (target/images; ARCHITECTURES="x86_64 aarch64" for several kinds of machine)
+image: wasm ## Build the OCI layouts of control service and filter, and the bills of what is in them (target/images; ARCHITECTURES="x86_64 aarch64" for several kinds of machine)
 	@for target in $(MUSL); do \
 		rustup target list --installed | grep -qx $$target || rustup target add $$target || \
 		{ echo "the target $$target is missing: run 'rustup target add $$target' where rustup has a network" >&2; exit 1; }; \
 	done
 	$(CARGO) build --locked --workspace --bin portcullis-mesh --bin portcullis-images
 	compiler="$$($(MESH) cross-compiler)" && PATH="$$compiler:$$PATH" CARGO_ZIGBUILD_ZIG_PATH="$$compiler/zig" $(IMAGE_ENV) \
-		$(CARGO) zigbuild --locked -p portcullis-control --bin portcullis --profile image $(addprefix --target ,$(MUSL))
-	mkdir -p $(IMAGES)
-	$(TARGET)/debug/portcullis-images filter $(COMMIT) --folder $(IMAGES)/filter --module $(WASM)
-	$(TARGET)/debug/portcullis-images control $(COMMIT) --folder $(IMAGES)/control $(MUSL:%=--program $(TARGET)/%/image/portcullis)
+		$(CARGO) zigbuild --locked -p portcullis-control --bin portcullis --profile image $(addprefix --target ,$(MUSL)) \
+		--message-format json-render-diagnostics > $(TARGET)/image.messages
+	rm -rf $(IMAGES) && mkdir -p $(IMAGES)
+	$(TARGET)/debug/portcullis-images filter $(COMMIT) --folder $(IMAGES)/filter --messages $(TARGET)/wasm.messages --module $(WASM)
+	$(TARGET)/debug/portcullis-images control $(COMMIT) --folder $(IMAGES)/control --messages $(TARGET)/image.messages \
+		--zig "$$($(MESH) cross-compiler)" $(MUSL:%=--program $(TARGET)/%/image/portcullis)
 
 build: wasm ## Build everything that the local mesh runs
 	$(CARGO) build --locked -p portcullis-control -p portcullis-mesh

@@ -1,8 +1,9 @@
 #!/usr/bin/env python3
-"""Makes these schemas anew: make.py SWAGGER_JSON FOLDER_OF_CRDS, into the folder that it is in.
+"""Makes these schemas anew: make.py SWAGGER_JSON FOLDER_OF_CRDS FOLDER_OF_BOMS, into the folder that it is in.
 
 SWAGGER_JSON is api/openapi-spec/swagger.json of a Kubernetes release. FOLDER_OF_CRDS has CustomResourceDefinitions as
-JSON, one a file, as lint/schemas has them or as `kubectl get crd NAME -o json` prints them."""
+JSON, one a file, as lint/schemas has them or as `kubectl get crd NAME -o json` prints them. FOLDER_OF_BOMS has the
+schemas of CycloneDX, as the wheel cyclonedx-python-lib has them in cyclonedx/schema/_res."""
 import json
 import pathlib
 import sys
@@ -86,6 +87,25 @@ def custom(folder):
             write(HERE / f"crds/{group}_{version}_{kind.lower()}.json", schema)
 
 
+def bare(node, names=False):
+    """Without prose. What a member is called may be the name of a keyword."""
+    if isinstance(node, list):
+        return [bare(item) for item in node]
+    if not isinstance(node, dict):
+        return node
+    prose = () if names else ("description", "title", "examples", "meta:enum", "deprecated")
+    return {key: value if key in ("enum", "const", "default", "required") and not names
+            else bare(value, not names and key in ("properties", "definitions", "patternProperties"))
+            for key, value in node.items() if key not in prose}
+
+
+def cyclonedx(folder):
+    for name in ("bom-1.6", "spdx", "jsf-0.82"):
+        text = (pathlib.Path(folder) / f"{name}.SNAPSHOT.schema.json").read_text().replace(".SNAPSHOT.schema", ".schema")
+        write(HERE / f"cyclonedx/{name}.schema.json", bare(json.loads(text)))
+
+
 if __name__ == "__main__":
     kubernetes(sys.argv[1])
     custom(sys.argv[2])
+    cyclonedx(sys.argv[3])

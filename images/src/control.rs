@@ -15,6 +15,8 @@ use crate::layer::{Files, Layer, Owner, ROOT};
 use crate::layout::{Blobs, Layout};
 use crate::origin::Origin;
 
+const TITLE: &str = "portcullis";
+
 /// Who runs it: nobody whom a system knows. A number, so that Kubernetes can tell that it is not root.
 const USER: u32 = 65532;
 
@@ -34,18 +36,19 @@ pub fn control(programs: &[Executable], origin: &Origin) -> Result<Layout, Image
             return Err(ImageError::Twice(program.machine()));
         }
     }
+    let images: Vec<_> = images.into_values().collect();
     let index = Index {
         schema_version: 2,
         media_type: media_type::INDEX,
-        manifests: images.into_values().collect(),
+        manifests: images.clone(),
         annotations: labels(origin),
     };
     let index = blobs.document(media_type::INDEX, &index)?;
-    Ok(Layout::new(blobs, index))
+    Ok(Layout::new(blobs, TITLE, index, images))
 }
 
 fn labels(origin: &Origin) -> Labels {
-    origin.labels("portcullis", "The control service of Portcullis, and the commands of its operators")
+    origin.labels(TITLE, "The control service of Portcullis, and the commands of its operators")
 }
 
 /// Adds the image for one kind of machine.
@@ -72,6 +75,8 @@ fn image(blobs: &mut Blobs, program: &Executable, origin: &Origin) -> Result<Des
         media_type: media_type::MANIFEST,
         config: blobs.document(media_type::CONFIGURATION, &configuration)?,
         layers: vec![layer],
+        artifact_type: None,
+        subject: None,
         annotations: labels(origin),
     };
     let image = blobs.document(media_type::MANIFEST, &manifest)?;

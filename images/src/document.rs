@@ -51,6 +51,25 @@ pub enum Machine {
     Arm64,
 }
 
+impl Machine {
+    /// What images call it.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Amd64 => "amd64",
+            Self::Arm64 => "arm64",
+        }
+    }
+
+    /// What rustc calls it, for the programs of images.
+    #[must_use]
+    pub fn target(self) -> &'static str {
+        match self {
+            Self::Amd64 => "x86_64-unknown-linux-musl",
+            Self::Arm64 => "aarch64-unknown-linux-musl",
+        }
+    }
+}
+
 /// The one system that images are for, on a kind of machine.
 #[derive(Debug, Clone, Serialize)]
 pub(crate) struct Platform {
@@ -75,8 +94,14 @@ pub(crate) struct Index {
 pub(crate) struct Manifest {
     pub(crate) schema_version: u8,
     pub(crate) media_type: &'static str,
+    /// What it is, if it is no image.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) artifact_type: Option<&'static str>,
     pub(crate) config: Descriptor,
     pub(crate) layers: Vec<Descriptor>,
+    /// What it is about.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) subject: Option<Descriptor>,
     pub(crate) annotations: Labels,
 }
 

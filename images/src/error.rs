@@ -32,8 +32,27 @@ pub enum ImageError {
     /// A layer that could not be written.
     #[error("the layer could not be written: {0}")]
     Layer(#[source] std::io::Error),
-    /// A document of the layout that is no JSON.
-    #[error("the layout's documents: {0}")]
+    /// A file that does not tell what was built.
+    #[error("{path}: {why}", path = path.display())]
+    Build {
+        /// Which.
+        path: PathBuf,
+        /// What it does not tell.
+        why: String,
+    },
+    /// A program of the toolchain that does not say what it was asked.
+    #[error("`{command}`: {why}")]
+    Toolchain {
+        /// What was run.
+        command: String,
+        /// What it said instead.
+        why: String,
+    },
+    /// A crate that a bill of materials must name, and cannot.
+    #[error("{0} is not one of the crates that were built, or there are several: build it anew")]
+    Crate(String),
+    /// A document that is no JSON.
+    #[error("the documents: {0}")]
     Json(#[from] serde_json::Error),
 }
 

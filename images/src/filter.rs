@@ -8,6 +8,8 @@ use crate::layout::{Blobs, Layout};
 use crate::module::Module;
 use crate::origin::Origin;
 
+const TITLE: &str = "portcullis-filter";
+
 /// The image of a filter. There is one for all kinds of machines: Istio's agent compares the digest that pins it with
 /// that of the manifest, so an index would be refused.
 ///
@@ -21,12 +23,14 @@ pub fn filter(module: &Module, origin: &Origin) -> Result<Layout, ImageError> {
     let manifest = Manifest {
         schema_version: 2,
         media_type: media_type::MANIFEST,
+        artifact_type: None,
+        subject: None,
         layers: vec![named(&config, "runtime-config.json"), named(&content, "plugin.wasm")],
         config,
-        annotations: origin.labels("portcullis-filter", "The filter of Portcullis for Istio and Envoy"),
+        annotations: origin.labels(TITLE, "The filter of Portcullis for Istio and Envoy"),
     };
     let image = blobs.document(media_type::MANIFEST, &manifest)?;
-    Ok(Layout::new(blobs, image))
+    Ok(Layout::new(blobs, TITLE, image, Vec::new()))
 }
 
 fn named(layer: &Descriptor, name: &str) -> Descriptor {

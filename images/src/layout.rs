@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 
-use crate::document::{Descriptor, Index, Labels, Marker, media_type};
+use crate::document::{Descriptor, Index, Labels, Machine, Marker, media_type};
 use crate::error::ImageError;
 use crate::layer::digest;
 
@@ -14,7 +14,34 @@ use crate::layer::digest;
 #[derive(Debug)]
 pub struct Layout {
     blobs: Blobs,
+    title: &'static str,
     image: Descriptor,
+    /// Those of an index.
+    images: Vec<Descriptor>,
+}
+
+/// One image of a layout.
+#[derive(Debug)]
+pub struct Image<'l> {
+    title: &'static str,
+    descriptor: &'l Descriptor,
+}
+
+impl Image<'_> {
+    /// The kind of machine that it is for; `None` if it is for all.
+    #[must_use]
+    pub fn machine(&self) -> Option<Machine> {
+        self.descriptor.platform.as_ref().map(|platform| platform.architecture)
+    }
+
+    pub(crate) fn title(&self) -> &'static str {
+        self.title
+    }
+
+    /// By which others refer to it.
+    pub(crate) fn descriptor(&self) -> Descriptor {
+        Descriptor { platform: None, annotations: Labels::new(), ..self.descriptor.clone() }
+    }
 }
 
 /// What a layout consists of, by digest.
@@ -41,8 +68,15 @@ impl Blobs {
 }
 
 impl Layout {
-    pub(crate) fn new(blobs: Blobs, image: Descriptor) -> Self {
-        Self { blobs, image }
+    /// One of an index of images, or of one image, which has none.
+    pub(crate) fn new(blobs: Blobs, title: &'static str, image: Descriptor, images: Vec<Descriptor>) -> Self {
+        Self { blobs, title, image, images }
+    }
+
+    /// The images that are in it, without the index.
+    pub fn images(&self) -> impl Iterator<Item = Image<'_>> {
+        let images = if self.images.is_empty() { std::slice::from_ref(&self.image) } else { &self.images };
+        images.iter().map(|descriptor| Image { title: self.title, descriptor })
     }
 
     /// What pins it: `sha256:` and the digest of the image or the index.

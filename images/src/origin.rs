@@ -37,6 +37,11 @@ impl Origin {
         &self.created
     }
 
+    /// The commit.
+    pub(crate) fn revision(&self) -> &str {
+        &self.revision
+    }
+
     /// The labels of an image.
     pub(crate) fn labels(&self, title: &str, description: &str) -> Labels {
         [

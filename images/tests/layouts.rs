@@ -1,100 +1,17 @@
 //! The layouts, as whoever pulls them reads them.
 
-use std::collections::BTreeMap;
+mod common;
+
 use std::fs;
 use std::io::Read as _;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
+use common::{AMD64, ARM64, Written, module, origin, program, sha256};
 use flate2::read::GzDecoder;
-use portcullis_images::{Executable, ImageError, Layout, Module, Origin, control, filter};
-use serde_json::Value;
-use sha2::{Digest as _, Sha256};
-use tempfile::TempDir;
-
-const AMD64: u16 = 62;
-const ARM64: u16 = 183;
-
-/// The header of a static program for a kind of machine: all that an image asks of it.
-fn program(folder: &Path, machine: u16) -> Executable {
-    let mut elf = vec![0u8; 64];
-    elf[..8].copy_from_slice(&[0x7f, b'E', b'L', b'F', 2, 1, 1, 0]);
-    for (at, value) in [(16, 2), (18, machine), (20, 1), (52, 64), (54, 56), (58, 64)] {
-        elf[at..at + 2].copy_from_slice(&value.to_le_bytes());
-    }
-    let path = folder.join(machine.to_string());
-    fs::write(&path, elf).unwrap();
-    Executable::read(&path).unwrap()
-}
-
-fn module(folder: &Path) -> PathBuf {
-    let path = folder.join("filter.wasm");
-    fs::write(&path, wat::parse_str(r#"(module (func (export "proxy_abi_version_0_2_1")))"#).unwrap())
-        .unwrap();
-    path
-}
-
-fn origin() -> Origin {
-    Origin::new("0123abcd", 1_790_000_000).unwrap()
-}
+use portcullis_images::{ImageError, Layout, Module, control, filter};
 
 fn both(folder: &Path) -> Layout {
     control(&[program(folder, ARM64), program(folder, AMD64)], &origin()).unwrap()
-}
-
-/// A layout on disk.
-struct Written(TempDir);
-
-impl Written {
-    fn new(layout: &Layout) -> Self {
-        let folder = tempfile::tempdir().unwrap();
-        layout.write(&folder.path().join("layout")).unwrap();
-        Self(folder)
-    }
-
-    fn path(&self) -> PathBuf {
-        self.0.path().join("layout")
-    }
-
-    fn files(&self) -> BTreeMap<String, Vec<u8>> {
-        let mut files = BTreeMap::new();
-        for folder in ["", "blobs/sha256"] {
-            for entry in fs::read_dir(self.path().join(folder)).unwrap().map(Result::unwrap) {
-                if entry.path().is_file() {
-                    files.insert(entry.file_name().into_string().unwrap(), fs::read(entry.path()).unwrap());
-                }
-            }
-        }
-        files
-    }
-
-    fn blob(&self, descriptor: &Value) -> Vec<u8> {
-        let hex = descriptor["digest"].as_str().unwrap().strip_prefix("sha256:").unwrap();
-        let content = fs::read(self.path().join("blobs/sha256").join(hex)).unwrap();
-        assert_eq!(descriptor["size"], content.len());
-        assert_eq!(sha256(&content), hex);
-        content
-    }
-
-    fn document(&self, descriptor: &Value) -> Value {
-        serde_json::from_slice(&self.blob(descriptor)).unwrap()
-    }
-
-    /// The one image, or index of images.
-    fn image(&self) -> (Value, Value) {
-        let marker: Value =
-            serde_json::from_slice(&fs::read(self.path().join("oci-layout")).unwrap()).unwrap();
-        assert_eq!(marker["imageLayoutVersion"], "1.0.0");
-        let index: Value =
-            serde_json::from_slice(&fs::read(self.path().join("index.json")).unwrap()).unwrap();
-        let descriptor = index["manifests"][0].clone();
-        assert_eq!(index["manifests"].as_array().unwrap().len(), 1);
-        let document = self.document(&descriptor);
-        (descriptor, document)
-    }
-}
-
-fn sha256(content: &[u8]) -> String {
-    Sha256::digest(content).iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 #[test]
@@ -106,7 +23,7 @@ fn two_builds_are_the_same_to_the_byte_whatever_was_there_before() {
     assert_eq!((one_control.digest(), one_filter.digest()), (control.digest(), filter.digest()));
     let (first, second) = (Written::new(&one_control), Written::new(&one_filter));
     // The second is written over the layout of the other image.
-    control.write(&second.path()).unwrap();
+    control.write(second.path()).unwrap();
     assert_eq!(first.files(), second.files());
     assert!(!second.files().contains_key(&filter.digest()["sha256:".len()..]));
 }
