@@ -131,7 +131,8 @@ fmt:
 	$(CARGO) fmt --all --check
 
 deny:
-	@command -v cargo-deny >/dev/null || { echo "cargo-deny is missing: run 'cargo install --locked cargo-deny@0.19.0'" >&2; exit 1; }
+	@command -v cargo-deny >/dev/null || { echo "cargo-deny is missing: run 'cargo install --locked cargo-deny@0.20.2'" >&2; exit 1; }
+	$(CARGO) fetch -q --locked
 	cargo deny --offline check bans licenses sources
 
 scan: advisories ## Crates with advisories (ADVISORY_DB=DIR), secrets in files, listeners that no table has
@@ -146,10 +147,11 @@ RUSTSEC_FOLDER := advisory-db-3157b0e258782691
 advisories:
 	@test -n "$(ADVISORY_DB)" || { echo "ADVISORY_DB is not set: git clone $(RUSTSEC) DIR, then make scan ADVISORY_DB=DIR" >&2; exit 1; }
 	@test -d "$(ADVISORY_DB)/crates" || { echo "$(ADVISORY_DB) has no folder crates: ADVISORY_DB is a clone of $(RUSTSEC)" >&2; exit 1; }
-	@command -v cargo-deny >/dev/null || { echo "cargo-deny is missing: run 'cargo install --locked cargo-deny@0.19.0'" >&2; exit 1; }
+	@command -v cargo-deny >/dev/null || { echo "cargo-deny is missing: run 'cargo install --locked cargo-deny@0.20.2'" >&2; exit 1; }
 	@folder=$$(mktemp -d) && trap 'rm -rf "$$folder"' EXIT && ln -s "$$(realpath "$(ADVISORY_DB)")" "$$folder/$(RUSTSEC_FOLDER)" && \
 	{ cat deny.toml; echo "db-path = \"$$folder\""; } > "$$folder/deny.toml" && \
 	for manifest in Cargo.toml tests/fuzz/runner/Cargo.toml; do \
+		$(CARGO) fetch -q --locked --manifest-path $$manifest && \
 		cargo deny --offline --locked --manifest-path $$manifest --config "$$folder/deny.toml" check --hide-inclusion-graph advisories || exit 1; \
 	done
 
