@@ -100,7 +100,7 @@ mod tests {
     #[test]
     fn a_mistake_in_a_query_says_what_to_write() {
         for (text, wanted) in [
-            ("decision=foo", "decision: write allow, refuse, exempt, none, open or end"),
+            ("decision=foo", "decision: write allow, refuse, exempt, platform, none, open or end"),
             ("hop=x", "hop: write gateway, authn, source-type, cluster-status, audit, sidecar or control"),
             ("limit=many", "limit: write a whole number from 1 to 1000"),
             ("after=-1", "after: write a whole number from 0"),

@@ -122,7 +122,7 @@ pub struct RecordReport {
     pub request_id: String,
     /// Trace id.
     pub trace_id: String,
-    /// `allow`, `refuse`, `exempt`, `none`, `open` or `end`.
+    /// `allow`, `refuse`, `exempt`, `platform`, `none`, `open` or `end`.
     pub decision: String,
     /// The stage that decided.
     pub stage: String,

@@ -185,7 +185,11 @@ async fn nothing_is_taken_that_is_not_described() {
 async fn a_value_that_cannot_be_is_refused_with_those_that_can() {
     let described = start().await;
     for (call, rest, wanted) in [
-        (Call::ListAuditRecords, "?decision=foo", "decision: write allow, refuse, exempt, none, open or end"),
+        (
+            Call::ListAuditRecords,
+            "?decision=foo",
+            "decision: write allow, refuse, exempt, platform, none, open or end",
+        ),
         (Call::ListAuditRecords, "?reason=Key%20unknown", "reason: write a code such as key_unknown"),
         (Call::ListAuditRecords, "?limit=many", "limit: write a whole number from 1 to 1000"),
         (Call::ListClusters, "?state=asleep", "state: write pending, online,"),

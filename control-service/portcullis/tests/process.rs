@@ -359,7 +359,7 @@ fn a_name_that_cannot_be_is_refused_before_the_service_is_asked() {
         (&["signing-keys", "rotate", "everything"], "identity"),
         (
             &["audit", "records", "--decision", "foo"],
-            "[possible values: allow, refuse, exempt, none, open, end]",
+            "[possible values: allow, refuse, exempt, platform, none, open, end]",
         ),
         (&["audit", "records", "--hop", "egress"], "source-type"),
     ] {

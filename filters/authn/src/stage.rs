@@ -42,18 +42,20 @@ impl Stage for Authenticate {
     }
 
     fn admits(&self, config: &PluginConfig) -> bool {
-        config.platform_paths
+        config.platform_paths || !config.platform_hosts.is_empty()
     }
 
     fn admit(&self, arrival: &mut Arrival<'_>) -> Admission {
         match arrival.listed() {
             // A preflight is no request of the list, only about one.
             Some(Listed::Endpoint) if !arrival.head.is_preflight() => Admission::Exempt,
+            Some(Listed::Platform(place)) if !arrival.head.is_preflight() => Admission::Platform(place),
+            Some(Listed::NotThere(reason)) => Admission::Refuse(Refusal::new(STAGE, reason)),
             Some(Listed::WrongMethod(allowed)) => {
                 let refusal = Refusal::new(STAGE, Reason::MethodNotAllowed);
                 Admission::Refuse(refusal.telling(Told::Allow(allowed)))
             }
-            Some(Listed::Endpoint | Listed::Metadata) | None => Admission::Next,
+            Some(Listed::Endpoint | Listed::Metadata | Listed::Platform(_)) | None => Admission::Next,
         }
     }
 

@@ -26,7 +26,10 @@ use std::sync::Arc;
 
 use portcullis_engine::edge::closed_list::Listed;
 use portcullis_engine::exchange::answer::Answer;
+use portcullis_engine::exchange::request_state::Kept;
+use portcullis_engine::head::Head;
 use portcullis_engine::port::PortResult;
+use portcullis_engine::reply::OwnedReply;
 use portcullis_engine::stage::{Admission, Arrival, Context, Flow, Stage};
 use portcullis_identity::ClusterId;
 use portcullis_model::browser::{BrowserRules, CorsPolicy};
@@ -63,6 +66,11 @@ struct Policies {
 }
 
 impl Policies {
+    /// Those that are known before any snapshot is.
+    fn of_plugin(config: &PluginConfig) -> Self {
+        Self { plugin: Arc::clone(&config.browser), clusters: None }
+    }
+
     fn all(&self) -> impl Iterator<Item = &CorsPolicy> {
         let clusters = self.clusters.iter().flat_map(|resources| resources.cors_policies());
         self.plugin.cors.iter().chain(clusters)
@@ -82,7 +90,8 @@ impl Stage for Cors {
     }
 
     fn admits(&self, config: &PluginConfig) -> bool {
-        config.browser.cors.is_some() || config.platform_paths || config.resource.is_some()
+        let open = config.platform_paths || config.resource.is_some() || !config.platform_hosts.is_empty();
+        open || config.browser.cors.is_some()
     }
 
     fn forwards(&self) -> bool {
@@ -92,12 +101,19 @@ impl Stage for Cors {
     /// Notes what a refusal says that comes before policy is looked at.
     fn admit(&self, arrival: &mut Arrival<'_>) -> Admission {
         let (config, head) = (arrival.config, arrival.head);
-        let Some(listed) = arrival.listed() else {
-            if config.browser.cors.is_some() {
-                let policies = Policies { plugin: Arc::clone(&config.browser), clusters: None };
-                arrival.exchange.kept.keep(Asked::By(head.origin.map(Box::from), policies));
+        let listed = match arrival.listed() {
+            // At a host of the platform no cluster has a say, neither now nor later.
+            Some(Listed::Platform(_)) if head.is_preflight() && !arrival.backlog => {
+                return at_platform(config, head, &mut arrival.exchange.kept);
             }
-            return Admission::Next;
+            None | Some(Listed::Platform(_) | Listed::NotThere(_)) => {
+                if config.browser.cors.is_some() {
+                    let asked = Asked::By(head.origin.map(Box::from), Policies::of_plugin(config));
+                    arrival.exchange.kept.keep(asked);
+                }
+                return Admission::Next;
+            }
+            Some(listed) => listed,
         };
         arrival.exchange.kept.keep(Asked::Public);
         let answers = !arrival.backlog && !matches!(listed, Listed::WrongMethod(_));
@@ -125,12 +141,10 @@ impl Stage for Cors {
             kept.keep(Asked::By(origin.map(Box::from), policies));
             return Flow::Next;
         };
-        let flow = match Granted::by(policies.all(), origin) {
-            Some(granted) => Flow::Answer(Box::new(granted.preflight())),
-            None => Flow::Refuse(Refusal::new(STAGE, Reason::PreflightRefused)),
-        };
-        kept.keep(Asked::Preflight(origin.into(), policies));
-        flow
+        match preflight(origin, policies, kept) {
+            Ok(reply) => Flow::Answer(reply),
+            Err(refusal) => Flow::Refuse(refusal),
+        }
     }
 
     fn on_response_headers(&self, answer: &mut Answer<'_>) -> PortResult<()> {
@@ -161,6 +175,24 @@ impl Stage for Cors {
         let granted = Granted::by(policies.all(), origin);
         say_of(answer, granted.map(|granted| granted.with_credentials(with_cookies)), origin)
     }
+}
+
+/// Answers a preflight at a host of the platform by the plugin's own policy.
+fn at_platform(config: &PluginConfig, head: &Head<'_>, kept: &mut Kept) -> Admission {
+    match preflight(head.origin.unwrap_or_default(), Policies::of_plugin(config), kept) {
+        Ok(reply) => Admission::Answer(reply),
+        Err(refusal) => Admission::Refuse(refusal),
+    }
+}
+
+/// Answers a preflight by policies, or refuses it.
+fn preflight(origin: &[u8], policies: Policies, kept: &mut Kept) -> Result<Box<OwnedReply>, Refusal> {
+    let reply = match Granted::by(policies.all(), origin) {
+        Some(granted) => Ok(Box::new(granted.preflight())),
+        None => Err(Refusal::new(STAGE, Reason::PreflightRefused)),
+    };
+    kept.keep(Asked::Preflight(origin.into(), policies));
+    reply
 }
 
 /// Says to a page whether it may use the answer.

@@ -223,8 +223,9 @@ fn decision_place(decision: &Decision) -> usize {
         Decision::None => 0,
         Decision::Allow => 1,
         Decision::Exempt => 2,
-        Decision::Refuse(_) => 3,
-        Decision::End(_) => 4,
+        Decision::Platform => 3,
+        Decision::Refuse(_) => 4,
+        Decision::End(_) => 5,
     }
 }
 
@@ -281,7 +282,7 @@ mod tests {
                 assert_eq!(told(Metric::Decision(&decision, None.into())), expected);
             }
         }
-        for decision in [Decision::None, Decision::Allow, Decision::Exempt] {
+        for decision in [Decision::None, Decision::Allow, Decision::Exempt, Decision::Platform] {
             let expected = format!("portcullis_filter_decisions_total {} human", decision.as_str());
             assert_eq!(told(Metric::Decision(&decision, SourceLabel::Human)), expected);
         }

@@ -26,6 +26,8 @@ pub enum Admission {
     Next,
     /// The request is on the closed list: it is let through as it is, without an identity.
     Exempt,
+    /// The request is for a host of the platform itself, of this place among those that the configuration has.
+    Platform(usize),
     /// Answered here, whatever policy says: nobody has to be known for it.
     Answer(Box<OwnedReply>),
     /// It is refused.

@@ -12,6 +12,7 @@ use portcullis_protocol::scan;
 use crate::browser::BrowserRules;
 use crate::edge::{self, Resource, TokenLocations, is_header_name};
 use crate::errors::{FieldError, FieldErrors};
+use crate::platform_host::{self, PlatformHost};
 use crate::section::Section;
 use crate::strict_json;
 
@@ -106,6 +107,8 @@ pub struct PluginConfig {
     pub workload: bool,
     /// True: the platform's own endpoints of the closed list are let through without an identity. Edge only.
     pub platform_paths: bool,
+    /// Hosts of the platform itself, which are let through without an identity to whom they are for. Edge only.
+    pub platform_hosts: Vec<PlatformHost>,
     /// What is told of the protected resource. Edge only.
     pub resource: Option<Resource>,
     /// What is said to browsers. Edge only.
@@ -143,6 +146,9 @@ pub fn parse(json: &[u8]) -> Result<PluginConfig, Vec<FieldError>> {
     }
 }
 
+/// What a plugin has at the edge alone.
+const EDGE_FIELDS: [&str; 5] = ["tokens", "platformPaths", "platformHosts", "resource", "browser"];
+
 /// `None` where there is no role; whether anything is wrong is noted.
 fn read(mut root: Section<'_>) -> Option<PluginConfig> {
     let role_name = root.text("role");
@@ -166,9 +172,10 @@ fn read(mut root: Section<'_>) -> Option<PluginConfig> {
     let streams = streams(root.section("streams"));
     let workload = root.flag("workload");
     let platform_paths = root.flag("platformPaths");
+    let platform_hosts = platform_host::platform_hosts(&mut root, &domain);
     if role_name == Some("sidecar") {
         let given = |field: &&str| root.has(field) && (*field != "platformPaths" || platform_paths);
-        for field in ["tokens", "platformPaths", "resource", "browser"].iter().filter(|field| given(field)) {
+        for field in EDGE_FIELDS.iter().filter(|field| given(field)) {
             root.error(field, "belongs to role edge; remove it");
         }
     }
@@ -188,6 +195,7 @@ fn read(mut root: Section<'_>) -> Option<PluginConfig> {
         tokens,
         workload,
         platform_paths,
+        platform_hosts,
         resource,
         browser: Arc::new(browser),
     })
@@ -361,15 +369,17 @@ mod tests {
         let mut config = good();
         config["tokens"] = serde_json::json!({"cookie": "session"});
         config["platformPaths"] = true.into();
+        config["platformHosts"] = json!([{"name": "admin", "paths": ["/v1/"]}]);
         config["resource"] = serde_json::json!({"url": "https://api.example.com"});
         config["workload"] = true.into();
         let edge = parse(config.to_string().as_bytes()).unwrap();
         assert!(edge.workload && edge.platform_paths && edge.resource.is_some());
+        assert_eq!(edge.platform_hosts[0].host, "admin.example.com");
         config["role"] = "sidecar".into();
         config["cluster"] = "acme-1".into();
         let errors = parse(config.to_string().as_bytes()).unwrap_err();
         let fields: Vec<_> = errors.iter().map(|e| e.field.as_str()).collect();
-        assert_eq!(fields, ["tokens", "platformPaths", "resource"]);
+        assert_eq!(fields, ["tokens", "platformPaths", "platformHosts", "resource"]);
     }
 
     #[test]
@@ -400,7 +410,7 @@ mod tests {
                 "resource.requiredScopes: must be a list of texts",
                 "browser.cors.origins: must be a list of texts",
                 "domian: there is no such field; known are role, mode, cluster, domain, snapshot, apiKeyHeader, \
-             readyPath, audit, streams, workload, platformPaths, tokens, resource, browser",
+             readyPath, audit, streams, workload, platformPaths, platformHosts, tokens, resource, browser",
             ]
         );
     }

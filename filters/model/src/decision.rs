@@ -51,6 +51,8 @@ pub enum Decision {
     Allow,
     /// Let through, or answered here, without an identity: it is on the closed list.
     Exempt,
+    /// Let through to a host of the platform itself, where whom it is for judges its credential.
+    Platform,
     /// Refused, or in dry-run what would have been refused.
     Refuse(Refusal),
     /// Let through, and ended while it was open; in dry-run what would have been ended.
@@ -66,6 +68,7 @@ impl Decision {
             Self::None => "none",
             Self::Allow => "allow",
             Self::Exempt => "exempt",
+            Self::Platform => "platform",
             Self::Refuse(_) => "refuse",
             Self::End(_) => "end",
         }

@@ -31,6 +31,7 @@ pub mod metric;
 pub mod origin;
 pub mod outage;
 pub mod pace;
+pub mod platform_host;
 pub mod policy;
 pub mod reason;
 pub mod resources;

@@ -44,6 +44,10 @@ reasons! {
     ClusterAmbiguous = "cluster_ambiguous", 400, "Host, path and header disagree about the cluster";
     /// Neither host nor path nor header names a cluster.
     ClusterMissing = "cluster_missing", 400, "The request names no cluster";
+    /// The host is one of the platform's own, and has no such path.
+    PathUnknown = "path_unknown", 404, "There is no such path at this host";
+    /// The host is one of the platform's own, where connections are not handed over to another protocol.
+    UpgradeRefused = "upgrade_refused", 403, "This host takes no upgrade to another protocol";
     /// A method that no upstream ever gets.
     MethodRefused = "method_refused", 501, "This method is not supported";
     /// An endpoint of the platform is there, but not for this method.

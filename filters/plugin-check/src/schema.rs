@@ -22,7 +22,7 @@ pub fn schema() -> Value {
 /// What belongs to one role alone.
 fn roles() -> Value {
     let absent = |fields: &[&str]| fields.iter().map(|f| ((*f).to_owned(), false.into())).collect();
-    let mut sidecar: BTreeMap<String, Value> = absent(&["tokens", "resource", "browser"]);
+    let mut sidecar: BTreeMap<String, Value> = absent(&["tokens", "platformHosts", "resource", "browser"]);
     sidecar.insert("platformPaths".to_owned(), json!({"const": false}));
     sidecar.insert("role".to_owned(), json!({"const": "sidecar"}));
     let mut edge: BTreeMap<String, serde_json::Value> = absent(&["cluster"]);
@@ -61,6 +61,9 @@ struct PluginConfig {
     workload: Option<bool>,
     /// Whether the platform's own endpoints of the closed list are let through; at the edge.
     platform_paths: Option<bool>,
+    /// Hosts of the platform itself, whose requests go on with their credential to whom they are for; at the edge.
+    #[schemars(length(max = 16))]
+    platform_hosts: Option<Vec<PlatformHost>>,
     /// Where tokens are read from besides Authorization; at the edge.
     tokens: Option<Tokens>,
     /// What is told of the protected resource (RFC 9728); at the edge.
@@ -144,6 +147,26 @@ struct Tokens {
     query: Option<String>,
     /// Whether tokens are forwarded as they came.
     keep: Option<bool>,
+}
+
+#[derive(JsonSchema)]
+#[schemars(rename_all = "camelCase", deny_unknown_fields)]
+#[expect(dead_code, reason = "read by the generator alone")]
+struct PlatformHost {
+    /// The label before the domain: admin for admin.DOMAIN.
+    #[schemars(length(max = 63), regex(pattern = r"^[a-z0-9]([a-z0-9-]*[a-z0-9])?$"))]
+    name: String,
+    /// What there is: a path, or with a slash at its end everything below it.
+    #[schemars(
+        length(min = 1, max = 32),
+        inner(
+            length(max = 256),
+            regex(
+                pattern = r"^/([A-Za-z0-9._~-]*[A-Za-z0-9_~-][A-Za-z0-9._~-]*/)*([A-Za-z0-9._~-]*[A-Za-z0-9_~-][A-Za-z0-9._~-]*)?$"
+            )
+        )
+    )]
+    paths: Vec<String>,
 }
 
 #[derive(JsonSchema)]

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 #[cfg(feature = "slow")]
 use attack_cases::envoy::Gateway;
-use attack_cases::{Attack, claims, forms, keys, places};
+use attack_cases::{Attack, claims, forms, hosts, keys, places};
 use portcullis_protocol::wire::RecordKind;
 use serde_json::{Value, json};
 
@@ -19,6 +19,7 @@ on_both! {
     keys_and_algorithms,
     claims_and_times,
     places_and_headers,
+    hosts_of_the_platform,
 }
 use world::{ISSUER, World, config, good, plugin, put};
 
@@ -29,6 +30,7 @@ fn everything_on() -> Value {
         json!({"headers": [{"name": "x-token"}], "cookie": "session", "query": "access_token"});
     config["workload"] = json!(true);
     config["platformPaths"] = json!(true);
+    config["platformHosts"] = json!([{"name": "admin", "paths": ["/v1/"]}]);
     config["resource"] = json!({"url": "https://api.platform.test", "challenge": "always"});
     config
 }
@@ -98,6 +100,14 @@ fn places_and_headers() {
     run(places::attacks());
 }
 
+fn hosts_of_the_platform() {
+    run(hosts::attacks());
+}
+
+fn all() -> Vec<Attack> {
+    [forms::attacks(), keys::attacks(), claims::attacks(), places::attacks(), hosts::attacks()].concat()
+}
+
 /// Attacks that Envoy's own codec answers, with 400, before the module sees them.
 #[cfg(feature = "slow")]
 const REFUSED_BY_THE_CODEC: [&str; 2] = ["a control character", "a parameter behind the fragment"];
@@ -107,7 +117,7 @@ const REFUSED_BY_THE_CODEC: [&str; 2] = ["a control character", "a parameter beh
 async fn every_attack_ends_the_same_at_a_native_gateway() {
     let dir = tempfile::tempdir().unwrap();
     let gateway = Gateway::start(&everything_on(), world().api, dir.path()).await;
-    let all = [forms::attacks(), keys::attacks(), claims::attacks(), places::attacks()].concat();
+    let all = all();
     // A mutual-TLS peer needs the mesh: the scenario has such rows.
     let without_peer = |attack: &&Attack| attack.request.headers.get(":scheme") != Some("https");
     let (mut tried, mut failed) = (0, Vec::new());
@@ -127,7 +137,7 @@ async fn every_attack_ends_the_same_at_a_native_gateway() {
 
 #[test]
 fn the_suite_has_many_cases_and_no_name_twice() {
-    let all = [forms::attacks(), keys::attacks(), claims::attacks(), places::attacks()].concat();
+    let all = all();
     let names: HashSet<&str> = all.iter().map(|attack| attack.name).collect();
     assert_eq!(names.len(), all.len(), "a name stands twice");
     assert!(all.len() >= 120, "only {} cases", all.len());

@@ -17,6 +17,8 @@ const NAMES: &[&str] = &[
     "audit",
     "workload",
     "platformPaths",
+    "platformHosts",
+    "paths",
     "apiKeyHeader",
     "upstream",
     "authority",
@@ -29,8 +31,17 @@ const NAMES: &[&str] = &[
     "name",
     "prefix",
 ];
-const VALUES: &[&str] =
-    &["edge", "sidecar", "enforce", "dry-run", "acme-1", "x-token", "session", "clusters.example.com"];
+const VALUES: &[&str] = &[
+    "edge",
+    "sidecar",
+    "enforce",
+    "dry-run",
+    "acme-1",
+    "x-token",
+    "session",
+    "clusters.example.com",
+    "/v1/",
+];
 
 pub(crate) fn check(data: &[u8]) {
     let mut input = Input::new(data);

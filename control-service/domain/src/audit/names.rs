@@ -11,6 +11,8 @@ text_enum!(
         Refuse = "refuse",
         /// Let through, or answered by the filter, without an identity.
         Exempt = "exempt",
+        /// Let through to a host of the platform itself, where whom it is for judges its credential.
+        Platform = "platform",
         /// Nothing: an earlier filter ended it.
         None = "none",
         /// Let through, and still under way.
@@ -53,6 +55,7 @@ mod tests {
             Decision::None,
             Decision::Allow,
             Decision::Exempt,
+            Decision::Platform,
             Decision::Refuse(refusal()),
             Decision::End(refusal()),
         ];

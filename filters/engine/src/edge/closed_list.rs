@@ -6,6 +6,7 @@
 use portcullis_model::Reason;
 use portcullis_model::config::{PluginConfig, Role};
 
+use crate::edge::platform_host;
 use crate::edge::resource::is_about_a_resource;
 use crate::head::Head;
 use crate::head::cluster::select;
@@ -30,6 +31,10 @@ pub enum Listed {
     Endpoint,
     /// One of these, by a method that it does not have; this is the one that it has.
     WrongMethod(&'static str),
+    /// A path of a host of the platform itself: its place among those that the configuration has.
+    Platform(usize),
+    /// At such a host, and not for anything that there is; this is why.
+    NotThere(Reason),
 }
 
 /// What of the closed list a request is for, as if it had this method.
@@ -37,6 +42,9 @@ pub enum Listed {
 pub fn listed(config: &PluginConfig, head: &Head<'_>, method: &[u8]) -> Option<Listed> {
     if config.role != Role::Edge {
         return None;
+    }
+    if let Some(asked) = platform_host::asked(config, head) {
+        return Some(asked.map_or_else(Listed::NotThere, Listed::Platform));
     }
     if is_about_a_resource(config, head, method) {
         return Some(Listed::Metadata);

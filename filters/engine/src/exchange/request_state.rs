@@ -109,7 +109,7 @@ impl RequestState {
     pub fn refusal(&self) -> Option<&Refusal> {
         match &self.decision {
             Decision::Refuse(refusal) | Decision::End(refusal) => Some(refusal),
-            Decision::None | Decision::Allow | Decision::Exempt => None,
+            Decision::None | Decision::Allow | Decision::Exempt | Decision::Platform => None,
         }
     }
 

@@ -81,6 +81,15 @@ fn without_port(authority: &[u8]) -> Result<&[u8], Reason> {
     authority.get(..address.len() + host.len()).ok_or(Reason::HeaderInvalid)
 }
 
+/// Whether an authority is of a host, which is lower case: without regard to case, port and final dot.
+#[must_use]
+pub fn is_host(authority: &[u8], host: &str) -> bool {
+    // The shorter one first: no more than the port and the dot may be missing.
+    authority.len() >= host.len()
+        && without_port(authority)
+            .is_ok_and(|name| same_but_for_case(name.strip_suffix(b".").unwrap_or(name), host.as_bytes()))
+}
+
 /// The label before `.clusters.<domain>`; hosts are compared without case, port and final dot
 /// (RFC 9110 §4.2.3).
 fn from_host<'a>(host: &'a [u8], domain: &str) -> Option<Cow<'a, [u8]>> {
@@ -139,6 +148,36 @@ mod tests {
             ("acme.clusters.example.com", "/clusters/acme/", Some("acme")),
         ] {
             assert_eq!(tell(authority, path, header), Ok("acme".into()), "{authority} {path} {header:?}");
+        }
+    }
+
+    #[test]
+    fn a_host_is_known_in_every_spelling_and_no_other_is() {
+        for same in [
+            "admin.example.com",
+            "ADMIN.Example.com",
+            "admin.example.com.",
+            "admin.example.com:443",
+            "admin.example.com.:8443",
+        ] {
+            assert!(is_host(same.as_bytes(), "admin.example.com"), "{same}");
+        }
+        for other in [
+            "",
+            "example.com",
+            "admin.example.com..",
+            "admin.example.com:0",
+            "admin.example.com:443:443",
+            "admin.example.com@evil.test",
+            "u@admin.example.com",
+            "xadmin.example.com",
+            "admin.example.com.evil.test",
+            "admin.clusters.example.com",
+            "admin.example.com, admin.example.com",
+            "admin%2eexample.com",
+            "[admin.example.com]",
+        ] {
+            assert!(!is_host(other.as_bytes(), "admin.example.com"), "{other}");
         }
     }
 

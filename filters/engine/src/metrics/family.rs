@@ -52,7 +52,7 @@ impl Family {
 }
 
 /// In the order of [`Decision`](portcullis_model::Decision).
-pub(super) const DECISIONS: &[&str] = &["none", "allow", "exempt", "refuse", "end"];
+pub(super) const DECISIONS: &[&str] = &["none", "allow", "exempt", "platform", "refuse", "end"];
 /// In the order of [`SourceLabel`](super::SourceLabel).
 const CALLERS: &[&str] = &["human", "worker", "mcp_agent", "unknown"];
 /// In the order of [`CallKind`](super::CallKind).

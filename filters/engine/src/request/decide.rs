@@ -5,6 +5,7 @@ use portcullis_model::fair::ClientNetwork;
 use portcullis_model::{Decision, Reason, Refusal};
 
 use super::phase::{BodyWish, Next, Open, Request, Undecided};
+use crate::edge::platform_host::{CLIENT_HEADER, PLATFORM_HEADER};
 use crate::exchange::registry::SharedExchange;
 use crate::exchange::request_state::RequestState;
 use crate::head::Head;
@@ -91,6 +92,9 @@ impl Request {
             Admission::Refuse(refusal) => Some(refusal.into()),
             Admission::Answer(reply) => Some(answer(exchange, reply)),
             Admission::Exempt => Some(self.exempt(stream, head, &plugin.config, exchange, first)),
+            Admission::Platform(place) => {
+                Some(self.to_platform(stream, (head, place), &plugin.config, exchange, first))
+            }
             Admission::Next => None,
         }
     }
@@ -141,18 +145,20 @@ impl Request {
     /// What is said before policy is looked at.
     fn admit(&self, plugin: &Plugin, arrival: &mut Arrival<'_>) -> Admission {
         // An earlier plugin of ours may have said so.
-        let mut exempt = arrival.exchange.decision == Decision::Exempt;
+        let earlier = matches!(arrival.exchange.decision, Decision::Exempt | Decision::Platform);
+        let mut passes = earlier.then_some(Admission::Exempt);
         for stage in &plugin.stages.admitting {
             match stage.admit(arrival) {
                 Admission::Next => {}
-                Admission::Exempt => exempt = true,
+                Admission::Exempt | Admission::Platform(_) if earlier => {}
+                decided @ (Admission::Exempt | Admission::Platform(_)) => passes = Some(decided),
                 decided => return decided,
             }
         }
         if plugin.decides && arrival.head.is_never_passed_on() {
             return Admission::Refuse(self.refusal(Reason::MethodRefused));
         }
-        if exempt { Admission::Exempt } else { Admission::Next }
+        passes.unwrap_or(Admission::Next)
     }
 
     /// Lets a request of the closed list on as it is, without anything that could pass for ours.
@@ -164,9 +170,33 @@ impl Request {
         exchange: &mut RequestState,
         first: bool,
     ) -> Next {
-        exchange.decision = Decision::Exempt;
+        if exchange.decision != Decision::Platform {
+            exchange.decision = Decision::Exempt;
+        }
         match if first { strip_reserved(stream, head, config) } else { Ok(()) } {
             Ok(()) => Next::LetOn(Vec::new(), None),
+            Err(_) => self.refusal(Reason::Internal).into(),
+        }
+    }
+
+    /// Lets a request on to a host of the platform: as it is, but for what says which host that is.
+    fn to_platform(
+        &self,
+        stream: &dyn Stream,
+        (head, place): (&Head<'_>, usize),
+        config: &PluginConfig,
+        exchange: &mut RequestState,
+        first: bool,
+    ) -> Next {
+        exchange.decision = Decision::Platform;
+        let Some(host) = config.platform_hosts.get(place) else {
+            return self.refusal(Reason::Internal).into();
+        };
+        let next = self.exempt(stream, head, config, exchange, first);
+        let placed = stream.add_request_header(PLATFORM_HEADER, host.name.as_bytes());
+        let told = |address: Vec<u8>| stream.add_request_header(CLIENT_HEADER, &address);
+        match placed.and_then(|()| stream.client_address().map_or(Ok(()), told)) {
+            Ok(()) => next,
             Err(_) => self.refusal(Reason::Internal).into(),
         }
     }

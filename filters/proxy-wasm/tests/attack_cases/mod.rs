@@ -4,6 +4,7 @@ pub(crate) mod claims;
 #[cfg(feature = "slow")]
 pub(crate) mod envoy;
 pub(crate) mod forms;
+pub(crate) mod hosts;
 pub(crate) mod keys;
 pub(crate) mod places;
 

@@ -7,8 +7,9 @@ use std::time::Duration;
 use portcullis_mesh_stand_in::Answer as Answered;
 use portcullis_protocol::snapshot::sign_page;
 use portcullis_protocol::wire::{Page, SignedMessage};
-use portcullis_testhost::{Answer, Call, HeaderMap, Host, Request, StartError, Upstream, VmId};
+use portcullis_testhost::{Answer, Call, HeaderMap, Host, Request, Seen, StartError, Upstream, VmId};
 use prost::Message;
+use serde_json::{Value, json};
 
 use crate::world::{API_KEY, Target as On, UPSTREAM, World, config, good, install, plugin, target, token};
 
@@ -50,11 +51,12 @@ impl Target {
                     format!("/v1\n:authority: acme-1.clusters.platform.test\n{bearer}").into_bytes(),
                     format!("/clusters/acme-1/\nx-api-key: {API_KEY}\nuser-agent: a").into_bytes(),
                     format!("/v1\nx-portcullis-cluster: acme-1\n{bearer}\ncontent-type: application/grpc").into_bytes(),
+                    b"/v1/a\n:authority: admin.platform.test\nauthorization: Bearer pca_x".to_vec(),
                     b"/clusters/acme-1/\norigin: https://a.test\naccess-control-request-method: GET\ncookie: a=b".to_vec(),
                 ]
             }
             Self::Body => vec![b"\x05hello\x05world".to_vec(), b"\x02{}\x00\x01x".to_vec()],
-            Self::Configuration => vec![config().to_string().into_bytes()],
+            Self::Configuration => vec![with_platform().to_string().into_bytes()],
             Self::Snapshot => {
                 let page = good_page();
                 vec![[&[0][..], &page].concat(), [&[1][..], &unsigned(&page)].concat()]
@@ -82,6 +84,8 @@ impl Target {
                 "#",
                 "x-forwarded-proto: ",
                 "content-type: application/grpc",
+                "admin.platform.test",
+                "x-target-cluster: ",
                 "cookie: ",
                 "mcp-protocol-version: ",
                 ",",
@@ -128,7 +132,8 @@ thread_local! {
 fn check_request(request: Request) -> Result<(), String> {
     WORLD.with_borrow_mut(|slot| {
         slot.take_if(|(on, _)| *on != target());
-        let (_, world) = slot.get_or_insert_with(|| (target(), World::gateway()));
+        let (_, world) =
+            slot.get_or_insert_with(|| (target(), World::new(vec![plugin("gateway", &with_platform())])));
         let exchange = world.host.request(request);
         world.settle();
         world.host.advance(LONG);
@@ -138,8 +143,11 @@ fn check_request(request: Request) -> Result<(), String> {
                 return Err(format!("the request never ends:\n{exchange}"));
             }
             let Some(seen) = exchange.upstream() else { return Ok(()) };
-            match (seen.header("x-portcullis-cluster"), seen.header("x-portcullis-tenant")) {
-                (Some("acme-1" | "acme-degraded"), Some("acme")) => Ok(()),
+            let [place, cluster, tenant] =
+                ["platform", "cluster", "tenant"].map(|name| seen.header(&format!("x-portcullis-{name}")));
+            match (place, cluster, tenant) {
+                (None, Some("acme-1" | "acme-degraded"), Some("acme")) => Ok(()),
+                (Some("admin"), None, None) if is_of_platform(&seen) => Ok(()),
                 other => Err(format!("forwarded as {other:?}:\n{exchange}")),
             }
         });
@@ -150,6 +158,23 @@ fn check_request(request: Request) -> Result<(), String> {
         }
         result
     })
+}
+
+fn with_platform() -> Value {
+    let mut config = config();
+    config["platformHosts"] = json!([{"name": "admin", "paths": ["/v1/"]}]);
+    config
+}
+
+/// Whether a request is for what there is at the one host of the platform.
+fn is_of_platform(seen: &Seen) -> bool {
+    let host = seen.header(":authority").unwrap_or_default().to_ascii_lowercase();
+    let path = seen.header(":path").unwrap_or_default();
+    let path = path.split('?').next().unwrap_or_default();
+    host.starts_with("admin.platform.test")
+        && path.starts_with("/v1/")
+        && !path.contains("//")
+        && !path.contains("/..")
 }
 
 /// A request that a codec could have let through: names are tokens, values have no line breaks.

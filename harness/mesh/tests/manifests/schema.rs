@@ -22,7 +22,7 @@ pub(crate) fn edge() -> Value {
             "staleAfterSeconds": 300, "pollSeconds": 25},
         "audit": {"maxWaiting": 100, "batch": 10},
         "streams": {"recordAfterSeconds": 1, "staleGraceSeconds": 30},
-        "workload": true, "platformPaths": true,
+        "workload": true, "platformPaths": true, "platformHosts": [{"name": "admin", "paths": ["/v1/"]}],
         "tokens": {"headers": [{"name": "x-token", "prefix": "Bearer "}], "cookie": "c", "query": "q", "keep": true},
         "resource": {"url": "https://api.example.com/mcp", "challenge": "mcp",
             "authorizationServers": ["https://login.example.com/"], "scopesSupported": ["a"], "requiredScopes": ["a"]},
