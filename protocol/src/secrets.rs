@@ -8,6 +8,8 @@ pub const ADMINISTRATOR: &str = "pca_";
 pub const CLUSTER: &str = "pcc_";
 /// Clients' secrets.
 pub const SERVICE_CLIENT: &str = "pcs_";
+/// Join tokens.
+pub const JOIN: &str = "pcj_";
 
 /// All of them.
-pub const PREFIXES: [&str; 4] = [API_KEY, ADMINISTRATOR, CLUSTER, SERVICE_CLIENT];
+pub const PREFIXES: [&str; 5] = [API_KEY, ADMINISTRATOR, CLUSTER, SERVICE_CLIENT, JOIN];

@@ -5,6 +5,7 @@
 //! nothing; a service refuses fields that it does not know, and a client passes over those that it does not know.
 
 pub mod administrators;
+pub mod agents;
 pub mod audit;
 pub mod callers;
 pub mod calls;

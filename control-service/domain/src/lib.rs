@@ -13,6 +13,7 @@ pub mod client;
 pub mod clock;
 pub mod cluster;
 pub mod configuration;
+pub mod enrolment;
 pub mod histogram;
 pub mod issuer;
 pub mod limits;

@@ -96,13 +96,15 @@ impl Token {
     }
 }
 
-fn checksum(body: &str) -> String {
+/// What stands behind the last `_` of a token that begins so.
+pub(crate) fn checksum(body: &str) -> String {
     hex(&crc32fast::hash(body.as_bytes()).to_be_bytes())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::enrolment::{JoinSecret, RootPin};
 
     #[test]
     fn a_token_reads_back_and_differs_from_the_next() {
@@ -145,15 +147,20 @@ mod tests {
             ("data cluster's token", TokenKind::Cluster),
             ("service client's secret", TokenKind::ServiceClient),
         ];
-        for (name, kind) in kinds {
-            let (expression, token) = (documented(name), Token::generate(kind));
-            let leaked = format!("curl -H 'x-api-key: {}' https://a/, again\"", token.reveal());
-            let found = expression.find(&leaked).map(|found| found.as_str());
-            assert_eq!(found, Some(token.reveal()), "{name}");
-            assert!(Token::parse(kind, found.unwrap()).is_some(), "{name}: the checksum holds");
-            assert!(!expression.is_match(&token.reveal()[..token.reveal().len() - 1]), "{name}, cut");
-            for (other, kind) in kinds.into_iter().filter(|(other, _)| *other != name) {
-                assert!(!expression.is_match(Token::generate(kind).reveal()), "{other} as {name}");
+        let made = kinds.map(|(name, kind)| {
+            let token = Token::generate(kind);
+            assert!(Token::parse(kind, token.reveal()).is_some(), "{name}: the checksum holds");
+            (name, token.reveal().to_owned())
+        });
+        let join = JoinSecret::generate(RootPin::of_spki(b"root"));
+        let made = [&made[..], &[("join token", join.reveal().to_owned())]].concat();
+        for (name, token) in &made {
+            let expression = documented(name);
+            let leaked = format!("curl -H 'x-api-key: {token}' https://a/, again\"");
+            assert_eq!(expression.find(&leaked).map(|found| found.as_str()), Some(token.as_str()), "{name}");
+            assert!(!expression.is_match(&token[..token.len() - 1]), "{name}, cut");
+            for (other, token) in made.iter().filter(|(other, _)| other != name) {
+                assert!(!expression.is_match(token), "{other} as {name}");
             }
         }
     }

@@ -275,7 +275,7 @@ mod tests {
 
     #[test]
     fn a_secret_of_the_control_service_is_no_credential_here() {
-        for prefix in ["pca_", "pcc_", "pcs_"] {
+        for prefix in ["pca_", "pcc_", "pcs_", "pcj_"] {
             let secret = [prefix, "0011223344556677_00"].concat();
             let bearer = ["Bearer ", &secret].concat();
             assert_eq!(tell(&[bearer.as_bytes()], &[]), Err(Reason::CredentialUnsupported), "{prefix}");

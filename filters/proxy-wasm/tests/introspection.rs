@@ -124,7 +124,7 @@ fn what_another_provider_of_the_same_name_said_does_not_count() {
 fn a_secret_of_the_control_service_is_shown_to_no_provider() {
     // A provider without a prefix is asked about everything that is opaque.
     let mut world = world_with(|p| p["tokenPrefix"] = json!(""));
-    for prefix in ["pca_", "pcc_", "pcs_"] {
+    for prefix in ["pca_", "pcc_", "pcs_", "pcj_"] {
         assert_refused(&ask(&mut world, &[prefix, "00_11"].concat()), 401, "credential_unsupported");
     }
     assert!(world.api.questions.asked.is_empty());
