@@ -58,7 +58,7 @@ impl Overlay {
     /// When the file cannot be read or written, or is not as it was.
     pub fn open_tls(&self) -> Result<()> {
         const AFTER: [(&str, &str); 2] = [
-            ("- ../../components/platform-endpoints\n", "- ../../components/client-tls\n"),
+            ("- ../../components/platform-api\n", "- ../../components/client-tls\n"),
             (
                 "      path: /spec/servers/1/bind\n      value: 127.77.1.1\n",
                 "    - op: add\n      path: /spec/servers/2/bind\n      value: 127.77.1.1\n",

@@ -157,7 +157,7 @@ async fn behind_nginx_tls_ends_at_the_gateway_and_records_have_the_address_of_th
     let address: SocketAddr = recorded["client_address"].as_str().unwrap().parse().unwrap();
     assert_eq!(address.ip(), client, "{recorded}");
     // Who asks for another name is not connected on, and meets no TLS.
-    let stranger = connect(&mesh, at, "admin.alfred-platform.example.com", client).await;
+    let stranger = connect(&mesh, at, "other.alfred-platform.example.com", client).await;
     assert!(stranger.is_err());
     nginx.check().unwrap();
     nginx.stop().await;
