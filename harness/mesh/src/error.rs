@@ -30,20 +30,21 @@ pub enum MeshError {
         /// What to do.
         hint: String,
     },
-    /// A downloaded file is not the one that is pinned.
-    #[error(
-        "{file} has SHA-256 {found}, but {pins} pins {expected}: it is not used. \
-         Delete it, and check the package index that it comes from"
-    )]
+    /// What was downloaded is not what is pinned.
+    #[error("{what} has {digest} {found}, but {pins} pins {expected}: it is not used. {hint}")]
     Checksum {
-        /// The file.
-        file: String,
+        /// What was downloaded.
+        what: String,
+        /// By which digest it is pinned.
+        digest: &'static str,
         /// The digest of what was downloaded.
         found: String,
         /// The file of pins.
         pins: &'static str,
         /// The pinned digest.
         expected: String,
+        /// Where to look.
+        hint: &'static str,
     },
     /// A program has no pinned build for this version or machine.
     #[error("no version {version} for {arch} is pinned in {file}; pinned are {known}")]

@@ -14,7 +14,7 @@ use tokio::process::{Child, Command};
 use tokio::runtime::Handle;
 
 use crate::error::{MeshError, Result};
-use crate::wait::STOP;
+use crate::wait::{self, STOP, Seen};
 
 /// How many lines of a log an error shows.
 const TAIL_LINES: usize = 15;
@@ -74,6 +74,23 @@ impl Process {
             Ok(Some(status)) => Err(self.died(&status.to_string())),
             Err(error) => Err(self.died(&error.to_string())),
         }
+    }
+
+    /// Waits until something is so that the child is needed for, as long as it lives.
+    ///
+    /// # Errors
+    /// As of [`wait::until`], and [`MeshError::Died`] as soon as the child has ended: nothing comes any more then.
+    pub async fn until<T>(
+        &mut self,
+        what: &str,
+        mut look: impl AsyncFnMut() -> Result<Seen<T>>,
+    ) -> Result<T> {
+        let log = self.log.clone();
+        wait::until(what, &log, async || {
+            self.check()?;
+            look().await
+        })
+        .await
     }
 
     /// Asks the child to end, waits, and kills it when it does not.
@@ -190,7 +207,7 @@ fn spawn(command: Command) -> std::io::Result<Child> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::wait::{Seen, until};
+    use crate::wait::{PATIENCE, until};
 
     #[tokio::test]
     async fn a_child_that_dies_is_reported_with_its_log() {
@@ -202,6 +219,18 @@ mod tests {
         child.child.wait().await.unwrap();
         let text = child.check().unwrap_err().to_string();
         assert!(text.contains("exit status: 3") && text.contains("the reason"), "{text}");
+    }
+
+    #[tokio::test]
+    async fn nobody_waits_for_what_a_dead_child_was_to_do() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut command = Command::new("sh");
+        command.args(["-c", "echo no such rule; exit 2"]);
+        let mut child = Process::start("child", command, &dir.path().join("log")).unwrap();
+        let waits = child.until("an answer", async || Ok(Seen::<()>::NotYet("nothing".to_owned())));
+        let ended = tokio::time::timeout(PATIENCE / 6, waits).await.expect("it is told before patience ends");
+        let text = ended.unwrap_err().to_string();
+        assert!(text.contains("exit status: 2") && text.contains("no such rule"), "{text}");
     }
 
     #[tokio::test]

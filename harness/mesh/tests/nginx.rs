@@ -138,14 +138,15 @@ async fn behind_nginx_tls_ends_at_the_gateway_and_records_have_the_address_of_th
     let folder = tempfile::tempdir().unwrap();
     let (at, client) = (mesh.plan().spare(1, 8443), mesh.plan().spare(9, 1).ip());
     let mut nginx = start(&mesh, at, folder.path());
-    let answer = wait::until("an answer through NGINX", nginx.log(), async || {
-        Ok(match asks(&mesh, at, client, "first").await {
-            Ok(answer) if answer.starts_with("HTTP/1.1 200 ") => Seen::Done(answer),
-            other => Seen::NotYet(format!("{other:?}")),
+    let answer = nginx
+        .until("an answer through NGINX", async || {
+            Ok(match asks(&mesh, at, client, "first").await {
+                Ok(answer) if answer.starts_with("HTTP/1.1 200 ") => Seen::Done(answer),
+                other => Seen::NotYet(format!("{other:?}")),
+            })
         })
-    })
-    .await
-    .unwrap();
+        .await
+        .unwrap();
     assert!(answer.contains(&format!("\"cluster\":\"{HOSTED}\"")), "{answer}");
     let recorded = wait::until("the record", &mesh.log("control"), async || {
         let mut found = mesh.admin()?.audit("limit=1000").await?;

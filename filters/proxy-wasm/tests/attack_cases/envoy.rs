@@ -11,7 +11,7 @@ use axum::body::Bytes;
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode, Uri};
 use portcullis_mesh::process::Process;
-use portcullis_mesh::wait::{self, PATIENCE, Seen};
+use portcullis_mesh::wait::{PATIENCE, Seen};
 use portcullis_mesh::{http, paths, tools};
 use portcullis_mesh_stand_in::{Answer, Ask, MeshApi};
 use portcullis_testhost::Request;
@@ -83,18 +83,15 @@ impl Gateway {
             .env("CLOCK_S", NOW.to_string());
         let log = dir.join("envoy.log");
         let mut envoy = Process::start("Envoy", command, &log).expect("Envoy starts");
-        let address = wait::until("the gateway", &log, async || {
-            envoy.check()?;
+        let listens = async || {
             Ok(address(&admin_file).await.map_or_else(|| Seen::NotYet("no port".to_owned()), Seen::Done))
-        })
-        .await
-        .expect("Envoy tells its port");
-        wait::until("the snapshot", &log, async || {
+        };
+        let address = envoy.until("the gateway", listens).await.expect("Envoy tells its port");
+        let ready = async || {
             let ready = http::Request::get(address, "/-/portcullis/ready").send().await?;
             Ok(if ready.status == 200 { Seen::Done(()) } else { Seen::NotYet(ready.text()) })
-        })
-        .await
-        .expect("the module is ready");
+        };
+        envoy.until("the snapshot", ready).await.expect("the module is ready");
         Self { address, _envoy: envoy }
     }
 

@@ -34,18 +34,6 @@ impl Istio {
     fn set(self) -> Option<&'static str> {
         (self == Self::Next).then_some("istio-next")
     }
-
-    /// Replaces the programs of a mesh by those of this Istio, and installs them where they are missing.
-    ///
-    /// # Errors
-    /// As of [`tools::install_set`].
-    pub(crate) fn take_place(self, tools: &mut Tools, progress: &mut dyn FnMut(&str)) -> Result<()> {
-        if let Some(set) = self.set() {
-            let folder = tools::install_set(&paths::root(), set, progress)?;
-            (tools.istiod, tools.istioctl) = (folder.join("pilot-discovery"), folder.join("istioctl"));
-        }
-        Ok(())
-    }
 }
 
 impl FromStr for Istio {
@@ -65,7 +53,7 @@ impl FromStr for Istio {
 #[derive(Debug, Clone)]
 pub struct Programs {
     folder: PathBuf,
-    /// The definitions of another Istio, which replace those that come with the programs.
+    /// The programs of another Istio, whose definitions replace those that come with the others.
     istio: Option<PathBuf>,
 }
 
@@ -76,9 +64,16 @@ impl Programs {
     /// As of [`tools::install_set`].
     pub fn install(istio: Istio, progress: &mut dyn FnMut(&str)) -> Result<Self> {
         let root = paths::root();
-        let other = istio.set().map(|set| tools::install_set(&root, set, progress)).transpose()?;
+        let istio = istio.set().map(|set| tools::install_set(&root, set, progress)).transpose()?;
         let folder = tools::install_set(&root, SET, progress)?;
-        Ok(Self { folder, istio: other.map(|folder| tools::definitions(&folder)) })
+        Ok(Self { folder, istio })
+    }
+
+    /// Puts another Istio in the place of that of a mesh.
+    pub(crate) fn take_place(&self, tools: &mut Tools) {
+        if let Some(istio) = &self.istio {
+            (tools.istiod, tools.istioctl) = (istio.join("pilot-discovery"), istio.join("istioctl"));
+        }
     }
 
     /// One of them.
@@ -88,6 +83,6 @@ impl Programs {
 
     /// Folders of definitions, in the order in which they are given to the API server.
     pub(super) fn definitions(&self) -> Vec<PathBuf> {
-        [tools::definitions(&self.folder)].into_iter().chain(self.istio.clone()).collect()
+        [&self.folder].into_iter().chain(&self.istio).map(|folder| tools::definitions(folder)).collect()
     }
 }

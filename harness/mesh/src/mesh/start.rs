@@ -45,11 +45,8 @@ impl Mesh {
     /// ready. What was started until then is stopped.
     pub async fn start(options: Options, progress: &mut dyn FnMut(&str)) -> Result<Self> {
         let mut tools = tools::install(&paths::root(), options.envoy.as_deref(), progress)?;
-        let programs = options.kubernetes.map(|istio| {
-            istio.take_place(&mut tools, progress)?;
-            Programs::install(istio, progress)
-        });
-        let programs = programs.transpose()?;
+        let programs = options.kubernetes.map(|istio| Programs::install(istio, progress)).transpose()?;
+        programs.iter().for_each(|programs| programs.take_place(&mut tools));
         let block = options.block.map_or_else(Block::take_any, Block::take)?;
         let plan = block.plan();
         require_free(plan)?;

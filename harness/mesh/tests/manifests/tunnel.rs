@@ -12,7 +12,7 @@ use portcullis_mesh::http::Request;
 use portcullis_mesh::pki::Authority;
 use portcullis_mesh::process::Process;
 use portcullis_mesh::tls::Tls;
-use portcullis_mesh::wait::{self, Seen};
+use portcullis_mesh::wait::Seen;
 use portcullis_mesh::{ONPREM, Result};
 use serde_json::Value;
 
@@ -118,21 +118,25 @@ async fn asks(egress: SocketAddr, cluster: &str) -> Result<(u16, String, Value)>
     Ok((answer.status, answer.header("x-portcullis-reason").to_owned(), answer.json()["cluster"].clone()))
 }
 
-async fn goes_through(egress: SocketAddr, log: &Path) {
-    wait::until("a request through the tunnel", log, async || {
+async fn goes_through(egress: SocketAddr, agent: &mut Process) {
+    let through = async || {
         Ok(match asks(egress, ONPREM).await {
             Ok((200, _, cluster)) if cluster == ONPREM => Seen::Done(()),
             other => Seen::NotYet(format!("{other:?}")),
         })
-    })
-    .await
-    .unwrap();
+    };
+    agent.until("a request through the tunnel", through).await.unwrap();
 }
 
 /// Waits until a client that trusts this authority alone finds the tunnel gateway good.
-async fn shows_a_certificate_of(authority: &Authority, name: &str, accept: SocketAddr, log: &Path) {
+async fn shows_a_certificate_of(
+    authority: &Authority,
+    name: &str,
+    accept: SocketAddr,
+    gateway: &mut Process,
+) {
     let tls = Tls::new(&authority.root(), Some(&authority.named(name).unwrap())).unwrap();
-    wait::until("the new certificate", log, async || {
+    let shown = async || {
         Ok(match Request::get(accept, "/").over(&tls).send().await {
             Err(error) => Seen::NotYet(error.to_string()),
             // Mutual TLS is through; it is no handshake of a tunnel.
@@ -141,9 +145,8 @@ async fn shows_a_certificate_of(authority: &Authority, name: &str, accept: Socke
                 Seen::Done(())
             }
         })
-    })
-    .await
-    .unwrap();
+    };
+    gateway.until("the new certificate", shown).await.unwrap();
 }
 
 /// A4, A5.
@@ -180,7 +183,7 @@ async fn a_request_goes_through_the_tunnel_of_the_applied_files_and_new_certific
     agent.write(&authority, &cluster, "first");
     let mut running = gateway.start();
     let mut dialling = agent.start();
-    goes_through(egress, &agent.log).await;
+    goes_through(egress, &mut dialling).await;
     let (status, reason, _) = asks(egress, "globex-onprem").await.unwrap();
     assert_eq!((status, reason.as_str()), (503, "cluster_unreachable"));
 
@@ -188,12 +191,12 @@ async fn a_request_goes_through_the_tunnel_of_the_applied_files_and_new_certific
     let next = Authority::new("tunnels, the next").unwrap();
     gateway.write(&next, &host, "second");
     agent.write(&next, &cluster, "second");
-    shows_a_certificate_of(&next, &cluster, accept, &gateway.log).await;
-    goes_through(egress, &agent.log).await;
+    shows_a_certificate_of(&next, &cluster, accept, &mut running).await;
+    goes_through(egress, &mut dialling).await;
     // A tunnel lasts, whatever becomes of its certificate. With the next pod of the gateway it is dialled anew.
     running.stop().await;
     let mut running = gateway.start();
-    goes_through(egress, &agent.log).await;
+    goes_through(egress, &mut dialling).await;
 
     running.check().unwrap();
     dialling.check().unwrap();

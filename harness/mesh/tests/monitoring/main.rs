@@ -34,29 +34,29 @@ const NOT_HERE: [&str; 6] = [
 async fn alerts_fire_and_every_panel_is_answered() {
     let mut mesh = Mesh::start(Scenario::options(), &mut |line| eprintln!("{line}")).await.unwrap();
     let definitions = Definitions::of(&mesh);
-    let prometheus = Prometheus::start(&mesh, &definitions).await;
-    errors(&mut mesh, &prometheus).await;
+    let mut prometheus = Prometheus::start(&mesh, &definitions).await;
+    errors(&mut mesh, &mut prometheus).await;
     let report = Scenario::run(&mut mesh, &mut print_row).await.unwrap();
     assert_eq!(report.failed().count(), 0);
-    certificate(&mesh, &prometheus).await;
+    certificate(&mesh, &mut prometheus).await;
     panels(&mesh, &prometheus, &definitions).await;
-    stopped(&mut mesh, &prometheus).await;
+    stopped(&mut mesh, &mut prometheus).await;
     prometheus.stop().await;
     mesh.stop().await;
 }
 
 /// One request in twenty comes to a cluster whose tunnel is down.
-async fn errors(mesh: &mut Mesh, prometheus: &Prometheus) {
+async fn errors(mesh: &mut Mesh, prometheus: &mut Prometheus) {
     let extra = json!({"client_id": CLIENT_PEOPLE});
     let token = mesh.idp().sign(Algorithm::Es256, &claims("ann@acme.example", TENANT, &extra)).unwrap();
     send(mesh, &token, HOSTED, 95, 200).await;
-    prometheus.until(mesh, "requests", "portcullis:requests:rate5m > 0", |answer| !answer.is_empty()).await;
+    prometheus.until("requests", "portcullis:requests:rate5m > 0", |answer| !answer.is_empty()).await;
     assert_eq!(prometheus.firing().await, [""; 0]);
 
     assert!(mesh.kill("tunnel-agent").await);
     send(mesh, &token, ONPREM, 5, 503).await;
-    prometheus.fires(mesh, "ErrorsAboveOnePercent").await;
-    prometheus.fires(mesh, "ErrorsAbovePerMille").await;
+    prometheus.fires("ErrorsAboveOnePercent").await;
+    prometheus.fires("ErrorsAbovePerMille").await;
     let share = prometheus.ask("portcullis:errors:ratio5m").await;
     assert!((0.03..0.07).contains(&value(&share[0])), "{share:?}");
     mesh.start_tunnel().await.unwrap();
@@ -70,13 +70,13 @@ async fn send(mesh: &Mesh, token: &str, cluster: &str, times: u32, status: u16) 
 }
 
 /// What clients see is replaced by a certificate of twenty days.
-async fn certificate(mesh: &Mesh, prometheus: &Prometheus) {
+async fn certificate(mesh: &Mesh, prometheus: &mut Prometheus) {
     const ALERT: &str = "CertificateExpiresWithin30Days";
     let left =
         "portcullis:certificate:left_seconds{job=\"api-gateway\",listener_address=~\".+_8443\"} / 86400";
     Overlay::local(mesh.manifests()).open_tls().unwrap();
     mesh.apply().await.unwrap();
-    prometheus.until(mesh, "the certificate", left, |left| left.len() == 1 && value(&left[0]) > 31.0).await;
+    prometheus.until("the certificate", left, |left| left.len() == 1 && value(&left[0]) > 31.0).await;
     assert!(!prometheus.firing().await.iter().any(|alert| alert == ALERT));
 
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
@@ -88,8 +88,8 @@ async fn certificate(mesh: &Mesh, prometheus: &Prometheus) {
     std::fs::rename(new.key, folder.join("client-tls.key")).unwrap();
     std::fs::rename(new.certificate, folder.join("client-tls.pem")).unwrap();
     let twenty = |left: &[Value]| left.iter().any(|left| (19.9..20.0).contains(&value(left)));
-    prometheus.until(mesh, "the new certificate", left, twenty).await;
-    prometheus.fires(mesh, ALERT).await;
+    prometheus.until("the new certificate", left, twenty).await;
+    prometheus.fires(ALERT).await;
 }
 
 /// Every query has an answer that is a number, and every metric of a rule is there.
@@ -113,11 +113,11 @@ async fn panels(mesh: &Mesh, prometheus: &Prometheus, definitions: &Definitions)
     .unwrap();
 }
 
-async fn stopped(mesh: &mut Mesh, prometheus: &Prometheus) {
+async fn stopped(mesh: &mut Mesh, prometheus: &mut Prometheus) {
     const ALERT: &str = "ControlServiceUnavailable";
     assert!(!prometheus.firing().await.iter().any(|alert| alert == ALERT));
     mesh.stop_control().await;
-    prometheus.fires(mesh, ALERT).await;
+    prometheus.fires(ALERT).await;
     mesh.start_control().await.unwrap();
-    prometheus.ends(mesh, ALERT).await;
+    prometheus.ends(ALERT).await;
 }

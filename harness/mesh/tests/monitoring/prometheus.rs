@@ -7,7 +7,7 @@ use std::process::Command;
 use hyper::Method;
 use portcullis_mesh::http::Request;
 use portcullis_mesh::process::Process;
-use portcullis_mesh::wait::{self, Seen};
+use portcullis_mesh::wait::Seen;
 use portcullis_mesh::{Mesh, paths, tools};
 use serde_json::Value;
 
@@ -32,49 +32,44 @@ impl Prometheus {
         command.current_dir(&folder).args(["--config.file=prometheus.yaml", "--storage.tsdb.path=data"]);
         command.arg(format!("--web.listen-address={address}"));
         let process = Process::start("prometheus", command.into(), &mesh.log("prometheus")).unwrap();
-        let prometheus = Self { process, address };
+        let mut prometheus = Self { process, address };
         prometheus
-            .until(mesh, "every target", "up", |up| up.len() == 6 && up.iter().all(|one| value(one) > 0.0))
+            .until("every target", "up", |up| up.len() == 6 && up.iter().all(|one| value(one) > 0.0))
             .await;
         prometheus
     }
 
     /// An instant query.
     pub(crate) async fn ask(&self, query: &str) -> Vec<Value> {
-        let mut form = "query=".to_owned();
-        query.bytes().for_each(|byte| write!(form, "%{byte:02X}").unwrap());
-        let request = Request::get(self.address, "/api/v1/query").method(Method::POST).form(&form);
-        let answer = request.send().await.unwrap().json();
-        assert_eq!(answer["status"], "success", "{query}: {answer}");
-        answer["data"]["result"].as_array().unwrap().clone()
+        ask(self.address, query).await
     }
 
     /// Asks until the answer is as it should be.
     pub(crate) async fn until(
-        &self,
-        mesh: &Mesh,
+        &mut self,
         what: &str,
         query: &str,
         fits: impl Fn(&[Value]) -> bool,
     ) -> Vec<Value> {
-        wait::until(what, &mesh.log("prometheus"), async || {
-            let ready = Request::get(self.address, "/-/ready").send().await;
+        let address = self.address;
+        let looks = async || {
+            let ready = Request::get(address, "/-/ready").send().await;
             if !ready.is_ok_and(|answer| answer.status == 200) {
                 return Ok(Seen::NotYet("Prometheus is not ready".to_owned()));
             }
-            let answer = self.ask(query).await;
+            let answer = ask(address, query).await;
             Ok(if fits(&answer) { Seen::Done(answer) } else { Seen::NotYet(format!("{query}: {answer:?}")) })
-        })
-        .await
-        .unwrap()
+        };
+        // One that is dead will never say it.
+        self.process.until(what, looks).await.unwrap()
     }
 
-    pub(crate) async fn fires(&self, mesh: &Mesh, alert: &str) {
-        self.until(mesh, alert, &firing(alert), |answer| !answer.is_empty()).await;
+    pub(crate) async fn fires(&mut self, alert: &str) {
+        self.until(alert, &firing(alert), |answer| !answer.is_empty()).await;
     }
 
-    pub(crate) async fn ends(&self, mesh: &Mesh, alert: &str) {
-        self.until(mesh, &format!("the end of {alert}"), &firing(alert), <[_]>::is_empty).await;
+    pub(crate) async fn ends(&mut self, alert: &str) {
+        self.until(&format!("the end of {alert}"), &firing(alert), <[_]>::is_empty).await;
     }
 
     /// The alerts that fire now.
@@ -86,6 +81,15 @@ impl Prometheus {
     pub(crate) async fn stop(mut self) {
         self.process.stop().await;
     }
+}
+
+async fn ask(address: SocketAddr, query: &str) -> Vec<Value> {
+    let mut form = "query=".to_owned();
+    query.bytes().for_each(|byte| write!(form, "%{byte:02X}").unwrap());
+    let request = Request::get(address, "/api/v1/query").method(Method::POST).form(&form);
+    let answer = request.send().await.unwrap().json();
+    assert_eq!(answer["status"], "success", "{query}: {answer}");
+    answer["data"]["result"].as_array().unwrap().clone()
 }
 
 fn firing(alert: &str) -> String {
