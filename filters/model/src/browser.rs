@@ -6,8 +6,8 @@
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::edge::is_header_name;
 use crate::errors::FieldErrors;
+use crate::header_name::is_header_name;
 use crate::origin::OriginPattern;
 use crate::section::Section;
 

@@ -10,8 +10,9 @@ use portcullis_identity::{ClusterId, SpiffeId};
 use portcullis_protocol::scan;
 
 use crate::browser::BrowserRules;
-use crate::edge::{self, Resource, TokenLocations, is_header_name};
+use crate::edge::{self, Resource, TokenLocations};
 use crate::errors::{FieldError, FieldErrors};
+use crate::header_name::{is_header_name, is_taken};
 use crate::platform_host::{self, PlatformHost};
 use crate::section::Section;
 use crate::strict_json;
@@ -160,9 +161,9 @@ fn read(mut root: Section<'_>) -> Option<PluginConfig> {
     let api_key_header = root.text("apiKeyHeader").unwrap_or("x-api-key").to_ascii_lowercase();
     if !is_header_name(&api_key_header) {
         root.error("apiKeyHeader", "is not a header name");
-    }
-    if api_key_header.starts_with("x-portcullis-") || api_key_header == "authorization" {
-        root.error("apiKeyHeader", "must be neither authorization nor one of the x-portcullis- headers");
+    } else if is_taken(&api_key_header) {
+        let problem = format!("{api_key_header} has a meaning already; write a name such as x-api-key");
+        root.error("apiKeyHeader", problem);
     }
     let ready_path = root.text("readyPath").unwrap_or("/-/portcullis/ready").to_owned();
     if !ready_path.starts_with('/') {
@@ -413,6 +414,25 @@ mod tests {
              readyPath, audit, streams, workload, platformPaths, platformHosts, tokens, resource, browser",
             ]
         );
+    }
+
+    #[test]
+    fn an_api_key_stands_in_no_header_that_means_something() {
+        let with = |name: &str| {
+            let mut config = good();
+            config["apiKeyHeader"] = name.into();
+            parse(config.to_string().as_bytes())
+        };
+        for name in crate::header_name::TAKEN {
+            assert_eq!(with(&name.to_uppercase()).unwrap_err()[0].field, "apiKeyHeader", "{name}");
+        }
+        for prefix in crate::header_name::TAKEN_PREFIXES {
+            assert_eq!(with(&format!("{prefix}key")).unwrap_err()[0].field, "apiKeyHeader", "{prefix}");
+        }
+        for name in [":authority", ":path", "x key", ""] {
+            assert!(with(name).is_err(), "{name}");
+        }
+        assert_eq!(with("X-Key").unwrap().api_key_header, "x-key");
     }
 
     #[test]

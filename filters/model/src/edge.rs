@@ -4,6 +4,7 @@
 use portcullis_identity::ids::Scope;
 
 use crate::errors::FieldErrors;
+use crate::header_name::{is_header_name, is_taken};
 use crate::section::Section;
 
 /// Where bearer tokens are read from, besides `Authorization`.
@@ -59,14 +60,8 @@ const MAX_SERVERS: usize = 16;
 /// The longest list of scopes.
 const MAX_SCOPES: usize = 64;
 
-/// Headers that mean something else already.
-const TAKEN: [&str; 6] =
-    ["authorization", "cookie", "host", "x-target-cluster", "x-request-id", "traceparent"];
-
-/// A header name, lower case: letters, digits and `-`.
-pub(crate) fn is_header_name(name: &str) -> bool {
-    !name.is_empty() && name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-')
-}
+/// Where OAuth2 Proxy passes an access token on; nothing else writes or reads it.
+const PASSED_ON: &str = "x-forwarded-access-token";
 
 /// Reads `tokens`.
 pub(crate) fn tokens(mut section: Section<'_>, api_key_header: &str) -> TokenLocations {
@@ -96,7 +91,7 @@ fn token_header(mut section: Section<'_>, api_key_header: &str, before: &[TokenH
     let name = section.text("name").unwrap_or_default().to_ascii_lowercase();
     if !is_header_name(&name) {
         section.error("name", "is not a header name");
-    } else if TAKEN.contains(&name.as_str()) || name.starts_with("x-portcullis-") || name == api_key_header {
+    } else if (is_taken(&name) && name != PASSED_ON) || name == api_key_header {
         section.error("name", format!("{name} has a meaning already; Authorization is always read"));
     } else if before.iter().any(|known| known.name == name) {
         section.error("name", format!("{name} is there twice"));

@@ -25,6 +25,7 @@ pub mod edge;
 pub mod errors;
 pub mod fair;
 pub mod grants;
+pub mod header_name;
 pub mod issuer;
 pub mod mapping;
 pub mod metric;

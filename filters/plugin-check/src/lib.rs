@@ -8,6 +8,7 @@ use portcullis_model::errors::FieldError;
 use portcullis_roots::{ROOTS, root};
 use serde_json::Value;
 
+pub use portcullis_model::header_name::{TAKEN, TAKEN_PREFIXES};
 pub use schema::schema;
 
 /// What marks the resources of Portcullis.
@@ -88,10 +89,10 @@ fn placeholder(module: &Value) -> Option<FieldError> {
     zeros.then(|| FieldError { field: "pluginConfig.snapshot.key".to_owned(), problem })
 }
 
-/// What is allowed in a resource of Istio and does nothing beside the plugin.
+/// What is allowed in a resource and does nothing beside the plugin, or has it refuse nobody.
 #[must_use]
 pub fn warnings(resource: &Value) -> Vec<String> {
-    [hidden_cors(resource), no_servers(resource)].into_iter().flatten().collect()
+    [hidden_cors(resource), no_servers(resource), not_enforced(resource)].into_iter().flatten().collect()
 }
 
 /// A `corsPolicy` at a gateway: the plugin's phase comes before Istio's CORS filter, which is why it never sees a
@@ -112,6 +113,14 @@ fn no_servers(resource: &Value) -> Option<String> {
     let text = "resource names no authorization server, so no client finds one by itself; name the platform's in resource.authorizationServers";
     let kind = resource["kind"].as_str().unwrap_or_default();
     servers.is_none_or(Vec::is_empty).then(|| [kind, " ", &name(resource), ": ", text].concat())
+}
+
+/// A plugin that refuses nobody.
+fn not_enforced(resource: &Value) -> Option<String> {
+    let mode = module(resource).pointer("/pluginConfig/mode").filter(|_| is_plugin(resource))?;
+    let text = "mode dry-run refuses nobody; write enforce once what it records is as it should be";
+    let kind = resource["kind"].as_str().unwrap_or_default();
+    (mode == "dry-run").then(|| [kind, " ", &name(resource), ": ", text].concat())
 }
 
 #[cfg(test)]
@@ -216,6 +225,13 @@ mod tests {
         };
         assert_eq!(with(json!({"url": "https://a.test/"})), 1);
         assert_eq!(with(json!({"url": "https://a.test/", "authorizationServers": ["https://b.test"]})), 0);
+    }
+
+    #[test]
+    fn a_plugin_that_refuses_nobody_is_told() {
+        let mode = |mode: &str| warnings(&plugin(|one| one["spec"]["pluginConfig"]["mode"] = json!(mode)));
+        assert_eq!(mode("enforce"), Vec::<String>::new());
+        assert!(mode("dry-run")[0].starts_with("WasmPlugin n/p: mode dry-run refuses nobody"));
     }
 
     #[test]

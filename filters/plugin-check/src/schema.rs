@@ -5,6 +5,7 @@
 
 use std::collections::BTreeMap;
 
+use portcullis_model::header_name::{TAKEN, TAKEN_PREFIXES};
 use schemars::JsonSchema;
 use schemars::generate::SchemaSettings;
 use serde_json::{Value, json};
@@ -30,6 +31,24 @@ fn roles() -> Value {
     json!([{"properties": edge}, {"properties": sidecar, "required": ["cluster"]}])
 }
 
+/// Names of headers that mean something already, but for these: the filter's own list. Patterns of JSON Schema know no
+/// "in any case".
+fn taken(but: &[&str]) -> Value {
+    let any_case = |name: &str| {
+        let letter = |c: char| match c.is_ascii_alphabetic() {
+            true => format!("[{}{c}]", c.to_ascii_uppercase()),
+            false => c.to_string(),
+        };
+        name.chars().map(letter).collect::<String>()
+    };
+    let pattern = |names: &[&str]| names.iter().map(|name| any_case(name)).collect::<Vec<_>>().join("|");
+    let mut taken = json!({"type": "string", "pattern": format!("^({})$|^({})", pattern(&TAKEN), pattern(&TAKEN_PREFIXES))});
+    if !but.is_empty() {
+        taken["not"] = json!({"pattern": format!("^({})$", pattern(but))});
+    }
+    taken
+}
+
 /// `pluginConfig` of a plugin of Portcullis. It holds nothing secret.
 #[derive(JsonSchema)]
 #[schemars(rename = "pluginConfig", rename_all = "camelCase", deny_unknown_fields)]
@@ -48,7 +67,7 @@ struct PluginConfig {
     /// How the snapshot is fetched.
     snapshot: Snapshot,
     /// The header that carries an API key; x-api-key where nothing is written.
-    #[schemars(regex(pattern = r"^[A-Za-z0-9-]+$"))]
+    #[schemars(regex(pattern = r"^[A-Za-z0-9-]+$"), extend("not" = taken(&[])))]
     api_key_header: Option<String>,
     /// A path that answers 200 on a worker that can decide, and 503 before; at the edge.
     #[schemars(regex(pattern = r"^/"))]
@@ -174,7 +193,7 @@ struct PlatformHost {
 #[expect(dead_code, reason = "read by the generator alone")]
 struct TokenHeader {
     /// Its name.
-    #[schemars(regex(pattern = r"^[A-Za-z0-9-]+$"))]
+    #[schemars(regex(pattern = r"^[A-Za-z0-9-]+$"), extend("not" = taken(&["x-forwarded-access-token"])))]
     name: String,
     /// What stands before the token, such as "Bearer ".
     prefix: Option<String>,
