@@ -22,6 +22,7 @@ pub const RULES: &[Rule] = &[
     plugins::MATCHES_NOTHING,
     plugins::PORT_WITHOUT_FILTER,
     plugins::CALLOUT_CLUSTER,
+    plugins::NOT_ENFORCED,
     authentication::ALONE,
     authentication::CUSTOM_SEES_FORGED,
     policies::RULE_SKIPPED,

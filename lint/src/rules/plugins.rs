@@ -222,3 +222,20 @@ pub(super) const CALLOUT_CLUSTER: Rule = Rule {
         }
     },
 };
+
+/// A plugin of ours that refuses nobody.
+pub(super) const NOT_ENFORCED: Rule = Rule {
+    code: "PL110",
+    name: "plugin-does-not-enforce",
+    level: Level::Warning,
+    why: "With `mode: dry-run` a plugin decides and records, and lets every request on. Meant for the days on which somebody \
+          looks at what would be refused, it is easily forgotten, and nothing else tells: the requests go through.",
+    fix: "Write `mode: enforce`, or silence the finding with the reason and the day on which it ends.",
+    check: |world, found| {
+        for ours in world.ours() {
+            if ours.resource.node.text_at("spec.pluginConfig.mode") == "dry-run" {
+                found.path(&ours.resource, "spec.pluginConfig.mode", "refuses nobody: mode dry-run");
+            }
+        }
+    },
+};
