@@ -27,8 +27,10 @@ const BEFORE: usize = 20;
 const SETTLED: usize = 64;
 
 /// What a request for a token to act for somebody begins with.
-const EXCHANGE: &str = "grant_type=urn:ietf:params:oauth:grant-type:token-exchange\
-     &subject_token_type=urn:ietf:params:oauth:token-type:jwt";
+const EXCHANGE: [(&str, &str); 2] = [
+    ("grant_type", "urn:ietf:params:oauth:grant-type:token-exchange"),
+    ("subject_token_type", "urn:ietf:params:oauth:token-type:jwt"),
+];
 
 /// A kind of revocation: what it is called, whose request it ends, and the call that revokes.
 struct Kind {
@@ -62,13 +64,15 @@ async fn kinds(mesh: &Mesh) -> Vec<Kind> {
     };
     let key = admin.create_key(TENANT, "nightly-batch", "worker").await.unwrap();
     let secret = admin.create_client("svc-report", TENANT, false).await.unwrap();
-    let form = format!("grant_type=client_credentials&client_id=svc-report&client_secret={secret}");
+    let form =
+        [("grant_type", "client_credentials"), ("client_id", "svc-report"), ("client_secret", &secret)];
     let service = admin.request_token(&form).await.unwrap();
     let agent = admin.create_client("svc-acting", TENANT, true).await.unwrap();
     let acted_for =
         claims("acted-for@acme.example", TENANT, &json!({"client_id": CLIENT_PEOPLE, "sid": "s-2"}));
     let acted_for = mesh.idp().sign(Algorithm::Rs256, &acted_for).unwrap();
-    let form = format!("{EXCHANGE}&client_id=svc-acting&client_secret={agent}&subject_token={acted_for}");
+    let client = [("client_id", "svc-acting"), ("client_secret", agent.as_str())];
+    let form = [&EXCHANGE[..], &client, &[("subject_token", acted_for.as_str())]].concat();
     let exchanged = admin.request_token(&form).await.unwrap();
     let opaque = [OPAQUE_PREFIX, "session"].concat();
     let extra = json!({"active": true, "client_id": CLIENT_PEOPLE, "sid": "opaque-session"});

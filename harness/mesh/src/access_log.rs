@@ -1,6 +1,8 @@
 //! What became of each request, as every proxy of the mesh writes it down: for whoever has to know which policy refused
 //! one, and where.
 
+use std::fs::File;
+use std::io::{Read, Seek, SeekFrom};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
@@ -88,28 +90,57 @@ impl AccessLog {
     ///
     /// # Errors
     /// When the file is there and cannot be read.
-    pub fn length(&self) -> Result<usize> {
-        self.read().map(|text| text.len())
+    pub fn length(&self) -> Result<u64> {
+        match std::fs::metadata(&self.file) {
+            Ok(metadata) => Ok(metadata.len()),
+            // The first proxy makes it.
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(0),
+            Err(error) => Err(MeshError::io("read", &self.file)(error)),
+        }
     }
 
-    /// What was written after that, as far as its lines are complete. What is no request of HTTP is left out.
+    /// A reader of what is written from there on.
+    #[must_use]
+    pub fn from(&self, length: u64) -> Reader<'_> {
+        Reader { log: self, offset: length, hops: Vec::new() }
+    }
+}
+
+/// Reads a log from some place on, each line once.
+#[derive(Debug)]
+pub struct Reader<'a> {
+    log: &'a AccessLog,
+    /// Behind the last complete line.
+    offset: u64,
+    hops: Vec<Hop>,
+}
+
+impl Reader<'_> {
+    /// All that was written since its beginning, as far as lines are complete. What is no request of HTTP is left out.
     ///
     /// # Errors
     /// When the file is there and cannot be read.
-    pub fn since(&self, length: usize) -> Result<Vec<Hop>> {
-        let text = self.read()?;
-        let new = text.get(length..).unwrap_or_default();
-        let complete = new.rsplit_once('\n').map_or("", |(lines, _)| lines);
-        Ok(complete.lines().filter_map(|line| serde_json::from_str(line).ok()).collect())
+    pub fn hops(&mut self) -> Result<&[Hop]> {
+        let new = match self.read_on() {
+            Ok(bytes) => bytes,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Vec::new(),
+            Err(error) => return Err(MeshError::io("read", &self.log.file)(error)),
+        };
+        if let Some(end) = new.iter().rposition(|byte| *byte == b'\n') {
+            let complete = new.get(..=end).unwrap_or_default();
+            self.offset += complete.len() as u64;
+            let lines = complete.split(|byte| *byte == b'\n');
+            self.hops.extend(lines.filter_map(|line| serde_json::from_slice::<Hop>(line).ok()));
+        }
+        Ok(&self.hops)
     }
 
-    fn read(&self) -> Result<String> {
-        match std::fs::read(&self.file) {
-            Ok(bytes) => Ok(String::from_utf8_lossy(&bytes).into_owned()),
-            // The first proxy makes it.
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(String::new()),
-            Err(error) => Err(MeshError::io("read", &self.file)(error)),
-        }
+    fn read_on(&self) -> std::io::Result<Vec<u8>> {
+        let mut file = File::open(&self.log.file)?;
+        file.seek(SeekFrom::Start(self.offset))?;
+        let mut new = Vec::new();
+        file.read_to_end(&mut new)?;
+        Ok(new)
     }
 }
 
@@ -122,7 +153,8 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         std::fs::create_dir(dir.path().join("logs")).unwrap();
         let log = AccessLog::new(dir.path());
-        assert!(log.since(0).unwrap().is_empty(), "no proxy has written yet");
+        let mut reader = log.from(log.length().unwrap());
+        assert!(reader.hops().unwrap().is_empty(), "no proxy has written yet");
         let line = |status: &str| {
             format!(
                 "{{\"generation\":\"1\",\"local\":\"127.80.1.1:8080\",\"peer\":\"127.0.0.1:40000\",\"request_id\":null,\
@@ -131,10 +163,12 @@ mod tests {
         };
         let text = [line("200"), "no request\n".to_owned(), line("403")].concat();
         std::fs::write(log.file(), &text[..text.len() - 1]).unwrap();
-        assert_eq!(log.since(0).unwrap().len(), 1);
+        assert_eq!(reader.hops().unwrap().len(), 1);
         std::fs::write(log.file(), &text).unwrap();
-        let seen: Vec<_> = log.since(0).unwrap().iter().map(|hop| hop.status).collect();
-        assert_eq!(seen, [Some(200), Some(403)]);
-        assert_eq!(log.since(line("200").len()).unwrap().len(), 1);
+        let seen = |hops: &[Hop]| hops.iter().map(|hop| hop.status).collect::<Vec<_>>();
+        assert_eq!(seen(reader.hops().unwrap()), [Some(200), Some(403)]);
+        assert_eq!(reader.offset, log.length().unwrap(), "what was read is not read again");
+        assert_eq!(seen(reader.hops().unwrap()), [Some(200), Some(403)]);
+        assert_eq!(log.from(line("200").len() as u64).hops().unwrap().len(), 1);
     }
 }

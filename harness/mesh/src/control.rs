@@ -224,11 +224,11 @@ impl Admin {
         Ok(text(&answer["client_secret"]))
     }
 
-    /// Asks the token endpoint for a token, by a form body that needs no encoding.
+    /// Asks the token endpoint for a token, by the fields of a form.
     ///
     /// # Errors
     /// When it is refused.
-    pub async fn request_token(&self, form: &str) -> Result<String> {
+    pub async fn request_token(&self, form: &[(&str, &str)]) -> Result<String> {
         let request = Request::new(Method::POST, self.address, "/oauth2/token").form(form);
         let answer = success("POST /oauth2/token", request.send().await?)?;
         Ok(text(&answer["access_token"]))

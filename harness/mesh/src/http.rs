@@ -125,10 +125,11 @@ impl Request {
         self.header("content-type", "application/json")
     }
 
-    /// Sends a form as the body, encoded already.
+    /// Sends a form as the body, its fields percent-encoded.
     #[must_use]
-    pub fn form(mut self, form: &str) -> Self {
-        self.body = form.as_bytes().to_vec();
+    pub fn form(mut self, fields: &[(&str, &str)]) -> Self {
+        let mut form = form_urlencoded::Serializer::new(String::new());
+        self.body = form.extend_pairs(fields).finish().into_bytes();
         self.header("content-type", "application/x-www-form-urlencoded")
     }
 

@@ -40,15 +40,16 @@ impl Overlay {
     /// Edits a list of `kustomization.yaml`, such as `resources` or `components`.
     ///
     /// # Errors
-    /// When the file cannot be read or written.
+    /// When the file cannot be read or written, or has no such list.
     pub fn edit_list(&self, field: &str, edit: impl FnOnce(&mut Vec<Value>)) -> Result<()> {
         let path = self.path(NAME);
         let text = std::fs::read_to_string(&path).map_err(MeshError::io("read", &path))?;
         let mut kustomization: Value = serde_norway::from_str(&text)
             .map_err(|e| MeshError::Manifest { path: path.clone(), message: e.to_string() })?;
-        if let Some(list) = kustomization[field].as_array_mut() {
-            edit(list);
-        }
+        let list = kustomization.get_mut(field).and_then(Value::as_array_mut).ok_or_else(|| {
+            MeshError::Manifest { path: path.clone(), message: format!("it has no list {field}") }
+        })?;
+        edit(list);
         self.write(NAME, &kustomization)
     }
 
@@ -88,4 +89,23 @@ pub fn with_examples(settings: &str) -> String {
         setting.map_or_else(|| line.to_owned(), |setting| format!("  {setting}"))
     };
     settings.lines().flat_map(|line| [taken_in(line), "\n".to_owned()]).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_edit_of_a_list_that_is_not_there_is_told() {
+        let folder = tempfile::tempdir().unwrap();
+        let overlay = Overlay(folder.path().to_owned());
+        overlay.write(NAME, &serde_json::json!({"resources": ["a.yaml"], "patches": null})).unwrap();
+        overlay.edit_list("resources", |list| list.push("b.yaml".into())).unwrap();
+        for field in ["patches", "components"] {
+            let told = overlay.edit_list(field, |list| list.push("c.yaml".into())).unwrap_err().to_string();
+            assert!(told.contains(&format!("it has no list {field}")), "{told}");
+        }
+        let text = std::fs::read_to_string(overlay.path(NAME)).unwrap();
+        assert!(text.contains("b.yaml") && !text.contains("c.yaml"), "{text}");
+    }
 }

@@ -112,12 +112,13 @@ impl Renderer {
         let target = watched.join("mesh.yaml");
         let before = fs::read_to_string(&target).unwrap_or_default();
         let changed = before != resources;
-        self.write_mesh(&rendered.mesh)?;
         if let (true, Some(kubectl)) = (changed, &self.kubectl) {
             let overlay = self.manifests.join("overlays/local");
             let refused = |error: MeshError| refused(&overlay, &error);
             hand_over(kubectl, &given, &documents(&before, &overlay)?).map_err(refused)?;
         }
+        // Only now: what the API server refuses changes nothing, the mesh configuration neither.
+        self.write_mesh(&rendered.mesh)?;
         if changed {
             fs::rename(&candidate, &target).map_err(MeshError::io("move into place", &target))?;
         }
@@ -140,7 +141,9 @@ impl Renderer {
     pub fn shown(&self) -> Result<Shown> {
         let mesh: Value = read_yaml(&self.mesh_file())?;
         let deployment = self.manifests.join("components/gateway/deployment.yaml");
-        let buckets = &read_yaml(&deployment)?["spec"]["template"]["metadata"]["annotations"][BUCKETS];
+        // An older release has none, and no bounds of its own.
+        let read = deployment.is_file().then(|| read_yaml(&deployment)).transpose()?.unwrap_or_default();
+        let buckets = &read["spec"]["template"]["metadata"]["annotations"][BUCKETS];
         Shown::new(&mesh["defaultConfig"], buckets.as_str()).map_err(|error| refused(&deployment, &error))
     }
 

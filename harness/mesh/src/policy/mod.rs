@@ -7,6 +7,7 @@ mod files;
 mod outcome;
 mod parse;
 mod parse_caller;
+mod parse_expect;
 mod place;
 mod reader;
 mod report;

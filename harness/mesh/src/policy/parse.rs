@@ -6,41 +6,18 @@ use hyper::header::{HeaderName, HeaderValue};
 use hyper::{Method, Uri};
 use portcullis_lint::node::Node;
 
-use super::case::{Allowed, Ask, By, Case, Expect, Refused, State};
+use super::case::{Ask, Case, State};
 use super::parse_caller::{CALLER, caller};
-use super::place::{Entrance, Place};
+use super::parse_expect::expect;
+use super::place::Entrance;
 use super::reader::{Fields, Mistake, Mistakes, word};
 use crate::sample::{HOSTED, ONPREM};
 use crate::scenario::SELECTOR;
 
 const CASE: &[&str] = &["name", "clusters", "caller", "request", "expect"];
 const REQUEST: &[&str] = &["at", "method", "path", "host", "cluster", "headers", "body"];
-const ALLOWED: &[&str] = &["to", "status", "identity", "headers", "absent"];
-const REFUSED: &[&str] = &["by", "reason", "policy", "at", "status"];
 const STATES: [(&str, State); 3] =
     [("online", State::Online), ("suspended", State::Suspended), ("offline", State::Offline)];
-
-/// Who can refuse, without the reason.
-#[derive(Clone, Copy)]
-enum Who {
-    Portcullis,
-    Policy,
-    DefaultDeny,
-    RequestAuthentication,
-    Custom,
-    Route,
-    Connection,
-}
-
-const WHO: [(&str, Who); 7] = [
-    ("portcullis", Who::Portcullis),
-    ("policy", Who::Policy),
-    ("default-deny", Who::DefaultDeny),
-    ("request-authentication", Who::RequestAuthentication),
-    ("custom", Who::Custom),
-    ("route", Who::Route),
-    ("connection", Who::Connection),
-];
 
 /// The cases of a file.
 ///
@@ -94,7 +71,7 @@ fn case(file: &str, node: &Node, mistakes: &mut Mistakes) -> Option<Case> {
 
 fn states(case: &Fields<'_>, mistakes: &mut Mistakes) -> BTreeMap<&'static str, State> {
     let mut states = BTreeMap::new();
-    for entry in case.get("clusters").map(Node::members).unwrap_or_default() {
+    for entry in case.members("clusters", "clusters and their states", mistakes) {
         let Some(id) = [HOSTED, ONPREM].into_iter().find(|id| *id == entry.key) else {
             let problem = format!(
                 "case.clusters: the state of {HOSTED} and {ONPREM} can be chosen, not of {:?}",
@@ -138,9 +115,15 @@ fn request(case: &Fields<'_>, mistakes: &mut Mistakes) -> (Option<Ask>, Option<S
     }
     let cluster = fields.text("cluster", mistakes);
     let mut headers: Vec<(String, String)> = Vec::new();
-    headers.extend(fields.text("host", mistakes).map(|host| ("host".to_owned(), host)));
+    let host = fields.text("host", mistakes);
+    let more = fields.pairs("headers", mistakes);
+    if host.is_some() && more.iter().any(|(name, _)| name.eq_ignore_ascii_case("host")) {
+        mistakes
+            .note(fields.line(), "request.host and request.headers both name the host; write one of them");
+    }
+    headers.extend(host.map(|host| ("host".to_owned(), host)));
     headers.extend(cluster.clone().map(|cluster| (SELECTOR.to_owned(), cluster)));
-    headers.extend(fields.pairs("headers", mistakes));
+    headers.extend(more);
     for (name, value) in &headers {
         if HeaderName::from_bytes(name.as_bytes()).is_err() || HeaderValue::from_str(value).is_err() {
             mistakes.note(fields.line(), format!("request: {name:?} cannot be a header with that value"));
@@ -151,101 +134,11 @@ fn request(case: &Fields<'_>, mistakes: &mut Mistakes) -> (Option<Ask>, Option<S
     (ask, cluster)
 }
 
-fn expect(case: &Fields<'_>, cluster: Option<&str>, mistakes: &mut Mistakes) -> Option<Expect> {
-    let Some(node) = case.get("expect") else {
-        mistakes.note(
-            case.line(),
-            "case.expect is missing; write expect: allowed, or expect: {refused: {by: …}}",
-        );
-        return None;
-    };
-    if node.text() == Some("allowed") {
-        let to = destination(None, cluster, node.line, mistakes)?;
-        let (identity, headers, absent) = Default::default();
-        return Some(Expect::Allowed(Allowed { to, status: 200, identity, headers, absent }));
-    }
-    let fields = Fields::of(node, "expect", &["allowed", "refused"], mistakes)?;
-    let allowed = fields.fields("allowed", ALLOWED, mistakes);
-    match (allowed, fields.fields("refused", REFUSED, mistakes)) {
-        (Some(allowed), None) => allowed_as(&allowed, cluster, mistakes).map(Expect::Allowed),
-        (None, Some(refused)) => refused_as(&refused, mistakes).map(Expect::Refused),
-        _ => {
-            mistakes.note(node.line, "expect: write one of allowed, {allowed: {…}} and {refused: {by: …}}");
-            None
-        }
-    }
-}
-
-fn allowed_as(fields: &Fields<'_>, cluster: Option<&str>, mistakes: &mut Mistakes) -> Option<Allowed> {
-    let status = fields.status(mistakes).unwrap_or(200);
-    let identity = fields.get("identity").map(Node::members).unwrap_or_default();
-    let identity = identity.iter().map(|entry| (entry.key.clone(), entry.node.json())).collect();
-    let headers = fields.pairs("headers", mistakes);
-    let absent = fields.texts("absent", mistakes);
-    let to = match fields.get("to") {
-        None => None,
-        Some(_) => Some(fields.word("to", &Place::NAMED, mistakes)?),
-    };
-    let to = destination(to, cluster, fields.line(), mistakes)?;
-    Some(Allowed { to, status, identity, headers, absent })
-}
-
-/// Who should answer: what is written, or the cluster that the request names.
-fn destination(
-    to: Option<Place>,
-    cluster: Option<&str>,
-    line: usize,
-    mistakes: &mut Mistakes,
-) -> Option<Place> {
-    let to = to.or_else(|| Place::named(cluster?));
-    if to.is_none() {
-        let problem = "the request names no cluster that has a Data API here; write expect: {allowed: {to: …}} with who \
-                       should answer";
-        mistakes.note(line, problem);
-    }
-    to
-}
-
-fn refused_as(fields: &Fields<'_>, mistakes: &mut Mistakes) -> Option<Refused> {
-    let status = fields.status(mistakes);
-    let at = fields.word("at", &Place::NAMED, mistakes);
-    if fields.get("by").is_none() {
-        mistakes.note(fields.line(), "expect.refused.by is missing: who refuses it is the point");
-    }
-    let who = fields.word("by", &WHO, mistakes)?;
-    for (member, of) in [("reason", "portcullis"), ("policy", "policy")] {
-        let belongs = matches!((member, who), ("reason", Who::Portcullis) | ("policy", Who::Policy));
-        if fields.get(member).is_some() != belongs {
-            let problem = format!("expect.refused.{member} goes with by: {of}, which needs it");
-            mistakes.note(fields.line(), problem);
-        }
-    }
-    let by = match who {
-        Who::Portcullis => By::Portcullis(fields.text("reason", mistakes)?),
-        Who::Policy => By::Policy(policy(fields, mistakes)?),
-        Who::DefaultDeny => By::DefaultDeny,
-        Who::RequestAuthentication => By::RequestAuthentication,
-        Who::Custom => By::Custom,
-        Who::Route => By::Route,
-        Who::Connection => By::Connection,
-    };
-    Some(Refused { by, at, status })
-}
-
-fn policy(fields: &Fields<'_>, mistakes: &mut Mistakes) -> Option<String> {
-    let name = fields.text("policy", mistakes)?;
-    if name.split('/').filter(|part| !part.is_empty()).count() == 2 {
-        return Some(name);
-    }
-    let problem = "expect.refused.policy: write NAMESPACE/NAME of a DENY policy; for what no ALLOW policy lets in, \
-                   by: default-deny";
-    mistakes.note(fields.line(), problem);
-    None
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::policy::case::Expect;
+    use crate::policy::place::Place;
 
     fn told(text: &str) -> Vec<String> {
         cases("cases.yaml", text).unwrap_err().iter().map(ToString::to_string).collect()
@@ -293,6 +186,57 @@ mod tests {
             let found = told.iter().any(|told| told.starts_with(&begins) && told.contains(part));
             assert!(found, "{line} {part:?} is not in {told:#?}");
         }
+    }
+
+    /// What is of another form, or of a name that nothing has, would be compared with nothing.
+    #[test]
+    fn what_would_silently_be_nothing_is_told() {
+        let text = "cases:
+- name: one
+  clusters: [acme-hosted]
+  request: {cluster: acme-hosted, host: a.example, headers: {Host: b.example}}
+  expect: {allowed: {identity: human}}
+- name: two
+  clusters: suspended
+  request: {cluster: acme-hosted}
+  expect:
+    allowed:
+      identity: {sourc_type: null, actors: research-agent, source_type: robot, tenant: [acme]}
+      headers: {X-A: b, x-c: d}
+      absent: [x-a]
+- name: three
+  request: {}
+  expect: {allowed: {to: gateway, identity: {tenant: acme}, headers: {x-a: b}, absent: [x-b]}}
+- name: four
+  request: {}
+  expect: {refused: {by: connection, status: 403}}
+- name: five
+  request: {}
+  expect: {refused: {by: default-deny}, allowed: {}}
+";
+        let told = told(text);
+        let wanted = [
+            (3, "case.clusters: write a mapping of clusters and their states"),
+            (4, "request.host and request.headers both name the host"),
+            (5, "expect.allowed.identity: write a mapping of what the Data API verified"),
+            (7, "case.clusters: write a mapping"),
+            (11, "identity has no member \"sourc_type\"; it may have subject, tenant, source_type"),
+            (11, "identity.actors: write a list of texts"),
+            (11, "identity.source_type: write one of human, worker, mcp_agent"),
+            (11, "identity.tenant: write text"),
+            (10, "x-a is expected and must be absent"),
+            (16, "expect.allowed.identity: no Data API answers there"),
+            (16, "expect.allowed.headers: no Data API answers there"),
+            (16, "expect.allowed.absent: no Data API answers there"),
+            (19, "expect.refused.status: a connection that is not taken has none"),
+            (22, "write one of allowed"),
+        ];
+        for (line, part) in wanted {
+            let begins = format!("cases.yaml:{line}: ");
+            let found = told.iter().any(|told| told.starts_with(&begins) && told.contains(part));
+            assert!(found, "{line} {part:?} is not in {told:#?}");
+        }
+        assert_eq!(told.len(), wanted.len(), "{told:#?}");
     }
 
     #[test]

@@ -14,7 +14,7 @@ const SERVICE_TOKEN: &[&str] = &["client", "tenant", "roles", "scopes"];
 
 /// How somebody is known who says no more than what kind of caller it is.
 #[derive(Clone, Copy)]
-struct Usual {
+pub(super) struct Usual {
     source_type: &'static str,
     client: &'static str,
     subject: &'static str,
@@ -31,7 +31,8 @@ const AGENT: Usual = Usual {
     subject: "ann@acme.example",
     actor: Some("research-agent"),
 };
-const SOURCE_TYPES: [(&str, Usual); 3] = [("human", HUMAN), ("worker", WORKER), ("mcp_agent", AGENT)];
+pub(super) const SOURCE_TYPES: [(&str, Usual); 3] =
+    [("human", HUMAN), ("worker", WORKER), ("mcp_agent", AGENT)];
 
 pub(super) fn caller(fields: &Fields<'_>, mistakes: &mut Mistakes) -> Caller {
     let claims = |key: &str, mistakes: &mut Mistakes| {

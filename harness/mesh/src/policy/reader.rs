@@ -2,7 +2,7 @@
 
 use std::fmt::{Display, Formatter};
 
-use portcullis_lint::node::{Node, Value};
+use portcullis_lint::node::{Entry, Node, Value};
 
 /// Something that is wrong in a file.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -77,6 +77,15 @@ impl<'a> Fields<'a> {
 
     pub(super) fn fields(&self, key: &str, known: &[&str], mistakes: &mut Mistakes) -> Option<Self> {
         Self::of(self.get(key)?, &self.name_of(key), known, mistakes)
+    }
+
+    /// The members of a mapping whose names are read elsewhere. What is none would have none, whatever it says.
+    pub(super) fn members(&self, key: &str, of: &str, mistakes: &mut Mistakes) -> &'a [Entry] {
+        let Some(node) = self.get(key) else { return &[] };
+        if !matches!(node.value, Value::Map(_)) {
+            mistakes.note(node.line, format!("{}: write a mapping of {of}", self.name_of(key)));
+        }
+        node.members()
     }
 
     pub(super) fn text(&self, key: &str, mistakes: &mut Mistakes) -> Option<String> {

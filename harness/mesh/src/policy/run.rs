@@ -224,13 +224,14 @@ async fn outcome(request: &Request, log: &AccessLog, plan: Plan) -> Result<Outco
 /// What the proxies wrote of a request.
 async fn logged(
     log: &AccessLog,
-    length: usize,
+    length: u64,
     plan: Plan,
     client: std::net::SocketAddr,
 ) -> Result<Vec<(Place, Hop)>> {
     let begun = Instant::now();
+    let mut reader = log.from(length);
     loop {
-        let way = way(plan, &log.since(length)?, client);
+        let way = way(plan, reader.hops()?, client);
         let patience = if way.is_empty() { LINE } else { FURTHER };
         if is_complete(&way) || (!way.is_empty() && begun.elapsed() > patience) {
             return Ok(way);

@@ -77,9 +77,11 @@ impl Wallet {
             self.secrets.insert(known.clone(), secret);
         }
         let secret = self.secrets.get(&known).map(String::as_str).unwrap_or_default();
-        let mut form = format!("grant_type=client_credentials&client_id={id}&client_secret={secret}");
+        let scopes = scopes.join(" ");
+        let mut form =
+            vec![("grant_type", "client_credentials"), ("client_id", id.as_str()), ("client_secret", secret)];
         if !scopes.is_empty() {
-            form = format!("{form}&scope={}", scopes.join("+"));
+            form.push(("scope", &scopes));
         }
         mesh.admin()?.request_token(&form).await
     }

@@ -20,8 +20,10 @@ const SLACK: Duration = Duration::from_secs(3);
 /// How many times the keys are fetched while both of the provider's are in use.
 const FETCHES: u64 = 2;
 
-const EXCHANGE: &str = "grant_type=urn:ietf:params:oauth:grant-type:token-exchange\
-    &subject_token_type=urn:ietf:params:oauth:token-type:access_token";
+const EXCHANGE: [(&str, &str); 2] = [
+    ("grant_type", "urn:ietf:params:oauth:grant-type:token-exchange"),
+    ("subject_token_type", "urn:ietf:params:oauth:token-type:access_token"),
+];
 
 impl Scenario<'_> {
     pub(super) async fn opaque_tokens(&mut self) -> Result<()> {
@@ -40,7 +42,8 @@ impl Scenario<'_> {
     pub(super) async fn service_tokens(&mut self) -> Result<()> {
         let admin = self.mesh.admin()?.clone();
         let secret = admin.create_client("svc-export", TENANT, false).await?;
-        let form = format!("grant_type=client_credentials&client_id=svc-export&client_secret={secret}");
+        let form =
+            [("grant_type", "client_credentials"), ("client_id", "svc-export"), ("client_secret", &secret)];
         let service = self.to(ONPREM).bearer(&admin.request_token(&form).await?);
         // The service's own issuer may be newer than a worker's snapshot.
         self.expect_soon(
@@ -52,7 +55,8 @@ impl Scenario<'_> {
         .await;
         let secret = admin.create_client("svc-agent", TENANT, true).await?;
         let subject = self.human()?;
-        let form = format!("{EXCHANGE}&client_id=svc-agent&client_secret={secret}&subject_token={subject}");
+        let client = [("client_id", "svc-agent"), ("client_secret", secret.as_str())];
+        let form = [&EXCHANGE[..], &client, &[("subject_token", subject.as_str())]].concat();
         let agent = self.to(HOSTED).bearer(&admin.request_token(&form).await?);
         self.expect("MCP agent, exchanged token", "acts for a person", agent, Expect::Reaches(HOSTED)).await;
         admin.call(hyper::Method::DELETE, "/v1/service-clients/svc-export?wait=30", None).await?;

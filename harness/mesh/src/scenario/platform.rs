@@ -81,11 +81,12 @@ impl Scenario<'_> {
     async fn token_through_the_gateway(&mut self) -> Result<()> {
         let admin = self.mesh.admin()?.clone();
         let secret = admin.create_client("svc-gateway", TENANT, false).await?;
-        let form = |secret: &str| {
-            format!("grant_type=client_credentials&client_id=svc-gateway&client_secret={secret}")
+        let ask = |secret: &str| {
+            let client = [("client_id", "svc-gateway"), ("client_secret", secret)];
+            let form = [&[("grant_type", "client_credentials")][..], &client].concat();
+            self.platform(Method::POST, "/oauth2/token").form(&form)
         };
-        let ask = |form: &str| self.platform(Method::POST, "/oauth2/token").form(form);
-        let (good, bad) = (ask(&form(&secret)), ask(&form("pcs_wrong")));
+        let (good, bad) = (ask(&secret), ask("pcs_wrong"));
         let answer = good.send().await?;
         let token = answer.json()["access_token"].as_str().unwrap_or_default().to_owned();
         let ok = answer.status == 200 && !token.is_empty();

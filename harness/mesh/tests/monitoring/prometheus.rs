@@ -1,6 +1,5 @@
 //! A real Prometheus beside a mesh.
 
-use std::fmt::Write;
 use std::net::SocketAddr;
 use std::process::Command;
 
@@ -84,9 +83,7 @@ impl Prometheus {
 }
 
 async fn ask(address: SocketAddr, query: &str) -> Vec<Value> {
-    let mut form = "query=".to_owned();
-    query.bytes().for_each(|byte| write!(form, "%{byte:02X}").unwrap());
-    let request = Request::get(address, "/api/v1/query").method(Method::POST).form(&form);
+    let request = Request::get(address, "/api/v1/query").method(Method::POST).form(&[("query", query)]);
     let answer = request.send().await.unwrap().json();
     assert_eq!(answer["status"], "success", "{query}: {answer}");
     answer["data"]["result"].as_array().unwrap().clone()
