@@ -43,14 +43,16 @@ pub fn accepting_gateway(
     };
     let mut tunnels = named("listeners", "tunnels")?;
     tunnels["address"] = socket(plan.tunnel_accept());
-    let tls = tunnels.pointer_mut("/filter_chains/0/transport_socket/typed_config/common_tls_context");
-    let tls = tls.ok_or_else(|| broken("the listener tunnels has no TLS".to_owned()))?;
-    let of_this_run = json!({
-        "tls_params": tls["tls_params"],
-        "tls_certificates": [files(certificate)],
-        "validation_context": {"trusted_ca": {"inline_string": roots}},
-    });
-    *tls = of_this_run;
+    for chain in tunnels["filter_chains"].as_array_mut().into_iter().flatten() {
+        let tls = chain.pointer_mut("/transport_socket/typed_config/common_tls_context");
+        let tls = tls.ok_or_else(|| broken("the listener tunnels has a chain without TLS".to_owned()))?;
+        let of_this_run = json!({
+            "tls_params": tls["tls_params"],
+            "tls_certificates": [files(certificate)],
+            "validation_context": {"trusted_ca": {"inline_string": roots}},
+        });
+        *tls = of_this_run;
+    }
     let mut egress = named("listeners", "egress")?;
     egress["address"] = socket(plan.tunnel_egress());
     bootstrap["bootstrap_extensions"] = gateway["bootstrap_extensions"].clone();
