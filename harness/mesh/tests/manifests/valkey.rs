@@ -155,7 +155,16 @@ async fn the_cache_speaks_tls_alone_and_knows_each_service_by_its_password_and_i
     assert_eq!(says(&mut service, "GET agent-core:a").await, "$1");
     let of_others =
         ["GET rag:a", "KEYS *", "SCAN 0", "RANDOMKEY", "CLIENT TRACKING ON BCAST", "FUNCTION FLUSH"];
-    for forbidden in of_others.iter().chain(&["FLUSHALL", "CONFIG GET dir", "ACL LIST", "SHUTDOWN NOSAVE"]) {
+    let scripts = [
+        "EVAL return 0",
+        "EVALSHA 0 0",
+        "SCRIPT FLUSH",
+        "SCRIPT LOAD return",
+        "FCALL f 0",
+        "EVAL_RO return 0",
+    ];
+    let of_all = ["FLUSHALL", "CONFIG GET dir", "ACL LIST", "SHUTDOWN NOSAVE"];
+    for forbidden in of_others.iter().chain(&scripts).chain(&of_all) {
         let said = says(&mut service, forbidden).await;
         assert!(said.starts_with("-NOPERM"), "{forbidden}: {said}");
     }

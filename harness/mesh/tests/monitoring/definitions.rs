@@ -23,7 +23,11 @@ impl Definitions {
         let built = Command::new(&mesh.tools().kustomize).arg("build").arg(&folder).output().unwrap();
         assert!(built.status.success(), "{}", String::from_utf8_lossy(&built.stderr));
         let text = String::from_utf8(built.stdout).unwrap();
-        let documents = serde_norway::Deserializer::from_str(&text);
+        // Each hosted cluster has its own.
+        let of_cluster = mesh.manifests().join("components/hosted-cluster/monitor.yaml");
+        let of_cluster = std::fs::read_to_string(of_cluster).unwrap();
+        let texts = [text, of_cluster];
+        let documents = texts.iter().flat_map(|text| serde_norway::Deserializer::from_str(text));
         Self(documents.map(|document| Value::deserialize(document).unwrap()).collect())
     }
 

@@ -87,7 +87,20 @@ impl World {
                 _ => {}
             }
         }
+        world.inject();
         world
+    }
+
+    /// What Istio's injector writes on pods to which it gives a proxy.
+    fn inject(&mut self) {
+        for pod in &mut self.pods {
+            let everywhere =
+                self.namespaces[&pod.namespace].get("istio-injection").is_some_and(|on| on == "enabled");
+            let asked = pod.labels.get("sidecar.istio.io/inject").map(String::as_str);
+            if asked == Some("true") || (everywhere && asked != Some("false")) {
+                pod.labels.insert("service.istio.io/canonical-name".to_owned(), pod.name.replace(' ', "-"));
+            }
+        }
     }
 
     pub(crate) fn pod(&self, name: &str) -> &Pod {
