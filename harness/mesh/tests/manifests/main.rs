@@ -12,6 +12,7 @@ mod dns;
 mod flows;
 mod gateway;
 mod grpc;
+mod guard;
 mod holes;
 mod hosted;
 mod native;
