@@ -118,7 +118,9 @@ impl Site {
         let namespace = namespace(resource);
         let everywhere = namespace == Workload::INGRESS.namespace;
         let Some(wanted) = selector.as_object().filter(|wanted| !wanted.is_empty()) else {
-            let known = Managed::all(plan).iter().any(|proxy| proxy.workload.namespace == namespace);
+            let known = Managed::all(plan, Workload::INGRESS)
+                .iter()
+                .any(|proxy| proxy.workload.namespace == namespace);
             // Of the namespace that becomes istio-system here it would be about everything.
             return if everywhere || known && namespace != self.namespace {
                 Ok(false)
@@ -134,7 +136,7 @@ impl Site {
         {
             return Ok(true);
         }
-        let here = Managed::all(plan).iter().any(|proxy| {
+        let here = Managed::all(plan, Workload::INGRESS).iter().any(|proxy| {
             let label = |key: &str| proxy.labels.iter().find(|(name, _)| *name == key);
             (everywhere || proxy.workload.namespace == namespace)
                 && among(&|key| label(key).map(|(_, value)| (*value).to_owned()))

@@ -35,13 +35,19 @@ pub(crate) struct Control {
 
 impl Control {
     /// Writes `control.yaml` and the mesh token.
-    pub(crate) fn prepare(run_dir: &Path, plan: Plan, token: &str, offline_after_s: u32) -> Result<Self> {
+    pub(crate) fn prepare(
+        run_dir: &Path,
+        plan: Plan,
+        token: &str,
+        gateway: Workload,
+        offline_after_s: u32,
+    ) -> Result<Self> {
         let dir = run_dir.join("control");
         std::fs::create_dir_all(&dir).map_err(MeshError::io("create", &dir))?;
         write_private(&dir.join("mesh-token"), token)?;
         write_private(&dir.join("introspection-secret"), CLIENT.1)?;
         let config = dir.join("control.yaml");
-        let text = serde_norway::to_string(&configuration(plan, offline_after_s))
+        let text = serde_norway::to_string(&configuration(plan, gateway, offline_after_s))
             .map_err(|e| MeshError::io("write", &config)(std::io::Error::other(e)))?;
         write_private(&config, &text)?;
         Ok(Self { program: program()?, config })
@@ -71,7 +77,7 @@ impl Control {
     }
 }
 
-fn configuration(plan: Plan, offline_after_s: u32) -> Value {
+fn configuration(plan: Plan, gateway: Workload, offline_after_s: u32) -> Value {
     let sidecar =
         |cluster, workload: Workload| json!({"cluster": cluster, "principals": [workload.spiffe_id()]});
     let rule = |name, source_type, client| json!({"name": name, "sourceType": source_type, "when": {"credential": ["jwt"], "clientId": [client]}});
@@ -84,7 +90,7 @@ fn configuration(plan: Plan, offline_after_s: u32) -> Value {
         "store": {"dataDir": "data"},
         "mesh": {
             "tokenFile": "mesh-token",
-            "gateways": [Workload::INGRESS.spiffe_id()],
+            "gateways": [gateway.spiffe_id()],
             "sidecars": [sidecar(HOSTED, Workload::HOSTED), sidecar(ONPREM, Workload::ONPREM)],
         },
         "identity": {"issuer": IDENTITY_ISSUER, "publishSeconds": 1},

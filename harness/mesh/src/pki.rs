@@ -30,6 +30,8 @@ pub struct Workload {
 impl Workload {
     /// The ingress gateway.
     pub const INGRESS: Self = Self { namespace: "istio-system", account: "ingressgateway" };
+    /// The same in overlays for a cluster, whose gateway is in the platform's namespace.
+    pub const PLATFORM_INGRESS: Self = Self { namespace: "alfred-platform", account: "ingressgateway" };
     /// The control service.
     pub const CONTROL: Self = Self { namespace: "portcullis", account: "control-service" };
     /// The tunnel gateway.

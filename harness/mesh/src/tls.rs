@@ -20,7 +20,11 @@ use crate::pki::Leaf;
 
 /// How a client speaks TLS.
 #[derive(Clone)]
-pub struct Tls(TlsConnector);
+pub struct Tls {
+    connector: TlsConnector,
+    /// The server's name, which is asked for and verified; by its address where there is none.
+    name: Option<ServerName<'static>>,
+}
 
 impl std::fmt::Debug for Tls {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -34,21 +38,42 @@ impl Tls {
     /// # Errors
     /// When a certificate or key cannot be used.
     pub fn new(root: &str, own: Option<&Leaf>) -> Result<Self> {
-        let config = configure(root, own).map_err(|error| MeshError::Token {
-            what: "a TLS client".to_owned(),
-            reason: error.to_string(),
-        })?;
-        Ok(Self(TlsConnector::from(Arc::new(config))))
+        let config = configure(root, own).map_err(unusable)?;
+        Ok(Self { connector: TlsConnector::from(Arc::new(config)), name: None })
+    }
+
+    /// A client from outside, as a browser is one: it asks for a server's name, and trusts who proves that by an authority
+    /// (PEM).
+    ///
+    /// # Errors
+    /// When the authority cannot be used, or the name is none.
+    pub fn to_server(root: &str, name: &str) -> Result<Self> {
+        let client = || -> std::result::Result<_, Failure> {
+            let mut roots = RootCertStore::empty();
+            roots.add(CertificateDer::from_pem_slice(root.as_bytes())?)?;
+            let config = ClientConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
+                .with_safe_default_protocol_versions()?
+                .with_root_certificates(roots)
+                .with_no_client_auth();
+            Ok((config, ServerName::try_from(name.to_owned())?))
+        };
+        let (config, name) = client().map_err(unusable)?;
+        Ok(Self { connector: TlsConnector::from(Arc::new(config)), name: Some(name) })
     }
 
     /// Shakes hands.
     pub(crate) async fn connect(&self, stream: TcpStream) -> std::io::Result<TlsStream<TcpStream>> {
         let peer = stream.peer_addr()?.ip();
-        self.0.connect(ServerName::IpAddress(peer.into()), stream).await
+        let name = self.name.clone().unwrap_or_else(|| ServerName::IpAddress(peer.into()));
+        self.connector.connect(name, stream).await
     }
 }
 
 type Failure = Box<dyn std::error::Error + Send + Sync>;
+
+fn unusable(error: Failure) -> MeshError {
+    MeshError::Token { what: "a TLS client".to_owned(), reason: error.to_string() }
+}
 
 fn configure(root: &str, own: Option<&Leaf>) -> std::result::Result<ClientConfig, Failure> {
     let provider = Arc::new(aws_lc_rs::default_provider());

@@ -1,5 +1,7 @@
 //! Which TLS a client and a workload may speak (B25): the public port as `components/public-tls` has it, and the mesh inside.
 
+mod hello;
+
 use std::net::SocketAddr;
 use std::sync::Arc;
 
@@ -8,7 +10,7 @@ use portcullis_mesh::overlay::Overlay;
 use portcullis_mesh::wait::{self, Seen};
 use portcullis_mesh::{Mesh, Options};
 use serde_json::{Value, json};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::rustls::crypto::aws_lc_rs;
@@ -17,13 +19,13 @@ use tokio_rustls::rustls::pki_types::{CertificateDer, ServerName};
 use tokio_rustls::rustls::version::TLS13;
 use tokio_rustls::rustls::{ClientConfig, ProtocolVersion, RootCertStore};
 
+use hello::{ALERT, BEST_OF_1_2, Offer, PROTOCOL_VERSION, TLS_1_2, answer_to};
+
 const NAMES: [&str; 2] =
     ["api.alfred-platform.example.com", "acme-hosted.clusters.alfred-platform.example.com"];
 
-/// A record, and an alert in it (RFC 8446 §5.1, §6.2).
-const ALERT: u8 = 21;
+/// An alert, and what is none (RFC 8446 §5.1, §6.2).
 const HANDSHAKE_FAILURE: u8 = 40;
-const PROTOCOL_VERSION: u8 = 70;
 const HANDSHAKE: u8 = 22;
 
 /// What B25 wants: AES-GCM or ChaCha20, and forward secrecy.
@@ -99,17 +101,6 @@ async fn tls_1_3_after(mesh: &Mesh, name: &'static str, before: &str) -> Result<
     connected.map(|tls| tls.get_ref().1.protocol_version().unwrap()).map_err(|error| error.to_string())
 }
 
-/// What a client offers that speaks nothing newer than TLS 1.2. rustls as it is built here speaks nothing older than 1.3.
-struct Offer {
-    version: [u8; 2],
-    ciphers: &'static [u8],
-}
-
-const TLS_1_2: [u8; 2] = [3, 3];
-
-/// ECDHE-ECDSA and ECDHE-RSA with AES128-GCM-SHA256.
-const BEST_OF_1_2: Offer = Offer { version: TLS_1_2, ciphers: &[0xc0, 0x2b, 0xc0, 0x2f] };
-
 /// What nobody may be answered by, inside either.
 const FORBIDDEN: [(&str, Offer, u8); 4] = [
     // ECDHE-ECDSA-AES128-SHA, ECDHE-RSA-AES128-SHA
@@ -120,37 +111,6 @@ const FORBIDDEN: [(&str, Offer, u8); 4] = [
     // ECDHE-ECDSA-AES128-SHA, ECDHE-RSA-AES256-SHA, ECDHE-ECDSA-AES128-SHA256
     ("CBC", Offer { version: TLS_1_2, ciphers: &[0xc0, 0x09, 0xc0, 0x14, 0xc0, 0x23] }, HANDSHAKE_FAILURE),
 ];
-
-/// What a server answers: the type of the record, and its last byte, which of an alert is the reason.
-async fn answer_to(address: SocketAddr, offer: &Offer, name: Option<&str>) -> (u8, u8) {
-    let mut stream = TcpStream::connect(address).await.unwrap();
-    stream.write_all(&hello(offer, name)).await.unwrap();
-    let mut head = [0; 5];
-    stream.read_exact(&mut head).await.unwrap();
-    let mut body = vec![0; usize::from(u16::from_be_bytes([head[3], head[4]]))];
-    stream.read_exact(&mut body).await.unwrap();
-    (head[0], *body.last().unwrap())
-}
-
-/// A ClientHello of RFC 5246.
-fn hello(offer: &Offer, name: Option<&str>) -> Vec<u8> {
-    let sized = |bytes: &[u8]| [&u16::try_from(bytes.len()).unwrap().to_be_bytes()[..], bytes].concat();
-    let extension = |kind: u8, bytes: &[u8]| [&[0, kind][..], &sized(bytes)].concat();
-    // server_name: a host
-    let named = name.map(|name| extension(0, &sized(&[&[0][..], &sized(name.as_bytes())].concat())));
-    let extensions = [
-        named.unwrap_or_default(),
-        // supported_groups: secp256r1, x25519
-        extension(10, &sized(&[0, 23, 0, 29])),
-        // signature_algorithms: ecdsa_secp256r1_sha256, rsa_pss_rsae_sha256
-        extension(13, &sized(&[4, 3, 8, 4])),
-    ]
-    .concat();
-    let ciphers = sized(offer.ciphers);
-    let hello = [&offer.version[..], &[7; 32], &[0], &ciphers, &[1, 0], &sized(&extensions)].concat();
-    let message = [&[1, 0][..], &sized(&hello)].concat();
-    [&[22, 3, 1][..], &sized(&message)].concat()
-}
 
 /// The TLS parameters of all listeners of a proxy.
 async fn parameters_of_listeners(admin: SocketAddr) -> Vec<Value> {

@@ -42,9 +42,9 @@ pub struct Managed {
 }
 
 impl Managed {
-    /// Every istiod-configured proxy of the local mesh.
+    /// Every istiod-configured proxy of the local mesh, whose ingress gateway is this workload.
     #[must_use]
-    pub fn all(plan: Plan) -> Vec<Self> {
+    pub fn all(plan: Plan, ingress: Workload) -> Vec<Self> {
         let sidecar = |name, workload, app: SocketAddr, address: SocketAddr, admin| Self {
             name,
             workload,
@@ -56,11 +56,11 @@ impl Managed {
         vec![
             Self {
                 name: "ingressgateway",
-                workload: Workload::INGRESS,
+                workload: ingress,
                 kind: NodeKind::Router,
                 address: plan.ingress().ip(),
                 admin: plan.ingress_admin(),
-                labels: vec![("app", "istio-ingressgateway"), ("istio", "ingressgateway")],
+                labels: vec![("app", "api-gateway"), ("istio", "ingressgateway")],
             },
             sidecar(
                 "control-service",

@@ -45,7 +45,7 @@ pub struct Impostor {
 impl Mesh {
     /// Starts every proxy that istiod configures.
     pub(super) fn start_managed(&mut self) -> Result<()> {
-        for managed in Managed::all(self.plan) {
+        for managed in Managed::all(self.plan, self.options.ingress) {
             self.start_proxy(&managed)?;
         }
         Ok(())
@@ -69,7 +69,7 @@ impl Mesh {
             bootstrap
         };
         // A tunnel lives on one worker of the accepting side, so that one has a single worker.
-        let workers = if managed.workload == Workload::INGRESS { self.options.gateway_workers } else { 1 };
+        let workers = if managed.name == INGRESS { self.options.gateway_workers } else { 1 };
         self.start_envoy(managed.name, &bootstrap, workers)
     }
 
@@ -79,7 +79,7 @@ impl Mesh {
     /// When it cannot be started.
     pub async fn restart_proxy(&mut self, name: &str) -> Result<()> {
         self.kill(name).await;
-        match Managed::all(self.plan).iter().find(|managed| managed.name == name) {
+        match Managed::all(self.plan, self.options.ingress).iter().find(|managed| managed.name == name) {
             Some(managed) => self.start_proxy(managed),
             None => Ok(()),
         }
@@ -91,7 +91,9 @@ impl Mesh {
     }
 
     fn running(&self) -> impl Iterator<Item = Managed> {
-        Managed::all(self.plan).into_iter().filter(|managed| self.processes.contains_key(managed.name))
+        Managed::all(self.plan, self.options.ingress)
+            .into_iter()
+            .filter(|managed| self.processes.contains_key(managed.name))
     }
 
     /// Fails with the first proxy that does not run yet what it has accepted: it compiles a module, or waits

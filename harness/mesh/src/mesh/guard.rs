@@ -35,7 +35,8 @@ impl Mesh {
             require_built(&paths::native_module(), "libportcullis.so", "Build it: `make native`")?;
         }
         let mesh_token = secret()?;
-        let control = Control::prepare(&self.run_dir, self.plan, &mesh_token, self.options.offline_after_s)?;
+        let Options { ingress, offline_after_s, .. } = self.options;
+        let control = Control::prepare(&self.run_dir, self.plan, &mesh_token, ingress, offline_after_s)?;
         let admin = Admin::new(self.plan.control_platform_api(), control.line("bootstrap-admin").await?);
         let snapshot_key = public_key(&control.line("snapshot-key").await?)?;
         self.mesh_token = Some(mesh_token);

@@ -95,7 +95,7 @@ impl Mesh {
     /// # Errors
     /// When no certificate can be made.
     pub fn at_sidecar(&self) -> Result<Request> {
-        Ok(Request::get(self.plan().hosted_sidecar(), "/tables").over(&self.tls_of(Workload::INGRESS)?))
+        Ok(Request::get(self.plan().hosted_sidecar(), "/tables").over(&self.tls_of(self.options.ingress)?))
     }
 
     /// The identity token that the gateway forwards with this request, as the Data API got it.

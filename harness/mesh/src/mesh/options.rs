@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use crate::kubernetes::Istio;
+use crate::pki::Workload;
 use crate::target::Target;
 
 /// How a mesh is started.
@@ -17,6 +18,8 @@ pub struct Options {
     pub envoy: Option<String>,
     /// Which module guards the ingress gateway.
     pub gateway: Target,
+    /// Who the ingress gateway is in the mesh: [`Workload::INGRESS`] with `overlays/local`.
+    pub ingress: Workload,
     /// The file of the Wasm module, instead of the one that was built.
     pub module: Option<PathBuf>,
     /// Worker threads of the ingress gateway.
@@ -45,6 +48,7 @@ impl Default for Options {
             plugins: true,
             envoy: None,
             gateway: Target::default(),
+            ingress: Workload::INGRESS,
             module: None,
             gateway_workers: 2,
             manifests: None,

@@ -108,7 +108,7 @@ impl Mesh {
     }
 
     async fn start_services(&mut self) -> Result<()> {
-        let managed = Managed::all(self.plan);
+        let managed = Managed::all(self.plan, self.options.ingress);
         let nodes: Vec<(String, Workload)> = managed
             .iter()
             .map(|m| (m.node_id(), m.workload))

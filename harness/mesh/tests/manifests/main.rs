@@ -13,6 +13,8 @@ mod flows;
 mod gateway;
 mod grpc;
 mod guard;
+#[path = "../hello/mod.rs"]
+mod hello;
 mod holes;
 mod hosted;
 mod native;
@@ -29,6 +31,7 @@ mod tunnel;
 mod upstreams;
 #[cfg(feature = "slow")]
 mod valkey;
+mod whole;
 mod workloads;
 
 use serde_json::Value;

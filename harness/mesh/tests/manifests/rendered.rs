@@ -111,6 +111,35 @@ impl Settings {
         self
     }
 
+    /// That of the local mesh, whatever the environment's is.
+    pub(crate) fn in_the_usual_domain(self) -> Self {
+        self.edit(|text| text.replace("staging.alfred-platform.example.com", "alfred-platform.example.com"));
+        self
+    }
+
+    /// With the data clusters of `overlays/dev`, as the page tells operators to take them in, and what they ask for.
+    pub(crate) fn with_clusters(mut self) -> Self {
+        let (from, to) = (manifests().join("overlays/dev/clusters"), self.folder().join("clusters"));
+        let mut files = Vec::new();
+        list(&from, &mut files);
+        for file in files {
+            let within = manifests().join(&file);
+            let target = to.join(within.strip_prefix(&from).unwrap());
+            std::fs::create_dir_all(target.parent().unwrap()).unwrap();
+            std::fs::copy(within, target).unwrap();
+        }
+        self.edit_file("kustomization.yaml", |text| {
+            let clusters = "- settings.yaml\n- clusters/acme-hosted\n- clusters/acme-onprem\n";
+            let text = text.replacen("- settings.yaml\n", clusters, 1);
+            let last = "- ../../components/settings\n";
+            text.replacen(last, &format!("{last}- ../../data-cluster/settings\n"), 1)
+        });
+        for key in ["dataApiImage", "pipelineImage", "apiServerCidr"] {
+            self = self.with(key, &setting("overlays/dev", key));
+        }
+        self
+    }
+
     pub(crate) fn with_component(self, name: &str) -> Self {
         let beside = if self.overlay.starts_with("overlays/") { "../../components/" } else { "../" };
         let last = format!("- {beside}settings\n");
