@@ -17,7 +17,8 @@ pub(crate) enum Class {
     Cargo,
     /// Asks for a cluster.
     Kubectl,
-    /// Asks for what is somebody else's: another service, programs that nothing here needs.
+    /// Asks for what is somebody else's, another service or a program that nothing here needs, and says so:
+    /// ```` ```sh elsewhere: REASON ````.
     Elsewhere,
 }
 
@@ -97,11 +98,11 @@ fn class(info: &str, text: &str) -> Result<Option<Class>, String> {
         "make" => Ok(Some(Class::Make)),
         "cargo" => Ok(Some(Class::Cargo)),
         "kubectl" => Ok(Some(Class::Kubectl)),
-        "elsewhere" => Ok(Some(Class::Elsewhere)),
-        _ => match mark.strip_prefix("test:") {
-            Some(test) => Ok(Some(Class::Test(test.to_owned()))),
-            None => Err(format!(
-                "{mark:?} is no class of a block of commands: write run, test:NAME, make, cargo, kubectl or elsewhere"
+        _ => match mark.split_once(':') {
+            Some(("test", test)) => Ok(Some(Class::Test(test.to_owned()))),
+            Some(("elsewhere", reason)) if !reason.trim().is_empty() => Ok(Some(Class::Elsewhere)),
+            _ => Err(format!(
+                "{mark:?} is no class of a block of commands: write run, test:NAME, make, cargo, kubectl or elsewhere: REASON"
             )),
         },
     }

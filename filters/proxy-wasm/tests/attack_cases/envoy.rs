@@ -87,11 +87,13 @@ impl Gateway {
             Ok(address(&admin_file).await.map_or_else(|| Seen::NotYet("no port".to_owned()), Seen::Done))
         };
         let address = envoy.until("the gateway", listens).await.expect("Envoy tells its port");
-        let ready = async || {
-            let ready = http::Request::get(address, "/-/portcullis/ready").send().await?;
-            Ok(if ready.status == 200 { Seen::Done(()) } else { Seen::NotYet(ready.text()) })
-        };
-        envoy.until("the snapshot", ready).await.expect("the module is ready");
+        envoy
+            .until("the snapshot", async || {
+                let ready = http::Request::get(address, "/-/portcullis/ready").send().await?;
+                Ok(if ready.status == 200 { Seen::Done(()) } else { Seen::NotYet(ready.text()) })
+            })
+            .await
+            .expect("the module is ready");
         Self { address, _envoy: envoy }
     }
 
