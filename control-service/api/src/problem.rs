@@ -44,6 +44,8 @@ problem_kinds! {
     PermissionDenied = "permission_denied", 403, "The caller's role does not permit this";
     /// Somebody above the caller did what the caller would undo.
     HeldAbove = "held_above", 403, "A higher authority than the caller's holds this";
+    /// Those below hold it, and let go themselves.
+    HeldBelow = "held_below", 403, "Others than the caller hold this, and let go themselves";
     /// A sidecar's calls are as many as it may have open.
     ShareTaken = "share_taken", 503, "As many calls of this caller are open as it may have";
     /// A poll's parameters are not right.
@@ -186,6 +188,7 @@ impl From<StoreError> for Problem {
                 Refused::RevocationUnknown => ProblemKind::RevocationUnknown,
                 Refused::OutOfReach | Refused::HumanKey => ProblemKind::PermissionDenied,
                 Refused::HeldAbove => ProblemKind::HeldAbove,
+                Refused::HeldBelow => ProblemKind::HeldBelow,
                 Refused::LimitReached { .. } => ProblemKind::LimitReached,
             },
             // The log has it once, from where it was noticed.

@@ -17,6 +17,7 @@ use portcullis_control_services::rollout::Rollout;
 use portcullis_control_services::shares::Shares;
 use portcullis_control_services::signing::SigningKeys;
 use portcullis_control_services::standing::Standing;
+use portcullis_control_services::watchers::Watchers;
 use portcullis_control_store::Store;
 use tokio::sync::watch;
 use zeroize::Zeroizing;
@@ -94,6 +95,10 @@ state! {
         people: Arc<People>,
         /// The configuration in use.
         configuration: Arc<Current<RunningConfiguration>>,
+        /// Who watches clusters.
+        watchers: Arc<Watchers>,
+        /// When watches end.
+        stopping: Stopping,
     }
 }
 

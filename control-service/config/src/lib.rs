@@ -3,6 +3,7 @@
 //! Everything that is wrong is reported at once, each problem with the name of its field. The part that
 //! can change while the service runs is [`Policy`]; the rest needs a restart, and [`Config::pending`] says so.
 
+mod clusters;
 mod difference;
 mod error;
 mod files;
@@ -33,6 +34,7 @@ use portcullis_control_snapshot::entries::EntryError;
 use portcullis_model::errors::FieldErrors;
 use serde::Deserialize;
 
+pub use clusters::ClustersConfig;
 pub use difference::{Document, differences};
 pub use error::LoadError;
 pub use files::{Authorities, Remote, is_trustworthy};
@@ -79,8 +81,8 @@ pub struct Config {
     pub identity: IdentityConfig,
     /// Service tokens; `None` when the service gives out none.
     pub service_tokens: Option<ServiceTokens>,
-    /// Without a heartbeat for so long, a cluster is offline.
-    pub offline_after: Duration,
+    /// How data clusters are watched.
+    pub clusters: ClustersConfig,
     /// The log.
     pub log: LogConfig,
     /// What can change without a restart.
@@ -190,9 +192,7 @@ fn read(file: &Path, mut root: Section<'_>, document: Document) -> Option<Config
     mesh.finish();
     let identity = signing::identity(root.section("identity"));
     let service_tokens = signing::service_tokens(&mut root);
-    let mut clusters = root.section("clusters");
-    let offline_after = clusters.number("offlineAfterSeconds", 90, 1, 3600);
-    clusters.finish();
+    let clusters = clusters::read(root.section("clusters"));
     let log = log::read(root.section("log"));
     let policy = policy::read(folder, &mut root, principals);
     check_issuers(root.errors(), &policy, identity.as_ref(), service_tokens.as_ref());
@@ -207,7 +207,7 @@ fn read(file: &Path, mut root: Section<'_>, document: Document) -> Option<Config
         worker_forget: Duration::from_secs(forget.into()),
         identity: identity?,
         service_tokens,
-        offline_after: Duration::from_secs(offline_after.into()),
+        clusters,
         log,
         policy,
         document,

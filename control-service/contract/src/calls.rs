@@ -133,6 +133,8 @@ calls! {
     WhoAmI = GET "/v1/whoami", Needs(Permission::WhoAmI), Reads;
     /// Lists clusters.
     ListClusters = GET "/v1/clusters", Needs(Permission::ClustersRead), Reads;
+    /// Tells of every change of a cluster's state as it happens.
+    WatchClusters = GET "/v1/clusters/watch", Needs(Permission::ClustersRead), Reads;
     /// Registers a cluster.
     RegisterCluster = POST "/v1/clusters", Needs(Permission::ClustersRegister), Makes;
     /// Shows a cluster.

@@ -2,6 +2,7 @@
 
 use portcullis_control_domain::audit::CONTROL_HOP;
 use portcullis_control_domain::caller::{Authority, RoleName};
+use portcullis_control_domain::hold::Word;
 use portcullis_control_domain::recovery::{Closing, Left, Told};
 use portcullis_identity::ids::ClusterId;
 use portcullis_protocol::audit::unhex;
@@ -50,7 +51,10 @@ fn changed(recorded: &Recorded<'_>, record: &RecordReport) -> Option<Told> {
     let by = authority(&record.role);
     let made = |kind: &str, name: &str| left([kind, " ", name].concat().trim_end().to_owned(), NO_SECRET);
     Some(match call {
-        Call::SuspendCluster => closed(Closing::Suspended(ClusterId::new(id).ok()?, by)),
+        Call::SuspendCluster => {
+            let word = Word { side: by, by: record.caller.clone(), at_ms: record.time_ms };
+            closed(Closing::Suspended(ClusterId::new(id).ok()?, word))
+        }
         Call::RetireCluster => closed(Closing::Retired(ClusterId::new(id).ok()?)),
         Call::RevokeApiKey => closed(Closing::ApiKeyEnded(name(id)?)),
         Call::RotateApiKey => {
@@ -166,7 +170,8 @@ mod tests {
             ("of-a-newer-version", Authority::Platform),
         ] {
             let found = told(&record("POST", "/v1/clusters/acme/suspend", role));
-            assert_eq!(found, closed(Closing::Suspended(ClusterId::new("acme").unwrap(), by)), "{role}");
+            let word = Word { side: by, by: None, at_ms: 0 };
+            assert_eq!(found, closed(Closing::Suspended(ClusterId::new("acme").unwrap(), word)), "{role}");
             let found = told(&record("POST", "/v1/revocations/user:acme https://idp ann", role));
             assert_eq!(found, closed(Closing::Revoked("user:acme https://idp ann".to_owned(), by)), "{role}");
         }

@@ -1,9 +1,11 @@
 //! Clusters: registration, state, heartbeats.
 
 use portcullis_control_domain::caller::Reach;
-use portcullis_control_domain::cluster::{Cluster, ClusterQuery, NewCluster, Observed, Placement};
+use portcullis_control_domain::cluster::{Administer, Cluster, ClusterQuery, NewCluster, Placement};
+use portcullis_control_domain::hold::HoldReason;
 use portcullis_control_domain::rollout::RolloutProgress;
 use portcullis_control_domain::schema;
+use portcullis_control_domain::signal::{SignalReport, SignalValue};
 use portcullis_identity::ids::{ClusterId, TenantId};
 use portcullis_model::decision::ClusterState;
 use schemars::JsonSchema;
@@ -35,6 +37,10 @@ impl Registration {
     /// # Errors
     /// [`Invalid`].
     pub fn check(self) -> Result<NewCluster, Invalid> {
+        // GET /v1/clusters/watch is a call of its own.
+        if self.id.as_str() == "watch" {
+            return Err(Invalid("id: `watch` is a word of this API; choose another one"));
+        }
         if self.region.as_ref().is_some_and(|r| r.is_empty() || r.len() > 64) {
             return Err(Invalid("region: must have 1 to 64 characters"));
         }
@@ -93,6 +99,55 @@ pub struct ClusterList {
     pub next: Option<String>,
 }
 
+/// Closes a cluster.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Suspension {
+    /// Why, for people.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<schema::HoldReason>")]
+    pub reason: Option<String>,
+}
+
+impl Suspension {
+    /// What is to be done.
+    ///
+    /// # Errors
+    /// [`Invalid`].
+    pub fn check(self) -> Result<Administer, Invalid> {
+        let reason = self.reason.map(HoldReason::try_from).transpose();
+        let wrong = |_| Invalid("reason: must have 1 to 200 characters, none of them a control character");
+        Ok(Administer::Suspend(reason.map_err(wrong)?))
+    }
+}
+
+/// A cluster, and what is known of how it is doing.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct ClusterShown {
+    /// The cluster.
+    #[serde(flatten)]
+    pub cluster: Cluster,
+    /// What each signal said last.
+    #[serde(default)]
+    pub signals: Vec<SignalReport>,
+}
+
+/// The data of an event `cluster`: a cluster is in this state now.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct ClusterEvent {
+    /// The cluster.
+    #[schemars(with = "schema::ClusterId")]
+    pub id: ClusterId,
+    /// Who owns it.
+    #[schemars(with = "schema::TenantId")]
+    pub tenant: TenantId,
+    /// What filters enforce.
+    #[schemars(with = "schema::ClusterState")]
+    pub state: ClusterState,
+    /// The revision from which on it is so.
+    pub revision: u64,
+}
+
 /// A cluster that an operator changed, and how far that has got.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct ClusterChanged {
@@ -114,10 +169,10 @@ pub enum HeartbeatStatus {
     Degraded,
 }
 
-impl From<HeartbeatStatus> for Observed {
+impl From<HeartbeatStatus> for SignalValue {
     fn from(status: HeartbeatStatus) -> Self {
         match status {
-            HeartbeatStatus::Online => Self::Online,
+            HeartbeatStatus::Online => Self::Good,
             HeartbeatStatus::Degraded => Self::Degraded,
         }
     }

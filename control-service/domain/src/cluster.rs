@@ -1,7 +1,7 @@
-//! What a data cluster is, and how its state follows from operators and heartbeats.
+//! What a data cluster is, and how its state follows from operators and signals.
 //!
-//! What an operator said (`administrative`) and what heartbeats say (`observed`) are kept apart, so that
-//! a suspended cluster stays suspended whatever it reports, and a resumed one is at once what it reports.
+//! What operators said (`administrative`) and what signals say (`observed`) are kept apart, so that a suspended cluster
+//! stays suspended whatever it reports, and a resumed one is at once what it reports.
 
 use crate::schema;
 use portcullis_identity::ids::{ClusterId, TenantId};
@@ -11,6 +11,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::Refused;
 use crate::caller::{Authority, Reach};
+use crate::hold::{HoldReason, Holds, Word};
+pub use crate::signal::Observed;
+use crate::signal::{Required, Rules, Said, SignalName, SignalValue, Signals, Standing, wanted};
 pub use crate::text_enum::UnknownText;
 use crate::text_enum::text_enum;
 
@@ -34,30 +37,13 @@ text_enum!(
         Retired = "retired",
     }
 );
-text_enum!(
-    /// What a cluster's heartbeats say.
-    Observed {
-        /// None came yet.
-        Pending = "pending",
-        /// All is well.
-        Online = "online",
-        /// A part fails.
-        Degraded = "degraded",
-        /// None came for too long.
-        Offline = "offline",
-    }
-);
-
 /// The state that filters enforce.
 #[must_use]
 pub fn effective(administrative: Administrative, observed: Observed) -> ClusterState {
     match (administrative, observed) {
         (Administrative::Retired, _) => ClusterState::Retired,
         (Administrative::Suspended, _) => ClusterState::Suspended,
-        (Administrative::Active, Observed::Pending) => ClusterState::Pending,
-        (Administrative::Active, Observed::Online) => ClusterState::Online,
-        (Administrative::Active, Observed::Degraded) => ClusterState::Degraded,
-        (Administrative::Active, Observed::Offline) => ClusterState::Offline,
+        (Administrative::Active, observed) => observed.into(),
     }
 }
 
@@ -77,13 +63,28 @@ pub struct Cluster {
     /// What filters enforce.
     #[schemars(with = "schema::ClusterState")]
     pub state: ClusterState,
-    /// What its heartbeats say.
+    /// What its signals say.
     pub observed: Observed,
+    /// Since when, milliseconds since the Unix epoch by the database's clock; null while it is pending.
+    #[serde(default)]
+    pub observed_since_ms: Option<u64>,
+    /// The signal that made it so.
+    #[serde(default)]
+    pub observed_by: Option<SignalName>,
+    /// What each signal said last.
+    #[serde(skip)]
+    pub signals: Signals,
+    /// Until when recoveries are used up.
+    #[serde(skip)]
+    pub recovers_ms: u64,
     /// What operators say.
     pub administrative: Administrative,
-    /// Who has suspended it, the highest last: it opens again when all of them have taken that back.
+    /// The sides that have suspended it, the highest last: it opens again when all of them have taken that back.
     #[serde(default)]
     pub suspended_by: Vec<Authority>,
+    /// The same, with author, reason and time.
+    #[serde(default)]
+    pub holds: Holds,
     /// The version that it reported last.
     pub version: Option<String>,
     /// When it was registered, milliseconds since the Unix epoch.
@@ -103,8 +104,13 @@ impl Cluster {
             region: new.region,
             state: ClusterState::Pending,
             observed: Observed::Pending,
+            observed_since_ms: None,
+            observed_by: None,
+            signals: Signals::default(),
+            recovers_ms: 0,
             administrative: Administrative::Active,
             suspended_by: Vec::new(),
+            holds: Holds::default(),
             version: None,
             created_at_ms: now_ms,
             last_heartbeat_at_ms: None,
@@ -117,49 +123,82 @@ impl Cluster {
         reach.has_cluster(&self.tenant, &self.id)
     }
 
-    /// Does what an operator wants, by this authority.
-    ///
-    /// Each authority closes a cluster for itself, so that nobody opens what somebody else holds closed without seeing
-    /// it: resuming takes back the highest suspension alone, and only one that is not above whoever resumes.
+    /// Does what an operator wants, by this word.
     ///
     /// # Errors
-    /// [`Refused::ClusterRetired`]: retirement is final. [`Refused::HeldAbove`]: a higher authority has suspended it.
-    pub fn administer(&mut self, what: Administer, by: Authority) -> Result<(), Refused> {
-        let retired = self.administrative == Administrative::Retired;
+    /// [`Refused::ClusterRetired`]: retirement is final. [`Refused::HeldAbove`], [`Refused::HeldBelow`]: the caller's side
+    /// has not suspended it, and others have.
+    pub fn administer(&mut self, what: Administer, word: Word) -> Result<(), Refused> {
+        match what {
+            Administer::Retire => self.holds = Holds::default(),
+            _ if self.administrative == Administrative::Retired => return Err(Refused::ClusterRetired),
+            Administer::Suspend(ref reason) => self.holds.add(word, reason.clone()),
+            Administer::Resume => self.holds.lift(word.side)?,
+        }
         self.administrative = match what {
             Administer::Retire => Administrative::Retired,
-            _ if retired => return Err(Refused::ClusterRetired),
-            Administer::Suspend => {
-                if !self.suspended_by.contains(&by) {
-                    self.suspended_by.push(by);
-                    self.suspended_by.sort_unstable();
-                }
-                Administrative::Suspended
-            }
-            Administer::Resume => {
-                if self.suspended_by.last().is_some_and(|highest| *highest > by) {
-                    return Err(Refused::HeldAbove);
-                }
-                self.suspended_by.pop();
-                if self.suspended_by.is_empty() { Administrative::Active } else { Administrative::Suspended }
-            }
+            _ if self.holds.is_empty() => Administrative::Active,
+            _ => Administrative::Suspended,
         };
+        self.suspended_by = self.holds.sides().collect();
         self.state = effective(self.administrative, self.observed);
         Ok(())
     }
 
+    /// As somebody of this reach sees it.
+    #[must_use]
+    pub fn shown_to(mut self, reach: &Reach) -> Self {
+        self.holds.hide_from(reach.authority());
+        self
+    }
+
     /// Takes over what a heartbeat says that came just now.
     pub fn observe(&mut self, heartbeat: Heartbeat, now_ms: u64) {
-        self.observed = heartbeat.observed;
+        let said = Said { value: heartbeat.said, at_ms: now_ms, source: String::new() };
+        self.signals.say(SignalName::Heartbeat, said);
         self.last_heartbeat_at_ms = Some(now_ms);
         self.version = heartbeat.version.or_else(|| self.version.take());
-        self.state = effective(self.administrative, self.observed);
     }
 
     /// Nothing was heard of it for too long.
     pub fn fall_silent(&mut self) {
-        self.observed = Observed::Offline;
+        let at_ms = self.last_heartbeat_at_ms.unwrap_or_default();
+        let said = Said { value: SignalValue::Bad, at_ms, source: String::new() };
+        self.signals.say(SignalName::Heartbeat, said);
+    }
+
+    /// Which signals count of it.
+    #[must_use]
+    pub fn required(&self, rules: &Rules) -> Required {
+        match self.placement {
+            Placement::PlatformHosted => rules.platform_hosted,
+            Placement::OnPremises => rules.on_premises,
+        }
+    }
+
+    /// What follows from its signals, of which this one has just said something; true when that is something else than
+    /// before.
+    pub fn judge(&mut self, by: SignalName, rules: &Rules, now_ms: u64) -> bool {
+        let standing = Standing {
+            observed: self.observed,
+            since_ms: self.observed_since_ms,
+            cause: self.observed_by,
+            recovers_ms: self.recovers_ms,
+        };
+        let Some(after) = standing.after((&self.signals, by), self.required(rules), rules.recoveries, now_ms)
+        else {
+            return false;
+        };
+        (self.observed, self.observed_since_ms) = (after.observed, after.since_ms);
+        (self.observed_by, self.recovers_ms) = (after.cause, after.recovers_ms);
         self.state = effective(self.administrative, self.observed);
+        true
+    }
+
+    /// Whether its signals say something else than what is observed: it may not get better again so soon.
+    #[must_use]
+    pub fn is_held_back(&self, rules: &Rules) -> bool {
+        wanted(self.observed, &self.signals, self.required(rules)) != self.observed
     }
 }
 
@@ -177,11 +216,11 @@ pub struct NewCluster {
 }
 
 /// What an operator may do with a cluster.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Administer {
-    /// Close it.
-    Suspend,
-    /// Open it again.
+    /// Hold it closed, for this reason.
+    Suspend(Option<HoldReason>),
+    /// Let go of it.
     Resume,
     /// End it for good.
     Retire,
@@ -193,7 +232,7 @@ pub struct Heartbeat {
     /// The cluster.
     pub id: ClusterId,
     /// What it says.
-    pub observed: Observed,
+    pub said: SignalValue,
     /// The version that it reports; `None` leaves what was reported before.
     pub version: Option<String>,
 }
@@ -253,61 +292,70 @@ mod tests {
         Cluster::registered(NewCluster { id, tenant, placement: Placement::OnPremises, region: None }, 7)
     }
 
-    fn heartbeat(observed: Observed, version: Option<&str>) -> Heartbeat {
+    fn word(side: Authority) -> Word {
+        Word { side, by: None, at_ms: 7 }
+    }
+
+    fn heartbeat(said: SignalValue, version: Option<&str>) -> Heartbeat {
         let id = ClusterId::new("acme").unwrap();
-        Heartbeat { id, observed, version: version.map(str::to_owned) }
+        Heartbeat { id, said, version: version.map(str::to_owned) }
     }
 
     #[test]
     fn a_suspended_cluster_stays_suspended_whatever_it_reports() {
         let mut cluster = cluster();
-        cluster.administer(Administer::Suspend, Authority::Platform).unwrap();
-        cluster.observe(heartbeat(Observed::Online, None), 5);
+        cluster.administer(Administer::Suspend(None), word(Authority::Platform)).unwrap();
+        cluster.observe(heartbeat(SignalValue::Good, None), 5);
+        assert!(cluster.judge(SignalName::Heartbeat, &Rules::default(), 5));
         assert_eq!(cluster.state, ClusterState::Suspended);
-        cluster.administer(Administer::Resume, Authority::Platform).unwrap();
+        cluster.administer(Administer::Resume, word(Authority::Platform)).unwrap();
         assert_eq!(cluster.state, ClusterState::Online, "it is at once what it reports");
     }
 
     #[test]
-    fn retirement_is_final() {
+    fn retirement_is_final_and_ends_every_hold() {
         let mut cluster = cluster();
-        cluster.administer(Administer::Retire, Authority::Platform).unwrap();
-        cluster.administer(Administer::Retire, Authority::Platform).unwrap();
-        for what in [Administer::Suspend, Administer::Resume] {
-            assert_eq!(cluster.administer(what, Authority::Platform), Err(Refused::ClusterRetired));
+        cluster.administer(Administer::Suspend(None), word(Authority::Owner)).unwrap();
+        cluster.administer(Administer::Retire, word(Authority::Platform)).unwrap();
+        cluster.administer(Administer::Retire, word(Authority::Platform)).unwrap();
+        assert!(cluster.holds.is_empty() && cluster.suspended_by.is_empty());
+        for what in [Administer::Suspend(None), Administer::Resume] {
+            assert_eq!(cluster.administer(what, word(Authority::Platform)), Err(Refused::ClusterRetired));
         }
         assert_eq!(cluster.state, ClusterState::Retired);
     }
 
     #[test]
-    fn nobody_opens_what_a_higher_authority_holds_closed() {
+    fn a_cluster_opens_when_the_last_side_lets_go() {
         use Administer::{Resume, Suspend};
         use Authority::{Owner, Platform, Tenant};
         let mut cluster = cluster();
-        cluster.administer(Suspend, Owner).unwrap();
-        cluster.administer(Suspend, Platform).unwrap();
-        cluster.administer(Suspend, Platform).unwrap();
-        assert_eq!(cluster.suspended_by, [Owner, Platform]);
-        for lower in [Owner, Tenant] {
-            assert_eq!(cluster.administer(Resume, lower), Err(Refused::HeldAbove));
+        for side in [Platform, Owner, Platform] {
+            cluster.administer(Suspend(None), word(side)).unwrap();
         }
-        cluster.administer(Resume, Platform).unwrap();
+        assert_eq!(cluster.suspended_by, [Owner, Platform]);
+        assert_eq!(cluster.administer(Resume, word(Tenant)), Err(Refused::HeldAbove));
+        cluster.administer(Resume, word(Platform)).unwrap();
         assert_eq!((cluster.state, cluster.suspended_by.as_slice()), (ClusterState::Suspended, &[Owner][..]));
-        cluster.administer(Suspend, Tenant).unwrap();
-        assert_eq!(cluster.administer(Resume, Owner), Err(Refused::HeldAbove));
-        cluster.administer(Resume, Tenant).unwrap();
-        cluster.administer(Resume, Owner).unwrap();
-        assert_eq!((cluster.state, cluster.suspended_by.len()), (ClusterState::Pending, 0));
-        cluster.administer(Resume, Owner).unwrap();
+        for other in [Platform, Tenant] {
+            assert_eq!(cluster.administer(Resume, word(other)), Err(Refused::HeldBelow));
+        }
+        cluster.administer(Resume, word(Owner)).unwrap();
+        assert_eq!((cluster.state, cluster.administrative), (ClusterState::Pending, Administrative::Active));
+        cluster.administer(Resume, word(Owner)).unwrap();
         assert_eq!(cluster.state, ClusterState::Pending, "there is nothing to take back");
     }
 
     #[test]
     fn what_a_heartbeat_leaves_out_stays() {
         let mut cluster = cluster();
-        cluster.observe(heartbeat(Observed::Online, Some("1.2")), 4);
-        cluster.observe(heartbeat(Observed::Degraded, None), 5);
+        for (said, version) in [(SignalValue::Good, Some("1.2")), (SignalValue::Degraded, None)] {
+            cluster.observe(heartbeat(said, version), 5);
+            assert!(cluster.judge(SignalName::Heartbeat, &Rules::default(), 5));
+        }
         cluster.fall_silent();
+        assert!(cluster.judge(SignalName::Heartbeat, &Rules::default(), 9));
+        assert_eq!((cluster.observed_since_ms, cluster.observed_by), (Some(9), Some(SignalName::Heartbeat)));
         assert_eq!((cluster.version.as_deref(), cluster.last_heartbeat_at_ms), (Some("1.2"), Some(5)));
         assert_eq!(cluster.state, ClusterState::Offline);
     }

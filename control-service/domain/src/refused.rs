@@ -77,4 +77,9 @@ pub enum Refused {
     /// Somebody above the caller did what the caller would undo.
     #[error("this was done by a higher authority than yours, which alone can take it back")]
     HeldAbove,
+    /// Others below hold it, and nobody else lets go for them.
+    #[error(
+        "you hold nothing here; those who do, below you, take it back themselves: the cluster shows who they are"
+    )]
+    HeldBelow,
 }

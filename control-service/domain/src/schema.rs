@@ -47,8 +47,12 @@ names! {
         "type": "string",
         "pattern": "^((jti|sub|sid|client):[!-~]{1,255}|kid:.{1,255}|user:[a-z0-9-]{1,63} [!-~]{1,255} [!-~]{1,255})$"
     };
+    /// Why a cluster is held closed.
+    HoldReason = {"type": "string", "minLength": 1, "maxLength": 200};
     /// What a cluster says that it runs.
     ReportedVersion = {"type": "string", "pattern": "^[!-~]{1,64}$"};
+    /// Server-sent events, one after the other.
+    EventStream = {"type": "string"};
     /// Fields of `control.yaml`.
     Settings = {"type": "object"};
     /// A set of public keys (RFC 7517).

@@ -334,11 +334,17 @@ async fn a_closing_stays_whose_it_was() {
     for (id, held) in [("orders", json!(["owner"])), ("acme", json!(["tenant", "platform"]))] {
         let cluster = new.expect(200, Method::GET, &["/v1/clusters/", id].concat(), None).await;
         assert_eq!(cluster["suspended_by"], held, "{cluster}");
+        for hold in cluster["holds"].as_array().unwrap() {
+            assert!(hold["by"]["kind"] == "token" && hold["since_ms"].as_u64().unwrap() > 0, "{hold}");
+        }
     }
     let all = new.expect(200, Method::GET, "/v1/revocations", None).await;
     let mine = all["revocations"].as_array().unwrap().iter().find(|found| found["name"] == person).unwrap();
     assert_eq!(mine["made_by"], "tenant");
+    let left = new.by(&tenant).expect(200, Method::POST, "/v1/clusters/acme/resume", None).await;
+    assert_eq!(left["cluster"]["suspended_by"], json!(["platform"]));
     new.by(&tenant).expect(403, Method::POST, "/v1/clusters/acme/resume", None).await;
+    assert_eq!(new.state_of("acme").await, "suspended");
     new.by(&owner).expect(200, Method::POST, "/v1/clusters/orders/resume", None).await;
     assert_ne!(new.state_of("orders").await, "suspended");
     let query = "/v1/revocations?name=user%3Aacme%20https%3A%2F%2Fidp.example.com%20ann";

@@ -103,7 +103,7 @@ fn what_is_said_and_was_meant_before_is_no_difference() {
         root.remove(section);
     }
     let mut said = silent.clone();
-    said["clusters"] = json!({"offlineAfterSeconds": 90});
+    said["clusters"] = json!({"offlineAfterSeconds": 90, "recoverEverySeconds": 30});
     said["log"] = json!({"format": "text", "level": "info"});
     said["workloads"] = json!([]);
     said["issuers"][1]["leewaySeconds"] = json!(30);

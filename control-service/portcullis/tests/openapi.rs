@@ -5,6 +5,7 @@ mod common;
 mod described;
 
 use portcullis_control_contract::calls::{Access, Call};
+use reqwest::Method;
 use serde_json::{Value, json};
 
 use common::{Server, stdout, text};
@@ -230,12 +231,23 @@ async fn clusters(described: &Described) {
     described.heartbeat("ACME", &token, None, "parameter_invalid").await;
     // One that has never heard of any change, and one that has.
     described.server.reader("gateway", common::GATEWAY, "01").sync(&described.server).await;
-    described.ok(Call::SuspendCluster, "acme-1", None).await;
+    described.ok(Call::SuspendCluster, "acme-1", Some(json!({"reason": "an incident"}))).await;
     let owner =
         described.caller(json!({"role": "cluster-owner", "tenant": "acme", "cluster": "acme-1"})).await;
+    let watch = described.server.by(&owner);
+    let mut watches = Vec::new();
+    for _ in 0..8 {
+        watches.push(watch.api(Method::GET, "/v1/clusters/watch").send().await.unwrap());
+    }
+    described.refused_as(&owner, Call::WatchClusters, "", None, "share_taken").await;
+    described.ok(Call::WatchClusters, "", None).await;
+    drop(watches);
     described.refused_as(&owner, Call::ResumeCluster, "acme-1", None, "held_above").await;
     described.refused_as(&owner, Call::RetireCluster, "acme-1", None, "permission_denied").await;
     described.ok(Call::ResumeCluster, "acme-1", None).await;
+    described.ok_as(&owner, Call::SuspendCluster, "acme-1", None).await;
+    described.ok(Call::GetCluster, "acme-1", None).await;
+    described.refused(Call::ResumeCluster, "acme-1", None, "held_below").await;
     for call in [Call::SuspendCluster, Call::ResumeCluster, Call::RetireCluster] {
         described.refused(call, "nobody", None, "cluster_unknown").await;
     }

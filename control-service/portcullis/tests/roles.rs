@@ -329,30 +329,66 @@ async fn only_administrators_make_keys_that_pass_for_people() {
 }
 
 #[tokio::test]
-async fn what_a_higher_authority_holds_is_not_taken_back_from_below() {
+async fn each_side_lets_go_of_what_it_holds_and_of_nothing_else() {
     let server = start().await;
     let acme = Who::new(&server, 0, &roles()[0]).await;
     let of = async |role: Value| Who::of(&server, &role, &acme).await;
     let owner = of(json!({"role": "cluster-owner", "tenant": "acme", "cluster": acme.cluster})).await;
     let tenant = of(json!({"role": "tenant-admin", "tenant": "acme"})).await;
     let platform = of(json!({"role": "operator"})).await;
-    let call = async |who: &Who, what: &str| {
+    let another = of(json!({"role": "administrator"})).await;
+    let call = async |who: &Who, what: &str, body: Option<&str>| {
         let path = ["/v1/clusters/", &acme.cluster, "/", what].concat();
-        let (status, answer) = who.call(&server, "POST", &path, None).await;
+        let (status, answer) = who.call(&server, "POST", &path, body).await;
         let cluster = if status == 200 { answer["cluster"].clone() } else { answer["reason"].clone() };
         (status, cluster)
     };
-    assert_eq!(call(&owner, "suspend").await.1["suspended_by"], json!(["owner"]));
-    assert_eq!(call(&platform, "suspend").await.1["suspended_by"], json!(["owner", "platform"]));
-    for lower in [&owner, &tenant] {
-        assert_eq!(call(lower, "resume").await, (403, json!("held_above")));
+    let held = json!({"reason": "a breach at our place"}).to_string();
+    assert_eq!(call(&owner, "suspend", Some(&held)).await.1["suspended_by"], json!(["owner"]));
+    assert_eq!(call(&platform, "suspend", None).await.1["suspended_by"], json!(["owner", "platform"]));
+    let (_, twice) = call(&another, "suspend", Some(r#"{"reason": "later"}"#)).await;
+    let holds = twice["holds"].as_array().unwrap();
+    assert_eq!(holds.len(), 2, "one of each side: {twice}");
+    assert_eq!((&holds[0]["side"], &holds[0]["reason"]), (&json!("owner"), &json!("a breach at our place")));
+    assert_eq!(holds[0]["by"], json!({"kind": "token", "id": owner.id}));
+    assert_eq!((&holds[1]["by"]["id"], &holds[1]["reason"]), (&json!(platform.id), &json!(null)));
+    assert!(holds.iter().all(|hold| hold["since_ms"].as_u64().unwrap() > 1_700_000_000_000), "{twice}");
+    let path = ["/v1/clusters/", &acme.cluster].concat();
+    for (who, named) in [(&owner, [true, false]), (&tenant, [true, false]), (&another, [true, true])] {
+        let (_, seen) = who.call(&server, "GET", &path, None).await;
+        let names = [0, 1].map(|at| !seen["holds"][at]["by"].is_null());
+        assert_eq!(names, named, "the platform's people are not named below: {seen}");
+        let (_, list) = who.call(&server, "GET", "/v1/clusters", None).await;
+        let listed = list["clusters"].as_array().unwrap().iter().find(|c| c["id"] == acme.cluster.as_str());
+        assert_eq!(listed.unwrap()["holds"], seen["holds"]);
     }
-    let (_, left) = call(&platform, "resume").await;
-    assert_eq!((&left["state"], &left["suspended_by"]), (&json!("suspended"), &json!(["owner"])));
-    let (_, open) = call(&owner, "resume").await;
-    assert_eq!((&open["administrative"], &open["suspended_by"]), (&json!("active"), &json!([])));
+    for wrong in [String::new(), "x".repeat(201), "a\nb".to_owned()] {
+        let body = json!({"reason": wrong}).to_string();
+        assert_eq!(call(&tenant, "suspend", Some(&body)).await, (400, json!("body_invalid")));
+    }
 
-    // The same with revocations.
+    assert_eq!(call(&tenant, "resume", None).await, (403, json!("held_above")));
+    let (_, left) = call(&owner, "resume", None).await;
+    assert_eq!((&left["state"], &left["suspended_by"]), (&json!("suspended"), &json!(["platform"])));
+    for lower in [&owner, &tenant] {
+        assert_eq!(call(lower, "resume", None).await, (403, json!("held_above")));
+    }
+    call(&owner, "suspend", None).await;
+    let (_, left) = call(&another, "resume", None).await;
+    assert_eq!((&left["state"], &left["suspended_by"]), (&json!("suspended"), &json!(["owner"])));
+    for other in [&platform, &tenant] {
+        assert_eq!(call(other, "resume", None).await, (403, json!("held_below")));
+    }
+    let (_, open) = call(&owner, "resume", None).await;
+    assert_eq!((&open["administrative"], &open["holds"]), (&json!("active"), &json!([])));
+}
+
+#[tokio::test]
+async fn a_revocation_of_a_higher_authority_is_not_taken_back_from_below() {
+    let server = start().await;
+    let acme = Who::new(&server, 0, &roles()[0]).await;
+    let tenant = Who::of(&server, &json!({"role": "tenant-admin", "tenant": "acme"}), &acme).await;
+    let platform = Who::of(&server, &json!({"role": "operator"}), &acme).await;
     let body = json!({"name": "user:acme - ann"}).to_string();
     let remove = "/v1/revocations?name=user:acme%20-%20ann";
     assert_eq!(tenant.call(&server, "POST", "/v1/revocations", Some(&body)).await.0, 201);

@@ -20,5 +20,6 @@ pub mod rollout;
 pub mod shares;
 pub mod signing;
 pub mod standing;
+pub mod watchers;
 
 pub use current::Current;

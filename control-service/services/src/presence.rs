@@ -9,10 +9,9 @@ use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use portcullis_control_domain::cluster::{
-    Administrative, Cluster, Heartbeat, KnownCluster, Observation, Observed, effective,
-};
+use portcullis_control_domain::cluster::{Administrative, Cluster, Heartbeat, KnownCluster, Observation};
 use portcullis_control_domain::outage_log::OutageLog;
+use portcullis_control_domain::signal::{Rules, SignalValue};
 use portcullis_control_store::{Store, StoreError, Term};
 use portcullis_identity::ids::ClusterId;
 use portcullis_model::decision::ClusterState;
@@ -27,14 +26,18 @@ const FLUSH: Duration = Duration::from_secs(5);
 struct Liveness {
     digest: [u8; 32],
     administrative: Administrative,
-    observed: Observed,
+    state: ClusterState,
+    /// What its heartbeats said last, as the database has it.
+    said: Option<SignalValue>,
+    /// Whether it may have got better meanwhile, which the database says.
+    is_held_back: bool,
     version: Option<String>,
     /// The snapshot's revision as of which that is so.
     as_of: u64,
     /// The order of the last write of this replica that it comes from.
     order: u64,
     /// What was reported here last, and when.
-    heard: Option<(Observed, Instant)>,
+    heard: Option<(SignalValue, Instant)>,
     unwritten: bool,
 }
 
@@ -57,14 +60,16 @@ pub enum HeartbeatError {
 pub struct Presence {
     liveness: Mutex<HashMap<ClusterId, Liveness>>,
     offline_after: Duration,
+    rules: Rules,
 }
 
 impl Presence {
     /// Begins with the clusters of the store, as they were at a revision of the snapshot.
     #[must_use]
-    pub fn new(known: Vec<KnownCluster>, as_of: u64, offline_after: Duration) -> Self {
-        let liveness = known.into_iter().map(|k| (k.cluster.id.clone(), Liveness::new(k, as_of)));
-        Self { liveness: Mutex::new(liveness.collect()), offline_after }
+    pub fn new(known: Vec<KnownCluster>, as_of: u64, offline_after: Duration, rules: Rules) -> Self {
+        let of = |known: KnownCluster| (known.cluster.id.clone(), Liveness::new(known, as_of, &rules));
+        let liveness = known.into_iter().map(of).collect();
+        Self { liveness: Mutex::new(liveness), offline_after, rules }
     }
 
     fn lock(&self) -> MutexGuard<'_, HashMap<ClusterId, Liveness>> {
@@ -116,7 +121,7 @@ impl Presence {
     async fn read_anew(&self, store: &Store, id: &ClusterId) -> Result<(), StoreError> {
         let as_of = store.hub().revision();
         let Some(found) = store.known_cluster(id.clone()).await? else { return Ok(()) };
-        let found = Liveness::new(found, as_of);
+        let found = Liveness::new(found, as_of, &self.rules);
         let mut liveness = self.lock();
         match liveness.get_mut(id) {
             Some(known) if known.as_of > as_of => {}
@@ -137,9 +142,7 @@ impl Presence {
                 known.order < observation.order && known.as_of <= observation.revision
             };
             if let Some(known) = liveness.get_mut(&cluster.id).filter(newer) {
-                known.administrative = cluster.administrative;
-                known.observed = cluster.observed;
-                known.version.clone_from(&cluster.version);
+                known.take(cluster, &self.rules);
                 known.as_of = observation.revision;
                 known.order = observation.order;
             }
@@ -155,7 +158,7 @@ impl Presence {
         store: &Store,
         id: ClusterId,
         digest: [u8; 32],
-        reported: Observed,
+        reported: SignalValue,
         version: Option<String>,
     ) -> Result<ClusterState, HeartbeatError> {
         let arrived = Instant::now();
@@ -164,19 +167,18 @@ impl Presence {
         let mut known = self.hear(&id, digest, reported, version.as_deref())?;
         if known.is_some() && store.is_shared() {
             // Another replica may just have written something else: what is remembered counts when it is certain to be
-            // no older than the heartbeat. Of a cluster that is closed the snapshot does not tell what it reports.
+            // no older than the heartbeat. Of a cluster that nobody reaches the snapshot does not tell what it reports.
             store.hub().freshness().has_all_of(arrived).await.map_err(StoreError::from)?;
             match known {
-                Some(ClusterState::Suspended) => self.read_anew(store, &id).await?,
-                _ => self.look_up(store, &id).await?,
+                Some(ClusterState::Online | ClusterState::Degraded) => self.look_up(store, &id).await?,
+                _ => self.read_anew(store, &id).await?,
             }
             known = self.hear(&id, digest, reported, version.as_deref())?;
         }
         if let Some(state) = known {
             return Ok(state);
         }
-        let observation =
-            store.observe(vec![Heartbeat { id: id.clone(), observed: reported, version }]).await?;
+        let observation = store.observe(vec![Heartbeat { id: id.clone(), said: reported, version }]).await?;
         self.observed(&observation);
         if let Some(known) = self.lock().get_mut(&id) {
             known.heard = Some((reported, arrived));
@@ -190,7 +192,7 @@ impl Presence {
         &self,
         id: &ClusterId,
         digest: [u8; 32],
-        reported: Observed,
+        reported: SignalValue,
         version: Option<&str>,
     ) -> Result<Option<ClusterState>, HeartbeatError> {
         let mut liveness = self.lock();
@@ -199,12 +201,13 @@ impl Presence {
         if known.administrative == Administrative::Retired {
             return Err(HeartbeatError::Retired);
         }
-        if known.observed != reported || (version.is_some() && known.version.as_deref() != version) {
+        let is_new = known.said != Some(reported) || known.is_held_back;
+        if is_new || (version.is_some() && known.version.as_deref() != version) {
             return Ok(None);
         }
         known.heard = Some((reported, Instant::now()));
         known.unwritten = true;
-        Ok(Some(effective(known.administrative, known.observed)))
+        Ok(Some(known.state))
     }
 
     /// Looks once, as the leader, for clusters that fell silent; false when this was not the time for it.
@@ -267,7 +270,7 @@ impl Presence {
     async fn flush_chunk(
         &self,
         store: &Store,
-        chunk: &[(ClusterId, Observed, Instant)],
+        chunk: &[(ClusterId, SignalValue, Instant)],
     ) -> Result<(), StoreError> {
         let observation = store.note_times(chunk.to_vec()).await?;
         self.observed(&observation);
@@ -309,18 +312,31 @@ impl Presence {
 }
 
 impl Liveness {
-    fn new(known: KnownCluster, as_of: u64) -> Self {
-        let KnownCluster { cluster: Cluster { administrative, observed, version, .. }, token_digest } = known;
-        Self {
+    fn new(known: KnownCluster, as_of: u64, rules: &Rules) -> Self {
+        let KnownCluster { cluster, token_digest } = known;
+        let mut liveness = Self {
             digest: token_digest,
-            administrative,
-            observed,
-            version,
+            administrative: cluster.administrative,
+            state: cluster.state,
+            said: None,
+            is_held_back: false,
+            version: None,
             as_of,
             order: 0,
             heard: None,
             unwritten: false,
-        }
+        };
+        liveness.take(&cluster, rules);
+        liveness
+    }
+
+    /// As the database has it now.
+    fn take(&mut self, cluster: &Cluster, rules: &Rules) {
+        self.administrative = cluster.administrative;
+        self.state = cluster.state;
+        self.said = cluster.signals.heartbeat.as_ref().map(|said| said.value);
+        self.is_held_back = cluster.is_held_back(rules);
+        self.version.clone_from(&cluster.version);
     }
 
     fn is_token(&self, digest: [u8; 32]) -> bool {
@@ -330,54 +346,52 @@ impl Liveness {
 
 #[cfg(test)]
 mod tests {
-    use portcullis_control_domain::cluster::Placement;
+    use portcullis_control_domain::cluster::{NewCluster, Placement};
+    use portcullis_control_domain::signal::SignalName;
     use portcullis_identity::ids::TenantId;
 
     use super::*;
 
-    fn cluster(observed: Observed) -> Cluster {
-        Cluster {
-            id: id(),
-            tenant: TenantId::new("acme").unwrap(),
-            placement: Placement::OnPremises,
-            region: None,
-            state: effective(Administrative::Active, observed),
-            observed,
-            administrative: Administrative::Active,
-            suspended_by: Vec::new(),
-            version: None,
-            created_at_ms: 0,
-            last_heartbeat_at_ms: None,
+    /// A cluster whose heartbeat has said this.
+    fn cluster(said: Option<SignalValue>) -> Cluster {
+        let tenant = TenantId::new("acme").unwrap();
+        let new = NewCluster { id: id(), tenant, placement: Placement::OnPremises, region: None };
+        let mut cluster = Cluster::registered(new, 0);
+        if let Some(said) = said {
+            cluster.observe(Heartbeat { id: id(), said, version: None }, 1);
+            cluster.judge(SignalName::Heartbeat, &Rules::default(), 1);
         }
+        cluster
     }
 
     fn id() -> ClusterId {
         ClusterId::new("acme").unwrap()
     }
 
-    fn presence(observed: Observed) -> Presence {
-        let known = KnownCluster { cluster: cluster(observed), token_digest: [0; 32] };
-        Presence::new(vec![known], 7, Duration::from_secs(90))
+    fn presence(said: Option<SignalValue>) -> Presence {
+        let known = KnownCluster { cluster: cluster(said), token_digest: [0; 32] };
+        Presence::new(vec![known], 7, Duration::from_secs(90), Rules::default())
     }
 
     #[test]
     fn an_answer_that_was_overtaken_changes_nothing() {
-        let presence = presence(Observed::Pending);
+        let presence = presence(None);
         let answer =
-            |observed, order, revision| Observation { clusters: vec![cluster(observed)], revision, order };
-        presence.observed(&answer(Observed::Offline, 2, 8));
-        presence.observed(&answer(Observed::Online, 1, 8));
-        assert_eq!(presence.lock()[&id()].observed, Observed::Offline);
-        presence.observed(&answer(Observed::Online, 3, 6));
-        assert_eq!(presence.lock()[&id()].observed, Observed::Offline, "the snapshot knew more already");
+            |said, order, revision| Observation { clusters: vec![cluster(Some(said))], revision, order };
+        presence.observed(&answer(SignalValue::Degraded, 2, 8));
+        presence.observed(&answer(SignalValue::Good, 1, 8));
+        assert_eq!(presence.lock()[&id()].said, Some(SignalValue::Degraded));
+        presence.observed(&answer(SignalValue::Good, 3, 6));
+        let said = presence.lock()[&id()].said;
+        assert_eq!(said, Some(SignalValue::Degraded), "the snapshot knew more already");
     }
 
     #[test]
     fn a_heartbeat_that_says_something_new_counts_once_it_is_written() {
-        let presence = presence(Observed::Online);
+        let presence = presence(Some(SignalValue::Good));
         let hear = |reported| presence.hear(&id(), [0; 32], reported, None).unwrap();
         let was_heard = || presence.was_heard_within(&id(), Duration::from_secs(60));
-        assert!(hear(Observed::Degraded).is_none() && !was_heard());
-        assert!(hear(Observed::Online).is_some() && was_heard());
+        assert!(hear(SignalValue::Degraded).is_none() && !was_heard());
+        assert!(hear(SignalValue::Good).is_some() && was_heard());
     }
 }

@@ -10,7 +10,7 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 use zeroize::Zeroizing;
 
-use crate::{Ask, Behind, Freshness, Published, SnapshotIndex};
+use crate::{Ask, Behind, ClusterNews, Freshness, Published, SnapshotIndex};
 
 /// How long a reader may be ahead of this replica before it is sent to another one. News takes milliseconds.
 const CATCH_UP: Duration = Duration::from_secs(2);
@@ -82,6 +82,18 @@ impl Hub {
     #[must_use]
     pub fn freshness(&self) -> &Freshness {
         &self.freshness
+    }
+
+    /// Tells of each change of the revision.
+    #[must_use]
+    pub fn follow(&self) -> watch::Receiver<u64> {
+        self.revision.subscribe()
+    }
+
+    /// Which clusters have another state since a revision, so many at most, and up to which revision that is all.
+    #[must_use]
+    pub fn cluster_news(&self, after: u64, most: usize) -> (Vec<ClusterNews>, u64) {
+        self.read(|state| state.cluster_news(after, most))
     }
 
     /// The revision at which a cluster changed last, if it was ever there.

@@ -11,7 +11,7 @@ mod workers;
 
 pub use freshness::{Behind, Freshness};
 pub use hub::{Hub, Poll};
-pub use index::{Ask, Change, Published, SnapshotIndex};
+pub use index::{Ask, Change, ClusterNews, Published, SnapshotIndex};
 pub use known_as::Issuers;
 pub use settings::Settings;
 pub use view::{UnknownView, View};

@@ -13,8 +13,8 @@ use portcullis_control_contract::clients::{
     ClientCreation, ClientList, ClientRevoked, ClientRotation, ClientWithSecret,
 };
 use portcullis_control_contract::clusters::{
-    ClusterChanged, ClusterList, ClusterListQuery, HeartbeatRequest, HeartbeatResponse, Registered,
-    Registration,
+    ClusterChanged, ClusterList, ClusterListQuery, ClusterShown, HeartbeatRequest, HeartbeatResponse,
+    Registered, Registration, Suspension,
 };
 use portcullis_control_contract::configuration::RunningConfiguration;
 use portcullis_control_contract::issuers::{IssuerList, RotationBegun, SigningKeyList};
@@ -25,7 +25,6 @@ use portcullis_control_contract::revocations::{
     NewRevocation, RemovalQuery, RevocationChanged, RevocationList,
 };
 use portcullis_control_contract::{ListQuery, TenantListQuery, Wait};
-use portcullis_control_domain::cluster::Cluster;
 use portcullis_control_domain::schema;
 use portcullis_control_domain::signing::Purpose;
 use schemars::{JsonSchema, Schema, SchemaGenerator};
@@ -34,9 +33,9 @@ use super::documents::{Document, ServerMetadata, TokenAnswer, TokenForm};
 use crate::ProblemKind;
 use crate::ProblemKind::{
     AdministratorLast, AdministratorUnknown, ApiKeyEnded, ApiKeyUnknown, ClusterExists, ClusterRetired,
-    ClusterUnknown, EntryUnknown, HeldAbove, LimitReached, NotFound, PermissionDenied, RevocationExists,
-    RevocationUnknown, RotationUnderWay, ServiceClientExists, ServiceClientRevoked, ServiceClientUnknown,
-    SubjectUnknown,
+    ClusterUnknown, EntryUnknown, HeldAbove, HeldBelow, LimitReached, NotFound, PermissionDenied,
+    RevocationExists, RevocationUnknown, RotationUnderWay, ServiceClientExists, ServiceClientRevoked,
+    ServiceClientUnknown, ShareTaken, SubjectUnknown,
 };
 
 /// Makes the schema of a type.
@@ -118,10 +117,13 @@ pub(super) fn operation(call: Call) -> Operation {
     match call {
         Call::WhoAmI => answers::<WhoAmI>(200),
         Call::ListClusters => answers::<ClusterList>(200).query::<ClusterListQuery>(),
+        Call::WatchClusters => watched_clusters(),
         Call::RegisterCluster => registered(),
-        Call::GetCluster => answers::<Cluster>(200).path::<schema::ClusterId>().problems(&[ClusterUnknown]),
-        Call::SuspendCluster => changed_cluster().problems(&[ClusterUnknown, ClusterRetired]),
-        Call::ResumeCluster => changed_cluster().problems(&[ClusterUnknown, ClusterRetired, HeldAbove]),
+        Call::GetCluster => {
+            answers::<ClusterShown>(200).path::<schema::ClusterId>().problems(&[ClusterUnknown])
+        }
+        Call::SuspendCluster => suspended_cluster(),
+        Call::ResumeCluster => resumed_cluster(),
         // One that has ended already stays so.
         Call::RetireCluster => changed_cluster().problems(&[ClusterUnknown]),
         Call::Heartbeat => heartbeat(),
@@ -161,12 +163,25 @@ fn of_id<T: JsonSchema>(status: u16) -> Operation {
     answers::<T>(status).path::<String>()
 }
 
+fn watched_clusters() -> Operation {
+    let watched = answers::<schema::EventStream>(200).problems(&[ShareTaken]);
+    Operation { answer: Answer { media_type: "text/event-stream", ..watched.answer }, ..watched }
+}
+
 fn registered() -> Operation {
     answers::<Registered>(201).body::<Registration>().problems(&[ClusterExists, LimitReached])
 }
 
 fn changed_cluster() -> Operation {
     answers::<ClusterChanged>(200).query::<Wait>().path::<schema::ClusterId>()
+}
+
+fn suspended_cluster() -> Operation {
+    changed_cluster().optional_body::<Suspension>().problems(&[ClusterUnknown, ClusterRetired])
+}
+
+fn resumed_cluster() -> Operation {
+    changed_cluster().problems(&[ClusterUnknown, ClusterRetired, HeldAbove, HeldBelow])
 }
 
 fn heartbeat() -> Operation {

@@ -9,12 +9,12 @@ use axum::http::StatusCode;
 use portcullis_control_contract::Wait;
 use portcullis_control_contract::calls::Call;
 use portcullis_control_contract::clusters::{
-    ClusterChanged, ClusterList, ClusterListQuery, HeartbeatRequest, HeartbeatResponse, Registered,
-    Registration,
+    ClusterChanged, ClusterList, ClusterListQuery, ClusterShown, HeartbeatRequest, HeartbeatResponse,
+    Registered, Registration, Suspension,
 };
 use portcullis_control_domain::audit::{AuditEvent, RecordedCaller};
 use portcullis_control_domain::caller::{Caller, Reach};
-use portcullis_control_domain::cluster::{Administer, Cluster};
+use portcullis_control_domain::cluster::Administer;
 use portcullis_control_domain::pause::PauseName;
 use portcullis_control_domain::tokens::{Token, TokenKind};
 use portcullis_control_services::metrics::Metrics;
@@ -57,15 +57,19 @@ async fn list(
 ) -> Result<Json<ClusterList>, Problem> {
     let query = query.check(caller.role.reach()).map_err(Problem::parameter)?;
     let listed = store.clusters(query).await?;
-    Ok(Json(ClusterList { clusters: listed.items, next: listed.next }))
+    let reach = caller.role.reach();
+    let clusters = listed.items.into_iter().map(|cluster| cluster.shown_to(&reach)).collect();
+    Ok(Json(ClusterList { clusters, next: listed.next }))
 }
 
 async fn one(
     State(store): State<Store>,
     Extension(caller): Extension<Caller>,
     ClusterPath(id): ClusterPath,
-) -> Result<Json<Cluster>, Problem> {
-    Ok(Json(store.cluster(caller.role.reach(), id).await?))
+) -> Result<Json<ClusterShown>, Problem> {
+    let reach = caller.role.reach();
+    let (cluster, signals) = store.cluster_with_signals(reach.clone(), id).await?;
+    Ok(Json(ClusterShown { cluster: cluster.shown_to(&reach), signals }))
 }
 
 /// What the change of a cluster's state needs.
@@ -93,6 +97,7 @@ impl Operator {
         let wait: Duration = wait.duration().map_err(Problem::parameter)?;
         let reach = action.reach();
         let (cluster, revision) = self.store.administer_cluster(id, what, action).await?;
+        let cluster = cluster.shown_to(&reach);
         let scope = RolloutScope::Cluster(&cluster.id);
         let progress = self.rollout.wait_for(revision, scope, wait, reach).await;
         Ok(Json(ClusterChanged { cluster, progress }))
@@ -104,8 +109,10 @@ async fn suspend(
     Extension(action): Extension<AuditEvent>,
     ClusterPath(id): ClusterPath,
     Parameters(wait): Parameters<Wait>,
+    OptionalBody(body): OptionalBody<Suspension>,
 ) -> Result<Json<ClusterChanged>, Problem> {
-    operator.administer(id, Administer::Suspend, action, wait).await
+    let suspend = body.check().map_err(Problem::body)?;
+    operator.administer(id, suspend, action, wait).await
 }
 
 async fn resume(

@@ -14,6 +14,7 @@ mod oauth;
 mod openapi;
 mod refusal;
 mod revocations;
+mod watch;
 
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
@@ -28,6 +29,7 @@ pub(crate) fn routes(state: &PlatformState) -> Router<PlatformState> {
     let parts = [
         callers::routes,
         clusters::routes,
+        watch::routes,
         keys::routes,
         clients::routes,
         revocations::routes,

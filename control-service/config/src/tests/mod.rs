@@ -47,7 +47,7 @@ fn fields(text: &str) -> Vec<String> {
 fn a_good_file_has_defaults_and_paths_beside_it() {
     let config = parse(GOOD).unwrap();
     assert_eq!(config.data_dir, config.file.with_file_name("data"));
-    assert_eq!(config.offline_after, Duration::from_secs(90));
+    assert_eq!(config.clusters.offline_after, Duration::from_secs(90));
     assert_eq!(config.identity.lifetime_s, 60);
     assert_eq!(config.service_tokens, None);
     assert_eq!(config.policy.issuers.len(), 1);

@@ -5,12 +5,13 @@ use std::fmt;
 use portcullis_identity::ids::ClusterId;
 
 use crate::caller::Authority;
+use crate::hold::Word;
 
 /// A change that closes something.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Closing {
-    /// A cluster was suspended, by this authority.
-    Suspended(ClusterId, Authority),
+    /// A cluster was suspended, by this word.
+    Suspended(ClusterId, Word),
     /// A cluster was retired.
     Retired(ClusterId),
     /// An API key was revoked, or another one took its place.
@@ -30,7 +31,7 @@ pub enum Closing {
 impl fmt::Display for Closing {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Suspended(id, by) => write!(f, "cluster {id}, suspended by the {}", by.as_str()),
+            Self::Suspended(id, by) => write!(f, "cluster {id}, suspended by the {}", by.side.as_str()),
             Self::Retired(id) => write!(f, "cluster {id}, retired"),
             Self::ApiKeyEnded(id) => write!(f, "API key {id}, ended"),
             Self::Revoked(name, by) => write!(f, "{name}, revoked by the {}", by.as_str()),

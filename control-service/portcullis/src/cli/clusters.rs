@@ -3,13 +3,14 @@
 use clap::Subcommand;
 use clap::builder::TypedValueParser;
 use portcullis_control_contract::clusters::{
-    ClusterChanged, ClusterList, ClusterListQuery, Registered, Registration,
+    ClusterChanged, ClusterList, ClusterListQuery, ClusterShown, Registered, Registration, Suspension,
 };
 use portcullis_control_domain::cluster::Placement;
 use portcullis_identity::ids::{ClusterId, TenantId};
 use portcullis_model::decision::ClusterState;
 
 use super::client::{Call, Change, ClientError, Connection, MOST, change, one_of, run};
+use super::watch::watch;
 
 /// Clusters.
 #[derive(Debug, Subcommand)]
@@ -37,9 +38,22 @@ pub(super) enum Clusters {
         #[arg(long, value_parser = state())]
         state: Option<ClusterState>,
     },
-    /// Close a cluster at every proxy.
-    Suspend(Change),
-    /// Open it again.
+    /// Show a cluster, with who holds it closed and why.
+    Show {
+        /// Its id.
+        id: String,
+    },
+    /// Print the states of clusters, and every change as it happens, one a line, until it is stopped.
+    Watch,
+    /// Close a cluster at every proxy, on behalf of your side: platform, tenant or owner.
+    Suspend {
+        #[command(flatten)]
+        change: Change,
+        /// Why, for the people who ask; the others of the platform, of the tenant and the owner see it.
+        #[arg(long)]
+        reason: Option<String>,
+    },
+    /// Let go of what your side has closed; the cluster opens when no side holds it.
     Resume(Change),
     /// End it for good; its id is never used again.
     Retire(Change),
@@ -69,8 +83,11 @@ pub(super) async fn clusters(connection: &Connection, command: Clusters) -> Resu
             let query = ClusterListQuery { tenant, state, limit: MOST, ..ClusterListQuery::default() };
             run::<ClusterList>(connection, Call::get(&["v1", "clusters"]).query(&query)).await
         }
-        Clusters::Suspend(Change { id, wait }) => {
-            of(Call::post(&["v1", "clusters", &id, "suspend"]).wait(wait)).await
+        Clusters::Watch => watch(connection).await,
+        Clusters::Show { id } => run::<ClusterShown>(connection, Call::get(&["v1", "clusters", &id])).await,
+        Clusters::Suspend { change: Change { id, wait }, reason } => {
+            let call = Call::post(&["v1", "clusters", &id, "suspend"]).wait(wait);
+            of(call.body(&Suspension { reason })).await
         }
         Clusters::Resume(Change { id, wait }) => {
             of(Call::post(&["v1", "clusters", &id, "resume"]).wait(wait)).await

@@ -22,6 +22,7 @@ mod table;
 mod test_identity;
 mod tokens;
 mod verify;
+mod watch;
 mod whoami;
 
 use std::path::PathBuf;

@@ -44,6 +44,8 @@ const LISTS: &[(&str, &[&str])] = &[
         "service_clients",
         &["id", "tenant", "roles", "scopes", "audiences", "may_exchange", "lifetime_s", "revoked_at_ms"],
     ),
+    ("signals", &["signal", "required", "value", "age_s", "source"]),
+    ("holds", &["side", "by", "reason", "since_ms"]),
     ("revocations", &["name", "note", "made_by", "created_at_ms", "expires_at_s"]),
     (
         "records",
@@ -105,7 +107,8 @@ fn describe(members: &Map<String, Value>, out: &mut String) {
                 let known = LISTS.iter().find(|(list, _)| list == name);
                 match known {
                     Some((_, columns))
-                        if !items.is_empty() || !matches!(name.as_str(), "pending" | "left_out") =>
+                        if !items.is_empty()
+                            || !matches!(name.as_str(), "pending" | "left_out" | "holds") =>
                     {
                         grid(columns, items, out)
                     }
@@ -168,11 +171,13 @@ mod tests {
     use portcullis_control_domain::administrator::Administrator;
     use portcullis_control_domain::api_key::{ApiKey, NewApiKey};
     use portcullis_control_domain::audit::AuditRow;
-    use portcullis_control_domain::caller::Role;
+    use portcullis_control_domain::caller::{Authority, Role};
     use portcullis_control_domain::client::{NewServiceClient, ServiceClient};
-    use portcullis_control_domain::cluster::{Cluster, NewCluster, Placement};
+    use portcullis_control_domain::cluster::{Administer, Cluster, NewCluster, Placement};
+    use portcullis_control_domain::hold::Word;
     use portcullis_control_domain::revocation::Revocation;
     use portcullis_control_domain::rollout::{SilentWorker, WorkerReport};
+    use portcullis_control_domain::signal::{Required, SignalReport};
     use portcullis_control_domain::signing::{Purpose, SigningKey};
     use portcullis_identity::SourceType;
     use portcullis_identity::ids::{ClientId, ClusterId, Subject, TenantId};
@@ -215,6 +220,9 @@ mod tests {
         let (id, tenant) = (ClusterId::new("acme").unwrap(), TenantId::new("acme").unwrap());
         let placement = Placement::OnPremises;
         let cluster = NewCluster { id, tenant: tenant.clone(), placement, region: None };
+        let mut cluster = Cluster::registered(cluster, 1);
+        let word = Word { side: Authority::Owner, by: None, at_ms: 1 };
+        cluster.administer(Administer::Suspend(None), word).unwrap();
         let key = NewApiKey {
             tenant: tenant.clone(),
             subject: Subject::new("ann").unwrap(),
@@ -250,7 +258,9 @@ mod tests {
         };
         let signing = SigningKeyReport::from(&SigningKey::generate(Purpose::Identity));
         vec![
-            ("clusters", written(Cluster::registered(cluster, 1))),
+            ("clusters", written(&cluster)),
+            ("signals", written(SignalReport::all(&cluster.signals, Required::default(), 1))[0].clone()),
+            ("holds", written(&cluster)["holds"][0].clone()),
             ("api_keys", written(ApiKey::made(key, "k", 1))),
             ("administrators", written(Administrator::generate(Role::Operator, None, None, 1).0)),
             ("signing_keys", written(signing)),

@@ -17,6 +17,7 @@ use portcullis_control_services::rollout::Rollout;
 use portcullis_control_services::shares::Shares;
 use portcullis_control_services::signing::SigningKeys;
 use portcullis_control_services::standing::Standing;
+use portcullis_control_services::watchers::Watchers;
 use portcullis_control_snapshot::{Settings, Workers};
 use portcullis_control_store::{Database, Location, Store, StoreError, Term};
 use tokio::sync::watch;
@@ -56,6 +57,7 @@ pub(super) async fn assemble(
 ) -> Result<(Running, States), StoreError> {
     let (store, pepper) = open(location, config.settings()).await?;
     store.limit_tenants(config.policy.tenant_limits);
+    store.judge_clusters_by(config.clusters.rules);
     let metrics = Arc::new(Metrics::default());
     let issuers = Issuers::new(store.clone(), Arc::clone(&metrics)).await?;
     let workers = Arc::new(Workers::new(config.worker_forget));
@@ -63,7 +65,8 @@ pub(super) async fn assemble(
     let replicas = Arc::new(Replicas::new(store.clone(), Arc::clone(&workers)));
     let signing = SigningKeys::new(store.clone(), Arc::clone(&issuers), Arc::clone(&rollout), config).await?;
     let as_of = store.hub().revision();
-    let presence = Arc::new(Presence::new(store.known_clusters().await?, as_of, config.offline_after));
+    let (known, clusters) = (store.known_clusters().await?, &config.clusters);
+    let presence = Arc::new(Presence::new(known, as_of, clusters.offline_after, clusters.rules));
     let led = store.term();
     // Last of all that can fail: it begins to fetch.
     let led = match issuers.apply(&config.policy).await {
@@ -158,6 +161,8 @@ fn states(config: &Config, running: &Running, shared: Shared) -> States {
         tokens: Arc::new(tokens),
         people: Arc::clone(people),
         configuration: Arc::clone(configuration),
+        watchers: Arc::new(Watchers::new(store.clone(), Arc::clone(people))),
+        stopping: stopping.clone(),
     };
     let operations = OperationsState {
         store: store.clone(),

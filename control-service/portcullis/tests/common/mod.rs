@@ -542,3 +542,13 @@ pub(crate) fn forge(token: &str) -> String {
     let sum = portcullis_protocol::audit::hex(&crc32fast::hash(body.as_bytes()).to_be_bytes());
     [body, sum].join("_")
 }
+
+/// The first of the events that follow each other.
+pub(crate) async fn first_event(mut answer: reqwest::Response) -> String {
+    let mut text = String::new();
+    while !text.ends_with("\n\n") {
+        let more = answer.chunk().await.unwrap().unwrap();
+        text.push_str(std::str::from_utf8(&more).unwrap());
+    }
+    text
+}

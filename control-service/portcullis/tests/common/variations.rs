@@ -123,6 +123,7 @@ fn settings() -> Vec<Variation> {
         ("serviceTokens.publishSeconds", "/serviceTokens/publishSeconds", json!(61)),
         ("serviceTokens.keepSeconds", "/serviceTokens/keepSeconds", json!(1_001)),
         ("clusters.offlineAfterSeconds", "/clusters/offlineAfterSeconds", json!(91)),
+        ("clusters.recoverEverySeconds", "/clusters/recoverEverySeconds", json!(29)),
         ("jwksRefreshSeconds", "/jwksRefreshSeconds", json!(61)),
         ("log.format", "/log/format", json!("text")),
         ("log.level", "/log/level", json!("info,hyper=warn")),

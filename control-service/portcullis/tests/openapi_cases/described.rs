@@ -8,7 +8,7 @@ use portcullis_control_contract::calls::{Access, Call};
 use reqwest::{Method, RequestBuilder, Response};
 use serde_json::{Value, json};
 
-use crate::common::Server;
+use crate::common::{Server, first_event};
 
 /// What can be wrong with every call of a form, which is tried for one and not for each.
 const OF_EVERY_CALL: &[&str] = &[
@@ -96,9 +96,10 @@ impl Described {
         for header in described["headers"].as_object().into_iter().flatten() {
             assert!(answer.headers().contains_key(header.0), "{call:?} {status} has no {}", header.0);
         }
-        let text = answer.text().await.unwrap();
+        let events = kind == "text/event-stream";
+        let text = if events { first_event(answer).await } else { answer.text().await.unwrap() };
         assert!(schema.is_object(), "{call:?} answered {status} {kind}, which is not described: {text}");
-        let value: Value = serde_json::from_str(&text).unwrap();
+        let value = if events { json!(text) } else { serde_json::from_str(&text).unwrap() };
         let errors =
             self.errors([&format!("{call:?}"), kind.as_str(), &status.to_string()].concat(), schema, &value);
         assert_eq!(errors, Vec::<String>::new(), "{call:?} {status}: {text}");
@@ -121,6 +122,13 @@ impl Described {
         let (status, answer) = self.send(call, &self.path(call, rest), body).await;
         assert!(status < 300, "{call:?} {rest}: {status} {answer}");
         answer
+    }
+
+    /// The same, of somebody else.
+    pub(crate) async fn ok_as(&self, token: &str, call: Call, rest: &str, body: Option<Value>) {
+        let request = self.request(call, &self.path(call, rest), body).bearer_auth(token);
+        let (status, answer) = self.check(call, request.send().await.unwrap()).await;
+        assert!(status < 300, "{call:?} {rest}: {status} {answer}");
     }
 
     /// A call that is refused for a reason.

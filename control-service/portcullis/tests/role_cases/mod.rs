@@ -3,7 +3,7 @@
 use reqwest::Method;
 use serde_json::{Value, json};
 
-use crate::common::{Server, text};
+use crate::common::{Server, first_event, text};
 
 /// Another tenant than that of the things in question.
 pub(crate) const GLOBEX: &str = "globex";
@@ -60,6 +60,7 @@ const fn case(
 pub(crate) const CASES: &[Case] = &[
     case("GET /v1/whoami", "whoami", None, [200, 200, 200, 200, 200, 200, 200]),
     case("GET /v1/clusters", "clusters:read", None, [200, 200, 200, 200, 200, 200, 200]),
+    case("GET /v1/clusters/watch", "clusters:read", None, [200, 200, 200, 200, 200, 200, 200]),
     case("GET /v1/clusters/{id}", "clusters:read", None, [200, 200, 200, 200, 200, 200, 404]),
     case(
         "POST /v1/clusters",
@@ -182,6 +183,8 @@ pub(crate) const MADE: &[(&str, &str)] = &[
 /// A caller of a role, and things of acme's that nobody else touches.
 pub(crate) struct Who {
     pub(crate) token: String,
+    /// The token's public part.
+    pub(crate) id: String,
     pub(crate) cluster: String,
     key: String,
     client: String,
@@ -207,6 +210,7 @@ impl Who {
         let administrator = server.expect(201, Method::POST, "/v1/administrators", Some(body)).await;
         let things = Self {
             token: String::new(),
+            id: String::new(),
             cluster,
             key: text(&key["api_key"]["id"]),
             client,
@@ -225,6 +229,7 @@ impl Who {
         let copy = |name: &String| name.clone();
         Self {
             token: text(&made["token"]),
+            id: text(&made["administrator"]["id"]),
             cluster: copy(cluster),
             key: copy(key),
             client: copy(client),
@@ -272,6 +277,10 @@ impl Who {
             call = call.header("content-type", "application/json").body(body.to_owned());
         }
         let answer = call.send().await.unwrap();
-        (answer.status().as_u16(), answer.json().await.unwrap())
+        let status = answer.status().as_u16();
+        match answer.headers()["content-type"] == "text/event-stream" {
+            true => (status, json!(first_event(answer).await)),
+            false => (status, answer.json().await.unwrap()),
+        }
     }
 }

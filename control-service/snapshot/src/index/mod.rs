@@ -5,6 +5,7 @@
 //! passes them; a reader below the floor gets everything anew.
 
 mod entry;
+mod news;
 mod views;
 
 use std::collections::BTreeMap;
@@ -19,6 +20,7 @@ use prost::Message;
 use crate::View;
 pub use entry::{Change, Published};
 use entry::{Entry, EntryKey, plain, visible};
+pub use news::ClusterNews;
 
 /// Bytes of records with which a page is full. One page is one slice of work on a worker.
 const PAGE_BYTES: usize = 24 * 1024;

@@ -1,5 +1,8 @@
 use std::sync::Arc;
 
+use portcullis_model::decision::ClusterState;
+use portcullis_protocol::wire;
+
 use super::*;
 
 const LIFE: [u8; 16] = [1; 16];
@@ -27,6 +30,34 @@ fn a_delta_holds_the_latest_change_of_each_entry_in_order() {
     assert_eq!(seen, [(&b"b"[..], false), (b"a", true)]);
     assert_eq!((page.revision, page.reset, news), (3, false, true));
     assert!(!state.answer(&ask(3)).1);
+}
+
+#[test]
+fn news_of_clusters_are_their_newest_states_and_complete_whatever_changes_beside() {
+    let cluster = |id: &str, revision: u64, state: ClusterState| {
+        let value = wire::Cluster { tenant: "acme".to_owned(), state: state.code() }.encode_to_vec();
+        let (key, value) = (id.as_bytes().into(), Some(value.into()));
+        Change { kind: RecordKind::Cluster, key, revision, value }
+    };
+    let (online, offline) = (ClusterState::Online, ClusterState::Offline);
+    let mut changes = vec![cluster("a", 1, online), cluster("b", 2, online), cluster("a", 3, offline)];
+    changes.extend((4..5004).map(|revision| change(&revision.to_string(), revision, true)));
+    changes.push(cluster("c", 5004, online));
+    let state = state(changes);
+    let told = |after, most| {
+        let (news, upto) = state.cluster_news(after, most);
+        (news.into_iter().map(|c| (c.id.to_string(), c.state, c.revision)).collect::<Vec<_>>(), upto)
+    };
+    assert_eq!(told(0, 1), (vec![("b".to_owned(), online, 2)], 2));
+    let (mut at, mut all, mut looks) = (0, Vec::new(), 0);
+    while at < state.revision() {
+        let (news, upto) = told(at, 9);
+        assert!(upto > at);
+        all.extend(news.into_iter().map(|(id, ..)| id));
+        (at, looks) = (upto, looks + 1);
+    }
+    assert_eq!((all, looks), (vec!["b".to_owned(), "a".to_owned(), "c".to_owned()], 3));
+    assert_eq!(told(5004, 9), (Vec::new(), 5004));
 }
 
 #[test]

@@ -141,6 +141,14 @@ impl Store {
             .await
     }
 
+    /// Whether a caller who was let in would be let in again, as far as the store knows.
+    ///
+    /// # Errors
+    /// [`StoreError`] when the database fails.
+    pub async fn is_still_good(&self, caller: Caller) -> Result<bool, StoreError> {
+        self.readers.run(move |connection| still_good(connection, &caller, now_ms())).await
+    }
+
     /// Gives out a token of this role, to be shown once.
     ///
     /// # Errors

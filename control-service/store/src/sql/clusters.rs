@@ -1,18 +1,21 @@
 //! Data clusters in the database. Every change of a state is published to the filters with it.
 
 use std::collections::HashMap;
-use std::sync::Arc;
+use std::str::FromStr;
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 
-use portcullis_control_domain::audit::AuditEvent;
-use portcullis_control_domain::caller::{Authority, Reach};
+use portcullis_control_domain::audit::{AuditEvent, RecordedCaller};
+use portcullis_control_domain::caller::Reach;
 use portcullis_control_domain::clock::{millis, now_ms};
 use portcullis_control_domain::cluster::{
     Administer, Administrative, Cluster, ClusterQuery, Heartbeat, KnownCluster, NewCluster, Observation,
     Observed, SilentCluster, effective,
 };
+use portcullis_control_domain::hold::{Holds, Word};
 use portcullis_control_domain::limits::{Made, TenantLimits};
+use portcullis_control_domain::signal::{Rules, Said, SignalName, SignalReport, SignalValue, Signals};
 use portcullis_control_domain::tokens::{Token, TokenKind};
 use portcullis_control_domain::{Listed, Refused};
 use portcullis_control_snapshot::entries;
@@ -24,25 +27,31 @@ use super::Store;
 use super::failure::Failure;
 use super::leader::Term;
 use super::limits::Making;
+use super::times;
 use super::transaction::Transaction;
-use super::{times, words};
 use crate::StoreError;
 
 pub(super) const COLUMNS: &str = "id, tenant, placement, region, administrative, observed, version, created_at_ms, \
-                       last_heartbeat_at_ms, token_digest, suspended_by";
+                       last_heartbeat_at_ms, token_digest, holds, \
+                       reported, tunnel, tunnel_at_ms, tunnel_source, probe, probe_at_ms, probe_source, \
+                       observed_since_ms, observed_by, recovers_ms";
 
 /// A time is written unless a newer one is there. One of the future was written before the clock was set back.
 const NOTE_TIMES: [&str; 2] = [
     "UPDATE cluster SET last_heartbeat_at_ms = noted.at_ms",
     "WHERE id = noted.name AND (coalesce(last_heartbeat_at_ms, 0) < noted.at_ms OR last_heartbeat_at_ms > ?2)
-     RETURNING id, observed",
+     RETURNING id, reported",
 ];
+
+/// What the audit log calls a change of what is observed, where a call has its method.
+const STATE: &str = "STATE";
 
 /// By how much a heartbeat's time may be in the future without being one of before the clock was set back.
 const FUTURE_MS: u64 = 5_000;
 
 pub(super) fn read(row: &Row<'_>) -> Result<KnownCluster, SqlError> {
     let (administrative, observed): (Administrative, Observed) = (row.parse(4)?, row.parse(5)?);
+    let holds = holds(row, 10)?;
     Ok(KnownCluster {
         cluster: Cluster {
             id: row.parse(0)?,
@@ -51,14 +60,50 @@ pub(super) fn read(row: &Row<'_>) -> Result<KnownCluster, SqlError> {
             region: row.get(3)?,
             state: effective(administrative, observed),
             observed,
+            observed_since_ms: row.get(18)?,
+            observed_by: optional(row, 19)?,
+            signals: signals(row)?,
+            recovers_ms: row.get(20)?,
             administrative,
-            suspended_by: words::parsed(row, 10)?,
+            suspended_by: holds.sides().collect(),
+            holds,
             version: row.get(6)?,
             created_at_ms: row.get(7)?,
             last_heartbeat_at_ms: row.get(8)?,
         },
         token_digest: row.get(9)?,
     })
+}
+
+/// A word that may not be there.
+fn optional<T: FromStr>(row: &Row<'_>, column: usize) -> Result<Option<T>, SqlError> {
+    let is_there = row.get::<Option<String>>(column)?.is_some();
+    is_there.then(|| row.parse(column)).transpose()
+}
+
+/// What a signal said last, by the columns of its value, of the time, and of who was asked.
+fn said(row: &Row<'_>, (value, at, source): (usize, usize, Option<usize>)) -> Result<Option<Said>, SqlError> {
+    let Some(value) = optional(row, value)? else { return Ok(None) };
+    let at_ms: Option<u64> = row.get(at)?;
+    let source: Option<String> = source.map(|source| row.get(source)).transpose()?;
+    Ok(Some(Said { value, at_ms: at_ms.unwrap_or_default(), source: source.unwrap_or_default() }))
+}
+
+fn signals(row: &Row<'_>) -> Result<Signals, SqlError> {
+    Ok(Signals {
+        heartbeat: said(row, (11, 8, None))?,
+        tunnel: said(row, (12, 13, Some(14)))?,
+        probe: said(row, (15, 16, Some(17)))?,
+    })
+}
+
+fn holds(row: &Row<'_>, column: usize) -> Result<Holds, SqlError> {
+    let wrong = |_| SqlError::Column { index: column, wanted: std::any::type_name::<Holds>() };
+    serde_json::from_str(&row.get::<String>(column)?).map_err(wrong)
+}
+
+fn holds_text(holds: &Holds) -> Result<String, Failure> {
+    serde_json::to_string(holds).map_err(|error| Failure::database(error.to_string()))
 }
 
 fn find(connection: &Connection, id: &ClusterId) -> Result<Option<KnownCluster>, Failure> {
@@ -81,16 +126,32 @@ fn change(
     let mut cluster = within(transaction.connection(), id, reach)?;
     let before = cluster.state;
     edit(&mut cluster)?;
+    let Signals { heartbeat, tunnel, probe } = &cluster.signals;
+    let value = |said: &Option<Said>| said.as_ref().map(|said| said.value.as_str());
+    let at_ms = |said: &Option<Said>| said.as_ref().map(|said| said.at_ms);
+    let source = |said: &Option<Said>| said.as_ref().map(|said| said.source.clone()).unwrap_or_default();
     transaction.connection().execute(
         "UPDATE cluster SET administrative = ?2, observed = ?3, version = ?4, last_heartbeat_at_ms = ?5,
-                suspended_by = ?6 WHERE id = ?1",
+                holds = ?6, reported = ?7, tunnel = ?8, tunnel_at_ms = ?9, tunnel_source = ?10, probe = ?11,
+                probe_at_ms = ?12, probe_source = ?13, observed_since_ms = ?14, observed_by = ?15, recovers_ms = ?16
+            WHERE id = ?1",
         params![
             id.as_str(),
             cluster.administrative.as_str(),
             cluster.observed.as_str(),
             cluster.version,
             cluster.last_heartbeat_at_ms,
-            cluster.suspended_by.iter().map(|by| by.as_str()).collect::<Vec<_>>().join(" ")
+            holds_text(&cluster.holds)?,
+            value(heartbeat),
+            value(tunnel),
+            at_ms(tunnel),
+            source(tunnel),
+            value(probe),
+            at_ms(probe),
+            source(probe),
+            cluster.observed_since_ms,
+            cluster.observed_by.map(SignalName::as_str),
+            cluster.recovers_ms
         ],
     )?;
     let revision = match cluster.state == before {
@@ -104,19 +165,14 @@ fn change(
 pub(super) fn administer(
     transaction: &mut Transaction<'_>,
     (id, reach): (&ClusterId, &Reach),
-    what: Administer,
+    (what, word): (Administer, Word),
 ) -> Result<(Cluster, u64), Failure> {
-    change(transaction, (id, reach), |cluster| cluster.administer(what, reach.authority()))
+    change(transaction, (id, reach), |cluster| cluster.administer(what, word))
 }
 
-/// Suspends a cluster by the word of this authority, whoever tells of it.
-pub(super) fn suspend(
-    transaction: &mut Transaction<'_>,
-    id: &ClusterId,
-    by: Authority,
-) -> Result<(), Failure> {
-    change(transaction, (id, &Reach::Platform), |cluster| cluster.administer(Administer::Suspend, by))
-        .map(drop)
+/// Suspends a cluster by somebody's word, whoever tells of it.
+pub(super) fn suspend(transaction: &mut Transaction<'_>, id: &ClusterId, word: Word) -> Result<(), Failure> {
+    administer(transaction, (id, &Reach::Platform), (Administer::Suspend(None), word)).map(drop)
 }
 
 fn register(
@@ -153,17 +209,45 @@ fn register(
     Ok((cluster, revision))
 }
 
-fn observe(transaction: &mut Transaction<'_>, heartbeats: Vec<Heartbeat>) -> Result<Vec<Cluster>, Failure> {
+/// Takes over what a signal of a cluster says, and what follows from it; a change is audited with it.
+fn hear(
+    transaction: &mut Transaction<'_>,
+    (id, by): (&ClusterId, &RecordedCaller),
+    (signal, rules, now_ms): (SignalName, &Rules, u64),
+    edit: impl FnOnce(&mut Cluster),
+) -> Result<Cluster, Failure> {
+    let mut changed = false;
+    let (cluster, _) = change(transaction, (id, &Reach::Platform), |cluster| {
+        edit(cluster);
+        changed = cluster.judge(signal, rules, now_ms);
+        Ok(())
+    })?;
+    if changed {
+        let path = ["/clusters", id.as_str(), cluster.observed.as_str(), signal.as_str()].join("/");
+        let event = AuditEvent { by: by.clone(), method: STATE.to_owned(), path, ..AuditEvent::default() };
+        let mut record = event.record(200, "");
+        record.cluster = cluster.id.to_string();
+        record.tenant = cluster.tenant.to_string();
+        transaction.record(record)?;
+    }
+    Ok(cluster)
+}
+
+fn observe(
+    transaction: &mut Transaction<'_>,
+    heartbeats: Vec<Heartbeat>,
+    rules: &Rules,
+) -> Result<Vec<Cluster>, Failure> {
     let mut changed = Vec::with_capacity(heartbeats.len());
     let now_ms = transaction.connection().now_ms()?;
     for heartbeat in heartbeats {
         let id = heartbeat.id.clone();
-        let outcome = change(transaction, (&id, &Reach::Platform), |cluster| {
+        let by = RecordedCaller::Cluster { key_id: String::new() };
+        let outcome = hear(transaction, (&id, &by), (SignalName::Heartbeat, rules, now_ms), |cluster| {
             cluster.observe(heartbeat, now_ms);
-            Ok(())
         });
         match outcome {
-            Ok((cluster, _)) => changed.push(cluster),
+            Ok(cluster) => changed.push(cluster),
             Err(Failure(StoreError::Refused(_))) => {}
             Err(error) => return Err(error),
         }
@@ -172,6 +256,17 @@ fn observe(transaction: &mut Transaction<'_>, heartbeats: Vec<Heartbeat>) -> Res
 }
 
 impl Store {
+    /// Takes over by which rules signals make a state.
+    pub fn judge_clusters_by(&self, rules: Rules) {
+        *self.rules.write().unwrap_or_else(PoisonError::into_inner) = rules;
+    }
+
+    /// By which rules signals make a state.
+    #[must_use]
+    pub fn rules(&self) -> Rules {
+        *self.rules.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Registers a cluster; the token is its own, to be shown once.
     ///
     /// # Errors
@@ -200,7 +295,7 @@ impl Store {
     /// Suspends, resumes or retires a cluster; returns the revision from which on it is so.
     ///
     /// # Errors
-    /// [`Refused::ClusterUnknown`], [`Refused::ClusterRetired`], [`Refused::HeldAbove`], or the database fails.
+    /// [`Refused::ClusterUnknown`], [`Refused::ClusterRetired`], [`Refused::HeldAbove`], [`Refused::HeldBelow`], or the database fails.
     pub async fn administer_cluster(
         &self,
         id: ClusterId,
@@ -209,7 +304,8 @@ impl Store {
     ) -> Result<(Cluster, u64), StoreError> {
         self.writer
             .run(move |transaction| {
-                let (cluster, revision) = administer(transaction, (&id, &action.reach()), what)?;
+                let (cluster, revision) =
+                    administer(transaction, (&id, &action.reach()), (what, Word::from(&action)))?;
                 let mut record = action.record(200, "");
                 record.cluster = cluster.id.to_string();
                 record.tenant = cluster.tenant.to_string();
@@ -224,10 +320,10 @@ impl Store {
     /// # Errors
     /// [`StoreError`] when the database fails; nothing is written then.
     pub async fn observe(&self, heartbeats: Vec<Heartbeat>) -> Result<Observation, StoreError> {
-        let order = Arc::clone(&self.observations);
+        let (order, rules) = (Arc::clone(&self.observations), self.rules());
         self.writer
             .run(move |transaction| {
-                let clusters = observe(transaction, heartbeats)?;
+                let clusters = observe(transaction, heartbeats, &rules)?;
                 // Counted on the writer's thread, so that it follows the order of the writes.
                 let order = order.fetch_add(1, Ordering::Relaxed) + 1;
                 Ok(Observation { clusters, revision: transaction.revision(), order })
@@ -242,9 +338,9 @@ impl Store {
     /// [`StoreError`] when the database fails; nothing is written then.
     pub async fn note_times(
         &self,
-        heard: Vec<(ClusterId, Observed, Instant)>,
+        heard: Vec<(ClusterId, SignalValue, Instant)>,
     ) -> Result<Observation, StoreError> {
-        let order = Arc::clone(&self.observations);
+        let (order, rules) = (Arc::clone(&self.observations), self.rules());
         self.writer
             .run_bulk(move |transaction| {
                 let connection = transaction.connection();
@@ -252,16 +348,16 @@ impl Store {
                 // Only now: what waited for its turn would seem to be newer than it is, and than what others wrote meanwhile.
                 let at_ms = |at: &Instant| now_ms.saturating_sub(millis(at.elapsed()));
                 let list = times::list(heard.iter().map(|(id, _, at)| (id.as_str(), at_ms(at))));
-                let read = |row: &Row<'_>| Ok((row.parse::<ClusterId>(0)?, row.parse::<Observed>(1)?));
+                let read = |row: &Row<'_>| Ok((row.parse::<ClusterId>(0)?, optional::<SignalValue>(row, 1)?));
                 let noted =
                     connection.query(&times::update(connection, NOTE_TIMES), params![list, now_ms], read)?;
                 let noted: HashMap<_, _> = noted.into_iter().collect();
-                let wrong = heard.into_iter().filter_map(|(id, observed, _)| {
-                    let is_wrong = noted.get(&id).is_some_and(|stored| *stored != observed);
-                    is_wrong.then_some(Heartbeat { id, observed, version: None })
+                let wrong = heard.into_iter().filter_map(|(id, said, _)| {
+                    let is_wrong = noted.get(&id).is_some_and(|stored| *stored != Some(said));
+                    is_wrong.then_some(Heartbeat { id, said, version: None })
                 });
                 let wrong = wrong.collect();
-                let clusters = observe(transaction, wrong)?;
+                let clusters = observe(transaction, wrong, &rules)?;
                 let order = order.fetch_add(1, Ordering::Relaxed) + 1;
                 Ok(Observation { clusters, revision: transaction.revision(), order })
             })
@@ -283,7 +379,7 @@ impl Store {
             .run(move |connection| {
                 let now_ms = connection.now_ms()?;
                 let sql = "SELECT id, last_heartbeat_at_ms FROM cluster
-                    WHERE observed IN ('online', 'degraded') AND administrative <> 'retired'
+                    WHERE reported IN ('good', 'degraded') AND administrative <> 'retired'
                         AND (coalesce(last_heartbeat_at_ms, 0) <= ?1 OR last_heartbeat_at_ms > ?2)
                     ORDER BY last_heartbeat_at_ms, id LIMIT ?3";
                 let before = now_ms.saturating_sub(silence_ms);
@@ -303,20 +399,19 @@ impl Store {
         term: Term,
         silent: Vec<SilentCluster>,
     ) -> Result<Vec<Cluster>, StoreError> {
+        let rules = self.rules();
         self.writer
             .run(move |transaction| {
                 transaction.is_led_by(term)?;
+                let now_ms = transaction.connection().now_ms()?;
                 let mut changed = Vec::new();
                 for SilentCluster { id, last_heartbeat_at_ms } in silent {
                     let found = find(transaction.connection(), &id)?;
                     let same =
                         |known: &KnownCluster| known.cluster.last_heartbeat_at_ms == last_heartbeat_at_ms;
                     if found.is_some_and(|known| same(&known)) {
-                        let fall_silent = |cluster: &mut Cluster| {
-                            cluster.fall_silent();
-                            Ok(())
-                        };
-                        changed.push(change(transaction, (&id, &Reach::Platform), fall_silent)?.0);
+                        let (by, of) = (RecordedCaller::Service, (SignalName::Heartbeat, &rules, now_ms));
+                        changed.push(hear(transaction, (&id, &by), of, Cluster::fall_silent)?);
                     }
                 }
                 Ok(changed)
@@ -330,6 +425,26 @@ impl Store {
     /// [`Refused::ClusterUnknown`], or the database fails.
     pub async fn cluster(&self, reach: Reach, id: ClusterId) -> Result<Cluster, StoreError> {
         self.readers.run(move |connection| within(connection, &id, &reach)).await
+    }
+
+    /// The same, with what its signals said last.
+    ///
+    /// # Errors
+    /// [`Refused::ClusterUnknown`], or the database fails.
+    pub async fn cluster_with_signals(
+        &self,
+        reach: Reach,
+        id: ClusterId,
+    ) -> Result<(Cluster, Vec<SignalReport>), StoreError> {
+        let rules = self.rules();
+        self.readers
+            .run(move |connection| {
+                let cluster = within(connection, &id, &reach)?;
+                let now_ms = connection.now_ms()?;
+                let signals = SignalReport::all(&cluster.signals, cluster.required(&rules), now_ms);
+                Ok((cluster, signals))
+            })
+            .await
     }
 
     /// The ids of all clusters that somebody of this reach can touch.

@@ -4,9 +4,10 @@ use std::time::Duration;
 
 use portcullis_control_domain::Refused;
 use portcullis_control_domain::audit::RecordedCaller;
-use portcullis_control_domain::caller::Reach;
+use portcullis_control_domain::caller::{Authority, Reach};
 use portcullis_control_domain::clock::now_ms;
 use portcullis_control_domain::cluster::Administer;
+use portcullis_control_domain::hold::Word;
 use portcullis_control_domain::outage_log::OutageLog;
 use portcullis_control_domain::recovery::{AuditExport, Closing, Recovery, Verdict, event};
 
@@ -28,9 +29,10 @@ const SINCE: usize = 9;
 /// Does again what closed something; false when it is not there, and so cannot be used either.
 fn close(transaction: &mut Transaction<'_>, closing: &Closing) -> Result<bool, Failure> {
     let outcome = match closing {
-        Closing::Suspended(id, by) => clusters::suspend(transaction, id, *by),
+        Closing::Suspended(id, word) => clusters::suspend(transaction, id, word.clone()),
         Closing::Retired(id) => {
-            clusters::administer(transaction, (id, &Reach::Platform), Administer::Retire).map(drop)
+            let word = Word { side: Authority::Platform, by: None, at_ms: now_ms() };
+            clusters::administer(transaction, (id, &Reach::Platform), (Administer::Retire, word)).map(drop)
         }
         Closing::ApiKeyEnded(id) => keys::revoke(transaction, id).map(drop),
         Closing::Revoked(name, by) => revocations::keep(transaction, name, *by).map(drop),

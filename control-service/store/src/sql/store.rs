@@ -8,6 +8,7 @@ use portcullis_control_domain::clock::now_ms;
 use portcullis_control_domain::histogram::{Histogram, Observed};
 use portcullis_control_domain::limits::TenantLimits;
 use portcullis_control_domain::recovery::Recovery;
+use portcullis_control_domain::signal::Rules;
 use portcullis_control_snapshot::{Hub, Settings};
 use portcullis_sql::params;
 use tokio::sync::watch;
@@ -54,6 +55,7 @@ pub struct Store {
     pub(super) notices: Arc<Notices>,
     pub(super) recovery: Arc<watch::Sender<Option<Recovery>>>,
     pub(super) limits: Arc<RwLock<TenantLimits>>,
+    pub(super) rules: Arc<RwLock<Rules>>,
 }
 
 impl Store {
@@ -117,6 +119,7 @@ impl Store {
             notices,
             recovery,
             limits: Arc::default(),
+            rules: Arc::default(),
         })
     }
 

@@ -7,7 +7,9 @@ use portcullis_control_domain::caller::Reach;
 use portcullis_control_domain::cluster::{
     Administer, ClusterQuery, Heartbeat, NewCluster, Observed, Placement,
 };
+use portcullis_control_domain::hold::HoldReason;
 use portcullis_control_domain::issuer::StoredKeys;
+use portcullis_control_domain::signal::SignalValue;
 use portcullis_control_store::{Server, Store, StoreError};
 use portcullis_mesh::paths;
 use portcullis_mesh::postgres::Postgres;
@@ -20,6 +22,7 @@ use crate::world::{World, action};
 
 on_both! {
     a_clusters_state_is_what_operators_and_heartbeats_say,
+    holds_keep_who_made_them_and_why,
     a_refused_job_leaves_nothing_and_hurts_no_other,
     revisions_are_one_order_and_none_is_given_twice,
     everything_is_there_after_a_restart,
@@ -41,8 +44,8 @@ async fn register(store: &Store, id: &str, tenant: &str) -> u64 {
     store.register_cluster(new(id, tenant), action("/v1/clusters")).await.unwrap().2
 }
 
-fn heartbeat(id: &str, observed: Observed) -> Heartbeat {
-    Heartbeat { id: id.parse().unwrap(), observed, version: Some("1.2".to_owned()) }
+fn heartbeat(id: &str, said: SignalValue) -> Heartbeat {
+    Heartbeat { id: id.parse().unwrap(), said, version: Some("1.2".to_owned()) }
 }
 
 async fn a_clusters_state_is_what_operators_and_heartbeats_say(world: World) {
@@ -55,11 +58,11 @@ async fn a_clusters_state_is_what_operators_and_heartbeats_say(world: World) {
         register(&store, id, tenant).await;
     }
     let seen =
-        store.observe(vec![heartbeat("a", Observed::Online), heartbeat("gone", Observed::Online)]).await;
+        store.observe(vec![heartbeat("a", SignalValue::Good), heartbeat("gone", SignalValue::Good)]).await;
     assert_eq!(seen.unwrap().clusters.len(), 1, "what is not there is passed over");
     let suspend = |what| store.administer_cluster("a".parse().unwrap(), what, action("/v1/clusters/a"));
-    assert_eq!(suspend(Administer::Suspend).await.unwrap().0.state, ClusterState::Suspended);
-    store.observe(vec![heartbeat("a", Observed::Degraded)]).await.unwrap();
+    assert_eq!(suspend(Administer::Suspend(None)).await.unwrap().0.state, ClusterState::Suspended);
+    store.observe(vec![heartbeat("a", SignalValue::Degraded)]).await.unwrap();
     let a = store.cluster(Reach::Platform, "a".parse().unwrap()).await.unwrap();
     assert_eq!(
         (a.state, a.observed, a.version.as_deref()),
@@ -91,13 +94,32 @@ async fn a_clusters_state_is_what_operators_and_heartbeats_say(world: World) {
     assert!(matches!(missing, Err(StoreError::Refused(Refused::ClusterUnknown))), "{missing:?}");
 }
 
+async fn holds_keep_who_made_them_and_why(world: World) {
+    let store = world.store().await;
+    register(&store, "a", "acme").await;
+    let reason = HoldReason::try_from("an incident".to_owned()).unwrap();
+    let suspend = Administer::Suspend(Some(reason));
+    let made =
+        store.administer_cluster("a".parse().unwrap(), suspend, action("/v1/clusters/a")).await.unwrap().0;
+    store.close().await;
+    drop(store);
+    let store = world.store().await;
+    let found = store.cluster(Reach::Platform, "a".parse().unwrap()).await.unwrap();
+    assert_eq!(found, made);
+    let holds = serde_json::to_value(&found.holds).unwrap();
+    assert_eq!((&holds[0]["by"]["id"], &holds[0]["reason"]), (&"1".into(), &"an incident".into()));
+    let retired =
+        store.administer_cluster("a".parse().unwrap(), Administer::Retire, action("/")).await.unwrap().0;
+    assert!(retired.holds.is_empty() && retired.state == ClusterState::Retired);
+}
+
 /// Its writing waits while another one has the database, as on a busy machine.
 async fn what_was_heard_before_is_not_the_last_word_for_being_written_late(world: World) {
     let store = world.store().await;
     register(&store, "a", "acme").await;
     let before = Instant::now();
     tokio::time::sleep(Duration::from_millis(20)).await;
-    store.observe(vec![heartbeat("a", Observed::Online)]).await.unwrap();
+    store.observe(vec![heartbeat("a", SignalValue::Good)]).await.unwrap();
     let (holding, held) = tokio::sync::oneshot::channel();
     let busy = world.sql(move |connection| {
         connection.begin().unwrap();
@@ -107,13 +129,13 @@ async fn what_was_heard_before_is_not_the_last_word_for_being_written_late(world
     });
     let late = async {
         held.await.unwrap();
-        store.note_times(vec![("a".parse().unwrap(), Observed::Degraded, before)]).await.unwrap()
+        store.note_times(vec![("a".parse().unwrap(), SignalValue::Degraded, before)]).await.unwrap()
     };
     let ((), noted) = tokio::join!(busy, late);
     assert_eq!(noted.clusters, []);
     let a = store.cluster(Reach::Platform, "a".parse().unwrap()).await.unwrap();
     assert_eq!(a.observed, Observed::Online);
-    let newer = vec![("a".parse().unwrap(), Observed::Degraded, Instant::now())];
+    let newer = vec![("a".parse().unwrap(), SignalValue::Degraded, Instant::now())];
     let noted = store.note_times(newer).await.unwrap();
     assert_eq!(noted.clusters.iter().map(|a| a.observed).collect::<Vec<_>>(), [Observed::Degraded]);
 }
@@ -124,13 +146,15 @@ async fn who_was_not_heard_of_is_told_and_only_the_leader_writes_it_down(world: 
     for id in ["a", "b", "c"] {
         register(&store, id, "acme").await;
     }
-    store.observe(vec![heartbeat("a", Observed::Online), heartbeat("b", Observed::Degraded)]).await.unwrap();
+    store
+        .observe(vec![heartbeat("a", SignalValue::Good), heartbeat("b", SignalValue::Degraded)])
+        .await
+        .unwrap();
     let ago = |id: &str, reported, seconds| {
         let at = Instant::now().checked_sub(Duration::from_secs(seconds)).unwrap();
         (id.parse().unwrap(), reported, at)
     };
-    let (online, pending) = (Observed::Online, Observed::Pending);
-    let heard = vec![ago("b", online, 20), ago("c", pending, 40), ago("gone", online, 0)];
+    let heard = vec![ago("b", SignalValue::Degraded, 20), ago("gone", SignalValue::Good, 0)];
     let noted = store.note_times(heard).await.unwrap();
     assert_eq!(noted.clusters, [], "an older time than is known changes nothing");
     assert_eq!(store.note_times(Vec::new()).await.unwrap().clusters, []);
@@ -142,7 +166,7 @@ async fn who_was_not_heard_of_is_told_and_only_the_leader_writes_it_down(world: 
     assert_eq!(silent(0).await, ["a", "b"], "who was never heard of cannot fall silent");
     let all = store.silent_clusters(Duration::ZERO, 9).await.unwrap();
     tokio::time::sleep(Duration::from_millis(5)).await;
-    store.observe(vec![heartbeat("b", Observed::Online)]).await.unwrap();
+    store.observe(vec![heartbeat("b", SignalValue::Good)]).await.unwrap();
     let offline = store.fell_silent(term, all).await.unwrap();
     assert_eq!(
         offline.iter().map(|c| (c.id.as_str(), c.state)).collect::<Vec<_>>(),
@@ -311,7 +335,7 @@ async fn a_server_that_hangs_holds_nobody_up() {
     store.cluster(Reach::Platform, "a".parse().unwrap()).await.unwrap();
     server.pause().unwrap();
     let suspend =
-        store.administer_cluster("a".parse().unwrap(), Administer::Suspend, action("/v1/clusters/a"));
+        store.administer_cluster("a".parse().unwrap(), Administer::Suspend(None), action("/v1/clusters/a"));
     let (write, read) = tokio::join!(suspend, store.cluster(Reach::Platform, "a".parse().unwrap()));
     server.unpause().unwrap();
     assert!(matches!(write, Err(StoreError::Disconnected(_))), "{write:?}");

@@ -2,14 +2,18 @@
 
 use std::time::{Duration, Instant};
 
+use portcullis_control_domain::Refused;
+use portcullis_control_domain::caller::{Authority, Role};
+use portcullis_control_domain::cluster::Administer;
 use portcullis_control_snapshot::{Ask, Behind, Poll, View};
 use portcullis_control_store::{Server, Store, StoreError};
 use portcullis_mesh::paths;
 use portcullis_mesh::postgres::Postgres;
+use portcullis_model::decision::ClusterState;
 use portcullis_protocol::wire::{Page, RecordKind};
 use tokio::sync::watch;
 
-use crate::world::{World, action};
+use crate::world::{World, action, action_of, new_cluster};
 
 /// What a busy machine may take for what takes milliseconds.
 const SOON: Duration = Duration::from_secs(20);
@@ -216,4 +220,42 @@ async fn what_a_leader_writes_that_was_cut_off_is_refused() {
     let late = first.publish_settings(term).await;
     assert!(matches!(late, Err(StoreError::Superseded)), "{late:?}");
     until("one leads", || newer(&first) != newer(&second)).await;
+}
+
+/// Does what a role wants at one replica; the sides that hold the cluster afterwards, if it was done.
+async fn administer(store: &Store, role: Role, what: Administer) -> Result<Vec<Authority>, StoreError> {
+    let id = "held".parse().unwrap();
+    let (cluster, _) = store.administer_cluster(id, what, action_of(role, "/v1/clusters/held")).await?;
+    let closed = cluster.state == ClusterState::Suspended;
+    assert_eq!(closed, !cluster.suspended_by.is_empty(), "it is open when nobody holds it, and never before");
+    Ok(cluster.suspended_by)
+}
+
+#[tokio::test]
+async fn holds_that_are_made_and_lifted_at_once_are_all_counted() {
+    let world = World::postgres("replicas_hold").await;
+    let stores = [world.store().await, world.store().await, world.store().await];
+    stores[0].register_cluster(new_cluster("held", "acme"), action("/v1/clusters")).await.unwrap();
+    let owner = || Role::ClusterOwner("acme".parse().unwrap(), "held".parse().unwrap());
+    let tenant = || Role::TenantAdmin("acme".parse().unwrap());
+    let (suspend, resume) = (|| Administer::Suspend(None), || Administer::Resume);
+    for round in 0..20 {
+        let [a, b, c] = [0, 1, 2].map(|at| &stores[(round + at) % 3]);
+        let made = tokio::join!(
+            administer(a, owner(), suspend()),
+            administer(b, tenant(), suspend()),
+            administer(c, Role::Operator, suspend()),
+        );
+        let most = [made.0, made.1, made.2].map(|sides| sides.unwrap().len()).into_iter().max();
+        assert_eq!(most, Some(3), "the last one sees all");
+        let lifted = tokio::join!(administer(c, owner(), resume()), administer(a, tenant(), resume()));
+        let least = [lifted.0, lifted.1].map(|sides| sides.unwrap().len()).into_iter().min();
+        assert_eq!(least, Some(1));
+        let (opened, closed) =
+            tokio::join!(administer(b, Role::Administrator, resume()), administer(a, owner(), suspend()));
+        assert!(opened.is_ok() && closed.is_ok());
+        let others = administer(c, Role::Operator, resume()).await;
+        assert!(matches!(others, Err(StoreError::Refused(Refused::HeldBelow))), "{others:?}");
+        assert_eq!(administer(b, owner(), resume()).await.unwrap(), []);
+    }
 }

@@ -2,6 +2,7 @@
 
 mod call;
 mod error;
+mod events;
 
 use std::io::Write;
 use std::path::PathBuf;
@@ -27,6 +28,7 @@ use zeroize::Zeroizing;
 use super::table;
 pub(super) use call::{Call, written};
 pub(super) use error::ClientError;
+pub(super) use events::{Event, events};
 
 /// Entries of a list that are asked for: as many as the service gives at once.
 pub(super) const MOST: Option<usize> = Some(1000);
@@ -226,7 +228,12 @@ fn everywhere(progress: &RolloutProgress) -> Result<(), ClientError> {
     }
 }
 
-async fn send(connection: &Connection, call: Call) -> Result<Value, ClientError> {
+/// A request, with a client whose other times are as wanted.
+fn request(
+    connection: &Connection,
+    call: Call,
+    times: impl FnOnce(reqwest::ClientBuilder) -> reqwest::ClientBuilder,
+) -> Result<reqwest::RequestBuilder, ClientError> {
     let token = token(connection)?;
     let mut url = connection.server.clone();
     url.path_segments_mut()
@@ -240,23 +247,33 @@ async fn send(connection: &Connection, call: Call) -> Result<Value, ClientError>
     let failed = |error: reqwest::Error| connection.failed(&error, changes);
     let mut builder = reqwest::Client::builder()
         .redirect(reqwest::redirect::Policy::none())
-        .connect_timeout(Duration::from_secs(connection.connect_timeout))
-        .timeout(Duration::from_secs(connection.timeout));
+        .connect_timeout(Duration::from_secs(connection.connect_timeout));
     let host = url.host_str().unwrap_or_default().trim_matches(['[', ']']).to_owned();
     if host == "localhost" || host.parse::<std::net::IpAddr>().is_ok_and(|ip| ip.is_loopback()) {
         builder = builder.no_proxy();
     }
-    let mut request = builder.build().map_err(failed)?.request(call.method, url).bearer_auth(&*token);
+    let mut request = times(builder).build().map_err(failed)?.request(call.method, url).bearer_auth(&*token);
     if let Some(body) = call.body {
         request = request.json(&body);
     }
-    let response = request.send().await.map_err(failed)?;
+    Ok(request)
+}
+
+async fn send(connection: &Connection, call: Call) -> Result<Value, ClientError> {
+    let changes = call.method != reqwest::Method::GET;
+    let failed = |error: reqwest::Error| connection.failed(&error, changes);
+    let in_all = |builder: reqwest::ClientBuilder| builder.timeout(Duration::from_secs(connection.timeout));
+    let response = request(connection, call, in_all)?.send().await.map_err(failed)?;
     let status = response.status();
     let body = response.bytes().await.map_err(failed)?;
     if status.is_success() {
         return serde_json::from_slice(&body).map_err(|error| ClientError::Answer(error.to_string()));
     }
-    Err(match serde_json::from_slice(&body) {
+    Err(refused(status, &body))
+}
+
+fn refused(status: reqwest::StatusCode, body: &[u8]) -> ClientError {
+    match serde_json::from_slice(body) {
         Ok(ProblemDocument { title, reason, detail, .. }) => {
             ClientError::Refused { status: status.as_u16(), title, reason, detail }
         }
@@ -265,7 +282,7 @@ async fn send(connection: &Connection, call: Call) -> Result<Value, ClientError>
             let (title, reason, detail) = (unknown(), unknown(), unknown());
             ClientError::Refused { status: status.as_u16(), title, reason, detail }
         }
-    })
+    }
 }
 
 fn token(connection: &Connection) -> Result<Zeroizing<String>, ClientError> {
