@@ -66,8 +66,10 @@ impl Chaos {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn nothing_acknowledged_is_lost_while_replicas_and_their_database_are_killed() {
-    // That clusters fall silent is another test's.
-    let edit = |config: &mut serde_json::Value| config["clusters"] = json!({"offlineAfterSeconds": 3600});
+    // That clusters fall silent, and that those which flap are held back, is other tests'.
+    let edit = |config: &mut serde_json::Value| {
+        config["clusters"] = json!({"offlineAfterSeconds": 3600, "recoverEverySeconds": 0});
+    };
     let mut replicas = Replicas::start_with("faults", REPLICAS, edit).await;
     let world = Arc::new(World::new(replicas.iter().map(|server| server.access().clone())));
 
