@@ -157,6 +157,27 @@ fn a_cluster_that_is_there_twice_or_has_too_long_a_name_is_named() {
     assert!(said.contains("acme: is there twice") && said.contains("more than 63"), "{said}");
 }
 
+/// Or who registers the one would get the requests of the other.
+#[test]
+fn no_two_clusters_share_a_namespace_and_none_has_one_of_the_platform() {
+    let text = SETTINGS.replace("provider: envoy-reverse", "provider: skupper");
+    let settings = settings(&text);
+    let said = |all: &[Wanted]| render(&settings, all).unwrap_err().to_string();
+    let (one, other) = (wanted("dc-acme", Placement::Hosted), wanted("acme", Placement::OnPremises));
+    let both = said(&[one.clone(), other.clone()]);
+    assert_eq!(both, "acme: its namespace dc-acme is that of cluster dc-acme, too");
+    assert!(
+        said(&[other, one.clone()]).starts_with("dc-acme: its namespace dc-acme is that of cluster acme")
+    );
+    render(&settings, &[one]).unwrap();
+    for reserved in
+        ["default", "istio-system", "kube-system", "alfred-platform", "portcullis", "observability"]
+    {
+        let told = said(&[wanted(reserved, Placement::Hosted)]);
+        assert!(told.contains("which is none of a cluster"), "{reserved}: {told}");
+    }
+}
+
 fn present(resources: &[Resource]) -> Vec<Present> {
     resources.iter().map(|one| Present { id: one.id.clone(), body: one.body.clone() }).collect()
 }

@@ -29,6 +29,7 @@ pub fn render(settings: &Settings, clusters: &[Wanted]) -> Result<Vec<Resource>,
     let mut problems = Problems::default();
     let mut all: BTreeMap<ResourceId, Resource> = BTreeMap::new();
     let mut placed: BTreeMap<&ClusterId, Way> = BTreeMap::new();
+    let mut taken: BTreeMap<String, &ClusterId> = BTreeMap::new();
     for one in clusters {
         let way = Way::of(settings, one);
         if placed.insert(&one.id, way).is_some() {
@@ -38,11 +39,14 @@ pub fn render(settings: &Settings, clusters: &[Wanted]) -> Result<Vec<Resource>,
             continue;
         }
         let namespace = way.namespace(settings, &one.id);
-        if namespace.len() > 63 {
-            problems.add(
-                one.id.as_str(),
-                format!("its namespace {namespace} would have more than 63 characters"),
-            );
+        if let Some(problem) = wrong_namespace(settings, &namespace) {
+            problems.add(one.id.as_str(), problem);
+        }
+        if way != Way::Reverse
+            && let Some(other) = taken.insert(namespace.clone(), &one.id)
+        {
+            problems
+                .add(one.id.as_str(), format!("its namespace {namespace} is that of cluster {other}, too"));
         }
         let resources = match way {
             Way::Hosted => hosted::render(settings, &one.id, &namespace),
@@ -64,6 +68,18 @@ pub fn render(settings: &Settings, clusters: &[Wanted]) -> Result<Vec<Resource>,
         all.insert(shared.id.clone(), shared);
     }
     problems.or(all.into_values().collect())
+}
+
+/// Why a cluster cannot have this namespace. Whoever may choose an id must not choose with it what holds elsewhere: a policy
+/// in the mesh's root namespace holds in all of them.
+fn wrong_namespace(settings: &Settings, namespace: &str) -> Option<String> {
+    const OTHERS: [&str; 3] = ["default", "istio-system", "observability"];
+    let tunnels = settings.tunnel_gateway.host.split('.').nth(1);
+    let is_ours = namespace == settings.gateway.namespace || tunnels == Some(namespace);
+    if is_ours || OTHERS.contains(&namespace) || namespace.starts_with("kube-") {
+        return Some(format!("its namespace would be {namespace}, which is none of a cluster"));
+    }
+    (namespace.len() > 63).then(|| format!("its namespace {namespace} would have more than 63 characters"))
 }
 
 /// How a cluster is reached.
