@@ -7,6 +7,7 @@ const BELOW: &[(&str, &[&str])] = &[
     ("domain", &[]),
     ("contract", &["domain"]),
     ("routing", &[]),
+    ("routing-sinks", &["routing"]),
     ("snapshot", &["domain"]),
     ("config", &["domain", "snapshot"]),
     ("store", &["domain", "snapshot"]),
@@ -45,6 +46,7 @@ fn sql_and_http_are_where_they_belong() {
     for (name, _) in BELOW {
         let kept_out = match *name {
             "routing" => [SQL, HTTP_SERVER, HTTP_CLIENT, OUTSIDE].concat(),
+            "routing-sinks" => [SQL, HTTP_SERVER, HTTP_CLIENT].concat(),
             "domain" | "contract" | "snapshot" | "config" => [SQL, HTTP_SERVER, HTTP_CLIENT].concat(),
             "store" => [HTTP_SERVER, HTTP_CLIENT].concat(),
             "services" => [SQL, HTTP_SERVER].concat(),
