@@ -1,8 +1,9 @@
-//! The HTTP APIs: mesh, platform, operations; and how their connections are taken.
+//! The HTTP APIs: mesh, platform, agents, operations; and how their connections are taken.
 //!
 //! Each listener has a state of its own, with what its handlers use and nothing else; a handler asks for the parts that
 //! it needs. What is asked and answered is in the contract, what is done about it in the services.
 
+mod agents;
 mod extract;
 pub mod listen;
 mod mesh;
@@ -13,6 +14,7 @@ mod platform;
 mod problem;
 mod reading;
 mod recovering;
+mod refusal;
 mod state;
 mod timed;
 pub mod xfcc;
@@ -27,7 +29,9 @@ use portcullis_control_services::metrics::Metrics;
 pub use openapi::openapi;
 pub use opening::{Opening, closed, waiting};
 pub use problem::{Problem, ProblemKind};
-pub use state::{MeshState, MeshToken, OperationsState, Pepper, PlatformState, Stopping};
+pub use state::{
+    AgentsState, MeshState, MeshToken, OperationsState, Pepper, PlatformState, Stopping, ToldToAgents,
+};
 
 /// The mesh API.
 pub fn mesh(state: MeshState) -> Router {
@@ -37,6 +41,11 @@ pub fn mesh(state: MeshState) -> Router {
 /// The platform API.
 pub fn platform(state: PlatformState) -> Router {
     finish(platform::routes(&state), Arc::clone(&state.metrics), "platform").with_state(state)
+}
+
+/// Agents of data clusters.
+pub fn agents(state: AgentsState) -> Router {
+    finish(agents::routes(&state), Arc::clone(&state.metrics), "agents").with_state(state)
 }
 
 /// Health and metrics.

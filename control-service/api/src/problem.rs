@@ -66,6 +66,30 @@ problem_kinds! {
     MethodNotAllowed = "method_not_allowed", 405, "This method is not allowed here";
     /// No such cluster.
     ClusterUnknown = "cluster_unknown", 404, "There is no such cluster";
+    /// Not a join token of this service.
+    JoinTokenInvalid = "join_token_invalid", 401, "The join token is not valid";
+    /// No such join token.
+    JoinTokenUnknown = "join_token_unknown", 404, "There is no such join token";
+    /// The join token has expired, or was revoked.
+    JoinTokenEnded = "join_token_ended", 410, "The join token has ended";
+    /// A certificate was issued by the join token.
+    JoinTokenUsed = "join_token_used", 410, "The join token has been used";
+    /// The cluster has as many join tokens as it may have.
+    JoinTokensMany = "join_tokens_many", 409, "The cluster has as many join tokens as it may have";
+    /// A certificate is needed.
+    CertificateMissing = "certificate_missing", 401, "A client certificate is required";
+    /// Not a certificate of this service.
+    CertificateInvalid = "certificate_invalid", 401, "The client certificate is not known here";
+    /// The certificate was revoked.
+    CertificateRevoked = "certificate_revoked", 401, "The certificate has been revoked";
+    /// No such certificate.
+    CertificateUnknown = "certificate_unknown", 404, "There is no such certificate";
+    /// The cluster was given many certificates lately.
+    CertificatesMany = "certificates_many", 429, "Too many certificates were issued lately";
+    /// The request for a certificate is not right.
+    RequestInvalid = "request_invalid", 400, "The certificate signing request is not valid";
+    /// The authority of certificates cannot be used.
+    AuthorityFailed = "authority_failed", 503, "The authority of certificates cannot be used at present";
     /// No such API key.
     ApiKeyUnknown = "api_key_unknown", 404, "There is no such API key";
     /// The API key has ended.
@@ -173,6 +197,13 @@ impl From<StoreError> for Problem {
                 Refused::ClusterExists => ProblemKind::ClusterExists,
                 Refused::ClusterUnknown => ProblemKind::ClusterUnknown,
                 Refused::ClusterRetired => ProblemKind::ClusterRetired,
+                Refused::JoinTokenUnknown => ProblemKind::JoinTokenUnknown,
+                Refused::JoinTokenEnded => ProblemKind::JoinTokenEnded,
+                Refused::JoinTokenUsed => ProblemKind::JoinTokenUsed,
+                Refused::JoinTokensMany => ProblemKind::JoinTokensMany,
+                Refused::CertificateUnknown => ProblemKind::CertificateUnknown,
+                Refused::CertificateRevoked => ProblemKind::CertificateRevoked,
+                Refused::CertificatesMany => ProblemKind::CertificatesMany,
                 Refused::ApiKeyUnknown => ProblemKind::ApiKeyUnknown,
                 Refused::ApiKeyEnded => ProblemKind::ApiKeyEnded,
                 Refused::ServiceClientExists => ProblemKind::ServiceClientExists,

@@ -79,6 +79,7 @@ mod tests {
         let nobodys = [
             Call::RegisterCluster,
             Call::ResumeCluster,
+            Call::CreateJoinToken,
             Call::Heartbeat,
             Call::CreateApiKey,
             Call::RotateApiKey,
@@ -92,8 +93,14 @@ mod tests {
         ];
         assert_eq!(of(Taken::Nobodys).collect::<Vec<_>>(), nobodys);
         let ends = of(Taken::Newcomers).filter(|call| call.method() != "GET");
-        let for_good =
-            [Call::RetireCluster, Call::RevokeApiKey, Call::RevokeServiceClient, Call::RevokeAdministrator];
+        let for_good = [
+            Call::RetireCluster,
+            Call::RevokeJoinToken,
+            Call::RevokeCertificates,
+            Call::RevokeApiKey,
+            Call::RevokeServiceClient,
+            Call::RevokeAdministrator,
+        ];
         assert_eq!(ends.collect::<Vec<_>>(), for_good);
     }
 }

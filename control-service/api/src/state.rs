@@ -7,6 +7,7 @@ use portcullis_control_config::Principals;
 use portcullis_control_domain::configuration::RunningConfiguration;
 use portcullis_control_domain::log_throttle::LogThrottle;
 use portcullis_control_services::Current;
+use portcullis_control_services::enrolment::Enrolment;
 use portcullis_control_services::introspection::Providers;
 use portcullis_control_services::issuers::Issuers;
 use portcullis_control_services::metrics::Metrics;
@@ -29,6 +30,15 @@ pub struct MeshToken(pub [u8; 32]);
 /// Key of the API-key digests.
 #[derive(Clone)]
 pub struct Pepper(pub Arc<Zeroizing<[u8; 32]>>);
+
+/// What agents are told of the service itself, and what does not change while it runs.
+#[derive(Debug, Clone)]
+pub struct ToldToAgents {
+    /// `iss` of identity tokens.
+    pub identity_issuer: String,
+    /// The public key of snapshot pages, as `snapshot.key` of a `pluginConfig` has it.
+    pub snapshot_key: String,
+}
 
 /// Turns true when the service ends.
 #[derive(Debug, Clone)]
@@ -67,7 +77,29 @@ state! {
         issuers: Arc<Issuers>,
         /// What sidecars hold of the mesh API.
         shares: Arc<Shares>,
+        /// Certificates of clusters, if they can join.
+        enrolment: Option<Arc<Enrolment>>,
         /// When waiting polls end.
+        stopping: Stopping,
+    }
+}
+
+state! {
+    /// What the handlers of the agents' listener use.
+    AgentsState {
+        /// Everything durable.
+        store: Store,
+        /// Certificates of clusters.
+        enrolment: Arc<Enrolment>,
+        /// Heartbeats.
+        presence: Arc<Presence>,
+        /// Keys that sign tokens.
+        signing: Arc<SigningKeys>,
+        /// What agents are told of the service itself.
+        told: Arc<ToldToAgents>,
+        /// Counters.
+        metrics: Arc<Metrics>,
+        /// When waiting calls end.
         stopping: Stopping,
     }
 }
@@ -89,6 +121,8 @@ state! {
         issuers: Arc<Issuers>,
         /// Keys that sign tokens.
         signing: Arc<SigningKeys>,
+        /// Certificates of clusters, if they can join.
+        enrolment: Option<Arc<Enrolment>>,
         /// The token endpoint.
         tokens: Arc<TokenEndpoint>,
         /// People who call with tokens of identity providers.

@@ -8,9 +8,10 @@ use serde_json::{Map, Value, json};
 use crate::schema::FIELDS;
 
 /// The fields that a running service takes over, with all below them: those of [`Policy`](crate::Policy).
-const LIVE: [&str; 10] = [
+const LIVE: [&str; 11] = [
     "mesh.gateways",
     "mesh.sidecars",
+    "mesh.tunnelGateways",
     "issuers",
     "platformCallers",
     "tenantLimits",

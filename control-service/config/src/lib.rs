@@ -3,6 +3,7 @@
 //! Everything that is wrong is reported at once, each problem with the name of its field. The part that
 //! can change while the service runs is [`Policy`]; the rest needs a restart, and [`Config::pending`] says so.
 
+mod agents;
 mod clusters;
 mod difference;
 mod error;
@@ -34,6 +35,7 @@ use portcullis_control_snapshot::entries::EntryError;
 use portcullis_model::errors::FieldErrors;
 use serde::Deserialize;
 
+pub use agents::{Agents, Tunnel};
 pub use clusters::ClustersConfig;
 pub use difference::{Document, differences};
 pub use error::LoadError;
@@ -83,6 +85,8 @@ pub struct Config {
     pub service_tokens: Option<ServiceTokens>,
     /// How data clusters are watched.
     pub clusters: ClustersConfig,
+    /// What agents of data clusters are given and told, if there is a listener for them.
+    pub agents: Option<Agents>,
     /// The log.
     pub log: LogConfig,
     /// What can change without a restart.
@@ -193,6 +197,7 @@ fn read(file: &Path, mut root: Section<'_>, document: Document) -> Option<Config
     let identity = signing::identity(root.section("identity"));
     let service_tokens = signing::service_tokens(&mut root);
     let clusters = clusters::read(root.section("clusters"));
+    let agents = agents::read(folder, &mut root, listeners.as_ref());
     let log = log::read(root.section("log"));
     let policy = policy::read(folder, &mut root, principals);
     check_issuers(root.errors(), &policy, identity.as_ref(), service_tokens.as_ref());
@@ -208,6 +213,7 @@ fn read(file: &Path, mut root: Section<'_>, document: Document) -> Option<Config
         identity: identity?,
         service_tokens,
         clusters,
+        agents,
         log,
         policy,
         document,

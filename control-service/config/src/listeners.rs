@@ -14,7 +14,7 @@ pub struct Limits {
     pub header_time: Duration,
 }
 
-/// The three listeners, and what each bears.
+/// The listeners, and what each bears.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Listeners {
     /// Mesh API, for filters, behind the service's own sidecar.
@@ -23,20 +23,23 @@ pub struct Listeners {
     pub platform: SocketAddr,
     /// Health and metrics.
     pub operations: SocketAddr,
+    /// Agents of data clusters, by TLS; none unless it is said.
+    pub agents: Option<SocketAddr>,
     /// What each of them bears.
     pub limits: Limits,
 }
 
 pub(crate) fn read(mut section: Section<'_>) -> Option<Listeners> {
     let hint = "address:port, for example 127.0.0.1:9700";
-    let mut address = |field| -> Option<SocketAddr> {
-        let text: String = section.required(field, hint)?;
+    let mut address = |field, required: bool| -> Option<SocketAddr> {
+        let text: String = if required { section.required(field, hint)? } else { section.optional(field)? };
         text.parse()
             .map_err(|_| section.error(field, format!("{text:?} is not an IP address with a port; {hint}")))
             .ok()
     };
-    let (mesh, platform, operations) = (address("mesh"), address("platform"), address("operations"));
-    let all = [("mesh", mesh), ("platform", platform), ("operations", operations)];
+    let (mesh, platform) = (address("mesh", true), address("platform", true));
+    let (operations, agents) = (address("operations", true), address("agents", false));
+    let all = [("mesh", mesh), ("platform", platform), ("operations", operations), ("agents", agents)];
     for (at, (field, found)) in all.iter().enumerate() {
         let taken = found.is_some_and(|a| a.port() != 0) && all.iter().take(at).any(|(_, b)| b == found);
         if taken {
@@ -50,5 +53,5 @@ pub(crate) fn read(mut section: Section<'_>) -> Option<Listeners> {
         connections: usize::try_from(connections).unwrap_or(8),
         header_time: Duration::from_secs(header_time.into()),
     };
-    Some(Listeners { mesh: mesh?, platform: platform?, operations: operations?, limits })
+    Some(Listeners { mesh: mesh?, platform: platform?, operations: operations?, agents, limits })
 }

@@ -90,6 +90,7 @@ impl Policy {
 pub struct Principals {
     gateways: HashSet<SpiffeId>,
     sidecars: HashMap<SpiffeId, HashSet<ClusterId>>,
+    tunnel_gateways: HashSet<SpiffeId>,
 }
 
 impl Principals {
@@ -101,7 +102,15 @@ impl Principals {
     /// True when the principal may speak to the mesh API at all.
     #[must_use]
     pub fn knows(&self, principal: &SpiffeId) -> bool {
-        self.gateways.contains(principal) || self.sidecars.contains_key(principal)
+        self.gateways.contains(principal)
+            || self.sidecars.contains_key(principal)
+            || self.tunnel_gateways.contains(principal)
+    }
+
+    /// True when the principal may know by what agents are verified.
+    #[must_use]
+    pub fn is_tunnel_gateway(&self, principal: &SpiffeId) -> bool {
+        self.tunnel_gateways.contains(principal)
     }
 
     /// Whose audit records a principal's are; `None` when it may not speak to the mesh API.
@@ -139,7 +148,12 @@ pub(crate) fn principals(mesh: &mut Section<'_>) -> Principals {
         }
         entry.finish();
     }
-    Principals { gateways: gateways.into_iter().collect(), sidecars }
+    let tunnel_gateways: Vec<SpiffeId> = mesh.optional("tunnelGateways").unwrap_or_default();
+    Principals {
+        gateways: gateways.into_iter().collect(),
+        sidecars,
+        tunnel_gateways: tunnel_gateways.into_iter().collect(),
+    }
 }
 
 pub(crate) fn read(folder: &Path, root: &mut Section<'_>, principals: Principals) -> Policy {

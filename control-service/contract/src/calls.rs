@@ -145,6 +145,16 @@ calls! {
     ResumeCluster = POST "/v1/clusters/{id}/resume", Needs(Permission::ClustersResume), Opens;
     /// Retires a cluster.
     RetireCluster = DELETE "/v1/clusters/{id}", Needs(Permission::ClustersRetire), Ends;
+    /// Lists the join tokens of a cluster.
+    ListJoinTokens = GET "/v1/clusters/{id}/join-tokens", Needs(Permission::ClustersRead), Reads;
+    /// Makes a join token of a cluster.
+    CreateJoinToken = POST "/v1/clusters/{id}/join-tokens", Needs(Permission::ClustersEnrol), Makes;
+    /// Revokes a join token.
+    RevokeJoinToken = DELETE "/v1/join-tokens/{id}", Needs(Permission::ClustersEnrol), Ends;
+    /// Lists the certificates of a cluster.
+    ListCertificates = GET "/v1/clusters/{id}/certificates", Needs(Permission::ClustersRead), Reads;
+    /// Revokes certificates of a cluster.
+    RevokeCertificates = POST "/v1/clusters/{id}/certificates/revoke", Needs(Permission::CertificatesRevoke), Ends;
     /// A cluster is there.
     Heartbeat = POST "/v1/clusters/{id}/heartbeat", Cluster, Reports;
     /// Lists API keys.

@@ -30,6 +30,10 @@ pub fn told(record: &RecordReport) -> Told {
     if !path.starts_with("/v1/") {
         return Told::Nothing;
     }
+    // What agents are given goes by certificates: those that the restored store does not know are good for nothing.
+    if path.starts_with("/v1/agent/") {
+        return Told::Nothing;
+    }
     let Some(recorded) = Call::recorded(method, path) else { return Told::Unclear };
     match recorded.call.effect() {
         Effect::Reads | Effect::ReadsAudit | Effect::Reports | Effect::Issues => Told::Nothing,
@@ -56,6 +60,10 @@ fn changed(recorded: &Recorded<'_>, record: &RecordReport) -> Option<Told> {
             closed(Closing::Suspended(ClusterId::new(id).ok()?, word))
         }
         Call::RetireCluster => closed(Closing::Retired(ClusterId::new(id).ok()?)),
+        Call::RevokeJoinToken => closed(Closing::JoinTokenRevoked(name(id)?)),
+        Call::RevokeCertificates => {
+            closed(Closing::CertificatesRevoked(ClusterId::new(id).ok()?, name(rest)))
+        }
         Call::RevokeApiKey => closed(Closing::ApiKeyEnded(name(id)?)),
         Call::RotateApiKey => {
             replaced(Closing::ApiKeyEnded(name(id)?), ["API key ", rest, " in its place"].concat())
@@ -72,6 +80,7 @@ fn changed(recorded: &Recorded<'_>, record: &RecordReport) -> Option<Told> {
         Call::ResumeCluster => left(["cluster ", id, ", resumed"].concat(), STAYS_CLOSED),
         Call::RegisterCluster if rest.is_empty() => made("cluster", &record.cluster),
         Call::CreateApiKey => made("API key", rest),
+        Call::CreateJoinToken => left(["join token ", rest, " of cluster ", id].concat(), NO_SECRET),
         Call::CreateServiceClient => made("service client", rest),
         Call::CreateAdministrator => made("token of the platform API", rest),
         Call::RotateSigningKey => left([id, " signing key ", rest].concat(), NEW_KEYS),
@@ -135,6 +144,7 @@ mod tests {
             Call::AddRevocation | Call::RemoveRevocation => "/sub:eve/1",
             Call::EraseDataSubject => &["/", &"0a".repeat(32)].concat(),
             Call::CreateApiKey | Call::CreateServiceClient | Call::CreateAdministrator => "/made",
+            Call::CreateJoinToken => "/made",
             Call::RotateApiKey | Call::RotateSigningKey => "/made",
             _ => "",
         };
@@ -203,6 +213,7 @@ mod tests {
             record("GET", "/v1/audit/records", ""),
             record("HEAD", "/v1/clusters", ""),
             record("POST", "/oauth2/token/jti", ""),
+            record("POST", "/v1/agent/join/4f", ""),
             record("CLI", "/backup/restore", ""),
             record("ROTATE", "/signing-keys/identity/k", ""),
         ] {

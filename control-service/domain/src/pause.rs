@@ -36,6 +36,12 @@ impl PauseName {
         Self::of(&["heartbeat", address])
     }
 
+    /// An address from which agents call without a join token or a certificate that is good.
+    #[must_use]
+    pub fn agent_caller(address: &str) -> Self {
+        Self::of(&["agent", address])
+    }
+
     /// An address from which token requests come that prove no client. Not counted with those of
     /// [`Self::platform_caller`], which may come by the same gateway.
     #[must_use]
@@ -115,6 +121,7 @@ mod tests {
             PauseName::client("b", false),
             PauseName::token_caller("a"),
             PauseName::cluster_caller("a"),
+            PauseName::agent_caller("a"),
             PauseName::platform_caller("a"),
         ];
         for (n, name) in names.iter().enumerate() {

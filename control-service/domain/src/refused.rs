@@ -1,3 +1,4 @@
+use crate::enrolment::{MAX_JOIN_TOKENS, MAX_JOIN_TOKENS_KEPT};
 use crate::made::Made;
 
 /// Why something asked of the store is not done. These are answers, not failures.
@@ -74,6 +75,33 @@ pub enum Refused {
         "an API key of source type human needs the permission api-keys:human, which your role does not have"
     )]
     HumanKey,
+    /// There is no such join token.
+    #[error("there is no join token of this id")]
+    JoinTokenUnknown,
+    /// The join token has expired, or was revoked.
+    #[error("the join token has expired or was revoked; make a new one (`portcullis clusters join-token`)")]
+    JoinTokenEnded,
+    /// A certificate was issued by the join token.
+    #[error(
+        "a certificate was issued by this join token already, to another key or too long ago; if that was not you, revoke \
+         the cluster's certificates; then make a new token (`portcullis clusters join-token`)"
+    )]
+    JoinTokenUsed,
+    /// The cluster has as many as it may have.
+    #[error(
+        "the cluster has as many join tokens as it may have: {MAX_JOIN_TOKENS} that wait for their use, or \
+         {MAX_JOIN_TOKENS_KEPT} of the last days; use or revoke some, or wait until some are forgotten a day after their end"
+    )]
+    JoinTokensMany,
+    /// There is no such certificate.
+    #[error("the cluster has no certificate of this serial number")]
+    CertificateUnknown,
+    /// The certificate was revoked.
+    #[error("the certificate was revoked; join again by a new join token")]
+    CertificateRevoked,
+    /// The cluster was given many certificates lately.
+    #[error("the cluster was given too many certificates lately; renew as late as renew_after_ms says")]
+    CertificatesMany,
     /// Somebody above the caller did what the caller would undo.
     #[error("this was done by a higher authority than yours, which alone can take it back")]
     HeldAbove,

@@ -211,6 +211,7 @@ async fn a_value_that_cannot_be_is_refused_with_those_that_can() {
 async fn every_call_answers_as_described_with_every_problem_that_it_can_have_of_its_own() {
     let described = start().await;
     clusters(&described).await;
+    enrolment(&described).await;
     keys_and_clients(&described).await;
     rest(&described).await;
     limits(&described).await;
@@ -257,6 +258,29 @@ async fn clusters(described: &Described) {
     }
     described.refused(Call::RegisterCluster, "", Some(body), "cluster_exists").await;
     described.heartbeat("acme-1", &token, None, "cluster_retired").await;
+}
+
+async fn enrolment(described: &Described) {
+    let body = json!({"id": "acme-2", "tenant": "acme", "placement": "on_premises"});
+    described.ok(Call::RegisterCluster, "", Some(body)).await;
+    let made = described.ok(Call::CreateJoinToken, "acme-2", Some(json!({"expires_in_s": 60}))).await;
+    described.ok(Call::ListJoinTokens, "acme-2", None).await;
+    described.ok(Call::RevokeJoinToken, &text(&made["join_token"]["id"]), None).await;
+    described.refused(Call::RevokeJoinToken, "none", None, "join_token_unknown").await;
+    for _ in 0..8 {
+        described.ok(Call::CreateJoinToken, "acme-2", None).await;
+    }
+    described.refused(Call::CreateJoinToken, "acme-2", None, "join_tokens_many").await;
+    described.refused(Call::CreateJoinToken, "acme-1", None, "cluster_retired").await;
+    described.ok(Call::ListCertificates, "acme-2", None).await;
+    described.ok(Call::RevokeCertificates, "acme-2", None).await;
+    let unknown = json!({"serial": "4f".repeat(16)});
+    described.refused(Call::RevokeCertificates, "acme-2", Some(unknown), "certificate_unknown").await;
+    for call in
+        [Call::ListJoinTokens, Call::CreateJoinToken, Call::ListCertificates, Call::RevokeCertificates]
+    {
+        described.refused(call, "nobody", None, "cluster_unknown").await;
+    }
 }
 
 async fn keys_and_clients(described: &Described) {
@@ -377,6 +401,7 @@ async fn open(described: &Described) {
     }
     let body = json!({"id": "svc-a", "tenant": "acme"});
     without.refused(Call::CreateServiceClient, "", Some(body), "not_found").await;
+    without.refused(Call::CreateJoinToken, "acme-1", None, "not_found").await;
     described.has_tried(&without);
 }
 

@@ -8,11 +8,13 @@ use reqwest::Method;
 use role_cases::{GLOBEX, Who, name_of, roles};
 use serde_json::{Value, json};
 
-/// A service that gives out service tokens.
+/// A service that gives out service tokens, and at which clusters can join.
 async fn start() -> Server {
     Server::start_with(|config| {
         config["serviceTokens"] =
             json!({"issuer": "https://portcullis.example.com", "audiences": ["portcullis"]});
+        config["listeners"]["agents"] = json!("127.0.0.1:0");
+        config["agents"] = json!({"serverNames": ["agents.portcullis.test"]});
     })
     .await
 }

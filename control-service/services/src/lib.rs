@@ -4,8 +4,10 @@
 //! Each service stands on the store and on the configuration, and is asked by handlers and commands alike. None knows
 //! who calls it by which protocol.
 
+pub mod authority;
 pub mod causes;
 mod current;
+pub mod enrolment;
 pub mod introspection;
 pub mod issuers;
 pub mod judge;

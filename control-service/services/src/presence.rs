@@ -149,7 +149,8 @@ impl Presence {
         }
     }
 
-    /// Takes a heartbeat; returns the cluster's state as filters enforce it.
+    /// Takes a heartbeat by this token, or by a certificate that was looked at; returns the cluster's state as filters
+    /// enforce it.
     ///
     /// # Errors
     /// [`HeartbeatError`] when token or cluster is not right, or the store fails or may lack what is known elsewhere.
@@ -157,7 +158,7 @@ impl Presence {
         &self,
         store: &Store,
         id: ClusterId,
-        digest: [u8; 32],
+        digest: Option<[u8; 32]>,
         reported: SignalValue,
         version: Option<String>,
     ) -> Result<ClusterState, HeartbeatError> {
@@ -191,12 +192,13 @@ impl Presence {
     fn hear(
         &self,
         id: &ClusterId,
-        digest: [u8; 32],
+        digest: Option<[u8; 32]>,
         reported: SignalValue,
         version: Option<&str>,
     ) -> Result<Option<ClusterState>, HeartbeatError> {
         let mut liveness = self.lock();
-        let known = liveness.get_mut(id).filter(|known| known.is_token(digest));
+        let known = liveness.get_mut(id);
+        let known = known.filter(|known| digest.is_none_or(|digest| known.is_token(digest)));
         let known = known.ok_or(HeartbeatError::Token)?;
         if known.administrative == Administrative::Retired {
             return Err(HeartbeatError::Retired);

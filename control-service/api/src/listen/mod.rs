@@ -3,7 +3,9 @@
 //! `axum::serve` knows neither bound, so the connections are taken here and served by hyper. A connection
 //! without a request under way gives way to a new one; when every one has a request, the new one is refused.
 
+mod client;
 mod idle;
+mod tls;
 
 use std::io::{self, Read, Write};
 use std::net::SocketAddr;
@@ -12,28 +14,21 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use axum::extract::ConnectInfo;
-use axum::{Extension, Router};
-use hyper::server::conn::http1;
-use hyper::service::{Service, service_fn};
-use hyper_util::rt::{TokioIo, TokioTimer};
-use hyper_util::service::TowerToHyperService;
+use axum::Router;
 use portcullis_control_config::Limits;
 use portcullis_control_domain::log_throttle::LogThrottle;
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::task::JoinSet;
 
+use client::{Answers, Client, GRACE, is_stopping};
 use idle::{Idle, Member};
+pub use tls::{ConnectionPeer, Tls};
 
 /// After a failure that has nothing to do with one client, such as too many open files.
 const PAUSE: Duration = Duration::from_millis(200);
 /// Connections that may wait for being taken, however many are there.
 const BACKLOG: u32 = 1024;
-/// Time for a connection that gives way to finish what it was sending.
-const GRACE: Duration = Duration::from_millis(50);
-/// The same for one that has asked nothing yet: its first request may just be on its way.
-const GRACE_OF_NEW: Duration = Duration::from_millis(5);
 /// New connections that wait for a place at a time; a further one is refused at once.
 const WAITING: usize = 1024;
 /// Connections that are asked to give way to a new one, before it is refused.
@@ -66,9 +61,24 @@ pub fn again(listener: &TcpListener) -> io::Result<TcpListener> {
 }
 
 /// Serves a listener until `stopping` turns true, and then until the requests under way have ended.
-pub async fn serve(
+pub async fn serve(listener: TcpListener, routes: Router, limits: Limits, stopping: watch::Receiver<bool>) {
+    answer(listener, Answers { routes, tls: None }, limits, stopping).await;
+}
+
+/// The same by TLS. Handlers find a [`ConnectionPeer`] with each request.
+pub async fn serve_tls(
     listener: TcpListener,
     routes: Router,
+    tls: Tls,
+    limits: Limits,
+    stopping: watch::Receiver<bool>,
+) {
+    answer(listener, Answers { routes, tls: Some(Arc::new(tls)) }, limits, stopping).await;
+}
+
+async fn answer(
+    listener: TcpListener,
+    answers: Answers,
     limits: Limits,
     mut stopping: watch::Receiver<bool>,
 ) {
@@ -94,9 +104,9 @@ pub async fn serve(
         let arrival = Arrival { stream, peer, places: Arc::clone(&places) };
         // One that has to wait for a place waits by itself: others are taken meanwhile.
         if let Some(slot) = places.free() {
-            connections.spawn(arrival.placed(slot).served(routes.clone(), limits, stopped.clone()));
+            connections.spawn(arrival.placed(slot).served(answers.clone(), limits, stopped.clone()));
         } else if let Some(turn) = places.turn() {
-            connections.spawn(arrival.waits(turn, routes.clone(), limits, stopped.clone()));
+            connections.spawn(arrival.waits(turn, answers.clone(), limits, stopped.clone()));
         } else {
             arrival.refuse();
         }
@@ -196,13 +206,13 @@ struct Arrival {
 impl Arrival {
     fn placed(self, slot: OwnedSemaphorePermit) -> Client {
         let member = Member::new(Arc::clone(&self.places.idle));
-        Client { stream: self.stream, peer: self.peer, member, _slot: slot }
+        Client { stream: self.stream, peer: self.peer, member, slot }
     }
 
     async fn waits(
         self,
         turn: OwnedSemaphorePermit,
-        routes: Router,
+        answers: Answers,
         limits: Limits,
         stopping: watch::Receiver<bool>,
     ) {
@@ -211,7 +221,7 @@ impl Arrival {
         drop(turn);
         let client = self.placed(slot);
         drop(changing);
-        client.served(routes, limits, stopping).await;
+        client.served(answers, limits, stopping).await;
     }
 
     fn refuse(self) {
@@ -235,67 +245,4 @@ fn refuse(stream: TcpStream) {
 fn is_of_one_client(error: &io::Error) -> bool {
     use io::ErrorKind::{ConnectionAborted, ConnectionRefused, ConnectionReset};
     matches!(error.kind(), ConnectionAborted | ConnectionRefused | ConnectionReset)
-}
-
-async fn is_stopping(stopping: &mut watch::Receiver<bool>) {
-    // An error means that the sender is gone: the service has ended.
-    let _ = stopping.wait_for(|stop| *stop).await;
-}
-
-/// A connection that was taken.
-struct Client {
-    stream: TcpStream,
-    peer: SocketAddr,
-    member: Arc<Member>,
-    _slot: OwnedSemaphorePermit,
-}
-
-impl Client {
-    async fn served(self, routes: Router, limits: Limits, mut stopping: watch::Receiver<bool>) {
-        let Self { stream, peer, member, _slot } = self;
-        // A page that wakes a worker must not wait for Nagle's algorithm.
-        if let Err(error) = stream.set_nodelay(true) {
-            tracing::debug!(%error, "TCP_NODELAY could not be set");
-        }
-        let routes = TowerToHyperService::new(routes.layer(Extension(ConnectInfo(peer))));
-        let service = service_fn(|request| {
-            let under_way = member.begin();
-            let answer = routes.call(request);
-            async move {
-                let answer = answer.await;
-                drop(under_way);
-                answer
-            }
-        });
-        let mut builder = http1::Builder::new();
-        builder.timer(TokioTimer::new()).header_read_timeout(limits.header_time);
-        let mut served = std::pin::pin!(builder.serve_connection(TokioIo::new(stream), service));
-        let outcome = tokio::select! {
-            outcome = served.as_mut() => outcome,
-            () = is_stopping(&mut stopping) => {
-                served.as_mut().graceful_shutdown();
-                served.await
-            }
-            () = member.is_asked() => {
-                // The first request of a new one may lie unread in its socket, and a connection that is told to
-                // shut down reads no more. So it is served for a moment before that.
-                let first = tokio::time::timeout(GRACE_OF_NEW, served.as_mut());
-                match if member.is_new() { first.await.ok() } else { None } {
-                    Some(outcome) => outcome,
-                    None if member.is_new() => Ok(()),
-                    None => {
-                        served.as_mut().graceful_shutdown();
-                        match tokio::time::timeout(GRACE, served.as_mut()).await {
-                            Ok(outcome) => outcome,
-                            Err(_) if member.is_busy() => served.await,
-                            Err(_) => Ok(()),
-                        }
-                    }
-                }
-            }
-        };
-        if let Err(error) = outcome {
-            tracing::debug!(%peer, %error, "a connection ended early");
-        }
-    }
 }

@@ -70,7 +70,9 @@ impl Admission {
         };
         let principal = xfcc::principal(value.as_bytes()).map_err(missing)?;
         if !self.principals.get().knows(&principal) {
-            let detail = [principal.as_str(), " is in neither mesh.gateways nor mesh.sidecars"].concat();
+            let detail =
+                [principal.as_str(), " is in none of mesh.gateways, mesh.sidecars and mesh.tunnelGateways"]
+                    .concat();
             return Err(Problem::new(ProblemKind::PrincipalUnknown, detail));
         }
         Ok(principal)

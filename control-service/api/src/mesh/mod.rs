@@ -6,6 +6,7 @@
 mod admission;
 mod introspection;
 mod snapshot;
+mod trust;
 
 use std::sync::Arc;
 
@@ -16,6 +17,7 @@ use axum::middleware;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{MethodRouter, get, post};
 use portcullis_control_config::Principals;
+use portcullis_control_contract::agents::TUNNEL_TRUST;
 use portcullis_control_domain::audit::Ingested;
 use portcullis_control_services::Current;
 use portcullis_control_services::issuers::{Issuers, RefreshOutcome};
@@ -39,10 +41,11 @@ const MAX_RECORDS: usize = 10_000;
 const MAX_MESSAGE: usize = 16 * 1024;
 pub(crate) fn routes(state: &MeshState) -> Router<MeshState> {
     let within = middleware::from_fn_with_state(Admission::from_ref(state), within_share);
-    let calls: [(&str, &str, MethodRouter<MeshState>, usize); 4] = [
+    let calls: [(&str, &str, MethodRouter<MeshState>, usize); 5] = [
         ("PollSnapshot", snapshot::PATH, get(snapshot), MAX_MESSAGE),
         ("Introspect", "/mesh/v1/introspect", post(introspect), MAX_MESSAGE),
         ("RefreshKeys", "/mesh/v1/keys/refresh", post(refresh_keys), MAX_MESSAGE),
+        ("TunnelTrust", TUNNEL_TRUST, get(trust::trust), MAX_MESSAGE),
         ("DeliverAudit", "/mesh/v1/audit", post(audit), MAX_BATCH),
     ];
     calls.into_iter().fold(Router::new(), |router, (call, path, answer, most)| {

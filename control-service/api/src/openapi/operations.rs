@@ -4,6 +4,10 @@ use portcullis_control_contract::administrators::{
     AdministratorCreated, AdministratorCreation, AdministratorList, AdministratorRevocation,
     AdministratorRevoked,
 };
+use portcullis_control_contract::agents::{
+    CertificateList, CertificateRevocation, CertificatesRevoked, JoinToken, JoinTokenCreated,
+    JoinTokenCreation, JoinTokenList,
+};
 use portcullis_control_contract::audit::{
     AuditStatus, ErasureReport, ErasureRequest, ProofReport, ProxyList, RecordFilter, RecordList,
 };
@@ -32,10 +36,10 @@ use schemars::{JsonSchema, Schema, SchemaGenerator};
 use super::documents::{Document, ServerMetadata, TokenAnswer, TokenForm};
 use crate::ProblemKind;
 use crate::ProblemKind::{
-    AdministratorLast, AdministratorUnknown, ApiKeyEnded, ApiKeyUnknown, ClusterExists, ClusterRetired,
-    ClusterUnknown, EntryUnknown, HeldAbove, HeldBelow, LimitReached, NotFound, PermissionDenied,
-    RevocationExists, RevocationUnknown, RotationUnderWay, ServiceClientExists, ServiceClientRevoked,
-    ServiceClientUnknown, ShareTaken, SubjectUnknown,
+    AdministratorLast, AdministratorUnknown, ApiKeyEnded, ApiKeyUnknown, CertificateUnknown, ClusterExists,
+    ClusterRetired, ClusterUnknown, EntryUnknown, HeldAbove, HeldBelow, JoinTokenUnknown, JoinTokensMany,
+    LimitReached, NotFound, PermissionDenied, RevocationExists, RevocationUnknown, RotationUnderWay,
+    ServiceClientExists, ServiceClientRevoked, ServiceClientUnknown, ShareTaken, SubjectUnknown,
 };
 
 /// Makes the schema of a type.
@@ -127,6 +131,15 @@ pub(super) fn operation(call: Call) -> Operation {
         // One that has ended already stays so.
         Call::RetireCluster => changed_cluster().problems(&[ClusterUnknown]),
         Call::Heartbeat => heartbeat(),
+        Call::ListJoinTokens => {
+            of_cluster::<JoinTokenList>(200).query::<ListQuery>().problems(&[ClusterUnknown])
+        }
+        Call::CreateJoinToken => created_join_token(),
+        Call::RevokeJoinToken => of_id::<JoinToken>(200).problems(&[JoinTokenUnknown]),
+        Call::ListCertificates => {
+            of_cluster::<CertificateList>(200).query::<ListQuery>().problems(&[ClusterUnknown])
+        }
+        Call::RevokeCertificates => revoked_certificates(),
         Call::ListApiKeys => answers::<KeyList>(200).query::<TenantListQuery>(),
         Call::CreateApiKey => answers::<KeyCreated>(201).body::<KeyCreation>().problems(&[LimitReached]),
         Call::RotateApiKey => rotated_key(),
@@ -166,6 +179,21 @@ fn of_id<T: JsonSchema>(status: u16) -> Operation {
 fn watched_clusters() -> Operation {
     let watched = answers::<schema::EventStream>(200).problems(&[ShareTaken]);
     Operation { answer: Answer { media_type: "text/event-stream", ..watched.answer }, ..watched }
+}
+
+/// The answer of a call about a cluster.
+fn of_cluster<T: JsonSchema>(status: u16) -> Operation {
+    answers::<T>(status).path::<schema::ClusterId>()
+}
+
+fn created_join_token() -> Operation {
+    let created = of_cluster::<JoinTokenCreated>(201).optional_body::<JoinTokenCreation>();
+    created.problems(&[ClusterUnknown, ClusterRetired, JoinTokensMany, NotFound])
+}
+
+fn revoked_certificates() -> Operation {
+    let revoked = of_cluster::<CertificatesRevoked>(200).optional_body::<CertificateRevocation>();
+    revoked.problems(&[ClusterUnknown, CertificateUnknown])
 }
 
 fn registered() -> Operation {

@@ -25,8 +25,8 @@ use portcullis_control_store::{Store, StoreError};
 use portcullis_identity::ids::ClusterId;
 
 use super::guard::{Routes, action};
-use super::refusal::{paused, refuse};
 use crate::extract::{Body, ClusterPath, OptionalBody, Parameters, bearer};
+use crate::refusal::{paused, refuse};
 use crate::{PlatformState, Problem, ProblemKind};
 
 pub(super) fn routes(routes: Routes) -> Routes {
@@ -195,7 +195,7 @@ async fn heartbeat(
     };
     let OptionalBody(body) = OptionalBody::<HeartbeatRequest>::from_request(request, &()).await?;
     let HeartbeatRequest { status, version } = body.check().map_err(Problem::body)?;
-    let outcome = presence.heartbeat(store, id, token.digest(), status.into(), version).await;
+    let outcome = presence.heartbeat(store, id, Some(token.digest()), status.into(), version).await;
     let state = outcome.map_err(|error| match error {
         HeartbeatError::Token => invalid(),
         HeartbeatError::Retired => Problem::new(ProblemKind::ClusterRetired, error.to_string()),

@@ -20,12 +20,12 @@ use portcullis_control_store::{Store, StoreError};
 use zeroize::Zeroizing;
 
 use super::described::only_what_is_described;
-use super::refusal::refuse;
 use crate::PlatformState;
 use crate::extract::{bearer, request_id};
 use crate::openapi::Takes;
 use crate::problem::{Problem, ProblemKind, ReasonOf};
 use crate::recovering::{Taken, nobodys, refused, taken};
+use crate::refusal::refuse;
 use crate::timed::{Timed, timed};
 
 /// Characters of a path in an audit record at most: those of refused calls are anybody's.

@@ -7,12 +7,12 @@ mod clients;
 mod clusters;
 mod configuration;
 mod described;
+mod enrolment;
 mod guard;
 mod issuers;
 mod keys;
 mod oauth;
 mod openapi;
-mod refusal;
 mod revocations;
 mod watch;
 
@@ -30,6 +30,7 @@ pub(crate) fn routes(state: &PlatformState) -> Router<PlatformState> {
         callers::routes,
         clusters::routes,
         watch::routes,
+        enrolment::routes,
         keys::routes,
         clients::routes,
         revocations::routes,

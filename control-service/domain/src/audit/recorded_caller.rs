@@ -44,6 +44,16 @@ pub enum RecordedCaller {
         /// The token's public part.
         key_id: String,
     },
+    /// Whoever has a join token of a cluster; of a refused call, who says so. Which cluster the record says.
+    JoinToken {
+        /// The token's public part.
+        key_id: String,
+    },
+    /// Whoever has the key of a cluster's certificate. Which cluster the record says.
+    Agent {
+        /// The certificate's serial number.
+        key_id: String,
+    },
     /// A client of the token endpoint; of a refused request, who says so.
     Client {
         /// Its id.
@@ -71,7 +81,9 @@ impl RecordedCaller {
     #[must_use]
     pub fn subject(&self) -> String {
         match self {
-            Self::Nobody | Self::Cluster { .. } => String::new(),
+            Self::Nobody | Self::Cluster { .. } | Self::JoinToken { .. } | Self::Agent { .. } => {
+                String::new()
+            }
             Self::Token { id } => [TOKEN, id].concat(),
             Self::Person { subject, .. } if is_taken(subject) => [PERSON, subject].concat(),
             Self::Person { subject, .. } => subject.clone(),
@@ -88,6 +100,8 @@ impl RecordedCaller {
             Self::Token { .. } => "admin_token",
             Self::Person { .. } => "jwt",
             Self::Cluster { .. } => "cluster_token",
+            Self::JoinToken { .. } => "join_token",
+            Self::Agent { .. } => "cluster_certificate",
             Self::Client { .. } => "client_secret",
         }
     }
@@ -98,6 +112,8 @@ impl RecordedCaller {
             Self::Token { id } => id,
             Self::Person { key_id, .. }
             | Self::Cluster { key_id }
+            | Self::JoinToken { key_id }
+            | Self::Agent { key_id }
             | Self::Client { key_id, .. }
             | Self::LocalOperator { key_id } => key_id,
         }
@@ -132,6 +148,8 @@ impl RecordedCaller {
                 Self::Person { issuer: record.issuer.clone(), subject: subject.to_owned(), key_id }
             }
             "cluster_token" => Self::Cluster { key_id },
+            "join_token" => Self::JoinToken { key_id },
+            "cluster_certificate" => Self::Agent { key_id },
             "client_secret" => {
                 let id = subject.strip_prefix(CLIENT).unwrap_or_default().to_owned();
                 Self::Client { id, key_id }
@@ -179,6 +197,8 @@ mod tests {
             RecordedCaller::Token { id: "1".to_owned() },
             RecordedCaller::Client { id: "svc-a".to_owned(), key_id: "2".to_owned() },
             RecordedCaller::Cluster { key_id: "3".to_owned() },
+            RecordedCaller::JoinToken { key_id: "5".to_owned() },
+            RecordedCaller::Agent { key_id: "6".to_owned() },
             RecordedCaller::LocalOperator { key_id: "4".to_owned() },
             RecordedCaller::Service,
             person("ann"),

@@ -12,7 +12,7 @@ use portcullis_protocol::wire::AuditRecord;
 /// `hop` and `proxy` of the service's own records, and how its callers prove themselves.
 pub const CONTROL_HOP: &str = "control";
 pub(super) const CONTROL_PROXY: &str = "control-service";
-const CONTROL_CREDENTIALS: [&str; 2] = ["admin_token", "cluster_token"];
+const CONTROL_CREDENTIALS: [&str; 4] = ["admin_token", "cluster_token", "join_token", "cluster_certificate"];
 
 /// The highest number at which a gateway's stream may be when it is first heard of: a gateway may have
 /// counted for months before this database was made or restored.

@@ -15,6 +15,10 @@ text_enum!(
         ClustersSuspend = "clusters:suspend",
         /// To take a suspension back: one's own, or one from below.
         ClustersResume = "clusters:resume",
+        /// To let a cluster join: to make join tokens, and to revoke them.
+        ClustersEnrol = "clusters:enrol",
+        /// To revoke the certificates of clusters.
+        CertificatesRevoke = "certificates:revoke",
         /// To end clusters for good.
         ClustersRetire = "clusters:retire",
         /// To see API keys; never the keys themselves.

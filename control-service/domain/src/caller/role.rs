@@ -175,6 +175,8 @@ const OPERATOR: &[Permission] = &[
     Permission::ClustersRegister,
     Permission::ClustersSuspend,
     Permission::ClustersResume,
+    Permission::ClustersEnrol,
+    Permission::CertificatesRevoke,
     Permission::ClustersRetire,
     Permission::ApiKeysRead,
     Permission::ApiKeysWrite,
@@ -202,6 +204,8 @@ const TENANT_ADMIN: &[Permission] = &[
     Permission::ClustersRegister,
     Permission::ClustersSuspend,
     Permission::ClustersResume,
+    Permission::ClustersEnrol,
+    Permission::CertificatesRevoke,
     Permission::ClustersRetire,
     Permission::ApiKeysRead,
     Permission::ApiKeysWrite,
@@ -213,8 +217,14 @@ const TENANT_ADMIN: &[Permission] = &[
     Permission::AdministratorsWrite,
 ];
 
-const CLUSTER_OWNER: &[Permission] =
-    &[Permission::WhoAmI, Permission::ClustersRead, Permission::ClustersSuspend, Permission::ClustersResume];
+const CLUSTER_OWNER: &[Permission] = &[
+    Permission::WhoAmI,
+    Permission::ClustersRead,
+    Permission::ClustersSuspend,
+    Permission::ClustersResume,
+    Permission::ClustersEnrol,
+    Permission::CertificatesRevoke,
+];
 
 #[cfg(test)]
 mod tests {

@@ -14,6 +14,10 @@ pub enum Closing {
     Suspended(ClusterId, Word),
     /// A cluster was retired.
     Retired(ClusterId),
+    /// A join token was revoked.
+    JoinTokenRevoked(String),
+    /// All certificates of a cluster were revoked, or the one of a serial number.
+    CertificatesRevoked(ClusterId, Option<String>),
     /// An API key was revoked, or another one took its place.
     ApiKeyEnded(String),
     /// Something was revoked by its name, by this authority.
@@ -33,6 +37,11 @@ impl fmt::Display for Closing {
         match self {
             Self::Suspended(id, by) => write!(f, "cluster {id}, suspended by the {}", by.side.as_str()),
             Self::Retired(id) => write!(f, "cluster {id}, retired"),
+            Self::JoinTokenRevoked(id) => write!(f, "join token {id}, revoked"),
+            Self::CertificatesRevoked(id, None) => write!(f, "certificates of cluster {id}, revoked"),
+            Self::CertificatesRevoked(id, Some(serial)) => {
+                write!(f, "certificate {serial} of cluster {id}, revoked")
+            }
             Self::ApiKeyEnded(id) => write!(f, "API key {id}, ended"),
             Self::Revoked(name, by) => write!(f, "{name}, revoked by the {}", by.as_str()),
             Self::ClientRevoked(id) => write!(f, "service client {id}, revoked"),

@@ -10,6 +10,7 @@ use portcullis_identity::ids::{ClusterId, TenantId};
 use portcullis_model::decision::ClusterState;
 
 use super::client::{Call, Change, ClientError, Connection, MOST, change, one_of, run};
+use super::enrolment;
 use super::watch::watch;
 
 /// Clusters.
@@ -55,6 +56,37 @@ pub(super) enum Clusters {
     },
     /// Let go of what your side has closed; the cluster opens when no side holds it.
     Resume(Change),
+    /// Make a token by which the cluster's agent joins; prints it once.
+    JoinToken {
+        /// The cluster.
+        id: ClusterId,
+        /// Seconds for which it is good, up to 7 days; an hour unless given.
+        #[arg(long)]
+        expires_in: Option<u64>,
+    },
+    /// List its join tokens.
+    JoinTokens {
+        /// The cluster.
+        id: ClusterId,
+    },
+    /// Revoke a join token.
+    RevokeJoinToken {
+        /// The token's id: its second part.
+        token: String,
+    },
+    /// List the certificates that its agents were given.
+    Certificates {
+        /// The cluster.
+        id: ClusterId,
+    },
+    /// Revoke its certificates, at once: its agents have to join again.
+    RevokeCertificates {
+        /// The cluster.
+        id: ClusterId,
+        /// The serial number of the only one that is meant.
+        #[arg(long)]
+        serial: Option<String>,
+    },
     /// End it for good; its id is never used again.
     Retire(Change),
 }
@@ -82,6 +114,15 @@ pub(super) async fn clusters(connection: &Connection, command: Clusters) -> Resu
         Clusters::List { tenant, state } => {
             let query = ClusterListQuery { tenant, state, limit: MOST, ..ClusterListQuery::default() };
             run::<ClusterList>(connection, Call::get(&["v1", "clusters"]).query(&query)).await
+        }
+        Clusters::JoinToken { id, expires_in } => {
+            enrolment::join_token(connection, id.as_str(), expires_in).await
+        }
+        Clusters::JoinTokens { id } => enrolment::join_tokens(connection, id.as_str()).await,
+        Clusters::RevokeJoinToken { token } => enrolment::revoke_join_token(connection, &token).await,
+        Clusters::Certificates { id } => enrolment::certificates(connection, id.as_str()).await,
+        Clusters::RevokeCertificates { id, serial } => {
+            enrolment::revoke_certificates(connection, id.as_str(), serial).await
         }
         Clusters::Watch => watch(connection).await,
         Clusters::Show { id } => run::<ClusterShown>(connection, Call::get(&["v1", "clusters", &id])).await,

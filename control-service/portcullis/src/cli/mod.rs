@@ -8,6 +8,7 @@ mod client;
 mod clusters;
 mod config_file;
 mod diff;
+mod enrolment;
 mod error;
 mod explain;
 mod exported;

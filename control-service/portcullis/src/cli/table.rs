@@ -8,6 +8,20 @@ const LISTS: &[(&str, &[&str])] = &[
         "clusters",
         &["id", "tenant", "placement", "state", "administrative", "suspended_by", "observed", "version"],
     ),
+    ("join_tokens", &["id", "cluster", "created_at_ms", "expires_at_ms", "used_at_ms", "revoked_at_ms"]),
+    (
+        "certificates",
+        &[
+            "serial",
+            "cluster",
+            "issued_for",
+            "issued_by",
+            "issued_at_ms",
+            "not_after_ms",
+            "revoked_at_ms",
+            "key_digest",
+        ],
+    ),
     (
         "api_keys",
         &[
@@ -166,6 +180,7 @@ fn cell(value: &Value) -> String {
 
 #[cfg(test)]
 mod tests {
+    use portcullis_control_contract::agents::{IssuedCertificate, IssuedFor, JoinToken};
     use portcullis_control_contract::audit::RecordReport;
     use portcullis_control_contract::issuers::SigningKeyReport;
     use portcullis_control_domain::administrator::Administrator;
@@ -218,6 +233,25 @@ mod tests {
             serde_json::to_value(entry).unwrap()
         }
         let (id, tenant) = (ClusterId::new("acme").unwrap(), TenantId::new("acme").unwrap());
+        let join_token = JoinToken {
+            id: "0af1".to_owned(),
+            cluster: id.clone(),
+            created_at_ms: 1,
+            expires_at_ms: 2,
+            used_at_ms: None,
+            revoked_at_ms: None,
+        };
+        let certificate = IssuedCertificate {
+            serial: "4f".to_owned(),
+            cluster: id.clone(),
+            tenant: tenant.clone(),
+            key_digest: "00".to_owned(),
+            issued_for: IssuedFor::Renewal,
+            issued_by: "4e".to_owned(),
+            issued_at_ms: 1,
+            not_after_ms: 2,
+            revoked_at_ms: None,
+        };
         let placement = Placement::OnPremises;
         let cluster = NewCluster { id, tenant: tenant.clone(), placement, region: None };
         let mut cluster = Cluster::registered(cluster, 1);
@@ -261,6 +295,8 @@ mod tests {
             ("clusters", written(&cluster)),
             ("signals", written(SignalReport::all(&cluster.signals, Required::default(), 1))[0].clone()),
             ("holds", written(&cluster)["holds"][0].clone()),
+            ("join_tokens", written(join_token)),
+            ("certificates", written(certificate)),
             ("api_keys", written(ApiKey::made(key, "k", 1))),
             ("administrators", written(Administrator::generate(Role::Operator, None, None, 1).0)),
             ("signing_keys", written(signing)),

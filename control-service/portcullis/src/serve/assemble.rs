@@ -2,10 +2,15 @@
 
 use std::sync::Arc;
 
-use portcullis_control_api::{MeshState, MeshToken, OperationsState, Pepper, PlatformState, Stopping};
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use portcullis_control_api::{
+    AgentsState, MeshState, MeshToken, OperationsState, Pepper, PlatformState, Stopping, ToldToAgents,
+};
 use portcullis_control_config::{Config, Principals};
 use portcullis_control_domain::configuration::RunningConfiguration;
 use portcullis_control_services::Current;
+use portcullis_control_services::enrolment::{Enrolment, EnrolmentError};
 use portcullis_control_services::introspection::Providers;
 use portcullis_control_services::issuers::Issuers;
 use portcullis_control_services::metrics::Metrics;
@@ -30,6 +35,7 @@ pub(super) struct Running {
     pub(super) presence: Arc<Presence>,
     pub(super) issuers: Arc<Issuers>,
     pub(super) signing: Arc<SigningKeys>,
+    pub(super) enrolment: Option<Arc<Enrolment>>,
     pub(super) providers: Arc<Current<Providers>>,
     pub(super) principals: Arc<Current<Principals>>,
     pub(super) people: Arc<People>,
@@ -42,11 +48,13 @@ pub(super) struct Running {
     pub(super) led: Option<Term>,
 }
 
-/// What the handlers of the three listeners use.
+/// What the handlers of the listeners use.
 pub(super) struct States {
     pub(super) mesh: MeshState,
     pub(super) platform: PlatformState,
     pub(super) operations: OperationsState,
+    /// Where agents are listened to.
+    pub(super) agents: Option<AgentsState>,
 }
 
 /// Opens everything that the handlers need.
@@ -55,7 +63,7 @@ pub(super) async fn assemble(
     location: Location,
     stopping: watch::Receiver<bool>,
 ) -> Result<(Running, States), StoreError> {
-    let (store, pepper) = open(location, config.settings()).await?;
+    let Opened { store, pepper, snapshot_key } = open(location, config.settings()).await?;
     store.limit_tenants(config.policy.tenant_limits);
     store.judge_clusters_by(config.clusters.rules);
     let metrics = Arc::new(Metrics::default());
@@ -64,6 +72,7 @@ pub(super) async fn assemble(
     let rollout = Arc::new(Rollout::new(store.clone(), Arc::clone(&workers)));
     let replicas = Arc::new(Replicas::new(store.clone(), Arc::clone(&workers)));
     let signing = SigningKeys::new(store.clone(), Arc::clone(&issuers), Arc::clone(&rollout), config).await?;
+    let enrolment = enrolment(&store, config).await?;
     let as_of = store.hub().revision();
     let (known, clusters) = (store.known_clusters().await?, &config.clusters);
     let presence = Arc::new(Presence::new(known, as_of, clusters.offline_after, clusters.rules));
@@ -91,6 +100,7 @@ pub(super) async fn assemble(
         presence,
         issuers,
         signing,
+        enrolment,
         providers,
         principals,
         people,
@@ -100,16 +110,36 @@ pub(super) async fn assemble(
         pepper,
         led,
     };
-    let states = states(config, &running, Shared { metrics, stopping: Stopping(stopping) });
+    let shared = Shared { metrics, stopping: Stopping(stopping), snapshot_key };
+    let states = states(config, &running, shared);
     Ok((running, states))
 }
 
+/// The certificates of agents, where these are listened to.
+async fn enrolment(store: &Store, config: &Config) -> Result<Option<Arc<Enrolment>>, StoreError> {
+    let Some(agents) = config.agents.clone() else { return Ok(None) };
+    let enrolment = Enrolment::new(store.clone(), agents).await.map_err(|error| match error {
+        EnrolmentError::Store(error) => error,
+        other => StoreError::Database(other.to_string()),
+    });
+    Ok(Some(Arc::new(enrolment?)))
+}
+
+/// The database, and what of its secrets is used beside it.
+struct Opened {
+    store: Store,
+    pepper: Pepper,
+    /// The public half of the key that signs snapshot pages.
+    snapshot_key: String,
+}
+
 /// Opens the database, which blocks.
-async fn open(location: Location, settings: Settings) -> Result<(Store, Pepper), StoreError> {
+async fn open(location: Location, settings: Settings) -> Result<Opened, StoreError> {
     let opening = tokio::task::spawn_blocking(move || {
         let database = Database::open_to_serve(&location)?;
         let pepper = Pepper(Arc::new(database.secrets().api_key_pepper.clone()));
-        Ok((Store::start(database, settings)?, pepper))
+        let snapshot_key = STANDARD.encode(database.secrets().snapshot_public_key());
+        Ok(Opened { store: Store::start(database, settings)?, pepper, snapshot_key })
     });
     opening.await.map_err(|error| StoreError::Database(error.to_string()))?
 }
@@ -118,6 +148,7 @@ async fn open(location: Location, settings: Settings) -> Result<(Store, Pepper),
 struct Shared {
     metrics: Arc<Metrics>,
     stopping: Stopping,
+    snapshot_key: String,
 }
 
 fn states(config: &Config, running: &Running, shared: Shared) -> States {
@@ -127,6 +158,7 @@ fn states(config: &Config, running: &Running, shared: Shared) -> States {
         presence,
         issuers,
         signing,
+        enrolment,
         providers,
         principals,
         people,
@@ -135,7 +167,7 @@ fn states(config: &Config, running: &Running, shared: Shared) -> States {
         pepper,
         ..
     } = running;
-    let Shared { metrics, stopping } = shared;
+    let Shared { metrics, stopping, snapshot_key } = shared;
     let connections = config.listeners.limits.connections;
     let tokens = TokenEndpoint::new(store.clone(), Arc::clone(signing), Arc::clone(providers), connections);
     let mesh = MeshState {
@@ -148,8 +180,19 @@ fn states(config: &Config, running: &Running, shared: Shared) -> States {
         complaints: Arc::default(),
         issuers: Arc::clone(issuers),
         shares: Arc::new(Shares::new(connections)),
+        enrolment: enrolment.clone(),
         stopping: stopping.clone(),
     };
+    let identity_issuer = config.identity.issuer.clone();
+    let agents = enrolment.as_ref().map(|enrolment| AgentsState {
+        store: store.clone(),
+        enrolment: Arc::clone(enrolment),
+        presence: Arc::clone(presence),
+        signing: Arc::clone(signing),
+        told: Arc::new(ToldToAgents { identity_issuer, snapshot_key }),
+        metrics: Arc::clone(&metrics),
+        stopping: stopping.clone(),
+    });
     let platform = PlatformState {
         store: store.clone(),
         rollout: Arc::clone(rollout),
@@ -158,6 +201,7 @@ fn states(config: &Config, running: &Running, shared: Shared) -> States {
         pepper: pepper.clone(),
         issuers: Arc::clone(issuers),
         signing: Arc::clone(signing),
+        enrolment: enrolment.clone(),
         tokens: Arc::new(tokens),
         people: Arc::clone(people),
         configuration: Arc::clone(configuration),
@@ -173,5 +217,5 @@ fn states(config: &Config, running: &Running, shared: Shared) -> States {
         standing: Arc::clone(standing),
         stopping,
     };
-    States { mesh, platform, operations }
+    States { mesh, platform, operations, agents }
 }

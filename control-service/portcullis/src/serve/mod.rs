@@ -1,4 +1,4 @@
-//! `portcullis serve`: the three listeners, what runs beside them, and how all of it ends.
+//! `portcullis serve`: the listeners, what runs beside them, and how all of it ends.
 
 mod assemble;
 mod error;
@@ -39,6 +39,9 @@ pub struct Bound {
     pub platform: SocketAddr,
     /// Operations.
     pub operations: SocketAddr,
+    /// Agents of data clusters, where they are listened to.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub agents: Option<SocketAddr>,
 }
 
 /// Serves until SIGTERM or SIGINT. `ready_file` gets the bound addresses as JSON when they are bound.
@@ -47,7 +50,7 @@ pub struct Bound {
 /// [`ServeError`] when it cannot begin.
 pub async fn serve(config: Config, ready_file: Option<&Path>) -> Result<(), ServeError> {
     let _lock = FolderLock::take(&config.data_dir)?;
-    let [mesh, platform, operations] = bind(&config.listeners)?;
+    let Listening { mesh, platform, operations, agents } = bind(&config.listeners)?;
     let system = |what| move |source| ServeError::System { what, source };
     let mut hangup = signal(SignalKind::hangup()).map_err(system("a handler for SIGHUP"))?;
     let mut terminate = signal(SignalKind::terminate()).map_err(system("a handler for SIGTERM"))?;
@@ -60,14 +63,22 @@ pub async fn serve(config: Config, ready_file: Option<&Path>) -> Result<(), Serv
         _ = interrupt.recv() => return stopped("SIGINT"),
     };
     let address = |listener: &TcpListener| listener.local_addr().map_err(system("an address"));
-    let bound =
-        Bound { mesh: address(&mesh)?, platform: address(&platform)?, operations: address(&operations)? };
+    let bound = Bound {
+        mesh: address(&mesh)?,
+        platform: address(&platform)?,
+        operations: address(&operations)?,
+        agents: agents.as_ref().map(&address).transpose()?,
+    };
     let led = lead::begin(&service).await;
     let mut servers = JoinSet::new();
     let limits = config.listeners.limits;
     servers.spawn(listen::serve(mesh, api::mesh(states.mesh), limits, stopping.clone()));
     servers.spawn(listen::serve(platform, api::platform(states.platform), limits, stopping.clone()));
-    servers.spawn(listen::serve(operations, api::operations(states.operations), limits, stopping));
+    servers.spawn(listen::serve(operations, api::operations(states.operations), limits, stopping.clone()));
+    if let (Some(listener), Some(state), Some(enrolment)) = (agents, states.agents, &service.enrolment) {
+        let tls = listen::Tls::new(enrolment.trust());
+        servers.spawn(listen::serve_tls(listener, api::agents(state), tls, limits, stopping));
+    }
     if let Some(path) = ready_file {
         write_ready(path, &bound)
             .map_err(|source| ServeError::ReadyFile { path: path.to_owned(), source })?;
@@ -78,6 +89,7 @@ pub async fn serve(config: Config, ready_file: Option<&Path>) -> Result<(), Serv
     tokio::select! {
         () = service.presence.keep(&service.store) => {}
         () = service.signing.keep() => {}
+        () = enrolled(&service) => {}
         () = service.replicas.keep() => {}
         () = service.rollout.keep() => {}
         () = tidy(&service.store) => {}
@@ -118,16 +130,35 @@ async fn end(service: &Running, mut servers: JoinSet<()>) {
     service.store.close().await;
 }
 
+/// The addresses that were taken.
+struct Listening {
+    mesh: TcpListener,
+    platform: TcpListener,
+    operations: TcpListener,
+    agents: Option<TcpListener>,
+}
+
 /// Takes the addresses; of those that cannot be had all are told.
-fn bind(listeners: &Listeners) -> Result<[TcpListener; 3], ServeError> {
+fn bind(listeners: &Listeners) -> Result<Listening, ServeError> {
     let of = |name, address| listen::bind(address).map_err(|source| Unbound { name, address, source });
-    let Listeners { mesh, platform, operations, .. } = *listeners;
-    match (of("mesh", mesh), of("platform", platform), of("operations", operations)) {
-        (Ok(mesh), Ok(platform), Ok(operations)) => Ok([mesh, platform, operations]),
-        (mesh, platform, operations) => {
-            let unbound = [mesh, platform, operations].into_iter().filter_map(Result::err);
-            Err(ServeError::Bind(unbound.collect()))
+    let Listeners { mesh, platform, operations, agents, .. } = *listeners;
+    let agents = agents.map(|address| of("agents", address)).transpose();
+    match (of("mesh", mesh), of("platform", platform), of("operations", operations), agents) {
+        (Ok(mesh), Ok(platform), Ok(operations), Ok(agents)) => {
+            Ok(Listening { mesh, platform, operations, agents })
         }
+        (mesh, platform, operations, agents) => {
+            let unbound = [mesh.err(), platform.err(), operations.err(), agents.err()];
+            Err(ServeError::Bind(unbound.into_iter().flatten().collect()))
+        }
+    }
+}
+
+/// Keeps up to date which certificates of agents are good, until it is dropped.
+async fn enrolled(service: &Running) {
+    match &service.enrolment {
+        Some(enrolment) => enrolment.keep().await,
+        None => std::future::pending().await,
     }
 }
 

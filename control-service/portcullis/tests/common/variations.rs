@@ -9,7 +9,7 @@ const EXAMPLE: &str = include_str!("../../../control.example.yaml");
 /// A configuration in which every field can be changed: the example, with an issuer whose keys stand in it.
 pub(crate) fn base() -> Value {
     let mut base: Value = serde_norway::from_str(EXAMPLE).unwrap();
-    for listener in ["mesh", "platform", "operations"] {
+    for listener in ["mesh", "platform", "operations", "agents"] {
         base["listeners"][listener] = json!("127.0.0.1:0");
     }
     base["store"]["dataDir"] = json!("data");
@@ -96,6 +96,7 @@ fn settings() -> Vec<Variation> {
         ("listeners.mesh", "/listeners/mesh", json!("127.0.0.1:1")),
         ("listeners.platform", "/listeners/platform", json!("127.0.0.1:1")),
         ("listeners.operations", "/listeners/operations", json!("127.0.0.1:1")),
+        ("listeners.agents", "/listeners/agents", json!("127.0.0.1:1")),
         ("listeners.maxConnections", "/listeners/maxConnections", json!(9_999)),
         ("listeners.headerSeconds", "/listeners/headerSeconds", json!(29)),
         ("store.dataDir", "/store/dataDir", json!("elsewhere")),
@@ -110,6 +111,7 @@ fn settings() -> Vec<Variation> {
             "/mesh/sidecars/0/principals",
             json!(["spiffe://cluster.local/ns/a/sa/c"]),
         ),
+        ("mesh.tunnelGateways", "/mesh/tunnelGateways", json!(["spiffe://cluster.local/ns/a/sa/d"])),
         ("mesh.workerForgetSeconds", "/mesh/workerForgetSeconds", json!(16)),
         ("identity.issuer", "/identity/issuer", json!("https://portcullis.example.org/identity")),
         ("identity.lifetimeSeconds", "/identity/lifetimeSeconds", json!(59)),
@@ -124,6 +126,12 @@ fn settings() -> Vec<Variation> {
         ("serviceTokens.keepSeconds", "/serviceTokens/keepSeconds", json!(1_001)),
         ("clusters.offlineAfterSeconds", "/clusters/offlineAfterSeconds", json!(91)),
         ("clusters.recoverEverySeconds", "/clusters/recoverEverySeconds", json!(29)),
+        ("agents.serverNames", "/agents/serverNames", json!(["agents.example.org"])),
+        ("agents.certificateSeconds", "/agents/certificateSeconds", json!(86_401)),
+        ("agents.caFile", "/agents/caFile", json!("other-ca.pem")),
+        ("agents.tunnel.address", "/agents/tunnel/address", json!("tunnels.example.org:443")),
+        ("agents.tunnel.serverName", "/agents/tunnel/serverName", json!("tunnels.example.org")),
+        ("agents.tunnel.connections", "/agents/tunnel/connections", json!(3)),
         ("jwksRefreshSeconds", "/jwksRefreshSeconds", json!(61)),
         ("log.format", "/log/format", json!("text")),
         ("log.level", "/log/level", json!("info,hyper=warn")),

@@ -38,6 +38,8 @@ pub(crate) async fn start() -> Described {
     start_with(|config| {
         config["serviceTokens"] =
             json!({"issuer": "https://portcullis.example.com", "audiences": ["portcullis"]});
+        config["listeners"]["agents"] = json!("127.0.0.1:0");
+        config["agents"] = json!({"serverNames": ["agents.portcullis.test"]});
         config["workloads"] = json!([{"spiffeId": "spiffe://cluster.local/ns/a/sa/b", "tenant": "acme"}]);
     })
     .await

@@ -70,6 +70,16 @@ pub(crate) const CASES: &[Case] = &[
     ),
     case("POST /v1/clusters/{id}/suspend", "clusters:suspend", None, [200, 200, 403, 403, 200, 200, 404]),
     case("POST /v1/clusters/{id}/resume", "clusters:resume", None, [200, 200, 403, 403, 200, 200, 404]),
+    case("GET /v1/clusters/{id}/join-tokens", "clusters:read", None, [200, 200, 200, 200, 200, 200, 404]),
+    case("POST /v1/clusters/{id}/join-tokens", "clusters:enrol", None, [201, 201, 403, 403, 201, 201, 404]),
+    case("DELETE /v1/join-tokens/{id}", "clusters:enrol", None, [200, 200, 403, 403, 200, 200, 404]),
+    case("GET /v1/clusters/{id}/certificates", "clusters:read", None, [200, 200, 200, 200, 200, 200, 404]),
+    case(
+        "POST /v1/clusters/{id}/certificates/revoke",
+        "certificates:revoke",
+        None,
+        [200, 200, 403, 403, 200, 200, 404],
+    ),
     case("POST /v1/clusters/{id}/heartbeat", "", None, [401, 401, 401, 401, 401, 401, 401]),
     case("DELETE /v1/clusters/{id}", "clusters:retire", None, [200, 200, 403, 403, 200, 403, 404]),
     case("GET /v1/api-keys", "api-keys:read", None, [200, 200, 200, 200, 200, 403, 200]),
@@ -157,6 +167,11 @@ pub(crate) const NAMED: &[(&str, &str, Option<&str>)] = &[
     ("POST", "/v1/clusters/{cluster}/suspend", None),
     ("POST", "/v1/clusters/{cluster}/resume", None),
     ("DELETE", "/v1/clusters/{cluster}", None),
+    ("GET", "/v1/clusters/{cluster}/join-tokens", None),
+    ("POST", "/v1/clusters/{cluster}/join-tokens", None),
+    ("DELETE", "/v1/join-tokens/{join_token}", None),
+    ("GET", "/v1/clusters/{cluster}/certificates", None),
+    ("POST", "/v1/clusters/{cluster}/certificates/revoke", None),
     ("POST", "/v1/api-keys/{key}/rotate", None),
     ("DELETE", "/v1/api-keys/{key}", None),
     ("POST", "/v1/service-clients/{client}/rotate", None),
@@ -167,7 +182,7 @@ pub(crate) const NAMED: &[(&str, &str, Option<&str>)] = &[
 
 /// The path of a thing that is not there.
 pub(crate) fn nowhere(path: &str) -> String {
-    let names = ["{cluster}", "{key}", "{client}", "{revoked}", "{administrator}"];
+    let names = ["{cluster}", "{join_token}", "{key}", "{client}", "{revoked}", "{administrator}"];
     names.iter().fold(path.to_owned(), |path, name| path.replace(name, "0011223344556677"))
 }
 
@@ -186,6 +201,7 @@ pub(crate) struct Who {
     /// The token's public part.
     pub(crate) id: String,
     pub(crate) cluster: String,
+    join_token: String,
     key: String,
     client: String,
     revoked: String,
@@ -199,6 +215,8 @@ impl Who {
         let of = |name: &str| [name, &at.to_string()].concat();
         let cluster = of("acme-");
         server.register(&cluster).await;
+        let path = ["/v1/clusters/", &cluster, "/join-tokens"].concat();
+        let join_token = server.expect(201, Method::POST, &path, None).await;
         let key = server.create_key("batch").await;
         let client = of("svc-acme-");
         let body = json!({"id": client, "tenant": "acme"});
@@ -212,6 +230,7 @@ impl Who {
             token: String::new(),
             id: String::new(),
             cluster,
+            join_token: text(&join_token["join_token"]["id"]),
             key: text(&key["api_key"]["id"]),
             client,
             revoked,
@@ -225,12 +244,13 @@ impl Who {
     pub(crate) async fn of(server: &Server, role: &Value, things: &Self) -> Self {
         let role = serde_json::from_str(&things.fill(&role.to_string())).unwrap();
         let made = server.expect(201, Method::POST, "/v1/administrators", Some(role)).await;
-        let Self { cluster, key, client, revoked, administrator, new, .. } = things;
+        let Self { cluster, join_token, key, client, revoked, administrator, new, .. } = things;
         let copy = |name: &String| name.clone();
         Self {
             token: text(&made["token"]),
             id: text(&made["administrator"]["id"]),
             cluster: copy(cluster),
+            join_token: copy(join_token),
             key: copy(key),
             client: copy(client),
             revoked: copy(revoked),
@@ -243,6 +263,7 @@ impl Who {
     pub(crate) fn fill(&self, text: &str) -> String {
         let id = match text.split('/').nth(2) {
             Some("clusters") => &self.cluster,
+            Some("join-tokens") => &self.join_token,
             Some("api-keys") => &self.key,
             Some("service-clients") => &self.client,
             _ => &self.administrator,
@@ -253,6 +274,7 @@ impl Who {
             ("{purpose}", if self.new == "new-1" { "service" } else { "identity" }),
             ("{index}", "1"),
             ("{cluster}", &self.cluster),
+            ("{join_token}", &self.join_token),
             ("{key}", &self.key),
             ("{client}", &self.client),
             ("{revoked}", &self.revoked),

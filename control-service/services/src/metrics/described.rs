@@ -33,7 +33,7 @@ metrics! {
     HTTP_REQUESTS = Counter "http_requests_total" ["listener", "status"] "Requests by listener and status.";
     CALLS = Histogram "call_duration_seconds" ["call", "status"] "How long calls took, the time that they waited included (polls, ?wait=).";
     REFUSED_CALLERS = Counter "refused_callers_total" ["outcome"] "Calls of the platform API without a token that is good: audited, or paused because many came.";
-    REFUSED_CLUSTERS = Counter "refused_clusters_total" ["outcome"] "Heartbeats without their cluster's token: audited, or paused because many came.";
+    REFUSED_CLUSTERS = Counter "refused_clusters_total" ["outcome"] "Calls of agents and heartbeats without a token or a certificate that is good: audited, or paused because many came.";
     POLLS = Counter "snapshot_polls_total" [] "Snapshot polls answered.";
     PAGE_BYTES = Counter "snapshot_page_bytes_total" [] "Bytes of snapshot pages sent.";
     REVISION = Gauge "snapshot_revision" [] "Newest revision of the snapshot.";

@@ -92,7 +92,7 @@ pub struct Metrics {
     pub key_refreshes: Family,
     /// Calls of the platform API without an administrator's token, by what became of them.
     pub refused_callers: Family,
-    /// Heartbeats without the token of their cluster, by what became of them.
+    /// Calls of agents and heartbeats without a token or a certificate that is good, by what became of them.
     pub refused_clusters: Family,
     requests: Mutex<BTreeMap<(&'static str, u16), u64>>,
     calls: Mutex<BTreeMap<(&'static str, u16), Arc<Histogram>>>,

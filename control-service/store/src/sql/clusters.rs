@@ -24,6 +24,7 @@ use portcullis_model::decision::ClusterState;
 use portcullis_sql::{Connection, Row, SqlError, params};
 
 use super::Store;
+use super::enrolled;
 use super::failure::Failure;
 use super::leader::Term;
 use super::limits::Making;
@@ -167,7 +168,13 @@ pub(super) fn administer(
     (id, reach): (&ClusterId, &Reach),
     (what, word): (Administer, Word),
 ) -> Result<(Cluster, u64), Failure> {
-    change(transaction, (id, reach), |cluster| cluster.administer(what, word))
+    let retires = what == Administer::Retire;
+    let changed = change(transaction, (id, reach), |cluster| cluster.administer(what, word))?;
+    if retires {
+        enrolled::revoke_certificates(transaction.connection(), id, None)?;
+        enrolled::revoke_tokens_of(transaction.connection(), id)?;
+    }
+    Ok(changed)
 }
 
 /// Suspends a cluster by somebody's word, whoever tells of it.

@@ -2,15 +2,19 @@
 
 mod admins;
 mod audit;
+mod authority;
 mod backup;
+mod certificates;
 mod check;
 mod clients;
 mod clusters;
 mod connect;
 mod copy;
 mod database;
+mod enrolled;
 mod failure;
 mod follower;
+mod join_tokens;
 mod keys;
 mod leader;
 mod leadership;
@@ -26,6 +30,7 @@ mod replica_id;
 mod replicas;
 mod restoration;
 mod revocations;
+mod revoked_certificates;
 mod rotate;
 mod schema;
 mod sealed;

@@ -17,7 +17,9 @@ use super::failure::Failure;
 use super::location::Location;
 use super::restoration::{end, under_way, write};
 use super::transaction::Transaction;
-use super::{BackupError, Database, Store, admins, clients, clusters, keys, revocations, schema};
+use super::{
+    BackupError, Database, Store, admins, clients, clusters, enrolled, join_tokens, keys, revocations, schema,
+};
 use crate::StoreError;
 
 /// How often a store that recovers looks whether it has all.
@@ -34,6 +36,10 @@ fn close(transaction: &mut Transaction<'_>, closing: &Closing) -> Result<bool, F
             let word = Word { side: Authority::Platform, by: None, at_ms: now_ms() };
             clusters::administer(transaction, (id, &Reach::Platform), (Administer::Retire, word)).map(drop)
         }
+        Closing::JoinTokenRevoked(id) => join_tokens::revoke(transaction.connection(), id).map(drop),
+        Closing::CertificatesRevoked(id, serial) => {
+            enrolled::revoke_certificates(transaction.connection(), id, serial.as_deref()).map(drop)
+        }
         Closing::ApiKeyEnded(id) => keys::revoke(transaction, id).map(drop),
         Closing::Revoked(name, by) => revocations::keep(transaction, name, *by).map(drop),
         Closing::ClientRevoked(id) => clients::revoke(transaction, id).map(drop),
@@ -45,6 +51,7 @@ fn close(transaction: &mut Transaction<'_>, closing: &Closing) -> Result<bool, F
         Err(Failure(StoreError::Refused(
             Refused::ClusterUnknown
             | Refused::ApiKeyUnknown
+            | Refused::JoinTokenUnknown
             | Refused::ServiceClientUnknown
             | Refused::AdministratorUnknown
             | Refused::SubjectUnknown,

@@ -26,6 +26,7 @@ const SQLITE: Steps = &[
     (13, include_str!("schema/sqlite/13.sql")),
     (14, include_str!("schema/sqlite/14.sql")),
     (15, include_str!("schema/sqlite/15.sql")),
+    (16, include_str!("schema/sqlite/16.sql")),
 ];
 
 /// A version means the same in both databases. PostgreSQL came with the fourth.
@@ -42,6 +43,7 @@ const POSTGRES: Steps = &[
     (13, include_str!("schema/postgres/13.sql")),
     (14, include_str!("schema/postgres/14.sql")),
     (15, include_str!("schema/postgres/15.sql")),
+    (16, include_str!("schema/postgres/16.sql")),
 ];
 
 fn steps(connection: &Connection) -> Steps {

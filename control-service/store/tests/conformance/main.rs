@@ -3,6 +3,7 @@
 
 mod access;
 mod audit;
+mod enrolment;
 mod entry;
 mod life;
 mod replicas;

@@ -14,6 +14,7 @@ use crate::folder;
 use crate::seal::SealingKey;
 use crate::sql::audit::Recorder;
 use crate::sql::connect::Purpose;
+use crate::sql::enrolled;
 use crate::sql::failure::Failure;
 use crate::sql::location::Location;
 use crate::sql::restoration::{end, under_way};
@@ -85,7 +86,8 @@ impl Backup {
 }
 
 /// Makes a new life of what was restored. Numbers go on above all that the life before can have given out since the
-/// backup, and keys that sign tokens are made anew: those of the backup may have been replaced because they were stolen.
+/// backup, and keys that sign tokens are made anew: those of the backup may have been replaced because they were stolen. Join
+/// tokens may have been used since, so none of them is good any more.
 fn begin(begun: Begun<'_>, key: &SealingKey, made_at_ms: u64, audit_index: u64) -> Result<(), Failure> {
     // A backup of a store that was still recovering lacks more than came after it, and nothing tells that any more.
     let connection: &Connection = &begun;
@@ -116,6 +118,7 @@ fn begin(begun: Begun<'_>, key: &SealingKey, made_at_ms: u64, audit_index: u64) 
         params![random::<16>(), RESERVE],
     )?;
     signing_keys::remove_all(connection)?;
+    enrolled::revoke_tokens(connection)?;
     let recorder = Recorder::load_or_make(begun, key)?;
     let mut transaction = Transaction::begun(connection, key, &recorder)?;
     transaction.record(event(RecordedCaller::local_operator(), "restore").record(200, ""))?;

@@ -7,7 +7,7 @@ use portcullis_sql::params;
 use super::super::audit::AUDIT_KEYS;
 use super::super::failure::Failure;
 use super::super::secrets::{API_KEY_PEPPER, SNAPSHOT_SEED};
-use super::super::{sealed, signing_keys, snapshot};
+use super::super::{authority, sealed, signing_keys, snapshot};
 use super::Check;
 use crate::seal::SealingKey;
 
@@ -36,6 +36,18 @@ impl Check<'_> {
         for name in &names {
             if name.strip_prefix(signing_keys::SECRET).is_some_and(|kid| !kids.contains(kid)) {
                 self.fault(PART, &format!("the secret {name} belongs to no signing key"));
+            }
+        }
+        let authorities: BTreeSet<String> =
+            connection.query("SELECT id FROM authority", params![], |row| row.get(0))?.into_iter().collect();
+        for name in &names {
+            if name.strip_prefix(authority::SECRET).is_some_and(|id| !authorities.contains(id)) {
+                self.fault(PART, &format!("the secret {name} belongs to no authority"));
+            }
+        }
+        for id in &authorities {
+            if !names.iter().any(|name| name.strip_prefix(authority::SECRET) == Some(id.as_str())) {
+                self.fault(PART, &format!("the private key of the authority {id} is missing"));
             }
         }
         signing_keys::load(connection, key).map(drop)

@@ -6,7 +6,7 @@ use portcullis_protocol::wire::RecordKind;
 use portcullis_sql::{Row, SqlError, params};
 
 use super::super::failure::Failure;
-use super::super::{admins, clients, clusters, keys, revocations};
+use super::super::{admins, certificates, clients, clusters, join_tokens, keys, revocations};
 use super::Check;
 
 impl Check<'_> {
@@ -59,6 +59,8 @@ impl Check<'_> {
         const PART: &str = "what is kept besides";
         self.rows(PART, ("administrator", admins::COLUMNS), admins::read)?;
         self.rows(PART, ("service_client", clients::COLUMNS), clients::read)?;
+        self.rows(PART, ("join_token", join_tokens::COLUMNS), join_tokens::read)?;
+        self.rows(PART, ("certificate", certificates::COLUMNS), certificates::read)?;
         let kept = self.rows(PART, ("issuer_keys", "issuer, jwks"), |row| {
             Ok((row.get::<String>(0)?, row.get::<String>(1)?))
         })?;

@@ -11,7 +11,7 @@ use crate::{Problem, ProblemKind};
 
 /// Refuses a call without a token that is good. Each refusal is audited; when many come from one address they get slower,
 /// so that nobody can fill the audit log. A good token is never slowed down.
-pub(super) async fn refuse(
+pub(crate) async fn refuse(
     store: &Store,
     refused: &Family,
     from: PauseName,
@@ -30,7 +30,7 @@ pub(super) async fn refuse(
 }
 
 /// Refuses a call of an address that must wait.
-pub(super) fn paused(refused: &Family, pause: Duration) -> Problem {
+pub(crate) fn paused(refused: &Family, pause: Duration) -> Problem {
     refused.count(&["paused"]);
     Problem::new(ProblemKind::TooManyRefusals, "try again later, with the right token").retry_after(pause)
 }
