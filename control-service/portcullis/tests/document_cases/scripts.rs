@@ -19,6 +19,8 @@ portcullis() { local code=0; command portcullis \"$@\" || code=$?; case $code in
 /// Runs a block; what it prints, if anything of it fails.
 pub(crate) async fn run(block: &Block, kustomize: &Path) -> Result<(), String> {
     let server = Server::start_with(|config| {
+        config["listeners"]["agents"] = json!("127.0.0.1:0");
+        config["agents"] = json!({"serverNames": ["agents.portcullis.test"]});
         config["serviceTokens"] =
             json!({"issuer": "https://portcullis.example.com", "audiences": ["portcullis"]});
     })
