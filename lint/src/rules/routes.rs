@@ -19,10 +19,17 @@ pub(super) const NOT_BY_CLUSTER: Rule = Rule {
     why: "The filter checks one cluster and writes it into `x-portcullis-cluster`. A route that is chosen by anything else \
           can lead a request to another cluster than the one that was checked.",
     fix: "Let every match ask for `headers: {x-portcullis-cluster: {exact: CLUSTER}}`; routes of the platform itself for \
-          `withoutHeaders: {x-portcullis-cluster: {}}`.",
+          `withoutHeaders: {x-portcullis-cluster: {}}`, and none of those to a data cluster.",
     check: |world, found| {
+        let data: Vec<String> = world.guarded_routes().flat_map(clusters).collect();
         for service in world.guarded_routes() {
             for route in service.node.list_at("spec.http").iter().filter(|route| !answers_itself(route)) {
+                let is_data = |to: &&Node| data.contains(&full_name(to.text_at("host"), service.namespace()));
+                if route.list_at("match").iter().any(of_no_cluster) {
+                    for destination in leads_to(route).filter(is_data) {
+                        found.at(service, destination, "is a data cluster, and no cluster was checked");
+                    }
+                }
                 let matches = route.list_at("match");
                 if matches.is_empty() {
                     found.at(service, route, "takes every request, whatever cluster was checked");
@@ -39,9 +46,14 @@ pub(super) const NOT_BY_CLUSTER: Rule = Rule {
 };
 
 fn by_cluster(one: &Node) -> bool {
-    let header = |part: &str| one.get(part).and_then(|headers| headers.get(CLUSTER_HEADER));
-    header("headers").is_some_and(|value| !value.text_at("exact").is_empty())
-        || header("withoutHeaders").is_some_and(Node::is_empty)
+    let header = one.get("headers").and_then(|headers| headers.get(CLUSTER_HEADER));
+    header.is_some_and(|value| !value.text_at("exact").is_empty()) || of_no_cluster(one)
+}
+
+/// Whether it is for requests that the filter has placed at no cluster.
+fn of_no_cluster(one: &Node) -> bool {
+    let header = one.get("withoutHeaders").and_then(|headers| headers.get(CLUSTER_HEADER));
+    header.is_some_and(Node::is_empty)
 }
 
 /// A way from outside to what filters are told.
@@ -97,11 +109,13 @@ fn full_name(host: &str, namespace: &str) -> String {
 
 fn destinations(service: &Resource) -> impl Iterator<Item = &Node> {
     let routes = ["spec.http", "spec.tls", "spec.tcp"].iter().flat_map(|path| service.node.list_at(path));
-    routes.flat_map(|route| {
-        let mirrors = route.list_at("mirrors").iter();
-        let sent = route.list_at("route").iter().chain(mirrors).filter_map(|to| to.get("destination"));
-        sent.chain(route.get("mirror"))
-    })
+    routes.flat_map(leads_to)
+}
+
+fn leads_to(route: &Node) -> impl Iterator<Item = &Node> {
+    let mirrors = route.list_at("mirrors").iter();
+    let sent = route.list_at("route").iter().chain(mirrors).filter_map(|to| to.get("destination"));
+    sent.chain(route.get("mirror"))
 }
 
 /// A `corsPolicy` that never sees a preflight.

@@ -13,11 +13,11 @@ fn annotation(service: &Value, name: &str) -> String {
 }
 
 /// The names that external-dns makes lead to this Service.
-fn names(service: &Value) -> BTreeSet<String> {
+pub(crate) fn names(service: &Value) -> BTreeSet<String> {
     annotation(service, "hostname").split(',').map(ToOwned::to_owned).collect()
 }
 
-fn texts(list: &Value) -> BTreeSet<String> {
+pub(crate) fn texts(list: &Value) -> BTreeSet<String> {
     list.as_array().unwrap().iter().map(|text| text.as_str().unwrap().to_owned()).collect()
 }
 

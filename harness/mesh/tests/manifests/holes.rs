@@ -13,7 +13,7 @@ fn no_overlay_has_a_finding() {
     }
 }
 
-fn nothing_is_found(name: &str, rendered: &Rendered) {
+pub(crate) fn nothing_is_found(name: &str, rendered: &Rendered) {
     let resources = Resource::read(name, rendered.text()).unwrap();
     assert_eq!(resources.len(), rendered.resources().len(), "{name}");
     let found = lint(resources);

@@ -19,6 +19,7 @@ mod holes;
 mod hosted;
 mod native;
 mod network;
+mod pages;
 mod programs;
 #[cfg(feature = "slow")]
 mod promtool;

@@ -131,7 +131,7 @@ fn the_schema_has_the_fields_of_the_parser_and_no_other() {
     }
     let mut sections = Vec::new();
     names(&check::schema(), "", &mut sections);
-    assert_eq!(sections.len(), 9, "{sections:?}");
+    assert_eq!(sections.len(), 10, "{sections:?}");
     for (path, fields) in sections {
         let mut config = edge();
         let place = config.pointer_mut(&path).unwrap();
