@@ -2,6 +2,7 @@
 
 mod common;
 mod document_cases {
+    pub(crate) mod cluster;
     pub(crate) mod pages;
     pub(crate) mod scripts;
 }
@@ -10,8 +11,9 @@ use std::collections::BTreeSet;
 use std::fs;
 
 use common::portcullis;
+use document_cases::cluster::Cluster;
 use document_cases::pages::{Block, Class, blocks, files, named_in_prose, root};
-use document_cases::scripts;
+use document_cases::scripts::{self, Around};
 use portcullis_model::Reason;
 
 #[tokio::test]
@@ -19,12 +21,61 @@ async fn the_commands_of_the_documents_run_as_they_are_printed() {
     let (blocks, _) = blocks();
     let run: Vec<&Block> = blocks.iter().filter(|block| block.class == Class::Run).collect();
     assert!(run.len() >= 8, "only {} blocks are run", run.len());
-    let kustomize = scripts::kustomize();
+    let around = Around { kustomize: scripts::kustomize(), kubectl: None };
     let mut failed = Vec::new();
     for block in run {
-        failed.extend(scripts::run(block, &kustomize).await.err());
+        failed.extend(scripts::run(block, &around).await.err());
     }
     assert!(failed.is_empty(), "{}", failed.join("\n\n"));
+}
+
+/// Blocks and sentences. What waits for pods looks once: no controller brings any up.
+#[tokio::test]
+async fn the_commands_for_a_cluster_run_at_a_real_api_server() {
+    let cluster = Cluster::start().await;
+    let around = Around { kustomize: scripts::kustomize(), kubectl: Some(cluster.kubectl().clone()) };
+    let (blocks, _) = blocks();
+    let mut tried: Vec<Block> = blocks.into_iter().filter(|block| block.class == Class::Kubectl).collect();
+    assert!(tried.len() >= 8, "only {} blocks", tried.len());
+    let named = named_in_prose("kubectl ");
+    assert!(named.len() >= 15, "only {} commands", named.len());
+    let sentences = named.keys().map(|command| as_asked(command)).collect();
+    tried.push(Block { place: "commands in sentences".to_owned(), class: Class::Kubectl, text: sentences });
+    let mut failed = Vec::new();
+    for block in &tried {
+        cluster.make_pods();
+        failed.extend(scripts::run(block, &around).await.err());
+    }
+    assert!(failed.is_empty(), "{}", failed.join("\n\n"));
+
+    for wrong in [
+        "kubectl apply -k istio-manifests/overlays/production",
+        "kubectl -n portcullis rollout status deployment/control",
+        "kubectl -n alfred get pods",
+        "kubectl -n alfred-platform get pods -l app=gateway",
+        "kubectl -n alfred-platform describe certificate server",
+        "kubectl -n portcullis restart deployment/control-service",
+    ] {
+        let block = Block { place: String::new(), class: Class::Kubectl, text: wrong.to_owned() };
+        assert!(scripts::run(&block, &around).await.is_err(), "{wrong}");
+    }
+}
+
+/// A command of a sentence, as it can be asked where no pod runs: of what reads a pod or goes into one, whether what it names
+/// is there; of one without an object, whether `kubectl` has it.
+fn as_asked(command: &str) -> String {
+    let words: Vec<&str> = command.split_whitespace().skip(1).collect();
+    let (place, words) = match &words[..] {
+        ["-n", namespace, rest @ ..] => (format!("-n {namespace} "), rest),
+        rest => (String::new(), rest),
+    };
+    let object = words[1..].iter().find(|word| !word.starts_with('-') && word.contains('/'));
+    match (words[0], object) {
+        ("exec" | "logs", Some(object)) => format!("kubectl {place}get {object}\n"),
+        ("get" | "describe", _) if words.len() > 1 => format!("{command}\n"),
+        ("apply", Some(_)) => format!("{command}\n"),
+        (verb, _) => format!("kubectl {verb} --help > /dev/null\n"),
+    }
 }
 
 #[test]
@@ -55,7 +106,7 @@ fn every_block_of_commands_has_a_class_and_names_what_there_is() {
 /// Whether the program has the command and its options is asked of the program: with `--help` it does nothing else.
 #[test]
 fn every_command_that_a_sentence_names_is_one() {
-    let named = named_in_prose();
+    let named = named_in_prose("portcullis ");
     assert!(named.len() >= 40, "only {} commands", named.len());
     let mut wrong = Vec::new();
     for (command, page) in named {

@@ -15,7 +15,7 @@ pub(crate) enum Class {
     Make,
     /// Tests and programs of this repository.
     Cargo,
-    /// Asks for a cluster.
+    /// Asks for a cluster: run at a real API server.
     Kubectl,
     /// Asks for what is somebody else's, another service or a program that nothing here needs, and says so:
     /// ```` ```sh elsewhere: REASON ````.
@@ -122,8 +122,8 @@ pub(crate) fn files(folder: &Path, found: &mut Vec<PathBuf>) {
     }
 }
 
-/// The commands of this program that sentences and tables name, each with its page: what stands before a pipe or a file.
-pub(crate) fn named_in_prose() -> BTreeMap<String, String> {
+/// The commands of a program that sentences and tables name, each with its page: what stands before a pipe or a file.
+pub(crate) fn named_in_prose(program: &str) -> BTreeMap<String, String> {
     let mut found = BTreeMap::new();
     for page in pages() {
         let text = fs::read_to_string(root().join(&page)).unwrap();
@@ -131,7 +131,7 @@ pub(crate) fn named_in_prose() -> BTreeMap<String, String> {
         for line in text.lines() {
             fenced ^= line.trim_start().starts_with("```");
             let spans =
-                line.split('`').skip(1).step_by(2).filter(|span| !fenced && span.starts_with("portcullis "));
+                line.split('`').skip(1).step_by(2).filter(|span| !fenced && span.starts_with(program));
             let commands = spans
                 .map(|span| span.split(['|', '<', '>', '\\']).next().unwrap_or_default().trim().to_owned());
             found.extend(commands.map(|command| (command, page.display().to_string())));

@@ -5,6 +5,7 @@ use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
+use portcullis_mesh::kubernetes::Kubectl;
 use portcullis_mesh::{overlay, paths, tools};
 use serde_json::json;
 
@@ -16,8 +17,30 @@ const PRELUDE: &str = "set -euo pipefail
 portcullis() { local code=0; command portcullis \"$@\" || code=$?; case $code in 3|4) ;; *) return $code;; esac; }
 ";
 
+/// No controller brings a pod up, so what waits for one looks once. In a namespace that is not there nothing is found, and
+/// nothing with a label that nobody has: that is no error of `kubectl`'s, and one of the page.
+const KUBECTL: &str = r#"
+kubectl() {
+  local words=("$@")
+  case " $* " in *" rollout status "*) words+=(--watch=false);; esac
+  if [ "$1" = -n ]; then command kubectl get namespace "$2" > /dev/null; fi
+  if [[ " $* " =~ " -l "([^ ]+) ]]; then
+    [ -n "$(command kubectl -n "$2" get pods -l "${BASH_REMATCH[1]}" -o name)" ] ||
+      { echo "no pod of $2 has the label ${BASH_REMATCH[1]}" >&2; return 1; }
+  fi
+  command kubectl "${words[@]}"
+}
+"#;
+
+/// Programs beside ours.
+pub(crate) struct Around {
+    pub(crate) kustomize: PathBuf,
+    /// Where a block asks for a cluster.
+    pub(crate) kubectl: Option<Kubectl>,
+}
+
 /// Runs a block; what it prints, if anything of it fails.
-pub(crate) async fn run(block: &Block, kustomize: &Path) -> Result<(), String> {
+pub(crate) async fn run(block: &Block, around: &Around) -> Result<(), String> {
     let server = Server::start_with(|config| {
         config["listeners"]["agents"] = json!("127.0.0.1:0");
         config["agents"] = json!({"serverNames": ["agents.portcullis.test"]});
@@ -28,11 +51,19 @@ pub(crate) async fn run(block: &Block, kustomize: &Path) -> Result<(), String> {
     let folder = server.folder.path().to_owned();
     let key = given(&server, &block.text).await;
     fs::write(folder.join("credential"), text(&key["key"])).unwrap();
-    symlink(root().join("istio-manifests"), folder.join("istio-manifests")).unwrap();
     fs::create_dir(folder.join("backup")).unwrap();
-    filled_overlay(&folder.join("manifests"));
+    filled_overlays(&folder.join("manifests"));
+    let applied =
+        if around.kubectl.is_some() { folder.join("manifests") } else { root().join("istio-manifests") };
+    symlink(applied, folder.join("istio-manifests")).unwrap();
+    // Steps before have made them.
+    for file in ["token", "sealing.key", "ca.pem", "users.acl"].map(|name| folder.join(name)) {
+        if around.kubectl.is_some() && !file.exists() {
+            fs::write(file, "made before").unwrap();
+        }
+    }
     let script = as_here(&block.text, &text(&key["api_key"]["id"]));
-    let output = bash(&server, &folder, &script, kustomize);
+    let output = bash(&server, &folder, &script, around);
     let [told, beside] = [&output.stdout, &output.stderr].map(|bytes| String::from_utf8_lossy(bytes));
     if output.status.success() {
         Ok(())
@@ -55,19 +86,18 @@ async fn given(server: &Server, block: &str) -> serde_json::Value {
     server.create_key("nightly-batch").await
 }
 
-/// An overlay whose operator has decided what is open.
-fn filled_overlay(copy: &Path) {
+/// Overlays whose operator has decided what is open.
+pub(crate) fn filled_overlays(copy: &Path) {
     let manifests = root().join("istio-manifests");
     let mut files = Vec::new();
     super::pages::files(&manifests, &mut files);
     for file in files {
         let target = copy.join(file.strip_prefix(&manifests).unwrap());
         fs::create_dir_all(target.parent().unwrap()).unwrap();
-        fs::copy(&file, target).unwrap();
+        let text = fs::read_to_string(&file).unwrap();
+        let settings = file.ends_with("settings.yaml");
+        fs::write(target, if settings { overlay::with_examples(&text) } else { text }).unwrap();
     }
-    let settings = copy.join("overlays/prod/settings.yaml");
-    let text = overlay::with_examples(&fs::read_to_string(&settings).unwrap());
-    fs::write(settings, text).unwrap();
 }
 
 /// What a page leaves to the reader, filled in.
@@ -83,17 +113,21 @@ fn as_here(block: &str, key: &str) -> String {
         ("< token", "< credential"),
         // The service of this test has a file; others try the server.
         ("export DATABASE_URL=", "unused="),
+        ("-n NAMESPACE ", "-n portcullis "),
     ];
     filled.into_iter().fold(block.to_owned(), |text, (printed, here)| text.replace(printed, here))
 }
 
-fn bash(server: &Server, folder: &Path, script: &str, kustomize: &Path) -> Output {
-    let programs =
-        [Path::new(env!("CARGO_BIN_EXE_portcullis")), kustomize].map(|program| program.parent().unwrap());
+fn bash(server: &Server, folder: &Path, script: &str, around: &Around) -> Output {
+    let programs = [Path::new(env!("CARGO_BIN_EXE_portcullis")), &around.kustomize];
+    let programs = programs.into_iter().chain(around.kubectl.as_ref().map(Kubectl::program));
+    let folders = programs.map(|program| program.parent().unwrap().to_owned());
     let before = std::env::var_os("PATH").unwrap();
-    let path = programs.map(Path::to_owned).into_iter().chain(std::env::split_paths(&before));
+    let path = folders.chain(std::env::split_paths(&before));
+    let kubectl = around.kubectl.as_ref().map(|_| KUBECTL).unwrap_or_default();
     Command::new("bash")
-        .args(["-c", &[PRELUDE, script].concat()])
+        .args(["-c", &[PRELUDE, kubectl, script].concat()])
+        .envs(around.kubectl.iter().flat_map(Kubectl::environment))
         .current_dir(folder)
         .env_remove("DATABASE_URL")
         .env("PATH", std::env::join_paths(path).unwrap())

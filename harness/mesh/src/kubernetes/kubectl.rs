@@ -3,12 +3,17 @@
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
+use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
 use crate::error::{MeshError, Result};
 use crate::pki::write_private;
 use crate::process::die_with_parent;
+use crate::wait::PATIENCE;
+
+/// How soon definitions are looked at again.
+const AGAIN: Duration = Duration::from_millis(200);
 
 /// `kubectl` with the configuration of one user.
 #[derive(Debug, Clone)]
@@ -44,10 +49,17 @@ impl Kubectl {
         &self.config
     }
 
-    /// The program itself.
+    /// The program itself, alone in its folder.
     #[must_use]
     pub fn program(&self) -> &Path {
         &self.program
+    }
+
+    /// What its surroundings say. What `kubectl` has learned of another server at this address would be taken for this one's,
+    /// so it has a folder of its own for that.
+    #[must_use]
+    pub fn environment(&self) -> [(&'static str, &Path); 2] {
+        [("KUBECONFIG", &self.config), ("KUBECACHEDIR", &self.cache)]
     }
 
     /// Runs it to its end.
@@ -109,13 +121,20 @@ impl Kubectl {
         }
         self.finish(apply, "")?.or_failed("kubectl apply")?;
         let served = ["wait", "--for=condition=Established", "--timeout=60s", "crd", "--all"];
-        self.run(served)?.or_failed("kubectl wait").map(drop)
+        let begun = Instant::now();
+        loop {
+            let said = self.run(served)?;
+            // On a busy machine the API server has said nothing of one yet, and that is an error to `kubectl`.
+            if said.done || begun.elapsed() >= PATIENCE {
+                return said.or_failed("kubectl wait").map(drop);
+            }
+            std::thread::sleep(AGAIN);
+        }
     }
 
     fn command<'a>(&self, arguments: impl IntoIterator<Item = &'a str>) -> Command {
         let mut command = Command::new(&self.program);
-        // What it has learned of another server at this address would be taken for this one's.
-        command.args(arguments).env("KUBECONFIG", &self.config).env("KUBECACHEDIR", &self.cache);
+        command.args(arguments).envs(self.environment());
         command
     }
 

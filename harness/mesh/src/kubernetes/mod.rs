@@ -44,7 +44,8 @@ impl Kubernetes {
         let processes = server::start(programs, plan, folder, &authority).await?;
         let admin = authority.user("admin", "system:masters")?;
         let config = server::kubeconfig(plan, &authority.root(), &admin);
-        let kubectl = Kubectl::new(programs.program("kubectl"), folder, "admin", &config)?;
+        let program = link(&programs.program("kubectl"), &folder.join("bin"))?;
+        let kubectl = Kubectl::new(program.clone(), folder, "admin", &config)?;
         let api = Api::new(plan.kubernetes(), Tls::new(&authority.root(), Some(&admin))?);
         let mut sources = programs.definitions();
         let others = folder.join("definitions.yaml");
@@ -52,7 +53,7 @@ impl Kubernetes {
         sources.push(others);
         let istiod = authority.user(accounts::ISTIOD, accounts::ISTIOD)?;
         let config = server::kubeconfig(plan, &authority.root(), &istiod);
-        let reader = Kubectl::new(programs.program("kubectl"), folder, accounts::ISTIOD, &config)?;
+        let reader = Kubectl::new(program, folder, accounts::ISTIOD, &config)?;
         let client = kubectl.clone();
         blocking(move || {
             client.define(&sources)?;
@@ -94,6 +95,14 @@ impl Kubernetes {
             process.kill().await;
         }
     }
+}
+
+/// A program in a folder that can stand in `PATH`: it has nothing else.
+fn link(program: &Path, folder: &Path) -> Result<PathBuf> {
+    std::fs::create_dir_all(folder).map_err(MeshError::io("create", folder))?;
+    let link = folder.join(program.file_name().unwrap_or_default());
+    std::os::unix::fs::symlink(program, &link).map_err(MeshError::io("link", &link))?;
+    Ok(link)
 }
 
 /// Programs run for seconds on a slow machine: on a thread for it, so that whatever else lives in this process goes on.
