@@ -100,7 +100,7 @@ fn names(bill: &Value) -> BTreeSet<&str> {
 fn what_was_compiled_into_the_program_is_in_its_bill_and_nothing_else() {
     let workspace = built();
     let bill = bill("program", &workspace).unwrap();
-    common::hold_against_the_schema(&bill);
+    common::schema::hold_against_the_schema(&bill);
     assert_eq!(names(&bill), ["extra", "program", "rust-std", "used"].into());
     let used = bill["components"].as_array().unwrap().iter().find(|part| part["name"] == "used").unwrap();
     assert_eq!(used["version"], "1.2.3");
@@ -173,7 +173,7 @@ fn a_crate_of_a_registry_is_named_as_scanners_know_it_with_the_digest_of_its_sou
     let image = layout.images().nth(1).unwrap();
     let bill = Bill::new(&image, parts, &origin()).unwrap();
     let document: Value = serde_json::from_slice(bill.content()).unwrap();
-    common::hold_against_the_schema(&document);
+    common::schema::hold_against_the_schema(&document);
     assert_eq!(names(&document), ["portcullis-images", "rust-std", "toml", "wasi-libc"].into());
     let part = document["components"].as_array().unwrap().iter().find(|part| part["name"] == "toml").unwrap();
     let version = toml["version"].as_str().unwrap();

@@ -391,7 +391,7 @@ mod tests {
     #[test]
     fn a_heartbeat_that_says_something_new_counts_once_it_is_written() {
         let presence = presence(Some(SignalValue::Good));
-        let hear = |reported| presence.hear(&id(), [0; 32], reported, None).unwrap();
+        let hear = |reported| presence.hear(&id(), Some([0; 32]), reported, None).unwrap();
         let was_heard = || presence.was_heard_within(&id(), Duration::from_secs(60));
         assert!(hear(SignalValue::Degraded).is_none() && !was_heard());
         assert!(hear(SignalValue::Good).is_some() && was_heard());

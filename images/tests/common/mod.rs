@@ -1,7 +1,7 @@
 //! What the tests of layouts and of bills share.
 #![allow(dead_code, reason = "each test file uses a part of it")]
 
-mod schema;
+pub(crate) mod schema;
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -11,8 +11,6 @@ use portcullis_images::{Executable, Layout, Origin};
 use serde_json::Value;
 use sha2::{Digest as _, Sha256};
 use tempfile::TempDir;
-
-pub(crate) use schema::hold_against_the_schema;
 
 pub(crate) const AMD64: u16 = 62;
 pub(crate) const ARM64: u16 = 183;

@@ -5,7 +5,8 @@ use std::sync::Arc;
 use portcullis_control_domain::api_key::NewApiKey;
 use portcullis_control_domain::audit::AuditEvent;
 use portcullis_control_domain::caller::{Caller, CallerCredential, Role};
-use portcullis_control_domain::cluster::{Heartbeat, NewCluster, Observed, Placement};
+use portcullis_control_domain::cluster::{Heartbeat, NewCluster, Placement};
+use portcullis_control_domain::signal::SignalValue;
 use portcullis_control_snapshot::Settings;
 use portcullis_control_store::{Database, Location, Store};
 use portcullis_identity::SourceType;
@@ -65,7 +66,7 @@ pub(super) async fn fill(location: Location, size: Size) -> Told<Filled> {
     let clusters = at_once(size.clusters, |number| register(store.clone(), number)).await?;
     let online = |(id, _): &(ClusterId, String)| Heartbeat {
         id: id.clone(),
-        observed: Observed::Online,
+        said: SignalValue::Good,
         version: Some(VERSION.to_owned()),
     };
     for chunk in clusters.chunks(CHUNK) {
