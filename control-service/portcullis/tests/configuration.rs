@@ -15,6 +15,7 @@ use common::{MESH_TOKEN, Server, until, write_config};
 /// Fields of what is taken over that reach no filter: how the service itself asks, and whom it answers.
 const NOT_IN_THE_SNAPSHOT: &[&str] = &[
     "mesh.gateways",
+    "mesh.tunnelGateways",
     "mesh.sidecars[].cluster",
     "mesh.sidecars[].principals",
     "jwksRefreshSeconds",
