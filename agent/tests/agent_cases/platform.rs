@@ -216,6 +216,7 @@ impl Connected<IncomingStream<'_, Tls>> for Peer {
 }
 
 impl Peer {
+    #[allow(clippy::result_large_err, reason = "what is refused is answered at once, and a test asks seldom")]
     fn number(&self, conduct: &Conduct) -> Result<u64, Response> {
         let chain = self.0.as_ref().ok_or_else(|| problem(401, "certificate_missing"))?;
         let facts = Facts::read(chain).unwrap();
