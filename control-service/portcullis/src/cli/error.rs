@@ -6,6 +6,7 @@ use std::process::ExitCode;
 use portcullis_control_config::LoadError;
 use portcullis_control_store::{BackupError, StoreError};
 
+use super::agent_error::AgentError;
 use super::client::ClientError;
 use super::diff::DiffError;
 use super::explain::ExplainError;
@@ -51,6 +52,8 @@ pub(super) enum CommandError {
     Lint(#[from] LintError),
     #[error(transparent)]
     Policy(#[from] PolicyError),
+    #[error(transparent)]
+    Agent(#[from] AgentError),
     /// Something was found, and is printed already.
     #[error("{0} findings")]
     Found(usize),

@@ -1,6 +1,8 @@
 //! The command line.
 
 mod admins;
+mod agent;
+mod agent_error;
 mod audit;
 mod backup;
 mod check;
@@ -51,6 +53,13 @@ pub struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// Run beside a data cluster: join the platform, keep certificate, keys and tunnel, and tell what is wrong.
+    Agent {
+        #[command(flatten)]
+        folder: agent::AgentFolder,
+        #[command(subcommand)]
+        command: agent::Agent,
+    },
     /// Run the control service.
     Serve {
         #[command(flatten)]
@@ -283,6 +292,7 @@ impl Command {
             Self::Config { command: ConfigCommand::Schema { plugin: true } } => {
                 print(&format!("{:#}", portcullis_plugin_check::schema()))
             }
+            Self::Agent { folder, command } => command.run(&folder),
             Self::Lint(wanted) => {
                 let linted = wanted.run()?;
                 print(linted.output.trim_end())?;
