@@ -117,6 +117,8 @@ state! {
         metrics: Arc<Metrics>,
         /// Key of the API-key digests.
         pepper: Pepper,
+        /// Who is a gateway, and tells the address of its client.
+        principals: Arc<Current<Principals>>,
         /// Issuers and their keys.
         issuers: Arc<Issuers>,
         /// Keys that sign tokens.

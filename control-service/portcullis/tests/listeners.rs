@@ -368,3 +368,41 @@ async fn a_caller_without_a_token_is_audited_and_slowed_down_and_nobody_else_is(
     let line = format!("portcullis_refused_callers_total{{outcome=\"paused\"}} {limited}");
     assert!(metrics.contains(&line), "{line} not in {metrics}");
 }
+
+/// Behind a gateway all callers come from the service's own sidecar: who guesses is told apart by what the filter says.
+#[tokio::test]
+async fn who_comes_through_a_gateway_is_slowed_down_by_their_own_address() {
+    let server = Server::start().await;
+    let call = async |principal: &str, addresses: &[&str]| {
+        let xfcc = ["By=spiffe://cluster.local/ns/portcullis/sa/control;Hash=ab;URI=", principal].concat();
+        let call =
+            server.http.get(server.url("platform", "/v1/clusters")).header("x-forwarded-client-cert", xfcc);
+        let told = addresses.iter().fold(call, |call, one| call.header("x-portcullis-client-address", *one));
+        told.send().await.unwrap().status().as_u16()
+    };
+    let (guesser, other) = ("192.0.2.7:40000", "[2001:db8::7]:40000");
+    for _ in 0..5 {
+        assert_eq!(call(common::GATEWAY, &[guesser]).await, 401);
+    }
+    assert_eq!(call(common::GATEWAY, &[guesser]).await, 429, "who guesses waits");
+    assert_eq!(call(common::GATEWAY, &[other]).await, 401, "and nobody else");
+    let refused: Vec<Value> =
+        records(&server).await.into_iter().filter(|r| r["decision"] == "refuse").collect();
+    let of = |address: &str| refused.iter().filter(|r| r["client_address"] == address).count();
+    assert_eq!((of("192.0.2.7"), of("2001:db8::7"), of("127.0.0.1")), (5, 1, 0), "{refused:?}");
+    // Nobody else is believed, and no second word.
+    let neighbour = "spiffe://cluster.local/ns/acme-workflows/sa/notebook";
+    let words: [(&str, &[&str]); 4] = [
+        (neighbour, &["192.0.2.9:1"]),
+        (common::GATEWAY, &["192.0.2.9:1", "192.0.2.9:1"]),
+        (common::GATEWAY, &["192.0.2.9"]),
+        (common::GATEWAY, &[]),
+    ];
+    for (principal, addresses) in words {
+        assert_eq!(call(principal, addresses).await, 401);
+    }
+    let told = records(&server).await;
+    let refused = told.iter().filter(|r| r["decision"] == "refuse");
+    let of = |address: &str| refused.clone().filter(|r| r["client_address"] == address).count();
+    assert_eq!((of("192.0.2.9"), of("127.0.0.1")), (0, 4), "{told:?}");
+}

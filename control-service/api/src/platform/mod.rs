@@ -2,6 +2,7 @@
 
 mod admins;
 mod audit;
+mod behind_gateway;
 mod callers;
 mod clients;
 mod clusters;
@@ -16,10 +17,14 @@ mod openapi;
 mod revocations;
 mod watch;
 
+use std::sync::Arc;
+
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
+use axum::middleware::from_fn_with_state;
 
 use crate::PlatformState;
+use behind_gateway::client_of_gateway;
 use guard::Routes;
 
 /// Bytes of a body at most.
@@ -43,5 +48,6 @@ pub(crate) fn routes(state: &PlatformState) -> Router<PlatformState> {
     ];
     let routes =
         parts.into_iter().fold(Routes::new(state), |routes, part: fn(Routes) -> Routes| part(routes));
-    routes.into_router().layer(DefaultBodyLimit::max(MAX_BODY))
+    let gateways = from_fn_with_state(Arc::clone(&state.principals), client_of_gateway);
+    routes.into_router().layer(gateways).layer(DefaultBodyLimit::max(MAX_BODY))
 }

@@ -199,6 +199,7 @@ fn states(config: &Config, running: &Running, shared: Shared) -> States {
         presence: Arc::clone(presence),
         metrics: Arc::clone(&metrics),
         pepper: pepper.clone(),
+        principals: Arc::clone(principals),
         issuers: Arc::clone(issuers),
         signing: Arc::clone(signing),
         enrolment: enrolment.clone(),
