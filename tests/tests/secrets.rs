@@ -51,7 +51,7 @@ fn forms() -> Vec<Form> {
     let rows = section.lines().filter_map(|line| line.strip_prefix("| ")?.split_once(" | `"));
     let ours = rows.map(|(name, rest)| (name.to_owned(), rest.split('`').next().unwrap().to_owned()));
     let ours: Vec<_> = ours.collect();
-    assert_eq!(ours.len(), 4, "{ours:?}");
+    assert_eq!(ours.len(), 5, "{ours:?}");
     let others = WELL_KNOWN.map(|(name, expression)| (name.to_owned(), expression.to_owned()));
     let form = |(name, expression): (String, String)| {
         let expression = Regex::new(&expression).unwrap_or_else(|error| panic!("{name}: {error}"));
@@ -114,6 +114,7 @@ fn canaries() -> Vec<(&'static str, String)> {
         ("administrator's token", ours("pca")),
         ("data cluster's token", ours("pcc")),
         ("service client's secret", ours("pcs")),
+        ("join token", format!("pcj_{digits}_{0}_{0}_{1}", digits.repeat(4), &digits[..8])),
         ("private key (PEM)", format!("-----BEGIN {} KEY-----", "EC PRIVATE")),
         ("private key (JWK)", format!("{{\"kty\": \"OKP\", \"d\": \"{}\"}}", of(43))),
         ("age secret key", format!("AGE-SECRET-KEY-{}", "1Q".repeat(29) + "X")),
