@@ -11,10 +11,9 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use zeroize::Zeroizing;
 
-use crate::random::random;
 use crate::schema;
 use crate::text_enum::text_enum;
-use crate::tokens::checksum;
+use crate::tokens::{Token, is_hexadecimal};
 
 /// Seconds for which a join token is good unless somebody says otherwise.
 pub const JOIN_TOKEN_S: u64 = 3600;
@@ -60,49 +59,31 @@ impl fmt::Display for RootPin {
 
 /// A join token as whoever joins has it: `pcj_<id>_<secret>_<pin>_<checksum>`, in lower-case hexadecimal. Never stored,
 /// never logged. By the pin it proves the service to the cluster, before the service has proved anything else.
-#[derive(Clone)]
+#[derive(Debug, Clone)]
 pub struct JoinSecret {
-    text: Zeroizing<String>,
-    id: String,
+    token: Token,
     pin: RootPin,
-}
-
-impl fmt::Debug for JoinSecret {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("JoinSecret").field("id", &self.id).finish_non_exhaustive()
-    }
 }
 
 impl JoinSecret {
     /// Makes a new one for a service that is proved by this root.
     #[must_use]
     pub fn generate(pin: RootPin) -> Self {
-        let id = hex(&random::<8>());
-        let secret = Zeroizing::new(hex(&*Zeroizing::new(random::<32>())));
-        let body = Zeroizing::new([secrets::JOIN, &id, "_", &secret, "_", &pin.to_string()].concat());
-        let text = Zeroizing::new([body.as_str(), &checksum(&body)].join("_"));
-        Self { text, id, pin }
+        Self { token: Token::make(secrets::JOIN, &format!("_{pin}")), pin }
     }
 
     /// Reads a presented one; `None` unless form, prefix and checksum are right.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
-        let (body, sum) = text.rsplit_once('_')?;
-        let mut parts = body.strip_prefix(secrets::JOIN)?.split('_');
-        let (id, secret, pin) = (parts.next()?, parts.next()?, parts.next()?);
-        let lower = |text: &str| text.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'));
-        let sound = parts.next().is_none()
-            && (id.len(), secret.len(), pin.len()) == (16, 64, 64)
-            && [id, secret, pin].into_iter().all(lower)
-            && sum == checksum(body);
-        let pin = RootPin(unhex(pin)?.try_into().ok()?);
-        sound.then(|| Self { text: Zeroizing::new(text.to_owned()), id: id.to_owned(), pin })
+        let (token, pin) = Token::read(secrets::JOIN, text)?;
+        let pin = pin.filter(|pin| pin.len() == 64 && is_hexadecimal(pin))?;
+        Some(Self { token, pin: RootPin(unhex(pin)?.try_into().ok()?) })
     }
 
     /// What names it in logs and audit records.
     #[must_use]
     pub fn id(&self) -> &str {
-        &self.id
+        self.token.id()
     }
 
     /// The root by which the service is proved.
@@ -114,13 +95,13 @@ impl JoinSecret {
     /// The whole token, to be shown once.
     #[must_use]
     pub fn reveal(&self) -> &str {
-        &self.text
+        self.token.reveal()
     }
 
     /// SHA-256 of the whole token: enough to store, since its secret is 256 random bits.
     #[must_use]
     pub fn digest(&self) -> [u8; 32] {
-        Sha256::digest(self.text.as_bytes()).into()
+        self.token.digest()
     }
 }
 

@@ -57,9 +57,14 @@ impl Token {
     /// Makes a new one.
     #[must_use]
     pub fn generate(kind: TokenKind) -> Self {
+        Self::make(kind.prefix(), "")
+    }
+
+    /// Makes one that begins so, with something of its maker's between its secret and its checksum.
+    pub(crate) fn make(prefix: &str, tail: &str) -> Self {
         let id = hex(&random::<8>());
         let secret = Zeroizing::new(hex(&*Zeroizing::new(random::<32>())));
-        let body = Zeroizing::new([kind.prefix(), &id, "_", &secret].concat());
+        let body = Zeroizing::new([prefix, &id, "_", &secret, tail].concat());
         let text = Zeroizing::new([body.as_str(), &checksum(&body)].join("_"));
         Self { text, id }
     }
@@ -67,14 +72,20 @@ impl Token {
     /// Reads a presented token; `None` unless form, prefix and checksum are right.
     #[must_use]
     pub fn parse(kind: TokenKind, text: &str) -> Option<Self> {
+        let (token, tail) = Self::read(kind.prefix(), text)?;
+        tail.is_none().then_some(token)
+    }
+
+    /// Reads one that begins so, and what its maker put behind the secret.
+    pub(crate) fn read<'t>(prefix: &str, text: &'t str) -> Option<(Self, Option<&'t str>)> {
         let (body, sum) = text.rsplit_once('_')?;
-        let (id, secret) = body.strip_prefix(kind.prefix())?.split_once('_')?;
-        let hexadecimal = |t: &str| t.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'));
+        let mut parts = body.strip_prefix(prefix)?.splitn(3, '_');
+        let (id, secret, tail) = (parts.next()?, parts.next()?, parts.next());
         let sound = (id.len(), secret.len()) == (16, 64)
-            && hexadecimal(id)
-            && hexadecimal(secret)
+            && is_hexadecimal(id)
+            && is_hexadecimal(secret)
             && sum == checksum(body);
-        sound.then(|| Self { text: Zeroizing::new(text.to_owned()), id: id.to_owned() })
+        sound.then(|| (Self { text: Zeroizing::new(text.to_owned()), id: id.to_owned() }, tail))
     }
 
     /// What names it in logs and audit records.
@@ -96,8 +107,13 @@ impl Token {
     }
 }
 
+/// Whether this is hexadecimal as tokens have it, in lower case.
+pub(crate) fn is_hexadecimal(text: &str) -> bool {
+    text.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'))
+}
+
 /// What stands behind the last `_` of a token that begins so.
-pub(crate) fn checksum(body: &str) -> String {
+fn checksum(body: &str) -> String {
     hex(&crc32fast::hash(body.as_bytes()).to_be_bytes())
 }
 
