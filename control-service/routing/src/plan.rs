@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use serde_json::{Map, Value};
+use serde_json::Value;
 
 use crate::resource::{Resource, ResourceId};
 
@@ -87,11 +87,10 @@ pub fn differing(wanted: &Value, found: &Value) -> Vec<String> {
 
 fn compare(path: &str, wanted: &Value, found: &Value, paths: &mut Vec<String>) {
     match (wanted, found) {
-        (Value::Object(wanted), Value::Object(found)) => {
-            let names: BTreeSet<&String> = wanted.keys().chain(found.keys()).collect();
+        (Value::Object(ours), Value::Object(theirs)) => {
+            let names: BTreeSet<&String> = ours.keys().chain(theirs.keys()).collect();
             for name in names {
-                let value = |side: &Map<String, Value>| side.get(name).cloned().unwrap_or_default();
-                compare(&[path, ".", name].concat(), &value(wanted), &value(found), paths);
+                compare(&[path, ".", name].concat(), &wanted[name], &found[name], paths);
             }
         }
         (Value::Array(wanted), Value::Array(found)) if wanted.len() == found.len() => {
