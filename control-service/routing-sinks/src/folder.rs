@@ -40,14 +40,19 @@ impl Folder {
         Self { path: path.into(), force }
     }
 
+    /// Name and path of whatever stands in it.
+    fn entries(&self) -> Result<Vec<(String, PathBuf)>, SinkError> {
+        let named = |entry: fs::DirEntry| (entry.file_name().to_string_lossy().into_owned(), entry.path());
+        let entries = fs::read_dir(&self.path).and_then(|all| all.map(|entry| entry.map(named)).collect());
+        entries.map_err(SinkError::file("list", &self.path))
+    }
+
     /// Every file of ours by its name, with its text.
     fn files(&self) -> Result<BTreeMap<String, String>, SinkError> {
         let mut found = BTreeMap::new();
-        for entry in fs::read_dir(&self.path).map_err(SinkError::file("list", &self.path))? {
-            let entry = entry.map_err(SinkError::file("list", &self.path))?;
-            let name = entry.file_name().to_string_lossy().into_owned();
+        for (name, path) in self.entries()? {
             if is_named_as_ours(&name)
-                && let Some(text) = text_of_ours(&entry.path())?
+                && let Some(text) = text_of_ours(&path)?
             {
                 found.insert(name, text);
             }
@@ -100,11 +105,9 @@ impl Folder {
 
     /// Takes away what a run that was killed has left unfinished.
     fn sweep(&self) -> Result<(), SinkError> {
-        for entry in fs::read_dir(&self.path).map_err(SinkError::file("list", &self.path))? {
-            let entry = entry.map_err(SinkError::file("list", &self.path))?;
-            let name = entry.file_name().to_string_lossy().into_owned();
+        for (name, path) in self.entries()? {
             if name.starts_with(UNFINISHED.0) && name.ends_with(UNFINISHED.1) {
-                fs::remove_file(entry.path()).map_err(SinkError::file("remove", entry.path()))?;
+                fs::remove_file(&path).map_err(SinkError::file("remove", path))?;
             }
         }
         Ok(())
