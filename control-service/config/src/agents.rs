@@ -3,6 +3,8 @@
 use std::path::Path;
 use std::time::Duration;
 
+use portcullis_identity::ids::ClusterId;
+
 use super::files::{Authorities, authorities};
 use super::listeners::Listeners;
 use super::section::Section;
@@ -36,13 +38,8 @@ pub struct Tunnel {
 
 /// A DNS name (RFC 1123), in lower case.
 fn is_name(name: &str) -> bool {
-    let label = |label: &str| {
-        (1..=63).contains(&label.len())
-            && !label.starts_with('-')
-            && !label.ends_with('-')
-            && label.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')
-    };
-    name.len() <= 253 && name.split('.').all(label)
+    // The rule of a cluster's id is that of a DNS label.
+    name.len() <= 253 && name.split('.').all(|label| ClusterId::new(label).is_ok())
 }
 
 /// Host and port.
