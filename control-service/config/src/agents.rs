@@ -54,9 +54,10 @@ fn is_address(address: &str) -> bool {
 pub(crate) fn read(folder: &Path, root: &mut Section<'_>, listeners: Option<&Listeners>) -> Option<Agents> {
     let given = root.has("agents");
     let mut section = root.section("agents");
-    let listens = listeners.is_none_or(|listeners| listeners.agents.is_some());
+    // Unknown where the listeners cannot be read.
+    let listens = listeners.map(|listeners| listeners.agents.is_some());
     if !given {
-        if listeners.is_some_and(|listeners| listeners.agents.is_some()) {
+        if listens == Some(true) {
             section.error(
                 "serverNames",
                 "is required with listeners.agents: the DNS names by which agents reach it",
@@ -64,7 +65,7 @@ pub(crate) fn read(folder: &Path, root: &mut Section<'_>, listeners: Option<&Lis
         }
         return None;
     }
-    if !listens {
+    if listens == Some(false) {
         section.error("", "says what agents are told; it needs listeners.agents, where they call");
     }
     let hint = "the DNS names by which agents reach listeners.agents";
