@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use portcullis_identity::ids::ClusterId;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 use crate::error::{Invalid, Problem, Problems};
 
@@ -26,7 +26,7 @@ pub enum Provider {
 }
 
 /// How a site of Skupper lets links in.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 #[expect(missing_docs, reason = "the names are Skupper's own values")]
 pub enum LinkAccess {
@@ -35,18 +35,6 @@ pub enum LinkAccess {
     Loadbalancer,
     Nodeport,
     Gateway,
-}
-
-impl LinkAccess {
-    pub(crate) fn as_str(self) -> &'static str {
-        match self {
-            Self::Default => "default",
-            Self::Route => "route",
-            Self::Loadbalancer => "loadbalancer",
-            Self::Nodeport => "nodeport",
-            Self::Gateway => "gateway",
-        }
-    }
 }
 
 /// The settings.

@@ -2,11 +2,13 @@
 
 use serde::Serialize;
 
+use crate::settings::LinkAccess;
+
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct Site {
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) link_access: Option<&'static str>,
+    pub(crate) link_access: Option<LinkAccess>,
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub(crate) edge: bool,
 }

@@ -19,7 +19,7 @@ pub(super) fn render(settings: &Settings, cluster: &ClusterId, namespace: &str) 
     let gateway = &settings.gateway;
     let services = settings.services_of(cluster);
     let host = |service: &Service| format!("{}.{namespace}.svc.cluster.local", service.name);
-    let site = Site { link_access: Some(settings.skupper.link_access.as_str()), edge: false };
+    let site = Site { link_access: Some(settings.skupper.link_access), edge: false };
     let expiration_window = format!("{}m", settings.skupper.grant_minutes);
     let grant = AccessGrant { redemptions_allowed: 1, expiration_window };
     let name = ["cluster-", cluster.as_str()].concat();
