@@ -133,8 +133,10 @@ impl Watcher {
         let place = |revision| Place { generation, revision };
         let known = from.filter(|from| from.generation == generation && from.revision <= hub.revision());
         let mut at = known.map_or_else(|| hub.revision(), |from| from.revision);
-        if known.is_none() && !send(&events, Event::Resync(place(at))).await {
-            return Ended::Slow;
+        if known.is_none()
+            && let Err(ended) = send(&events, Event::Resync(place(at))).await
+        {
+            return ended;
         }
         let (mut told, mut looked) = (Instant::now(), Instant::now());
         loop {
@@ -145,8 +147,8 @@ impl Watcher {
             at = upto;
             for change in news.into_iter().filter(|change| reach.has_cluster(&change.tenant, &change.id)) {
                 told = Instant::now();
-                if !send(&events, Event::Cluster(place(change.revision), change)).await {
-                    return if events.is_closed() { Ended::Over } else { Ended::Slow };
+                if let Err(ended) = send(&events, Event::Cluster(place(change.revision), change)).await {
+                    return ended;
                 }
             }
             if looked.elapsed() >= LOOK {
@@ -160,8 +162,8 @@ impl Watcher {
             }
             if told.elapsed() >= ALIVE {
                 told = Instant::now();
-                if !send(&events, Event::Alive).await {
-                    return if events.is_closed() { Ended::Over } else { Ended::Slow };
+                if let Err(ended) = send(&events, Event::Alive).await {
+                    return ended;
                 }
             }
             tokio::select! {
@@ -188,9 +190,13 @@ impl Watcher {
     }
 }
 
-/// Whether a watcher has taken an event, or will.
-async fn send(events: &Sender<Event>, event: Event) -> bool {
-    matches!(timeout(SLOW, events.send(event)).await, Ok(Ok(())))
+/// Gives an event to a watcher, who has gone away or reads too slowly otherwise.
+async fn send(events: &Sender<Event>, event: Event) -> Result<(), Ended> {
+    match timeout(SLOW, events.send(event)).await {
+        Ok(Ok(())) => Ok(()),
+        _ if events.is_closed() => Err(Ended::Over),
+        _ => Err(Ended::Slow),
+    }
 }
 
 impl Place {
