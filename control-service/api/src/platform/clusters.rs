@@ -55,9 +55,9 @@ async fn list(
     Extension(caller): Extension<Caller>,
     Parameters(query): Parameters<ClusterListQuery>,
 ) -> Result<Json<ClusterList>, Problem> {
-    let query = query.check(caller.role.reach()).map_err(Problem::parameter)?;
-    let listed = store.clusters(query).await?;
     let reach = caller.role.reach();
+    let query = query.check(reach.clone()).map_err(Problem::parameter)?;
+    let listed = store.clusters(query).await?;
     let clusters = listed.items.into_iter().map(|cluster| cluster.shown_to(&reach)).collect();
     Ok(Json(ClusterList { clusters, next: listed.next }))
 }
