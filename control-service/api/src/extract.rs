@@ -159,6 +159,15 @@ impl<S: Send + Sync> FromRequestParts<S> for ClusterPath {
     }
 }
 
+/// The value of a header that is there once.
+pub(crate) fn once<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a [u8]> {
+    let mut values = headers.get_all(name).iter();
+    match (values.next(), values.next()) {
+        (Some(value), None) => Some(value.as_bytes()),
+        _ => None,
+    }
+}
+
 /// The token of `Authorization: Bearer` (RFC 6750 §2.1), if there is exactly one.
 pub(crate) fn bearer(headers: &HeaderMap) -> Option<&str> {
     let mut values = headers.get_all(header::AUTHORIZATION).iter();

@@ -15,7 +15,7 @@ use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
 
 use super::snapshot;
-use crate::extract::bearer;
+use crate::extract::{bearer, once};
 use crate::xfcc::{self, XfccError};
 use crate::{MeshState, MeshToken, Problem, ProblemKind};
 
@@ -64,11 +64,8 @@ impl Admission {
             ));
         }
         let missing = |e: XfccError| Problem::new(ProblemKind::PrincipalMissing, e.to_string());
-        let mut values = headers.get_all("x-forwarded-client-cert").iter();
-        let (Some(value), None) = (values.next(), values.next()) else {
-            return Err(missing(XfccError::NotOnce));
-        };
-        let principal = xfcc::principal(value.as_bytes()).map_err(missing)?;
+        let value = once(headers, "x-forwarded-client-cert").ok_or(XfccError::NotOnce).map_err(missing)?;
+        let principal = xfcc::principal(value).map_err(missing)?;
         if !self.principals.get().knows(&principal) {
             let detail =
                 [principal.as_str(), " is in none of mesh.gateways, mesh.sidecars and mesh.tunnelGateways"]

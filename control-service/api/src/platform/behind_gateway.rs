@@ -12,6 +12,7 @@ use portcullis_control_config::Principals;
 use portcullis_control_services::Current;
 use portcullis_control_snapshot::View;
 
+use crate::extract::once;
 use crate::xfcc;
 
 /// What the filter at a gateway says of its client. It takes away what a client wrote there.
@@ -40,13 +41,4 @@ fn told(peer: SocketAddr, headers: &HeaderMap, principals: &Principals) -> Optio
     let address =
         once(headers, CLIENT_ADDRESS).filter(|_| principals.may_read(&principal, &View::Gateway))?;
     std::str::from_utf8(address).ok()?.parse().ok()
-}
-
-/// The value of a header that is there once.
-fn once<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a [u8]> {
-    let mut values = headers.get_all(name).iter();
-    match (values.next(), values.next()) {
-        (Some(value), None) => Some(value.as_bytes()),
-        _ => None,
-    }
 }
