@@ -13,22 +13,16 @@ use crate::settings::{Service, Settings};
 pub(super) fn render(settings: &Settings, cluster: &ClusterId, namespace: &str) -> Vec<Resource> {
     let gateway = &settings.gateway;
     let services = settings.services_of(cluster);
-    let host = |service: &Service| format!("{}.{namespace}.svc.cluster.local", service.name);
-    let mut all = vec![ways::at_gateway(
-        gateway,
-        &["cluster-", cluster.as_str()].concat(),
-        Some(cluster),
-        ways::to_services(cluster, services, host),
-    )];
+    let mut all = vec![ways::of_services(gateway, cluster, services, namespace)];
     for service in services {
         let name = ["route-", &service.name].concat();
         let head = Head { namespace, name: &name, cluster: Some(cluster) };
         let policy = connections::from_gateway(gateway, "app", &service.name);
         all.push(Resource::new(Kind::AuthorizationPolicy, &head, &policy));
-        let rule = connections::rule(gateway, service, host(service), true);
+        let rule = connections::rule(gateway, service, ways::host(service, namespace), true);
         all.push(Resource::new(Kind::DestinationRule, &head, &rule));
         if !settings.endpoints_of(cluster).is_empty() {
-            let entry = entry(settings, cluster, service, host(service));
+            let entry = entry(settings, cluster, service, ways::host(service, namespace));
             all.push(Resource::new(Kind::ServiceEntry, &head, &entry));
         }
     }

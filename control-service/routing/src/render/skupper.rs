@@ -5,7 +5,7 @@ use portcullis_identity::ids::ClusterId;
 
 use super::{connections, ways};
 use crate::resource::{Head, Kind, Resource};
-use crate::settings::{Service, Settings};
+use crate::settings::Settings;
 use crate::skupper::{AccessGrant, Listener, Site};
 
 /// The label by which Skupper's routers are found.
@@ -18,11 +18,9 @@ fn head<'a>(namespace: &'a str, name: &'a str, cluster: &'a ClusterId) -> Head<'
 pub(super) fn render(settings: &Settings, cluster: &ClusterId, namespace: &str) -> Vec<Resource> {
     let gateway = &settings.gateway;
     let services = settings.services_of(cluster);
-    let host = |service: &Service| format!("{}.{namespace}.svc.cluster.local", service.name);
     let site = Site { link_access: Some(settings.skupper.link_access), edge: false };
     let expiration_window = format!("{}m", settings.skupper.grant_minutes);
     let grant = AccessGrant { redemptions_allowed: 1, expiration_window };
-    let name = ["cluster-", cluster.as_str()].concat();
     let id = cluster.as_str();
     let mut all = vec![
         namespace_of(cluster, namespace),
@@ -33,7 +31,7 @@ pub(super) fn render(settings: &Settings, cluster: &ClusterId, namespace: &str) 
             &head(namespace, "route-router", cluster),
             &connections::from_gateway(gateway, ROUTER.0, ROUTER.1),
         ),
-        ways::at_gateway(gateway, &name, Some(cluster), ways::to_services(cluster, services, host)),
+        ways::of_services(gateway, cluster, services, namespace),
     ];
     for service in services {
         // The Service that Skupper makes names its port after the listener, and Istio takes the protocol from that.
@@ -41,7 +39,7 @@ pub(super) fn render(settings: &Settings, cluster: &ClusterId, namespace: &str) 
         let spec =
             Listener { routing_key: service.name.clone(), host: service.name.clone(), port: service.port };
         all.push(Resource::new(Kind::Listener, &head(namespace, &listener, cluster), &spec));
-        let rule = connections::rule(gateway, service, host(service), false);
+        let rule = connections::rule(gateway, service, ways::host(service, namespace), false);
         let name = ["route-", &service.name].concat();
         all.push(Resource::new(Kind::DestinationRule, &head(namespace, &name, cluster), &rule));
     }

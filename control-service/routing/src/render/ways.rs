@@ -47,6 +47,22 @@ pub(super) fn at_gateway(
     Resource::new(Kind::VirtualService, &Head { namespace: &gateway.namespace, name, cluster }, &spec)
 }
 
+/// The ways to the services of a cluster.
+pub(super) fn of_services(
+    gateway: &Gateway,
+    cluster: &ClusterId,
+    services: &[Service],
+    namespace: &str,
+) -> Resource {
+    let http = to_services(cluster, services, namespace);
+    at_gateway(gateway, &["cluster-", cluster.as_str()].concat(), Some(cluster), http)
+}
+
+/// The name of a service of this Kubernetes.
+pub(super) fn host(service: &Service, namespace: &str) -> String {
+    format!("{}.{namespace}.svc.cluster.local", service.name)
+}
+
 /// The subset of a version, and that of its WebSockets, which go by connections of their own.
 pub(super) fn subset(version: Option<u16>, sockets: bool) -> Option<String> {
     match (version, sockets) {
@@ -57,18 +73,14 @@ pub(super) fn subset(version: Option<u16>, sockets: bool) -> Option<String> {
     }
 }
 
-/// All ways to the services of a cluster at `HOST` of each: longer paths before shorter ones, versions that are asked for
+/// All ways to the services of a cluster: longer paths before shorter ones, versions that are asked for
 /// before the one for whoever asks for none.
-pub(super) fn to_services(
-    cluster: &ClusterId,
-    services: &[Service],
-    host: impl Fn(&Service) -> String,
-) -> Vec<Route> {
+fn to_services(cluster: &ClusterId, services: &[Service], namespace: &str) -> Vec<Route> {
     let mut sorted: Vec<&Service> = services.iter().collect();
     sorted.sort_by_key(|service| std::cmp::Reverse(service.path.as_ref().map_or(0, String::len)));
     let mut all = Vec::new();
     for service in sorted {
-        let host = host(service);
+        let host = host(service, namespace);
         let bases = at_paths(service, &of_cluster(cluster));
         for version in service.versions.iter().skip(1) {
             let asked = Match::Exact(version.to_string());
