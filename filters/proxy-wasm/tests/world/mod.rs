@@ -11,6 +11,7 @@ use std::time::Duration;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use portcullis_identity::{ClusterId, KeyId, Minter, Verifier};
+use portcullis_mesh::paths;
 #[allow(unused_imports, reason = "each test file uses a part of it")]
 pub use portcullis_mesh_stand_in::Provider;
 use portcullis_mesh_stand_in::fixtures::{self, cluster};
@@ -26,9 +27,6 @@ use serde_json::{Value, json};
 #[allow(unused_imports, reason = "each test file uses a part of it")]
 pub use target::{Plugin, Target, install, on, plugin, process, target};
 
-/// The root of the source tree.
-const ROOT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../..");
-
 pub const UPSTREAM: &str = "outbound|9700||control.test";
 pub const ISSUER: &str = "https://idp.test";
 pub const NOW: u64 = 1_767_225_600;
@@ -42,7 +40,7 @@ pub fn module() -> &'static Module {
     static MODULE: OnceLock<Module> = OnceLock::new();
     MODULE.get_or_init(|| {
         let built = build("portcullis-proxy-wasm", "portcullis.wasm");
-        let optimised = portcullis_pack::optimised(&built, &target_folder());
+        let optimised = portcullis_pack::optimised(&built, &paths::target());
         load(&optimised.unwrap_or_else(|error| panic!("{error}")))
     })
 }
@@ -51,10 +49,6 @@ pub fn module() -> &'static Module {
 pub fn body_probe() -> &'static Module {
     static MODULE: OnceLock<Module> = OnceLock::new();
     MODULE.get_or_init(|| load(&build("portcullis-body-probe", "portcullis_body_probe.wasm")))
-}
-
-fn target_folder() -> PathBuf {
-    std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| Path::new(ROOT).join("target"), PathBuf::from)
 }
 
 /// Loads a module, with a profile where `FUEL_PROFILE` asks for one.
@@ -67,12 +61,12 @@ fn load(path: &Path) -> Module {
 /// Where the compiler wrote it.
 fn build(package: &str, file: &str) -> PathBuf {
     let built = Command::new(env!("CARGO"))
-        .current_dir(ROOT)
+        .current_dir(paths::root())
         .args(["build", "-q", "-p", package, "--target", "wasm32-wasip1", "--profile", "wasm"])
         .status()
         .expect("cargo runs");
     assert!(built.success(), "the module does not build");
-    target_folder().join("wasm32-wasip1/wasm").join(file)
+    paths::target().join("wasm32-wasip1/wasm").join(file)
 }
 
 /// The configuration of a gateway.
