@@ -9,10 +9,10 @@ mod burnt;
 #[path = "../tests/world/mod.rs"]
 mod world;
 
-use std::path::PathBuf;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
+use portcullis_mesh::paths;
 use portcullis_testhost::{Host, Module, Plugin, Upstream};
 use serde_json::{Value, json};
 use world::{UPSTREAM, World, config, good, plugin};
@@ -88,14 +88,9 @@ fn start(entry: &Plugin) {
     drop(host.expect("the plugin starts"));
 }
 
-fn target() -> PathBuf {
-    let here = || PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../../target"));
-    std::env::var_os("CARGO_TARGET_DIR").map_or_else(here, PathBuf::from)
-}
-
 /// Loads the module, whose compiled code lies on the disk, and starts a host; prints how long each took.
 fn start_in_a_new_process() {
-    let path = target().join("portcullis.wasm");
+    let path = paths::wasm_module();
     let mut loaded = None;
     let load = milliseconds(|| loaded = Module::from_file(&path).ok());
     let module = loaded.expect("the module loads");
@@ -137,7 +132,7 @@ fn metric(name: &str, unit: &str, target: Target, mut samples: Vec<f64>) -> (Str
 
 /// Puts the numbers into the file; what else is in it stays.
 fn record(metrics: impl Iterator<Item = (String, Value)>) {
-    let path = target().join("bench.json");
+    let path = paths::target().join("bench.json");
     let present = std::fs::read_to_string(&path).ok().and_then(|text| serde_json::from_str(&text).ok());
     let mut whole: Value = present.unwrap_or_else(|| json!({"metrics": {}}));
     for (name, metric) in metrics {
