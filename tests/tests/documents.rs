@@ -4,9 +4,7 @@ use std::collections::{HashMap, HashSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 
-fn root() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
-}
+use portcullis_mesh::paths::root;
 
 /// The files below a folder whose names end like this, without what was built or installed.
 fn files(folder: &Path, ending: &str) -> Vec<PathBuf> {

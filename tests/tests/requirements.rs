@@ -1,6 +1,6 @@
 //! The page of requirements names tests that are there.
 
-use std::path::Path;
+use portcullis_mesh::paths;
 
 /// Whether a file makes tests for both targets of a function: `on_both!` has a list of them.
 fn runs_on_both(text: &str, function: &str) -> bool {
@@ -10,7 +10,7 @@ fn runs_on_both(text: &str, function: &str) -> bool {
 
 #[test]
 fn every_test_that_the_page_names_exists() {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    let root = paths::root();
     let page = std::fs::read_to_string(root.join("docs/requirements.md")).unwrap();
     let mut named = 0;
     for (file, function) in page.split('`').filter_map(|part| part.split_once(".rs::")) {

@@ -3,6 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use portcullis_mesh::paths::root;
 use regex::bytes::Regex;
 
 /// The forms of others' secrets, by their makers' prefixes.
@@ -38,10 +39,6 @@ const KNOWN: [(&str, &str, &str); 1] = [(
 struct Form {
     name: String,
     expression: Regex,
-}
-
-fn root() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
 }
 
 /// The forms of our own as the reference has them, and those of others.

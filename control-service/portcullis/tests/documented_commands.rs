@@ -12,8 +12,9 @@ use std::fs;
 
 use common::portcullis;
 use document_cases::cluster::Cluster;
-use document_cases::pages::{Block, Class, blocks, files, named_in_prose, root};
+use document_cases::pages::{Block, Class, blocks, files, named_in_prose};
 use document_cases::scripts::{self, Around};
+use portcullis_mesh::paths::root;
 use portcullis_model::Reason;
 
 #[tokio::test]

@@ -5,6 +5,7 @@ use std::fs;
 use std::path::Path;
 use std::sync::LazyLock;
 
+use portcullis_mesh::paths::root;
 use regex::Regex;
 
 /// The place of a module in its crate; the root has an empty one.
@@ -177,7 +178,7 @@ fn read(files: &mut BTreeMap<Module, String>, module: Module, file: &Path, folde
 
 #[test]
 fn no_file_knows_one_that_knows_it() {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+    let root = root();
     let manifest = fs::read_to_string(root.join("Cargo.toml")).unwrap();
     let members = manifest.split("members = [").nth(1).unwrap().split(']').next().unwrap();
     let members: Vec<_> = members.split('"').skip(1).step_by(2).collect();

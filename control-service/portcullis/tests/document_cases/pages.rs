@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use portcullis_mesh::paths::root;
+
 /// What becomes of a block of commands. A page says it behind the language, where no reader sees it.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Class {
@@ -44,10 +46,6 @@ const COMMANDS: [&str; 10] = [
     "istioctl ",
     "systemctl ",
 ];
-
-pub(crate) fn root() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
-}
 
 fn pages() -> Vec<PathBuf> {
     let mut pages = ["README.md", "CONTRIBUTING.md", "control-service/README.md"].map(PathBuf::from).to_vec();

@@ -6,10 +6,11 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
 use portcullis_mesh::kubernetes::Kubectl;
-use portcullis_mesh::{overlay, paths, tools};
+use portcullis_mesh::paths::root;
+use portcullis_mesh::{overlay, tools};
 use serde_json::json;
 
-use super::pages::{Block, root};
+use super::pages::Block;
 use crate::common::{Server, text};
 
 /// A step that is known not to be everywhere (3) and a credential that would be refused (4) are answers, too.
@@ -140,5 +141,5 @@ fn bash(server: &Server, folder: &Path, script: &str, around: &Around) -> Output
 
 /// The pinned kustomize.
 pub(crate) fn kustomize() -> PathBuf {
-    tools::install(&paths::root(), None, &mut |line| eprintln!("{line}")).unwrap().kustomize
+    tools::install(&root(), None, &mut |line| eprintln!("{line}")).unwrap().kustomize
 }
