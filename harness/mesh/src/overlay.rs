@@ -77,6 +77,23 @@ impl Overlay {
     }
 }
 
+/// Copies a folder of manifests with all that is below it, to be edited.
+///
+/// # Errors
+/// When something of it cannot be read or written.
+pub fn copy(from: &Path, to: &Path) -> Result<()> {
+    std::fs::create_dir_all(to).map_err(MeshError::io("create", to))?;
+    for entry in std::fs::read_dir(from).map_err(MeshError::io("list", from))?.flatten() {
+        let (source, target) = (entry.path(), to.join(entry.file_name()));
+        if source.is_dir() {
+            copy(&source, &target)?;
+        } else {
+            std::fs::copy(&source, &target).map_err(MeshError::io("copy", &source))?;
+        }
+    }
+    Ok(())
+}
+
 /// The text of a `settings.yaml` with every example taken in, as an operator would who has decided: `  # name: example`
 /// without the mark. What has more words is prose.
 #[must_use]

@@ -89,15 +89,12 @@ async fn given(server: &Server, block: &str) -> serde_json::Value {
 
 /// Overlays whose operator has decided what is open.
 pub(crate) fn filled_overlays(copy: &Path) {
-    let manifests = root().join("istio-manifests");
+    overlay::copy(&root().join("istio-manifests"), copy).unwrap();
     let mut files = Vec::new();
-    super::pages::files(&manifests, &mut files);
-    for file in files {
-        let target = copy.join(file.strip_prefix(&manifests).unwrap());
-        fs::create_dir_all(target.parent().unwrap()).unwrap();
-        let text = fs::read_to_string(&file).unwrap();
-        let settings = file.ends_with("settings.yaml");
-        fs::write(target, if settings { overlay::with_examples(&text) } else { text }).unwrap();
+    super::pages::files(copy, &mut files);
+    for settings in files.iter().filter(|file| file.ends_with("settings.yaml")) {
+        let text = fs::read_to_string(settings).unwrap();
+        fs::write(settings, overlay::with_examples(&text)).unwrap();
     }
 }
 

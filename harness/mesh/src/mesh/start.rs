@@ -27,7 +27,7 @@ use crate::render::{CLIENT_TLS, Renderer};
 use crate::sample::{HOSTED, ONPREM};
 use crate::sds::{self, Secrets};
 use crate::wait::Instead;
-use crate::{paths, port, tools};
+use crate::{overlay, paths, port, tools};
 
 /// The hosts of all clusters.
 const CLUSTER_HOSTS: &str = "*.clusters.alfred-platform.example.com";
@@ -237,19 +237,6 @@ fn manifests(run_dir: &Path, options: &Options) -> Result<PathBuf> {
         return Ok(source);
     }
     let copy = run_dir.join("istio-manifests");
-    copy_tree(&source, &copy)?;
+    overlay::copy(&source, &copy)?;
     Ok(copy)
-}
-
-fn copy_tree(from: &Path, to: &Path) -> Result<()> {
-    fs::create_dir_all(to).map_err(MeshError::io("create", to))?;
-    for entry in fs::read_dir(from).map_err(MeshError::io("list", from))?.flatten() {
-        let (source, target) = (entry.path(), to.join(entry.file_name()));
-        if source.is_dir() {
-            copy_tree(&source, &target)?;
-        } else {
-            fs::copy(&source, &target).map_err(MeshError::io("copy", &source))?;
-        }
-    }
-    Ok(())
 }

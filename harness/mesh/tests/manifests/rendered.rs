@@ -28,15 +28,10 @@ pub(crate) fn manifests() -> PathBuf {
 
 /// The YAML files of the manifests, by their paths within.
 pub(crate) fn files() -> Vec<String> {
-    let mut found = everything();
-    found.retain(|file| file.ends_with(".yaml"));
-    assert!(found.len() > 40, "only {} files", found.len());
-    found
-}
-
-fn everything() -> Vec<String> {
     let mut found = Vec::new();
     list(&manifests(), &mut found);
+    found.retain(|file| file.ends_with(".yaml"));
+    assert!(found.len() > 40, "only {} files", found.len());
     found
 }
 
@@ -76,11 +71,7 @@ impl Settings {
     /// With every example taken in, as an operator would who has decided.
     pub(crate) fn filled(overlay: &str) -> Self {
         let copy = tempfile::tempdir().unwrap();
-        for file in everything() {
-            let target = copy.path().join(&file);
-            std::fs::create_dir_all(target.parent().unwrap()).unwrap();
-            std::fs::copy(manifests().join(&file), target).unwrap();
-        }
+        overlay::copy(&manifests(), copy.path()).unwrap();
         let settings = Self { copy, overlay: overlay.to_owned() };
         settings.edit(|text| overlay::with_examples(&text));
         settings
@@ -119,15 +110,8 @@ impl Settings {
 
     /// With the data clusters of `overlays/dev`, as the page tells operators to take them in, and what they ask for.
     pub(crate) fn with_clusters(mut self) -> Self {
-        let (from, to) = (manifests().join("overlays/dev/clusters"), self.folder().join("clusters"));
-        let mut files = Vec::new();
-        list(&from, &mut files);
-        for file in files {
-            let within = manifests().join(&file);
-            let target = to.join(within.strip_prefix(&from).unwrap());
-            std::fs::create_dir_all(target.parent().unwrap()).unwrap();
-            std::fs::copy(within, target).unwrap();
-        }
+        let clusters = manifests().join("overlays/dev/clusters");
+        overlay::copy(&clusters, &self.folder().join("clusters")).unwrap();
         self.edit_file("kustomization.yaml", |text| {
             let clusters = "- settings.yaml\n- clusters/acme-hosted\n- clusters/acme-onprem\n";
             let text = text.replacen("- settings.yaml\n", clusters, 1);
