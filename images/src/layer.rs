@@ -74,6 +74,10 @@ impl Files {
 
 /// How OCI writes a SHA-256.
 pub(crate) fn digest(content: &[u8]) -> String {
-    let hex = Sha256::digest(content).iter().fold(String::new(), |hex, byte| format!("{hex}{byte:02x}"));
-    ["sha256:", &hex].concat()
+    ["sha256:", &sha256(content)].concat()
+}
+
+/// Its digits.
+pub(crate) fn sha256(content: &[u8]) -> String {
+    Sha256::digest(content).iter().fold(String::new(), |hex, byte| format!("{hex}{byte:02x}"))
 }

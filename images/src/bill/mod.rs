@@ -9,10 +9,9 @@ mod parts;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use sha2::{Digest as _, Sha256};
-
 use crate::document::{Descriptor, Manifest, label, media_type};
 use crate::error::ImageError;
+use crate::layer::sha256;
 use crate::layout::{Blobs, Image, Layout};
 use crate::origin::Origin;
 
@@ -133,7 +132,7 @@ fn document(
 
 /// A UUID (RFC 9562, version 8) that follows from a digest.
 fn serial_number(digest: &str) -> String {
-    let hex = Sha256::digest(digest).iter().fold(String::new(), |hex, byte| format!("{hex}{byte:02x}"));
+    let hex = sha256(digest.as_bytes());
     let (time, rest) = (&hex[..12], &hex[12..]);
     format!("urn:uuid:{}-{}-8{}-8{}-{}", &time[..8], &time[8..], &rest[..3], &rest[3..6], &rest[6..18])
 }
