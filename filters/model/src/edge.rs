@@ -61,7 +61,7 @@ const MAX_SERVERS: usize = 16;
 const MAX_SCOPES: usize = 64;
 
 /// Where OAuth2 Proxy passes an access token on; nothing else writes or reads it.
-const PASSED_ON: &str = "x-forwarded-access-token";
+pub const PASSED_ON: &str = "x-forwarded-access-token";
 
 /// Reads `tokens`.
 pub(crate) fn tokens(mut section: Section<'_>, api_key_header: &str) -> TokenLocations {

@@ -5,6 +5,7 @@
 
 use std::collections::BTreeMap;
 
+use portcullis_model::edge::PASSED_ON;
 use portcullis_model::header_name::{TAKEN, TAKEN_PREFIXES};
 use schemars::JsonSchema;
 use schemars::generate::SchemaSettings;
@@ -193,7 +194,7 @@ struct PlatformHost {
 #[expect(dead_code, reason = "read by the generator alone")]
 struct TokenHeader {
     /// Its name.
-    #[schemars(regex(pattern = r"^[A-Za-z0-9-]+$"), extend("not" = taken(&["x-forwarded-access-token"])))]
+    #[schemars(regex(pattern = r"^[A-Za-z0-9-]+$"), extend("not" = taken(&[PASSED_ON])))]
     name: String,
     /// What stands before the token, such as "Bearer ".
     prefix: Option<String>,
