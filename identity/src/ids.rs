@@ -27,7 +27,8 @@ const DNS_LABEL: &str =
     "use 1 to 63 characters of a-z, 0-9 and '-', beginning and ending with a letter or digit";
 
 /// True for a lower-case DNS label (RFC 1123): 1–63 bytes of `a-z0-9-`, no `-` at either end.
-fn is_dns_label(text: &[u8]) -> bool {
+#[must_use]
+pub fn is_dns_label(text: &[u8]) -> bool {
     let inner = |b: &u8| b.is_ascii_lowercase() || b.is_ascii_digit() || *b == b'-';
     (1..=63).contains(&text.len())
         && text.iter().all(inner)

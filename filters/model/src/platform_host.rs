@@ -1,6 +1,8 @@
 //! Hosts of the platform itself, such as `admin.<domain>`: what comes there is judged by whom it is for, and goes
 //! to no data cluster.
 
+use portcullis_identity::ids::is_dns_label;
+
 use crate::edge::is_plain_path;
 use crate::section::Section;
 
@@ -74,7 +76,7 @@ pub(crate) fn platform_hosts(root: &mut Section<'_>, domain: &str) -> Vec<Platfo
 
 fn platform_host(mut section: Section<'_>, domain: &str, before: &[PlatformHost]) -> PlatformHost {
     let name = section.required("name", "the label before the domain, for example admin").to_owned();
-    if !(name.is_empty() || is_label(&name)) {
+    if !(name.is_empty() || is_dns_label(name.as_bytes())) {
         section.error("name", "is no label of a host: lower-case letters, digits and '-', 63 at most");
     } else if name == "clusters" {
         section.error("name", "clusters has the hosts of data clusters");
@@ -104,15 +106,6 @@ fn is_written_plainly(path: &str) -> bool {
     let is_segment = |s: &str| s.bytes().all(plain) && s.bytes().any(|b| b != b'.');
     let Some(rest) = path.strip_prefix('/').filter(|_| path.len() <= MAX_PATH) else { return false };
     rest.is_empty() || rest.strip_suffix('/').unwrap_or(rest).split('/').all(is_segment)
-}
-
-/// One label of a host name (RFC 1035 §2.3.1, with a digit at the beginning as RFC 1123 §2.1 allows).
-fn is_label(name: &str) -> bool {
-    let plain = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-';
-    (1..=63).contains(&name.len())
-        && name.bytes().all(plain)
-        && !name.starts_with('-')
-        && !name.ends_with('-')
 }
 
 #[cfg(test)]
