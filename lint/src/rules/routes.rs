@@ -25,12 +25,12 @@ pub(super) const NOT_BY_CLUSTER: Rule = Rule {
         for service in world.guarded_routes() {
             for route in service.node.list_at("spec.http").iter().filter(|route| !answers_itself(route)) {
                 let is_data = |to: &&Node| data.contains(&full_name(to.text_at("host"), service.namespace()));
-                if route.list_at("match").iter().any(of_no_cluster) {
+                let matches = route.list_at("match");
+                if matches.iter().any(of_no_cluster) {
                     for destination in leads_to(route).filter(is_data) {
                         found.at(service, destination, "is a data cluster, and no cluster was checked");
                     }
                 }
-                let matches = route.list_at("match");
                 if matches.is_empty() {
                     found.at(service, route, "takes every request, whatever cluster was checked");
                 }
@@ -46,14 +46,17 @@ pub(super) const NOT_BY_CLUSTER: Rule = Rule {
 };
 
 fn by_cluster(one: &Node) -> bool {
-    let header = one.get("headers").and_then(|headers| headers.get(CLUSTER_HEADER));
-    header.is_some_and(|value| !value.text_at("exact").is_empty()) || of_no_cluster(one)
+    cluster_header(one, "headers").is_some_and(|value| !value.text_at("exact").is_empty())
+        || of_no_cluster(one)
 }
 
 /// Whether it is for requests that the filter has placed at no cluster.
 fn of_no_cluster(one: &Node) -> bool {
-    let header = one.get("withoutHeaders").and_then(|headers| headers.get(CLUSTER_HEADER));
-    header.is_some_and(Node::is_empty)
+    cluster_header(one, "withoutHeaders").is_some_and(Node::is_empty)
+}
+
+fn cluster_header<'a>(one: &'a Node, part: &str) -> Option<&'a Node> {
+    one.get(part).and_then(|headers| headers.get(CLUSTER_HEADER))
 }
 
 /// A way from outside to what filters are told.
@@ -184,7 +187,7 @@ pub(super) const OTHER_KIND: Rule = Rule {
 fn clusters(service: &Resource) -> Vec<String> {
     let placed = |route: &&Node| {
         let mut matches = route.list_at("match").iter();
-        matches.any(|one| one.get("headers").and_then(|headers| headers.get(CLUSTER_HEADER)).is_some())
+        matches.any(|one| cluster_header(one, "headers").is_some())
     };
     let routes = service.node.list_at("spec.http").iter().filter(placed);
     let hosts = routes.flat_map(|route| route.list_at("route")).map(|to| to.text_at("destination.host"));
