@@ -82,8 +82,11 @@ impl Scenario<'_> {
         let admin = self.mesh.admin()?.clone();
         let secret = admin.create_client("svc-gateway", TENANT, false).await?;
         let ask = |secret: &str| {
-            let client = [("client_id", "svc-gateway"), ("client_secret", secret)];
-            let form = [&[("grant_type", "client_credentials")][..], &client].concat();
+            let form = [
+                ("grant_type", "client_credentials"),
+                ("client_id", "svc-gateway"),
+                ("client_secret", secret),
+            ];
             self.platform(Method::POST, "/oauth2/token").form(&form)
         };
         let (good, bad) = (ask(&secret), ask("pcs_wrong"));
