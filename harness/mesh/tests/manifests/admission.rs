@@ -8,6 +8,7 @@ use portcullis_plugin_check as check;
 use serde_json::{Value, json};
 
 use crate::apiserver::{kubectl, said_to};
+use crate::guard;
 use crate::rendered::built;
 use crate::schema::{edge, extension, parsed, plugin, sidecar, spoilt};
 
@@ -24,8 +25,7 @@ fn in_force() {
             .iter()
             .filter(|one| {
                 let name = one["metadata"]["name"].as_str().unwrap();
-                one["apiVersion"] == "admissionregistration.k8s.io/v1"
-                    && !["portcullis-guard", "portcullis-envoy-filters"].contains(&name)
+                one["apiVersion"] == "admissionregistration.k8s.io/v1" && !guard::POLICIES.contains(&name)
             })
             .map(|one| serde_norway::to_string(one).unwrap())
             .collect();

@@ -15,6 +15,9 @@ use crate::schema::{edge, plugin};
 /// In which namespace: it has what `components/namespaces` gives those of the platform.
 const GUARDED: &str = "guard-test";
 
+/// The policies that keep what guards, and what puts each in force, which has its name.
+pub(crate) const POLICIES: [&str; 2] = ["portcullis-guard", "portcullis-envoy-filters"];
+
 /// The group of the settings' example.
 const OPERATORS: &str = "platform-operators";
 
@@ -76,8 +79,7 @@ fn in_force() {
     ONCE.call_once(|| {
         let policies = built("overlays/prod").resources().iter().filter(|one| {
             let name = one["metadata"]["name"].as_str().unwrap();
-            one["apiVersion"] == "admissionregistration.k8s.io/v1"
-                && ["portcullis-guard", "portcullis-envoy-filters"].contains(&name)
+            one["apiVersion"] == "admissionregistration.k8s.io/v1" && POLICIES.contains(&name)
         });
         let namespace = json!({"apiVersion": "v1", "kind": "Namespace",
             "metadata": {"name": GUARDED, "labels": {"portcullis.dev/guard": "true"}}});
