@@ -24,13 +24,10 @@ toolchain:
 	@rustup target list --installed | grep -qx wasm32-wasip1 || rustup target add wasm32-wasip1 || \
 		{ echo "the target wasm32-wasip1 is missing: run 'rustup target add wasm32-wasip1' where rustup has a network" >&2; exit 1; }
 
-# So that nothing of the machine that builds stands in what it builds.
-HOME_OF_CARGO := $(or $(CARGO_HOME),$(HOME)/.cargo)
-WASM_BUILD := $(CARGO) build --locked -p portcullis-proxy-wasm --target wasm32-wasip1 --profile wasm
-
 wasm: toolchain ## Build the Wasm module (target/portcullis.wasm, and portcullis.names beside it)
 	@mkdir -p $(TARGET)
-	$(WASM_BUILD) --message-format json-render-diagnostics > $(TARGET)/wasm.messages
+	$(CARGO) build --locked -p portcullis-proxy-wasm --target wasm32-wasip1 --profile wasm \
+		--message-format json-render-diagnostics > $(TARGET)/wasm.messages
 	$(CARGO) run --locked -q -p portcullis-pack -- $(TARGET)/wasm32-wasip1/wasm/portcullis.wasm $(TARGET)
 	@ls -l $(WASM) | awk '{printf "%s: %.0f KiB\n", $$9, $$5 / 1024}'
 
@@ -43,7 +40,8 @@ native: toolchain ## Build the module for Envoy itself (target/native/libportcul
 ARCHITECTURES := x86_64
 MUSL := $(addsuffix -unknown-linux-musl,$(ARCHITECTURES))
 IMAGES := $(TARGET)/images
-REMAPPED := $(HOME_OF_CARGO)=/cargo $(CURDIR)=/portcullis $(abspath $(TARGET))=/target
+# So that nothing of the machine that builds stands in what it builds.
+REMAPPED := $(or $(CARGO_HOME),$(HOME)/.cargo)=/cargo $(CURDIR)=/portcullis $(abspath $(TARGET))=/target
 IMAGE_ENV := RUSTFLAGS="$(addprefix --remap-path-prefix=,$(REMAPPED))" CFLAGS="$(addprefix -ffile-prefix-map=,$(REMAPPED))" CARGO_INCREMENTAL=0
 COMMIT := --revision "$$(git describe --always --dirty --abbrev=40 --exclude '*')" --created "$$(git log -1 --format=%ct)"
 
