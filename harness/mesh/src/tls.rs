@@ -49,11 +49,9 @@ impl Tls {
     /// When the authority cannot be used, or the name is none.
     pub fn to_server(root: &str, name: &str) -> Result<Self> {
         let client = || -> std::result::Result<_, Failure> {
-            let mut roots = RootCertStore::empty();
-            roots.add(CertificateDer::from_pem_slice(root.as_bytes())?)?;
             let config = ClientConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
                 .with_safe_default_protocol_versions()?
-                .with_root_certificates(roots)
+                .with_root_certificates(trusted(root)?)
                 .with_no_client_auth();
             Ok((config, ServerName::try_from(name.to_owned())?))
         };
@@ -75,11 +73,15 @@ fn unusable(error: Failure) -> MeshError {
     MeshError::Token { what: "a TLS client".to_owned(), reason: error.to_string() }
 }
 
-fn configure(root: &str, own: Option<&Leaf>) -> std::result::Result<ClientConfig, Failure> {
-    let provider = Arc::new(aws_lc_rs::default_provider());
+fn trusted(root: &str) -> std::result::Result<RootCertStore, Failure> {
     let mut roots = RootCertStore::empty();
     roots.add(CertificateDer::from_pem_slice(root.as_bytes())?)?;
-    let verifier = Arc::new(MeshVerifier { roots, provider: Arc::clone(&provider) });
+    Ok(roots)
+}
+
+fn configure(root: &str, own: Option<&Leaf>) -> std::result::Result<ClientConfig, Failure> {
+    let provider = Arc::new(aws_lc_rs::default_provider());
+    let verifier = Arc::new(MeshVerifier { roots: trusted(root)?, provider: Arc::clone(&provider) });
     let builder = ClientConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()?
         .dangerous()
