@@ -83,9 +83,7 @@ fn open(connection: &Connection, id: &ClusterId) -> Result<Cluster, Failure> {
 }
 
 /// The cluster that a certificate is good for.
-fn holder(connection: &Connection, serial: &str, key_digest: &[u8; 32]) -> Result<Cluster, Failure> {
-    let found = find(connection, serial)?.filter(|stored| stored.key_digest == *key_digest);
-    let stored = found.ok_or(Refused::CertificateUnknown)?;
+fn holder(connection: &Connection, stored: &Stored) -> Result<Cluster, Failure> {
     if stored.revoked_at_ms.is_some() {
         return Err(Refused::CertificateRevoked.into());
     }
@@ -151,7 +149,7 @@ fn asked(connection: &Connection, by: &AskedBy, key: &[u8; 32], now_ms: u64) -> 
         }
         AskedBy::Certificate { serial } => {
             let found = find(connection, serial)?.ok_or(Refused::CertificateUnknown)?;
-            let cluster = holder(connection, serial, &found.key_digest)?;
+            let cluster = holder(connection, &found)?;
             if let Some(stored) = again(connection, by, key, now_ms)? {
                 return Ok(Asked::Again(Box::new(stored.shown(cluster.tenant))));
             }
@@ -273,6 +271,11 @@ impl Store {
         serial: String,
         key_digest: [u8; 32],
     ) -> Result<Cluster, StoreError> {
-        self.readers.run(move |connection| holder(connection, &serial, &key_digest)).await
+        self.readers
+            .run(move |connection| {
+                let found = find(connection, &serial)?.filter(|stored| stored.key_digest == key_digest);
+                holder(connection, &found.ok_or(Refused::CertificateUnknown)?)
+            })
+            .await
     }
 }
