@@ -73,9 +73,9 @@ pub(super) fn find(connection: &Connection, serial: &str) -> Result<Option<Store
     Ok(connection.query_optional(&sql, params![serial], read)?)
 }
 
-/// A cluster that may have certificates.
-fn open(connection: &Connection, id: &ClusterId) -> Result<Cluster, Failure> {
-    let cluster = clusters::within(connection, id, &Reach::Platform)?;
+/// A cluster that may have certificates, for somebody who can touch so much.
+pub(super) fn open(connection: &Connection, id: &ClusterId, reach: &Reach) -> Result<Cluster, Failure> {
+    let cluster = clusters::within(connection, id, reach)?;
     if cluster.administrative == Administrative::Retired {
         return Err(Refused::ClusterRetired.into());
     }
@@ -87,7 +87,7 @@ fn holder(connection: &Connection, stored: &Stored) -> Result<Cluster, Failure> 
     if stored.revoked_at_ms.is_some() {
         return Err(Refused::CertificateRevoked.into());
     }
-    open(connection, &stored.cluster)
+    open(connection, &stored.cluster, &Reach::Platform)
 }
 
 /// What was issued to this key by the same thing lately, if it is still good.
@@ -137,7 +137,7 @@ fn asked(connection: &Connection, by: &AskedBy, key: &[u8; 32], now_ms: u64) -> 
             let found = joining(connection, id, now_ms)?;
             let token = found.filter(|token| token.digest.ct_eq(digest).into());
             let token = token.ok_or(Refused::JoinTokenUnknown)?;
-            let cluster = open(connection, &token.cluster)?;
+            let cluster = open(connection, &token.cluster, &Reach::Platform)?;
             match (token.used, token.ended) {
                 (true, _) => {
                     let stored = again(connection, by, key, now_ms)?.ok_or(Refused::JoinTokenUsed)?;

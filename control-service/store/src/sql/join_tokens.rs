@@ -2,7 +2,7 @@
 
 use portcullis_control_domain::audit::AuditEvent;
 use portcullis_control_domain::caller::Reach;
-use portcullis_control_domain::cluster::{Administrative, Cluster};
+use portcullis_control_domain::cluster::Cluster;
 use portcullis_control_domain::enrolment::{
     JoinSecret, JoinToken, KEPT_MS, MAX_JOIN_TOKENS, MAX_JOIN_TOKENS_KEPT,
 };
@@ -10,6 +10,7 @@ use portcullis_control_domain::{Listed, Refused};
 use portcullis_identity::ids::ClusterId;
 use portcullis_sql::{Connection, Row, SqlError, params};
 
+use super::certificates::open;
 use super::failure::Failure;
 use super::{Store, clusters};
 use crate::StoreError;
@@ -77,10 +78,7 @@ impl Store {
         self.writer
             .run(move |transaction| {
                 let connection = transaction.connection();
-                let cluster = clusters::within(connection, &id, &action.reach())?;
-                if cluster.administrative == Administrative::Retired {
-                    return Err(Refused::ClusterRetired.into());
-                }
+                let cluster = open(connection, &id, &action.reach())?;
                 let now_ms = connection.now_ms()?;
                 allow(connection, &id, now_ms)?;
                 let token = JoinToken {
