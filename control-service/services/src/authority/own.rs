@@ -5,7 +5,6 @@ use std::time::Duration;
 use portcullis_control_domain::clock::millis;
 use portcullis_control_domain::enrolment::{RevokedCertificate, RootPin, SignedCertificate, StoredAuthority};
 use portcullis_control_domain::random::{random, random_number};
-use portcullis_identity::ids::ClusterId;
 use portcullis_protocol::audit::{hex, unhex};
 use rcgen::{
     BasicConstraints, CertificateParams, CertificateRevocationListParams, DistinguishedName, DnType,
@@ -123,23 +122,20 @@ impl OwnAuthority {
         let issuer = Issuer::new(root(&stored.id, stored.created_at_ms)?, key);
         Ok(Self { issuer, root: stored.certificate.clone(), pin })
     }
+}
 
-    fn of_cluster(
-        &self,
-        cluster: &ClusterId,
-        order: &Order<'_>,
-    ) -> Result<CertificateParams, AuthorityError> {
-        let mut params = params(cluster.as_str(), order.now_ms, order.lifetime)?;
-        let name = cluster.as_str().try_into().map_err(failed)?;
-        params.subject_alt_names = vec![rcgen::SanType::DnsName(name)];
-        params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
-        Ok(params)
-    }
+/// What the certificate of a cluster is.
+fn of_cluster(order: &Order<'_>) -> Result<CertificateParams, AuthorityError> {
+    let mut params = params(order.cluster.as_str(), order.now_ms, order.lifetime)?;
+    let name = order.cluster.as_str().try_into().map_err(failed)?;
+    params.subject_alt_names = vec![rcgen::SanType::DnsName(name)];
+    params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
+    Ok(params)
 }
 
 impl Authority for OwnAuthority {
     fn sign(&self, order: &Order<'_>) -> Result<SignedCertificate, AuthorityError> {
-        let params = self.of_cluster(order.cluster, order)?;
+        let params = of_cluster(order)?;
         let certificate = params.signed_by(&Requested(order.request), &self.issuer).map_err(failed)?;
         let serial = params.serial_number.map(|serial| serial.to_bytes()).unwrap_or_default();
         let life_ms = millis(order.lifetime);
@@ -198,6 +194,7 @@ impl Authority for OwnAuthority {
 
 #[cfg(test)]
 mod tests {
+    use portcullis_identity::ids::ClusterId;
     use rcgen::KeyPair;
     use x509_cert::Certificate;
     use x509_cert::crl::CertificateList;
