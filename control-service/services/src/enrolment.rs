@@ -78,6 +78,8 @@ pub struct Enrolment {
     store: Store,
     authority: Box<dyn Authority>,
     agents: Agents,
+    /// The roots of where tunnels end, in PEM.
+    further: String,
     trust: watch::Sender<Arc<Trust>>,
     wake: Notify,
 }
@@ -104,7 +106,12 @@ impl Enrolment {
             served_at_ms: now_ms,
         };
         let trust = watch::Sender::new(Arc::new(trust));
-        Ok(Self { store, authority, agents, trust, wake: Notify::new() })
+        let further = agents.authorities.as_ref().map(|further| {
+            let certificates = CertificateDer::pem_slice_iter(further.pem()).filter_map(Result::ok);
+            certificates.map(|der| pem("CERTIFICATE", &der)).collect::<String>()
+        });
+        let further = further.unwrap_or_default();
+        Ok(Self { store, authority, agents, further, trust, wake: Notify::new() })
     }
 
     /// What is good, and when that changes.
@@ -122,12 +129,7 @@ impl Enrolment {
     /// The roots that agents trust, in PEM: of their listener, and of where tunnels end.
     #[must_use]
     pub fn trust_bundle(&self) -> String {
-        let own = self.trust.borrow().roots_pem();
-        let further = self.agents.authorities.as_ref().map(|further| {
-            let certificates = CertificateDer::pem_slice_iter(further.pem()).filter_map(Result::ok);
-            certificates.map(|der| pem("CERTIFICATE", &der)).collect::<String>()
-        });
-        own + &further.unwrap_or_default()
+        self.trust.borrow().roots_pem() + &self.further
     }
 
     /// A new join token, good for nothing before it is written down.
