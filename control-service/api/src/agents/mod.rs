@@ -103,8 +103,7 @@ async fn issued(
 ) -> Result<Response, Problem> {
     let Body(body) = Body::<CertificateRequest>::from_request(request, &()).await?;
     let CertificateRequest { csr, version: _ } = body.check().map_err(Problem::body)?;
-    let request = authority::Request::read(&csr);
-    let request = request.map_err(|error| Problem::new(ProblemKind::RequestInvalid, error.to_string()))?;
+    let request = authority::Request::read(&csr).map_err(|error| problem(error.into()))?;
     let Issue { certificate, renew_after_ms, chain } =
         state.enrolment.issue(by, &request, action).await.map_err(problem)?;
     let answer = CertificateIssued {
