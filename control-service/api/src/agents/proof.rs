@@ -38,12 +38,15 @@ pub(super) struct Named {
 impl Named {
     /// The cluster that a join token is of, if there is such a token.
     pub(super) async fn by_join_token(store: &Store, id: &str) -> Result<Self, StoreError> {
-        let cluster = store.cluster_of_join_token(id.to_owned()).await?;
-        Ok(cluster.map_or_else(Self::default, Self::of))
+        Ok(Self::of(store.cluster_of_join_token(id.to_owned()).await?))
     }
 
-    fn of(cluster: Cluster) -> Self {
-        Self { cluster: cluster.id.to_string(), tenant: cluster.tenant.to_string() }
+    /// That of this cluster, if there is one.
+    fn of(cluster: Option<Cluster>) -> Self {
+        cluster.map_or_else(Self::default, |cluster| Self {
+            cluster: cluster.id.to_string(),
+            tenant: cluster.tenant.to_string(),
+        })
     }
 }
 
@@ -130,5 +133,5 @@ async fn proved(state: &AgentsState, action: AuditEvent, peer: Option<Peer>) -> 
     };
     let action = AuditEvent { by: RecordedCaller::Agent { key_id: serial.clone() }, ..action };
     let cluster = state.store.cluster_of_certificate(serial).await?;
-    Err(refuse(state, action, &cluster.map_or_else(Named::default, Named::of), problem).await)
+    Err(refuse(state, action, &Named::of(cluster), problem).await)
 }
