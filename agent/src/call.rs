@@ -74,6 +74,15 @@ impl CallError {
         }
     }
 
+    /// For how long the platform wants to be left alone.
+    #[must_use]
+    pub fn retry_after(&self) -> Option<Duration> {
+        match self {
+            Self::Refused { retry_after, .. } => *retry_after,
+            _ => None,
+        }
+    }
+
     /// Whether the platform does not take the agent's certificate.
     #[must_use]
     pub fn is_about_the_certificate(&self) -> bool {

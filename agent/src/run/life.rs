@@ -145,10 +145,7 @@ impl Life {
             self.refused.store(true, Ordering::Relaxed);
             self.look.notify_one();
         }
-        match error {
-            CallError::Refused { retry_after, .. } => *retry_after,
-            _ => None,
-        }
+        error.retry_after()
     }
 }
 

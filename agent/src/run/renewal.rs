@@ -75,8 +75,9 @@ pub(crate) async fn renew(life: &Life) {
             Err(error) => {
                 life.bad(task, &error);
                 let asked = match &error {
-                    RenewalError::Call(error) => asked_for(error),
-                    RenewalError::Join(JoinError::Call(error)) => asked_for(error),
+                    RenewalError::Call(error) | RenewalError::Join(JoinError::Call(error)) => {
+                        error.retry_after()
+                    }
                     _ => None,
                 };
                 backoff.next(asked, LONGEST)
@@ -84,10 +85,6 @@ pub(crate) async fn renew(life: &Life) {
         };
         tokio::time::sleep(pause).await;
     }
-}
-
-fn asked_for(error: &CallError) -> Option<Duration> {
-    if let CallError::Refused { retry_after, .. } = error { *retry_after } else { None }
 }
 
 fn until(ms: u64) -> Duration {
