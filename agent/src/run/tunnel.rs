@@ -38,19 +38,15 @@ pub(crate) async fn keep(life: &Life) {
     let mut running = Running::default();
     let mut backoff = Backoff::default();
     loop {
-        let pause = match step(life, &mut running).await {
+        match step(life, &mut running).await {
             Ok(()) => {
                 backoff.reset();
                 life.good(Task::Tunnel);
-                LOOK
             }
-            Err(error) => {
-                life.bad(Task::Tunnel, &error);
-                LOOK
-            }
-        };
+            Err(error) => life.bad(Task::Tunnel, &error),
+        }
         tokio::select! {
-            () = tokio::time::sleep(pause) => {}
+            () = tokio::time::sleep(LOOK) => {}
             () = life.configured.notified() => {}
             Some(status) = ended(&mut running.child) => {
                 running.child = None;
