@@ -282,12 +282,7 @@ fn generations(folder: &Path) -> Result<Vec<u64>, FolderError> {
 fn link(target: &str, folder: &Path, name: &str) -> Result<(), FolderError> {
     let beside = folder.join(".link");
     let path = folder.join(name);
-    match std::fs::remove_file(&beside) {
-        Err(error) if error.kind() != ErrorKind::NotFound => {
-            return Err(FolderError::of("remove", &beside)(error));
-        }
-        _ => {}
-    }
+    folder::remove(&beside)?;
     symlink(target, &beside).map_err(FolderError::of("write", &path))?;
     std::fs::rename(&beside, &path).map_err(FolderError::of("write", &path))
 }

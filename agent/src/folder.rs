@@ -104,8 +104,7 @@ impl Folder {
     /// [`FolderError`].
     pub fn take(self) -> Result<OwnFolder, FolderError> {
         make_private(&self.path)?;
-        let metadata = self.path.metadata().map_err(FolderError::of("look at", &self.path))?;
-        if metadata.permissions().mode() & 0o077 != 0 {
+        if !is_private(&self.path).map_err(FolderError::of("look at", &self.path))? {
             return Err(FolderError::Open(self.path));
         }
         let path = self.file("lock");
@@ -170,11 +169,15 @@ impl OwnFolder {
     /// # Errors
     /// [`FolderError`].
     pub fn remove(&self, name: &str) -> Result<(), FolderError> {
-        let path = self.file(name);
-        match std::fs::remove_file(&path) {
-            Err(error) if error.kind() != ErrorKind::NotFound => Err(FolderError::of("remove", &path)(error)),
-            _ => Ok(()),
-        }
+        remove(&self.file(name))
+    }
+}
+
+/// Removes a file or a link, if it is there.
+pub(crate) fn remove(path: &Path) -> Result<(), FolderError> {
+    match std::fs::remove_file(path) {
+        Err(error) if error.kind() != ErrorKind::NotFound => Err(FolderError::of("remove", path)(error)),
+        _ => Ok(()),
     }
 }
 
