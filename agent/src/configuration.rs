@@ -27,8 +27,7 @@ pub fn take_over(
     shared: &Shared,
 ) -> Result<(), FolderError> {
     let path = folder.file(IDENTITY_KEYS);
-    let keys = serde_json::to_string_pretty(&configuration.identity.keys);
-    let keys = keys.map_err(|error| FolderError::of("write", &path)(error.into()))? + "\n";
+    let keys = folder::json(&path, &configuration.identity.keys)?;
     put(&path, &keys)?;
     if let Some(shared) = &shared.identity_keys {
         put(shared, &keys)?;

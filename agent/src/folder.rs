@@ -159,9 +159,7 @@ impl OwnFolder {
     /// As for [`Self::write`].
     pub fn write_json(&self, name: &str, value: &impl Serialize) -> Result<(), FolderError> {
         let path = self.file(name);
-        let text = serde_json::to_string_pretty(value);
-        let text = text.map_err(|error| FolderError::of("write", &path)(error.into()))?;
-        write(&path, &format!("{text}\n"))
+        write(&path, &json(&path, value)?)
     }
 
     /// Removes a file, if it is there.
@@ -179,6 +177,12 @@ pub(crate) fn remove(path: &Path) -> Result<(), FolderError> {
         Err(error) if error.kind() != ErrorKind::NotFound => Err(FolderError::of("remove", path)(error)),
         _ => Ok(()),
     }
+}
+
+/// The text of a file of JSON.
+pub(crate) fn json(path: &Path, value: &impl Serialize) -> Result<String, FolderError> {
+    let text = serde_json::to_string_pretty(value);
+    Ok(text.map_err(|error| FolderError::of("write", path)(error.into()))? + "\n")
 }
 
 /// Reads a bounded text; none where there is no such file.
