@@ -35,21 +35,7 @@ enum ConfigurationError {
 pub(crate) async fn follow(life: &Life) {
     let mut credential = life.follow();
     let mut backoff = Backoff::default();
-    loop {
-        let Some(held) = credential.borrow_and_update().clone() else {
-            if credential.changed().await.is_err() {
-                return;
-            }
-            continue;
-        };
-        let platform = match life.platform(&held) {
-            Ok(platform) => platform,
-            Err(error) => {
-                life.bad(Task::Configuration, &error);
-                tokio::time::sleep(LONGEST).await;
-                continue;
-            }
-        };
+    while let Some(platform) = life.platform_now(&mut credential, Task::Configuration, LONGEST).await {
         let mut tag = None;
         while !credential.has_changed().unwrap_or(true) {
             let asked = tokio::select! {

@@ -21,21 +21,7 @@ pub(crate) async fn beat(life: &Life) {
     let mut follow = life.follow();
     let mut backoff = Backoff::default();
     let mut interval = INTERVAL;
-    loop {
-        let Some(credential) = follow.borrow_and_update().clone() else {
-            if follow.changed().await.is_err() {
-                return;
-            }
-            continue;
-        };
-        let platform = match life.platform(&credential) {
-            Ok(platform) => platform,
-            Err(error) => {
-                life.bad(Task::Heartbeat, &error);
-                tokio::time::sleep(interval).await;
-                continue;
-            }
-        };
+    while let Some(platform) = life.platform_now(&mut follow, Task::Heartbeat, interval).await {
         // Until there is another certificate.
         while !follow.has_changed().unwrap_or(true) {
             let pause = match platform.heartbeat(&heartbeat()).await {

@@ -81,6 +81,29 @@ impl Life {
         Ok(Platform::new(server, proxy, credential.trust(), Some(credential.clone())))
     }
 
+    /// The platform, to somebody with the certificate of now, once there is one; none when there will be no other. A pause
+    /// is made where its address cannot be used.
+    pub(crate) async fn platform_now(
+        &self,
+        follow: &mut watch::Receiver<Option<Arc<Credential>>>,
+        task: Task,
+        pause: Duration,
+    ) -> Option<Platform> {
+        loop {
+            let Some(credential) = follow.borrow_and_update().clone() else {
+                follow.changed().await.ok()?;
+                continue;
+            };
+            match self.platform(&credential) {
+                Ok(platform) => return Some(platform),
+                Err(error) => {
+                    self.bad(task, &error);
+                    tokio::time::sleep(pause).await;
+                }
+            }
+        }
+    }
+
     pub(crate) fn status(&self) -> Status {
         self.status.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
