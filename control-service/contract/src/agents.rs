@@ -30,6 +30,7 @@ use portcullis_model::policy::Jwks;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::clusters::check_version;
 use crate::{Invalid, ShownOnce};
 
 /// `POST` on the agents' listener: joins.
@@ -144,15 +145,11 @@ impl CertificateRequest {
     /// # Errors
     /// [`Invalid`].
     pub fn check(self) -> Result<Self, Invalid> {
-        let sound = |v: &String| (1..=64).contains(&v.len()) && v.bytes().all(|b| b.is_ascii_graphic());
         if !(1..=MAX_REQUEST_BYTES).contains(&self.csr.len()) {
             return Err(Invalid("csr: must have 1 to 8192 bytes"));
         }
-        if self.version.as_ref().is_none_or(sound) {
-            Ok(self)
-        } else {
-            Err(Invalid("version: must have 1 to 64 visible ASCII characters"))
-        }
+        check_version(self.version.as_deref())?;
+        Ok(self)
     }
 }
 

@@ -196,12 +196,18 @@ impl HeartbeatRequest {
     /// # Errors
     /// [`Invalid`].
     pub fn check(self) -> Result<Self, Invalid> {
-        let sound = |v: &String| (1..=64).contains(&v.len()) && v.bytes().all(|b| b.is_ascii_graphic());
-        if self.version.as_ref().is_none_or(sound) {
-            Ok(self)
-        } else {
-            Err(Invalid("version: must have 1 to 64 visible ASCII characters"))
-        }
+        check_version(self.version.as_deref())?;
+        Ok(self)
+    }
+}
+
+/// Whether what runs in a cluster says its version in a form that can be shown.
+pub(crate) fn check_version(version: Option<&str>) -> Result<(), Invalid> {
+    let sound = |v: &str| (1..=64).contains(&v.len()) && v.bytes().all(|b| b.is_ascii_graphic());
+    if version.is_none_or(sound) {
+        Ok(())
+    } else {
+        Err(Invalid("version: must have 1 to 64 visible ASCII characters"))
     }
 }
 
