@@ -9,7 +9,6 @@ use super::status::Task;
 use crate::backoff::Backoff;
 use crate::call::{CallError, Platform};
 use crate::configuration::take_over;
-use crate::connect::AddressError;
 use crate::credential::CredentialError;
 use crate::folder::FolderError;
 
@@ -23,8 +22,6 @@ const LONGEST: Duration = Duration::from_secs(60);
 enum ConfigurationError {
     #[error(transparent)]
     Call(#[from] CallError),
-    #[error(transparent)]
-    Address(#[from] AddressError),
     #[error(transparent)]
     Folder(#[from] FolderError),
     #[error(transparent)]

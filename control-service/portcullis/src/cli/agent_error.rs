@@ -3,7 +3,6 @@
 use std::path::PathBuf;
 
 use portcullis_agent::connect::AddressError;
-use portcullis_agent::credential::CredentialError;
 use portcullis_agent::folder::FolderError;
 use portcullis_agent::join::JoinError;
 use portcullis_agent::run::{RunError, TokenError};
@@ -21,8 +20,6 @@ pub(super) enum AgentError {
     Token(#[from] TokenError),
     #[error(transparent)]
     Address(#[from] AddressError),
-    #[error(transparent)]
-    Credential(#[from] CredentialError),
     #[error("there is no word of an agent in {0}: does it run, with this --folder?")]
     Silent(PathBuf),
 }
