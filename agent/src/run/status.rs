@@ -97,12 +97,15 @@ impl Status {
         } else if self.not_after_ms.is_some_and(|end| end <= now_ms) {
             troubles.push("the certificate is over: ask for a join token".to_owned());
         }
-        let beats = self.tasks.get(&Task::Heartbeat).and_then(|progress| progress.last_good_ms);
         let allowed = self.heartbeat_interval_s.unwrap_or(30).saturating_mul(3000);
-        if beats.is_none_or(|last| now_ms.saturating_sub(last) > allowed) {
+        if self.last_heartbeat_ms().is_none_or(|last| now_ms.saturating_sub(last) > allowed) {
             troubles.push("no heartbeat has reached the platform lately".to_owned());
         }
         troubles
+    }
+
+    fn last_heartbeat_ms(&self) -> Option<u64> {
+        self.tasks.get(&Task::Heartbeat).and_then(|progress| progress.last_good_ms)
     }
 
     /// As Prometheus reads it.
@@ -120,8 +123,7 @@ impl Status {
         gauge("certificate_not_after_seconds", seconds(self.not_after_ms));
         gauge("certificate_renew_after_seconds", seconds(self.renew_after_ms));
         gauge("clock_ahead_seconds", self.clock_ahead_s);
-        let beats = self.tasks.get(&Task::Heartbeat).and_then(|progress| progress.last_good_ms);
-        gauge("last_heartbeat_seconds", seconds(beats));
+        gauge("last_heartbeat_seconds", seconds(self.last_heartbeat_ms()));
         page.push_str("# TYPE portcullis_agent_tasks_total counter\n");
         for task in Task::ALL {
             let progress = self.tasks.get(&task).cloned().unwrap_or_default();
