@@ -2,40 +2,39 @@
 
 use std::time::Duration;
 
-/// The first pause.
-const FIRST: Duration = Duration::from_secs(1);
-/// The longest.
-const LAST: Duration = Duration::from_secs(300);
+use portcullis_control_domain::retry::{self, LONGEST_ASKED};
 
 /// Pauses that grow, each of another length for each agent: they were cut off at the same moment.
 #[derive(Debug, Default)]
-pub(crate) struct Backoff {
-    tries: u32,
-}
+pub(crate) struct Backoff(retry::Backoff);
 
 impl Backoff {
     /// The pause after one more failure, and at least for as long as was asked for.
     pub(crate) fn next(&mut self, asked: Option<Duration>, longest: Duration) -> Duration {
-        let whole = FIRST.saturating_mul(1 << self.tries.min(16)).min(longest.min(LAST));
-        self.tries = self.tries.saturating_add(1);
-        whole.mul_f64(0.5 + share() / 2.0).max(asked.unwrap_or_default().min(LAST))
+        self.0.failed(longest.min(LONGEST_ASKED), asked, bits())
     }
 
     /// Begins anew after a success.
     pub(crate) fn reset(&mut self) {
-        self.tries = 0;
+        self.0.good();
     }
 }
 
 /// A part of a whole by chance, from 0 to 1.
 pub(crate) fn share() -> f64 {
-    let bits = getrandom::u32().unwrap_or(u32::MAX / 2);
-    f64::from(bits) / f64::from(u32::MAX)
+    f64::from(bits()) / f64::from(u32::MAX)
+}
+
+/// Not secret: an agent goes on where the system has none.
+fn bits() -> u32 {
+    getrandom::u32().unwrap_or(u32::MAX / 2)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    const FIRST: Duration = retry::PAUSES.0;
 
     #[test]
     fn pauses_grow_up_to_a_bound_and_begin_anew() {

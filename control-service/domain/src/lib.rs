@@ -26,6 +26,7 @@ pub mod pause;
 pub mod random;
 pub mod recovery;
 mod refused;
+pub mod retry;
 pub mod revocation;
 pub mod rollout;
 pub mod schema;

@@ -17,7 +17,6 @@ mod outbound;
 pub mod people;
 pub mod presence;
 pub mod replicas;
-mod retry;
 pub mod rollout;
 pub mod shares;
 pub mod signing;

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use portcullis_authn::jwk::LeftOut;
 use portcullis_control_domain::clock::{millis, now_ms};
 use portcullis_control_domain::issuer::{KeyState, StoredKeys};
+use portcullis_control_domain::retry::LONGEST_ASKED;
 use portcullis_control_store::StoreError;
 use tokio::time::Instant;
 
@@ -13,7 +14,6 @@ use super::document::{all_left_out, are_same};
 use super::fetch::Fetched;
 use super::watch::{Ended, FetchState, Watch, tell};
 use crate::causes::causes;
-use crate::retry::LONGEST_ASKED;
 
 impl Issuers {
     /// Fetches once and publishes what is new.

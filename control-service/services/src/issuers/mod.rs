@@ -19,6 +19,7 @@ use portcullis_control_config::Policy;
 use portcullis_control_domain::clock::{millis, now_ms};
 use portcullis_control_domain::issuer::{KeyState, StoredKeys};
 use portcullis_control_domain::random::random_number;
+use portcullis_control_domain::retry::PAUSES;
 use portcullis_control_store::{Store, StoreError, Term};
 use portcullis_model::outage::Outage;
 use portcullis_model::pace::{KeyRefreshAdmission, TokenBucket};
@@ -29,7 +30,6 @@ use tokio::time::Instant;
 
 use crate::causes::causes;
 use crate::metrics::Metrics;
-use crate::retry::PAUSES;
 use document::{CurrentKeys, document};
 pub use document::{document_with_fetch, document_without_fetch};
 pub use fetch::FetchError;

@@ -6,6 +6,7 @@ use portcullis_authn::jwk::LeftOut;
 use portcullis_control_config::IssuerConfig;
 use portcullis_control_domain::clock::now_ms;
 use portcullis_control_domain::issuer::StoredKeys;
+use portcullis_control_domain::retry::{Backoff, LONGEST_ASKED};
 use portcullis_model::outage::Outage;
 use portcullis_model::pace::{DoubtLimiter, KeyRefreshLimiter};
 use tokio::sync::Mutex;
@@ -14,7 +15,6 @@ use tokio::time::Instant;
 use super::fetch::Fetcher;
 use super::health::Watched;
 use super::word::Resume;
-use crate::retry::{Backoff, LONGEST_ASKED};
 
 /// The fetches of one issuer.
 pub(super) struct Watch {

@@ -5,9 +5,8 @@ use std::time::Duration;
 
 use portcullis_control_domain::clock::now_ms;
 use portcullis_control_domain::issuer::{IssuerReport, LeftOutKey};
+use portcullis_control_domain::retry::LONGEST_ASKED;
 use serde::{Deserialize, Serialize};
-
-use crate::retry::LONGEST_ASKED;
 
 /// What a leader tells.
 #[derive(Debug, Default, PartialEq, Serialize, Deserialize)]

@@ -3,36 +3,38 @@
 use std::time::Duration;
 
 /// The first pause, and the longest for something that others wait for.
-pub(crate) const PAUSES: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(60));
+pub const PAUSES: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(60));
 
 /// A longer pause is not taken, whatever a server asks for.
-pub(crate) const LONGEST_ASKED: Duration = Duration::from_secs(300);
+pub const LONGEST_ASKED: Duration = Duration::from_secs(300);
 
 /// The pauses between tries that fail: each twice as long as the one before, up to a bound.
 #[derive(Debug, Default)]
-pub(crate) struct Backoff {
+pub struct Backoff {
     failures: u32,
 }
 
 impl Backoff {
     /// Goes on after so many failures in a row.
-    pub(crate) fn after(failures: u32) -> Self {
+    #[must_use]
+    pub fn after(failures: u32) -> Self {
         Self { failures }
     }
 
     /// Failures in a row.
-    pub(crate) fn failures(&self) -> u32 {
+    #[must_use]
+    pub fn failures(&self) -> u32 {
         self.failures
     }
 
     /// A try was good.
-    pub(crate) fn good(&mut self) {
+    pub fn good(&mut self) {
         self.failures = 0;
     }
 
     /// A try failed: how long to wait for the next one. `asked`: what the server's `Retry-After` says. `random`: any
     /// number, by which those that failed together do not come back together.
-    pub(crate) fn failed(&mut self, longest: Duration, asked: Option<Duration>, random: u32) -> Duration {
+    pub fn failed(&mut self, longest: Duration, asked: Option<Duration>, random: u32) -> Duration {
         let pause = PAUSES.0.saturating_mul(1 << self.failures.min(20)).min(longest);
         self.failures = self.failures.saturating_add(1);
         let part = f64::from(random) / f64::from(u32::MAX);
